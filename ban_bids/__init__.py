@@ -1,0 +1,23 @@
+"""ban-bids: how brain-like is an auditory network, measured on people listening to music?"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ban_bids.models.ban import BAN as BAN
+    from ban_bids.outputs.derivatives import load_derivatives as load_derivatives
+
+__version__ = version("ban-bids")
+__all__ = ["BAN", "__version__", "load_derivatives"]
+
+_LAZY = {"BAN": "ban_bids.models.ban", "load_derivatives": "ban_bids.outputs.derivatives"}
+
+
+def __getattr__(name: str) -> Any:
+    # torch and nilearn take seconds to import; `ban-bids --help` must not wait for them
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'ban_bids' has no attribute {name!r}")

@@ -1,0 +1,36 @@
+"""The project's exceptions: one line each, naming the file or option and the remedy.
+
+Exit statuses follow sysexits: 2 for usage, 65 (EX_DATAERR) for data.
+"""
+
+from __future__ import annotations
+
+
+class BanBidsError(Exception):
+    """Base of every error that ban-bids raises on purpose."""
+
+    exit_status = 1
+
+
+class UsageError(BanBidsError):
+    """An option or a combination of options cannot be used; the message names it and the remedy."""
+
+    exit_status = 2
+
+
+class DataError(BanBidsError):
+    """A file of the dataset, a stimulus or a derivative cannot be used; the message names it and the remedy."""
+
+    exit_status = 65
+
+
+class CheckpointError(DataError):
+    """A weights file cannot be used: another architecture, a pickle, a damaged or missing card."""
+
+
+class LeakError(DataError):
+    """The model was trained or validated on tracks that are held out for scoring."""
+
+
+class NotComputable(BanBidsError):
+    """A quantity cannot be computed; the message is the reason that stands beside ``n/a``."""

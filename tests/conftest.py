@@ -1,0 +1,18 @@
+"""Fixtures that every test folder may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real data that is not part of the project; tests skip where it is absent."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("BAN_BIDS_TEST_DATA", default))
+    if not folder.is_dir():
+        pytest.skip(f"real data not found at {folder}; set BAN_BIDS_TEST_DATA")
+    return folder
