@@ -1,0 +1,160 @@
+"""Which volume of a run heard what: the rows that encoding trains and scores on.
+
+A *row* is one volume of one run. All arrays here are parallel, one entry a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from ban_bids.inputs.dataset import Clip, Run
+
+REST = -1
+"""Entry of ``clip``, ``presentation`` and ``position`` for volumes outside every clip."""
+
+_EDGE = 1e-6
+"""Seconds of tolerance at a clip's edges, so that rounding never moves a volume over them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Volumes of one run and what was heard during each.
+
+    Parameters
+    ----------
+    times : ndarray of shape (n_volumes,), float64
+        Seconds on the run's clock to which each volume's samples refer (``k * TR + t_ref``).
+    clip : ndarray of shape (n_volumes,), int32
+        Index into the participant's clips, -1 for rest.
+    presentation : ndarray of shape (n_volumes,), int32
+        Index of the presentation within the run, in order of onset; -1 for rest.
+    position : ndarray of shape (n_volumes,), int32
+        0, 1, ... counting volumes since the presentation began; -1 for rest.
+    lead_in : ndarray of shape (n_volumes,), bool
+        Volumes within a lead-in presentation.
+    keep : ndarray of shape (n_volumes,), bool
+        False for non-steady-state and scrubbed volumes.
+    repetition_time : float
+        Seconds between volumes.
+    """
+
+    times: np.ndarray
+    clip: np.ndarray
+    presentation: np.ndarray
+    position: np.ndarray
+    lead_in: np.ndarray
+    keep: np.ndarray
+    repetition_time: float
+
+    @property
+    def n_volumes(self) -> int:
+        """Number of volumes in the run."""
+        return len(self.times)
+
+    @property
+    def scored(self) -> np.ndarray:
+        """Rows that may train and be scored: kept, and not within a lead-in presentation."""
+        return self.keep & ~self.lead_in
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOutRows:
+    """One entry a held-out volume, concatenated over folds and runs; all arrays of length n.
+
+    Parameters
+    ----------
+    run : ndarray, int32
+        Index of the run in the participant's list of runs.
+    volume : ndarray, int32
+        Index of the volume within its run.
+    clip : ndarray, int32
+        Index into the participant's clips, -1 for rest.
+    presentation : ndarray, int32
+        Index of the presentation within the run, -1 for rest.
+    position : ndarray, int32
+        Volume number within the presentation, -1 for rest.
+    scored : ndarray, bool
+        False for lead-in, non-steady-state and scrubbed volumes: they keep the clock but enter no score.
+    """
+
+    run: np.ndarray
+    volume: np.ndarray
+    clip: np.ndarray
+    presentation: np.ndarray
+    position: np.ndarray
+    scored: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.run)
+
+
+def held_out_rows(runs: Sequence[tuple[int, Rows]]) -> HeldOutRows:
+    """Concatenate the rows of held-out runs into one table.
+
+    Parameters
+    ----------
+    runs : sequence of (int, Rows)
+        Index of each held-out run and its rows, in the order of the result.
+
+    Returns
+    -------
+    HeldOutRows
+    """
+
+    def joined(name: str) -> np.ndarray:
+        return np.concatenate([getattr(rows, name) for _, rows in runs])
+
+    return HeldOutRows(
+        run=np.concatenate([np.full(rows.n_volumes, index, dtype=np.int32) for index, rows in runs]),
+        volume=np.concatenate([np.arange(rows.n_volumes, dtype=np.int32) for _, rows in runs]),
+        clip=joined("clip"),
+        presentation=joined("presentation"),
+        position=joined("position"),
+        scored=joined("scored"),
+    )
+
+
+def run_rows(run: Run, t_ref: float, non_steady: int, scrubbed: Sequence[int], clips: Sequence[Clip]) -> Rows:
+    """Assign every volume of a run to the clip that was heard at its reference time.
+
+    Parameters
+    ----------
+    run : Run
+        Gives ``repetition_time``, ``n_volumes`` and ``presentations``.
+    t_ref : float
+        Seconds from the start of a volume's TR to the time that its samples refer to.
+    non_steady : int
+        Number of leading volumes to leave out.
+    scrubbed : sequence of int
+        Further volumes to leave out.
+    clips : sequence of Clip
+        The participant's clips; every presented clip is one of them.
+
+    Returns
+    -------
+    Rows
+        A volume at ``t = k * TR + t_ref`` hears presentation j where
+        ``onset_j <= t < onset_j + duration_j``.
+    """
+    n = run.n_volumes
+    index_of = {clip: i for i, clip in enumerate(clips)}
+    times = np.arange(n, dtype=np.float64) * run.repetition_time + t_ref
+    clip, presentation, position = (np.full(n, REST, dtype=np.int32) for _ in range(3))
+    lead_in = np.zeros(n, dtype=bool)
+    for j, heard in enumerate(sorted(run.presentations, key=lambda p: p.onset)):
+        inside = np.flatnonzero(
+            (times >= heard.onset - _EDGE) & (times < heard.onset + heard.clip.duration - _EDGE)
+        )
+        clip[inside] = index_of[heard.clip]
+        presentation[inside] = j
+        position[inside] = np.arange(len(inside))
+        lead_in[inside] = heard.lead_in
+    keep = np.ones(n, dtype=bool)
+    keep[:non_steady] = False
+    keep[np.asarray(scrubbed, dtype=np.intp)] = False
+    return Rows(times, clip, presentation, position, lead_in, keep, run.repetition_time)
