@@ -1,0 +1,72 @@
+"""How long each stage takes and how much memory it needs, for the log, the report and the derivatives."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import psutil
+
+_LOG = logging.getLogger(__name__)
+_SAMPLE_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One finished stage: its name, wall minutes, and peak memory of the whole process tree in MiB."""
+
+    name: str
+    minutes: float
+    peak_mib: float
+
+
+@dataclass
+class StageClock:
+    """Collects the stages of one run; one clock a call of the app, passed down."""
+
+    stages: list[Stage] = field(default_factory=list)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time the body of a ``with`` statement and watch the memory it uses.
+
+        Parameters
+        ----------
+        name : str
+            What is done, as it appears in the log and the report.
+        """
+        stop = threading.Event()
+        peak = [_tree_mib()]
+
+        def watch() -> None:
+            while not stop.wait(_SAMPLE_SECONDS):
+                peak[0] = max(peak[0], _tree_mib())
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        start = time.monotonic()
+        _LOG.info("%s ...", name)
+        try:
+            yield
+        finally:
+            stop.set()
+            watcher.join()
+            stage = Stage(name, (time.monotonic() - start) / 60, max(peak[0], _tree_mib()))
+            self.stages.append(stage)
+            _LOG.info("%s: %.2f min, peak %.0f MiB", stage.name, stage.minutes, stage.peak_mib)
+
+
+def _tree_mib() -> float:
+    """Resident memory of this process and its descendants; a page shared by two is counted twice."""
+    process = psutil.Process()
+    total = process.memory_info().rss
+    for child in process.children(recursive=True):
+        try:
+            total += child.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue
+    return total / 2**20
