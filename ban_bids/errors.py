@@ -19,7 +19,7 @@ class UsageError(BanBidsError):
 
 
 class DataError(BanBidsError):
-    """A file of the dataset, a stimulus or a derivative cannot be used; the message names it and the remedy."""
+    """A file of the dataset, a stimulus or a derivative cannot be used; it is named with the remedy."""
 
     exit_status = 65
 
