@@ -5,7 +5,7 @@ These types are what every later stage works on; ``read_dataset`` makes them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Clip:
-    """An excerpt of an audio file; equal clips are the same stimulus.
+    """An excerpt of an audio file; equal clips are the same stimulus, whatever label a row gives them.
 
     Parameters
     ----------
@@ -37,8 +37,8 @@ class Clip:
     audio: Path
     start: float
     duration: float
-    track: str
-    genre: str | None = None
+    track: str = field(compare=False)
+    genre: str | None = field(default=None, compare=False)
     fade: float = 0.0
     rms: float | None = None
 
@@ -78,7 +78,7 @@ class Run:
     session, task, run : str or None
         Labels as spelled in the file name (``run="01"``); the task is always there.
     entities : tuple of (str, str)
-        Every entity of the file name in order, short keys (``("sub", "01"), ("task", "Test"), ("run", "01")``).
+        Every entity of the file name in order: ``(("sub", "01"), ("task", "Test"), ("run", "01"))``.
     bold, events : Path
         Image and table of events.
     repetition_time : float

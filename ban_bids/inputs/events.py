@@ -1,0 +1,166 @@
+"""Tables of events as people really write them: quotes, byte-order marks, mixed line ends, n/a cells."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ban_bids.errors import DataError
+
+_MISSING = frozenset({"", "n/a", "na", "nan", "none", "null"})
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_QUOTES = "'\"\u2018\u2019\u201c\u201d"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table.
+
+    Parameters
+    ----------
+    path : Path
+        The table.
+    line : int
+        Line number in the file, counted from 1.
+    cells : Mapping of str to str or None
+        Column to text without quotes; None for ``n/a``.
+    """
+
+    path: Path
+    line: int
+    cells: Mapping[str, str | None]
+
+    @property
+    def where(self) -> str:
+        """File and line, for messages."""
+        return f"{self.path}, line {self.line}"
+
+    def text(self, column: str) -> str | None:
+        """Text of a column; None where it is ``n/a`` or the column is absent."""
+        return self.cells.get(column)
+
+    def number(self, column: str) -> float | None:
+        """Read a column as a finite number; None where it is ``n/a`` or the column is absent.
+
+        Raises
+        ------
+        DataError
+            The cell is neither a number with a decimal point nor ``n/a``.
+        """
+        text = self.text(column)
+        if text is None:
+            return None
+        value = float(text) if _NUMBER.fullmatch(text) else math.nan
+        if not math.isfinite(value):
+            raise DataError(
+                f"{self.where}: {column} is {text!r}; write a number with a decimal point, or n/a"
+            )
+        return value
+
+
+@dataclass(frozen=True)
+class Table:
+    """A tab-separated table: its file, columns in order and rows in order."""
+
+    path: Path
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+def clean_cell(text: str) -> str | None:
+    """Strip blanks and quotes, also a quote on one side only; None for any spelling of ``n/a``.
+
+    Parameters
+    ----------
+    text : str
+        A cell as written (``'metal'``, ``metal'``, ``" 3 "``).
+
+    Returns
+    -------
+    str or None
+        The bare text.
+    """
+    bare = text.strip()
+    while bare and (bare[0] in _QUOTES or bare[-1] in _QUOTES):
+        bare = bare.strip(_QUOTES).strip()
+    return None if bare.lower() in _MISSING else bare
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}); fetch the file or fix its rights"
+        ) from error
+    codec = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    try:
+        text = raw.decode(codec)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text; save the table as UTF-8") from error
+    return re.split(r"\r\n|\n|\r", text)
+
+
+def parse_table(path: Path, lines: Sequence[str]) -> Table:
+    """Parse lines of a tab-separated table with a header.
+
+    Parameters
+    ----------
+    path : Path
+        Named in messages and kept in every row.
+    lines : sequence of str
+        Lines without their ends; blank lines are passed over.
+
+    Returns
+    -------
+    Table
+        Short rows are filled with ``n/a``, as spreadsheets leave out trailing empty cells.
+
+    Raises
+    ------
+    DataError
+        No header, a column named twice, or a row with more cells than columns.
+    """
+    numbered = [(n, line) for n, line in enumerate(lines, start=1) if line.strip()]
+    if not numbered:
+        raise DataError(f"{path}: empty table; write a header and rows, or delete the file")
+    columns = tuple(clean_cell(cell) or "" for cell in numbered[0][1].split("\t"))
+    while columns and not columns[-1]:
+        columns = columns[:-1]
+    if len(set(columns)) < len(columns) or "" in columns:
+        raise DataError(f"{path}: columns {list(columns)}; give every column one name of its own")
+    rows = []
+    for number, line in numbered[1:]:
+        cells = [clean_cell(cell) for cell in line.split("\t")]
+        if any(cell is not None for cell in cells[len(columns) :]):
+            raise DataError(
+                f"{path}, line {number}: {len(cells)} cells under {len(columns)} columns; "
+                "separate cells by one tab"
+            )
+        cells += [None] * (len(columns) - len(cells))
+        rows.append(Row(path, number, dict(zip(columns, cells))))
+    return Table(path, columns, tuple(rows))
+
+
+def read_table(path: Path) -> Table:
+    """Read a table of events or responses.
+
+    Parameters
+    ----------
+    path : Path
+        A ``.tsv`` file.
+
+    Returns
+    -------
+    Table
+        Cells without quotes, n/a as None.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read or is not such a table.
+    """
+    return parse_table(path, _lines(path))

@@ -1,0 +1,191 @@
+"""Which runs are held out for scoring, and which tracks the model may therefore not have trained on."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ban_bids.errors import DataError, UsageError
+from ban_bids.inputs.dataset import Dataset, Participant, Run, read_dataset
+from ban_bids.settings import Settings
+
+_LOG = logging.getLogger(__name__)
+_ALL = "all"
+
+
+@dataclass(frozen=True)
+class HeldOutPlan:
+    """Folds of held-out runs.
+
+    Parameters
+    ----------
+    folds : tuple of tuple of str
+        Names of the held-out runs of every fold (``Run.name``).
+    rule : str
+        Sentence saying which rule chose them.
+    task_label : str
+        Alphanumeric label of the held-out task, for the ``task-`` entity of outputs.
+    leave_one_out : bool
+        Whether the other folds' runs train a fold.
+    """
+
+    folds: tuple[tuple[str, ...], ...]
+    rule: str
+    task_label: str
+    leave_one_out: bool = False
+
+    @property
+    def held_out(self) -> frozenset[str]:
+        """Names of the runs held out in any fold."""
+        return frozenset(name for fold in self.folds for name in fold)
+
+    def training(self, fold: int, runs: Sequence[Run]) -> tuple[str, ...]:
+        """Names of a fold's training runs, in the order of ``runs``.
+
+        With leave-one-run-out these are all other runs; else all runs that no fold holds out.
+        """
+        out = frozenset(self.folds[fold]) if self.leave_one_out else self.held_out
+        return tuple(run.name for run in runs if run.name not in out)
+
+
+def repeats_within(run: Run) -> bool:
+    """Whether a clip is played twice in the run, lead-ins aside."""
+    counts = Counter(item.clip for item in run.presentations if not item.lead_in)
+    return any(count > 1 for count in counts.values())
+
+
+def _task_label(runs: Sequence[Run]) -> str:
+    return "".join(dict.fromkeys(run.task for run in runs))
+
+
+def _matches(run: Run, label: str) -> bool:
+    bare = label.removeprefix("run-")
+    if label == run.name or f"sub-{run.participant}_{run.name}" == label:
+        return True
+    if run.run is None:
+        return False
+    return bare == run.run or (bare.isdigit() and run.run.isdigit() and int(bare) == int(run.run))
+
+
+def _known(runs: Sequence[Run]) -> str:
+    return ", ".join(run.name for run in runs)
+
+
+def _select(runs: Sequence[Run], settings: Settings) -> list[Run]:
+    """Runs that --test-task and --test-runs name, in the order of ``runs``."""
+    tasks = sorted({run.task for run in runs})
+    unknown = [task for task in settings.test_tasks if task not in tasks]
+    if unknown:
+        raise UsageError(f"--test-task {' '.join(unknown)}: no such task; there are: {', '.join(tasks)}")
+    chosen = [run for run in runs if not settings.test_tasks or run.task in settings.test_tasks]
+    labels = tuple(label for label in settings.test_runs if label != _ALL)
+    missing = [label for label in labels if not any(_matches(run, label) for run in chosen)]
+    if missing:
+        raise UsageError(f"--test-runs {' '.join(missing)}: no such run; there are: {_known(chosen)}")
+    return [run for run in chosen if not labels or any(_matches(run, label) for label in labels)]
+
+
+def check_test_options(runs: Sequence[Run], settings: Settings) -> None:
+    """Check that --test-task and --test-runs name something among all participants' runs.
+
+    Raises
+    ------
+    UsageError
+        An unknown label; the message lists those there.
+    """
+    if _ALL in settings.test_runs and len(settings.test_runs) > 1:
+        raise UsageError("--test-runs all goes alone: it holds out every run in turn")
+    unique = {run.name: run for run in runs}
+    _select(list(unique.values()), settings)
+
+
+def held_out_plan(participant: Participant, settings: Settings) -> HeldOutPlan:
+    """Choose a participant's held-out runs.
+
+    Given by ``--test-task`` and ``--test-runs`` (``all``: leave-one-run-out); or else the runs that repeat a clip
+    within the run, lead-ins aside, if at least two training runs remain; or else leave-one-run-out.
+
+    Parameters
+    ----------
+    participant : Participant
+        With at least two runs.
+    settings : Settings
+        ``test_tasks`` and ``test_runs`` are used.
+
+    Returns
+    -------
+    HeldOutPlan
+        One fold with all held-out runs, or one fold a run.
+
+    Raises
+    ------
+    UsageError
+        The options name runs that are not there, or leave none to train on.
+    DataError
+        The participant has one run only.
+    """
+    runs = participant.runs
+    if len(runs) < 2:
+        raise DataError(f"sub-{participant.label}: one run only; held-out scoring needs two runs or more")
+    check_test_options(runs, settings)
+    if _ALL in settings.test_runs:
+        return _leave_one_out(_select(runs, settings), "--test-runs all: every run is held out in turn")
+    if settings.test_tasks or settings.test_runs:
+        chosen = _select(runs, settings)
+        if len(chosen) == len(runs):
+            raise UsageError(
+                f"--test-task/--test-runs hold out every run of sub-{participant.label} ({_known(runs)}); "
+                "leave some to train on, or give --test-runs all"
+            )
+        return _one_fold(chosen, "named by --test-task/--test-runs")
+    repeating = [run for run in runs if repeats_within(run)]
+    if repeating and len(runs) - len(repeating) >= 2:
+        return _one_fold(repeating, "the runs that repeat a clip within the run")
+    why = "no run repeats a clip" if not repeating else "fewer than two training runs would remain"
+    return _leave_one_out(runs, f"{why}: every run is held out in turn")
+
+
+def _one_fold(runs: Sequence[Run], rule: str) -> HeldOutPlan:
+    return HeldOutPlan((tuple(run.name for run in runs),), rule, _task_label(runs))
+
+
+def _leave_one_out(runs: Sequence[Run], rule: str) -> HeldOutPlan:
+    return HeldOutPlan(tuple((run.name,) for run in runs), rule, _task_label(runs), leave_one_out=True)
+
+
+def held_out_tracks(dataset: Dataset, settings: Settings) -> frozenset[Path]:
+    """Audio files heard in any held-out run of any participant of the dataset, lead-ins included.
+
+    All participants count, not only those chosen: the model is trained once for all of them, also when every
+    participant is a job of its own.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        As read with ``settings``.
+    settings : Settings
+        The same settings.
+
+    Returns
+    -------
+    frozenset of Path
+        Files that must not train or validate the model.
+    """
+    whole = dataset
+    if settings.participant_labels:
+        whole = read_dataset(replace(settings, participant_labels=(), dry_run=True))
+    tracks: set[Path] = set()
+    for person in whole.participants:
+        if person.failure is not None:
+            _LOG.warning(
+                "sub-%s cannot be read, so its held-out tracks are unknown: %s", person.label, person.failure
+            )
+            continue
+        held_out = held_out_plan(person, settings).held_out
+        tracks.update(
+            item.clip.audio for run in person.runs if run.name in held_out for item in run.presentations
+        )
+    return frozenset(tracks)

@@ -1,0 +1,222 @@
+"""Find the audio file that a row names, and check that it can be played from start to end of its excerpt."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import soundfile
+
+from ban_bids.errors import DataError
+from ban_bids.inputs.dataset import Clip
+from ban_bids.inputs.events import Row
+from ban_bids.inputs.profiles import Profile
+
+PAST_END = 0.1
+"""Seconds by which an excerpt may end after its file: rounding, filled with silence by the audio stage."""
+
+_UNKNOWN_SIZE = (0, 0x7FFFFFFF, 0xFFFFFFFF)
+
+
+def _declared_bytes(head: bytes) -> int | None:
+    """File size that a WAV or AU header declares; None where it tells none."""
+    if len(head) >= 12 and head[:4] == b"RIFF" and head[8:12] == b"WAVE":
+        size = int(struct.unpack("<I", head[4:8])[0])
+        return None if size in _UNKNOWN_SIZE else size + 8
+    if len(head) >= 12 and head[:4] == b".snd":
+        offset, size = struct.unpack(">II", head[4:12])
+        return None if size in _UNKNOWN_SIZE else int(offset + size)
+    return None
+
+
+def audio_seconds(path: Path) -> float:
+    """Length of an audio file from its header.
+
+    Parameters
+    ----------
+    path : Path
+        Audio file that libsndfile can read.
+
+    Returns
+    -------
+    float
+        Seconds.
+
+    Raises
+    ------
+    DataError
+        The file is missing, empty, truncated, of zero length or not audio.
+    """
+    remedy = "put the original file there"
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as stream:
+            head = stream.read(12)
+    except OSError as error:
+        raise DataError(f"{path}: stimulus cannot be read ({error.strerror}); {remedy}") from error
+    if size == 0:
+        raise DataError(f"{path}: stimulus is an empty file; {remedy}")
+    declared = _declared_bytes(head)
+    # one byte of padding is commonly left out
+    if declared is not None and size < declared - 1:
+        raise DataError(f"{path}: stimulus is truncated ({size} of {declared} bytes); {remedy}")
+    try:
+        info = soundfile.info(str(path))
+    except soundfile.LibsndfileError as error:
+        raise DataError(
+            f"{path}: stimulus is not audio that can be read ({error.error_string}); {remedy}"
+        ) from error
+    if info.frames <= 0 or info.samplerate <= 0:
+        raise DataError(f"{path}: stimulus has zero length; {remedy}")
+    return float(info.frames / info.samplerate)
+
+
+def _safe_relative(text: str, row: Row) -> PurePosixPath:
+    path = PurePosixPath(text.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts:
+        raise DataError(f"{row.where}: stimulus {text!r} must be a path inside the stimuli folder")
+    return PurePosixPath(*path.parts[1:]) if len(path.parts) > 1 and path.parts[0] == "stimuli" else path
+
+
+@dataclass
+class Stimuli:
+    """Resolver from rows of events to clips; remembers what it has looked up.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+        Stimulus folders in order of preference; those that do not exist are passed over.
+    profile : Profile or None
+        How the dataset describes its excerpts.
+    """
+
+    folders: Sequence[Path]
+    profile: Profile | None = None
+    _found: dict[str, Path] = field(default_factory=dict, repr=False)
+    _seconds: dict[Path, float] = field(default_factory=dict, repr=False)
+    _names: dict[Path, dict[str, list[Path]]] = field(default_factory=dict, repr=False)
+
+    def describes_clips(self, columns: Sequence[str]) -> bool:
+        """Whether a table with these columns names stimuli."""
+        if "stim_file" in columns:
+            return True
+        needed = self.profile.path_columns if self.profile else ()
+        return bool(needed) and set(needed) <= set(columns)
+
+    def clip(self, row: Row, *, whole_file: bool = False) -> Clip | None:
+        """Clip that a row names.
+
+        Parameters
+        ----------
+        row : Row
+            A row of events, or of responses.
+        whole_file : bool
+            Whether ``n/a`` in ``duration`` means "to the end of the file" (tables of responses).
+
+        Returns
+        -------
+        Clip or None
+            None for a row without a stimulus.
+
+        Raises
+        ------
+        DataError
+            The file is missing, ambiguous or not audio, or the excerpt does not fit into it.
+        """
+        audio = self.audio(row)
+        if audio is None:
+            return None
+        length = self.seconds(audio)
+        start = self._start(row)
+        duration = row.number("duration")
+        if duration is None and whole_file:
+            duration = length - start
+        if duration is None or duration <= 0:
+            raise DataError(
+                f"{row.where}: duration of {audio.name} is not given; write its length in seconds"
+            )
+        if start < 0 or start + duration > length + PAST_END:
+            raise DataError(
+                f"{row.where}: excerpt {start:g} to {start + duration:g} s lies outside {audio}, "
+                f"which lasts {length:.2f} s; correct the start or the duration, or restore the whole file"
+            )
+        profile = self.profile
+        return Clip(
+            audio=audio,
+            # a microsecond: numbers written differently are the same excerpt
+            start=round(start, 6),
+            duration=round(duration, 6),
+            track=audio.stem,
+            genre=row.text(profile.genre)
+            if profile and profile.genre
+            else row.text("genre") or row.text("trial_type"),
+            fade=profile.fade if profile else 0.0,
+            rms=profile.rms if profile else None,
+        )
+
+    def _start(self, row: Row) -> float:
+        start = row.number("stim_start")
+        if start is not None or self.profile is None or self.profile.start is None:
+            return start or 0.0
+        start, end = row.number(self.profile.start), None
+        if self.profile.end is not None:
+            end = row.number(self.profile.end)
+        duration = row.number("duration")
+        # ends are rounded to hundredths in ds003720: 9.59 to 24.58 lasts 15 s
+        if None not in (start, end, duration) and abs(end - start - duration) > PAST_END:  # type: ignore[operator]
+            raise DataError(
+                f"{row.where}: excerpt {start:g} to {end:g} s contradicts duration {duration:g} s; correct one"
+            )
+        return start or 0.0
+
+    def seconds(self, audio: Path) -> float:
+        """Length of an audio file, seconds; checked once (see ``audio_seconds``)."""
+        if audio not in self._seconds:
+            self._seconds[audio] = audio_seconds(audio)
+        return self._seconds[audio]
+
+    def audio(self, row: Row) -> Path | None:
+        """Audio file that a row names, or None for a row without one."""
+        name = row.text("stim_file")
+        suffixes: tuple[str, ...] = ("",)
+        folders: tuple[str, ...] = (".",)
+        if "stim_file" not in row.cells and self.profile is not None and self.profile.path is not None:
+            name, suffixes, folders = self.profile.stem(row), self.profile.suffixes, self.profile.folders
+        if name is None:
+            return None
+        if name not in self._found:
+            self._found[name] = self._search(row, name, suffixes, folders)
+        return self._found[name]
+
+    def _search(self, row: Row, name: str, suffixes: Sequence[str], inner: Sequence[str]) -> Path:
+        relative = _safe_relative(name, row)
+        wanted = [relative.with_name(relative.name + suffix) for suffix in suffixes]
+        for root in self.folders:
+            for folder in inner:
+                for path in wanted:
+                    if (root / folder / path).exists():
+                        return (root / folder / path).resolve()
+        for root in self.folders:
+            for path in wanted:
+                matches = self._by_name(root).get(path.name, [])
+                if len(matches) > 1:
+                    raise DataError(
+                        f"{row.where}: several files are called {path.name} ({matches[0]}, {matches[1]}); "
+                        "name it with its folder"
+                    )
+                if matches:
+                    return matches[0].resolve()
+        searched = ", ".join(str(root) for root in self.folders) or "no folder"
+        files = " or ".join(str(path) for path in wanted)
+        raise DataError(f"{row.where}: stimulus {files} not found under {searched}; give --stimuli-dir")
+
+    def _by_name(self, root: Path) -> dict[str, list[Path]]:
+        if root not in self._names:
+            index: dict[str, list[Path]] = {}
+            for path in sorted(root.rglob("*")) if root.is_dir() else []:
+                if path.is_file():
+                    index.setdefault(path.name, []).append(path)
+            self._names[root] = index
+        return self._names[root]
