@@ -1,0 +1,71 @@
+"""One participant's statistical maps: name, image and JSON file in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ban_bids.errors import UsageError
+from ban_bids.outputs.definitions import STATISTICS
+from ban_bids.outputs.names import map_name
+from ban_bids.outputs.writers import write_map
+
+
+def write_statmap(
+    root: Path,
+    values: np.ndarray,
+    mask: np.ndarray,
+    affine: np.ndarray,
+    *,
+    participant: str,
+    task: str,
+    space: str,
+    stat: str,
+    model: str | None = None,
+    area: str | None = None,
+    session: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write one statistical map of a participant where the output tree wants it.
+
+    Parameters
+    ----------
+    root : Path
+        The derivatives folder.
+    values : ndarray of shape (n_voxels,)
+        In C order of the mask; NaN where not computable.
+    mask : ndarray of shape (x, y, z), bool
+        Voxels that have a value.
+    affine : ndarray of shape (4, 4)
+        Voxel indices to millimetres.
+    participant, task, space, session : str
+        Labels without their entity; session may be None.
+    stat : str
+        A key of :data:`ban_bids.outputs.definitions.STATISTICS`; its definition goes into the JSON file.
+    model, area : str, optional
+        Full names; neither for ``ev`` and ``ccmax``.
+    metadata : mapping, optional
+        Further facts (``NumberOfRepeats``, ``RepeatsUsed``, ``ModelFingerprint``, ``Sources``, ...);
+        they win over the standard definitions.
+
+    Returns
+    -------
+    Path
+        The image.
+
+    Raises
+    ------
+    UsageError
+        The statistic is unknown or a label cannot stand in a file name.
+    DataError
+        Sizes of values and mask differ.
+    """
+    if stat not in STATISTICS:
+        raise UsageError(f"statistic '{stat}' is unknown: choose from {', '.join(STATISTICS)}")
+    name = map_name(participant, stat=stat, space=space, task=task, model=model, area=area, session=session)
+    facts: dict[str, Any] = {"Statistic": stat, "Model": model, "Area": area, "SpatialReference": space}
+    facts = {key: value for key, value in facts.items() if value is not None}
+    return write_map(name.path(root), values, mask, affine, {**facts, **STATISTICS[stat], **(metadata or {})})

@@ -1,0 +1,225 @@
+"""BIDS names of the derivatives: built here and nowhere else, and read back without loss.
+
+Readers take model, area and statistic from a map's JSON file, not from its name: a ``desc`` value is
+alphanumeric, so ``banfeedforwardT2T3`` cannot be split for certain.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ban_bids.errors import UsageError
+
+_ORDER = (
+    ("sub", "participant"),
+    ("ses", "session"),
+    ("task", "task"),
+    ("space", "space"),
+    ("res", "res"),
+    ("desc", "desc"),
+    ("stat", "stat"),
+)
+_FIELD_OF = dict(_ORDER)
+_LABEL = re.compile(r"[0-9a-zA-Z]+")
+_GROUP = "group"
+
+
+@dataclass(frozen=True)
+class DerivativeName:
+    """The parts of one derivative's file name.
+
+    Parameters
+    ----------
+    suffix : str
+        Last part before the extension: ``statmap``, ``dseg``, ``bas``, ...
+    extension : str
+        With its dot: ``.nii.gz``, ``.tsv``, ``.json``.
+    participant, session, task, space, res, desc, stat : str, optional
+        Entity labels, alphanumeric. Without a participant the name is the group's.
+    """
+
+    suffix: str
+    extension: str
+    participant: str | None = None
+    session: str | None = None
+    task: str | None = None
+    space: str | None = None
+    res: str | None = None
+    desc: str | None = None
+    stat: str | None = None
+
+    def __post_init__(self) -> None:
+        for entity, field in _ORDER:
+            value = getattr(self, field)
+            if value is not None and not _LABEL.fullmatch(value):
+                raise UsageError(f"{entity}-{value} cannot stand in a file name: use letters and digits only")
+
+    def __str__(self) -> str:
+        parts = [] if self.participant is not None else [_GROUP]
+        for entity, field in _ORDER:
+            value = getattr(self, field)
+            if value is not None:
+                parts.append(f"{entity}-{value}")
+        return "_".join([*parts, self.suffix]) + self.extension
+
+    def path(self, root: Path, datatype: str = "func") -> Path:
+        """Where the file lies in the derivatives folder.
+
+        Parameters
+        ----------
+        root : Path
+            The derivatives folder (``OUTPUT_DIR``).
+        datatype : str
+            ``func`` or ``anat``; unused for the group's files, which lie in ``root`` itself.
+
+        Returns
+        -------
+        Path
+        """
+        if self.participant is None:
+            return root / str(self)
+        folder = root / f"sub-{self.participant}"
+        if self.session is not None:
+            folder /= f"ses-{self.session}"
+        return folder / datatype / str(self)
+
+
+def parse_name(name: str | Path) -> DerivativeName:
+    """Read a file name that :class:`DerivativeName` built.
+
+    Parameters
+    ----------
+    name : str or Path
+        File name; folders before it are ignored.
+
+    Returns
+    -------
+    DerivativeName
+        ``str(parse_name(x)) == x`` for every built name.
+
+    Raises
+    ------
+    UsageError
+        The name has an entity that ban-bids does not write, or has none at all.
+    """
+    base = Path(name).name
+    stem, dot, extension = base.partition(".")
+    *entities, suffix = stem.split("_")
+    fields: dict[str, str] = {}
+    for position, part in enumerate(entities):
+        if part == _GROUP and position == 0:
+            continue
+        key, dash, value = part.partition("-")
+        if not dash or key not in _FIELD_OF or _FIELD_OF[key] in fields:
+            raise UsageError(f"{base}: '{part}' is no part of a ban-bids file name")
+        fields[_FIELD_OF[key]] = value
+    if not entities and suffix != _GROUP:
+        raise UsageError(f"{base}: not the name of a ban-bids derivative")
+    return DerivativeName(suffix=suffix, extension=dot + extension, **fields)
+
+
+def alphanumeric(text: str) -> str:
+    """Keep the ASCII letters and digits of a label, as BIDS asks of entity values.
+
+    Parameters
+    ----------
+    text : str
+        For instance a model's name, ``ban-feedforward``.
+
+    Returns
+    -------
+    str
+        ``banfeedforward``.
+
+    Raises
+    ------
+    UsageError
+        Nothing is left.
+    """
+    kept = "".join(_LABEL.findall(text))
+    if not kept:
+        raise UsageError(f"'{text}' has no letter or digit to name a file by: give the model another name")
+    return kept
+
+
+def map_desc(model: str, area: str) -> str:
+    """Label of ``desc-`` for a map of one model area: ``ban`` and ``T2T3`` give ``banT2T3``."""
+    return alphanumeric(model) + alphanumeric(area)
+
+
+def map_name(
+    participant: str | None,
+    *,
+    stat: str,
+    space: str,
+    task: str | None = None,
+    model: str | None = None,
+    area: str | None = None,
+    session: str | None = None,
+    res: str | None = None,
+) -> DerivativeName:
+    """Name of a statistical map.
+
+    Parameters
+    ----------
+    participant : str or None
+        Label without ``sub-``; None for a group map.
+    stat : str
+        ``r``, ``rsquare``, ``ccnorm``, ``p``, ``q``, ``share``, ``unique``, ``ev``, ``ccmax``, or
+        ``mean``, ``t`` at the group level.
+    space : str
+        Template space.
+    task : str, optional
+        Held-out task; group maps have none.
+    model, area : str, optional
+        Both or neither; maps that belong to no model (``ev``, ``ccmax``) have no ``desc-``.
+    session, res : str, optional
+        Further entities.
+
+    Returns
+    -------
+    DerivativeName
+    """
+    if (model is None) != (area is None):
+        raise UsageError("a map's name needs both model and area, or neither")
+    desc = map_desc(model, area) if model is not None and area is not None else None
+    return DerivativeName(
+        "statmap",
+        ".nii.gz",
+        participant,
+        session,
+        alphanumeric(task) if task else None,
+        space,
+        res,
+        desc,
+        stat,
+    )
+
+
+def bas_name(participant: str, task: str, model: str, session: str | None = None) -> DerivativeName:
+    """Name of a participant's score table, ``sub-01_task-T_desc-ban_bas.tsv``."""
+    return DerivativeName("bas", ".tsv", participant, session, alphanumeric(task), desc=alphanumeric(model))
+
+
+def region_name(participant: str, space: str, session: str | None = None) -> DerivativeName:
+    """Name of the image of auditory regions, ``sub-01_space-S_desc-auditory_dseg.nii.gz``."""
+    return DerivativeName("dseg", ".nii.gz", participant, session, space=space, desc="auditory")
+
+
+def sidecar(path: Path, extension: str = ".json") -> Path:
+    """The file of the same name with another extension, whatever dots the first one has.
+
+    Parameters
+    ----------
+    path : Path
+        ``…_statmap.nii.gz`` or ``…_bas.tsv``.
+    extension : str
+        With its dot.
+
+    Returns
+    -------
+    Path
+    """
+    return path.with_name(path.name.partition(".")[0] + extension)

@@ -1,0 +1,124 @@
+"""A small but complete tree of derivatives, written by the project's own writers, with numbers we know."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+
+from ban_bids.outputs.dataset import source_dataset, write_dataset_files
+from ban_bids.outputs.maps import write_statmap
+from ban_bids.outputs.names import bas_name, region_name, sidecar
+from ban_bids.outputs.provenance import write_provenance, write_status
+from ban_bids.outputs.tables import write_table
+from ban_bids.outputs.writers import atomic_path
+from ban_bids.settings import AREAS, JOINT, Settings
+
+SPACE = "MNI152NLin2009cAsym"
+TASK = "Test"
+SHAPE = (12, 14, 11)
+AFFINE = np.array([[-12.0, 0, 0, 70], [0, 14.0, 0, -110], [0, 0, 12.0, -55], [0, 0, 0, 1]])
+
+SCORE_COLUMNS = {
+    "row": {"Description": "Area, or a total: C, B, BAS"},
+    "region": {"Description": "Region that the area is scored in"},
+    "score": {"Description": "Share of explainable variance", "Units": "arbitrary"},
+    "ci_low": {"Description": "Lower end of the 95 % bootstrap interval of score"},
+    "ci_high": {"Description": "Upper end of the 95 % bootstrap interval of score"},
+    "reason": {"Description": "Why the score is n/a"},
+}
+
+
+@dataclass(frozen=True)
+class FakeTree:
+    root: Path
+    mask: np.ndarray
+    maps: dict[tuple[str, str, str], np.ndarray]  # participant, area, stat -> values in the mask
+    scores: dict[str, pd.DataFrame]
+
+
+def fake_settings(root: Path, level: str = "participant") -> Settings:
+    return Settings(bids_dir=root.parent / "bids", output_dir=root, level=level, work_dir=root / "work")
+
+
+def score_table(rng: np.random.Generator) -> pd.DataFrame:
+    area = rng.uniform(0.1, 0.5, len(AREAS))
+    cortical, behavioral = float(area.mean()), 0.4
+    rows = [(a, a, s, s - 0.1, s + 0.1, None) for a, s in zip(AREAS, area, strict=True)]
+    rows += [
+        ("C", None, cortical, cortical - 0.05, cortical + 0.05, None),
+        ("B", None, behavioral, 0.3, 0.5, None),
+        ("BAS", None, (cortical + behavioral) / 2, 0.2, 0.6, None),
+    ]
+    return pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
+
+
+def make_tree(
+    root: Path,
+    participants: Sequence[str] = ("01", "02", "03", "04"),
+    *,
+    fingerprints: dict[str, str] | None = None,
+    affines: dict[str, np.ndarray] | None = None,
+    model: str = "ban",
+) -> FakeTree:
+    """Write score tables, maps of r, p, ev and regions of each participant."""
+    rng = np.random.default_rng(0)
+    mask = np.zeros(SHAPE, dtype=bool)
+    mask[2:-2, 2:-2, 2:-2] = True
+    write_dataset_files(
+        root, [source_dataset(root.parent / "bids", doi="doi:10.18112/openneuro.ds003720.v1.0.0")]
+    )
+    maps: dict[tuple[str, str, str], np.ndarray] = {}
+    scores: dict[str, pd.DataFrame] = {}
+    for label in participants:
+        affine = (affines or {}).get(label, AFFINE)
+        facts = {
+            "ModelFingerprint": (fingerprints or {}).get(label, "f" * 16),
+            "NumberOfRepeats": 4,
+            "RepeatsUsed": "mean of 4 repeats",
+            "Sources": [f"bids:raw:sub-{label}/func/sub-{label}_task-{TASK}_run-01_bold.nii.gz"],
+        }
+        place = {"participant": label, "task": TASK, "space": SPACE, "metadata": facts}
+        for area in (*AREAS, JOINT):
+            for stat in ("r", "p"):
+                values = (
+                    rng.uniform(-0.2, 0.6, int(mask.sum()))
+                    if stat == "r"
+                    else rng.uniform(0.01, 1, mask.sum())
+                )
+                values[int(label)] = np.nan
+                maps[label, area, stat] = values
+                write_statmap(root, values, mask, affine, stat=stat, model=model, area=area, **place)
+        ceiling = rng.uniform(0.01, 0.6, int(mask.sum()))
+        maps[label, "", "ev"] = ceiling
+        write_statmap(root, ceiling, mask, affine, stat="ev", **place)
+        scores[label] = score_table(rng)
+        write_table(
+            bas_name(label, TASK, model).path(root), scores[label], SCORE_COLUMNS, {"Model": model, **facts}
+        )
+        _write_regions(root, label, mask, affine)
+        write_provenance(root, f"sub-{label}", fake_settings(root), [root.parent / "bids" / "x_bold.nii.gz"])
+        write_status(root, label, "done")
+    return FakeTree(root, mask, maps, scores)
+
+
+def _write_regions(root: Path, label: str, mask: np.ndarray, affine: np.ndarray) -> None:
+    labels = np.zeros(SHAPE, dtype=np.int16)
+    labels[mask] = np.arange(int(mask.sum())) % 5
+    path = region_name(label, SPACE).path(root)
+    with atomic_path(path) as temporary:
+        nib.save(nib.Nifti1Image(labels, affine), temporary)
+    table = pd.DataFrame(
+        {
+            "index": range(1, 5),
+            "name": AREAS,
+            "abbreviation": AREAS,
+            "n_voxels": [int((labels == i).sum()) for i in range(1, 5)],
+        }
+    )
+    columns = {name: f"{name} of the region" for name in table}
+    write_table(sidecar(path, ".tsv"), table, columns)
