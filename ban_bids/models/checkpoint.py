@@ -1,0 +1,262 @@
+"""Checkpoints: weights and their card in one safetensors file, and the guard against leaks."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from ban_bids.audio.clips import content_hash
+from ban_bids.errors import CheckpointError, LeakError
+from ban_bids.models.ban import BAN
+from ban_bids.models.config import PRESETS, BANConfig
+
+_LOG = logging.getLogger(__name__)
+_FORMAT = "ban-bids-checkpoint-1"
+_PICKLE_SUFFIXES = {".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin"}
+_REMEDY = "give a .safetensors file written by ban-bids-train"
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What is known of how a checkpoint came about; stored beside its weights.
+
+    Parameters
+    ----------
+    config : dict
+        ``BANConfig.to_dict()``.
+    genres : tuple of str
+        Names of the read-out's classes in order.
+    split : str
+        How training and validation tracks were told apart, in words.
+    training_hashes, validation_hashes : dict
+        Track name -> SHA-256 of its file, for every track that trained or validated the model.
+    excluded : dict
+        The same for tracks that were left out on request.
+    unreadable : tuple of str
+        Files that could not be decoded and were skipped.
+    notes : tuple of str
+        Anything a reader of the scores should know: replicas, fallback of a split, a budget that ran out.
+    metrics : dict
+        Accuracy with its interval, and the like.
+    settings : dict
+        Seed, epochs and other training settings.
+    versions : dict
+        Of the libraries that made it.
+    """
+
+    config: dict[str, Any]
+    genres: tuple[str, ...]
+    split: str = "unknown"
+    training_hashes: dict[str, str] = field(default_factory=dict)
+    validation_hashes: dict[str, str] = field(default_factory=dict)
+    excluded: dict[str, str] = field(default_factory=dict)
+    unreadable: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    metrics: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def seed(self) -> int | None:
+        """Seed of the training."""
+        return self.settings.get("seed")
+
+    def to_json(self) -> str:
+        """Serialise; the same card gives the same text."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelCard:
+        """Read :meth:`to_json`'s text.
+
+        Raises
+        ------
+        CheckpointError
+            When the text is not a card.
+        """
+        try:
+            values = json.loads(text)
+            for name in ("genres", "unreadable", "notes"):
+                values[name] = tuple(values.get(name, ()))
+            return cls(**values)
+        except (ValueError, TypeError, AttributeError) as err:
+            raise CheckpointError(f"the model card is damaged ({err}); {_REMEDY}") from err
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that decide what a checkpoint holds."""
+    return {
+        name: version(name) for name in ("ban-bids", "torch", "torchaudio", "lightning", "numpy", "soundfile")
+    }
+
+
+def save_checkpoint(path: Path, network: BAN, card: ModelCard | None) -> Path:
+    """Write weights and card as one safetensors file, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in ``.safetensors``.
+    network : BAN
+        Its state is stored in float32, on the CPU.
+    card : ModelCard or None
+        None writes bare weights, which count as of unknown origin.
+
+    Returns
+    -------
+    Path
+        The file.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise CheckpointError(f"{path}: checkpoints are .safetensors files; choose such a name")
+    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    metadata = {} if card is None else {"format": _FORMAT, "architecture": "ban", "card": card.to_json()}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(
+            dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp", delete=False
+        ) as file:
+            temporary = Path(file.name)
+        try:
+            save_file(state, temporary, metadata=metadata)
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as err:
+        raise CheckpointError(f"{path}: cannot be written ({err.strerror}); choose another folder") from err
+    return path
+
+
+def load_checkpoint(path: Path) -> tuple[BAN, ModelCard | None]:
+    """Read a checkpoint.
+
+    Parameters
+    ----------
+    path : Path
+        Written by :func:`save_checkpoint`.
+
+    Returns
+    -------
+    network : BAN
+        In evaluation mode, on the CPU.
+    card : ModelCard or None
+        None: bare weights whose shapes are those of a preset; their origin is unknown.
+
+    Raises
+    ------
+    CheckpointError
+        For a missing file, a pickle, a damaged file, or weights of another architecture.
+    """
+    path = Path(path)
+    state, metadata = _read(path)
+    if metadata.get("format", _FORMAT) != _FORMAT or metadata.get("architecture", "ban") != "ban":
+        raise CheckpointError(
+            f"{path}: holds the architecture {metadata.get('architecture', '?')!r} "
+            f"({metadata.get('format', '?')}), not a BAN of this version; {_REMEDY}"
+        )
+    if "card" not in metadata:
+        network = _from_shapes(path, state)
+        _LOG.warning("%s: no model card; which tracks trained these weights is unknown", path)
+        return network, None
+    try:
+        card = ModelCard.from_json(metadata["card"])
+        network = BAN(BANConfig.from_dict(card.config), n_genres=len(card.genres))
+    except CheckpointError as err:
+        raise CheckpointError(f"{path}: {err}") from err
+    _fill(path, network, state)
+    return network, card
+
+
+def check_no_overlap(
+    card: ModelCard | None, audio_paths: Iterable[Path], allow_overlap: bool = False
+) -> list[str]:
+    """Find held-out tracks on which a model was trained or validated, by content and by name.
+
+    Parameters
+    ----------
+    card : ModelCard or None
+        None (weights without a card): nothing can be checked; a warning is logged and callers mark the
+        scores "unknown".
+    audio_paths : iterable of Path
+        Audio files that are heard in held-out runs.
+    allow_overlap : bool
+        Return the tracks instead of raising.
+
+    Returns
+    -------
+    list of str
+        Names of overlapping tracks, sorted; empty when there is none.
+
+    Raises
+    ------
+    LeakError
+        When there are some and ``allow_overlap`` is not set.
+    """
+    if card is None:
+        _LOG.warning("weights without a model card: overlap with the held-out stimuli is unknown")
+        return []
+    seen = set(card.training_hashes.values()) | set(card.validation_hashes.values())
+    overlap = sorted({Path(path).stem for path in set(audio_paths) if content_hash(path) in seen})
+    if overlap and not allow_overlap:
+        raise LeakError(
+            f"the model was trained or validated on {len(overlap)} tracks of the held-out runs "
+            f"({', '.join(overlap[:5])}{', …' if len(overlap) > 5 else ''}); train without them "
+            "(ban-bids-train --exclude-stimuli, or --gtzan-dir), or pass --allow-overlap to mark every table"
+        )
+    if overlap:
+        _LOG.warning("the model knows %d tracks of the held-out runs; every table says so", len(overlap))
+    return overlap
+
+
+def _read(path: Path) -> tuple[dict[str, torch.Tensor], Mapping[str, str]]:
+    """Tensors and metadata of a safetensors file; anything else is refused before it is opened."""
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such weights file; {_REMEDY}")
+    with path.open("rb") as file:
+        head = file.read(4)
+    # a zip archive (torch.save) or a bare pickle would run code when loaded
+    if path.suffix.lower() in _PICKLE_SUFFIXES or head[:2] == b"PK" or head[:1] == b"\x80":
+        raise CheckpointError(f"{path}: is a pickle, which can run code when loaded; {_REMEDY}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = list(file.keys())
+            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+    except (SafetensorError, OSError) as err:
+        raise CheckpointError(f"{path}: not a readable safetensors file ({err}); {_REMEDY}") from err
+
+
+def _from_shapes(path: Path, state: Mapping[str, torch.Tensor]) -> BAN:
+    """Bare weights: the preset whose tensors have these names and shapes."""
+    readout = state.get("readout.weight")
+    for config in PRESETS.values():
+        if readout is None or readout.ndim != 2:
+            break
+        network = BAN(config, n_genres=readout.shape[0])
+        if {k: v.shape for k, v in network.state_dict().items()} == {k: v.shape for k, v in state.items()}:
+            _fill(path, network, state)
+            return network
+    raise CheckpointError(f"{path}: the weights are not those of a BAN ({len(state)} tensors); {_REMEDY}")
+
+
+def _fill(path: Path, network: BAN, state: Mapping[str, torch.Tensor]) -> None:
+    try:
+        network.load_state_dict(state, strict=True)
+    except RuntimeError as err:
+        first = str(err).splitlines()[1:2] or [str(err)]
+        raise CheckpointError(
+            f"{path}: the weights do not fit the architecture on their card ({first[0].strip()[:120]}); "
+            f"{_REMEDY}"
+        ) from err
+    network.eval()

@@ -1,0 +1,186 @@
+"""What fixes a BAN: front end, areas, recurrence; frozen, stored in every checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from math import ceil
+from typing import Any
+
+from ban_bids.errors import CheckpointError, UsageError
+from ban_bids.settings import AREAS
+
+
+@dataclass(frozen=True)
+class FrontEndConfig:
+    """Log-mel settings.
+
+    Parameters
+    ----------
+    sampling_rate : int
+        Of the waveform, Hz.
+    n_fft, hop : int
+        Window and step, samples. 441 samples make exactly 50 frames a second.
+    n_mels : int
+        Mel bands (HTK scale) between ``f_min`` and ``f_max``, Hz.
+    floor : float
+        Added to mel power before the logarithm; it bounds silence.
+    """
+
+    sampling_rate: int = 22_050
+    n_fft: int = 1024
+    hop: int = 441
+    n_mels: int = 64
+    f_min: float = 40.0
+    f_max: float = 10_000.0
+    floor: float = 1e-4
+
+    @property
+    def frame_rate(self) -> float:
+        """Log-mel frames a second."""
+        return self.sampling_rate / self.hop
+
+
+@dataclass(frozen=True)
+class AreaConfig:
+    """One area: a convolution from below, a convolution onto itself, a number of steps.
+
+    Parameters
+    ----------
+    channels : int
+        Feature maps.
+    kernel, stride : (int, int)
+        Of the bottom-up convolution, (frequency, time).
+    lateral_kernel : (int, int)
+        Of the lateral convolution, (frequency, time).
+    steps : int
+        Updates of the area, the first one feedforward.
+    """
+
+    channels: int
+    kernel: tuple[int, int] = (3, 3)
+    stride: tuple[int, int] = (2, 2)
+    lateral_kernel: tuple[int, int] = (3, 3)
+    steps: int = 3
+
+
+@dataclass(frozen=True)
+class BANConfig:
+    """Everything that fixes BAN's architecture.
+
+    Parameters
+    ----------
+    name : str
+        Alphanumeric, lower case; enters file names.
+    areas : tuple of AreaConfig
+        A1, Belt, PB, T2T3 in order.
+    recurrence : bool
+        Off: lateral connections are not used and every area makes one step.
+    feedback : bool
+        Each area also hears the next one, one step late.
+    dropout : float
+        Before the read-out.
+    """
+
+    name: str = "ban"
+    front_end: FrontEndConfig = FrontEndConfig()
+    areas: tuple[AreaConfig, ...] = (
+        AreaConfig(16, kernel=(5, 5), stride=(2, 1)),
+        AreaConfig(32, stride=(2, 2)),
+        AreaConfig(64, stride=(2, 1)),
+        AreaConfig(128, stride=(2, 2)),
+    )
+    recurrence: bool = True
+    feedback: bool = False
+    dropout: float = 0.2
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Updates of each area as they are run."""
+        if not (self.recurrence or self.feedback):
+            return (1,) * len(self.areas)
+        return tuple(area.steps for area in self.areas)
+
+    @property
+    def time_stride(self) -> int:
+        """Log-mel frames per frame of the last area."""
+        stride = 1
+        for area in self.areas:
+            stride *= area.stride[1]
+        return stride
+
+    @property
+    def frame_rates(self) -> dict[str, float]:
+        """Frames a second of every area."""
+        rate, rates = self.front_end.frame_rate, {}
+        for label, area in zip(AREAS, self.areas):
+            rate /= area.stride[1]
+            rates[label] = rate
+        return rates
+
+    @property
+    def frequency_bins(self) -> dict[str, int]:
+        """Frequency positions of every area."""
+        bins, out = self.front_end.n_mels, {}
+        for label, area in zip(AREAS, self.areas):
+            bins = ceil(bins / area.stride[0])
+            out[label] = bins
+        return out
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> BANConfig:
+        """Rebuild from :meth:`to_dict`'s values, also after a trip through JSON.
+
+        Raises
+        ------
+        CheckpointError
+            When the values do not describe a BAN of this version.
+        """
+        try:
+            fields = dict(values)
+            front_end = FrontEndConfig(**fields.pop("front_end"))
+            areas = tuple(_area(area) for area in fields.pop("areas"))
+            return cls(front_end=front_end, areas=areas, **fields)
+        except (KeyError, TypeError, AttributeError) as err:
+            raise CheckpointError(
+                f"the stored configuration is not one of this version's BAN ({err}); "
+                "train again with ban-bids-train, or use the version that made the file"
+            ) from err
+
+
+def _area(values: Mapping[str, Any]) -> AreaConfig:
+    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return AreaConfig(**plain)
+
+
+_BAN = BANConfig()
+PRESETS: dict[str, BANConfig] = {
+    "ban": _BAN,
+    "ban-feedforward": replace(_BAN, name="banfeedforward", recurrence=False),
+    "ban-feedback": replace(_BAN, name="banfeedback", feedback=True),
+    "ban-small": replace(
+        _BAN,
+        name="bansmall",
+        areas=tuple(
+            replace(area, channels=channels, steps=2) for area, channels in zip(_BAN.areas, (16, 32, 48, 64))
+        ),
+    ),
+}
+"""Named architectures: ``ban`` is the reference; the others switch one thing."""
+
+
+def preset(name: str) -> BANConfig:
+    """Return the configuration with this name.
+
+    Raises
+    ------
+    UsageError
+        When there is none.
+    """
+    if name not in PRESETS:
+        raise UsageError(f"--preset {name}: unknown; choose one of {', '.join(PRESETS)}")
+    return PRESETS[name]
