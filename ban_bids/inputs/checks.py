@@ -43,7 +43,7 @@ def _check_outside(folder: Path, bids_dir: Path, option: str) -> None:
     derivatives = bids_dir / "derivatives"
     if folder == bids_dir or (bids_dir in folder.parents and derivatives not in folder.parents):
         raise UsageError(
-            f"{option} {folder} lies in the dataset {bids_dir}; choose a folder elsewhere or under {derivatives}"
+            f"{option} {folder} lies in the dataset {bids_dir}; choose one elsewhere or under {derivatives}"
         )
 
 

@@ -105,8 +105,8 @@ def check_test_options(runs: Sequence[Run], settings: Settings) -> None:
 def held_out_plan(participant: Participant, settings: Settings) -> HeldOutPlan:
     """Choose a participant's held-out runs.
 
-    Given by ``--test-task`` and ``--test-runs`` (``all``: leave-one-run-out); or else the runs that repeat a clip
-    within the run, lead-ins aside, if at least two training runs remain; or else leave-one-run-out.
+    Given by ``--test-task`` and ``--test-runs`` (``all``: leave-one-run-out); or else the runs that repeat a
+    clip within the run, lead-ins aside, if at least two training runs remain; or else leave-one-run-out.
 
     Parameters
     ----------

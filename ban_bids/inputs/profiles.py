@@ -44,8 +44,8 @@ class Profile:
     dois, names : tuple of str
         Datasets it is for.
     path : str or None
-        Template of the audio file without suffix over the columns (``"{genre}/{genre}.{track:05d}"``); None where
-        the events carry ``stim_file``.
+        Template of the audio file without suffix over the columns (``"{genre}/{genre}.{track:05d}"``); None
+        where the events carry ``stim_file``.
     suffixes : tuple of str
         Suffixes tried in order.
     folders : tuple of str

@@ -167,7 +167,7 @@ class Stimuli:
         # ends are rounded to hundredths in ds003720: 9.59 to 24.58 lasts 15 s
         if None not in (start, end, duration) and abs(end - start - duration) > PAST_END:  # type: ignore[operator]
             raise DataError(
-                f"{row.where}: excerpt {start:g} to {end:g} s contradicts duration {duration:g} s; correct one"
+                f"{row.where}: excerpt {start:g} to {end:g} s, but duration {duration:g} s; correct one"
             )
         return start or 0.0
 

@@ -1,0 +1,283 @@
+"""One participant's runs: which BOLD images are used, and which clips were played in them when."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ban_bids.errors import DataError
+from ban_bids.inputs.dataset import Presentation, Run
+from ban_bids.inputs.events import Table, read_table
+from ban_bids.inputs.images import BoldHeader, read_bold_header
+from ban_bids.inputs.index import Index, entities
+from ban_bids.inputs.stimuli import Stimuli
+from ban_bids.settings import Settings
+
+OVERLAP = 0.1
+"""Seconds by which a clip may begin before the last one ended: jitter of measured onsets."""
+
+_PARTS_LEFT_OUT = ("phase", "real", "imag")
+_IDENTITY = ("ses", "task", "run", "dir")
+_REMEDY = 'choose with --bids-filter-file, e.g. {"bold": {"%s": %s}}'
+
+
+@dataclass
+class RunFiles:
+    """BOLD images with clips, and what was left out on the way.
+
+    Parameters
+    ----------
+    chosen : list of (Path, Table)
+        Image and its events.
+    notes : list of str
+        Images left out, and why.
+    reasons : list of str
+        Why images without clips cannot be used; the message where none is left.
+    """
+
+    chosen: list[tuple[Path, Table]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Sort key under which ``run-2`` comes before ``run-10``."""
+    parts = re.split(r"(\d+)", path.name)
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
+
+
+def wanted(path: Path, settings: Settings) -> bool:
+    """Whether --session-id and --task-id leave an image in."""
+    own = dict(entities(path))
+    return (not settings.session_ids or own.get("ses") in settings.session_ids) and (
+        not settings.task_ids or own.get("task") in settings.task_ids
+    )
+
+
+def find_runs(label: str, index: Index, stimuli: Stimuli, settings: Settings) -> RunFiles:
+    """Choose a participant's BOLD images in which clips were played.
+
+    Parameters
+    ----------
+    label : str
+        Participant.
+    index : Index
+        The dataset's files.
+    stimuli : Stimuli
+        Tells whether a table of events names clips.
+    settings : Settings
+        Session and task filters.
+
+    Returns
+    -------
+    RunFiles
+        Natural order; never two images of one run, nor two acquisitions.
+
+    Raises
+    ------
+    DataError
+        None is left, or several echoes, acquisitions or reconstructions would be mixed.
+    """
+    files = RunFiles()
+    pattern = f"sub-{label}/[ses-*/]func/sub-{label}_*_bold.nii[.gz]"
+    for bold in sorted((p for p in index.images("bold", label) if wanted(p, settings)), key=_natural):
+        part = dict(entities(bold)).get("part")
+        if part in _PARTS_LEFT_OUT:
+            files.notes.append(f"{bold.name}: part-{part} left out; magnitude images are used")
+            continue
+        _add_run(files, bold, index, stimuli)
+    if not files.chosen:
+        raise DataError(
+            files.reasons[0] if files.reasons else f"sub-{label}: no BOLD image {pattern}; add it"
+        )
+    files.notes += [f"left out: {reason}" for reason in files.reasons]
+    _refuse_mixtures([bold for bold, _ in files.chosen], label)
+    return files
+
+
+def _add_run(files: RunFiles, bold: Path, index: Index, stimuli: Stimuli) -> None:
+    events = index.inherited(bold, "events", ".tsv")
+    if not events:
+        files.reasons.append(f"{bold}: no events.tsv for this run; add it beside the image")
+        return
+    table = read_table(events[0])
+    if not stimuli.describes_clips(table.columns):
+        files.reasons.append(
+            f"{events[0]}: no column stim_file and no stimulus profile for this dataset; "
+            "add stim_file (and stim_start), or a profile as stimuli/ban_bids_profile.toml"
+        )
+        return
+    if not any(stimuli.audio(row) for row in table.rows):
+        files.reasons.append(f"{events[0]}: stim_file is n/a in every row; name the clips that were played")
+        return
+    files.chosen.append((bold, table))
+
+
+def _refuse_mixtures(images: Sequence[Path], label: str) -> None:
+    """Refuse several images of one run, and several acquisitions over the runs."""
+    seen: dict[tuple[str | None, ...], Path] = {}
+    for path in images:
+        own = dict(entities(path))
+        other = seen.setdefault(tuple(own.get(key) for key in _IDENTITY), path)
+        if other is path:
+            continue
+        theirs = dict(entities(other))
+        key = next((k for k in (*own, *theirs) if own.get(k) != theirs.get(k)), "extension")
+        kind = "multi-echo series" if key == "echo" else f"several images of one run ({key}- differs)"
+        remedy = _REMEDY % (_LONG.get(key, key), '"' + str(own.get(key)) + '"')
+        raise DataError(f"sub-{label}: {kind}, {other.name} and {path.name}, are not mixed; {remedy}")
+    for key in ("acq", "rec", "ce", "echo"):
+        labels = sorted({dict(entities(path)).get(key, "(none)") for path in images})
+        if len(labels) > 1:
+            raise DataError(
+                f"sub-{label}: BOLD runs with several {key}- labels ({', '.join(labels)}) are not mixed; "
+                + _REMEDY % (_LONG[key], f'"{labels[-1]}"')
+            )
+
+
+_LONG = {"acq": "acquisition", "rec": "reconstruction", "ce": "ceagent", "echo": "echo"}
+
+
+def presentations(table: Table, stimuli: Stimuli) -> tuple[Presentation, ...]:
+    """Clips played in a run, in order of onset.
+
+    Parameters
+    ----------
+    table : Table
+        Events.
+    stimuli : Stimuli
+        Resolves rows to clips.
+
+    Returns
+    -------
+    tuple of Presentation
+        Rows without a stimulus are passed over.
+
+    Raises
+    ------
+    DataError
+        No onset or duration for a clip, or overlapping clips.
+    """
+    found: list[tuple[float, int, Presentation]] = []
+    for row in table.rows:
+        clip = stimuli.clip(row)
+        if clip is None:
+            continue
+        onset = row.number("onset")
+        if onset is None:
+            raise DataError(f"{row.where}: onset of {clip.audio.name} is not given; write it in seconds")
+        found.append((onset, row.line, Presentation(clip, onset)))
+    found.sort(key=lambda item: item[:2])
+    for (_, _, before), (onset, line, _) in zip(found, found[1:]):
+        if onset < before.end - OVERLAP:
+            raise DataError(
+                f"{table.path}, line {line}: a clip begins at {onset:g} s while the one before lasts to "
+                f"{before.end:g} s; overlapping clips are not supported"
+            )
+    return tuple(item for _, _, item in found)
+
+
+def build_run(bold: Path, table: Table, header: BoldHeader, stimuli: Stimuli) -> Run:
+    """Join image and events into a run.
+
+    Raises
+    ------
+    DataError
+        Events that cannot be used, or that go on after the image's end.
+    """
+    own = entities(bold)
+    names = dict(own)
+    if "task" not in names:
+        raise DataError(f"{bold}: no task- in the file name; rename the file")
+    run = Run(
+        participant=names["sub"],
+        session=names.get("ses"),
+        task=names["task"],
+        run=names.get("run"),
+        entities=own,
+        bold=bold,
+        events=table.path,
+        repetition_time=header.repetition_time,
+        n_volumes=header.n_volumes,
+        slice_timing=header.slice_timing,
+        slice_encoding_direction=header.slice_encoding_direction,
+        start_time=header.start_time,
+        presentations=presentations(table, stimuli),
+    )
+    last = run.presentations[-1].end
+    if last > run.duration + run.repetition_time:
+        raise DataError(
+            f"{bold}: BOLD lasts {run.duration:g} s ({run.n_volumes} volumes), but its events last to {last:g} s "
+            f"({table.path.name}); restore the whole image or correct the events"
+        )
+    return run
+
+
+def read_runs(files: RunFiles, index: Index, stimuli: Stimuli) -> tuple[Run, ...]:
+    """Read the chosen images' headers and events.
+
+    Raises
+    ------
+    DataError
+        An image or its events cannot be used, or resolutions or repetition times differ between runs.
+    """
+    runs: list[Run] = []
+    sizes: list[tuple[float, ...]] = []
+    for bold, table in files.chosen:
+        header = read_bold_header(bold, index.metadata(bold))
+        files.notes += header.notes
+        runs.append(build_run(bold, table, header, stimuli))
+        sizes.append(header.voxel_size)
+    for run, size in zip(runs, sizes):
+        if any(abs(a - b) > 0.01 for a, b in zip(size, sizes[0])):
+            raise DataError(
+                f"{run.bold}: voxels of {_text(size)} mm, but {_text(sizes[0])} mm in {runs[0].bold.name}; "
+                "resolutions are not mixed: choose with --task-id, --session-id or --bids-filter-file"
+            )
+        if abs(run.repetition_time - runs[0].repetition_time) > 1e-3:
+            raise DataError(
+                f"{run.bold}: RepetitionTime {run.repetition_time:g} s, but {runs[0].repetition_time:g} s in "
+                f"{runs[0].bold.name}; they are not mixed: choose with --task-id or --session-id"
+            )
+    return tuple(runs)
+
+
+def _text(size: Iterable[float]) -> str:
+    return " x ".join(f"{value:.3g}" for value in size)
+
+
+def mark_lead_ins(runs: Sequence[Run], rule: str) -> tuple[tuple[Run, ...], tuple[str, ...]]:
+    """Mark the lead-in clips that a profile declares.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        One participant's.
+    rule : str
+        ``first-repeats-last``: a run's first clip is a lead-in where it equals the last clip of the same run or
+        of another run of the same task. ``none``: there are none.
+
+    Returns
+    -------
+    runs : tuple of Run
+        With ``Presentation.lead_in`` set.
+    notes : tuple of str
+        Runs in which the rule does not hold; their first clip is used like any other.
+    """
+    if rule == "none":
+        return tuple(runs), ()
+    marked, notes = [], []
+    for run in runs:
+        first, rest = run.presentations[0], run.presentations[1:]
+        others = {other.presentations[-1].clip for other in runs if other.task == run.task}
+        if rest and first.clip in others:
+            first = replace(first, lead_in=True)
+        else:
+            notes.append(
+                f"{run.events.name}: the first clip ({first.clip.track}) is the last clip of no run read here, "
+                "so it is no lead-in and its rows are used"
+            )
+        marked.append(replace(run, presentations=(first, *rest)))
+    return tuple(marked), tuple(notes)
