@@ -24,8 +24,9 @@ _IGNORED = (
     "*_desc-auditory_dseg.*",
     f"{TEMPORARY_PREFIX}*",
 )
-"""What BIDS has no rule for: statistical maps, score tables, reports, and a segmentation in ``func`` that belongs
-to no task. Folders without a closing slash: the official validator does not apply ``work/`` to the folder itself.
+"""What BIDS has no rule for: maps of statistics, score tables, reports, a segmentation in ``func`` without task.
+
+Folders stand without a closing slash: the official validator does not apply ``work/`` to the folder itself.
 """
 
 

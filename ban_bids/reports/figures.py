@@ -1,0 +1,226 @@
+"""Figures of the reports, as PNG bytes. Numbers carry labels, axes carry units, what is n/a is hatched."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+from matplotlib.patches import Rectangle
+from nilearn import plotting
+
+_DPI = 110
+_HATCH = "////"
+_COLOURS = ("#14527a", "#c66a1f", "#5b8c3a", "#8c4a8c", "#8a8f98", "#b59a2d", "#2f9c95", "#a3352f")
+_SUPERIOR_TEMPORAL_CUTS = (-8.0, -2.0, 4.0, 10.0, 16.0)
+"""Axial heights in mm of MNI space, from the middle temporal gyrus to above Heschl's gyrus."""
+
+
+@dataclass(frozen=True, eq=False)
+class Bars:
+    """One series of a bar chart.
+
+    Parameters
+    ----------
+    name : str
+        Entry of the legend.
+    values, low, high : sequence of float
+        One entry a label; NaN: n/a. The interval may be missing where the value is not.
+    """
+
+    name: str
+    values: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+
+
+def alignment_figure(
+    values: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    areas: Sequence[str],
+    regions: Sequence[str],
+    label: str = "share of explainable variance",
+) -> bytes:
+    """Matrix of model areas by brain regions, every cell with its number and interval.
+
+    Parameters
+    ----------
+    values, low, high : ndarray of shape (n_areas, n_regions)
+        Score and 95 % confidence interval; NaN cells are hatched and say n/a.
+    areas, regions : sequence of str
+        Labels of rows and columns.
+    label : str
+        What the numbers are.
+
+    Returns
+    -------
+    bytes
+        PNG.
+    """
+    shown = np.asarray(values, dtype=float)
+    canvas = Canvas(figsize=(1.5 * len(regions) + 2.4, 0.95 * len(areas) + 1.3), layout="constrained")
+    axes = canvas.subplots()
+    finite = np.abs(shown[np.isfinite(shown)])
+    limit = float(finite.max()) if finite.size and finite.max() > 0 else 1.0
+    picture = axes.imshow(shown, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
+    for row, column in np.ndindex(*shown.shape):
+        interval = (float(low[row, column]), float(high[row, column]))
+        _matrix_cell(axes, row, column, float(shown[row, column]), interval, limit)
+    axes.set_xticks(range(len(regions)), regions)
+    axes.set_yticks(range(len(areas)), areas)
+    axes.set_xlabel("region of the brain")
+    axes.set_ylabel("area of the model")
+    canvas.colorbar(picture, ax=axes, label=label)
+    return _png(canvas)
+
+
+def _matrix_cell(
+    axes: Axes,
+    row: int,
+    column: int,
+    value: float,
+    interval: tuple[float, float],
+    limit: float,
+) -> None:
+    if not np.isfinite(value):
+        box = Rectangle(
+            (column - 0.5, row - 0.5), 1, 1, facecolor="#eeeeee", edgecolor="#999999", hatch=_HATCH
+        )
+        axes.add_patch(box)
+        text, colour = "n/a", "black"
+    else:
+        text = f"{value:.2f}"
+        if np.isfinite(interval).all():
+            text += f"\n[{interval[0]:.2f}, {interval[1]:.2f}]"
+        colour = "white" if abs(value) > 0.6 * limit else "black"
+    axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
+    if row == column:
+        axes.add_patch(
+            Rectangle((column - 0.48, row - 0.48), 0.96, 0.96, fill=False, edgecolor="black", lw=1.6)
+        )
+
+
+def bar_figure(labels: Sequence[str], series: Sequence[Bars], ylabel: str) -> bytes:
+    """Areas side by side with their controls, with 95 % confidence intervals.
+
+    Parameters
+    ----------
+    labels : sequence of str
+        Groups along the axis.
+    series : sequence of Bars
+        One bar a group each.
+    ylabel : str
+        Quantity and unit.
+
+    Returns
+    -------
+    bytes
+        PNG. Every bar carries its number; missing ones say n/a.
+    """
+    canvas = Canvas(figsize=(max(6.0, 0.62 * len(labels) * len(series) + 2.0), 3.8), layout="constrained")
+    axes = canvas.subplots()
+    width = 0.8 / len(series)
+    for k, bars in enumerate(series):
+        values = np.asarray(bars.values, dtype=float)
+        where = np.arange(len(labels)) + (k - (len(series) - 1) / 2) * width
+        colour = _COLOURS[k % len(_COLOURS)]
+        axes.bar(where, np.nan_to_num(values), width * 0.92, color=colour, label=bars.name)
+        ends = np.stack([np.asarray(bars.low, dtype=float), np.asarray(bars.high, dtype=float)])
+        for x, value, interval in zip(where, values, ends.T, strict=True):
+            _label_bar(axes, x, width, value, interval)
+    axes.axhline(0, color="black", lw=0.8)
+    axes.set_xticks(range(len(labels)), labels)
+    axes.set_ylabel(ylabel)
+    axes.margins(y=0.12)
+    axes.spines[["top", "right"]].set_visible(False)
+    if len(series) > 1:
+        canvas.legend(loc="outside upper center", ncols=min(len(series), 4), frameon=False, fontsize=9)
+    return _png(canvas)
+
+
+def _label_bar(axes: Axes, x: float, width: float, value: float, interval: np.ndarray) -> None:
+    if not np.isfinite(value):
+        axes.text(x, 0, "n/a", ha="center", va="bottom", fontsize=8, color="#555555", rotation=90)
+        return
+    top = value
+    if np.isfinite(interval).all():
+        # a percentile interval need not contain the estimate: draw its ends, not lengths from the bar
+        axes.vlines(x, interval[0], interval[1], color="black", lw=1.1)
+        axes.hlines(interval, x - width * 0.15, x + width * 0.15, color="black", lw=1.1)
+        top = interval[1] if value >= 0 else interval[0]
+    side = "bottom" if value >= 0 else "top"
+    axes.annotate(
+        f"{value:.2f}", (x, top), (0, 2 if value >= 0 else -2), textcoords="offset points",
+        ha="center", va=side, fontsize=8,
+    )  # fmt: skip
+
+
+def map_figure(
+    image: Path | nib.Nifti1Image,
+    *,
+    label: str,
+    threshold: float | None = None,
+    vmax: float | None = None,
+    symmetric: bool = True,
+    background: Path | None = None,
+    cuts: Sequence[float] = _SUPERIOR_TEMPORAL_CUTS,
+) -> bytes:
+    """Axial slices of a map around superior temporal cortex.
+
+    Parameters
+    ----------
+    image : Path or image
+        Map; NaN and 0 are not drawn.
+    label : str
+        Quantity and unit, beside the colour bar.
+    threshold : float, optional
+        Smaller magnitudes are not drawn.
+    vmax : float, optional
+        End of the colour scale; the 99.5th percentile of the magnitudes where not given.
+    symmetric : bool
+        Diverging colours about 0 (correlations), else sequential ones from 0 (ceilings).
+    background : Path, optional
+        Anatomical image; nilearn's MNI152 template where not given.
+    cuts : sequence of float
+        Heights of the slices, mm.
+
+    Returns
+    -------
+    bytes
+        PNG.
+    """
+    loaded = nib.load(image) if isinstance(image, Path) else image
+    data = np.abs(np.asarray(loaded.dataobj, dtype=np.float32))
+    seen = data[np.isfinite(data) & (data > 0)]
+    if vmax is None:
+        vmax = float(np.percentile(seen, 99.5)) if seen.size else 1.0
+    canvas = Canvas(figsize=(2.1 * len(cuts) + 1.0, 2.9))
+    more = {} if background is None else {"bg_img": str(background)}
+    plotting.plot_stat_map(
+        loaded,
+        display_mode="z",
+        cut_coords=list(cuts),
+        threshold=threshold if threshold is not None else 1e-6,
+        vmax=max(vmax, 1e-6),
+        vmin=None if symmetric else 0.0,
+        symmetric_cbar=symmetric,
+        cmap="RdBu_r" if symmetric else "inferno",
+        resampling_interpolation="nearest",
+        annotate=True,
+        figure=canvas,
+        **more,
+    )
+    canvas.text(0.995, 0.02, label, ha="right", va="bottom", fontsize=9)
+    return _png(canvas)
+
+
+def _png(canvas: Canvas) -> bytes:
+    buffer = io.BytesIO()
+    canvas.savefig(buffer, format="png", dpi=_DPI, facecolor="white")
+    return buffer.getvalue()

@@ -1,0 +1,264 @@
+"""One self-contained HTML page: plain blocks in, text out. No scripts, nothing loaded from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from ban_bids import __version__
+from ban_bids.errors import DataError
+
+_MEDIA_TYPES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg"}
+
+
+@dataclass(frozen=True)
+class Headline:
+    """One score, large: ``BAS 0.41 [0.33, 0.49]``, or ``n/a`` and the reason.
+
+    Parameters
+    ----------
+    name : str
+        ``C``, ``B`` or ``BAS``.
+    meaning : str
+        What it is, in a few words.
+    value, low, high : float, optional
+        Score and 95 % confidence interval; None or NaN: not available.
+    reason : str, optional
+        Why it is not available.
+    """
+
+    name: str
+    meaning: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Headlines:
+    """Scores side by side."""
+
+    kind: ClassVar[str] = "headlines"
+    items: tuple[Headline, ...]
+
+
+@dataclass(frozen=True)
+class Paragraphs:
+    """Running text, one string a paragraph."""
+
+    kind: ClassVar[str] = "paragraphs"
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Bullets:
+    """A list, ``alert`` for warnings."""
+
+    kind: ClassVar[str] = "bullets"
+    items: tuple[str, ...]
+    alert: bool = False
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Names and values."""
+
+    kind: ClassVar[str] = "facts"
+    items: tuple[tuple[str, Any], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A table with its title and the meaning of its columns.
+
+    Parameters
+    ----------
+    title : str
+        Caption above the table.
+    frame : DataFrame
+        Its index is not shown; missing values show as ``n/a``. Columns without any value are left out
+        where ``drop_empty``.
+    definitions : mapping of str to str
+        Column -> meaning, shown below the table for the columns that are there.
+    note : str
+        A sentence below the table.
+    """
+
+    kind: ClassVar[str] = "table"
+    title: str
+    frame: pd.DataFrame
+    definitions: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
+    drop_empty: bool = True
+
+
+@dataclass(frozen=True)
+class Figure:
+    """An image that is embedded in the page.
+
+    Parameters
+    ----------
+    title : str
+        Heading.
+    image : bytes or Path
+        PNG, JPEG or SVG.
+    caption : str
+        What is to be seen, with units.
+    alt : str
+        For those who cannot see it; the title and caption where empty.
+    """
+
+    kind: ClassVar[str] = "figure"
+    title: str
+    image: bytes | Path
+    caption: str = ""
+    alt: str = ""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Verbatim text, folded away under its title."""
+
+    kind: ClassVar[str] = "listing"
+    title: str
+    text: str
+
+
+Block = Headlines | Paragraphs | Bullets | Facts | Table | Figure | Listing
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page with an entry in its table of contents.
+
+    Parameters
+    ----------
+    title : str
+        Heading.
+    blocks : sequence of Block
+        Content.
+    empty : str
+        Said where there is no content: the reason.
+    """
+
+    title: str
+    blocks: Sequence[Block] = ()
+    empty: str = "Nothing to show."
+
+    @property
+    def anchor(self) -> str:
+        """Name of the section within the page."""
+        return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
+
+
+def render_page(title: str, status: str, sections: Sequence[Section]) -> str:
+    """Fill the template.
+
+    Parameters
+    ----------
+    title : str
+        Heading of the page.
+    status : str
+        One line below it.
+    sections : sequence of Section
+        In the order of the page.
+
+    Returns
+    -------
+    str
+        HTML. Every text is escaped; images are embedded.
+
+    Raises
+    ------
+    DataError
+        An image is missing or of an unknown format.
+    """
+    environment = Environment(
+        loader=PackageLoader("ban_bids.reports"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters.update(cell=format_cell, number=format_number, data_uri=data_uri)
+    environment.tests["numeric"] = lambda value: isinstance(value, int | float | np.number)
+    template = environment.get_template("page.html")
+    return template.render(
+        title=title, status=status, sections=sections, version=__version__, columns=_columns
+    )
+
+
+def format_number(value: float | None) -> str:
+    """Three decimals; fewer digits than that would hide a small p value, so those get two figures.
+
+    Parameters
+    ----------
+    value : float or None
+        Any number.
+
+    Returns
+    -------
+    str
+        ``n/a`` for None and what is not finite.
+    """
+    if value is None or not math.isfinite(value):
+        return "n/a"
+    if value != 0 and abs(value) < 0.001:
+        return f"{value:.1e}"
+    return f"{value:.3f}"
+
+
+def format_cell(value: Any) -> str:
+    """Text of a table's cell: integers whole, other numbers by :func:`format_number`, ``n/a`` for none."""
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if isinstance(value, int | np.integer):
+        return str(value)
+    if isinstance(value, float | np.floating):
+        return format_number(float(value))
+    return "n/a" if value is None or value is pd.NA or value is pd.NaT else str(value)
+
+
+def data_uri(image: bytes | Path) -> str:
+    """Image as a ``data:`` address.
+
+    Parameters
+    ----------
+    image : bytes or Path
+        PNG, JPEG or SVG.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    DataError
+        The file cannot be read or is no such image.
+    """
+    if isinstance(image, bytes):
+        return _embedded(image, "figure")
+    try:
+        return _embedded(image.read_bytes(), str(image))
+    except OSError as error:
+        raise DataError(f"{image}: figure of the report cannot be read ({error.strerror})") from error
+
+
+def _embedded(content: bytes, source: str) -> str:
+    kinds = [kind for magic, kind in _MEDIA_TYPES.items() if content.startswith(magic)]
+    if not kinds and b"<svg" in content[:2048]:
+        kinds = ["image/svg+xml"]
+    if not kinds:
+        raise DataError(f"{source}: neither PNG, JPEG nor SVG; write it in one of these formats")
+    return f"data:{kinds[0]};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def _columns(table: Table) -> list[str]:
+    frame = table.frame
+    return [str(c) for c in frame.columns if not table.drop_empty or frame[c].notna().any() or frame.empty]
