@@ -1,0 +1,293 @@
+"""Cortical score: the share of a region's explainable variance that a model's area predicts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from ban_bids.encoding.ceiling import Repeats, cc_norm, noise_ceiling, voxel_scores
+from ban_bids.encoding.rows import HeldOutRows
+from ban_bids.scoring.bootstrap import (
+    clip_sums,
+    explained_and_signal,
+    percentile_interval,
+    resample_counts,
+)
+from ban_bids.settings import JOINT, REGIONS
+
+logger = logging.getLogger(__name__)
+
+NO_REPEATS = "no clip is repeated in the held-out runs, so explainable variance is unknown"
+FEW_CLIPS = 10
+"""With fewer repeated clips, the bootstrap interval is marked as rough."""
+
+_VOXELS = 256
+
+
+@dataclass(frozen=True)
+class AreaScore:
+    """One model area in one region. Quantities that cannot be computed are NaN and ``reason`` says why.
+
+    Parameters
+    ----------
+    area, region : str
+    n_voxels : int
+        Voxels of the region with finite, varying BOLD and a finite prediction.
+    value, ci_low, ci_high : float
+        c, the share of explainable variance, unbiased; its bootstrap interval over clips.
+    mean_r : float
+        Mean voxel correlation on the rows that the ``r`` maps use.
+    squared_ratio : float
+        Sum of r|r| over sum of CCmax squared (biased upwards; reported beside c).
+    median_ccnorm : float
+        Median r / CCmax over the ``n_ccnorm`` voxels where it is defined.
+    n_ccnorm : int
+    unnormalised : float
+        Sum of r|r| over number of voxels, on single presentations; it never enters BAS.
+    reason : str
+        Why ``value`` is NaN; empty otherwise.
+    """
+
+    area: str
+    region: str
+    n_voxels: int
+    value: float = np.nan
+    ci_low: float = np.nan
+    ci_high: float = np.nan
+    mean_r: float = np.nan
+    squared_ratio: float = np.nan
+    median_ccnorm: float = np.nan
+    n_ccnorm: int = 0
+    unnormalised: float = np.nan
+    reason: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class CorticalScore:
+    """C of one model in one participant.
+
+    Parameters
+    ----------
+    model : str
+    areas : tuple of AreaScore
+        One for every (area, region) pair that enters C.
+    value, ci_low, ci_high : float
+        C, the mean of the areas' c; NaN if one of them is.
+    draws : ndarray of shape (n_bootstrap,)
+        Bootstrap draws of C; the same draws of clips in all areas.
+    alignment : ndarray of shape (n_areas, n_regions)
+        c of every model area in every region.
+    alignment_areas, alignment_regions : tuple of str
+        Its rows and columns.
+    n_repeats, n_clips : int
+        Repeats of every repeated clip, and repeated clips; 0 without repeats.
+    reason : str
+        Why C is NaN; empty otherwise.
+    notes : tuple of str
+    """
+
+    model: str
+    areas: tuple[AreaScore, ...]
+    value: float
+    ci_low: float
+    ci_high: float
+    draws: np.ndarray
+    alignment: np.ndarray
+    alignment_areas: tuple[str, ...]
+    alignment_regions: tuple[str, ...]
+    n_repeats: int = 0
+    n_clips: int = 0
+    reason: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def default_pairs(areas: Sequence[str], regions: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Pairs (area, region) that enter C: equal labels; a model without any such area meets every region."""
+    own = tuple((area, area) for area in areas if area in regions)
+    others = [area for area in areas if area != JOINT]
+    return own or tuple((area, region) for area in others for region in regions)
+
+
+def cortical_score(
+    model: str,
+    predictions: Mapping[str, np.ndarray],
+    bold: np.ndarray,
+    labels: np.ndarray,
+    rows: HeldOutRows,
+    repeats: Repeats | None,
+    *,
+    regions: Sequence[str] = REGIONS,
+    pairs: Sequence[tuple[str, str]] | None = None,
+    ev_floor: float = 0.01,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+) -> CorticalScore:
+    """Score one model's areas in their regions and make the alignment matrix.
+
+    For area a in its region, with mean prediction p and repeats y_i of the unique held-out rows,
+    ``c_a = sum_v sgn(r_v) mean_{i != j}[cov(p, y_i) cov(p, y_j)] / var(p) / sum_v SP_v``: no voxel is
+    selected and nothing is clipped.
+
+    Parameters
+    ----------
+    model : str
+        Name of the model.
+    predictions : mapping of str to ndarray of shape (n, V)
+        Prediction of all held-out rows from each area; ``Joint`` is left out.
+    bold : ndarray of shape (n, V)
+    labels : ndarray of shape (V,), int
+        Region of every voxel: 1 is ``regions[0]``; 0 belongs to none.
+    rows : HeldOutRows
+        The n rows.
+    repeats : Repeats or None
+        None without repeats: c, C and the alignment matrix are then NaN.
+    regions : sequence of str
+    pairs : sequence of (area, region), optional
+        Pairs that enter C; `default_pairs` otherwise.
+    ev_floor : float
+        Least single-repeat explainable variance for CCnorm.
+    n_bootstrap, seed : int
+
+    Returns
+    -------
+    CorticalScore
+    """
+    areas = tuple(a for a in predictions if a != JOINT)
+    chosen = tuple(pairs) if pairs is not None else default_pairs(areas, regions)
+    counts = None if repeats is None else _draws(repeats, n_bootstrap, seed)
+    members = {name: np.flatnonzero(labels == k + 1) for k, name in enumerate(regions)}
+    scores, draws = [], []
+    for area, region in chosen:
+        v = _usable(members[region], predictions[area], bold, rows, repeats)
+        score, drawn = _area(
+            area, region, predictions[area][:, v], bold[:, v], rows, repeats, counts, ev_floor
+        )
+        scores.append(score)
+        draws.append(drawn)
+    own = {(s.area, s.region): s.value for s in scores}
+    alignment = np.full((len(areas), len(regions)), np.nan)
+    for (i, area), (j, region) in product(enumerate(areas), enumerate(regions)):
+        if (area, region) in own:
+            alignment[i, j] = own[area, region]
+        elif repeats is not None and counts is not None:
+            v = _usable(members[region], predictions[area], bold, rows, repeats)
+            alignment[i, j] = _share(predictions[area][:, v], bold[:, v], repeats, counts[:1])[0]
+    return _total(model, scores, draws, alignment, areas, tuple(regions), repeats)
+
+
+def _draws(repeats: Repeats, n_bootstrap: int, seed: int) -> np.ndarray:
+    """Row 0 counts every clip once (the estimate); the others are bootstrap draws."""
+    n_clips = len(np.unique(repeats.clip))
+    drawn = resample_counts(n_clips, n_bootstrap, seed)
+    # A draw of one and the same clip has no variance between clips and tells nothing.
+    drawn = drawn[(drawn > 0).sum(axis=1) > 1]
+    return np.concatenate([np.ones((1, n_clips)), drawn])
+
+
+def _usable(
+    members: np.ndarray, prediction: np.ndarray, bold: np.ndarray, rows: HeldOutRows, repeats: Repeats | None
+) -> np.ndarray:
+    """Voxels whose BOLD is finite and varies, and whose prediction is finite, on the rows that are scored."""
+    used = np.unique(repeats.index) if repeats is not None else np.flatnonzero(rows.scored)
+    y = bold[np.ix_(used, members)]
+    with np.errstate(invalid="ignore"):
+        keep = np.isfinite(y).all(axis=0) & (np.ptp(y, axis=0) > 1e-6)
+    return members[keep & np.isfinite(prediction[np.ix_(used, members)]).all(axis=0)]
+
+
+def _share(prediction: np.ndarray, bold: np.ndarray, repeats: Repeats, counts: np.ndarray) -> np.ndarray:
+    """Share c in every draw of clips: (n_draws,); NaN where the region holds no positive signal power."""
+    explained, signal = np.zeros(len(counts)), np.zeros(len(counts))
+    for start in range(0, bold.shape[1], _VOXELS):
+        v = slice(start, start + _VOXELS)
+        e, s = explained_and_signal(clip_sums(prediction[:, v], bold[:, v], repeats), counts)
+        explained += e.sum(axis=1)
+        signal += s.sum(axis=1)
+    return np.divide(explained, signal, out=np.full(len(counts), np.nan), where=signal > 0)
+
+
+def _area(
+    area: str,
+    region: str,
+    prediction: np.ndarray,
+    bold: np.ndarray,
+    rows: HeldOutRows,
+    repeats: Repeats | None,
+    counts: np.ndarray | None,
+    ev_floor: float,
+) -> tuple[AreaScore, np.ndarray]:
+    """Everything about one area in one region, on its usable voxels, and the bootstrap draws of c."""
+    n = bold.shape[1]
+    nothing = np.array([np.nan])
+    if n == 0:
+        return AreaScore(area, region, 0, reason=f"no voxel of region {region} can be scored"), nothing
+    single, _ = voxel_scores(prediction, bold, rows, None)
+    unnormalised = float(np.nansum(single * np.abs(single)) / n)
+    if repeats is None or counts is None:
+        mean_r = float(np.nan_to_num(single).mean())
+        score = AreaScore(area, region, n, mean_r=mean_r, unnormalised=unnormalised, reason=NO_REPEATS)
+        return score, nothing
+    share = _share(prediction, bold, repeats, counts)
+    low, high = percentile_interval(share[1:])
+    r, _ = voxel_scores(prediction, bold, rows, repeats)
+    ceiling = noise_ceiling(bold, repeats)
+    normalised = cc_norm(r, ceiling, ev_floor)
+    defined = np.isfinite(normalised)
+    squared_ceiling = float(np.sum(ceiling.sp / ceiling.var_mean))
+    score = AreaScore(
+        area,
+        region,
+        n,
+        value=float(share[0]),
+        ci_low=low,
+        ci_high=high,
+        mean_r=float(np.nan_to_num(r).mean()),
+        squared_ratio=float(np.nansum(r * np.abs(r)) / squared_ceiling) if squared_ceiling > 0 else np.nan,
+        median_ccnorm=float(np.median(normalised[defined])) if defined.any() else np.nan,
+        n_ccnorm=int(defined.sum()),
+        unnormalised=unnormalised,
+        reason="" if np.isfinite(share[0]) else f"region {region} holds no explainable variance",
+    )
+    return score, share[1:]
+
+
+def _total(
+    model: str,
+    scores: list[AreaScore],
+    draws: list[np.ndarray],
+    alignment: np.ndarray,
+    areas: tuple[str, ...],
+    regions: tuple[str, ...],
+    repeats: Repeats | None,
+) -> CorticalScore:
+    missing = [s for s in scores if not np.isfinite(s.value)]
+    reason = "" if scores else "the model has no area that belongs to a region"
+    if missing:
+        reason = "; ".join(dict.fromkeys(s.reason for s in missing))
+    complete = not reason
+    total = np.mean(draws, axis=0) if complete else np.array([np.nan])
+    low, high = percentile_interval(total)
+    n_clips = 0 if repeats is None else len(np.unique(repeats.clip))
+    notes = () if repeats is None else repeats.notes
+    if 0 < n_clips < FEW_CLIPS:
+        notes += (f"only {n_clips} clips are repeated: the bootstrap intervals of c and C are rough",)
+        logger.warning(notes[-1])
+    return CorticalScore(
+        model=model,
+        areas=tuple(scores),
+        value=float(np.mean([s.value for s in scores])) if complete else np.nan,
+        ci_low=low,
+        ci_high=high,
+        draws=total,
+        alignment=alignment,
+        alignment_areas=areas,
+        alignment_regions=regions,
+        n_repeats=0 if repeats is None else repeats.n_repeats,
+        n_clips=n_clips,
+        reason=reason,
+        notes=notes,
+    )

@@ -1,0 +1,192 @@
+"""Cortical score against loops over voxels and repeats, and against planted shares of explained signal."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from ban_bids.encoding.ceiling import repeat_rows, voxel_scores
+from ban_bids.encoding.rows import HeldOutRows
+from ban_bids.scoring.bootstrap import (
+    clip_sums,
+    explained_and_signal,
+    percentile_interval,
+    resample_counts,
+)
+from ban_bids.scoring.cortical import CorticalScore, cortical_score, default_pairs
+
+AREAS = ("A1", "Belt", "PB", "T2T3")
+
+
+def table(n_clips: int, n_repeats: int, length: int) -> HeldOutRows:
+    clip = np.tile(np.repeat(np.arange(n_clips), length), n_repeats)
+    n = len(clip)
+    return HeldOutRows(
+        run=np.repeat(np.arange(n_repeats), n // n_repeats),
+        volume=np.tile(np.arange(n // n_repeats), n_repeats),
+        clip=clip,
+        presentation=np.tile(np.repeat(np.arange(n_clips), length), n_repeats),
+        position=np.tile(np.arange(length), n_clips * n_repeats),
+        scored=np.ones(n, dtype=bool),
+    )
+
+
+def brute_share(prediction: np.ndarray, bold: np.ndarray, index: np.ndarray) -> float:
+    top = bottom = 0.0
+    n_repeats = index.shape[1]
+    for v in range(bold.shape[1]):
+        y = [bold[index[:, i], v].astype(float) for i in range(n_repeats)]
+        p = np.mean([prediction[index[:, i], v].astype(float) for i in range(n_repeats)], axis=0)
+        cov = [np.cov(p, one)[0, 1] for one in y]
+        pairs = [cov[i] * cov[j] for i, j in itertools.permutations(range(n_repeats), 2)]
+        sign = np.sign(np.corrcoef(p, np.mean(y, axis=0))[0, 1])
+        top += sign * np.mean(pairs) / np.var(p, ddof=1)
+        tp = np.mean([np.var(one, ddof=1) for one in y])
+        bottom += (n_repeats * np.var(np.mean(y, axis=0), ddof=1) - tp) / (n_repeats - 1)
+    return top / bottom
+
+
+def simulate(
+    rho: float, seed: int, v: int = 200, share: float = 0.3
+) -> tuple[HeldOutRows, np.ndarray, np.ndarray]:
+    """BOLD whose signal a prediction of another scale correlates with by ``rho``."""
+    rng = np.random.default_rng(seed)
+    rows = table(20, 3, 10)
+    signal, other = rng.standard_normal((2, 200, v))
+    bold = np.sqrt(share) * np.tile(signal, (3, 1)) + np.sqrt(1 - share) * rng.standard_normal((600, v))
+    prediction = 0.2 * np.tile(rho * signal + np.sqrt(1 - rho**2) * other, (3, 1))
+    return rows, prediction.astype(np.float32), bold.astype(np.float32)
+
+
+def score(rows: HeldOutRows, prediction: np.ndarray, bold: np.ndarray, **more: object) -> CorticalScore:
+    repeats = repeat_rows(rows)
+    options = {"regions": ("A1",), "n_bootstrap": 50, **more}
+    labels = np.ones(bold.shape[1], dtype=int)
+    return cortical_score("m", {"A1": prediction}, bold, labels, rows, repeats, **options)  # type: ignore[arg-type]
+
+
+def test_share_equals_loops_in_the_estimate_and_in_a_draw_of_clips() -> None:
+    rng = np.random.default_rng(0)
+    rows = table(6, 4, 5)
+    prediction, bold = rng.standard_normal((2, 120, 7)).astype(np.float32)
+    bold += 0.5 * prediction
+    bold += np.tile(rng.standard_normal((30, 7)), (4, 1)).astype(np.float32)
+    repeats = repeat_rows(rows)
+    result = score(rows, prediction, bold)
+    assert result.areas[0].value == pytest.approx(brute_share(prediction, bold, repeats.index), rel=1e-6)
+    counts = np.array([[1.0] * 6, [2, 0, 1, 0, 3, 0]])
+    explained, signal = explained_and_signal(clip_sums(prediction, bold, repeats), counts)
+    drawn = np.concatenate([repeats.index[repeats.clip == c] for c in (0, 0, 2, 4, 4, 4)])
+    expected = brute_share(prediction, bold, drawn)
+    assert explained[1].sum() / signal[1].sum() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(("rho", "expected"), [(1.0, 1.0), (0.7, 0.49), (-0.7, -0.49)])
+def test_planted_correlation_with_the_signal_gives_its_square_with_its_sign(
+    rho: float, expected: float
+) -> None:
+    values = [score(*simulate(rho, seed)).value for seed in range(10)]
+    assert np.mean(values) == pytest.approx(expected, abs=0.02)
+
+
+def test_useless_prediction_scores_zero_on_average_without_bias() -> None:
+    values = np.array([score(*simulate(0.0, seed, v=50)).value for seed in range(60)])
+    standard_error = values.std() / np.sqrt(len(values))
+    assert abs(values.mean()) < 3.5 * standard_error + 1e-4
+    assert standard_error < 0.005
+
+
+def test_share_is_unbiased_for_a_weak_prediction_where_squared_correlation_is_not() -> None:
+    rho = 0.2
+    shares, squares = [], []
+    for seed in range(30):
+        rows, prediction, bold = simulate(rho, seed, v=60, share=0.1)
+        result = score(rows, prediction, bold).areas[0]
+        shares.append(result.value)
+        squares.append(result.squared_ratio)
+    error = np.std(shares) / np.sqrt(len(shares))
+    assert abs(np.mean(shares) - rho**2) < 3.5 * error + 0.01
+    assert np.mean(squares) > np.mean(shares)
+
+
+def test_alignment_and_totals_over_four_areas() -> None:
+    rng = np.random.default_rng(3)
+    rows = table(12, 2, 8)
+    signals = rng.standard_normal((4, 96, 30))
+    labels = np.repeat([1, 2, 3, 4, 0], 30)
+    bold = np.zeros((192, 150), dtype=np.float32)
+    predictions = {a: rng.standard_normal((192, 150)).astype(np.float32) for a in (*AREAS, "Joint")}
+    for k, area in enumerate(AREAS):
+        tiled = np.tile(signals[k], (2, 1))
+        bold[:, labels == k + 1] = tiled + 0.5 * rng.standard_normal((192, 30))
+        predictions[area][:, labels == k + 1] = tiled
+    result = cortical_score("ban", predictions, bold, labels, rows, repeat_rows(rows), n_bootstrap=200)
+    assert [(s.area, s.region) for s in result.areas] == [(a, a) for a in AREAS]
+    assert result.value == pytest.approx(np.mean(np.diag(result.alignment)))
+    assert np.diag(result.alignment).min() > 0.9
+    off = result.alignment[~np.eye(4, dtype=bool)]
+    assert np.abs(off).max() < 0.1 and result.alignment_areas == AREAS
+    assert result.ci_low <= result.value <= result.ci_high
+    assert result.draws.shape == (200,)
+    assert (result.n_repeats, result.n_clips) == (2, 12)
+
+
+def test_interval_covers_the_planted_share() -> None:
+    hits = 0
+    for seed in range(40):
+        result = score(*simulate(0.7, seed, v=20), n_bootstrap=200)
+        hits += result.ci_low <= 0.49 <= result.ci_high
+    assert hits >= 32
+
+
+def test_same_seed_same_interval() -> None:
+    rows, prediction, bold = simulate(0.5, 0, v=10)
+    a, b, c = (score(rows, prediction, bold, seed=s) for s in (1, 1, 2))
+    assert (a.ci_low, a.ci_high) == (b.ci_low, b.ci_high) != (c.ci_low, c.ci_high)
+
+
+def test_without_repeats_only_the_unnormalised_number_exists() -> None:
+    rows, prediction, bold = simulate(0.7, 0, v=20)
+    result = cortical_score(
+        "m", {"A1": prediction}, bold, np.ones(20, dtype=int), rows, None, regions=("A1",)
+    )
+    r, _ = voxel_scores(prediction, bold, rows, None)
+    area = result.areas[0]
+    assert area.unnormalised == pytest.approx(np.mean(r * np.abs(r)))
+    assert np.isnan([area.value, area.squared_ratio, area.median_ccnorm, result.value, result.ci_low]).all()
+    assert "repeated" in area.reason and result.reason == area.reason
+
+
+def test_unusable_voxels_are_left_out_and_empty_regions_named() -> None:
+    rows, prediction, bold = simulate(0.7, 0, v=20)
+    clean = score(rows, prediction[:, :16], bold[:, :16]).areas[0]
+    bold[:, 16], bold[5, 17], prediction[5, 18], bold[:, 19] = 0, np.nan, np.inf, 3
+    dirty = score(rows, prediction, bold).areas[0]
+    assert dirty.n_voxels == 16 and dirty.value == clean.value
+    constant = score(rows, np.zeros_like(prediction[:, :16]), bold[:, :16]).areas[0]
+    assert constant.value == 0 and constant.reason == ""
+    result = score(rows, prediction, bold, regions=("A1", "Belt"), pairs=(("A1", "A1"), ("A1", "Belt")))
+    assert "region Belt" in result.reason and np.isnan(result.value)
+    assert np.isfinite(result.areas[0].value)
+
+
+def test_a_model_with_one_area_meets_every_region() -> None:
+    assert default_pairs(("Logmel", "Joint"), AREAS) == tuple(("Logmel", r) for r in AREAS)
+    assert default_pairs((*AREAS, "Joint"), AREAS) == tuple((a, a) for a in AREAS)
+
+
+def test_resampling_keeps_sizes_and_strata() -> None:
+    strata = np.array([0, 0, 0, 1, 1])
+    counts = resample_counts(5, 300, 0, strata)
+    np.testing.assert_array_equal(counts[:, :3].sum(1), 3)
+    np.testing.assert_array_equal(counts[:, 3:].sum(1), 2)
+    np.testing.assert_array_equal(resample_counts(5, 9, 0).sum(1), 5)
+
+
+def test_interval_is_of_the_defined_draws_unless_most_are_not() -> None:
+    draws = np.r_[np.arange(101.0), np.full(20, np.nan)]
+    assert percentile_interval(draws) == pytest.approx((2.5, 97.5))
+    assert np.isnan(percentile_interval(np.r_[1.0, np.nan, np.nan])).all()
+    assert np.isnan(percentile_interval(np.array([]))).all()
