@@ -209,7 +209,7 @@ def build_run(bold: Path, table: Table, header: BoldHeader, stimuli: Stimuli) ->
     last = run.presentations[-1].end
     if last > run.duration + run.repetition_time:
         raise DataError(
-            f"{bold}: BOLD lasts {run.duration:g} s ({run.n_volumes} volumes), but its events last to {last:g} s "
+            f"{bold}: BOLD lasts {run.duration:g} s ({run.n_volumes} volumes), but events last to {last:g} s "
             f"({table.path.name}); restore the whole image or correct the events"
         )
     return run
@@ -256,8 +256,8 @@ def mark_lead_ins(runs: Sequence[Run], rule: str) -> tuple[tuple[Run, ...], tupl
     runs : sequence of Run
         One participant's.
     rule : str
-        ``first-repeats-last``: a run's first clip is a lead-in where it equals the last clip of the same run or
-        of another run of the same task. ``none``: there are none.
+        ``first-repeats-last``: a run's first clip is a lead-in where it equals the last clip of the same run
+        or of another run of the same task. ``none``: there are none.
 
     Returns
     -------
@@ -276,7 +276,7 @@ def mark_lead_ins(runs: Sequence[Run], rule: str) -> tuple[tuple[Run, ...], tupl
             first = replace(first, lead_in=True)
         else:
             notes.append(
-                f"{run.events.name}: the first clip ({first.clip.track}) is the last clip of no run read here, "
+                f"{run.events.name}: the first clip ({first.clip.track}) ends no run read here, "
                 "so it is no lead-in and its rows are used"
             )
         marked.append(replace(run, presentations=(first, *rest)))

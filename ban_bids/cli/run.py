@@ -1,0 +1,174 @@
+"""``ban-bids``: from the command line to settings, and on to the pipeline."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ban_bids import __version__
+from ban_bids.cli.config import encoding_settings, read_config
+from ban_bids.cli.environment import set_environment, set_logging
+from ban_bids.cli.options import make_parser, spelled
+from ban_bids.errors import BanBidsError, UsageError
+from ban_bids.inputs.checks import check_folders
+from ban_bids.settings import Settings
+
+_MOST_THREADS = 8
+_INTERRUPTED = 130
+
+
+def available_cpus() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def parse(arguments: Sequence[str] | None = None) -> Settings:
+    """Turn a command line into settings.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Without the program's name; those of the process by default.
+
+    Returns
+    -------
+    Settings
+        With absolute paths; options of ``--config-file`` stand where the command line says nothing.
+
+    Raises
+    ------
+    UsageError
+        Options that contradict each other or name what is not there.
+    SystemExit
+        From argparse: ``--help``, ``--version``, or arguments that it cannot parse (status 2).
+    """
+    parser = make_parser(__version__)
+    given = vars(parser.parse_args(spelled(sys.argv[1:] if arguments is None else arguments)))
+    config_file: Path | None = given.pop("config_file", None)
+    options, encoding = read_config(config_file) if config_file else ({}, encoding_settings({}, Path()))
+    options |= given
+    knobs = {name: options.pop(name) for name in ("n_permutations", "high_pass") if name in options}
+    if not knobs.get("high_pass", 1.0) > 0:
+        raise UsageError(f"--high-pass {knobs['high_pass']}: write a period in seconds")
+    settings = _settings(argparse.Namespace(**options))
+    settings = replace(settings, encoding=replace(encoding, **knobs))
+    check(settings)
+    return settings
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    """Settings under their own names; what is absent keeps its default."""
+    values: dict[str, Any] = dict(vars(options))
+    renamed = {
+        "participant_label": "participant_labels",
+        "session_id": "session_ids",
+        "task_id": "task_ids",
+        "test_task": "test_tasks",
+        "mem": "mem_mb",
+        "verbose": "verbosity",
+    }
+    for old, new in renamed.items():
+        if old in values:
+            values[new] = values.pop(old)
+    if "space" in values:
+        values |= _space(values.pop("space"), values.get("res"))
+    for name, value in values.items():
+        if isinstance(value, list):
+            values[name] = tuple(dict.fromkeys(value))
+    values.setdefault("work_dir", values["output_dir"] / "work")
+    values.setdefault("nprocs", available_cpus())
+    values.setdefault("omp_nthreads", min(values["nprocs"], _MOST_THREADS))
+    return Settings(**values)
+
+
+def _space(spaces: Sequence[tuple[str, str | None]], res: str | None) -> dict[str, str]:
+    if len(spaces) > 1:
+        names = " ".join(name for name, _ in spaces)
+        raise UsageError(f"--space {names}: give one output space a call")
+    name, modifier = spaces[0]
+    if modifier and res and modifier != res:
+        raise UsageError(f"--space {name}:res-{modifier} contradicts --res {res}; give one of them")
+    found = {"space": name}
+    if modifier or res:
+        found["res"] = str(modifier or res)
+    return found
+
+
+def check(settings: Settings) -> None:
+    """Check options against each other and paths for being there; nothing is written.
+
+    Raises
+    ------
+    UsageError
+        Names the option and the remedy.
+    """
+    check_folders(settings)
+    if settings.level == "group":
+        return
+    files = {
+        "--bids-filter-file": settings.bids_filter_file,
+        "--weights": settings.weights,
+        "--behavior": settings.behavior,
+        "--atlas": settings.atlas,
+        "--use-plugin": settings.use_plugin,
+    }
+    for option, path in files.items():
+        if path is not None and not path.is_file():
+            raise UsageError(f"{option} {path}: no such file; correct the path")
+    folders = {"--gtzan-dir": settings.gtzan_dir, "--stimuli-dir": settings.stimuli_dir}
+    folders |= {f"--derivatives {name}={path}": path for name, path in settings.derivatives}
+    for option, path in folders.items():
+        if path is not None and not path.is_dir():
+            raise UsageError(f"{option} {path}: no such folder; correct the path")
+    idle = settings.reports_only or settings.dry_run
+    if settings.model == "ban" and not idle and settings.weights is None and settings.gtzan_dir is None:
+        raise UsageError("no model weights: give --weights FILE, or --gtzan-dir DIR to train them first")
+
+
+def _run(settings: Settings) -> int:
+    if settings.level == "participant" and not settings.dry_run:
+        set_environment(settings.work_dir, settings.omp_nthreads)
+    set_logging(settings.verbosity)
+    if settings.level == "participant" and settings.dry_run:
+        from ban_bids.inputs.dataset import read_dataset
+        from ban_bids.inputs.describe import describe_files
+
+        print(describe_files(read_dataset(settings), settings))
+        return 0
+    from ban_bids.pipeline import group, participant
+
+    return participant(settings) if settings.level == "participant" else group(settings)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``ban-bids``.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments without the program's name.
+
+    Returns
+    -------
+    int
+        0; 2 for usage, 65 for data, 1 where a participant failed, 130 where interrupted.
+    """
+    try:
+        return _run(parse(argv))
+    except BanBidsError as error:
+        print(f"ban-bids: error: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print("ban-bids: interrupted", file=sys.stderr)
+        return _INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""What ``--dry-run`` prints: exactly which files a call would use, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ban_bids.errors import BanBidsError
+from ban_bids.inputs.dataset import Dataset, Participant, Run
+from ban_bids.inputs.heldout import held_out_plan, held_out_tracks
+from ban_bids.settings import Settings
+
+
+def describe_files(dataset: Dataset, settings: Settings) -> str:
+    """Describe which files would be used, for people; writes nothing.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        As read with ``settings``.
+    settings : Settings
+        The same settings.
+
+    Returns
+    -------
+    str
+        Participants with images, events, clips and held-out runs; stimuli; choices; notes; every file.
+    """
+    lines = [f"Dataset: {dataset.name} ({dataset.root})"]
+    lines += [f"DOI: {dataset.doi or 'none'}", f"Stimulus profile: {dataset.profile or 'none (stim_file)'}"]
+    for person in dataset.participants:
+        lines += _person(person, settings)
+    lines += _stimuli(dataset)
+    lines += _model(dataset, settings)
+    lines += [f"Note: {note}" for note in dataset.notes]
+    lines += ["", f"Files ({len(dataset.files)}):", *(f"  {path}" for path in dataset.files)]
+    return "\n".join(lines)
+
+
+def _person(person: Participant, settings: Settings) -> Iterator[str]:
+    yield ""
+    yield f"sub-{person.label}"
+    if person.failure is not None:
+        yield f"  CANNOT BE USED: {person.failure}"
+        return
+    yield from (f"  T1w: {path}" for path in person.t1w)
+    plan = held_out_plan(person, settings)
+    for run in person.runs:
+        yield from _run(run, run.name in plan.held_out)
+    yield f"  Held out: {plan.rule}"
+    for number, fold in enumerate(plan.folds):
+        trained = plan.training(number, person.runs)
+        yield f"  Fold {number + 1}: tests on {', '.join(fold)}; trains on {len(trained)} runs"
+
+
+def _run(run: Run, held_out: bool) -> Iterator[str]:
+    lead_ins = sum(item.lead_in for item in run.presentations)
+    yield f"  {run.name}{' [held out]' if held_out else ''}"
+    yield f"    BOLD: {run.bold} ({run.n_volumes} volumes, TR {run.repetition_time:g} s)"
+    yield f"    events: {run.events}"
+    yield (
+        f"    clips: {len(run.presentations)} played, {len(run.clips)} distinct"
+        + (f", {lead_ins} lead-in" if lead_ins else "")
+    )
+
+
+def _stimuli(dataset: Dataset) -> Iterator[str]:
+    runs = [run for person in dataset.participants for run in person.runs]
+    clips = {clip for run in runs for clip in run.clips}
+    excerpts: dict[str, int] = {}
+    for clip in clips:
+        excerpts[str(clip.audio)] = excerpts.get(str(clip.audio), 0) + 1
+    yield ""
+    yield f"Stimuli: {len(clips)} excerpts from {len(excerpts)} audio files"
+    yield from (f"  {path}: {count} excerpt{'s' * (count > 1)}" for path, count in sorted(excerpts.items()))
+    if dataset.choices is None:
+        yield "Human genre choices: none (the behavioural score will be n/a)"
+    else:
+        yield f"Human genre choices: {len(dataset.choices.table)} from {dataset.choices.source}"
+
+
+def _model(dataset: Dataset, settings: Settings) -> Iterator[str]:
+    if settings.weights is not None:
+        origin = f"weights {settings.weights}"
+    elif settings.gtzan_dir is not None:
+        origin = f"trained first on {settings.gtzan_dir}"
+    else:
+        origin = "no weights yet (--weights or --gtzan-dir will be needed)"
+    yield f"Model: {settings.model}, {origin}"
+    try:
+        tracks = held_out_tracks(dataset, settings)
+    except BanBidsError as error:
+        yield f"Held-out tracks: unknown ({error})"
+        return
+    yield f"Held-out tracks that must not train the model: {len(tracks)}"
