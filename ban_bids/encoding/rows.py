@@ -93,6 +93,25 @@ class HeldOutRows:
         return len(self.run)
 
 
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Measured and predicted BOLD of the held-out rows, for some voxels.
+
+    Parameters
+    ----------
+    table : HeldOutRows
+        The n rows.
+    bold : ndarray of shape (n, n_voxels), float32
+        Cleaned and z-scored per run.
+    prediction : dict of str to ndarray of shape (n, n_voxels), float32
+        By area; also ``"Joint"`` where the joint model was fitted.
+    """
+
+    table: HeldOutRows
+    bold: np.ndarray
+    prediction: dict[str, np.ndarray]
+
+
 def held_out_rows(runs: Sequence[tuple[int, Rows]]) -> HeldOutRows:
     """Concatenate the rows of held-out runs into one table.
 

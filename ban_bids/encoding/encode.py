@@ -1,0 +1,249 @@
+"""Fit voxels area by area and jointly on training runs; predict the held-out runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ban_bids.encoding.ceiling import Repeats, mean_over_repeats
+from ban_bids.encoding.design import Design, FoldDesign
+from ban_bids.encoding.folds import offsets
+from ban_bids.encoding.participant import ParticipantData
+from ban_bids.encoding.ridge import Joint, Single, band_weights, fit_joint, fit_single, fit_without
+from ban_bids.encoding.rows import HeldOut, HeldOutRows
+from ban_bids.settings import DEFAULT_SEED, JOINT, EncodingSettings
+
+_SLAB_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """What encoding yields for some voxels of one participant.
+
+    Parameters
+    ----------
+    held_out : HeldOut
+        Rows, measured and predicted BOLD.
+    alpha : dict of str to ndarray of shape (n_folds, n_voxels), float32
+        Penalty chosen, by area and ``"Joint"``.
+    inner : dict of str to ndarray of shape (n_voxels,), float32
+        Score over inner folds, averaged over folds, by area and ``"Joint"``: minus the mean squared error of
+        z-scored BOLD. Choose a voxel's best area by this, never by the held-out rows.
+    weights : ndarray of shape (n_folds, n_areas, n_voxels), float32, or None
+        Weights of the areas' kernels in the joint model.
+    share : dict of str to ndarray of shape (n_voxels,), float64
+        Product-measure share of each area in the joint model's R² (they sum to it).
+    unique : dict of str to ndarray of shape (n_voxels,), float64
+        The joint model's R² minus that of all areas but this one.
+    rsquare : dict of str to ndarray of shape (n_voxels,), float64
+        By area and ``"Joint"``.
+    backend : str
+        himalaya's backend that ran.
+
+    Notes
+    -----
+    R², shares and unique variance are taken where voxel scores are: over the repeat means where there are
+    repeats, else over all scored rows less their mean in each run. NaN in unusable voxels.
+    """
+
+    held_out: HeldOut
+    alpha: dict[str, np.ndarray]
+    inner: dict[str, np.ndarray]
+    weights: np.ndarray | None
+    share: dict[str, np.ndarray]
+    unique: dict[str, np.ndarray]
+    rsquare: dict[str, np.ndarray]
+    backend: str
+
+
+def slab_size(design: Design, settings: EncodingSettings) -> int:
+    """Return how many voxels to encode at a time: ``settings.slab``, fewer where memory asks for it.
+
+    About fifteen arrays of (held-out rows, voxels) and three of (training rows, voxels) are alive at once;
+    they are kept under 1 GiB.
+    """
+    training = max(len(fold.fold.training) for fold in design.folds)
+    bytes_a_voxel = 4 * (15 * len(design.index) + 3 * training)
+    return int(max(256, min(settings.slab, _SLAB_BYTES // bytes_a_voxel)))
+
+
+def compared(values: np.ndarray, rows: HeldOutRows, repeats: Repeats | None) -> np.ndarray:
+    """Return held-out values as they are compared: repeat means, or scored rows centred in each run.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n, n_voxels)
+    rows : HeldOutRows
+    repeats : Repeats or None
+
+    Returns
+    -------
+    ndarray of shape (n_unique or n_scored, n_voxels), float32
+        Linear in ``values``; columns have mean 0.
+    """
+    if repeats is not None:
+        means = mean_over_repeats(values, repeats)
+        return (means - means.mean(axis=0)).astype(np.float32)
+    chosen = values[rows.scored]
+    run = rows.run[rows.scored]
+    for r in np.unique(run):
+        chosen[run == r] -= chosen[run == r].mean(axis=0)
+    return chosen
+
+
+def encode(
+    data: ParticipantData,
+    design: Design,
+    settings: EncodingSettings,
+    voxels: slice | np.ndarray | None = None,
+    joint: bool = True,
+    repeats: Repeats | None = None,
+    backend: str = "numpy",
+    seed: int = DEFAULT_SEED,
+) -> Encoded:
+    """Fit some voxels in every fold and predict all held-out rows.
+
+    Parameters
+    ----------
+    data : ParticipantData
+    design : Design
+        Of one model, for this participant.
+    settings : EncodingSettings
+        ``alphas`` and ``n_band_weights`` are used here.
+    voxels : slice or ndarray of int, optional
+        Columns of ``data.bold``; all by default.
+    joint : bool
+        Also fit the areas together, with shares and unique variance; ignored for models of one area.
+    repeats : Repeats, optional
+        Where R², shares and unique variance are taken (see `Encoded`).
+    backend : str
+        himalaya's backend.
+    seed : int
+        Of the random part of the grid of area weights.
+
+    Returns
+    -------
+    Encoded
+        Voxels that are not usable are predicted as 0.
+    """
+    chosen = np.arange(data.bold.shape[1])[slice(None) if voxels is None else voxels]
+    joint = joint and len(design.areas) > 1
+    names = (*design.areas, JOINT) if joint else design.areas
+    shape = (len(design.index), len(chosen))
+    prediction = {name: np.zeros(shape, dtype=np.float32) for name in names}
+    parts = {area: np.zeros(shape, dtype=np.float32) for area in design.areas if joint}
+    without = {area: np.zeros(shape, dtype=np.float32) for area in design.areas if joint}
+    alpha: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    inner: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    weights = []
+    grid = band_weights(len(design.areas), settings.n_band_weights, seed)
+    for fold in design.folds:
+        fit = _FoldFit(data, fold, design.areas, chosen, settings.alphas, backend)
+        for area in design.areas:
+            single = fit.single(area)
+            prediction[area][fold.held_out] = single.prediction
+            alpha[area].append(single.alpha)
+            inner[area].append(single.inner)
+        if joint:
+            together = fit.joint(grid)
+            alpha[JOINT].append(together.alpha)
+            inner[JOINT].append(together.inner)
+            weights.append(together.weights)
+            for area in design.areas:
+                parts[area][fold.held_out] = together.parts[area]
+                prediction[JOINT][fold.held_out] += together.parts[area]
+                without[area][fold.held_out] = fit.without(area, together)
+    held_out = HeldOut(design.rows, _columns(data.bold, design.index, chosen), prediction)
+    share, unique, rsquare = _variances(held_out, parts, without, repeats, data.usable[chosen])
+    return Encoded(
+        held_out=held_out,
+        alpha={name: np.stack(found) for name, found in alpha.items()},
+        inner={name: np.mean(found, axis=0) for name, found in inner.items()},
+        weights=np.stack(weights) if weights else None,
+        share=share,
+        unique=unique,
+        rsquare=rsquare,
+        backend=backend,
+    )
+
+
+class _FoldFit:
+    """The three kinds of model of one fold, on the same matrices."""
+
+    def __init__(
+        self,
+        data: ParticipantData,
+        fold: FoldDesign,
+        areas: tuple[str, ...],
+        voxels: np.ndarray,
+        alphas: tuple[float, ...],
+        backend: str,
+    ) -> None:
+        first = offsets(data.runs)
+        made = {area: fold.matrices(area, data.nuisance, first) for area in areas}
+        self.training = {area: matrices[0] for area, matrices in made.items()}
+        self.held_out = {area: matrices[1] for area, matrices in made.items()}
+        self.bold = _columns(data.bold, fold.fold.training, voxels)
+        self.groups = fold.fold.groups
+        self.alphas = alphas
+        self.backend = backend
+
+    def single(self, area: str) -> Single:
+        return fit_single(
+            self.training[area], self.bold, self.held_out[area], self.groups, self.alphas, self.backend
+        )
+
+    def joint(self, grid: np.ndarray) -> Joint:
+        return fit_joint(
+            self.training, self.bold, self.held_out, self.groups, self.alphas, grid, self.backend
+        )
+
+    def without(self, area: str, joint: Joint) -> np.ndarray:
+        return fit_without(
+            area, joint, self.training, self.bold, self.held_out, self.groups, self.alphas, self.backend
+        )
+
+
+def _columns(bold: np.ndarray, rows: np.ndarray, voxels: np.ndarray) -> np.ndarray:
+    """Copy some rows and voxels of BOLD into memory, whole rows at a time (it may lie on disk)."""
+    out = np.empty((len(rows), len(voxels)), dtype=np.float32)
+    for i, row in enumerate(rows):
+        out[i] = bold[row][voxels]
+    return out
+
+
+def _variances(
+    held_out: HeldOut,
+    parts: dict[str, np.ndarray],
+    without: dict[str, np.ndarray],
+    repeats: Repeats | None,
+    usable: np.ndarray,
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return shares, unique variances and R² of every model.
+
+    With y the measured and p = sum of p_a the predicted response, R² = sum(p (2y - p)) / sum(y²), which is
+    1 - SSE/SST; area a's share is sum(p_a (2y - p)) / sum(y²).
+    """
+
+    def seen(values: np.ndarray) -> np.ndarray:
+        return compared(values, held_out.table, repeats)
+
+    measured = seen(held_out.bold)
+    total = np.einsum("ij,ij->j", measured, measured, dtype=np.float64)
+    total = np.where(usable & (total > 0), total, np.nan)
+
+    def explained(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+        return np.einsum("ij,ij->j", part, 2 * measured - whole, dtype=np.float64) / total
+
+    def rsquare(values: np.ndarray) -> np.ndarray:
+        predicted = seen(values)
+        return explained(predicted, predicted)
+
+    scores = {name: rsquare(values) for name, values in held_out.prediction.items()}
+    if not parts:
+        return {}, {}, scores
+    together = seen(held_out.prediction[JOINT])
+    share = {area: explained(seen(part), together) for area, part in parts.items()}
+    unique = {area: scores[JOINT] - rsquare(rest) for area, rest in without.items()}
+    return share, unique, scores

@@ -1,0 +1,135 @@
+"""One regression that removes confounds, trends and slow drifts from BOLD and features alike."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+
+_LOG = logging.getLogger(__name__)
+_RANK_TOLERANCE = 1e-6
+_CONSTANT = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Nuisance:
+    """Orthonormal nuisance basis of one run.
+
+    Parameters
+    ----------
+    basis : ndarray of shape (n_volumes, k), float64
+        Orthonormal over the kept volumes, zero on the others.
+    keep : ndarray of shape (n_volumes,), bool
+        Volumes that are fitted.
+    """
+
+    basis: np.ndarray
+    keep: np.ndarray
+
+    def project(self, data: np.ndarray) -> np.ndarray:
+        """Return the residual of ``data`` (n_volumes, m) after the basis; left-out volumes become 0."""
+        basis = self.basis.astype(data.dtype, copy=False)
+        residual = data - basis @ (basis.T @ data)
+        residual[~self.keep] = 0
+        return residual
+
+
+def cosine_drifts(n_volumes: int, repetition_time: float, high_pass: float) -> np.ndarray:
+    """Return the discrete-cosine drift regressors slower than a period, without the constant.
+
+    Parameters
+    ----------
+    n_volumes : int
+        Length of the run.
+    repetition_time, high_pass : float
+        Seconds; regressor j has the period ``2 * n_volumes * TR / j`` and is kept where that is at least
+        ``high_pass``.
+
+    Returns
+    -------
+    ndarray of shape (n_volumes, n_drifts), float64
+    """
+    order = int(np.floor(2 * n_volumes * repetition_time / high_pass + 1e-9))
+    phase = np.pi * (np.arange(n_volumes) + 0.5) / n_volumes
+    return np.cos(phase[:, None] * np.arange(1, order + 1)[None, :])
+
+
+def nuisance_basis(
+    confounds: np.ndarray, repetition_time: float, high_pass: float, keep: np.ndarray | None = None
+) -> Nuisance:
+    """Make the orthonormal basis of everything that is regressed out of a run.
+
+    Parameters
+    ----------
+    confounds : ndarray of shape (n_volumes, n_confounds)
+        Confounds without constant or cosines; missing values (the first row of a difference) count as the
+        column's mean.
+    repetition_time, high_pass : float
+        Seconds.
+    keep : ndarray of shape (n_volumes,), bool, optional
+        Volumes that are fitted; all by default.
+
+    Returns
+    -------
+    Nuisance
+        Span of constant, linear trend, cosines and confounds over the kept volumes.
+    """
+    n_volumes = len(confounds)
+    keep = np.ones(n_volumes, dtype=bool) if keep is None else keep
+    table = np.asarray(confounds, dtype=np.float64)[keep]
+    counted = np.isfinite(table)
+    means = np.where(counted, table, 0).sum(axis=0) / np.maximum(counted.sum(axis=0), 1)
+    table = np.where(counted, table, means) - means
+    drifts = cosine_drifts(n_volumes, repetition_time, high_pass)[keep]
+    trend = np.linspace(-1, 1, n_volumes)[keep, None]
+    columns = np.hstack([np.ones((int(keep.sum()), 1)), trend, drifts, table])
+    norms = np.linalg.norm(columns, axis=0)
+    columns = columns[:, norms > 0] / norms[norms > 0]
+    left, singular, _ = np.linalg.svd(columns, full_matrices=False)
+    left = left[:, singular > _RANK_TOLERANCE * singular[0]]
+    basis = np.zeros((n_volumes, left.shape[1]))
+    basis[keep] = left
+    return Nuisance(basis, keep)
+
+
+def clean(data: np.ndarray, nuisance: Nuisance) -> tuple[np.ndarray, np.ndarray]:
+    """Regress the nuisance out of BOLD and z-score each voxel over the kept volumes.
+
+    Parameters
+    ----------
+    data : ndarray of shape (n_volumes, n_voxels), float32
+        Raw BOLD.
+    nuisance : Nuisance
+        Made by `nuisance_basis`.
+
+    Returns
+    -------
+    cleaned : ndarray of shape (n_volumes, n_voxels), float32
+        Mean 0 and standard deviation 1 over kept volumes; 0 on left-out volumes and in unusable voxels.
+    usable : ndarray of shape (n_voxels,), bool
+        False where a kept volume is not finite or the voxel does not vary.
+    """
+    keep = nuisance.keep
+    finite = np.isfinite(data[keep]).all(axis=0)
+    values = np.where(finite, data, 0).astype(np.float32)
+    values[~keep] = 0
+    level = values[keep].mean(axis=0, dtype=np.float64)
+    values[keep] -= level.astype(np.float32)
+    residual = nuisance.project(values)
+    spread = np.sqrt(np.mean(np.square(residual[keep], dtype=np.float64), axis=0))
+    raw = np.sqrt(np.mean(np.square(values[keep], dtype=np.float64), axis=0))
+    usable = finite & (spread > _CONSTANT * np.maximum(np.abs(level), raw)) & (spread > 0)
+    residual /= np.where(usable, spread, 1).astype(np.float32)
+    residual[:, ~usable] = 0
+    return residual, usable
+
+
+def crowding(name: str, nuisance: Nuisance) -> tuple[str, ...]:
+    """Return (and log) a warning when nuisance columns exceed a third of a run's kept volumes."""
+    columns, volumes = nuisance.basis.shape[1], int(nuisance.keep.sum())
+    if 3 * columns <= volumes:
+        return ()
+    note = f"{name}: {columns} nuisance columns for {volumes} volumes; choose fewer confounds"
+    _LOG.warning(note)
+    return (note,)

@@ -1,0 +1,249 @@
+"""Ridge regression of many voxels on one area, or on several areas with a weight each (himalaya).
+
+All solvers take features and BOLD whose columns have mean 0 in every run: there is no intercept. Penalties
+are chosen voxel by voxel: the smallest mean squared error over inner folds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from himalaya.kernel_ridge import solve_multiple_kernel_ridge_random_search
+from himalaya.ridge import solve_ridge_cv_svd
+from sklearn.model_selection import PredefinedSplit
+
+from ban_bids.encoding.backend import himalaya_backend
+
+_BATCH_BYTES = 64 * 2**20
+_ALONE = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Single:
+    """Predictions of held-out rows from one area.
+
+    Parameters
+    ----------
+    prediction : ndarray of shape (n_held_out, n_voxels), float32
+    alpha : ndarray of shape (n_voxels,), float32
+        Penalty chosen for each voxel.
+    inner : ndarray of shape (n_voxels,), float32
+        Score of that penalty: minus the mean squared error, averaged over inner folds.
+    """
+
+    prediction: np.ndarray
+    alpha: np.ndarray
+    inner: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Joint:
+    """Predictions of held-out rows from several areas at once.
+
+    Parameters
+    ----------
+    parts : dict of str to ndarray of shape (n_held_out, n_voxels), float32
+        What each area adds; their sum is the prediction.
+    weights : ndarray of shape (n_areas, n_voxels), float32
+        Weight of each area's kernel, summing to 1.
+    alpha : ndarray of shape (n_voxels,), float32
+    inner : ndarray of shape (n_voxels,), float32
+        Best score over inner folds: minus the mean squared error.
+    """
+
+    parts: dict[str, np.ndarray]
+    weights: np.ndarray
+    alpha: np.ndarray
+    inner: np.ndarray
+
+    @property
+    def prediction(self) -> np.ndarray:
+        """Sum of the parts."""
+        return np.sum(list(self.parts.values()), axis=0)
+
+
+def band_weights(n_areas: int, n_points: int, seed: int) -> np.ndarray:
+    """Return a fixed grid of area weights on the simplex.
+
+    Parameters
+    ----------
+    n_areas : int
+    n_points : int
+        At least ``n_areas + 1`` points come back.
+    seed : int
+        Of the random part.
+
+    Returns
+    -------
+    ndarray of shape (n_points, n_areas), float32
+        Equal weights, each area alone, then draws from a flat Dirichlet distribution.
+    """
+    fixed = np.vstack([np.full((1, n_areas), 1 / n_areas), np.eye(n_areas)])
+    if n_areas == 1:
+        return np.ones((1, 1), dtype=np.float32)
+    drawn = np.random.default_rng(seed).dirichlet(np.ones(n_areas), max(0, n_points - len(fixed)))
+    return np.vstack([fixed, drawn]).astype(np.float32)
+
+
+def fit_single(
+    training: np.ndarray,
+    bold: np.ndarray,
+    held_out: np.ndarray,
+    groups: np.ndarray,
+    alphas: Sequence[float],
+    backend: str = "numpy",
+) -> Single:
+    """Fit a ridge model of one area and predict held-out rows.
+
+    Parameters
+    ----------
+    training : ndarray of shape (n_training, n_features), float32
+    bold : ndarray of shape (n_training, n_voxels), float32
+    held_out : ndarray of shape (n_held_out, n_features), float32
+    groups : ndarray of shape (n_training,)
+        Inner fold of each training row.
+    alphas : sequence of float
+        Penalties to choose from.
+    backend : str
+        himalaya's backend.
+
+    Returns
+    -------
+    Single
+        Solved by singular values of the features where those are fewer than rows, else by the kernel.
+    """
+    if training.shape[1] >= len(training):
+        joint = fit_joint(
+            {"": training}, bold, {"": held_out}, groups, alphas, np.ones((1, 1), np.float32), backend
+        )
+        return Single(joint.parts[""], joint.alpha, joint.inner)
+    with himalaya_backend(backend) as arrays:
+        alpha, coefficients, score = solve_ridge_cv_svd(
+            arrays.asarray(training),
+            arrays.asarray(bold),
+            alphas=arrays.asarray(np.asarray(alphas, dtype=np.float32)),
+            cv=PredefinedSplit(groups),
+            local_alpha=True,
+            warn=False,
+            **_batches(len(training), len(alphas)),
+        )
+        return Single(
+            held_out @ arrays.to_numpy(coefficients).astype(np.float32, copy=False),
+            arrays.to_numpy(alpha).astype(np.float32),
+            arrays.to_numpy(score).reshape(-1),
+        )
+
+
+def fit_joint(
+    training: Mapping[str, np.ndarray],
+    bold: np.ndarray,
+    held_out: Mapping[str, np.ndarray],
+    groups: np.ndarray,
+    alphas: Sequence[float],
+    grid: np.ndarray,
+    backend: str = "numpy",
+) -> Joint:
+    """Fit a banded ridge model: a kernel an area, weights and penalty chosen voxel by voxel.
+
+    Parameters
+    ----------
+    training, held_out : dict of str to ndarray of shape (n_rows, n_features), float32
+        Features of each area, the same areas in the same order.
+    bold : ndarray of shape (n_training, n_voxels), float32
+    groups : ndarray of shape (n_training,)
+        Inner fold of each training row.
+    alphas : sequence of float
+        Penalties to choose from.
+    grid : ndarray of shape (n_points, n_areas)
+        Weights to choose from.
+    backend : str
+        himalaya's backend.
+
+    Returns
+    -------
+    Joint
+    """
+    kernels = np.stack([x @ x.T for x in training.values()])
+    with himalaya_backend(backend) as arrays, np.errstate(divide="ignore"):
+        deltas, dual, scores, alpha = solve_multiple_kernel_ridge_random_search(
+            arrays.asarray(kernels),
+            arrays.asarray(bold),
+            n_iter=arrays.asarray(grid.astype(np.float32)),
+            alphas=arrays.asarray(np.asarray(alphas, dtype=np.float32)),
+            cv=PredefinedSplit(groups),
+            return_weights="dual",
+            return_alphas=True,
+            local_alpha=True,
+            progress_bar=False,
+            **_batches(len(bold), len(alphas)),
+        )
+        weights = np.exp(arrays.to_numpy(deltas))
+        dual = arrays.to_numpy(dual)
+        alpha = arrays.to_numpy(alpha).astype(np.float32)
+        inner = arrays.to_numpy(scores).max(axis=0)
+    parts = {
+        area: ((held_out[area] @ (x.T @ dual)) * weights[i]).astype(np.float32, copy=False)
+        for i, (area, x) in enumerate(training.items())
+    }
+    return Joint(parts, (weights * alpha).astype(np.float32), alpha, inner)
+
+
+def fit_without(
+    area: str,
+    joint: Joint,
+    training: Mapping[str, np.ndarray],
+    bold: np.ndarray,
+    held_out: Mapping[str, np.ndarray],
+    groups: np.ndarray,
+    alphas: Sequence[float],
+    backend: str = "numpy",
+) -> np.ndarray:
+    """Predict held-out rows from all areas but one, with the joint model's weights renormalised.
+
+    Parameters
+    ----------
+    area : str
+        The area to leave out.
+    joint : Joint
+        The model of all areas.
+    training, bold, held_out, groups, alphas, backend
+        As for `fit_joint`; the penalty is chosen anew.
+
+    Returns
+    -------
+    ndarray of shape (n_held_out, n_voxels), float32
+        0 for voxels whose joint model uses this area alone.
+    """
+    names = list(training)
+    others = [i for i, name in enumerate(names) if name != area]
+    rest = joint.weights[others]
+    total = rest.sum(axis=0)
+    alone = total < _ALONE
+    scaled = np.where(alone, 0, rest / np.where(alone, 1, total))
+    _, first, choice = np.unique(np.round(scaled, 4), axis=1, return_index=True, return_inverse=True)
+    choices = scaled[:, first]
+    prediction = np.zeros((len(held_out[area]), bold.shape[1]), dtype=np.float32)
+    for c in range(choices.shape[1]):
+        used = {names[i]: weight for i, weight in zip(others, choices[:, c]) if weight > 0}
+        voxels = np.flatnonzero(choice.ravel() == c)
+        if not used:
+            continue
+        root = {name: np.float32(np.sqrt(weight)) for name, weight in used.items()}
+        fitted = fit_single(
+            np.hstack([training[name] * root[name] for name in used]),
+            bold[:, voxels],
+            np.hstack([held_out[name] * root[name] for name in used]),
+            groups,
+            alphas,
+            backend,
+        )
+        prediction[:, voxels] = fitted.prediction
+    return prediction
+
+
+def _batches(n_rows: int, n_alphas: int) -> dict[str, int]:
+    """Return himalaya's batch sizes that keep each temporary array within a bound."""
+    voxels = max(64, _BATCH_BYTES // (4 * n_rows * n_alphas))
+    return {"n_targets_batch": int(voxels), "n_targets_batch_refit": int(voxels)}
