@@ -24,7 +24,7 @@ _IGNORED = (
     "*_desc-auditory_dseg.*",
     f"{TEMPORARY_PREFIX}*",
 )
-"""What BIDS has no rule for: maps of statistics, score tables, reports, a segmentation in ``func`` without task.
+"""What BIDS has no rule for: maps of statistics, score tables, reports, a segmentation in ``func`` of no task.
 
 Folders stand without a closing slash: the official validator does not apply ``work/`` to the folder itself.
 """
@@ -79,7 +79,7 @@ def write_dataset_files(
         content["License"] = dataset_license
     write_text(root / ".bidsignore", "\n".join((*_IGNORED, *ignored)) + "\n")
     readme = (files("ban_bids.outputs") / "readme.txt").read_text(encoding="utf-8")
-    write_text(root / "README.md", readme.format(version=__version__))
+    write_text(root / "README", readme.format(version=__version__))
     return write_json(root / "dataset_description.json", content)
 
 

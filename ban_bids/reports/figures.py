@@ -146,7 +146,10 @@ def bar_figure(labels: Sequence[str], series: Sequence[Bars], ylabel: str) -> by
 
 def _label_bar(axes: Axes, x: float, width: float, value: float, interval: np.ndarray) -> None:
     if not np.isfinite(value):
-        axes.text(x, 0, "n/a", ha="center", va="bottom", fontsize=8, color="#555555", rotation=90)
+        axes.axvspan(
+            x - width * 0.46, x + width * 0.46, 0, 1, fc="#f4f4f4", ec="#bbbbbb", hatch=_HATCH, zorder=0
+        )
+        axes.text(x, 0, "n/a", ha="center", va="bottom", fontsize=8, color="black")
         return
     top = value
     if np.isfinite(interval).all():
@@ -200,7 +203,7 @@ def map_figure(
     seen = data[np.isfinite(data) & (data > 0)]
     if vmax is None:
         vmax = float(np.percentile(seen, 99.5)) if seen.size else 1.0
-    canvas = Canvas(figsize=(2.1 * len(cuts) + 1.0, 2.9))
+    canvas = Canvas(figsize=(2.1 * len(cuts) + 1.0, 3.1))
     more = {} if background is None else {"bg_img": str(background)}
     plotting.plot_stat_map(
         loaded,
@@ -214,9 +217,10 @@ def map_figure(
         resampling_interpolation="nearest",
         annotate=True,
         figure=canvas,
+        axes=(0, 0, 1, 0.9),
         **more,
     )
-    canvas.text(0.995, 0.02, label, ha="right", va="bottom", fontsize=9)
+    canvas.text(0.995, 0.985, label, ha="right", va="top", fontsize=10)
     return _png(canvas)
 
 

@@ -64,16 +64,17 @@ class Alignment:
 
     def table(self) -> pd.DataFrame:
         """Rows of model areas, columns of regions, cells ``0.31 [0.20, 0.42]``."""
-        rows = []
-        for i, area in enumerate(self.areas):
-            cells = [
-                f"{self.values[i, j]:.3f} [{self.low[i, j]:.3f}, {self.high[i, j]:.3f}]"
-                if np.isfinite(self.values[i, j])
-                else None
-                for j in range(len(self.regions))
-            ]
-            rows.append([area, *cells])
+        rows = [
+            [area, *(self._cell(i, j) for j in range(len(self.regions)))] for i, area in enumerate(self.areas)
+        ]
         return pd.DataFrame(rows, columns=["model area", *self.regions])
+
+    def _cell(self, i: int, j: int) -> str | None:
+        if not np.isfinite(self.values[i, j]):
+            return None
+        interval = (self.low[i, j], self.high[i, j])
+        text = f"{self.values[i, j]:.3f}"
+        return f"{text} [{interval[0]:.3f}, {interval[1]:.3f}]" if np.isfinite(interval).all() else text
 
 
 @dataclass(frozen=True, eq=False)
