@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -55,6 +57,25 @@ def content_hash(path: Path) -> str:
         ) from err
 
 
+def audio_hash(path: Path) -> str:
+    """SHA-256 of a file's decoded samples and sampling rate: the same for one track as .wav and as .au.
+
+    Samples enter as 16-bit integers, channel by channel as they stand in the file.
+
+    Raises
+    ------
+    DataError
+        When the file cannot be decoded.
+    """
+    path = Path(path)
+    digest = hashlib.sha256()
+    with _opened(path) as file:
+        digest.update(f"{file.samplerate} {file.channels} ".encode())
+        for block in file.blocks(blocksize=1 << 18, dtype="int16", always_2d=True):
+            digest.update(block.tobytes())
+    return digest.hexdigest()
+
+
 def load_waveform(
     path: Path, start: float = 0.0, duration: float | None = None, sampling_rate: int = SAMPLING_RATE
 ) -> np.ndarray:
@@ -101,42 +122,64 @@ def load_waveform(
     return np.pad(mono[:wanted], (0, max(0, wanted - len(mono))))
 
 
-def _decode(path: Path, start: float, duration: float | None) -> tuple[np.ndarray, int]:
-    """Samples (n, channels) of the excerpt at the file's own rate, padded by at most MAX_PADDING."""
+@contextmanager
+def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
+    """Open an audio file that holds samples; every way of not being one is a DataError."""
     if not path.is_file():
         raise DataError(f"{path}: no such audio file; put it there or point --stimuli-dir at its folder")
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the audio file is empty (0 bytes); fetch it again")
     try:
+        _refuse_cut_wav(path)
         with soundfile.SoundFile(path) as file:
             if file.frames == 0:
                 raise DataError(f"{path}: the audio file holds no samples; fetch it again")
-            rate = int(file.samplerate)
-            length = file.frames / rate
-            end = length if duration is None else start + duration
-            if start >= length or end > length + MAX_PADDING + 0.5 / rate:
-                raise DataError(
-                    f"{path}: the excerpt {start:.2f}-{end:.2f} s lies outside the file, which lasts "
-                    f"{length:.2f} s; correct the events file or replace a truncated audio file"
-                )
-            file.seek(round(start * rate))
-            wanted = (file.frames if duration is None else round(end * rate)) - round(start * rate)
-            samples = file.read(
-                min(wanted, file.frames - round(start * rate)), dtype="float32", always_2d=True
-            )
-            # the header's own count, before anything is padded: a cut file must not pass as silence
-            available = min(wanted, file.frames - round(start * rate))
-    except (soundfile.LibsndfileError, RuntimeError) as err:
-        raise DataError(f"{path}: not audio that libsndfile can decode ({err}); convert it to .wav") from err
+            yield file
+    except soundfile.SoundFileError as err:
+        raise DataError(
+            f"{path}: not audio that libsndfile can decode ({err}); fetch it again or convert it to .wav"
+        ) from err
     except OSError as err:
         raise DataError(f"{path}: cannot be read ({err.strerror}); check its permissions") from err
+
+
+def _refuse_cut_wav(path: Path) -> None:
+    """Compare with the header: libsndfile reads a .wav that was cut short as if it were a shorter one."""
+    with path.open("rb") as file:
+        head = file.read(12)
+    promised = int.from_bytes(head[4:8], "little") + 8
+    streamed = promised in (8, 0xFFFFFFFF + 8)  # written by a program that could not know the length
+    if head[:4] == b"RIFF" and head[8:] == b"WAVE" and not streamed and promised > path.stat().st_size + 1:
+        raise DataError(
+            f"{path}: truncated: the header promises {promised} bytes, the file has {path.stat().st_size}; "
+            "fetch the file again"
+        )
+
+
+def _decode(path: Path, start: float, duration: float | None) -> tuple[np.ndarray, int]:
+    """Samples (n, channels) of the excerpt at the file's own rate, padded by at most MAX_PADDING."""
+    with _opened(path) as file:
+        rate = int(file.samplerate)
+        length = file.frames / rate
+        end = length if duration is None else start + duration
+        if start >= length or end > length + MAX_PADDING + 0.5 / rate:
+            raise DataError(
+                f"{path}: the excerpt {start:.2f}-{end:.2f} s lies outside the file, which lasts "
+                f"{length:.2f} s; correct the events file or replace a truncated audio file"
+            )
+        first = round(start * rate)
+        wanted = (file.frames if duration is None else round(end * rate)) - first
+        available = min(wanted, file.frames - first)
+        file.seek(first)
+        samples = file.read(available, dtype="float32", always_2d=True)
+    # the header's count, before anything is padded: a file cut short must not pass as silence
     if len(samples) < available:
         raise DataError(
             f"{path}: truncated: the header promises {available} samples here, {len(samples)} can be "
             "decoded; fetch the file again"
         )
-    missing = wanted - len(samples)
-    if missing > 0:
+    if wanted > available:
+        missing = wanted - available
         _LOG.warning("%s: excerpt ends %.3f s after the file; padded with silence", path, missing / rate)
         samples = np.pad(samples, ((0, missing), (0, 0)))
     return samples, rate

@@ -48,7 +48,7 @@ class AudioModel(Protocol):
     fingerprint: str
 
     def features(self, waveforms: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
-        """Area -> (n_frames, n_features) of each mono waveform at 22 050 Hz; frame k covers [k, k + 1)/rate."""
+        """Area -> (n_frames, n_features) for each mono waveform at 22 050 Hz; frame k: [k, k + 1)/rate."""
         ...
 
     def genre_probabilities(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:

@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ban_bids.audio.clips import content_hash
+from ban_bids.audio.clips import audio_hash
 from ban_bids.errors import CheckpointError, LeakError
 from ban_bids.models.ban import BAN
 from ban_bids.models.config import PRESETS, BANConfig
@@ -39,7 +39,7 @@ class ModelCard:
     split : str
         How training and validation tracks were told apart, in words.
     training_hashes, validation_hashes : dict
-        Track name -> SHA-256 of its file, for every track that trained or validated the model.
+        Track name -> :func:`ban_bids.audio.clips.audio_hash`, for every track that trained or validated.
     excluded : dict
         The same for tracks that were left out on request.
     unreadable : tuple of str
@@ -208,7 +208,7 @@ def check_no_overlap(
         _LOG.warning("weights without a model card: overlap with the held-out stimuli is unknown")
         return []
     seen = set(card.training_hashes.values()) | set(card.validation_hashes.values())
-    overlap = sorted({Path(path).stem for path in set(audio_paths) if content_hash(path) in seen})
+    overlap = sorted({Path(path).stem for path in set(audio_paths) if audio_hash(path) in seen})
     if overlap and not allow_overlap:
         raise LeakError(
             f"the model was trained or validated on {len(overlap)} tracks of the held-out runs "

@@ -1,0 +1,141 @@
+"""``ban-bids-train``: train BAN on a folder of genres, or evaluate a checkpoint on one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ban_bids.errors import BanBidsError, UsageError
+from ban_bids.settings import DEFAULT_SEED
+
+_AUDIO = {".wav", ".au", ".flac", ".mp3", ".ogg"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Returns
+    -------
+    int
+        0, or the exit status of the error that was reported: 2 for usage, 65 for data.
+    """
+    options = _parser().parse_args(argv)
+    logging.basicConfig(
+        level=logging.WARNING if options.quiet else logging.INFO,
+        format="%(asctime)s %(levelname)s %(message)s",
+        datefmt="%H:%M:%S",
+        stream=sys.stderr,
+    )
+    try:
+        if options.evaluate is not None:
+            _evaluate(options)
+        else:
+            _train(options)
+    except BanBidsError as err:
+        print(f"ban-bids-train: error: {err}", file=sys.stderr)
+        return err.exit_status
+    except KeyboardInterrupt:
+        print("ban-bids-train: interrupted; nothing was written", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ban-bids-train",
+        description="Train BAN, the brain-like auditory network, on a folder that holds a folder a genre "
+        "(GTZAN in any of its usual layouts, .wav .au .flac .mp3), or evaluate a checkpoint on one.",
+    )
+    add = parser.add_argument
+    add("--data", type=Path, required=True, metavar="DIR", help="folder of genres")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--out", type=Path, metavar="CKPT", help="checkpoint to write (.safetensors)")
+    what.add_argument(
+        "--evaluate", type=Path, metavar="CKPT", help="print this checkpoint's accuracy on --data as JSON"
+    )
+    add("--preset", default="ban", help="ban, ban-feedforward, ban-feedback or ban-small (default: ban)")
+    add(
+        "--split",
+        default="fault-filtered",
+        help="fault-filtered (torchaudio's lists of GTZAN), fmri-safe (the same without the tracks of "
+        "ds003720's Test runs), stratified, kfold-I-of-N, or random, which leaks (default: fault-filtered; "
+        "data that is not GTZAN is split by track, stratified by genre)",
+    )
+    add(
+        "--exclude-stimuli",
+        type=Path,
+        metavar="PATH",
+        help="leave these tracks out, by content: a BIDS dataset (tracks of its held-out runs), a folder of "
+        "audio, or a text file with a path a line",
+    )
+    add("--seed", type=int, default=DEFAULT_SEED, help=f"default: {DEFAULT_SEED}")
+    add("--epochs", type=int, default=200, help="passes over the tracks, one crop each (default: 200)")
+    add("--max-minutes", type=float, metavar="M", help="shorten the schedule to end within M minutes")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    add("--omp-nthreads", type=int, default=1, metavar="N", help="CPU threads (default: 1)")
+    add("-q", "--quiet", action="store_true", help="warnings and errors only")
+    return parser
+
+
+def _train(options: argparse.Namespace) -> None:
+    from ban_bids.training.train import train_model
+
+    out = train_model(
+        options.data,
+        options.out,
+        exclude=_excluded(options.exclude_stimuli),
+        split=options.split,
+        seed=options.seed,
+        epochs=options.epochs,
+        max_minutes=options.max_minutes,
+        preset=options.preset,
+        nthreads=options.omp_nthreads,
+        device=options.device,
+    )
+    print(out)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from ban_bids.training.evaluate import evaluate_checkpoint
+
+    result = evaluate_checkpoint(options.evaluate, options.data, _excluded(options.exclude_stimuli))
+    print(json.dumps(result, indent=2))
+
+
+def _excluded(path: Path | None) -> list[Path]:
+    """Audio files that ``--exclude-stimuli`` names."""
+    if path is None:
+        return []
+    if (path / "dataset_description.json").is_file():
+        return _held_out(path)
+    if path.is_dir():
+        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in _AUDIO)
+    elif path.is_file():
+        lines = path.read_text("utf-8").splitlines()
+        found = [path.parent / line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    else:
+        raise UsageError(f"--exclude-stimuli {path}: no such file or folder")
+    if not found:
+        raise UsageError(
+            f"--exclude-stimuli {path}: names no audio file; drop the option or correct the path"
+        )
+    return found
+
+
+def _held_out(bids_dir: Path) -> list[Path]:
+    """Tracks of a BIDS dataset's held-out runs, by the rule that scoring uses."""
+    from ban_bids.inputs.dataset import read_dataset
+    from ban_bids.inputs.heldout import held_out_tracks
+    from ban_bids.settings import Settings
+
+    root = bids_dir.resolve()
+    settings = Settings(bids_dir=root, output_dir=root / "derivatives" / "ban-bids", level="participant")
+    return sorted(held_out_tracks(read_dataset(settings), settings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""Train once for all processes that share an output, and reuse what fits."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from ban_bids.errors import CheckpointError, DataError
+from ban_bids.models.checkpoint import load_checkpoint
+from ban_bids.training.datasets import Collection, read_collection
+from ban_bids.training.settings import TrainingSettings
+from ban_bids.training.train import train_collection
+
+_LOG = logging.getLogger(__name__)
+
+
+def train_once(
+    data_dir: Path,
+    out: Path,
+    exclude: Iterable[Path] = (),
+    settings: TrainingSettings | None = None,
+    *,
+    nthreads: int = 1,
+    device: str = "auto",
+    progress: bool = True,
+) -> Path:
+    """Train BAN unless ``out`` already holds the result of the same data, exclusions and settings.
+
+    A file lock beside ``out`` makes concurrent processes wait for the one that trains. The lock goes with the
+    process that holds it, so a killed training blocks nobody.
+
+    Parameters
+    ----------
+    data_dir, out, exclude
+        As for :func:`ban_bids.training.train.train_model`.
+    settings : TrainingSettings, optional
+    nthreads, device, progress
+        As for :func:`ban_bids.training.train.train_model`; they do not enter the comparison.
+
+    Returns
+    -------
+    Path
+        ``out``.
+
+    Raises
+    ------
+    DataError, UsageError
+        As :func:`ban_bids.training.train.train_model`, and when the lock file cannot be written.
+    """
+    settings = TrainingSettings() if settings is None else settings
+    out = Path(out)
+    with file_lock(out.with_name(f".{out.name}.lock")):
+        collection = read_collection(data_dir, exclude)
+        wanted = training_fingerprint(collection, settings)
+        found = _stored_fingerprint(out)
+        if found == wanted:
+            _LOG.info("%s: trained before on the same tracks with the same settings; used again", out)
+            return out
+        if found is not None:
+            _LOG.warning("%s: trained on other tracks or with other settings; trained anew", out)
+        return train_collection(
+            collection, out, settings, nthreads=nthreads, device=device, progress=progress,
+            extra={"fingerprint": wanted},
+        )  # fmt: skip
+
+
+def training_fingerprint(collection: Collection, settings: TrainingSettings) -> str:
+    """SHA-256 over every track's content and genre, the excluded tracks and the settings."""
+    parts = {
+        "tracks": [(t.name, t.genre, t.digest) for t in collection.tracks],
+        "excluded": sorted(t.digest for t in collection.excluded),
+        "settings": asdict(settings),
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+@contextmanager
+def file_lock(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on a file; wait, and say so, while another process holds it.
+
+    Raises
+    ------
+    DataError
+        When the file cannot be written or its file system has no locks.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a")
+    except OSError as err:
+        raise DataError(f"{path}: cannot be written ({err.strerror}); choose another --work-dir") from err
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _LOG.info("%s: another process is at work; waiting for it", path)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as err:
+            raise DataError(
+                f"{path}: the file system has no file locks ({err.strerror}); choose a local --work-dir"
+            ) from err
+        yield  # closing the file releases the lock
+
+
+def _stored_fingerprint(out: Path) -> str | None:
+    """Fingerprint on the card of an earlier checkpoint; "" where there is one without it."""
+    if not out.exists():
+        return None
+    try:
+        _, card = load_checkpoint(out)
+    except CheckpointError as err:
+        _LOG.warning("%s; trained anew", err)
+        return ""
+    return "" if card is None else str(card.settings.get("fingerprint", ""))

@@ -1,0 +1,162 @@
+"""Which tracks train and which validate.
+
+GTZAN (Tzanetakis and Cook 2002) has faults: 50 exact replicas, more than 100 mislabelled tracks, artists that
+repeat (Sturm 2013). torchaudio carries the fault-filtered lists; random splits leak and score ten points
+or more higher.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+
+import numpy as np
+from torchaudio.datasets.gtzan import filtered_train, filtered_valid
+
+from ban_bids.errors import DataError, UsageError
+from ban_bids.training.datasets import Track
+
+_LOG = logging.getLogger(__name__)
+
+SPLITS = ("fault-filtered", "fmri-safe", "stratified", "kfold-I-of-N", "random")
+"""Names that ``--split`` takes; ``kfold-0-of-5`` is the first of five folds by track."""
+
+_COVERED = 0.8
+_VALIDATION_SHARE = 1 / 6
+_KFOLD = re.compile(r"kfold-(\d+)-of-(\d+)")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Training and validation tracks.
+
+    Parameters
+    ----------
+    name : str
+        What was done, in words, for the card.
+    training, validation : tuple of Track
+        Without a track in common.
+    notes : tuple of str
+        What a reader of the accuracy should know.
+    """
+
+    name: str
+    training: tuple[Track, ...]
+    validation: tuple[Track, ...]
+    notes: tuple[str, ...] = ()
+
+
+def split_tracks(tracks: Sequence[Track], split: str, seed: int, excluded: Sequence[Track] = ()) -> Split:
+    """Divide tracks into training and validation.
+
+    Parameters
+    ----------
+    tracks : sequence of Track
+        What is there, without the excluded ones.
+    split : str
+        One of :data:`SPLITS`. ``fault-filtered`` and ``fmri-safe`` need GTZAN itself: where under 80 % of the
+        lists' tracks are there (counting ``excluded``), a stratified split by track takes their place,
+        logged and noted.
+    seed : int
+        Of the stratified, k-fold and random splits.
+    excluded : sequence of Track
+        Left out on request; only their names matter here.
+
+    Returns
+    -------
+    Split
+
+    Raises
+    ------
+    UsageError
+        For an unknown split.
+    DataError
+        When no track is left on one side.
+    """
+    fold = _KFOLD.fullmatch(split)
+    if split in ("fault-filtered", "fmri-safe"):
+        result = _listed(tracks, split, seed, excluded)
+    elif split == "stratified":
+        result = _stratified(tracks, seed)
+    elif split == "random":
+        result = _random(tracks, seed)
+    elif fold and int(fold[2]) >= 2 and int(fold[1]) < int(fold[2]):
+        result = _fold(tracks, int(fold[1]), int(fold[2]), seed)
+    else:
+        raise UsageError(f"--split {split}: unknown; choose one of {', '.join(SPLITS)} (0 <= I < N)")
+    if not (result.training and result.validation):
+        raise DataError(
+            f"--split {split}: {len(result.training)} training and {len(result.validation)} validation "
+            "tracks are left; exclude fewer or choose another split"
+        )
+    return result
+
+
+def fmri_tracks() -> frozenset[str]:
+    """Names of the 60 GTZAN tracks heard in ds003720's Test runs."""
+    text = files("ban_bids.training").joinpath("ds003720_test_tracks.txt").read_text("utf-8")
+    return frozenset(line for line in text.split("\n") if line and not line.startswith("#"))
+
+
+def _listed(tracks: Sequence[Track], split: str, seed: int, excluded: Sequence[Track]) -> Split:
+    lists = set(filtered_train) | set(filtered_valid)
+    present = {track.name for track in (*tracks, *excluded)}
+    if len(lists & present) < _COVERED * len(lists):
+        note = (
+            f"{split} split: only {len(lists & present)} of its {len(lists)} tracks are there; "
+            "split by track, stratified by genre, instead"
+        )
+        _LOG.warning(note)
+        kept = [t for t in tracks if split != "fmri-safe" or t.name not in fmri_tracks()]
+        result = _stratified(kept, seed)
+        return Split(f"{result.name} (in place of {split})", result.training, result.validation, (note,))
+    barred = fmri_tracks() if split == "fmri-safe" else frozenset()
+    training, validation = set(filtered_train) - barred, set(filtered_valid) - barred
+    return Split(
+        split,
+        tuple(t for t in tracks if t.name in training),
+        tuple(t for t in tracks if t.name in validation),
+    )
+
+
+def _stratified(tracks: Sequence[Track], seed: int) -> Split:
+    """About a sixth of each genre's tracks validate, at least one where the genre has two or more."""
+    rng = np.random.default_rng(seed)
+    chosen: set[str] = set()
+    for genre in sorted({t.genre for t in tracks}):
+        names = sorted(t.name for t in tracks if t.genre == genre)
+        n = 0 if len(names) < 2 else max(1, round(_VALIDATION_SHARE * len(names)))
+        chosen.update(rng.permutation(names)[:n].tolist())
+    return _by_name("by track, stratified by genre", tracks, chosen)
+
+
+def _fold(tracks: Sequence[Track], index: int, n_folds: int, seed: int) -> Split:
+    rng = np.random.default_rng(seed)
+    chosen: set[str] = set()
+    position = 0
+    for genre in sorted({t.genre for t in tracks}):
+        for name in rng.permutation(sorted(t.name for t in tracks if t.genre == genre)).tolist():
+            # counting on over genres keeps the folds equally large
+            if position % n_folds == index:
+                chosen.add(name)
+            position += 1
+    return _by_name(f"fold {index} of {n_folds} by track, stratified by genre", tracks, chosen)
+
+
+def _random(tracks: Sequence[Track], seed: int) -> Split:
+    note = "random split: artists and mislabelled tracks lie on both sides, so the accuracy is too high"
+    _LOG.warning(note)
+    names = np.random.default_rng(seed).permutation(sorted(t.name for t in tracks)).tolist()
+    result = _by_name("random", tracks, set(names[: round(_VALIDATION_SHARE * len(names))]))
+    return Split(result.name, result.training, result.validation, (note,))
+
+
+def _by_name(name: str, tracks: Sequence[Track], validation: set[str]) -> Split:
+    return Split(
+        name,
+        tuple(t for t in tracks if t.name not in validation),
+        tuple(t for t in tracks if t.name in validation),
+    )

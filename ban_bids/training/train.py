@@ -1,0 +1,299 @@
+"""Train BAN on a folder of genres and write a checkpoint with its card."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from torch.utils.data import DataLoader
+
+from ban_bids.errors import UsageError
+from ban_bids.models.ban import BAN
+from ban_bids.models.base import resolve_device
+from ban_bids.models.checkpoint import ModelCard, library_versions, save_checkpoint
+from ban_bids.models.config import preset as preset_config
+from ban_bids.settings import DEFAULT_SEED
+from ban_bids.training.crops import Augmentation, CropBatches
+from ban_bids.training.datasets import Collection, log_mel_frames, read_collection
+from ban_bids.training.evaluate import evaluate
+from ban_bids.training.module import BANTraining
+from ban_bids.training.settings import TrainingSettings
+from ban_bids.training.splits import Split, split_tracks
+
+_LOG = logging.getLogger(__name__)
+_SECONDS_BETWEEN_LINES = 60.0
+_CALIBRATION_EPOCHS = 4
+
+
+@dataclass(frozen=True)
+class _Data:
+    """Log-mel frames and genre numbers of both sides of a split."""
+
+    training: list[np.ndarray]
+    training_labels: list[int]
+    validation: list[np.ndarray]
+    validation_labels: list[int]
+
+
+def train_model(
+    data_dir: Path,
+    out: Path,
+    *,
+    exclude: Iterable[Path] = (),
+    split: str = "fault-filtered",
+    seed: int = DEFAULT_SEED,
+    epochs: int = 200,
+    max_minutes: float | None = None,
+    preset: str = "ban",
+    nthreads: int = 1,
+    device: str = "auto",
+    progress: bool = True,
+) -> Path:
+    """Train BAN and write its checkpoint.
+
+    Parameters
+    ----------
+    data_dir : Path
+        Folder of genres, see :func:`ban_bids.training.datasets.read_collection`.
+    out : Path
+        Checkpoint to write (``.safetensors``).
+    exclude : iterable of Path
+        Audio files whose content must neither train nor validate.
+    split, seed, epochs, max_minutes, preset
+        See :class:`ban_bids.training.settings.TrainingSettings`.
+    nthreads : int
+        CPU threads.
+    device : str
+        ``cpu``, ``cuda`` or ``auto``.
+    progress : bool
+        Show a bar on a terminal and a log line a minute elsewhere.
+
+    Returns
+    -------
+    Path
+        ``out``.
+
+    Raises
+    ------
+    DataError, UsageError
+        For data or settings that cannot be used.
+    """
+    settings = TrainingSettings(preset=preset, split=split, seed=seed, epochs=epochs, max_minutes=max_minutes)
+    return train_collection(
+        read_collection(data_dir, exclude), out, settings, nthreads=nthreads, device=device, progress=progress
+    )
+
+
+def train_collection(
+    collection: Collection,
+    out: Path,
+    settings: TrainingSettings,
+    *,
+    nthreads: int = 1,
+    device: str = "auto",
+    progress: bool = True,
+    extra: dict[str, Any] | None = None,
+) -> Path:
+    """Train BAN on a collection that has been read; see :func:`train_model`.
+
+    Parameters
+    ----------
+    extra : dict, optional
+        Written among the card's settings.
+    """
+    if settings.epochs < 1 or (settings.max_minutes is not None and settings.max_minutes <= 0):
+        raise UsageError("--epochs and --max-minutes must be above zero")
+    if Path(out).suffix != ".safetensors":
+        raise UsageError(f"{out}: a checkpoint's name ends in .safetensors")
+    started = time.monotonic()
+    split = split_tracks(collection.tracks, settings.split, settings.seed, collection.excluded)
+    with _threads(nthreads), _quiet_lightning(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        network = BAN(preset_config(settings.preset), len(collection.genres), settings.seed)
+        data = _load(network, collection, split)
+        _set_statistics(network, data.training)
+        _LOG.info(
+            "training %s on %d tracks of %d genres, %d validate; split %s", network.config.name,
+            len(split.training), len(collection.genres), len(split.validation), split.name,
+        )  # fmt: skip
+        module = _fit(network, data, len(collection.genres), settings, device, progress)
+        trained = _averaged(module, data.training, settings)
+        accuracy = evaluate(
+            trained,
+            data.validation,
+            data.validation_labels,
+            len(collection.genres),
+            _crop_frames(settings, trained),
+        )
+    minutes = (time.monotonic() - started) / 60.0
+    metrics = {**accuracy.to_dict(), "steps": module.steps_done, "minutes": round(minutes, 2)}
+    card = _card(trained, collection, split, settings, metrics, module.out_of_time, extra or {})
+    _LOG.info(
+        "track accuracy %.2f (95 %% interval %.2f-%.2f, %d validation tracks, split %s) after %.1f minutes",
+        accuracy.accuracy, *accuracy.interval, accuracy.n_tracks, split.name, minutes,
+    )  # fmt: skip
+    return save_checkpoint(out, trained, card)
+
+
+def _load(network: BAN, collection: Collection, split: Split) -> _Data:
+    number = {genre: k for k, genre in enumerate(collection.genres)}
+    return _Data(
+        log_mel_frames(split.training, network.front_end),
+        [number[t.genre] for t in split.training],
+        log_mel_frames(split.validation, network.front_end),
+        [number[t.genre] for t in split.validation],
+    )
+
+
+def _set_statistics(network: BAN, frames: Sequence[np.ndarray]) -> None:
+    """Mean and deviation of every mel band over the training tracks."""
+    n = sum(f.shape[1] for f in frames)
+    mean = sum(f.astype(np.float64).sum(axis=1) for f in frames) / n
+    variance = sum(np.square(f.astype(np.float64) - mean[:, None]).sum(axis=1) for f in frames) / n
+    # a band that never sounds must not be blown up
+    scale = np.maximum(np.sqrt(variance), 0.5)
+    front_end = network.front_end
+    front_end.mean.copy_(torch.from_numpy(np.asarray(mean, np.float32))[:, None])
+    front_end.scale.copy_(torch.from_numpy(np.asarray(scale, np.float32))[:, None])
+
+
+def _crop_frames(settings: TrainingSettings, network: BAN) -> int:
+    """Frames of a crop, whole frames of the slowest area."""
+    stride = network.config.time_stride
+    return stride * max(1, round(settings.crop_seconds * network.front_end.config.frame_rate / stride))
+
+
+def _fit(
+    network: BAN, data: _Data, n_genres: int, settings: TrainingSettings, device: str, progress: bool
+) -> BANTraining:
+    batches = CropBatches(
+        data.training, data.training_labels, n_genres, _crop_frames(settings, network),
+        settings.batch_size, settings.augmentation, settings.seed,
+    )  # fmt: skip
+    module = BANTraining(network, settings, settings.epochs * len(batches))
+    on_terminal = progress and sys.stderr.isatty()
+    with TemporaryDirectory(prefix="ban-bids-train-") as folder:
+        trainer = pl.Trainer(
+            accelerator="gpu" if resolve_device(device).type == "cuda" else "cpu",
+            devices=1,
+            precision=_precision(device),
+            max_epochs=settings.epochs,
+            default_root_dir=folder,
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=on_terminal,
+            callbacks=[_LogLines()] if progress and not on_terminal else [],
+            gradient_clip_val=1.0,
+            plugins=[LightningEnvironment()],  # one process, also inside a batch job of a cluster
+        )
+        trainer.fit(module, DataLoader(batches, batch_size=None))
+    return module
+
+
+def _averaged(module: BANTraining, frames: Sequence[np.ndarray], settings: TrainingSettings) -> BAN:
+    """The averaged weights, their normalisation measured anew on unaugmented crops of the training tracks."""
+    network = module.averaged_network().cpu()
+    plain = Augmentation(stretch=0, shift=0, gain=0, tilt=0, frequency_mask=0, time_mask=0, mixup=0)
+    crops = CropBatches(
+        frames, [0] * len(frames), 1, _crop_frames(settings, network), 32, plain, settings.seed + 1
+    )
+    norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+    network.train()
+    with torch.no_grad():
+        for _ in range(_CALIBRATION_EPOCHS):
+            for batch, _targets in crops:
+                network.from_frames(network.front_end.standardise(batch))
+    for norm in norms:
+        norm.momentum = 0.1
+    return network.eval()
+
+
+def _card(
+    network: BAN,
+    collection: Collection,
+    split: Split,
+    settings: TrainingSettings,
+    metrics: dict[str, Any],
+    out_of_time: bool,
+    extra: dict[str, Any],
+) -> ModelCard:
+    notes = [*split.notes]
+    if collection.replicas:
+        notes.append(f"{len(collection.replicas)} tracks repeat others sample for sample and were left out")
+    if out_of_time:
+        notes.append(f"the time budget of {settings.max_minutes} minutes ended the training")
+    return ModelCard(
+        config=network.config.to_dict(),
+        genres=collection.genres,
+        split=split.name,
+        training_hashes={t.name: t.digest for t in split.training},
+        validation_hashes={t.name: t.digest for t in split.validation},
+        excluded={t.name: t.digest for t in collection.excluded},
+        unreadable=collection.unreadable,
+        notes=tuple(notes),
+        metrics=metrics,
+        settings={**asdict(settings), **extra},
+        versions=library_versions(),
+    )
+
+
+def _precision(device: str) -> Any:
+    """bfloat16 where hardware multiplies it faster: CUDA, and CPUs with AMX."""
+    if resolve_device(device).type == "cuda" or torch.cpu.get_capabilities().get("amx_bf16"):
+        return "bf16-mixed"
+    return "32-true"
+
+
+class _LogLines(pl.Callback):
+    """A log line a minute."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if time.monotonic() - self._last >= _SECONDS_BETWEEN_LINES and isinstance(pl_module, BANTraining):
+            self._last = time.monotonic()
+            _LOG.info("training: %.0f %% done, loss %.2f", 100 * pl_module.done(), float(outputs["loss"]))
+
+
+@contextmanager
+def _threads(n: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's tips and hardware lines off the screen; its errors still come through."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning.*")
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            yield
+    finally:
+        logger.setLevel(level)
