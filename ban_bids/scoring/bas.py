@@ -1,0 +1,242 @@
+"""Brain-like auditory score: BAS = (C + B) / 2, never shown without its parts and their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from ban_bids.scoring.behavioral import BehavioralScore, Part
+from ban_bids.scoring.bootstrap import LEVEL, percentile_interval
+from ban_bids.scoring.cortical import AreaScore, CorticalScore
+from ban_bids.settings import REGIONS
+
+NO_GEOMETRIC = "the geometric mean needs both parts positive"
+
+
+@dataclass(frozen=True)
+class BasScore:
+    """BAS with its interval, and the geometric mean as a sensitivity line.
+
+    Parameters
+    ----------
+    value, ci_low, ci_high : float
+        ``(C + B) / 2``; NaN where a part is missing.
+    geometric, geometric_low, geometric_high : float
+        ``sqrt(C * B)``; NaN unless both parts are positive. Draws with a part that is not positive count
+        as 0, the limit of the geometric mean there.
+    reason, geometric_reason : str
+        Why a number is NaN; empty otherwise.
+    """
+
+    value: float
+    ci_low: float
+    ci_high: float
+    geometric: float
+    geometric_low: float
+    geometric_high: float
+    reason: str = ""
+    geometric_reason: str = ""
+
+
+def bas_score(cortical: CorticalScore, behavioral: BehavioralScore) -> BasScore:
+    """Join C and B.
+
+    The interval comes from joint draws: draw k of C with draw k of B. C and B rest on different data and are
+    drawn independently, so pairing them by number is a draw from their joint distribution.
+
+    Parameters
+    ----------
+    cortical : CorticalScore
+    behavioral : BehavioralScore
+
+    Returns
+    -------
+    BasScore
+    """
+    c, b = cortical.value, behavioral.value
+    if not (np.isfinite(c) and np.isfinite(b)):
+        parts = [("C", c, cortical.reason), ("B", b, behavioral.reason)]
+        reason = "; ".join(f"{name} is n/a: {why}" for name, value, why in parts if not np.isfinite(value))
+        nan = float("nan")
+        return BasScore(nan, nan, nan, nan, nan, nan, reason, reason)
+    n = min(len(cortical.draws), len(behavioral.draws))
+    c_draws, b_draws = cortical.draws[:n], behavioral.draws[:n]
+    low, high = percentile_interval((c_draws + b_draws) / 2)
+    if not (c > 0 and b > 0):
+        return BasScore((c + b) / 2, low, high, np.nan, np.nan, np.nan, geometric_reason=NO_GEOMETRIC)
+    geometric_draws = np.sqrt(np.maximum(c_draws, 0) * np.maximum(b_draws, 0))
+    return BasScore((c + b) / 2, low, high, float(np.sqrt(c * b)), *percentile_interval(geometric_draws))
+
+
+@dataclass(frozen=True, eq=False)
+class ModelScores:
+    """All that a score table says about one model in one participant.
+
+    Parameters
+    ----------
+    model : str
+    role : {"scored", "control"}
+    cortical : CorticalScore or None
+        None where the model could not be scored; ``reason`` says why.
+    behavioral : BehavioralScore or None
+        None leaves the rows of B and BAS out (controls).
+    p : mapping of (area, region) to float
+        Family-wise p value (max statistic over regions) of the mean correlation.
+    p_uncorrected : mapping of (area, region) to float
+    track_overlap : str
+        ``none``, ``unknown`` (weights without a card) or the number of held-out tracks the model knows.
+    reason : str
+    """
+
+    model: str
+    role: Literal["scored", "control"]
+    cortical: CorticalScore | None
+    behavioral: BehavioralScore | None = None
+    p: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    p_uncorrected: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    track_overlap: str = "none"
+    reason: str = ""
+
+
+def _column(long_name: str, description: str, units: str | None = None) -> dict[str, str]:
+    entry = {"LongName": long_name, "Description": description}
+    return entry if units is None else {**entry, "Units": units}
+
+
+COLUMNS: dict[str, dict[str, str]] = {
+    "row": _column(
+        "Kind of row",
+        "area: one model area in one region; C: cortical score; I2n, kappa: parts of the behavioural score; "
+        "B: behavioural score; BAS: brain-like auditory score; BAS_geometric: geometric mean of C and B",
+    ),
+    "model": _column("Model", "Name of the model"),
+    "role": _column("Role of the model", "scored, or control"),
+    "belongs_to": _column(
+        "What the row describes", "participant, or dataset (rows that every participant repeats)"
+    ),
+    "area": _column("Model area", "Area of the model whose features predict"),
+    "region": _column("Region", "Anatomical region whose voxels are predicted"),
+    "value": _column(
+        "Score",
+        "area: share of the region's explainable variance, sum over voxels of sgn(r) times the mean over "
+        "pairs of different repeats of cov(p, y_i) cov(p, y_j) / var(p), over the sum of signal power; "
+        "C: mean over areas; I2n: rho(model, people) / sqrt(rho_mm rho_pp); "
+        "kappa: mean kappa(model, person) / mean kappa(person, person); B: mean of I2n and kappa; "
+        "BAS: (C + B) / 2; BAS_geometric: sqrt(C B)",
+        "arbitrary",
+    ),
+    "ci_low": _column("Lower limit", f"{LEVEL:.0%} percentile bootstrap over clips", "arbitrary"),
+    "ci_high": _column("Upper limit", f"{LEVEL:.0%} percentile bootstrap over clips", "arbitrary"),
+    "p": _column(
+        "p value", "Block permutation of the region's mean correlation, max statistic over areas and regions"
+    ),
+    "p_uncorrected": _column(
+        "Uncorrected p value", "Block permutation of the region's mean correlation, alone"
+    ),
+    "n_voxels": _column("Voxels", "Voxels of the region that could be scored", "count"),
+    "mean_r": _column("Mean correlation", "Mean over voxels of the correlation that the r maps show"),
+    "squared_ratio": _column("Squared ratio", "Sum of r|r| over sum of CCmax squared; biased upwards"),
+    "median_ccnorm": _column("Median CCnorm", "Median over voxels of r / CCmax where it is defined"),
+    "unnormalised": _column(
+        "Unnormalised score",
+        "Sum of r|r| on single presentations over the number of voxels; never enters BAS",
+    ),
+    **{
+        f"c_{region}": _column(
+            f"Share of {region}", f"The row's model area in region {region}: one row of the alignment matrix"
+        )
+        for region in REGIONS
+    },
+    "raw": _column("Before correction", "I2n: rho(model, people); kappa: mean kappa(model, person)"),
+    "people": _column(
+        "People with people",
+        "I2n: split-half reliability, Spearman-Brown corrected; kappa: mean kappa(person, person)",
+    ),
+    "n_clips": _column("Clips", "Held-out repeated clips (area, C), or clips judged by people", "count"),
+    "n_people": _column("People", "People whose choices are compared", "count"),
+    "track_overlap": _column(
+        "Overlap of tracks", "Held-out tracks that trained or validated the model: none, unknown or a number"
+    ),
+    "reason": _column("Reason", "Why value is n/a, or which marks apply"),
+}
+"""Columns of the score table: what the JSON sidecar says about each."""
+
+
+def score_table(models: Sequence[ModelScores]) -> pd.DataFrame:
+    """Tidy table of scores: one row an area, then the totals, model after model.
+
+    Parameters
+    ----------
+    models : sequence of ModelScores
+        The scored model first, controls after it.
+
+    Returns
+    -------
+    DataFrame
+        Columns `COLUMNS`. Missing numbers are NaN and missing text is None: both are to be written ``n/a``.
+    """
+    rows = [row for model in models for row in _rows(model)]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _rows(model: ModelScores) -> list[dict[str, object]]:
+    if model.cortical is None:
+        rows: list[dict[str, object]] = [_total("C", np.nan, np.nan, np.nan, model.reason)]
+    else:
+        rows = [_area_row(area, model, model.cortical) for area in model.cortical.areas]
+        c = model.cortical
+        rows.append({**_total("C", c.value, c.ci_low, c.ci_high, c.reason), "n_clips": c.n_clips})
+    if model.behavioral is not None:
+        rows += _behavioral_rows(model.behavioral)
+        if model.cortical is not None:
+            bas = bas_score(model.cortical, model.behavioral)
+            rows.append(_total("BAS", bas.value, bas.ci_low, bas.ci_high, bas.reason))
+            geometric = (bas.geometric, bas.geometric_low, bas.geometric_high, bas.geometric_reason)
+            rows.append(_total("BAS_geometric", *geometric))
+    common = {"model": model.model, "role": model.role, "track_overlap": model.track_overlap}
+    return [{**common, **row} for row in rows]
+
+
+def _total(row: str, value: float, low: float, high: float, reason: str) -> dict[str, object]:
+    return {
+        "row": row,
+        "belongs_to": "participant",
+        "value": value,
+        "ci_low": low,
+        "ci_high": high,
+        "reason": reason or None,
+    }
+
+
+def _area_row(area: AreaScore, model: ModelScores, cortical: CorticalScore) -> dict[str, object]:
+    pair = (area.area, area.region)
+    line = cortical.alignment[cortical.alignment_areas.index(area.area)]
+    shares = {f"c_{name}": share for name, share in zip(cortical.alignment_regions, line) if name in REGIONS}
+    return {
+        **_total("area", area.value, area.ci_low, area.ci_high, area.reason),
+        "area": area.area,
+        "region": area.region,
+        "p": model.p.get(pair, np.nan),
+        "p_uncorrected": model.p_uncorrected.get(pair, np.nan),
+        "n_voxels": area.n_voxels,
+        "mean_r": area.mean_r,
+        "squared_ratio": area.squared_ratio,
+        "median_ccnorm": area.median_ccnorm,
+        "unnormalised": area.unnormalised,
+        **shares,
+        "n_clips": cortical.n_clips,
+    }
+
+
+def _behavioral_rows(score: BehavioralScore) -> list[dict[str, object]]:
+    def part(name: str, values: Part) -> dict[str, object]:
+        row = _total(name, values.value, values.ci_low, values.ci_high, values.reason)
+        return {**row, "raw": values.raw, "people": values.people, "n_clips": values.n_clips}
+
+    total = _total("B", score.value, score.ci_low, score.ci_high, score.reason)
+    rows = [part("I2n", score.i2n), part("kappa", score.kappa), {**total, "n_clips": score.n_clips}]
+    return [{**row, "belongs_to": "dataset", "n_people": score.n_people} for row in rows]

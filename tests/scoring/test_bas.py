@@ -1,0 +1,84 @@
+"""BAS: the arithmetic, the rules about missing parts, and the layout of the table."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ban_bids.scoring.bas import COLUMNS, ModelScores, bas_score, score_table
+from ban_bids.scoring.behavioral import BehavioralScore, Part, no_behavior
+from ban_bids.scoring.cortical import AreaScore, CorticalScore
+
+AREAS = ("A1", "Belt", "PB", "T2T3")
+
+
+def cortical(value: float = 0.4, spread: float = 0.05, seed: int = 0) -> CorticalScore:
+    draws = value + spread * np.random.default_rng(seed).standard_normal(4000)
+    areas = tuple(AreaScore(a, a, 10 + k, value=value, ci_low=0.1, ci_high=0.5) for k, a in enumerate(AREAS))
+    matrix = np.arange(16.0).reshape(4, 4)
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return CorticalScore("ban", areas, value, low, high, draws, matrix, AREAS, AREAS, n_repeats=4, n_clips=60)
+
+
+def behavioral(value: float = 0.6, spread: float = 0.1) -> BehavioralScore:
+    draws = value + spread * np.random.default_rng(9).standard_normal(4000)
+    part = Part(value, 0.4, 0.8, draws, 0.3, 0.5, 40)
+    return BehavioralScore(value, 0.4, 0.8, draws, part, part, n_clips=40, n_people=12)
+
+
+def test_bas_is_the_mean_with_an_interval_of_independent_parts() -> None:
+    score = bas_score(cortical(), behavioral())
+    assert score.value == pytest.approx(0.5)
+    assert score.geometric == pytest.approx(np.sqrt(0.24))
+    half_width = 1.96 * np.hypot(0.05, 0.1) / 2
+    assert (score.ci_low, score.ci_high) == pytest.approx((0.5 - half_width, 0.5 + half_width), abs=0.008)
+    assert score.geometric_low < score.geometric < score.geometric_high
+    assert score.reason == score.geometric_reason == ""
+
+
+def test_a_missing_part_leaves_bas_out_and_keeps_the_other() -> None:
+    score = bas_score(cortical(), no_behavior())
+    assert np.isnan([score.value, score.ci_low, score.geometric]).all()
+    assert score.reason == "B is n/a: the dataset holds no human genre choices"
+    none = replace(cortical(), value=np.nan, reason="no clip is repeated")
+    assert bas_score(none, no_behavior()).reason.startswith("C is n/a: no clip is repeated; B is n/a")
+    table = score_table([ModelScores("ban", "scored", cortical(), no_behavior())]).set_index("row")
+    assert table.loc["C", "value"] == pytest.approx(0.4) and np.isnan(table.loc["BAS", "value"])
+
+
+def test_geometric_mean_needs_positive_parts() -> None:
+    score = bas_score(cortical(-0.1), behavioral())
+    assert score.value == pytest.approx(0.25) and np.isnan(score.geometric) and score.geometric_reason
+
+
+def test_table_has_a_row_an_area_then_totals_then_controls() -> None:
+    p = {(a, a): 0.01 * (k + 1) for k, a in enumerate(AREAS)}
+    logmel = replace(
+        cortical(0.1),
+        areas=tuple(AreaScore("Logmel", r, 5, value=0.1) for r in AREAS),
+        alignment=np.full((1, 4), 0.1),
+        alignment_areas=("Logmel",),
+    )
+    table = score_table(
+        [
+            ModelScores("ban", "scored", cortical(), behavioral(), p=p, track_overlap="3"),
+            ModelScores("logmel", "control", logmel),
+            ModelScores("banfeedforward", "control", None, reason="needs its own weights"),
+        ]
+    )
+    assert list(table.columns) == list(COLUMNS)
+    ban = table[table.model == "ban"]
+    assert list(ban.row) == ["area"] * 4 + ["C", "I2n", "kappa", "B", "BAS", "BAS_geometric"]
+    assert list(ban.area[:4]) == list(AREAS) and list(ban.p[:4]) == list(p.values())
+    np.testing.assert_array_equal(ban[[f"c_{a}" for a in AREAS]].to_numpy(float)[:4], cortical().alignment)
+    assert set(ban.track_overlap) == {"3"}
+    assert set(ban[ban.belongs_to == "dataset"].row) == {"I2n", "kappa", "B"}
+    assert list(table[table.model == "logmel"].row) == ["area"] * 4 + ["C"]
+    last = table.iloc[-1]
+    assert last.model == "banfeedforward" and np.isnan(last.value) and last.reason == "needs its own weights"
+
+
+def test_every_column_is_described() -> None:
+    assert all({"LongName", "Description"} <= set(entry) for entry in COLUMNS.values())
