@@ -24,7 +24,7 @@ _IGNORED = (
     "*_desc-auditory_dseg.*",
     f"{TEMPORARY_PREFIX}*",
 )
-"""What BIDS has no rule for: maps of statistics, score tables, reports, a segmentation in ``func`` of no task.
+"""What BIDS has no rule for: maps of statistics, score tables, reports, a segmentation in ``func`` (no task).
 
 Folders stand without a closing slash: the official validator does not apply ``work/`` to the folder itself.
 """

@@ -1,0 +1,162 @@
+"""A participant's report, made from what the output directory holds; nothing is computed anew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ban_bids.errors import DataError
+from ban_bids.outputs.derivatives import Derivatives, load_derivatives
+from ban_bids.outputs.participant import Summary, read_summary
+from ban_bids.outputs.writers import read_json
+from ban_bids.reports.figures import Bars, bar_figure, map_figure
+from ban_bids.reports.page import Figure, Headline, Table
+from ban_bids.reports.participant import Alignment, ParticipantReport, write_participant_report
+from ban_bids.settings import AREAS, JOINT
+
+_MEANING = {
+    "C": "cortical score: share of explainable variance, mean over the four areas",
+    "B": "behavioural score: agreement with people's genre choices (of the dataset)",
+    "BAS": "brain-like auditory score: (C + B) / 2",
+}
+
+
+def render_participant(root: Path, participant: str) -> Path:
+    """Write ``sub-<label>.html`` from the participant's derivatives.
+
+    Parameters
+    ----------
+    root : Path
+        The derivatives folder.
+    participant : str
+        Label without ``sub-``.
+
+    Returns
+    -------
+    Path
+        The page.
+
+    Raises
+    ------
+    DataError
+        The participant level did not finish for this participant.
+    """
+    out = load_derivatives(root)
+    summary = read_summary(root, participant)
+    scores = out.scores(participant, model=summary.model)
+    if scores.empty:
+        raise DataError(f"sub-{participant}: no score table in {root}; run the participant level first")
+    report = ParticipantReport(
+        title=f"Brain-like auditory score: sub-{participant}",
+        status=f"finished: model {summary.model}, held-out task {summary.task}, space {summary.space}",
+        headlines=[_headline(scores, name) for name in _MEANING],
+        scores=_shown(scores),
+        alignment=_alignment(summary),
+        facts=[(name, value) for name, value in summary.facts],
+        warnings=summary.notes,
+        figures=[*_map_figures(out, summary), *_control_figure(scores, summary), *_quality(root, summary)],
+        tables=_tables(summary),
+        reasons=summary.reasons,
+        methods=summary.methods,
+        versions=read_json(root / "logs" / f"sub-{participant}_versions.json"),
+        definitions=_definitions(out),
+        settings=(root / "logs" / f"sub-{participant}_settings.toml").read_text(encoding="utf-8"),
+        files=summary.files,
+    )
+    return write_participant_report(root / f"sub-{participant}.html", report)
+
+
+def _definitions(out: Derivatives) -> dict[str, str]:
+    return {
+        name: text.get("Description", "")
+        for name, text in out.score_definitions().items()
+        if isinstance(text, dict)
+    }
+
+
+def _shown(scores: pd.DataFrame) -> pd.DataFrame:
+    """The score table without the columns that are the same in every row of the page."""
+    return scores.drop(columns=[c for c in ("participant", "session", "task") if c in scores])
+
+
+def _headline(scores: pd.DataFrame, name: str) -> Headline:
+    rows = scores[scores["kind"] == name]
+    if rows.empty:
+        return Headline(name, _MEANING[name], reason="not in the score table")
+    row = rows.iloc[0]
+    reason = row["reason"] if isinstance(row["reason"], str) else None
+    return Headline(name, _MEANING[name], row["value"], row["ci_low"], row["ci_high"], reason)
+
+
+def _alignment(summary: Summary) -> Alignment | None:
+    found = summary.alignment
+    if not found:
+        return None
+    values, low, high = (np.array(found[key], dtype=float) for key in ("values", "low", "high"))
+    return Alignment(values, low, high, tuple(found["areas"]), tuple(found["regions"]))
+
+
+def _map_figures(out: Derivatives, summary: Summary) -> list[tuple[str, Figure]]:
+    maps = out.maps(participant=summary.participant, task=summary.task, space=summary.space)
+    mine = maps[maps["model"] == summary.model]
+    figures = []
+    for area in (*AREAS, JOINT):
+        found = mine[(mine["area"] == area) & (mine["stat"] == "r")]
+        if not found.empty:
+            image = map_figure(Path(found["path"].iloc[0]), label="correlation r", threshold=None)
+            name = "all areas together" if area == JOINT else area
+            caption = f"Correlation of held-out BOLD with the prediction from {name}."
+            figures.append(("Maps", Figure(f"r, {name}", image, caption)))
+    ceiling = maps[maps["stat"] == "ccmax"]
+    if not ceiling.empty:
+        image = map_figure(Path(ceiling["path"].iloc[0]), label="CCmax", symmetric=False)
+        caption = "Largest correlation that any model can reach with the mean over repeats."
+        figures.append(("Noise ceiling", Figure("CCmax", image, caption)))
+    return figures
+
+
+def _control_figure(scores: pd.DataFrame, summary: Summary) -> list[tuple[str, Figure]]:
+    """c of every area beside the same of the controls."""
+    rows = scores[scores["kind"].isin(["area", "control_area"])]
+    series = []
+    for model, mine in rows.groupby("scored_model", sort=False):
+        values = [_cell(mine, area, "value") for area in AREAS]
+        if not np.isfinite(values).any():
+            continue
+        low, high = ([_cell(mine, area, key) for area in AREAS] for key in ("ci_low", "ci_high"))
+        series.append(Bars(str(model), values, low, high))
+    if not series:
+        return []
+    image = bar_figure(AREAS, series, "c, share of explainable variance")
+    caption = "Cortical score of every area in its region, for the model and its controls."
+    return [("Controls", Figure("The model and its controls", image, caption))]
+
+
+def _cell(rows: pd.DataFrame, area: str, column: str) -> float:
+    found = rows[rows["area"] == area]
+    return float("nan") if found.empty else float(found[column].iloc[0])
+
+
+def _quality(root: Path, summary: Summary) -> list[tuple[str, Figure]]:
+    return [
+        ("Preprocessing quality", Figure(title, root / path, title))
+        for title, path in summary.figures
+        if (root / path).exists()
+    ]
+
+
+def _tables(summary: Summary) -> Sequence[tuple[str, Table]]:
+    tables = []
+    if summary.tests:
+        frame = pd.DataFrame(list(summary.tests))
+        note = "p_fwer is corrected over all areas and regions with the largest statistic of each permutation."
+        tables.append(("Significance", Table("Mean r of every area in every region", frame, note=note)))
+    if summary.qc:
+        frame = pd.DataFrame(list(summary.qc), columns=["measure", "value"])
+        tables.append(("Preprocessing quality", Table("Measures of quality", frame)))
+    if summary.stages:
+        tables.append(("Provenance", Table("Time and memory", pd.DataFrame(list(summary.stages)))))
+    return tables
