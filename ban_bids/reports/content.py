@@ -46,7 +46,7 @@ def render_participant(root: Path, participant: str) -> Path:
     """
     out = load_derivatives(root)
     summary = read_summary(root, participant)
-    scores = out.scores(participant, model=summary.model)
+    scores = out.scores(participant, task=summary.task)
     if scores.empty:
         raise DataError(f"sub-{participant}: no score table in {root}; run the participant level first")
     report = ParticipantReport(
@@ -57,7 +57,7 @@ def render_participant(root: Path, participant: str) -> Path:
         alignment=_alignment(summary),
         facts=[(name, value) for name, value in summary.facts],
         warnings=summary.notes,
-        figures=[*_map_figures(out, summary), *_control_figure(scores, summary), *_quality(root, summary)],
+        figures=[*_map_figures(out, summary), *_control_figure(scores), *_quality(root, summary)],
         tables=_tables(summary),
         reasons=summary.reasons,
         methods=summary.methods,
@@ -83,7 +83,7 @@ def _shown(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def _headline(scores: pd.DataFrame, name: str) -> Headline:
-    rows = scores[scores["kind"] == name]
+    rows = scores[(scores["row"] == name) & (scores["role"] == "scored")]
     if rows.empty:
         return Headline(name, _MEANING[name], reason="not in the score table")
     row = rows.iloc[0]
@@ -118,11 +118,11 @@ def _map_figures(out: Derivatives, summary: Summary) -> list[tuple[str, Figure]]
     return figures
 
 
-def _control_figure(scores: pd.DataFrame, summary: Summary) -> list[tuple[str, Figure]]:
-    """c of every area beside the same of the controls."""
-    rows = scores[scores["kind"].isin(["area", "control_area"])]
+def _control_figure(scores: pd.DataFrame) -> list[tuple[str, Figure]]:
+    """C of every area beside the same of the controls."""
+    rows = scores[scores["row"] == "area"]
     series = []
-    for model, mine in rows.groupby("scored_model", sort=False):
+    for model, mine in rows.groupby("model", sort=False):
         values = [_cell(mine, area, "value") for area in AREAS]
         if not np.isfinite(values).any():
             continue
@@ -136,7 +136,8 @@ def _control_figure(scores: pd.DataFrame, summary: Summary) -> list[tuple[str, F
 
 
 def _cell(rows: pd.DataFrame, area: str, column: str) -> float:
-    found = rows[rows["area"] == area]
+    # the log-mel baseline has one area, which meets every region
+    found = rows[rows["region"] == area]
     return float("nan") if found.empty else float(found[column].iloc[0])
 
 
@@ -152,7 +153,9 @@ def _tables(summary: Summary) -> Sequence[tuple[str, Table]]:
     tables = []
     if summary.tests:
         frame = pd.DataFrame(list(summary.tests))
-        note = "p_fwer is corrected over all areas and regions with the largest statistic of each permutation."
+        note = (
+            "p_fwer: corrected over all areas and regions (largest statistic of each permutation)."
+        )
         tables.append(("Significance", Table("Mean r of every area in every region", frame, note=note)))
     if summary.qc:
         frame = pd.DataFrame(list(summary.qc), columns=["measure", "value"])

@@ -77,7 +77,7 @@ class RegionTest:
 
 
 @dataclass(frozen=True, eq=False)
-class ModelScores:
+class ScoredModel:
     """All that scoring yields for one model in one participant.
 
     Parameters
@@ -140,7 +140,7 @@ def score_model(
     settings: EncodingSettings,
     seed: int,
     backend: str = "numpy",
-) -> ModelScores:
+) -> ScoredModel:
     """Fit every cortical voxel, slab by slab, and score it.
 
     Parameters
@@ -157,7 +157,7 @@ def score_model(
 
     Returns
     -------
-    ModelScores
+    ScoredModel
     """
     gather = _Gather(data, design, tests, settings)
     size = slab_size(design, settings)
@@ -166,7 +166,7 @@ def score_model(
         encoded = encode(data, design, settings, slab, True, tests.repeats, backend, seed)
         gather.add(slab, encoded)
     cortical = _cortical(design.model, gather.predictions, data, tests, settings, seed)
-    return ModelScores(
+    return ScoredModel(
         design.model,
         gather.finished_maps(),
         gather.ceiling,

@@ -1,0 +1,351 @@
+"""The whole order of the app, participant and group level; nothing else knows it."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ban_bids.audio.clips import audio_hash, render_clip
+from ban_bids.encoding.backend import backend_name
+from ban_bids.encoding.design import design as make_design
+from ban_bids.encoding.participant import ParticipantData, load_participant
+from ban_bids.errors import BanBidsError, DataError, NotComputable
+from ban_bids.inputs.dataset import Dataset, Participant, read_dataset
+from ban_bids.inputs.heldout import HeldOutPlan, held_out_plan, held_out_tracks
+from ban_bids.models.base import AudioModel
+from ban_bids.models.checkpoint import check_no_overlap
+from ban_bids.models.controls import control_models
+from ban_bids.models.registry import load_model
+from ban_bids.outputs.dataset import source_dataset, write_dataset_files
+from ban_bids.outputs.participant import Labels, write_maps, write_scores, write_summary
+from ban_bids.outputs.provenance import write_provenance, write_status
+from ban_bids.preprocessing.result import PreprocessedParticipant
+from ban_bids.preprocessing.run import preprocess
+from ban_bids.progress import progress
+from ban_bids.reports.content import render_participant
+from ban_bids.scoring.bas import COLUMNS, ModelScores, score_table
+from ban_bids.scoring.behavioral import BehavioralScore, behavioral_score, no_behavior
+from ban_bids.scoring.cortical import CorticalScore
+from ban_bids.scoring.participant import (
+    HeldOutTests,
+    ScoredModel,
+    held_out_tests,
+    score_control,
+    score_model,
+)
+from ban_bids.settings import Settings
+from ban_bids.stages import StageClock
+from ban_bids.summary import Outcome, show_table, summarise
+from ban_bids.training.lock import file_lock, train_once
+from ban_bids.training.settings import TrainingSettings
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """The model that is scored, its controls, and what it knows of the stimuli.
+
+    Parameters
+    ----------
+    model : AudioModel
+    controls : tuple of AudioModel
+    missing : tuple of (str, str)
+        Controls that cannot run, and why.
+    weights : Path or None
+    overlap : str
+        ``none``, ``unknown`` (weights without a card), or the held-out tracks that the model knows.
+    behavior : BehavioralScore
+        B of the dataset; the same for all participants.
+    """
+
+    model: AudioModel
+    controls: tuple[AudioModel, ...]
+    missing: tuple[tuple[str, str], ...]
+    weights: Path | None
+    overlap: str
+    behavior: BehavioralScore
+
+
+@dataclass(frozen=True, eq=False)
+class ParticipantScores:
+    """Everything that was computed for one participant."""
+
+    pre: PreprocessedParticipant
+    data: ParticipantData
+    plan: HeldOutPlan
+    tests: HeldOutTests
+    scores: ScoredModel
+    controls: tuple[CorticalScore, ...]
+    n_components: int
+    notes: tuple[str, ...]
+
+
+def participant(settings: Settings) -> int:
+    """Run the participant level.
+
+    Parameters
+    ----------
+    settings : Settings
+
+    Returns
+    -------
+    int
+        0, or 1 where a participant failed; the others are finished and the table says who and why.
+
+    Raises
+    ------
+    BanBidsError
+        Something that concerns every participant.
+    """
+    torch.set_num_threads(settings.omp_nthreads)
+    if settings.reports_only:
+        return _reports_only(settings)
+    clock = StageClock()
+    with clock.stage("reading the dataset"):
+        dataset = read_dataset(settings)
+    prepare_output(dataset, settings)
+    outcomes = [Outcome(p.label, failure=p.failure) for p in dataset.participants if p.failure]
+    with clock.stage("model"):
+        network = prepare_network(dataset, settings)
+    usable = list(dataset.usable)
+    with ExitStack() as stack:
+        for person in usable:  # sorted by label, so that two calls cannot wait for each other in a circle
+            stack.enter_context(file_lock(settings.work_dir / "locks" / f"sub-{person.label}.lock"))
+        with clock.stage("preprocessing"):
+            preprocessed = preprocess(usable, settings)
+        for person in usable:
+            own = StageClock(list(clock.stages))
+            outcomes.append(_finish(person, preprocessed[person.label], dataset, network, settings, own))
+    for outcome in outcomes:
+        write_status(
+            settings.output_dir, outcome.label, "failed" if outcome.failure else "done", outcome.failure
+        )
+    show_table(sorted(outcomes, key=lambda o: o.label))
+    return int(any(outcome.failure for outcome in outcomes))
+
+
+def group(settings: Settings) -> int:
+    """Run the group level, from the derivatives alone; see :func:`ban_bids.group.run_group`."""
+    from ban_bids.group import run_group
+
+    return run_group(settings.output_dir, settings)
+
+
+def prepare_output(dataset: Dataset, settings: Settings) -> None:
+    """Write what describes the output directory as a dataset."""
+    sources = [source_dataset(dataset.root, dataset.doi)]
+    sources += [source_dataset(path) for _, path in settings.derivatives]
+    inside = settings.work_dir.is_relative_to(settings.output_dir)
+    ignored = (str(settings.work_dir.relative_to(settings.output_dir)),) if inside else ()
+    write_dataset_files(settings.output_dir, sources, ignored=ignored)
+
+
+def prepare_network(dataset: Dataset, settings: Settings) -> Network:
+    """Load or train the model, refuse leaks, score behaviour once.
+
+    Raises
+    ------
+    LeakError
+        The model was trained or validated on held-out tracks.
+    """
+    held_out = held_out_tracks(dataset, settings)
+    weights = settings.weights or _trained(dataset, settings, "ban")
+    model = load_model(settings.model, weights, settings.device)
+    overlap = check_no_overlap(model.card, held_out, settings.allow_overlap)
+    known = str(len(overlap)) if overlap else "none" if model.card else "unknown"
+    controls = [*control_models(model, settings.random_seed)]
+    missing = [("deepcnn", "this version has no conventional deep CNN")]
+    feedforward = _trained(dataset, settings, "ban-feedforward") if settings.controls == "full" else None
+    if feedforward is not None:
+        controls.append(load_model("ban", feedforward, settings.device))
+    else:
+        missing.insert(0, ("banfeedforward", "a trained control: give --gtzan-dir and --controls full"))
+    return Network(
+        model,
+        tuple(controls),
+        tuple(missing),
+        weights,
+        known,
+        score_behavior(dataset, model, settings),
+    )
+
+
+def _trained(dataset: Dataset, settings: Settings, preset: str) -> Path | None:
+    """Train BAN once for all participants, without the tracks of held-out runs and judged clips."""
+    if settings.gtzan_dir is None:
+        return None
+    judged = () if dataset.choices is None else (clip.audio for clip in dataset.choices.clips)
+    return train_once(
+        settings.gtzan_dir,
+        settings.work_dir / "models" / f"{preset}.safetensors",
+        held_out_tracks(dataset, settings).union(judged),
+        TrainingSettings(preset=preset, seed=settings.random_seed),
+        nthreads=settings.omp_nthreads,
+        device=settings.device,
+    )
+
+
+def score_behavior(dataset: Dataset, model: AudioModel, settings: Settings) -> BehavioralScore:
+    """Behavioural score of the model on the dataset's human choices, or the reason for its absence."""
+    if dataset.choices is None:
+        return no_behavior()
+    clips = dataset.choices.clips
+    if model.card is None:
+        excluded = np.zeros(len(clips), dtype=bool)
+    else:
+        seen = set(model.card.training_hashes.values()) | set(model.card.validation_hashes.values())
+        excluded = np.array([audio_hash(clip.audio) in seen for clip in clips], dtype=bool)
+    try:
+        heard = [render_clip(clip) for clip in progress(clips, "clips that people judged")]
+        probabilities = model.genre_probabilities(heard)
+    except NotComputable as why:
+        return no_behavior(str(why))
+    return behavioral_score(
+        dataset.choices.table,
+        clips,
+        probabilities,
+        model.genres,
+        excluded,
+        n_bootstrap=settings.encoding.n_bootstrap,
+        seed=settings.random_seed,
+    )
+
+
+def _finish(
+    person: Participant,
+    pre: PreprocessedParticipant | BanBidsError,
+    dataset: Dataset,
+    network: Network,
+    settings: Settings,
+    clock: StageClock,
+) -> Outcome:
+    """Score and write one participant; a failure is told in the table and does not stop the others."""
+    with _failures_logged(settings, person.label) as failure:
+        if isinstance(pre, BanBidsError):
+            raise pre
+        computed = score_participant(person, pre, network, settings, clock)
+        return write_participant(computed, dataset, network, settings, clock)
+    return Outcome(person.label, failure=failure[0])
+
+
+@contextmanager
+def _failures_logged(settings: Settings, label: str) -> Iterator[list[str]]:
+    """Turn an exception into one line, its traceback into ``logs/sub-<label>_crash.txt``."""
+    reason: list[str] = []
+    try:
+        yield reason
+    except (BanBidsError, OSError, ValueError, RuntimeError, ArithmeticError, LookupError) as error:
+        if settings.stop_on_first_crash:
+            raise
+        crash = settings.output_dir / "logs" / f"sub-{label}_crash.txt"
+        crash.parent.mkdir(parents=True, exist_ok=True)
+        crash.write_text(traceback.format_exc(), encoding="utf-8")
+        known = isinstance(error, BanBidsError)
+        reason.append(str(error) if known else f"{type(error).__name__}: {error} (see {crash})")
+        _LOG.error("sub-%s failed: %s", label, reason[0])
+
+
+def score_participant(
+    person: Participant,
+    pre: PreprocessedParticipant,
+    network: Network,
+    settings: Settings,
+    clock: StageClock,
+) -> ParticipantScores:
+    """Encode and score one participant with the model and its controls."""
+    encoding, seed = settings.encoding, settings.random_seed
+    plan = held_out_plan(person, settings)
+    backend = backend_name(settings.device)
+    cache = settings.work_dir / "features"
+    with clock.stage(f"sub-{person.label}: reading BOLD"):
+        data = load_participant(pre, encoding, settings.work_dir / "tmp")
+    if not np.any(data.region > 0):
+        raise DataError(f"{pre.dseg}: no auditory region overlaps the cortex mask; check the registration")
+    with clock.stage(f"sub-{person.label}: features"):
+        main = make_design(data, network.model, plan, encoding, cache)
+    tests = held_out_tests(main.rows, encoding, seed)
+    with clock.stage(f"sub-{person.label}: encoding and significance"):
+        scores = score_model(data, main, tests, encoding, seed, backend)
+    controls = []
+    with clock.stage(f"sub-{person.label}: controls"):
+        for control in progress(network.controls, f"sub-{person.label}: controls"):
+            laid = make_design(data, control, plan, encoding, cache)
+            controls.append(score_control(data, laid, tests, encoding, seed, backend))
+    notes = (*person.notes, *pre.notes, *data.notes, *main.notes, *tests.notes, *scores.cortical.notes)
+    return ParticipantScores(
+        pre, data, plan, tests, scores, tuple(controls), min(main.n_components), tuple(dict.fromkeys(notes))
+    )
+
+
+def write_participant(
+    computed: ParticipantScores,
+    dataset: Dataset,
+    network: Network,
+    settings: Settings,
+    clock: StageClock,
+) -> Outcome:
+    """Write a participant's maps, table, provenance and report."""
+    root, label = settings.output_dir, computed.data.label
+    labels = Labels(label, computed.plan.task_label, computed.pre.space)
+    facts = metadata(computed, network, settings)
+    table = table_of(computed, network)
+    with clock.stage(f"sub-{label}: writing"):
+        write_maps(root, labels, computed.data, computed.scores, facts)
+        write_scores(root, labels, computed.scores.model, table, COLUMNS, facts)
+        used = [*dataset.files, *([network.weights] if network.weights else [])]
+        more = {"WeightsFingerprint": network.model.fingerprint}
+        write_provenance(root, f"sub-{label}", settings, used, more)
+    summary = summarise(computed, dataset, network, settings, labels, used)
+    # the report names its own minutes only after it is made: written twice, rendered once
+    write_summary(root, replace(summary, stages=[asdict(stage) for stage in clock.stages]))
+    page = render_participant(root, label)
+    return Outcome(label, table=table, report=page)
+
+
+def table_of(computed: ParticipantScores, network: Network) -> pd.DataFrame:
+    """Score table: the model, then its controls, then the controls that could not run."""
+    p = {(test.area, test.region): test.p_fwer for test in computed.scores.tests}
+    alone = {(test.area, test.region): test.p for test in computed.scores.tests}
+    scored = ModelScores(
+        computed.scores.model, "scored", computed.scores.cortical, network.behavior, p, alone, network.overlap
+    )
+    controls = [ModelScores(control.model, "control", control) for control in computed.controls]
+    absent = [ModelScores(name, "control", None, reason=why) for name, why in network.missing]
+    return score_table([scored, *controls, *absent])
+
+
+def metadata(computed: ParticipantScores, network: Network, settings: Settings) -> Mapping[str, Any]:
+    """Facts for the JSON file of every map and table."""
+    permutations = computed.tests.permutations
+    return {
+        "ModelFingerprint": network.model.fingerprint,
+        "TracksKnownToModel": network.overlap,
+        "HeldOutRule": computed.plan.rule,
+        "HeldOutRuns": [name for fold in computed.plan.folds for name in fold],
+        "Permutations": permutations.n_permutations if permutations else 0,
+        "RandomSeed": settings.random_seed,
+        "HimalayaBackend": computed.scores.backend,
+        "PreprocessedBy": computed.pre.source,
+    }
+
+
+def _reports_only(settings: Settings) -> int:
+    """Make the reports anew from the derivatives."""
+    from ban_bids.outputs.derivatives import load_derivatives
+
+    found = load_derivatives(settings.output_dir).participants
+    wanted = settings.participant_labels or found
+    for label in wanted:
+        page = render_participant(settings.output_dir, label)
+        _LOG.info("sub-%s: %s", label, page)
+    return 0
