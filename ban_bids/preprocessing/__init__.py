@@ -1,0 +1,1 @@
+"""Raw BIDS images to BOLD in the output space, masks, confounds and auditory regions."""

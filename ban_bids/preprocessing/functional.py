@@ -1,0 +1,202 @@
+"""One BOLD run: steady state, motion, reference; coregistration; the resampled run and its confounds."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ban_bids.preprocessing.confounds import confound_table, write_confounds
+from ban_bids.preprocessing.files import load_image, load_mask, save_image
+from ban_bids.preprocessing.masks import count_non_steady, epi_mask
+from ban_bids.preprocessing.realign import align_images, realign
+from ban_bids.preprocessing.register import coregister, resample_to, to_ants
+from ban_bids.preprocessing.resample import (
+    correct_slice_timing,
+    inside_image,
+    load_run,
+    reference_time,
+    resample_run,
+    write_series,
+)
+from ban_bids.preprocessing.template import Grid
+from ban_bids.preprocessing.transforms import apply_affine, sample
+
+_LOG = logging.getLogger(__name__)
+Floats = NDArray[np.floating[Any]]
+_SURE = 0.95  # probability of white matter or CSF for a voxel to give a confound
+_FEWEST = 10
+_POOR_MATCH = 0.85  # correlation of two runs' references under which a note is due
+
+
+def reference_and_motion(bold: Path, folder: Path) -> tuple[dict[str, Path], int, tuple[str, ...]]:
+    """Steady state, head motion and reference of a run.
+
+    Returns
+    -------
+    files : dict
+        ``reference``, ``mask`` (BOLD grid), ``motion`` (npz with ``matrices`` and ``parameters``).
+    non_steady : int
+    notes : tuple of str
+    """
+    data, affine, missing, notes = load_run(bold)
+    non_steady = count_non_steady(data.mean((0, 1, 2), dtype=float))
+    motion = realign(data, affine, non_steady)
+    files = {"reference": save_image(folder / "reference.nii.gz", motion.reference, affine)}
+    files["mask"] = save_image(folder / "mask.nii.gz", epi_mask(motion.reference) & ~missing, affine)
+    files["motion"] = folder / "motion.npz"
+    np.savez(files["motion"], matrices=motion.matrices, parameters=motion.parameters)
+    if non_steady:
+        notes += (f"{bold.name}: {non_steady} volumes before the steady state are left out as rows",)
+    return files, non_steady, notes
+
+
+def coregister_session(reference: Path, mask: Path, t1w: Path, t1w_mask: Path, folder: Path) -> Floats:
+    """T1w world → BOLD reference world, rigid, at 2 mm with both images masked."""
+    bold, bold_affine = load_image(reference)
+    t1, t1_affine = load_image(t1w)
+    grown = ndimage.binary_dilation(load_mask(mask), iterations=1).astype(np.float32)
+    moving = to_ants(bold, bold_affine)
+    fixed = resample_to(to_ants(t1, t1_affine), 2.0)
+    brain = resample_to(to_ants(load_mask(t1w_mask).astype(np.float32), t1_affine), 2.0)
+    brain = brain.new_image_like((brain.numpy() > 0.5).astype(np.float32))
+    return coregister(moving, to_ants(grown, bold_affine), fixed, brain, folder)
+
+
+def run_to_session(run: Path, session: Path, name: str) -> tuple[Floats, tuple[str, ...]]:
+    """Session reference world → run reference world, and a note where they fit badly."""
+    moving, moving_affine = load_image(run)
+    fixed, fixed_affine = load_image(session)
+    matrix, correlation = align_images(moving, moving_affine, fixed, fixed_affine)
+    if correlation >= _POOR_MATCH:
+        return matrix, ()
+    note = f"{name}: its reference fits the session's first run badly (r {correlation:.2f}); look at it"
+    _LOG.warning(note)
+    return matrix, (note,)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """When a run's volumes and slices were taken; seconds."""
+
+    repetition_time: float
+    slice_timing: tuple[float, ...] | None
+    direction: str
+    start_time: float | None
+
+    @property
+    def reference(self) -> float:
+        """See :func:`ban_bids.preprocessing.resample.reference_time`."""
+        return reference_time(self.slice_timing, self.repetition_time, self.start_time)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Output grid of a participant with what the T1w image says about it.
+
+    Arrays have one entry a voxel of ``brain`` (C order).
+    """
+
+    grid: Grid
+    brain: NDArray[np.bool_]
+    t1w_points: Floats
+    white_matter: NDArray[np.float32]
+    csf: NDArray[np.float32]
+
+    @classmethod
+    def load(cls, path: Path | str) -> Target:
+        """Read what :meth:`save` wrote."""
+        with np.load(path) as stored:
+            shape = tuple(int(n) for n in stored["brain"].shape)
+            grid = Grid((shape[0], shape[1], shape[2]), stored["affine"])
+            return cls(grid, stored["brain"], stored["t1w_points"], stored["white_matter"], stored["csf"])
+
+    def save(self, path: Path) -> Path:
+        """Write to an npz file."""
+        np.savez(
+            path,
+            affine=self.grid.affine,
+            brain=self.brain,
+            t1w_points=self.t1w_points,
+            white_matter=self.white_matter,
+            csf=self.csf,
+        )
+        return path
+
+
+def resample_to_target(
+    bold: Path,
+    motion: Path,
+    t1w_to_reference: Floats,
+    target: Target,
+    timing: Timing,
+    non_steady: int,
+    folder: Path,
+) -> tuple[dict[str, Path], dict[str, float]]:
+    """Slice timing, one interpolation, mask and confounds of a run.
+
+    Parameters
+    ----------
+    bold, motion : Path
+        Raw run; motion file of :func:`reference_and_motion`.
+    t1w_to_reference : ndarray, shape (4, 4)
+        T1w world → this run's reference world.
+    target : Target
+    timing : Timing
+    non_steady : int
+    folder : Path
+
+    Returns
+    -------
+    files : dict
+        ``bold``, ``mask``, ``confounds``.
+    measures : dict
+        ``tsnr_median``, ``fd_mean``, ``mask_ml``.
+    """
+    data, affine, missing, _ = load_run(bold)
+    with np.load(motion) as stored:
+        matrices, parameters = stored["matrices"], stored["parameters"]
+    if timing.slice_timing:
+        correct_slice_timing(
+            data, timing.slice_timing, timing.direction, timing.repetition_time, timing.reference
+        )
+    points = apply_affine(t1w_to_reference, target.t1w_points)
+    covered = inside_image(data.shape, affine, points)
+    for index in {0, len(matrices) - 1, int(np.abs(parameters[:, :3]).sum(1).argmax())}:
+        covered &= inside_image(data.shape, affine, apply_affine(matrices[index], points), margin=1.0)
+    covered &= sample(missing.astype(np.float32), affine, points, order=0) < 0.5
+    chosen = np.flatnonzero(covered)
+    rows = np.empty((data.shape[3], len(chosen)), np.float32)
+    for index, row in enumerate(resample_run(data, affine, matrices, points[:, chosen])):
+        rows[index] = row
+    del data
+    alive = (rows.std(0) > 0) & (rows.mean(0) > 0)
+    rows, chosen = rows[:, alive], chosen[alive]
+    mask = np.zeros(target.grid.shape, bool)
+    mask.ravel()[np.flatnonzero(target.brain)[chosen]] = True
+    files = {"bold": folder / "bold.nii.gz", "confounds": folder / "confounds.tsv"}
+    files["mask"] = save_image(folder / "mask.nii.gz", mask, target.grid.affine)
+    write_series(files["bold"], target.grid, mask, rows, timing.repetition_time)
+    tissues = [_sure(values[chosen]) for values in (target.white_matter, target.csf)]
+    table = confound_table(parameters, rows, tissues[0], tissues[1], non_steady)
+    write_confounds(table, files["confounds"])
+    steady = rows[non_steady:]
+    measures = {
+        "tsnr_median": float(np.median(steady.mean(0) / np.maximum(steady.std(0), 1e-6))),
+        "fd_mean": float(np.nanmean(table["framewise_displacement"])),
+        "mask_ml": float(mask.sum() * abs(np.linalg.det(target.grid.affine[:3, :3])) / 1000),
+    }
+    return files, measures
+
+
+def _sure(probability: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Voxels that are surely of a tissue; the likeliest ones where too few reach the threshold."""
+    sure = probability > _SURE
+    if sure.sum() >= _FEWEST or not (probability > 0.5).any():
+        return sure
+    return probability >= min(_SURE, float(np.sort(probability)[-_FEWEST]))

@@ -1,0 +1,140 @@
+"""Put a participant's finished images under their BIDS names, with sidecars."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ban_bids.inputs.dataset import Participant, Run
+from ban_bids.preprocessing.confounds import COLUMNS
+from ban_bids.preprocessing.files import place, place_json
+from ban_bids.preprocessing.resample import reference_time
+from ban_bids.preprocessing.result import PreprocessedParticipant, PreprocessedRun
+from ban_bids.preprocessing.template import NATIVE, TEMPLATE
+from ban_bids.settings import Settings
+
+FIGURES = (
+    ("fig_anatomy", "Brain mask (red) on the T1w image"),
+    ("fig_normalization", "T1w brain in template space; outlines of the template (red) and its white matter"),
+    ("fig_coregistration", "BOLD references; outlines of the T1w brain (red) and white matter (cyan)"),
+    ("fig_motion", "Head motion and framewise displacement"),
+    ("fig_regions", "Auditory regions on the T1w image"),
+)
+_XFM = f"from-T1w_to-{TEMPLATE}_mode-image_xfm"
+
+
+def raw_uri(path: Path, root: Path) -> str:
+    """BIDS URI of a file of the raw dataset."""
+    inside = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+    return f"bids:raw:{inside}"
+
+
+def publish(
+    participant: Participant, summary: Mapping[str, Any], settings: Settings
+) -> PreprocessedParticipant:
+    """Place all files and say what they are.
+
+    Parameters
+    ----------
+    participant : Participant
+    summary : mapping
+        What the node ``collect`` wrote.
+    settings : Settings
+
+    Returns
+    -------
+    PreprocessedParticipant
+    """
+    space, folder = settings.space, settings.output_dir / f"sub-{participant.label}"
+    _publish_anat(participant, summary, settings, folder / "anat")
+    runs = tuple(
+        _publish_run(run, index, summary, settings, folder) for index, run in enumerate(participant.runs)
+    )
+    stem = folder / "func" / f"sub-{participant.label}_space-{space}"
+    dseg = place(Path(summary["dseg"]), Path(f"{stem}_desc-auditory_dseg.nii.gz"))
+    table = place(Path(summary["table"]), Path(f"{stem}_desc-auditory_dseg.tsv"))
+    cortex = place(Path(summary["cortex"]), Path(f"{stem}_desc-cortex_mask.nii.gz"))
+    notes = [str(note) for note in summary.get("notes", [])]
+    if len(participant.t1w) > 1:
+        notes.append(f"{len(participant.t1w)} T1w images; used the first, {participant.t1w[0].name}")
+    _side(
+        dseg,
+        {"Description": "Auditory regions clipped to grey matter and BOLD masks", "Atlas": _atlas(settings)},
+    )
+    _side(cortex, {"Description": "Cortical grey matter that every run covers", "Type": "ROI"})
+    shown = tuple(
+        (title, place(Path(summary[key]), folder / "figures" / f"sub-{participant.label}_desc-{key[4:]}.png"))
+        for key, title in FIGURES
+        if key in summary
+    )
+    return PreprocessedParticipant(
+        participant, space, runs, cortex, dseg, table, "ban-bids", shown, _quality(summary), tuple(notes)
+    )
+
+
+def _atlas(settings: Settings) -> str:
+    return "HCP-MMP1.0 (Glasser et al. 2016)" if settings.atlas is None else settings.atlas.name
+
+
+def _quality(summary: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
+    values = [("registration_correlation", float(summary["correlation"]))]
+    for name, measures in zip(summary["content"]["names"], summary["measures"]):
+        values += [(f"{name}_{key}", float(value)) for key, value in measures.items()]
+    return (*values, *((key, float(value)) for key, value in summary["region_measures"].items()))
+
+
+def _side(image: Path, content: Mapping[str, Any]) -> None:
+    place_json(content, image.with_name(image.name.removesuffix(".gz").removesuffix(".nii") + ".json"))
+
+
+def _publish_anat(
+    participant: Participant, summary: Mapping[str, Any], settings: Settings, folder: Path
+) -> None:
+    source = {"Sources": [raw_uri(participant.t1w[0], settings.bids_dir)]}
+    stem = folder / f"sub-{participant.label}"
+    image = place(Path(summary["t1w"]), Path(f"{stem}_desc-preproc_T1w.nii.gz"))
+    _side(image, {"SkullStripped": False, **source})
+    mask = place(Path(summary["t1w_mask"]), Path(f"{stem}_desc-brain_mask.nii.gz"))
+    _side(mask, {"Type": "Brain", **source})
+    if settings.space != NATIVE:
+        moved = place(
+            Path(summary["t1w_in_space"]), Path(f"{stem}_space-{settings.space}_desc-preproc_T1w.nii.gz")
+        )
+        _side(moved, {"SkullStripped": False, **source})
+    place(Path(summary["affine"]), Path(f"{stem}_{_XFM}.txt"))
+    place(Path(summary["warp"]), Path(f"{stem}_{_XFM}.nii.gz"))
+    place(Path(summary["inverse_warp"]), Path(f"{stem}_from-{TEMPLATE}_to-T1w_mode-image_xfm.nii.gz"))
+
+
+def _publish_run(
+    run: Run, index: int, summary: Mapping[str, Any], settings: Settings, folder: Path
+) -> PreprocessedRun:
+    place_in = folder / f"ses-{run.session}" / "func" if run.session else folder / "func"
+    stem = place_in / f"sub-{run.participant}_{run.name}"
+    t_ref = reference_time(run.slice_timing, run.repetition_time, run.start_time)
+    bold = place(
+        Path(summary["bolds"][index]), Path(f"{stem}_space-{settings.space}_desc-preproc_bold.nii.gz")
+    )
+    mask = place(Path(summary["masks"][index]), Path(f"{stem}_space-{settings.space}_desc-brain_mask.nii.gz"))
+    table = place(Path(summary["confounds"][index]), Path(f"{stem}_desc-confounds_timeseries.tsv"))
+    source = {"Sources": [raw_uri(run.bold, settings.bids_dir)]}
+    content = {
+        "TaskName": run.task,
+        "RepetitionTime": run.repetition_time,
+        "StartTime": t_ref,
+        "SliceTimingCorrected": bool(run.slice_timing),
+        "SkullStripped": True,
+        **source,
+    }
+    _side(bold, content)
+    _side(mask, {"Type": "Brain", **source})
+    place_json({key: {"Description": text} for key, text in COLUMNS.items()}, table.with_suffix(".json"))
+    return PreprocessedRun(run, bold, mask, table, t_ref, int(summary["non_steady"][index]))
+
+
+def read_summary(path: Path) -> dict[str, Any]:
+    """Summary of a participant."""
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content

@@ -1,0 +1,184 @@
+"""Registrations with antspyx, each in a folder of its own that is emptied afterwards.
+
+antspyx leaves its transforms in the temporary folder and repeats bit for bit only with one ITK thread, so
+every call runs inside :func:`ants_folder`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ants
+import numpy as np
+from numpy.typing import NDArray
+
+from ban_bids.preprocessing.transforms import itk_affine
+
+Floats = NDArray[np.floating[Any]]
+_SEED = 1
+_FLIP = np.diag([-1.0, -1.0, 1.0])
+
+
+@contextmanager
+def ants_folder(parent: Path) -> Iterator[Path]:
+    """Make antspyx write into a new folder under ``parent``; remove it at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="ants-", dir=parent))
+    before = tempfile.tempdir
+    os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"
+    tempfile.tempdir = str(folder)
+    try:
+        yield folder
+    finally:
+        tempfile.tempdir = before
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def to_ants(data: NDArray[np.float32], affine: Floats) -> ants.ANTsImage:
+    """ANTs image (LPS) of an array in RAS world coordinates."""
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    return ants.from_numpy(
+        np.ascontiguousarray(data, np.float32),
+        origin=tuple(_FLIP @ affine[:3, 3]),
+        spacing=tuple(spacing),
+        direction=_FLIP @ (affine[:3, :3] / spacing),
+    )
+
+
+def from_ants(image: ants.ANTsImage) -> tuple[NDArray[np.float32], Floats]:
+    """Array and RAS affine of an ANTs image."""
+    affine = np.eye(4)
+    affine[:3, :3] = _FLIP @ image.direction @ np.diag(image.spacing)
+    affine[:3, 3] = _FLIP @ np.array(image.origin)
+    return image.numpy().astype(np.float32), affine
+
+
+def resample_to(image: ants.ANTsImage, millimetres: float) -> ants.ANTsImage:
+    """Linear resampling to isotropic voxels, smoothed first where that is coarser."""
+    ratio = millimetres / np.array(image.spacing)
+    if (ratio > 1.5).any():
+        sigma = tuple(float(s) for s in np.where(ratio > 1.5, 0.4 * millimetres, 1e-3))
+        image = ants.smooth_image(image, sigma, sigma_in_physical_coordinates=True)
+    return ants.resample_image(image, (millimetres,) * 3, use_voxels=False, interp_type=0)
+
+
+def read_affine(path: str) -> Floats:
+    """4 × 4 RAS matrix of an ITK affine file."""
+    transform = ants.read_transform(path)
+    return itk_affine(np.array(transform.parameters), np.array(transform.fixed_parameters))
+
+
+def bias_corrected(image: ants.ANTsImage, mask: NDArray[np.bool_], folder: Path) -> ants.ANTsImage:
+    """N4 within a mask, fitted at 4 mm or so, applied at full resolution."""
+    with ants_folder(folder):
+        shrink = max(1, round(4.0 / float(np.mean(image.spacing))))
+        weight = image.new_image_like(mask.astype(np.float32))
+        lifted = image.new_image_like(np.maximum(image.numpy(), 1e-3).astype(np.float32))
+        return ants.n4_bias_field_correction(
+            lifted, mask=weight, shrink_factor=shrink, convergence={"iters": [20] * 4, "tol": 1e-6}
+        )
+
+
+def template_mask_back(head: ants.ANTsImage, template: ants.ANTsImage, folder: Path) -> ants.ANTsImage:
+    """Brain mask of a whole head: register it to the brain-only template, bring the template's mask back.
+
+    Parameters
+    ----------
+    head, template : ANTsImage
+        Both at 2 mm, the head bias-corrected.
+    folder : Path
+        For temporary files.
+
+    Returns
+    -------
+    ANTsImage
+        Mask (0/1) on the head's grid.
+    """
+    inside = ants.threshold_image(template, 1e-3, 1e9)
+    with ants_folder(folder):
+        found = ants.registration(
+            fixed=template,
+            moving=head,
+            type_of_transform="SyN",
+            reg_iterations=(40, 20, 0),
+            random_seed=_SEED,
+        )
+        return ants.apply_transforms(head, inside, found["invtransforms"], interpolator="genericLabel")
+
+
+def normalize(
+    brain: ants.ANTsImage,
+    template: ants.ANTsImage,
+    folder: Path,
+    reg_iterations: tuple[int, ...] = (100, 70, 50, 20),
+) -> dict[str, Path]:
+    """Affine and SyN of a brain to the template, both at 2 mm.
+
+    Returns
+    -------
+    dict
+        ``affine`` (text, template world → T1w world, RAS), ``warp``, ``inverse_warp`` (ITK fields on the
+        template's grid), ``warped`` (the brain in the template's space at 2 mm).
+    """
+    with ants_folder(folder):
+        affine = ants.registration(
+            fixed=template, moving=brain, type_of_transform="Affine", random_seed=_SEED
+        )
+        found = ants.registration(
+            fixed=template,
+            moving=brain,
+            type_of_transform="SyNOnly",
+            reg_iterations=reg_iterations,
+            initial_transform=affine["fwdtransforms"][0],
+            random_seed=_SEED,
+        )
+        warp = next(name for name in found["fwdtransforms"] if name.endswith("Warp.nii.gz"))
+        linear = next(name for name in found["fwdtransforms"] if name.endswith(".mat"))
+        inverse = next(name for name in found["invtransforms"] if name.endswith("InverseWarp.nii.gz"))
+        result = {key: folder / name for key, name in _NORMALIZATION_FILES.items()}
+        np.savetxt(result["affine"], read_affine(linear), fmt="%.10f")
+        shutil.copyfile(warp, result["warp"])
+        shutil.copyfile(inverse, result["inverse_warp"])
+        ants.image_write(found["warpedmovout"], str(result["warped"]))
+    return result
+
+
+_NORMALIZATION_FILES = {
+    "affine": "affine.txt",
+    "warp": "warp.nii.gz",
+    "inverse_warp": "inverse_warp.nii.gz",
+    "warped": "warped.nii.gz",
+}
+
+
+def coregister(
+    bold: ants.ANTsImage,
+    bold_mask: ants.ANTsImage,
+    t1w: ants.ANTsImage,
+    t1w_mask: ants.ANTsImage,
+    folder: Path,
+) -> Floats:
+    """Rigid registration of a BOLD reference to the T1w brain by mutual information, both masked.
+
+    Returns
+    -------
+    ndarray, shape (4, 4)
+        T1w world → BOLD world, mm, RAS.
+    """
+    with ants_folder(folder):
+        found = ants.registration(
+            fixed=t1w * t1w_mask,
+            moving=bold * bold_mask,
+            mask=t1w_mask,
+            moving_mask=bold_mask,
+            mask_all_stages=True,
+            type_of_transform="Rigid",
+            aff_metric="mattes",
+            random_seed=_SEED,
+        )
+        return read_affine(found["fwdtransforms"][0])

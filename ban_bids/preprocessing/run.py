@@ -1,0 +1,244 @@
+"""Preprocessing of all participants in one Nipype workflow, or fMRIPrep's derivatives instead."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import psutil
+
+from ban_bids.errors import BanBidsError, DataError, UsageError
+from ban_bids.inputs.dataset import Participant
+from ban_bids.preprocessing.fmriprep import ingest
+from ban_bids.preprocessing.publish import publish, read_summary
+from ban_bids.preprocessing.regions import atlas_files, read_atlas
+from ban_bids.preprocessing.result import PreprocessedParticipant
+from ban_bids.preprocessing.template import check_space, resolution_mm
+from ban_bids.settings import Settings
+
+_LOG = logging.getLogger(__name__)
+_WORKFLOW = "preprocessing"
+_ERROR_LINE = re.compile(r"^\s*(?:[\w.]*\.)?(\w*(?:Error|Exception|NotComputable)\w*): (.*)$")
+
+Outcome = dict[str, PreprocessedParticipant | BanBidsError]
+
+
+def preprocess(participants: Sequence[Participant], settings: Settings) -> Outcome:
+    """Bring participants' BOLD runs to the output space.
+
+    Parameters
+    ----------
+    participants : sequence of Participant
+    settings : Settings
+        ``derivatives`` with a name ``fmriprep`` takes that folder's images instead of making them.
+
+    Returns
+    -------
+    dict
+        By label: what was made, or why it could not be.
+
+    Raises
+    ------
+    UsageError
+        An option cannot be used (space, resolution, plugin file).
+    DataError
+        The atlas cannot be used.
+    """
+    check_space(settings.space)
+    read_atlas(settings.atlas)
+    outcome: Outcome = {}
+    usable = []
+    for participant in participants:
+        error = _refusal(participant)
+        if error is not None:
+            outcome[participant.label] = error
+        else:
+            usable.append(participant)
+    folder = dict(settings.derivatives).get("fmriprep")
+    if folder is not None:
+        for participant in usable:
+            try:
+                outcome[participant.label] = ingest(participant, folder, settings)
+            except DataError as error:
+                outcome[participant.label] = error
+        return outcome
+    return outcome | _preprocess_raw(usable, settings)
+
+
+def _refusal(participant: Participant) -> BanBidsError | None:
+    if participant.failure is not None:
+        return DataError(participant.failure)
+    if not participant.runs:
+        return DataError(f"sub-{participant.label}: no run to preprocess")
+    return None
+
+
+def _preprocess_raw(participants: Sequence[Participant], settings: Settings) -> Outcome:
+    outcome: Outcome = {}
+    for participant in participants:
+        if not participant.t1w:
+            outcome[participant.label] = DataError(
+                f"sub-{participant.label}: no T1w image; add one, or give fMRIPrep's derivatives with -d"
+            )
+    rest = [p for p in participants if p.label not in outcome]
+    if not rest:
+        return outcome
+    base = settings.work_dir / "nipype"
+    crashes = _run_workflow(rest, settings, base)
+    for participant in rest:
+        name = f"sub_{participant.label}"
+        summary = base / _WORKFLOW / name / "collect" / "summary.json"
+        if name in crashes:
+            outcome[participant.label] = crashes[name]
+        elif not summary.is_file() or (crashes and settings.stop_on_first_crash):
+            outcome[participant.label] = DataError(
+                f"{name}: preprocessing was stopped before its end; run again"
+            )
+        else:
+            outcome[participant.label] = publish(participant, read_summary(summary), settings)
+    return outcome
+
+
+def _environment(base: Path) -> None:
+    """Keep Nipype off the network and off the home folder; must precede its import."""
+    os.environ.setdefault("NO_ET", "1")
+    os.environ.setdefault("NIPYPE_NO_ET", "1")
+    os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"
+    os.environ.setdefault("NIPYPE_CONFIG_DIR", str(base / "config"))
+    base.mkdir(parents=True, exist_ok=True)
+
+
+def _voxel_sizes(path: Path) -> tuple[float, ...]:
+    return tuple(float(size) for size in nib.load(path).header.get_zooms()[:3])
+
+
+def _memory_gb(participant: Participant) -> float:
+    """Peak of the largest run's steps: the series twice as float32, and working space."""
+    sizes = [int(nib.load(run.bold).header["dim"][1:5].prod(dtype="int64")) for run in participant.runs]
+    return round(0.5 + 2.2 * 4 * max(sizes) / 1e9, 2)
+
+
+def _run_workflow(
+    participants: Sequence[Participant], settings: Settings, base: Path
+) -> dict[str, BanBidsError]:
+    """Build and run; crashes by workflow name (``sub_<label>``)."""
+    _environment(base)
+    from nipype.pipeline.engine import Workflow
+
+    from ban_bids.preprocessing.workflows import init_participant_wf
+
+    crash_dir = base / "crash"
+    crash_dir.mkdir(parents=True, exist_ok=True)
+    seen = set(crash_dir.iterdir())
+    _configure(settings, crash_dir)
+    wf = Workflow(name=_WORKFLOW, base_dir=str(base))
+    atlas = atlas_files(settings.atlas) if settings.atlas is not None else None
+    for participant in participants:
+        resolution = resolution_mm(settings.res, _voxel_sizes(participant.runs[0].bold))
+        wf.add_nodes(
+            [init_participant_wf(participant, settings.space, resolution, atlas, _memory_gb(participant))]
+        )
+    plugin, arguments = plugin_of(settings)
+    _LOG.info("preprocessing %d participant(s) with Nipype's %s", len(participants), plugin)
+    try:
+        wf.run(plugin=plugin, plugin_args=arguments)
+    except RuntimeError as error:
+        _LOG.debug("Nipype: %s", error)
+        crashes = _read_crashes(sorted(set(crash_dir.iterdir()) - seen))
+        if not crashes:
+            raise DataError(f"preprocessing failed without a crash file: {error}") from error
+        return crashes
+    return {}
+
+
+def _configure(settings: Settings, crash_dir: Path) -> None:
+    from nipype import config
+    from nipype import logging as nipype_logging
+
+    config.update_config(
+        {
+            "execution": {
+                "crashdump_dir": str(crash_dir),
+                "crashfile_format": "txt",
+                "hash_method": "content",
+                "stop_on_first_crash": str(settings.stop_on_first_crash).lower(),
+                "remove_unnecessary_outputs": "false",
+                "create_report": "false",
+                "check_version": "false",
+                "poll_sleep_duration": "0.2",
+            },
+            "logging": {"log_to_file": "false"},
+        }
+    )
+    level = logging.INFO if settings.verbosity else logging.WARNING
+    for name in ("nipype", "nipype.workflow", "nipype.interface", "nipype.utils"):
+        logging.getLogger(name).setLevel(level)
+    nipype_logging.update_logging(config) if settings.verbosity > 1 else None
+
+
+def plugin_of(settings: Settings) -> tuple[str, dict[str, Any]]:
+    """Nipype plugin and its arguments.
+
+    ``--use-plugin FILE`` (YAML, JSON or TOML with ``plugin`` and ``plugin_args``, as for fMRIPrep) comes
+    first; else MultiProc with ``--nprocs``, or Linear for one process.
+
+    Raises
+    ------
+    UsageError
+        The file cannot be read.
+    """
+    if settings.use_plugin is not None:
+        content = _plugin_file(settings.use_plugin)
+        if not isinstance(content, dict) or "plugin" not in content:
+            raise UsageError(f"--use-plugin {settings.use_plugin}: an entry 'plugin' is needed")
+        return str(content["plugin"]), dict(content.get("plugin_args") or {})
+    if settings.nprocs <= 1:
+        return "Linear", {}
+    memory = settings.mem_mb / 1024 if settings.mem_mb else 0.9 * psutil.virtual_memory().total / 1024**3
+    return "MultiProc", {
+        "n_procs": settings.nprocs,
+        "memory_gb": memory,
+        "raise_insufficient": False,
+        "mp_context": "forkserver",
+    }
+
+
+def _plugin_file(path: Path) -> Any:
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".toml":
+            return tomllib.loads(text)
+        if path.suffix == ".json":
+            return json.loads(text)
+        import yaml
+
+        return yaml.safe_load(text)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--use-plugin {path}: cannot be read ({error})") from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"--use-plugin {path}: not YAML ({error})") from error
+
+
+def _read_crashes(files: Sequence[Path]) -> dict[str, BanBidsError]:
+    """First crash of each participant as one line: step, message, crash file."""
+    crashes: dict[str, BanBidsError] = {}
+    for path in files:
+        text = path.read_text(encoding="utf-8", errors="replace")
+        node = re.search(r"^Node: (\S+)", text, re.MULTILINE)
+        parts = node.group(1).split(".") if node else []
+        name = parts[1] if len(parts) > 1 else "unknown"
+        found = [match for line in text.splitlines() if (match := _ERROR_LINE.match(line))]
+        kind, message = found[-1].groups() if found else ("", "see the crash file")
+        if kind in ("DataError", "UsageError"):
+            crashes.setdefault(name, DataError(message))
+        else:
+            step = ".".join(parts[2:])
+            crashes.setdefault(name, DataError(f"{name}: step {step} failed: {kind} {message} ({path})"))
+    return crashes
