@@ -37,7 +37,7 @@ class BoldHeader:
     start_time : float or None
         ``StartTime``, seconds.
     notes : tuple of str
-        What was passed over.
+        What was passed over, without the file's name.
     """
 
     n_volumes: int
@@ -114,7 +114,7 @@ def _repetition_time(image: nibabel.Nifti1Image, metadata: Mapping[str, Any], pa
 
 
 def _slice_timing(
-    image: nibabel.Nifti1Image, metadata: Mapping[str, Any], path: Path, tr: float
+    image: nibabel.Nifti1Image, metadata: Mapping[str, Any], tr: float
 ) -> tuple[tuple[float, ...] | None, str, tuple[str, ...]]:
     direction = str(metadata.get("SliceEncodingDirection", "k"))
     times = metadata.get("SliceTiming")
@@ -125,17 +125,17 @@ def _slice_timing(
         return (
             None,
             "k",
-            (f"{path.name}: SliceEncodingDirection {direction!r} unknown; SliceTiming not used",),
+            (f"SliceEncodingDirection {direction!r} unknown; SliceTiming not used",),
         )
     if not isinstance(times, list) or len(times) != image.shape[axis]:
         n = len(times) if isinstance(times, list) else 0
         return (
             None,
             direction,
-            (f"{path.name}: SliceTiming has {n} entries for {image.shape[axis]} slices; not used",),
+            (f"SliceTiming has {n} entries for {image.shape[axis]} slices; not used",),
         )
     if not all(isinstance(t, int | float) and 0 <= t <= tr for t in times):
-        return None, direction, (f"{path.name}: SliceTiming outside 0 to {tr:g} s; not used",)
+        return None, direction, (f"SliceTiming outside 0 to {tr:g} s; not used",)
     return tuple(float(t) for t in times), direction, ()
 
 
@@ -169,7 +169,7 @@ def read_bold_header(path: Path, metadata: Mapping[str, Any]) -> BoldHeader:
             f"{path}: VolumeTiming (sparse sampling) is not supported; leave the run out by --task-id"
         )
     tr = _repetition_time(image, metadata, path)
-    slice_timing, direction, notes = _slice_timing(image, metadata, path, tr)
+    slice_timing, direction, notes = _slice_timing(image, metadata, tr)
     return BoldHeader(
         n_volumes=int(image.shape[3]),
         repetition_time=tr,

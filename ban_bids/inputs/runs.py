@@ -225,11 +225,20 @@ def read_runs(files: RunFiles, index: Index, stimuli: Stimuli) -> tuple[Run, ...
     """
     runs: list[Run] = []
     sizes: list[tuple[float, ...]] = []
+    noted: dict[str, list[str]] = {}
     for bold, table in files.chosen:
         header = read_bold_header(bold, index.metadata(bold))
-        files.notes += header.notes
+        for note in header.notes:
+            noted.setdefault(note, []).append(bold.name)
         runs.append(build_run(bold, table, header, stimuli))
         sizes.append(header.voxel_size)
+    files.notes += [f"{note} ({names[0]}, {len(names)} of {len(runs)} runs)" for note, names in noted.items()]
+    _refuse_resolutions(runs, sizes)
+    return tuple(runs)
+
+
+def _refuse_resolutions(runs: Sequence[Run], sizes: Sequence[tuple[float, ...]]) -> None:
+    """Refuse voxel sizes or repetition times that differ between runs."""
     for run, size in zip(runs, sizes):
         if any(abs(a - b) > 0.01 for a, b in zip(size, sizes[0])):
             raise DataError(
@@ -241,7 +250,6 @@ def read_runs(files: RunFiles, index: Index, stimuli: Stimuli) -> tuple[Run, ...
                 f"{run.bold}: RepetitionTime {run.repetition_time:g} s, but {runs[0].repetition_time:g} s in "
                 f"{runs[0].bold.name}; they are not mixed: choose with --task-id or --session-id"
             )
-    return tuple(runs)
 
 
 def _text(size: Iterable[float]) -> str:

@@ -1,0 +1,98 @@
+"""Human genre choices are found wherever BIDS lets people put them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from small_datasets import Toy
+
+from ban_bids.errors import DataError
+from ban_bids.inputs.behavior import COLUMNS
+from ban_bids.inputs.dataset import read_dataset
+
+ROWS = (
+    "stim_file\tstim_start\tduration\tgenre\tresponse\n"
+    "blues.00000.wav\t1.5\t8\tblues\t'disco'\n"
+    "blues.00000.wav\t1.5\t8\tblues\tblues\n"
+    "rock.00001.wav\tn/a\tn/a\trock\trock\n"
+    "rock.00000.wav\t0\t5\trock\tn/a\n"
+)
+
+
+def write_beh(toy: Toy, sub: str, text: str = ROWS) -> Path:
+    path = toy.root / f"sub-{sub}" / "beh" / f"sub-{sub}_task-genre_beh.tsv"
+    path.parent.mkdir()
+    path.write_text(text)
+    return path
+
+
+def test_no_choices(toy: Toy) -> None:
+    assert read_dataset(toy.settings()).choices is None
+
+
+def test_beh_files_of_everybody_whoever_is_chosen(toy: Toy) -> None:
+    files = (write_beh(toy, "01"), write_beh(toy, "02"))
+    dataset = read_dataset(toy.settings(participant_labels=("02",)))
+    choices = dataset.choices
+    assert choices is not None
+    assert choices.files == files and set(files) <= set(dataset.files)
+    table = choices.table
+    assert tuple(table.columns) == COLUMNS
+    assert table["participant"].tolist() == ["01"] * 3 + ["02"] * 3
+    assert table["response"].tolist() == ["disco", "blues", "rock"] * 2
+    assert table["true_genre"].tolist() == ["blues", "blues", "rock"] * 2
+    assert table["duration"].tolist() == [8.0, 8.0, 12.0] * 2
+    assert [clip.track for clip in choices.clips] == ["blues.00000", "rock.00001"]
+    # the excerpt that was rated is the one that was played in the scanner
+    assert choices.clips[0] == dataset.participants[0].runs[0].presentations[0].clip
+
+
+def test_column_of_events(toy: Toy) -> None:
+    toy.events(
+        1,
+        "0\t8\tblues\tblues.00000.wav\tblues\n8\t8\tdisco\tdisco.00001.wav\tblues\n",
+        header="onset\tduration\ttrial_type\tstim_file\tresponse\n",
+    )
+    choices = read_dataset(toy.settings()).choices
+    assert choices is not None
+    assert choices.table[["true_genre", "response"]].values.tolist() == [
+        ["blues", "blues"],
+        ["disco", "blues"],
+    ]
+
+
+def test_button_presses_are_no_choices(toy: Toy) -> None:
+    toy.events(
+        1, "0\t8\tblues\tblues.00000.wav\t3\n", header="onset\tduration\ttrial_type\tstim_file\tresponse\n"
+    )
+    assert read_dataset(toy.settings()).choices is None
+
+
+def test_given_file_comes_first(toy: Toy, tmp_path: Path) -> None:
+    write_beh(toy, "01")
+    path = tmp_path / "answers.tsv"
+    path.write_text("participant_id\tstim_file\ttrial_type\tresponse\nsub-7\trock.00000.wav\trock\tdisco\n"
+                    "sub-8\trock.00000.wav\trock\trock\n")  # fmt: skip
+    choices = read_dataset(toy.settings(behavior=path)).choices
+    assert choices is not None
+    assert choices.table["participant"].tolist() == ["7", "8"]
+    assert choices.source == str(path)
+
+
+@pytest.mark.parametrize(
+    "text", ["stim_file\tgenre\nblues.00000.wav\tblues\n", "genre\tresponse\nblues\tblues\n"]
+)
+def test_given_file_without_choices(toy: Toy, tmp_path: Path, text: str) -> None:
+    path = tmp_path / "answers.tsv"
+    path.write_text(text)
+    with pytest.raises(DataError, match="--behavior .*answers.tsv: needs columns"):
+        read_dataset(toy.settings(behavior=path))
+
+
+def test_choice_without_truth(toy: Toy) -> None:
+    path = write_beh(
+        toy, "01", "stim_file\tgenre\tresponse\nblues.00000.wav\tblues\tblues\nrock.00000.wav\tn/a\trock\n"
+    )
+    with pytest.raises(DataError, match=f"{path}, line 3: response without the true genre"):
+        read_dataset(toy.settings())

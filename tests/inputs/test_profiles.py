@@ -1,0 +1,59 @@
+"""Stimulus profiles: which one is chosen, and what a bad one is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ban_bids.errors import DataError
+from ban_bids.inputs.events import Row
+from ban_bids.inputs.profiles import choose_profile, read_profile, shipped_profiles
+
+DOI = "10.18112/openneuro.ds003720"
+
+
+@pytest.mark.parametrize(
+    ("name", "doi", "found"),
+    [
+        ("any", f"{DOI}.v1.0.0", "ds003720"),
+        ("any", f"doi:{DOI}.v1.0.1", "ds003720"),
+        ("any", f"https://doi.org/{DOI.upper()}", "ds003720"),
+        ("Music Genre fMRI Dataset", None, "ds003720"),
+        ("any", f"{DOI}0.v1.0.0", None),
+        ("any", None, None),
+    ],
+)
+def test_choice_by_doi_or_name(name: str, doi: str | None, found: str | None) -> None:
+    profile = choose_profile(name, doi, [])
+    assert (profile.name if profile else None) == found
+
+
+def test_template_of_ds003720() -> None:
+    (profile,) = shipped_profiles()
+    row = Row(Path("t.tsv"), 2, {"genre": "pop", "track": "7"})
+    assert profile.stem(row) == "pop/pop.00007"
+    assert profile.path_columns == ("genre", "track")
+    assert profile.stem(Row(Path("t.tsv"), 2, {"genre": None, "track": "7"})) is None
+    with pytest.raises(DataError, match="whole number"):
+        profile.stem(Row(Path("t.tsv"), 2, {"genre": "pop", "track": "7.5"}))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name = ", "not a readable TOML"),
+        ("[other]\n", "unknown keys .'other'."),
+        ("stimuli = 3\n", "must be a table"),
+        ('[lead_in]\nrule = "magic"\n', "lead-in rule 'magic'; known"),
+        ('[stimuli]\npath = "{genre.__class__}"\n', "may hold only"),
+        ('[stimuli]\npath = "{genre"\n', "is not a template"),
+        ('[stimuli]\nfade = "long"\n', "must be numbers"),
+        ("[stimuli]\nsuffixes = [1]\n", "suffixes must be text"),
+    ],
+)
+def test_bad_profiles(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "p.toml"
+    path.write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_profile(path)
