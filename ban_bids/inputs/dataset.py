@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ban_bids.errors import UsageError
+
 if TYPE_CHECKING:
     from ban_bids.inputs.behavior import HumanChoices
     from ban_bids.settings import Settings
@@ -209,6 +211,10 @@ def read_dataset(settings: Settings) -> Dataset:
     DataError
         Something that concerns every participant cannot be used.
     """
+    if not settings.bids_dir.is_dir():
+        raise UsageError(
+            f"BIDS_DIR {settings.bids_dir}: no such folder; give the top folder of a BIDS dataset"
+        )
     from ban_bids.inputs.reader import read  # pybids and pandas take seconds to import
 
     return read(settings)

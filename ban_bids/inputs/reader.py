@@ -37,8 +37,6 @@ class _Source:
 def read(settings: Settings) -> Dataset:
     """Read a dataset; see ``ban_bids.inputs.dataset.read_dataset``."""
     root = settings.bids_dir
-    if not root.is_dir():
-        raise UsageError(f"BIDS_DIR {root}: no such folder; give the top folder of a BIDS dataset")
     labels = chosen_labels(root, settings.participant_labels)
     description, notes = _description(root, settings)
     name, doi = str(description.get("Name") or root.name), description.get("DatasetDOI")

@@ -1,0 +1,367 @@
+"""The command line: every option's spelling, configuration files, errors and exit statuses."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from ban_bids import __version__
+from ban_bids.cli import run as cli
+from ban_bids.cli.config import read_config
+from ban_bids.cli.environment import environment, set_environment
+from ban_bids.cli.options import make_parser, memory_mb
+from ban_bids.errors import DataError, UsageError
+from ban_bids.settings import DEFAULT_SEED, EncodingSettings, Settings
+
+HEAVY = (
+    "torch",
+    "nilearn",
+    "bids",
+    "nipype",
+    "ants",
+    "pandas",
+    "numpy",
+    "lightning",
+    "himalaya",
+    "matplotlib",
+)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Current folder with every kind of file that options name."""
+    for folder in ("bids", "genres", "stim", "prep"):
+        (tmp_path / folder).mkdir()
+    for name in ("w.safetensors", "f.json", "beh.tsv", "atlas.nii.gz", "plugin.yml"):
+        (tmp_path / name).write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def parse(text: str, weights: bool = True) -> Settings:
+    return cli.parse(f"bids out participant {'--weights w.safetensors ' * weights}{text}".split())
+
+
+def test_defaults(place: Path) -> None:
+    found = parse("")
+    expected = Settings(
+        place / "bids",
+        place / "out",
+        "participant",
+        weights=place / "w.safetensors",
+        work_dir=place / "out" / "work",
+        nprocs=len(os.sched_getaffinity(0)),
+        omp_nthreads=min(8, len(os.sched_getaffinity(0))),
+    )
+    assert found == expected
+    assert found.random_seed == DEFAULT_SEED
+
+
+TABLE: list[tuple[str, str, object]] = [
+    ("--participant-label 01 sub-02 01", "participant_labels", ("01", "02")),
+    ("--participant_label sub-01", "participant_labels", ("01",)),
+    ("--session-id ses-1 2", "session_ids", ("1", "2")),
+    ("--task_id task-Test", "task_ids", ("Test",)),
+    ("-t Test", "task_ids", ("Test",)),
+    ("--bids-filter-file f.json", "bids_filter_file", "f.json"),
+    ("--space MNI152NLin6Asym", "space", "MNI152NLin6Asym"),
+    ("--output-spaces MNI152NLin2009cAsym:res-2", "res", "2"),
+    ("--res 2", "res", "2"),
+    ("-w scratch", "work_dir", "scratch"),
+    ("--work_dir=scratch", "work_dir", "scratch"),
+    ("--nprocs 3", "nprocs", 3),
+    ("--n_cpus 3", "nprocs", 3),
+    ("--omp-nthreads 2", "omp_nthreads", 2),
+    ("--mem 8G", "mem_mb", 8192),
+    ("--mem_mb 8000", "mem_mb", 8000),
+    ("--bids-database-dir db", "bids_database_dir", "db"),
+    ("--skip-bids-validation", "skip_bids_validation", True),
+    ("--stop-on-first-crash", "stop_on_first_crash", True),
+    ("--use-plugin plugin.yml", "use_plugin", "plugin.yml"),
+    ("--reports-only", "reports_only", True),
+    ("--dry-run", "dry_run", True),
+    ("--random-seed 7", "random_seed", 7),
+    ("-v", "verbosity", 1),
+    ("-vv", "verbosity", 2),
+    ("--model mine.nets:deep", "model", "mine.nets:deep"),
+    ("--weights w.safetensors", "weights", "w.safetensors"),
+    ("--gtzan-dir genres", "gtzan_dir", "genres"),
+    ("--stimuli-dir stim", "stimuli_dir", "stim"),
+    ("--test-task Test", "test_tasks", ("Test",)),
+    ("--test-runs 1 02", "test_runs", ("1", "02")),
+    ("--test-runs all", "test_runs", ("all",)),
+    ("--behavior beh.tsv", "behavior", "beh.tsv"),
+    ("--atlas atlas.nii.gz", "atlas", "atlas.nii.gz"),
+    ("--controls full", "controls", "full"),
+    ("--allow-overlap", "allow_overlap", True),
+    ("--device cuda", "device", "cuda"),
+    ("--n-permutations 99", "encoding.n_permutations", 99),
+    ("--high-pass 128", "encoding.high_pass", 128.0),
+]
+
+
+@pytest.mark.parametrize(("text", "name", "value"), TABLE)
+def test_option(place: Path, text: str, name: str, value: object) -> None:
+    found = parse(text)
+    holder = found.encoding if name.startswith("encoding.") else found
+    actual = getattr(holder, name.removeprefix("encoding."))
+    assert actual == (place / str(value) if isinstance(actual, Path) else value)
+
+
+def test_every_setting_has_an_option() -> None:
+    tested = {name.split(".")[0] for _, name, _ in TABLE}
+    assert {item.name for item in fields(Settings)} - tested == {
+        "bids_dir",
+        "output_dir",
+        "level",
+        "derivatives",
+    }
+
+
+def test_derivatives_are_repeatable(place: Path) -> None:
+    found = parse("-d fmriprep=prep --derivatives other=stim -d prep")
+    assert found.derivatives == (
+        ("fmriprep", place / "prep"),
+        ("other", place / "stim"),
+        ("prep", place / "prep"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "mb"),
+    [
+        ("8G", 8192),
+        ("8GB", 8192),
+        ("8GiB", 8192),
+        ("8000", 8000),
+        ("8000MB", 8000),
+        ("1.5g", 1536),
+        ("1T", 1024**2),
+    ],
+)
+def test_memory(text: str, mb: int) -> None:
+    assert memory_mb(text) == mb
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "--mem lots", "--mem 0", "--nprocs 0", "--random-seed -1", "--device tpu", "--controls some",
+        "--n-permutations 1.5", "--participant-label s/1", "--unknown", "--participant 01", "--space a:b",
+        "-d =prep", "--high-pass much",
+    ],
+)  # fmt: skip
+def test_arguments_that_cannot_be_parsed(place: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse(text)
+    assert caught.value.code == 2
+    assert "usage: ban-bids" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "--weights FILE, or --gtzan-dir DIR"),
+        ("--weights gone", "--weights .*gone: no such file"),
+        ("--gtzan-dir gone", "--gtzan-dir .*gone: no such folder"),
+        ("-d fmriprep=gone --weights w.safetensors", "--derivatives fmriprep=.*gone: no such folder"),
+        ("--space A B", "--space A B: give one output space"),
+        ("--space A:res-2 --res 1", "contradicts --res 1"),
+        ("--high-pass 0", "--high-pass 0.0"),
+        ("--work-dir bids/work", "--work-dir .* lies in the dataset"),
+        ("--config-file gone.toml", "--config-file .*gone.toml"),
+    ],
+)
+def test_options_that_cannot_be_used(place: Path, text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        parse(text, weights=False)
+
+
+@pytest.mark.parametrize("text", ["--dry-run", "--reports-only", "--model a.b:c", "--gtzan-dir genres"])
+def test_when_weights_are_not_needed(place: Path, text: str) -> None:
+    assert parse(text, weights=False).weights is None
+
+
+def test_group_needs_neither_dataset_nor_weights(place: Path) -> None:
+    assert cli.parse(["gone", "out", "group"]).bids_dir == place / "gone"
+
+
+@pytest.mark.parametrize(
+    ("out", "fine"),
+    [("bids", False), ("bids/out", False), ("bids/derivatives/ban-bids", True), ("bids2", True)],
+)
+def test_output_inside_the_input(place: Path, out: str, fine: bool) -> None:
+    arguments = ["bids", out, "participant", "--weights", "w.safetensors"]
+    if fine:
+        assert cli.parse(arguments).output_dir == place / out
+    else:
+        with pytest.raises(UsageError, match="OUTPUT_DIR .*under .*bids/derivatives"):
+            cli.parse(arguments)
+
+
+@pytest.mark.parametrize(("option", "folder"), [("OUTPUT_DIR", "out"), ("--work-dir", "scratch/deep")])
+def test_unwritable_folders(place: Path, monkeypatch: pytest.MonkeyPatch, option: str, folder: str) -> None:
+    # superusers may write anywhere, so the refusal is played
+    top = place / folder.split("/")[0]
+    top.mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != top)
+    with pytest.raises(UsageError, match=f"{option} .*uid {os.getuid()} cannot write in {top}"):
+        parse(f"-w {'scratch/deep' if option == '--work-dir' else 'elsewhere'}")
+
+
+def test_file_in_place_of_the_output_folder(place: Path) -> None:
+    (place / "out").write_text("")
+    with pytest.raises(UsageError, match="out is not a folder"):
+        parse("")
+
+
+def write_config(place: Path, text: str) -> str:
+    (place / "c.toml").write_text(text)
+    return "--config-file c.toml"
+
+
+def test_command_line_wins_over_the_configuration_file(place: Path) -> None:
+    option = write_config(
+        place,
+        'mem = "2GB"\nrandom_seed = 3\ntest-runs = ["1", 2]\ndry-run = true\nverbose = 2\n'
+        "reports-only = false\nhigh_pass = 150\n[derivatives]\nfmriprep = 'prep'\n[encoding]\nn_components = 16\nlag-max = 6\n"
+        "alphas = [1, 10]\nhigh-pass = 90\n",
+    )
+    found = parse(f"{option} --random-seed 4")
+    assert (found.mem_mb, found.random_seed, found.test_runs) == (2048, 4, ("1", "2"))
+    assert (found.dry_run, found.reports_only, found.verbosity) == (True, False, 2)
+    assert found.derivatives == (("fmriprep", place / "prep"),)
+    assert found.encoding == EncodingSettings(
+        n_components=16, lag_max=6.0, alphas=(1.0, 10.0), high_pass=150.0
+    )
+    assert parse(f"{option} --test-runs 3 -d a=stim --high-pass 99").test_runs == ("3",)
+    assert parse(f"{option} -d a=stim").derivatives == (("a", place / "stim"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("mem = ", "not readable TOML"),
+        ("memory = 3", "unknown key 'memory'; known: .*allow-overlap.*work-dir.*encoding"),
+        ("bids_dir = 'x'", "unknown key 'bids_dir'"),
+        ("config-file = 'x'", "unknown key"),
+        ("mem = 'lots'", "not an amount of memory"),
+        ("dry-run = 1", "dry-run must be true or false"),
+        ("mem = [1, 2]", "mem takes one value"),
+        ("task-id = []", "not a text, a number or a list"),
+        ("mem = true", "not a text, a number or a list"),
+        ("encoding = 3", "must be a table"),
+        ("[encoding]\nlags = 3", "unknown key 'lags' in .encoding.; known: .*n_bootstrap"),
+        ("[encoding]\nslab = 1.5", "whole numbers"),
+        ("[encoding]\nalphas = ['a']", "write numbers"),
+        ("[encoding]\nhigh_pass = -3", "write numbers from 0"),
+    ],
+)
+def test_bad_configuration(place: Path, text: str, message: str) -> None:
+    write_config(place, text)
+    with pytest.raises(UsageError, match=message):
+        read_config(place / "c.toml")
+
+
+def run_in_fresh_process(code: str, place: Path) -> str:
+    done = subprocess.run([sys.executable, "-c", code], cwd=place, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+def test_help_imports_nothing_heavy(place: Path, argument: str) -> None:
+    code = (
+        "import sys\nfrom ban_bids.cli.run import main\n"
+        f"try:\n    main(['{argument}'])\nexcept SystemExit as end:\n    assert not end.code\n"
+        "print('LOADED', sorted({name.split('.')[0] for name in sys.modules}))"
+    )
+    output = run_in_fresh_process(code, place)
+    loaded = output.split("LOADED")[1]
+    assert not [name for name in HEAVY if f"'{name}'" in loaded]
+    assert ("BIDS_DIR" if argument == "--help" else f"ban-bids {__version__}") in output
+
+
+def test_module_and_container_entry_points(place: Path) -> None:
+    root = Path(cli.__file__).resolve().parents[2]
+    for command in (["-m", "ban_bids"], [str(root / "bids_app" / "run.py")]):
+        done = subprocess.run(
+            [sys.executable, *command, "gone", "out", "participant", "--dry-run"],
+            cwd=place, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 2
+        assert done.stderr.strip().splitlines()[-1].startswith(f"ban-bids: error: BIDS_DIR {place}/gone")
+    assert not (place / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (DataError("x.tsv: wrong; correct it"), 65, "ban-bids: error: x.tsv: wrong; correct it\n"),
+        (UsageError("--mem: wrong"), 2, "ban-bids: error: --mem: wrong\n"),
+        (KeyboardInterrupt(), 130, "ban-bids: interrupted\n"),
+    ],
+)
+def test_exit_status(
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    status: int,
+    line: str,
+) -> None:
+    def fail(settings: Settings) -> int:
+        raise error
+
+    monkeypatch.setattr(cli, "_run", fail)
+    assert cli.main(["bids", "out", "group"]) == status
+    assert capsys.readouterr().err == line
+
+
+def test_environment_points_into_the_work_folder(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    variables = environment(place / "work", 3)
+    for name in variables:
+        monkeypatch.setenv(name, "before")
+    monkeypatch.setattr("tempfile.tempdir", "before")
+    set_environment(place / "work", 3)
+    for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME", "MPLCONFIGDIR", "NUMBA_CACHE_DIR", "TORCH_HOME"):
+        assert Path(os.environ[name]).is_dir()
+        assert place / "work" in Path(os.environ[name]).parents
+    assert os.environ["OMP_NUM_THREADS"] == "3"
+    assert os.environ["NO_ET"] == os.environ["NIPYPE_NO_ET"] == "1"
+    assert os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] == "1"
+    import tempfile
+
+    assert tempfile.gettempdir() == str(place / "work" / "tmp")
+
+
+def test_work_folder_that_cannot_be_made(place: Path) -> None:
+    (place / "work").write_text("")
+    with pytest.raises(UsageError, match="--work-dir"):
+        set_environment(place / "work", 1)
+
+
+def test_parser_knows_no_abbreviations() -> None:
+    assert make_parser("0").allow_abbrev is False
+
+
+def test_dry_run_prints_and_writes_nothing(
+    shared_data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    tree_of: Callable[[Path], list[str]],
+) -> None:
+    bids = shared_data / "nullmusic"
+    before = tree_of(tmp_path), tree_of(bids)
+    status = cli.main([str(bids), str(tmp_path / "out"), "participant", "--dry-run", "--test-runs", "all"])
+    assert status == 0
+    assert (tree_of(tmp_path), tree_of(bids)) == before
+    text = capsys.readouterr().out
+    for path in bids.rglob("*_bold.nii.gz"):
+        assert str(path) in text
+    assert "--test-runs all" in text and "blues.00005.wav: 1 excerpt" in text
