@@ -102,6 +102,12 @@ class ModelScores:
     reason: str = ""
 
 
+_INTERVAL = (
+    f"{LEVEL:.0%} percentile interval of bootstrap draws of clips (all repeats of a clip together; people and "
+    "voxels stay as they are); draws of c are centred on the estimate"
+)
+
+
 def _column(long_name: str, description: str, units: str | None = None) -> dict[str, str]:
     entry = {"LongName": long_name, "Description": description}
     return entry if units is None else {**entry, "Units": units}
@@ -129,8 +135,8 @@ COLUMNS: dict[str, dict[str, str]] = {
         "BAS: (C + B) / 2; BAS_geometric: sqrt(C B)",
         "arbitrary",
     ),
-    "ci_low": _column("Lower limit", f"{LEVEL:.0%} percentile bootstrap over clips", "arbitrary"),
-    "ci_high": _column("Upper limit", f"{LEVEL:.0%} percentile bootstrap over clips", "arbitrary"),
+    "ci_low": _column("Lower limit", f"Lower limit of the {_INTERVAL}", "arbitrary"),
+    "ci_high": _column("Upper limit", f"Upper limit of the {_INTERVAL}", "arbitrary"),
     "p": _column(
         "p value", "Block permutation of the region's mean correlation, max statistic over areas and regions"
     ),

@@ -28,6 +28,7 @@ MIN_COMMON = 5
 NO_CHOICES = "the dataset holds no human genre choices"
 
 _DRAWS = 250
+_STREAM = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,10 +145,15 @@ def behavioral_score(
         n_excluded = 0 if excluded is None else int(np.sum(excluded))
         return replace(no_behavior(str(error)), n_excluded=n_excluded)
     n_clips = len(responses.true)
-    draws = resample_counts(n_clips, n_bootstrap, seed, responses.true)
+    draws = resample_counts(n_clips, n_bootstrap, (seed, _STREAM), responses.true)
     counts = np.concatenate([np.ones((1, n_clips)), draws])
     i2n = _i2n_part(responses, counts, n_splits, seed)
     kappa = _kappa_part(responses, counts)
+    return _joined(responses, i2n, kappa)
+
+
+def _joined(responses: Responses, i2n: Part, kappa: Part) -> BehavioralScore:
+    """B from its two parts, with what was compared."""
     reason = "; ".join(dict.fromkeys(p.reason for p in (i2n, kappa) if p.reason))
     both = np.array([np.nan]) if reason else (i2n.draws + kappa.draws) / 2
     low, high = percentile_interval(both)
@@ -162,7 +168,7 @@ def behavioral_score(
         kappa=kappa,
         accuracy_model=float(model_right.mean()),
         accuracy_people=float(right[responses.heard].mean()),
-        n_clips=n_clips,
+        n_clips=len(responses.true),
         n_people=len(responses.heard),
         n_excluded=responses.n_excluded,
         reason=reason,

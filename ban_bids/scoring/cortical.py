@@ -12,6 +12,7 @@ import numpy as np
 from ban_bids.encoding.ceiling import Repeats, cc_norm, noise_ceiling, voxel_scores
 from ban_bids.encoding.rows import HeldOutRows
 from ban_bids.scoring.bootstrap import (
+    centred_draws,
     clip_sums,
     explained_and_signal,
     percentile_interval,
@@ -26,6 +27,7 @@ FEW_CLIPS = 10
 """With fewer repeated clips, the bootstrap interval is marked as rough."""
 
 _VOXELS = 256
+_STREAM = 1
 
 
 @dataclass(frozen=True)
@@ -168,21 +170,19 @@ def cortical_score(
         )
         scores.append(score)
         draws.append(drawn)
-    own = {(s.area, s.region): s.value for s in scores}
     alignment = np.full((len(areas), len(regions)), np.nan)
-    for (i, area), (j, region) in product(enumerate(areas), enumerate(regions)):
-        if (area, region) in own:
-            alignment[i, j] = own[area, region]
-        elif repeats is not None and counts is not None:
+    if repeats is not None:
+        for (i, area), (j, region) in product(enumerate(areas), enumerate(regions)):
             v = _usable(members[region], predictions[area], bold, rows, repeats)
-            alignment[i, j] = _share(predictions[area][:, v], bold[:, v], repeats, counts[:1])[0]
+            once = np.ones((1, len(np.unique(repeats.clip))))
+            alignment[i, j] = _share(predictions[area][:, v], bold[:, v], repeats, once)[0]
     return _total(model, scores, draws, alignment, areas, tuple(regions), repeats)
 
 
 def _draws(repeats: Repeats, n_bootstrap: int, seed: int) -> np.ndarray:
     """Row 0 counts every clip once (the estimate); the others are bootstrap draws."""
     n_clips = len(np.unique(repeats.clip))
-    drawn = resample_counts(n_clips, n_bootstrap, seed)
+    drawn = resample_counts(n_clips, n_bootstrap, (seed, _STREAM))
     # A draw of one and the same clip has no variance between clips and tells nothing.
     drawn = drawn[(drawn > 0).sum(axis=1) > 1]
     return np.concatenate([np.ones((1, n_clips)), drawn])
@@ -232,7 +232,8 @@ def _area(
         score = AreaScore(area, region, n, mean_r=mean_r, unnormalised=unnormalised, reason=NO_REPEATS)
         return score, nothing
     share = _share(prediction, bold, repeats, counts)
-    low, high = percentile_interval(share[1:])
+    draws = centred_draws(share[1:], share[0])
+    low, high = percentile_interval(draws)
     r, _ = voxel_scores(prediction, bold, rows, repeats)
     ceiling = noise_ceiling(bold, repeats)
     normalised = cc_norm(r, ceiling, ev_floor)
@@ -252,7 +253,7 @@ def _area(
         unnormalised=unnormalised,
         reason="" if np.isfinite(share[0]) else f"region {region} holds no explainable variance",
     )
-    return score, share[1:]
+    return score, draws
 
 
 def _total(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -104,43 +104,56 @@ def match_responses(
     NotComputable
         If nothing is left to compare.
     """
-    names = [_plain(g) for g in genres]
-    where = {_key(c.audio, c.start, c.duration): i for i, c in enumerate(clips)}
-    keys = zip(choices["audio"], choices["start"], choices["duration"])
-    clip = np.array([where.get(_key(*k), -1) for k in keys], dtype=int)
-    true = np.array(
-        [names.index(_plain(g)) if _plain(g) in names else -1 for g in choices["true_genre"]], int
-    )
+    codes = _Codes(clips, genres)
+    clip = codes.clips(choices)
+    true = codes.genres(choices["true_genre"])
     out = np.zeros(len(clips), dtype=bool) if excluded is None else np.asarray(excluded, dtype=bool)
     known = (clip >= 0) & (true >= 0)
     trained = known & out[np.maximum(clip, 0)]
-    notes = []
-    if np.any(~known):
-        notes.append(
-            f"{int(np.sum(~known))} choices are on clips or true genres that the model does not know"
-        )
     keep = known & ~trained & choices["response"].notna().to_numpy()
     if not keep.any():
-        reason = "the model was trained or validated on the track of every clip that people judged"
-        raise NotComputable(
-            reason if trained.any() else "no human choice is on a clip and genre of the model"
-        )
-    conflicting = pd.Series(true[keep]).groupby(clip[keep]).nunique() > 1
-    if conflicting.any():
-        notes.append(f"{int(conflicting.sum())} clips have several true genres; the first of each is taken")
-    for note in notes:
-        logger.warning(note)
-    answer = [names.index(_plain(r)) if _plain(r) in names else OTHER for r in choices["response"][keep]]
+        if trained.any():
+            raise NotComputable(
+                "the model was trained or validated on the track of every clip that people judged"
+            )
+        raise NotComputable("no human choice is on a clip and genre of the model")
     return _tabulate(
         choices["participant"][keep].astype(str).to_numpy(),
         clip[keep],
         true[keep],
-        np.array(answer, dtype=int),
+        codes.genres(choices["response"][keep]),
         np.asarray(probabilities, dtype=float),
         tuple(genres),
         len(np.unique(clip[trained])),
-        tuple(notes),
+        _notes(int(np.sum(~known)), clip[keep], true[keep]),
     )
+
+
+class _Codes:
+    """Indices of clips and genres as the model knows them; ``OTHER`` for the rest."""
+
+    def __init__(self, clips: Sequence[ClipLike], genres: Sequence[str]) -> None:
+        self._clips = {_key(c.audio, c.start, c.duration): i for i, c in enumerate(clips)}
+        self._genres = {_plain(genre): i for i, genre in enumerate(genres)}
+
+    def clips(self, choices: pd.DataFrame) -> np.ndarray:
+        keys = zip(choices["audio"], choices["start"], choices["duration"])
+        return np.array([self._clips.get(_key(*key), OTHER) for key in keys], dtype=int)
+
+    def genres(self, names: Iterable[object]) -> np.ndarray:
+        return np.array([self._genres.get(_plain(name), OTHER) for name in names], dtype=int)
+
+
+def _notes(n_unknown: int, clip: np.ndarray, true: np.ndarray) -> tuple[str, ...]:
+    notes = []
+    if n_unknown:
+        notes.append(f"{n_unknown} choices are on clips or true genres that the model does not know")
+    conflicting = int((pd.Series(true).groupby(clip).nunique() > 1).sum())
+    if conflicting:
+        notes.append(f"{conflicting} clips have several true genres; the first of each is taken")
+    for note in notes:
+        logger.warning(note)
+    return tuple(notes)
 
 
 def _tabulate(

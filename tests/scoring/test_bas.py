@@ -82,3 +82,12 @@ def test_table_has_a_row_an_area_then_totals_then_controls() -> None:
 
 def test_every_column_is_described() -> None:
     assert all({"LongName", "Description"} <= set(entry) for entry in COLUMNS.values())
+
+
+def test_draws_of_the_two_parts_are_independent_under_one_seed() -> None:
+    from ban_bids.scoring import behavioral as b
+    from ban_bids.scoring import cortical as c
+    from ban_bids.scoring.bootstrap import resample_counts
+
+    one, other = resample_counts(40, 500, (7, c._STREAM)), resample_counts(40, 500, (7, b._STREAM))
+    assert abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 0.03
