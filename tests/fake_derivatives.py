@@ -16,21 +16,14 @@ from ban_bids.outputs.names import bas_name, region_name, sidecar
 from ban_bids.outputs.provenance import write_provenance, write_status
 from ban_bids.outputs.tables import write_table
 from ban_bids.outputs.writers import atomic_path
+from ban_bids.scoring.bas import COLUMNS
 from ban_bids.settings import AREAS, JOINT, Settings
 
 SPACE = "MNI152NLin2009cAsym"
 TASK = "Test"
+BEHAVIORAL = 0.4
 SHAPE = (12, 14, 11)
 AFFINE = np.array([[-12.0, 0, 0, 70], [0, 14.0, 0, -110], [0, 0, 12.0, -55], [0, 0, 0, 1]])
-
-SCORE_COLUMNS = {
-    "row": {"Description": "Area, or a total: C, B, BAS"},
-    "region": {"Description": "Region that the area is scored in"},
-    "score": {"Description": "Share of explainable variance", "Units": "arbitrary"},
-    "ci_low": {"Description": "Lower end of the 95 % bootstrap interval of score"},
-    "ci_high": {"Description": "Upper end of the 95 % bootstrap interval of score"},
-    "reason": {"Description": "Why the score is n/a"},
-}
 
 
 @dataclass(frozen=True)
@@ -45,16 +38,31 @@ def fake_settings(root: Path, level: str = "participant") -> Settings:
     return Settings(bids_dir=root.parent / "bids", output_dir=root, level=level, work_dir=root / "work")
 
 
-def score_table(rng: np.random.Generator) -> pd.DataFrame:
-    area = rng.uniform(0.1, 0.5, len(AREAS))
-    cortical, behavioral = float(area.mean()), 0.4
-    rows = [(a, a, s, s - 0.1, s + 0.1, None) for a, s in zip(AREAS, area, strict=True)]
-    rows += [
-        ("C", None, cortical, cortical - 0.05, cortical + 0.05, None),
-        ("B", None, behavioral, 0.3, 0.5, None),
-        ("BAS", None, (cortical + behavioral) / 2, 0.2, 0.6, None),
-    ]
-    return pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
+def score_rows(rng: np.random.Generator, model: str) -> pd.DataFrame:
+    """A table with the columns of the real one: a scored model and one control."""
+    rows = []
+    for name, role, top in ((model, "scored", 0.5), (model + "untrained1", "control", 0.2)):
+        area = rng.uniform(0.0, top, len(AREAS))
+        lines = [("area", s, a) for a, s in zip(AREAS, area, strict=True)] + [("C", area.mean(), None)]
+        if role == "scored":
+            lines += [("B", BEHAVIORAL, None), ("BAS", (area.mean() + BEHAVIORAL) / 2, None)]
+            lines += [("BAS_geometric", np.nan, None)]
+        rows += [_score_row(model=name, role=role, row=row, value=v, area=a) for row, v, a in lines]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _score_row(row: str, value: float, area: str | None, **more: str) -> dict[str, object]:
+    return {
+        "row": row,
+        "belongs_to": "dataset" if row == "B" else "participant",
+        "area": area,
+        "region": area,
+        "value": value,
+        "ci_low": value - 0.1,
+        "ci_high": value + 0.1,
+        "reason": "the geometric mean needs both parts positive" if np.isnan(value) else None,
+        **more,
+    }
 
 
 def make_tree(
@@ -96,9 +104,9 @@ def make_tree(
         ceiling = rng.uniform(0.01, 0.6, int(mask.sum()))
         maps[label, "", "ev"] = ceiling
         write_statmap(root, ceiling, mask, affine, stat="ev", **place)
-        scores[label] = score_table(rng)
+        scores[label] = score_rows(rng, model)
         write_table(
-            bas_name(label, TASK, model).path(root), scores[label], SCORE_COLUMNS, {"Model": model, **facts}
+            bas_name(label, TASK, model).path(root), scores[label], COLUMNS, {"Model": model, **facts}
         )
         _write_regions(root, label, mask, affine)
         write_provenance(root, f"sub-{label}", fake_settings(root), [root.parent / "bids" / "x_bold.nii.gz"])

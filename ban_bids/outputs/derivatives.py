@@ -137,6 +137,29 @@ class Derivatives:
             filters["participant"] = participant.removeprefix("sub-")
         return _filtered(table, filters)
 
+    def score_files(self) -> pd.DataFrame:
+        """Score tables as files.
+
+        Returns
+        -------
+        DataFrame
+            Columns ``path``, ``participant``, ``session``, ``task``, ``model``, ``model_fingerprint``.
+        """
+        rows = []
+        for path in self._participant_files("*_bas.json"):
+            name, content = parse_name(path), read_json(path)
+            rows.append(
+                {
+                    "path": str(sidecar(path, ".tsv")),
+                    "participant": name.participant,
+                    "session": name.session,
+                    "task": name.task,
+                    "model": _model(content, name),
+                    "model_fingerprint": content.get("ModelFingerprint"),
+                }
+            )
+        return pd.DataFrame(rows, columns=["path", *_SCORE_COLUMNS, "model_fingerprint"])
+
     def score_definitions(self) -> dict[str, Any]:
         """What each column of the score tables means, from their JSON files."""
         merged: dict[str, Any] = {}
@@ -263,13 +286,18 @@ def _score_table(json_path: Path) -> pd.DataFrame:
         "participant": name.participant,
         "session": name.session,
         "task": name.task,
-        "model": content.get("Model") if isinstance(content.get("Model"), str) else name.desc,
+        "model": _model(content, name),
     }
     table = table.drop(columns=[c for c in facts if c in table and c != "model"])
     for position, (column, value) in enumerate(facts.items()):
         if column not in table:
             table.insert(position, column, value)
     return table
+
+
+def _model(content: dict[str, Any], name: DerivativeName) -> str | None:
+    stated = content.get("Model")
+    return stated if isinstance(stated, str) else name.desc
 
 
 def _table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from ban_bids import load_derivatives
 from ban_bids.errors import DataError, UsageError
 from ban_bids.outputs.maps import write_statmap
 from ban_bids.outputs.names import bas_name
+from ban_bids.outputs.tables import write_table
 from ban_bids.outputs.writers import write_json, write_text
 from ban_bids.settings import AREAS, JOINT
 
@@ -68,18 +69,32 @@ def test_model_and_area_come_from_the_json_file(tmp_path):
     assert set(out.maps(stat="r")["model"]) == {"ban-A"}
     assert set(out.maps(stat="r")["area"]) == {*AREAS, JOINT}
     assert out.maps(model="ban", area="A1")["stat"].tolist() == ["share"]
-    assert set(out.scores()["model"]) == {"ban-A"}
+    assert set(out.scores(role="scored")["model"]) == {"ban-A"}
 
 
 def test_scores_are_concatenated_and_filtered(tree):
     out = load_derivatives(tree.root)
     scores = out.scores()
-    assert list(scores.columns[:4]) == ["participant", "session", "task", "model"]
+    assert list(scores.columns[:3]) == ["participant", "session", "task"]
+    assert set(scores["model"]) == {"ban", "banuntrained1"}
     assert len(scores) == sum(len(table) for table in tree.scores.values())
     mine = out.scores("sub-03")
-    np.testing.assert_allclose(mine["score"], tree.scores["03"]["score"])
-    assert out.scores("03", row="BAS")["score"].item() == pytest.approx(tree.scores["03"]["score"].iloc[-1])
-    assert out.score_definitions()["score"]["Units"] == "arbitrary"
+    np.testing.assert_allclose(mine["value"], tree.scores["03"]["value"])
+    bas = tree.scores["03"].set_index("row").loc["BAS", "value"]
+    assert out.scores("03", row="BAS")["value"].item() == pytest.approx(bas)
+    assert out.score_definitions()["value"]["Units"] == "arbitrary"
+
+
+def test_tables_without_a_column_of_models_get_one(tmp_path):
+    write_json(tmp_path / "dataset_description.json", {"GeneratedBy": [{"Name": "ban-bids"}]})
+    path = bas_name("01", "T", "my-net").path(tmp_path)
+    write_table(
+        path, pd.DataFrame({"value": [1.0]}), {"value": "v"}, {"Model": "my-net", "ModelFingerprint": "f"}
+    )
+    out = load_derivatives(tmp_path)
+    assert out.scores()["model"].tolist() == ["my-net"]
+    files = out.score_files()
+    assert files.loc[0, ["path", "participant", "model_fingerprint"]].tolist() == [str(path), "01", "f"]
 
 
 def test_sessions_are_found_and_named(tmp_path):

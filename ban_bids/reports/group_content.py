@@ -1,0 +1,150 @@
+"""What the page of the group says, made from its score table and maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ban_bids.outputs.derivatives import Derivatives
+from ban_bids.outputs.provenance import settings_toml, versions
+from ban_bids.outputs.writers import read_json
+from ban_bids.reports.figures import Bars, bar_figure, map_figure
+from ban_bids.reports.group import GroupReport
+from ban_bids.reports.page import Figure, Headline
+from ban_bids.settings import Settings
+
+_MEANING = {
+    "C": "cortical score, mean over participants",
+    "B": "behavioural score, of the dataset",
+    "BAS": "brain-like auditory score, (C + B) / 2, mean over participants",
+}
+_METHODS = (
+    "Scores are averaged over participants with 95 % intervals from Student's t, n - 1 degrees of freedom. B "
+    "belongs to the dataset and is not averaged: its interval is over clips, and the interval of BAS over "
+    "participants reflects C alone.",
+    "Maps: Fisher's z = atanh(r) of each participant, in voxels where r is computable in all; mean (shown as "
+    "tanh of the mean z), one-sample t from two participants on, one-sided p from three on, uncorrected.",
+    "Network and score are a reconstruction from the public description of BAN (arXiv:2502.15503).",
+)
+
+
+def group_report(
+    out: Derivatives,
+    table: pd.DataFrame,
+    labels: Sequence[str],
+    missing: Sequence[tuple[str, str]],
+    notes: Sequence[str],
+    settings: Settings,
+    files: Sequence[str],
+) -> GroupReport:
+    """Gather the content of ``group.html``.
+
+    Parameters
+    ----------
+    out : Derivatives
+        Group tables and maps are already there.
+    table : DataFrame
+        ``group_bas.tsv``.
+    labels : sequence of str
+        Participants in the group.
+    missing : sequence of (str, str)
+        Participants that are not, and why.
+    notes : sequence of str
+        Warnings.
+    settings : Settings
+    files : sequence of str
+        Files that were read.
+
+    Returns
+    -------
+    GroupReport
+    """
+    group = table[table["level"] == "group"]
+    own = table[table["level"] == "participant"]
+    scored = group[group["role"] == "scored"]
+    models = [str(model) for model in dict.fromkeys(scored["model"])]
+    count = f"{len(labels)} participant{'s' if len(labels) > 1 else ''}"
+    return GroupReport(
+        status=f"{count} ({', '.join(labels)}); {len(missing)} missing",
+        headlines=[_headline(scored, model, name, len(models) > 1) for model in models for name in _MEANING],
+        facts=_facts(out, models, labels),
+        group_scores=group.drop(columns=["level", "participant"]),
+        participant_scores=own.drop(columns=["level", "sd", "n"]),
+        missing=missing,
+        figures=[*_score_figures(group, own, models), *_map_figures(out, models)],
+        notes=notes,
+        methods=_METHODS,
+        definitions={
+            name: text.get("Description", "")
+            for name, text in read_json(out.root / "group_bas.json").items()
+            if isinstance(text, dict)
+        },
+        versions=versions(),
+        settings=settings_toml(settings),
+        files=list(files),
+    )
+
+
+def _headline(scored: pd.DataFrame, model: str, name: str, several: bool) -> Headline:
+    rows = scored[(scored["model"] == model) & (scored["row"] == name)]
+    title = f"{name} of {model}" if several else name
+    if rows.empty:
+        return Headline(title, _MEANING[name], reason="not in the score tables")
+    row = rows.iloc[0]
+    reason = row["reason"] if isinstance(row["reason"], str) else None
+    return Headline(title, _MEANING[name], row["value"], row["ci_low"], row["ci_high"], reason)
+
+
+def _facts(out: Derivatives, models: Sequence[str], labels: Sequence[str]) -> list[tuple[str, str]]:
+    maps = out.group_maps()
+    prints = read_json(out.root / "group_bas.json")["ModelFingerprint"]
+    return [
+        ("Participants", ", ".join(labels)),
+        ("Models scored", ", ".join(models) or "none"),
+        ("Weights", ", ".join(f"{model}: {prints.get(model) or 'unknown'}" for model in models)),
+        ("Spaces of the maps", ", ".join(sorted(set(maps["space"]))) or "no maps"),
+    ]
+
+
+def _score_figures(group: pd.DataFrame, own: pd.DataFrame, models: Sequence[str]) -> list[tuple[str, Figure]]:
+    figures = []
+    cortical = group[group["row"] == "C"]
+    if np.isfinite(cortical["value"].astype(float)).any():
+        bars = Bars(
+            "C", *(cortical[column].astype(float).tolist() for column in ("value", "ci_low", "ci_high"))
+        )
+        image = bar_figure([str(model) for model in cortical["model"]], [bars], "C, mean over participants")
+        caption = (
+            "Cortical score of the model and its controls, mean over participants with 95 % t intervals."
+        )
+        figures.append(("Scores of the group", Figure("The model and its controls", image, caption)))
+    for model in models:
+        mine = own[own["model"] == model]
+        people = list(dict.fromkeys(mine["participant"]))
+        series = [found for name in ("C", "BAS") if (found := _bars(mine, name, people)) is not None]
+        if series:
+            image = bar_figure([f"sub-{label}" for label in people], series, "score")
+            caption = f"Scores of {model} in each participant, with 95 % bootstrap intervals over clips."
+            figures.append(("Scores of participants", Figure(f"Each participant, {model}", image, caption)))
+    return figures
+
+
+def _bars(mine: pd.DataFrame, name: str, people: list[str]) -> Bars | None:
+    rows = mine[mine["row"] == name].drop_duplicates("participant").set_index("participant").reindex(people)
+    numbers = rows[["value", "ci_low", "ci_high"]].astype(float)
+    if not np.isfinite(numbers["value"]).any():
+        return None
+    return Bars(name, numbers["value"].tolist(), numbers["ci_low"].tolist(), numbers["ci_high"].tolist())
+
+
+def _map_figures(out: Derivatives, models: Sequence[str]) -> list[tuple[str, Figure]]:
+    figures = []
+    for row in out.group_maps(model=list(models), stat="mean").itertuples():
+        image = map_figure(Path(str(row.path)), label="mean r over participants")
+        source = f"{row.model}, {row.area}"
+        caption = f"Mean correlation of held-out BOLD with the prediction from {source}; space {row.space}."
+        figures.append(("Maps", Figure(f"Mean r, {row.model}, {row.area}", image, caption)))
+    return figures
