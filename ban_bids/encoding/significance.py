@@ -32,7 +32,7 @@ __all__ = [
     "voxel_p",
 ]
 
-_VOXELS = 512
+_VOXELS = 256
 _PERMUTATIONS = 2000
 _TIE = 1e-5
 """Correlations closer than this are ties: float32 sums in another order differ by about 1e-6."""

@@ -103,8 +103,8 @@ class ModelScores:
 
 
 _INTERVAL = (
-    f"{LEVEL:.0%} percentile interval of bootstrap draws of clips (all repeats of a clip together; people and "
-    "voxels stay as they are); draws of c are centred on the estimate"
+    f"{LEVEL:.0%} percentile interval of bootstrap draws of clips (all repeats of a clip together; people "
+    "and voxels stay as they are); draws of c are centred on the estimate"
 )
 
 

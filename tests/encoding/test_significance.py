@@ -202,3 +202,22 @@ def test_fdr_equals_scipy_and_keeps_missing_values() -> None:
     np.testing.assert_allclose(fdr_bh(with_nan)[1:-1], fdr_bh(p))
     assert np.isnan(fdr_bh(with_nan)[[0, -1]]).all()
     assert fdr_bh(np.array([])).size == 0
+
+
+def test_region_p_values_are_flat_when_voxels_and_volumes_are_correlated() -> None:
+    rng = np.random.default_rng(6)
+    rows = table([[(-1, 6), *((c, 6) for c in range(9)), (-1, 13)], [(c, 6) for c in range(9, 20)]])
+    plan = permutation_plan(rows, 1000, seed=0)
+    smooth = np.exp(-np.arange(8) / 2)
+
+    def noise() -> np.ndarray:
+        shared = np.convolve(rng.standard_normal(len(rows)), smooth, mode="same")
+        return shared[:, None] + rng.standard_normal((len(rows), 6))
+
+    single, family = [], []
+    for _ in range(200):
+        observed, null = roi_null(plan, noise(), noise(), np.array([1, 1, 1, 2, 2, 2]))
+        single.append(roi_p(observed, null)[0])
+        family.append(np.min(max_statistic_p(observed, null)))
+    assert stats.kstest(single, "uniform").pvalue > 0.001
+    assert stats.binomtest(int(np.sum(np.array(family) < 0.05)), 200, 0.05).pvalue > 0.001
