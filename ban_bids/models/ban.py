@@ -146,15 +146,20 @@ class BAN(nn.Module):
             raise ValueError(f"BAN has the areas {AREAS}; {len(config.areas)} are configured")
         self.config = config
         self.front_end = FrontEnd(config.front_end, config.time_stride)
-        self.areas = nn.ModuleDict()
+        with torch.random.fork_rng(devices=[]):  # torch's own initial draws must not move the caller's
+            self.areas = self._make_areas()
+            self.dropout = nn.Dropout(config.dropout)
+            self.readout = nn.Linear(2 * config.areas[-1].channels, n_genres)
+        self.reset_weights(seed)
+
+    def _make_areas(self) -> nn.ModuleDict:
+        config, made = self.config, nn.ModuleDict()
         n_below = 1
         for i, (label, area) in enumerate(zip(AREAS, config.areas)):
             above = config.areas[i + 1] if config.feedback and i + 1 < len(AREAS) else None
-            self.areas[label] = Area(n_below, area, config.steps[i], config.recurrence, above)
+            made[label] = Area(n_below, area, config.steps[i], config.recurrence, above)
             n_below = area.channels
-        self.dropout = nn.Dropout(config.dropout)
-        self.readout = nn.Linear(2 * n_below, n_genres)
-        self.reset_weights(seed)
+        return made
 
     @property
     def frame_rates(self) -> dict[str, float]:

@@ -22,6 +22,7 @@ from ban_bids.models.config import PRESETS, BANConfig
 
 _LOG = logging.getLogger(__name__)
 _FORMAT = "ban-bids-checkpoint-1"
+_KEY = "ban_bids"
 _PICKLE_SUFFIXES = {".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin"}
 _REMEDY = "give a .safetensors file written by ban-bids-train"
 
@@ -71,26 +72,19 @@ class ModelCard:
         """Seed of the training."""
         return self.settings.get("seed")
 
-    def to_json(self) -> str:
-        """Serialise; the same card gives the same text."""
-        return json.dumps(asdict(self), sort_keys=True)
-
     @classmethod
-    def from_json(cls, text: str) -> ModelCard:
-        """Read :meth:`to_json`'s text.
+    def from_dict(cls, values: Mapping[str, Any]) -> ModelCard:
+        """Rebuild from ``dataclasses.asdict``'s values, also after a trip through JSON.
 
         Raises
         ------
-        CheckpointError
-            When the text is not a card.
+        TypeError
+            When they are not those of a card.
         """
-        try:
-            values = json.loads(text)
-            for name in ("genres", "unreadable", "notes"):
-                values[name] = tuple(values.get(name, ()))
-            return cls(**values)
-        except (ValueError, TypeError, AttributeError) as err:
-            raise CheckpointError(f"the model card is damaged ({err}); {_REMEDY}") from err
+        fields = dict(values)
+        for name in ("genres", "unreadable", "notes"):
+            fields[name] = tuple(fields.get(name, ()))
+        return cls(**fields)
 
 
 def library_versions() -> dict[str, str]:
@@ -121,7 +115,9 @@ def save_checkpoint(path: Path, network: BAN, card: ModelCard | None) -> Path:
     if path.suffix != ".safetensors":
         raise CheckpointError(f"{path}: checkpoints are .safetensors files; choose such a name")
     state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    metadata = {} if card is None else {"format": _FORMAT, "architecture": "ban", "card": card.to_json()}
+    about = {"format": _FORMAT, "architecture": "ban", "card": None if card is None else asdict(card)}
+    # one entry only: safetensors writes several in an order that changes from run to run
+    metadata = {} if card is None else {_KEY: json.dumps(about, sort_keys=True)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with NamedTemporaryFile(
@@ -161,17 +157,12 @@ def load_checkpoint(path: Path) -> tuple[BAN, ModelCard | None]:
     """
     path = Path(path)
     state, metadata = _read(path)
-    if metadata.get("format", _FORMAT) != _FORMAT or metadata.get("architecture", "ban") != "ban":
-        raise CheckpointError(
-            f"{path}: holds the architecture {metadata.get('architecture', '?')!r} "
-            f"({metadata.get('format', '?')}), not a BAN of this version; {_REMEDY}"
-        )
-    if "card" not in metadata:
+    if _KEY not in metadata:
         network = _from_shapes(path, state)
         _LOG.warning("%s: no model card; which tracks trained these weights is unknown", path)
         return network, None
     try:
-        card = ModelCard.from_json(metadata["card"])
+        card = _card(metadata[_KEY])
         network = BAN(BANConfig.from_dict(card.config), n_genres=len(card.genres))
     except CheckpointError as err:
         raise CheckpointError(f"{path}: {err}") from err
@@ -220,14 +211,29 @@ def check_no_overlap(
     return overlap
 
 
+def _card(text: str) -> ModelCard:
+    try:
+        about = json.loads(text)
+        made_by = about["architecture"], about["format"]
+        if made_by != ("ban", _FORMAT):
+            raise CheckpointError(
+                f"holds {made_by[0]!r} ({made_by[1]}), not a BAN of this version; {_REMEDY}"
+            )
+        return ModelCard.from_dict(about["card"])
+    except (ValueError, TypeError, KeyError) as err:
+        raise CheckpointError(f"the model card is damaged ({err}); {_REMEDY}") from err
+
+
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], Mapping[str, str]]:
     """Tensors and metadata of a safetensors file; anything else is refused before it is opened."""
     if not path.is_file():
         raise CheckpointError(f"{path}: no such weights file; {_REMEDY}")
     with path.open("rb") as file:
-        head = file.read(4)
-    # a zip archive (torch.save) or a bare pickle would run code when loaded
-    if path.suffix.lower() in _PICKLE_SUFFIXES or head[:2] == b"PK" or head[:1] == b"\x80":
+        head = file.read(9)
+    # a zip archive (torch.save) or a bare pickle would run code when loaded; safetensors starts with any
+    # eight bytes, then a brace
+    pickled = head[8:] != b"{" and (head[:2] == b"PK" or head[:1] == b"\x80")
+    if pickled or path.suffix.lower() in _PICKLE_SUFFIXES:
         raise CheckpointError(f"{path}: is a pickle, which can run code when loaded; {_REMEDY}")
     try:
         with safe_open(path, framework="pt") as file:

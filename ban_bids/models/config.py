@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from math import ceil
@@ -129,7 +130,8 @@ class BANConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return asdict(self)
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))  # lists, as they come back from a file
+        return plain
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> BANConfig:

@@ -1,0 +1,166 @@
+"""Models by name, the open registry, BAN as an audio model, and the controls."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ban_bids.errors import NotComputable, UsageError
+from ban_bids.models.ban import BAN
+from ban_bids.models.base import BANModel, untrained_ban
+from ban_bids.models.checkpoint import ModelCard, save_checkpoint
+from ban_bids.models.config import PRESETS
+from ban_bids.models.controls import LogMelModel, control_models, permuted_ban
+from ban_bids.models.registry import GROUP, load_model
+from ban_bids.settings import AREAS
+
+RATE = 22_050
+GENRES = ("a", "b", "c")
+
+
+def _model(name: str = "ban-small") -> BANModel:
+    return untrained_ban(BAN(PRESETS[name], n_genres=3), seed=1, genres=GENRES, name="planted")
+
+
+def _sound(seconds: float, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, 0.1, round(seconds * RATE)).astype(np.float32)
+
+
+def test_ban_by_name_reads_the_architecture_from_the_file(tmp_path: Path) -> None:
+    network = BAN(PRESETS["ban-feedforward"], n_genres=3)
+    card = ModelCard(network.config.to_dict(), GENRES)
+    path = save_checkpoint(tmp_path / "w.safetensors", network, card)
+    for name in ("ban", "ban-feedforward"):
+        model = load_model(name, path)
+        assert model.name == "banfeedforward"
+        assert model.genres == GENRES
+        assert model.card == card
+    with pytest.raises(UsageError, match="holds 'banfeedforward'"):
+        load_model("ban-feedback", path)
+
+
+def test_unknown_names_and_missing_weights(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--weights FILE, or --gtzan-dir"):
+        load_model("ban", None)
+    with pytest.raises(UsageError, match="unknown.*ban-feedback.*package.module:factory"):
+        load_model("resnet1000", None)
+    with pytest.raises(UsageError, match="cannot be imported"):
+        load_model("no_such_package.module:factory", None)
+
+
+def test_a_model_from_outside_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "outside_models.py").write_text(
+        "from ban_bids.models.controls import LogMelModel\n"
+        "def factory(weights, device):\n    model = LogMelModel()\n    model.name = 'outsider'\n"
+        "    return model\n"
+        "def broken(weights, device):\n    return object()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert load_model("outside_models:factory", None).name == "outsider"
+    with pytest.raises(UsageError, match="lacks name"):
+        load_model("outside_models:broken", None)
+    with pytest.raises(UsageError, match="cannot be imported"):
+        load_model("outside_models:missing", None)
+    entry = importlib.metadata.EntryPoint("theirs", "outside_models:factory", GROUP)
+    monkeypatch.setattr("ban_bids.models.registry.entry_points", lambda group: (entry,))
+    assert load_model("theirs", None).name == "outsider"
+    with pytest.raises(UsageError, match="theirs"):
+        load_model("others", None)
+
+
+def test_features_are_the_networks_activations() -> None:
+    model = _model()
+    sounds = [_sound(1.0), _sound(1.5, 1), _sound(1.0, 2)]
+    features = model.features(sounds)
+    for sound, areas in zip(sounds, features):
+        with torch.no_grad():
+            _, expected = model.network(torch.from_numpy(sound)[None], return_areas=True)
+        assert list(areas) == list(AREAS)
+        for label, frames in areas.items():
+            assert frames.dtype == np.float32
+            assert frames.shape[0] == np.ceil(len(sound) / RATE * model.frame_rate[label])
+            assert frames.shape[1] <= 1024
+            flat = expected[label][0].permute(2, 0, 1).flatten(1).numpy()
+            np.testing.assert_array_equal(frames, flat[: len(frames)])
+
+
+def test_wide_areas_are_pooled_over_frequency() -> None:
+    from dataclasses import replace
+
+    config = PRESETS["ban-small"]
+    wide = replace(config, areas=(replace(config.areas[0], channels=64), *config.areas[1:]))
+    model = BANModel(BAN(wide))
+    sound = _sound(0.5)
+    frames = model.features([sound])[0]["A1"]
+    assert frames.shape == (25, 64 * 16)
+    with torch.no_grad():
+        full = model.network(torch.from_numpy(sound)[None], return_areas=True)[1]["A1"][0]
+    pairs = full.unflatten(1, (16, 2)).mean(dim=2)[..., :25]
+    np.testing.assert_allclose(frames, pairs.permute(2, 0, 1).flatten(1).numpy(), atol=1e-6)
+
+
+def test_probabilities_sum_to_one_and_need_genres() -> None:
+    model = _model()
+    probabilities = model.genre_probabilities([_sound(1.0), _sound(2.0, 1)])
+    assert probabilities.shape == (2, 3)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, atol=1e-12)
+    with pytest.raises(NotComputable):
+        BANModel(model.network).genre_probabilities([_sound(1.0)])
+
+
+def test_controls_are_there_and_sane() -> None:
+    model = _model("ban")
+    before = model.fingerprint
+    controls = control_models(model, seed=5)
+    names = [c.name for c in controls]
+    assert names == [*(f"planteduntrained{k}" for k in range(1, 6)), "banpermuted", "logmel"]
+    assert len({c.fingerprint for c in controls}) == len(controls)
+    sound = _sound(2.0)
+    for control in controls:
+        for label, frames in control.features([sound])[0].items():
+            assert np.isfinite(frames).all()
+            # neither dead nor exploded, silence included
+            assert 0.05 < frames.std() < 20.0, (control.name, label)
+            assert (frames.std(axis=0) > 0).mean() > 0.5
+        quiet = control.features([np.zeros(RATE, np.float32)])[0]
+        assert all(np.isfinite(frames).all() for frames in quiet.values())
+    assert BANModel(model.network, GENRES).fingerprint == before
+    again = control_models(model, seed=5)
+    assert [c.fingerprint for c in again] == [c.fingerprint for c in controls]
+
+
+def test_untrained_keeps_the_front_end_and_changes_the_weights() -> None:
+    network = BAN(PRESETS["ban-small"], seed=1)
+    network.front_end.mean.fill_(-3.0)
+    fresh = untrained_ban(network, seed=2).network
+    assert torch.equal(fresh.front_end.mean, network.front_end.mean)
+    assert not torch.equal(fresh.areas["A1"].skip.weight, network.areas["A1"].skip.weight)
+
+
+def test_permutation_keeps_every_tensors_values() -> None:
+    network = BAN(PRESETS["ban-small"], seed=1)
+    shuffled = permuted_ban(network, seed=0).network
+    for (name, a), (_, b) in zip(network.named_parameters(), shuffled.named_parameters()):
+        assert torch.equal(a.flatten().sort().values, b.flatten().sort().values), name
+    weight = network.areas["PB"].lateral.conv.weight
+    assert not torch.equal(weight, shuffled.areas["PB"].lateral.conv.weight)
+
+
+def test_log_mel_is_the_front_end_itself() -> None:
+    model = LogMelModel()
+    frames = model.features([_sound(1.0)])[0]["Logmel"]
+    assert frames.shape == (50, 64)
+    assert model.frame_rate == {"Logmel": 50.0}
+    # a louder sound by 20 dB is ln(100) higher wherever the floor does not matter
+    louder = model.features([10 * _sound(1.0)])[0]["Logmel"]
+    np.testing.assert_allclose(louder - frames, np.log(100), atol=0.05)
+    with pytest.raises(NotComputable):
+        model.genre_probabilities([_sound(1.0)])
+
+
+def test_foreign_models_get_the_log_mel_control_only() -> None:
+    assert [c.name for c in control_models(LogMelModel(), seed=0)] == ["logmel"]
