@@ -81,8 +81,8 @@ class CorticalScore:
         C, the mean of the areas' c; NaN if one of them is.
     draws : ndarray of shape (n_bootstrap,)
         Bootstrap draws of C; the same draws of clips in all areas.
-    alignment : ndarray of shape (n_areas, n_regions)
-        c of every model area in every region.
+    alignment, alignment_low, alignment_high : ndarray of shape (n_areas, n_regions)
+        c of every model area in every region, and its bootstrap interval.
     alignment_areas, alignment_regions : tuple of str
         Its rows and columns.
     n_repeats, n_clips : int
@@ -99,6 +99,8 @@ class CorticalScore:
     ci_high: float
     draws: np.ndarray
     alignment: np.ndarray
+    alignment_low: np.ndarray
+    alignment_high: np.ndarray
     alignment_areas: tuple[str, ...]
     alignment_regions: tuple[str, ...]
     n_repeats: int = 0
@@ -170,12 +172,14 @@ def cortical_score(
         )
         scores.append(score)
         draws.append(drawn)
-    alignment = np.full((len(areas), len(regions)), np.nan)
-    if repeats is not None:
+    alignment = np.full((3, len(areas), len(regions)), np.nan)
+    if repeats is not None and counts is not None:
         for (i, area), (j, region) in product(enumerate(areas), enumerate(regions)):
             v = _usable(members[region], predictions[area], bold, rows, repeats)
-            once = np.ones((1, len(np.unique(repeats.clip))))
-            alignment[i, j] = _share(predictions[area][:, v], bold[:, v], repeats, once)[0]
+            share, reason = _share(predictions[area][:, v], bold[:, v], repeats, counts, ev_floor)
+            if not reason:
+                limits = percentile_interval(centred_draws(share[1:], share[0]))
+                alignment[:, i, j] = share[0], *limits
     return _total(model, scores, draws, alignment, areas, tuple(regions), repeats)
 
 
@@ -199,15 +203,28 @@ def _usable(
     return members[keep & np.isfinite(prediction[np.ix_(used, members)]).all(axis=0)]
 
 
-def _share(prediction: np.ndarray, bold: np.ndarray, repeats: Repeats, counts: np.ndarray) -> np.ndarray:
-    """Share c in every draw of clips: (n_draws,); NaN where the region holds no positive signal power."""
+def _share(
+    prediction: np.ndarray, bold: np.ndarray, repeats: Repeats, counts: np.ndarray, ev_floor: float
+) -> tuple[np.ndarray, str]:
+    """Share c in every draw of clips, (n_draws,), and why there is none.
+
+    A ratio to a signal power that may be zero is no share of anything, however large it looks.
+    """
     explained, signal = np.zeros(len(counts)), np.zeros(len(counts))
     for start in range(0, bold.shape[1], _VOXELS):
         v = slice(start, start + _VOXELS)
         e, s = explained_and_signal(clip_sums(prediction[:, v], bold[:, v], repeats), counts)
         explained += e.sum(axis=1)
         signal += s.sum(axis=1)
-    return np.divide(explained, signal, out=np.full(len(counts), np.nan), where=signal > 0)
+    share = np.divide(explained, signal, out=np.full(len(counts), np.nan), where=signal > 0)
+    if not signal[0] > 0:
+        return share, "no explainable variance: its signal power is not positive"
+    total = float(noise_ceiling(bold, repeats).tp.sum())
+    if signal[0] < ev_floor * total:
+        return share, f"explainable variance {signal[0] / total:.4f} under the floor of {ev_floor}"
+    if not percentile_interval(centred_draws(signal[1:], signal[0]))[0] > 0:
+        return share, "explainable variance whose interval includes zero"
+    return share, ""
 
 
 def _area(
@@ -231,8 +248,8 @@ def _area(
         mean_r = float(np.nan_to_num(single).mean())
         score = AreaScore(area, region, n, mean_r=mean_r, unnormalised=unnormalised, reason=NO_REPEATS)
         return score, nothing
-    share = _share(prediction, bold, repeats, counts)
-    draws = centred_draws(share[1:], share[0])
+    share, why = _share(prediction, bold, repeats, counts, ev_floor)
+    draws = np.array([np.nan]) if why else centred_draws(share[1:], share[0])
     low, high = percentile_interval(draws)
     r, _ = voxel_scores(prediction, bold, rows, repeats)
     ceiling = noise_ceiling(bold, repeats)
@@ -243,7 +260,7 @@ def _area(
         area,
         region,
         n,
-        value=float(share[0]),
+        value=float("nan") if why else float(share[0]),
         ci_low=low,
         ci_high=high,
         mean_r=float(np.nan_to_num(r).mean()),
@@ -251,7 +268,7 @@ def _area(
         median_ccnorm=float(np.median(normalised[defined])) if defined.any() else np.nan,
         n_ccnorm=int(defined.sum()),
         unnormalised=unnormalised,
-        reason="" if np.isfinite(share[0]) else f"region {region} holds no explainable variance",
+        reason=f"region {region} holds {why}" if why else "",
     )
     return score, draws
 
@@ -284,7 +301,9 @@ def _total(
         ci_low=low,
         ci_high=high,
         draws=total,
-        alignment=alignment,
+        alignment=alignment[0],
+        alignment_low=alignment[1],
+        alignment_high=alignment[2],
         alignment_areas=areas,
         alignment_regions=regions,
         n_repeats=0 if repeats is None else repeats.n_repeats,

@@ -19,7 +19,9 @@ def cortical(value: float = 0.4, spread: float = 0.05, seed: int = 0) -> Cortica
     areas = tuple(AreaScore(a, a, 10 + k, value=value, ci_low=0.1, ci_high=0.5) for k, a in enumerate(AREAS))
     matrix = np.arange(16.0).reshape(4, 4)
     low, high = np.percentile(draws, [2.5, 97.5])
-    return CorticalScore("ban", areas, value, low, high, draws, matrix, AREAS, AREAS, n_repeats=4, n_clips=60)
+    return CorticalScore(
+        "ban", areas, value, low, high, draws, matrix, matrix, matrix, AREAS, AREAS, n_repeats=4, n_clips=60
+    )
 
 
 def behavioral(value: float = 0.6, spread: float = 0.1) -> BehavioralScore:
