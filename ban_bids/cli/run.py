@@ -22,11 +22,25 @@ _MOST_THREADS = 8
 _INTERRUPTED = 130
 
 
-def available_cpus() -> int:
-    """Processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def available_cpus(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Processors that this process may use, by affinity and by a container's quota.
+
+    Parameters
+    ----------
+    quota : Path
+        The control group's limit: microseconds of processor time a period, or ``max``.
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        share, period = quota.read_text().split()
+        return max(1, min(count, round(int(share) / int(period))))
+    except (OSError, ValueError):  # no control groups, or no limit
+        return count
 
 
 def parse(arguments: Sequence[str] | None = None) -> Settings:

@@ -42,8 +42,12 @@ def _person(person: Participant, settings: Settings) -> Iterator[str]:
     if person.failure is not None:
         yield f"  CANNOT BE USED: {person.failure}"
         return
+    try:
+        plan = held_out_plan(person, settings)
+    except BanBidsError as error:
+        yield f"  CANNOT BE USED: {error}"
+        return
     yield from (f"  T1w: {path}" for path in person.t1w)
-    plan = held_out_plan(person, settings)
     for run in person.runs:
         yield from _run(run, run.name in plan.held_out)
     yield f"  Held out: {plan.rule}"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ban_bids.errors import DataError, UsageError
+from ban_bids.errors import BanBidsError, DataError, UsageError
 from ban_bids.inputs.dataset import Dataset, Participant, Run, read_dataset
 from ban_bids.settings import Settings
 
@@ -184,7 +184,11 @@ def held_out_tracks(dataset: Dataset, settings: Settings) -> frozenset[Path]:
                 "sub-%s cannot be read, so its held-out tracks are unknown: %s", person.label, person.failure
             )
             continue
-        held_out = held_out_plan(person, settings).held_out
+        try:
+            held_out = held_out_plan(person, settings).held_out
+        except BanBidsError as error:
+            _LOG.warning("sub-%s has no held-out runs: %s", person.label, error)
+            continue
         tracks.update(
             item.clip.audio for run in person.runs if run.name in held_out for item in run.presentations
         )

@@ -16,7 +16,7 @@ from ban_bids.inputs.images import load_header
 from ban_bids.inputs.index import Index, build_index, chosen_labels, entities, read_json
 from ban_bids.inputs.profiles import Profile, choose_profile
 from ban_bids.inputs.runs import find_runs, mark_lead_ins, read_runs
-from ban_bids.inputs.stimuli import Stimuli
+from ban_bids.inputs.stimuli import SAME_DURATION, Stimuli
 from ban_bids.progress import progress
 from ban_bids.settings import Settings
 
@@ -50,6 +50,11 @@ def read(settings: Settings) -> Dataset:
     _check_some_usable(people)
     check_test_options([run for person in people for run in person.runs], settings)
     choices = read_choices(root, settings.behavior, stimuli)
+    if stimuli.snapped:
+        notes.append(
+            f"durations of excerpts from {len(stimuli.snapped)} files differ by up to {SAME_DURATION:g} s "
+            "between presentations; each excerpt is taken as one clip"
+        )
     for person in people:
         notes += [f"sub-{person.label}: {note}" for note in person.notes]
     for note in notes:

@@ -17,6 +17,9 @@ from ban_bids.inputs.profiles import Profile
 PAST_END = 0.1
 """Seconds by which an excerpt may end after its file: rounding, filled with silence by the audio stage."""
 
+SAME_DURATION = 0.05
+"""Seconds by which measured durations of one excerpt may differ and still be the same clip."""
+
 _UNKNOWN_SIZE = (0, 0x7FFFFFFF, 0xFFFFFFFF)
 
 
@@ -90,6 +93,8 @@ class Stimuli:
         Stimulus folders in order of preference; those that do not exist are passed over.
     profile : Profile or None
         How the dataset describes its excerpts.
+    snapped : set of Path
+        Audio files with excerpts whose measured durations differed a little and were taken as one.
     """
 
     folders: Sequence[Path]
@@ -97,6 +102,8 @@ class Stimuli:
     _found: dict[str, Path] = field(default_factory=dict, repr=False)
     _seconds: dict[Path, float] = field(default_factory=dict, repr=False)
     _names: dict[Path, dict[str, list[Path]]] = field(default_factory=dict, repr=False)
+    _durations: dict[tuple[Path, float], list[float]] = field(default_factory=dict, repr=False)
+    snapped: set[Path] = field(default_factory=set)
 
     def describes_clips(self, columns: Sequence[str]) -> bool:
         """Whether a table with these columns names stimuli."""
@@ -147,7 +154,7 @@ class Stimuli:
             audio=audio,
             # a microsecond: numbers written differently are the same excerpt
             start=round(start, 6),
-            duration=round(duration, 6),
+            duration=self._one_duration(audio, round(start, 6), round(duration, 6)),
             track=audio.stem,
             genre=row.text(profile.genre)
             if profile and profile.genre
@@ -155,6 +162,17 @@ class Stimuli:
             fade=profile.fade if profile else 0.0,
             rms=profile.rms if profile else None,
         )
+
+    def _one_duration(self, audio: Path, start: float, duration: float) -> float:
+        """Duration of the excerpt as it was first read, where it differs by measuring only."""
+        known = self._durations.setdefault((audio, start), [])
+        for first in known:
+            if abs(first - duration) <= SAME_DURATION:
+                if first != duration:
+                    self.snapped.add(audio)
+                return first
+        known.append(duration)
+        return duration
 
     def _start(self, row: Row) -> float:
         start = row.number("stim_start")
@@ -196,8 +214,9 @@ class Stimuli:
         for root in self.folders:
             for folder in inner:
                 for path in wanted:
-                    if (root / folder / path).exists():
-                        return (root / folder / path).resolve()
+                    # links stay unresolved: datalad's lead to files without the track's name
+                    if (root / folder / path).exists() or (root / folder / path).is_symlink():
+                        return root / folder / path
         for root in self.folders:
             for path in wanted:
                 matches = self._by_name(root).get(path.name, [])
@@ -207,7 +226,7 @@ class Stimuli:
                         "name it with its folder"
                     )
                 if matches:
-                    return matches[0].resolve()
+                    return matches[0]
         searched = ", ".join(str(root) for root in self.folders) or "no folder"
         files = " or ".join(str(path) for path in wanted)
         raise DataError(f"{row.where}: stimulus {files} not found under {searched}; give --stimuli-dir")
@@ -216,7 +235,7 @@ class Stimuli:
         if root not in self._names:
             index: dict[str, list[Path]] = {}
             for path in sorted(root.rglob("*")) if root.is_dir() else []:
-                if path.is_file():
+                if path.is_file() or path.is_symlink():
                     index.setdefault(path.name, []).append(path)
             self._names[root] = index
         return self._names[root]

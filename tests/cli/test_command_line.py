@@ -56,8 +56,8 @@ def test_defaults(place: Path) -> None:
         "participant",
         weights=place / "w.safetensors",
         work_dir=place / "out" / "work",
-        nprocs=len(os.sched_getaffinity(0)),
-        omp_nthreads=min(8, len(os.sched_getaffinity(0))),
+        nprocs=cli.available_cpus(),
+        omp_nthreads=min(8, cli.available_cpus()),
     )
     assert found == expected
     assert found.random_seed == DEFAULT_SEED
@@ -230,7 +230,8 @@ def test_command_line_wins_over_the_configuration_file(place: Path) -> None:
     option = write_config(
         place,
         'mem = "2GB"\nrandom_seed = 3\ntest-runs = ["1", 2]\ndry-run = true\nverbose = 2\n'
-        "reports-only = false\nhigh_pass = 150\n[derivatives]\nfmriprep = 'prep'\n[encoding]\nn_components = 16\nlag-max = 6\n"
+        "reports-only = false\nhigh_pass = 150\n[derivatives]\nfmriprep = 'prep'\n"
+        "[encoding]\nn_components = 16\nlag-max = 6\n"
         "alphas = [1, 10]\nhigh-pass = 90\n",
     )
     found = parse(f"{option} --random-seed 4")
@@ -344,6 +345,16 @@ def test_work_folder_that_cannot_be_made(place: Path) -> None:
     (place / "work").write_text("")
     with pytest.raises(UsageError, match="--work-dir"):
         set_environment(place / "work", 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "most"), [("100000 100000", 1), ("max 100000", None), (None, None), ("1 9", 1)]
+)
+def test_available_processors(tmp_path: Path, text: str | None, most: int | None) -> None:
+    quota = tmp_path / "cpu.max"
+    if text is not None:
+        quota.write_text(text)
+    assert cli.available_cpus(quota) == (most or len(os.sched_getaffinity(0)))
 
 
 def test_parser_knows_no_abbreviations() -> None:

@@ -160,6 +160,28 @@ def test_stimuli_dir_comes_first_and_names_are_found_in_genre_folders(toy: Toy, 
     assert dataset.participants[0].runs[0].clips[0].audio == tmp_path / "gtzan/genres/blues/blues.00000.wav"
 
 
+def test_links_keep_the_tracks_name(toy: Toy) -> None:
+    stored = toy.root / ".git" / "annex" / "MD5E-s1--0.wav"
+    stored.parent.mkdir(parents=True)
+    link = toy.root / "stimuli" / "blues.00000.wav"
+    link.rename(stored)
+    link.symlink_to(stored)
+    clip = read_dataset(toy.settings()).participants[0].runs[0].clips[0]
+    assert (clip.track, clip.audio) == ("blues.00000", link)
+    stored.unlink()
+    with pytest.raises(DataError, match=f"{link}: stimulus cannot be read"):
+        read_dataset(toy.settings())
+
+
+def test_measured_durations_are_one_clip(toy: Toy) -> None:
+    rows = [f"{8 * n}\t{length}\tblues\tblues.00000.wav\t0\n" for n, length in enumerate((5.01, 4.99, 4.0))]
+    toy.events(1, "".join(rows))
+    dataset = read_dataset(toy.settings())
+    clips = [item.clip.duration for item in dataset.participants[0].runs[0].presentations]
+    assert clips == [5.01, 5.01, 4.0]
+    assert any("each excerpt is taken as one clip" in note for note in dataset.notes)
+
+
 def test_own_profile(toy: Toy) -> None:
     (toy.root / "code").mkdir()
     profile = toy.root / "code" / "ban_bids_profile.toml"
