@@ -222,9 +222,7 @@ def _over_participants(mine: pd.DataFrame) -> dict[str, Any]:
     there = np.isfinite(values)
     n = int(there.sum())
     nothing = {"level": "group", "n": n, "value": np.nan, "sd": np.nan, "ci_low": np.nan, "ci_high": np.nan}
-    lacking = [
-        f"sub-{p}: {_text(why)}" for p, why, ok in zip(mine["participant"], mine["reason"], there) if not ok
-    ]
+    lacking = _reasons(mine[~there])
     if n == 0:
         return {**nothing, "reason": "; ".join(lacking)}
     if mine["belongs_to"].iloc[0] == "dataset":
@@ -250,8 +248,11 @@ def _of_dataset(mine: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _text(reason: Any) -> str:
-    return reason if isinstance(reason, str) else "no reason was recorded"
+def _reasons(lacking: pd.DataFrame) -> list[str]:
+    """Why participants lack a score, each reason once with those that it holds for."""
+    told = lacking["reason"].astype(object).where(lacking["reason"].notna(), "no reason was recorded")
+    people = lacking["participant"].groupby(told, sort=False)
+    return [f"{', '.join(f'sub-{p}' for p in labels)}: {reason}" for reason, labels in people]
 
 
 def _table_facts(files: pd.DataFrame, members: Members) -> dict[str, Any]:

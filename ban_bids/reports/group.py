@@ -89,7 +89,7 @@ def write_group_report(path: Path, content: GroupReport) -> Path:
         "Missing participants": [] if missing.empty else [PageTable("Not in the group, and why", missing)],
         "Scores of the group": [PageTable("Over participants", content.group_scores, content.definitions)],
         "Scores of participants": [
-            PageTable("Each participant", content.participant_scores, content.definitions)
+            PageTable("Each participant", content.participant_scores, note=_WIDE, drop_empty=False)
         ],
         "Maps": [],
         "Warnings": [Bullets(tuple(content.notes), alert=True)] if content.notes else [],
@@ -103,6 +103,8 @@ def write_group_report(path: Path, content: GroupReport) -> Path:
     ]
     return write_text(path, render_page("Brain-like auditory score: group", content.status, sections))
 
+
+_WIDE = "c: share of explainable variance in a region. Intervals and reasons for n/a stand in group_bas.tsv."
 
 _EMPTY = {
     "Missing participants": "None: every participant with derivatives is in the group.",

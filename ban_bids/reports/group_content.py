@@ -14,7 +14,7 @@ from ban_bids.outputs.writers import read_json
 from ban_bids.reports.figures import Bars, bar_figure, map_figure
 from ban_bids.reports.group import GroupReport
 from ban_bids.reports.page import Figure, Headline
-from ban_bids.settings import Settings
+from ban_bids.settings import AREAS, JOINT, Settings
 
 _MEANING = {
     "C": "cortical score, mean over participants",
@@ -72,7 +72,7 @@ def group_report(
         headlines=[_headline(scored, model, name, len(models) > 1) for model in models for name in _MEANING],
         facts=_facts(out, models, labels),
         group_scores=group.drop(columns=["level", "participant"]),
-        participant_scores=own.drop(columns=["level", "sd", "n"]),
+        participant_scores=_wide(own[own["role"] == "scored"]),
         missing=missing,
         figures=[*_score_figures(group, own, models), *_map_figures(out, models)],
         notes=notes,
@@ -96,6 +96,18 @@ def _headline(scored: pd.DataFrame, model: str, name: str, several: bool) -> Hea
     row = rows.iloc[0]
     reason = row["reason"] if isinstance(row["reason"], str) else None
     return Headline(title, _MEANING[name], row["value"], row["ci_low"], row["ci_high"], reason)
+
+
+def _wide(own: pd.DataFrame) -> pd.DataFrame:
+    """One line a participant, model and task; a column a score; all numbers stand in ``group_bas.tsv``."""
+    lines = []
+    for (label, model, task), mine in own.groupby(["participant", "model", "task"], sort=False, dropna=False):
+        line: dict[str, object] = {"participant": label, "model": model, "task": task}
+        for row in mine.itertuples():
+            name = f"c in {row.region}" if row.row == "area" else str(row.row)
+            line[name] = row.value
+        lines.append(line)
+    return pd.DataFrame(lines)
 
 
 def _facts(out: Derivatives, models: Sequence[str], labels: Sequence[str]) -> list[tuple[str, str]]:
@@ -142,7 +154,9 @@ def _bars(mine: pd.DataFrame, name: str, people: list[str]) -> Bars | None:
 
 def _map_figures(out: Derivatives, models: Sequence[str]) -> list[tuple[str, Figure]]:
     figures = []
-    for row in out.group_maps(model=list(models), stat="mean").itertuples():
+    maps = out.group_maps(model=list(models), stat="mean")
+    order = {area: position for position, area in enumerate((*AREAS, JOINT))}
+    for row in maps.sort_values("area", key=lambda areas: areas.map(order), kind="stable").itertuples():
         image = map_figure(Path(str(row.path)), label="mean r over participants")
         source = f"{row.model}, {row.area}"
         caption = f"Mean correlation of held-out BOLD with the prediction from {source}; space {row.space}."

@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ban_bids import __version__
 from ban_bids.errors import DataError
+from ban_bids.outputs.writers import NOT_AVAILABLE
 
 _MEDIA_TYPES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 
@@ -86,12 +87,14 @@ class Table:
     title : str
         Caption above the table.
     frame : DataFrame
-        Its index is not shown; missing values show as ``n/a``. Columns without any value are left out
-        where ``drop_empty``.
+        Its index is not shown; missing numbers show as ``n/a``, missing text as nothing. Columns without any
+        value are left out where ``drop_empty``.
     definitions : mapping of str to str
         Column -> meaning, shown below the table for the columns that are there.
     note : str
         A sentence below the table.
+    folded : bool
+        Shown only when asked for.
     """
 
     kind: ClassVar[str] = "table"
@@ -100,6 +103,26 @@ class Table:
     definitions: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
     drop_empty: bool = True
+    folded: bool = False
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns that are shown."""
+        frame = self.frame
+        return [str(c) for c in frame.columns if not self.drop_empty or frame[c].notna().any() or frame.empty]
+
+    @property
+    def rows(self) -> list[list[tuple[str, str]]]:
+        """Every cell as (text, style), style being ``number``, ``missing`` or nothing."""
+        shown = [self._cells(name) for name in self.columns]
+        return [list(row) for row in zip(*shown, strict=True)]
+
+    def _cells(self, column: str) -> list[tuple[str, str]]:
+        values = self.frame[column].tolist()
+        texts = [format_cell(value) for value in values]
+        if any(isinstance(value, str) for value in values):
+            return [("" if text == NOT_AVAILABLE else text, "") for text in texts]
+        return [(text, "number missing" if text == NOT_AVAILABLE else "number") for text in texts]
 
 
 @dataclass(frozen=True)
@@ -187,11 +210,8 @@ def render_page(title: str, status: str, sections: Sequence[Section]) -> str:
         loader=PackageLoader("ban_bids.reports"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters.update(cell=format_cell, number=format_number, data_uri=data_uri)
-    environment.tests["numeric"] = lambda value: isinstance(value, int | float | np.number)
     template = environment.get_template("page.html")
-    return template.render(
-        title=title, status=status, sections=sections, version=__version__, columns=_columns
-    )
+    return template.render(title=title, status=status, sections=sections, version=__version__)
 
 
 def format_number(value: float | None) -> str:
@@ -208,7 +228,7 @@ def format_number(value: float | None) -> str:
         ``n/a`` for None and what is not finite.
     """
     if value is None or not math.isfinite(value):
-        return "n/a"
+        return NOT_AVAILABLE
     if value != 0 and abs(value) < 0.001:
         return f"{value:.1e}"
     return f"{value:.3f}"
@@ -222,7 +242,7 @@ def format_cell(value: Any) -> str:
         return str(value)
     if isinstance(value, float | np.floating):
         return format_number(float(value))
-    return "n/a" if value is None or value is pd.NA or value is pd.NaT else str(value)
+    return NOT_AVAILABLE if value is None or value is pd.NA or value is pd.NaT else str(value)
 
 
 def data_uri(image: bytes | Path) -> str:
@@ -257,8 +277,3 @@ def _embedded(content: bytes, source: str) -> str:
     if not kinds:
         raise DataError(f"{source}: neither PNG, JPEG nor SVG; write it in one of these formats")
     return f"data:{kinds[0]};base64,{base64.b64encode(content).decode('ascii')}"
-
-
-def _columns(table: Table) -> list[str]:
-    frame = table.frame
-    return [str(c) for c in frame.columns if not table.drop_empty or frame[c].notna().any() or frame.empty]

@@ -170,6 +170,9 @@ def write_participant_report(path: Path, content: ParticipantReport) -> Path:
     return write_text(path, render_page(content.title, content.status, sections))
 
 
+_BRIEF = ("model", "row", "area", "region", "value", "ci_low", "ci_high", "p", "mean_r", "n_voxels", "reason")
+"""Columns of the score table that the page shows at once."""
+
 _EMPTY = {"Warnings": "No stage had anything to warn of."}
 
 
@@ -181,10 +184,11 @@ def _own_blocks(title: str, content: ParticipantReport) -> list[Block]:
             blocks.append(Headlines(tuple(content.headlines)))
         if content.facts:
             blocks.append(Facts(tuple(content.facts)))
-        if not content.scores.empty:
-            blocks.append(Table("Score table", content.scores, content.definitions))
+        blocks += _score_blocks(content, "scored", "Scores")
     elif title == "Areas and regions" and content.alignment is not None:
         blocks += _alignment_blocks(content.alignment)
+    elif title == "Controls":
+        blocks += _score_blocks(content, "control", "Scores of the controls")
     elif title == "Warnings" and content.warnings:
         blocks.append(Bullets(tuple(content.warnings), alert=True))
     elif title == "Methods" and content.methods:
@@ -192,6 +196,24 @@ def _own_blocks(title: str, content: ParticipantReport) -> list[Block]:
     elif title == "Provenance":
         blocks += provenance_blocks(content.versions, content.settings, content.files)
     return blocks
+
+
+def _score_blocks(content: ParticipantReport, role: str, title: str) -> list[Block]:
+    """Rows of the scored model, or of the controls: what matters in sight, the other columns folded away."""
+    scores = content.scores
+    if "role" in scores:
+        scores = scores[scores["role"] == role]
+    elif role == "control":
+        return []
+    if scores.empty:
+        return []
+    brief = [column for column in _BRIEF if column in scores]
+    if not {"row", "value"} <= set(brief):
+        return [Table(title, scores, content.definitions)]
+    return [
+        Table(title, scores[brief]),
+        Table(f"{title}: all columns", scores, content.definitions, folded=True),
+    ]
 
 
 def _alignment_blocks(alignment: Alignment) -> list[Block]:
