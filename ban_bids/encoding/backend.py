@@ -1,4 +1,7 @@
-"""The array library under himalaya: chosen by device, set for a block of code, then put back."""
+"""Which solver runs: the closed form on a CPU, himalaya on a GPU.
+
+himalaya's own backend is global: it is set for a block of code and put back after it.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,12 @@ import himalaya.backend
 
 from ban_bids.errors import UsageError
 
+CLOSED_FORM = "closed-form"
+"""Name of our own solver; every other name is one of himalaya's backends."""
+
 
 def backend_name(device: str) -> str:
-    """Return himalaya's backend for a device.
+    """Return the solver for a device.
 
     Parameters
     ----------
@@ -22,7 +28,7 @@ def backend_name(device: str) -> str:
     Returns
     -------
     str
-        ``"numpy"`` or ``"torch_cuda"``.
+        ``"closed-form"``, or ``"torch_cuda"`` for himalaya on that backend.
 
     Raises
     ------
@@ -30,14 +36,14 @@ def backend_name(device: str) -> str:
         CUDA is asked for and torch finds none.
     """
     if device == "cpu":
-        return "numpy"
+        return CLOSED_FORM
     import torch  # only needed to look for CUDA
 
     if torch.cuda.is_available():
         return "torch_cuda"
     if device == "cuda":
         raise UsageError("--device cuda: torch finds no CUDA device; use --device cpu or auto")
-    return "numpy"
+    return CLOSED_FORM
 
 
 @contextmanager

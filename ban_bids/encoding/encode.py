@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ban_bids.encoding.backend import CLOSED_FORM
 from ban_bids.encoding.ceiling import Repeats, mean_over_repeats
 from ban_bids.encoding.design import Design, FoldDesign
 from ban_bids.encoding.folds import offsets
@@ -39,7 +40,7 @@ class Encoded:
     rsquare : dict of str to ndarray of shape (n_voxels,), float64
         By area and ``"Joint"``.
     backend : str
-        himalaya's backend that ran.
+        Solver that ran.
 
     Notes
     -----
@@ -99,7 +100,7 @@ def encode(
     voxels: slice | np.ndarray | None = None,
     joint: bool = True,
     repeats: Repeats | None = None,
-    backend: str = "numpy",
+    backend: str = CLOSED_FORM,
     seed: int = DEFAULT_SEED,
 ) -> Encoded:
     """Fit some voxels in every fold and predict all held-out rows.
@@ -118,7 +119,7 @@ def encode(
     repeats : Repeats, optional
         Where R², shares and unique variance are taken (see `Encoded`).
     backend : str
-        himalaya's backend.
+        Solver, from `ban_bids.encoding.backend.backend_name`.
     seed : int
         Of the random part of the grid of area weights.
 

@@ -1,7 +1,10 @@
-"""Ridge regression of many voxels on one area, or on several areas with a weight each (himalaya).
+"""Ridge regression of many voxels on one area, or on several areas with a weight each.
 
 All solvers take features and BOLD whose columns have mean 0 in every run: there is no intercept. Penalties
-are chosen voxel by voxel: the smallest mean squared error over inner folds.
+and weights are chosen voxel by voxel: the smallest mean squared error over inner folds.
+
+On a CPU the closed form of `ban_bids.encoding.closed_form` runs (one factorisation serves all inner folds);
+on a GPU, or by name, himalaya (Dupré la Tour et al. 2022). Both give the same numbers: tests compare them.
 """
 
 from __future__ import annotations
@@ -11,10 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from himalaya.kernel_ridge import solve_multiple_kernel_ridge_random_search
-from himalaya.ridge import solve_ridge_cv_svd
 from sklearn.model_selection import PredefinedSplit
 
-from ban_bids.encoding.backend import himalaya_backend
+from ban_bids.encoding.backend import CLOSED_FORM, himalaya_backend
+from ban_bids.encoding.closed_form import choose, dual_weights
 
 _BATCH_BYTES = 64 * 2**20
 _ALONE = 1e-6
@@ -93,7 +96,7 @@ def fit_single(
     held_out: np.ndarray,
     groups: np.ndarray,
     alphas: Sequence[float],
-    backend: str = "numpy",
+    backend: str = CLOSED_FORM,
 ) -> Single:
     """Fit a ridge model of one area and predict held-out rows.
 
@@ -107,33 +110,15 @@ def fit_single(
     alphas : sequence of float
         Penalties to choose from.
     backend : str
-        himalaya's backend.
+        See `ban_bids.encoding.backend`.
 
     Returns
     -------
     Single
-        Solved by singular values of the features where those are fewer than rows, else by the kernel.
     """
-    if training.shape[1] >= len(training):
-        joint = fit_joint(
-            {"": training}, bold, {"": held_out}, groups, alphas, np.ones((1, 1), np.float32), backend
-        )
-        return Single(joint.parts[""], joint.alpha, joint.inner)
-    with himalaya_backend(backend) as arrays:
-        alpha, coefficients, score = solve_ridge_cv_svd(
-            arrays.asarray(training),
-            arrays.asarray(bold),
-            alphas=arrays.asarray(np.asarray(alphas, dtype=np.float32)),
-            cv=PredefinedSplit(groups),
-            local_alpha=True,
-            warn=False,
-            **_batches(len(training), len(alphas)),
-        )
-        return Single(
-            held_out @ arrays.to_numpy(coefficients).astype(np.float32, copy=False),
-            arrays.to_numpy(alpha).astype(np.float32),
-            arrays.to_numpy(score).reshape(-1),
-        )
+    alone = np.ones((1, 1), dtype=np.float32)
+    joint = fit_joint({"": training}, bold, {"": held_out}, groups, alphas, alone, backend)
+    return Single(joint.parts[""], joint.alpha, joint.inner)
 
 
 def fit_joint(
@@ -143,7 +128,7 @@ def fit_joint(
     groups: np.ndarray,
     alphas: Sequence[float],
     grid: np.ndarray,
-    backend: str = "numpy",
+    backend: str = CLOSED_FORM,
 ) -> Joint:
     """Fit a banded ridge model: a kernel an area, weights and penalty chosen voxel by voxel.
 
@@ -159,35 +144,21 @@ def fit_joint(
     grid : ndarray of shape (n_points, n_areas)
         Weights to choose from.
     backend : str
-        himalaya's backend.
+        See `ban_bids.encoding.backend`.
 
     Returns
     -------
     Joint
+        Area i adds ``w_i X_i,held_out X_i' (K + alpha I)^-1 y`` with ``K = sum w_i X_i X_i'``.
     """
     kernels = np.stack([x @ x.T for x in training.values()])
-    with himalaya_backend(backend) as arrays, np.errstate(divide="ignore"):
-        deltas, dual, scores, alpha = solve_multiple_kernel_ridge_random_search(
-            arrays.asarray(kernels),
-            arrays.asarray(bold),
-            n_iter=arrays.asarray(grid.astype(np.float32)),
-            alphas=arrays.asarray(np.asarray(alphas, dtype=np.float32)),
-            cv=PredefinedSplit(groups),
-            return_weights="dual",
-            return_alphas=True,
-            local_alpha=True,
-            progress_bar=False,
-            **_batches(len(bold), len(alphas)),
-        )
-        weights = np.exp(arrays.to_numpy(deltas))
-        dual = arrays.to_numpy(dual)
-        alpha = arrays.to_numpy(alpha).astype(np.float32)
-        inner = arrays.to_numpy(scores).max(axis=0)
+    solve = _closed_form if backend == CLOSED_FORM else _himalaya
+    weights, alpha, dual, inner = solve(kernels, bold, groups, np.asarray(alphas), grid, backend)
     parts = {
         area: ((held_out[area] @ (x.T @ dual)) * weights[i]).astype(np.float32, copy=False)
         for i, (area, x) in enumerate(training.items())
     }
-    return Joint(parts, (weights * alpha).astype(np.float32), alpha, inner)
+    return Joint(parts, weights, alpha, inner)
 
 
 def fit_without(
@@ -198,7 +169,7 @@ def fit_without(
     held_out: Mapping[str, np.ndarray],
     groups: np.ndarray,
     alphas: Sequence[float],
-    backend: str = "numpy",
+    backend: str = CLOSED_FORM,
 ) -> np.ndarray:
     """Predict held-out rows from all areas but one, with the joint model's weights renormalised.
 
@@ -223,24 +194,67 @@ def fit_without(
     alone = total < _ALONE
     scaled = np.where(alone, 0, rest / np.where(alone, 1, total))
     _, first, choice = np.unique(np.round(scaled, 4), axis=1, return_index=True, return_inverse=True)
-    choices = scaled[:, first]
     prediction = np.zeros((len(held_out[area]), bold.shape[1]), dtype=np.float32)
-    for c in range(choices.shape[1]):
-        used = {names[i]: weight for i, weight in zip(others, choices[:, c]) if weight > 0}
-        voxels = np.flatnonzero(choice.ravel() == c)
+    for c, weights in enumerate(scaled[:, first].T):
+        used = {names[i]: np.float32(np.sqrt(w)) for i, w in zip(others, weights) if w > 0}
         if not used:
             continue
-        root = {name: np.float32(np.sqrt(weight)) for name, weight in used.items()}
-        fitted = fit_single(
-            np.hstack([training[name] * root[name] for name in used]),
+        voxels = np.flatnonzero(choice.ravel() == c)
+        prediction[:, voxels] = fit_single(
+            np.hstack([training[name] * root for name, root in used.items()]),
             bold[:, voxels],
-            np.hstack([held_out[name] * root[name] for name in used]),
+            np.hstack([held_out[name] * root for name, root in used.items()]),
             groups,
             alphas,
             backend,
-        )
-        prediction[:, voxels] = fitted.prediction
+        ).prediction
     return prediction
+
+
+_Solution = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def _closed_form(
+    kernels: np.ndarray,
+    bold: np.ndarray,
+    groups: np.ndarray,
+    alphas: np.ndarray,
+    grid: np.ndarray,
+    backend: str,
+) -> _Solution:
+    """Return weights (n_areas, V), alpha (V,), dual weights (n, V) and inner score (V,)."""
+    choice = choose(kernels, bold, groups, alphas, grid)
+    dual = dual_weights(kernels, bold, alphas, grid, choice)
+    weights = np.ascontiguousarray(grid[choice.point].T, dtype=np.float32)
+    return weights, alphas[choice.alpha].astype(np.float32), dual, choice.score
+
+
+def _himalaya(
+    kernels: np.ndarray,
+    bold: np.ndarray,
+    groups: np.ndarray,
+    alphas: np.ndarray,
+    grid: np.ndarray,
+    backend: str,
+) -> _Solution:
+    """Return the same by himalaya; penalties too small for float32 are never chosen there."""
+    with himalaya_backend(backend) as arrays, np.errstate(divide="ignore"):
+        deltas, dual, scores, chosen = solve_multiple_kernel_ridge_random_search(
+            arrays.asarray(kernels),
+            arrays.asarray(bold),
+            n_iter=arrays.asarray(grid.astype(np.float32)),
+            alphas=arrays.asarray(alphas.astype(np.float32)),
+            cv=PredefinedSplit(groups),
+            return_weights="dual",
+            return_alphas=True,
+            local_alpha=True,
+            progress_bar=False,
+            **_batches(len(bold), len(alphas)),
+        )
+        # himalaya's deltas are log(weight / alpha), and its dual weights are multiplied by alpha
+        alpha = arrays.to_numpy(chosen).astype(np.float32)
+        weights = (np.exp(arrays.to_numpy(deltas)) * alpha).astype(np.float32)
+        return weights, alpha, arrays.to_numpy(dual) / alpha, arrays.to_numpy(scores).max(axis=0)
 
 
 def _batches(n_rows: int, n_alphas: int) -> dict[str, int]:
