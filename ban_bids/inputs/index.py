@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import sqlite3
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from ban_bids.errors import DataError, UsageError
 from ban_bids.settings import Settings
 
 _LOG = logging.getLogger(__name__)
+_DATABASE = "layout_index.sqlite"
 _IMAGES = [".nii", ".nii.gz"]
 _FMRIPREP_KEYS = frozenset({"bold", "t1w", "t2w", "flair", "sbref", "fmap", "roi", "events"})
 _QUERIES: Mapping[str, Mapping[str, Any]] = {
@@ -33,7 +35,7 @@ def entities(path: Path) -> tuple[tuple[str, str], ...]:
     return tuple((key, value) for key, dash, value in pairs if dash)
 
 
-def entities_suffix(path: Path) -> str:
+def file_suffix(path: Path) -> str:
     """Suffix of a BIDS file name (``bold``)."""
     return path.name.split(".")[0].split("_")[-1]
 
@@ -163,9 +165,33 @@ class Index:
             A sidecar is not JSON.
         """
         fields: dict[str, Any] = {}
-        for path in reversed(self.inherited(image, entities_suffix(image), ".json")):
+        for path in reversed(self.inherited(image, file_suffix(image), ".json")):
             fields |= read_json(path)
         return fields
+
+
+def _layout(root: Path, labels: Sequence[str], database: Path | None) -> BIDSLayout:
+    """Index in memory, or a saved one; a new one is moved into place whole, for calls at the same time."""
+    if database is not None and (database / _DATABASE).is_file():
+        return BIDSLayout(str(root), validate=False, database_path=str(database))
+    ignored = _ignored(labels if database is None else None)
+    indexer = BIDSLayoutIndexer(validate=False, ignore=[ignored], index_metadata=False)
+    layout = BIDSLayout(str(root), validate=False, indexer=indexer)
+    if database is not None:
+        database.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=database) as folder:
+            layout.save(folder, replace_connection=False)
+            (Path(folder) / _DATABASE).replace(database / _DATABASE)
+    return layout
+
+
+def _companions(layout: BIDSLayout) -> dict[str, list[Path]]:
+    """Sidecars and tables by suffix and extension."""
+    found: dict[str, list[Path]] = {}
+    for name in layout.get(return_type="filename", extension=[".json", ".tsv"]):
+        path = Path(name)
+        found.setdefault(file_suffix(path) + path.suffix, []).append(path)
+    return found
 
 
 def build_index(root: Path, labels: Sequence[str], settings: Settings) -> Index:
@@ -197,29 +223,19 @@ def build_index(root: Path, labels: Sequence[str], settings: Settings) -> Index:
     """
     queries = _filters(settings.bids_filter_file)
     database = settings.bids_database_dir
-    saved = database is not None and (database / "layout_index.sqlite").is_file()
-    if database is not None and settings.dry_run and not saved:
+    if database is not None and settings.dry_run and not (database / _DATABASE).is_file():
         database = None
-    indexer = BIDSLayoutIndexer(
-        validate=False, ignore=[_ignored(None if database else labels)], index_metadata=False
-    )
     try:
-        layout = BIDSLayout(
-            str(root), validate=False, database_path=str(database) if database else None, indexer=indexer
-        )
+        layout = _layout(root, labels, database)
         known = set(layout.get_subjects())
-        companions: dict[str, list[Path]] = {}
-        for name in layout.get(return_type="filename", extension=[".json", ".tsv"]):
-            path = Path(name)
-            key = entities_suffix(path) + path.suffix
-            companions.setdefault(key, []).append(path)
     except (OSError, ValueError, KeyError, TypeError, SQLAlchemyError, sqlite3.Error) as error:
-        text = " ".join(str(error).split())
-        where = f"{root}" if database is None else f"{root} (index in {database})"
-        raise DataError(f"{where}: cannot be indexed ({text}); correct that file") from error
+        where = f"{root}" if database is None else f"--bids-database-dir {database}"
+        raise DataError(
+            f"{where}: no index of the dataset ({' '.join(str(error).split())}); correct it"
+        ) from error
     missing = [label for label in labels if label not in known]
     if database is not None and missing:
         _LOG.warning(
             "Index in %s holds no files of %s; delete it to index again", database, ", ".join(missing)
         )
-    return Index(layout, companions, queries)
+    return Index(layout, _companions(layout), queries)

@@ -227,3 +227,10 @@ def test_describing_writes_nothing(
     assert tree(tmp_path) == before
     for path in read_dataset(settings).files:
         assert str(path) in text
+
+
+def test_database_that_cannot_be_used(toy: Toy, tmp_path: Path) -> None:
+    (tmp_path / "index").mkdir()
+    (tmp_path / "index" / "layout_index.sqlite").write_bytes(b"no database" * 999)
+    with pytest.raises(DataError, match="--bids-database-dir .*index: "):
+        read_dataset(toy.settings(bids_database_dir=tmp_path / "index"))
