@@ -72,6 +72,7 @@ def make_tree(
     fingerprints: dict[str, str] | None = None,
     affines: dict[str, np.ndarray] | None = None,
     model: str = "ban",
+    areas: Sequence[str] = (*AREAS, JOINT),
 ) -> FakeTree:
     """Write score tables, maps of r, p, ev and regions of each participant."""
     rng = np.random.default_rng(0)
@@ -91,7 +92,7 @@ def make_tree(
             "Sources": [f"bids:raw:sub-{label}/func/sub-{label}_task-{TASK}_run-01_bold.nii.gz"],
         }
         place = {"participant": label, "task": TASK, "space": SPACE, "metadata": facts}
-        for area in (*AREAS, JOINT):
+        for area in areas:
             for stat in ("r", "p"):
                 values = (
                     rng.uniform(-0.2, 0.6, int(mask.sum()))

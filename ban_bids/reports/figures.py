@@ -72,6 +72,9 @@ def alignment_figure(
     for row, column in np.ndindex(*shown.shape):
         interval = (float(low[row, column]), float(high[row, column]))
         _matrix_cell(axes, row, column, float(shown[row, column]), interval, limit)
+        if areas[row] == regions[column]:
+            own = Rectangle((column - 0.48, row - 0.48), 0.96, 0.96, fill=False, edgecolor="black", lw=1.6)
+            axes.add_patch(own)
     axes.set_xticks(range(len(regions)), regions)
     axes.set_yticks(range(len(areas)), areas)
     axes.set_xlabel("region of the brain")
@@ -100,10 +103,6 @@ def _matrix_cell(
             text += f"\n[{interval[0]:.2f}, {interval[1]:.2f}]"
         colour = "white" if abs(value) > 0.6 * limit else "black"
     axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
-    if row == column:
-        axes.add_patch(
-            Rectangle((column - 0.48, row - 0.48), 0.96, 0.96, fill=False, edgecolor="black", lw=1.6)
-        )
 
 
 def bar_figure(labels: Sequence[str], series: Sequence[Bars], ylabel: str) -> bytes:
@@ -199,14 +198,15 @@ def map_figure(
         PNG.
     """
     loaded = nib.load(image) if isinstance(image, Path) else image
-    data = np.abs(np.asarray(loaded.dataobj, dtype=np.float32))
-    seen = data[np.isfinite(data) & (data > 0)]
+    # nilearn would do the same to NaN, with a warning that alarms readers of the log
+    data = np.nan_to_num(np.asarray(loaded.dataobj, dtype=np.float32), posinf=0.0, neginf=0.0)
+    seen = np.abs(data[data != 0])
     if vmax is None:
         vmax = float(np.percentile(seen, 99.5)) if seen.size else 1.0
     canvas = Canvas(figsize=(2.1 * len(cuts) + 1.0, 3.1))
     more = {} if background is None else {"bg_img": str(background)}
     plotting.plot_stat_map(
-        loaded,
+        nib.Nifti1Image(data, loaded.affine),
         display_mode="z",
         cut_coords=list(cuts),
         threshold=threshold if threshold is not None else 1e-6,

@@ -119,9 +119,9 @@ class Table:
 
     def _cells(self, column: str) -> list[tuple[str, str]]:
         values = self.frame[column].tolist()
-        texts = [format_cell(value) for value in values]
         if any(isinstance(value, str) for value in values):
-            return [("" if text == NOT_AVAILABLE else text, "") for text in texts]
+            return [(format_cell(value) if isinstance(value, str) else "", "") for value in values]
+        texts = [format_cell(value) for value in values]
         return [(text, "number missing" if text == NOT_AVAILABLE else "number") for text in texts]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ban_bids.outputs.writers import write_text
+from ban_bids.outputs.writers import NOT_AVAILABLE, write_text
 from ban_bids.reports.figures import alignment_figure
 from ban_bids.reports.page import (
     Block,
@@ -69,9 +69,9 @@ class Alignment:
         ]
         return pd.DataFrame(rows, columns=["model area", *self.regions])
 
-    def _cell(self, i: int, j: int) -> str | None:
+    def _cell(self, i: int, j: int) -> str:
         if not np.isfinite(self.values[i, j]):
-            return None
+            return NOT_AVAILABLE
         interval = (self.low[i, j], self.high[i, j])
         text = f"{self.values[i, j]:.3f}"
         return f"{text} [{interval[0]:.3f}, {interval[1]:.3f}]" if np.isfinite(interval).all() else text

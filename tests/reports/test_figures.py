@@ -1,0 +1,81 @@
+import io
+
+import matplotlib.image
+import nibabel as nib
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+
+from ban_bids.reports.figures import Bars, alignment_figure, bar_figure, map_figure
+
+AREAS = ("A1", "Belt", "PB", "T2T3")
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Texts and hatched patches as they are drawn."""
+    texts, hatches = [], []
+    text, annotate, add_patch = Axes.text, Axes.annotate, Axes.add_patch
+    monkeypatch.setattr(Axes, "text", lambda self, x, y, s, **k: texts.append(s) or text(self, x, y, s, **k))
+    monkeypatch.setattr(
+        Axes, "annotate", lambda self, s, *a, **k: texts.append(s) or annotate(self, s, *a, **k)
+    )
+
+    def patch(self, shape):
+        if shape.get_hatch():
+            hatches.append(shape)
+        return add_patch(self, shape)
+
+    monkeypatch.setattr(Axes, "add_patch", patch)
+    return texts, hatches
+
+
+def size(png):
+    assert png.startswith(b"\x89PNG")
+    return matplotlib.image.imread(io.BytesIO(png)).shape
+
+
+def test_alignment_labels_every_cell_and_hatches_what_is_missing(drawn):
+    texts, hatches = drawn
+    values = np.arange(16).reshape(4, 4) / 20
+    values[2, 3] = np.nan
+    low, high = values - 0.1, values + 0.1
+    low[0, 1] = np.nan
+    size(alignment_figure(values, low, high, AREAS, AREAS))
+    assert len(texts) == 16
+    assert texts[0] == "0.00\n[-0.10, 0.10]"
+    assert texts[1] == "0.05"
+    assert texts[11] == "n/a"
+    assert len(hatches) == 1
+
+
+def test_alignment_of_nothing_is_drawn_too(drawn):
+    texts, _ = drawn
+    nothing = np.full((4, 4), np.nan)
+    size(alignment_figure(nothing, nothing, nothing, AREAS, AREAS))
+    assert texts == ["n/a"] * 16
+
+
+def test_bars_carry_their_numbers(drawn):
+    texts, hatches = drawn
+    nan = float("nan")
+    # an interval that misses its value must not raise: percentile intervals may
+    series = [
+        Bars("BAN", [0.5, nan], [0.6, nan], [0.7, nan]),
+        Bars("untrained", [-0.25, 0.1], [nan, 0], [nan, 0.2]),
+    ]
+    size(bar_figure(["A1", "Belt"], series, "score"))
+    assert sorted(texts) == ["-0.25", "0.10", "0.50", "n/a"]
+    assert len(hatches) == 1
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_maps_are_drawn_with_gaps_and_without_any_voxel(symmetric):
+    affine = np.diag([8.0, 8, 8, 1])
+    affine[:3, 3] = -70, -100, -60
+    data = np.random.default_rng(0).normal(size=(18, 22, 16)).astype(np.float32)
+    data[3:5] = np.nan
+    full = map_figure(nib.Nifti1Image(data, affine), label="r", symmetric=symmetric)
+    empty = map_figure(nib.Nifti1Image(np.zeros_like(data), affine), label="r", symmetric=symmetric)
+    assert size(full) == size(empty)
+    assert full != empty

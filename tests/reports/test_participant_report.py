@@ -1,0 +1,117 @@
+import lxml.html
+import numpy as np
+import pandas as pd
+import pytest
+from fake_derivatives import score_rows
+
+from ban_bids.reports.methods import MethodsFacts, methods_text
+from ban_bids.reports.page import Headline, Table
+from ban_bids.reports.participant import SECTIONS, Alignment, ParticipantReport, write_participant_report
+from ban_bids.settings import AREAS, EncodingSettings
+
+
+def facts(**changes):
+    known = {
+        "model": "ban",
+        "preprocessing": "fMRIPrep 24.1",
+        "space": "S",
+        "held_out_rule": "runs that repeat a clip",
+        "n_training_runs": 2,
+        "n_held_out_runs": 1,
+        "n_repeats": 4,
+        "n_components": 32,
+        "n_voxels": 1234,
+        "permutations": "m = 10000.",
+        "rest": True,
+        "behavior": "B is n/a.",
+    }
+    return MethodsFacts(**{**known, **changes})
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    values = np.arange(16).reshape(4, 4) / 20.0
+    values[1, 2] = np.nan
+    content = ParticipantReport(
+        title="sub-01",
+        status="done",
+        headlines=(Headline("B", "behaviour", None, reason="no human choices"),),
+        scores=score_rows(np.random.default_rng(0), "ban"),
+        alignment=Alignment(values, values - 0.1, values + 0.1, AREAS, AREAS),
+        facts=(("Training runs", 2),),
+        warnings=("run 3: <b>many</b> nuisance columns",),
+        tables=(("Significance", Table("p of regions", pd.DataFrame({"p": [0.01]}))),),
+        reasons={"Noise ceiling": "no repeats", "Significance": "24 arrangements only"},
+        methods=methods_text(facts(), EncodingSettings()),
+        versions={"ban-bids": "1"},
+        definitions={"value": "Score"},
+        settings="a = 1",
+        files=("x_bold.nii.gz",),
+    )
+    path = write_participant_report(tmp_path_factory.mktemp("report") / "sub-01.html", content)
+    return lxml.html.parse(str(path)).getroot()
+
+
+def section(tree, title):
+    return tree.xpath(f"//section[h2='{title}']")[0]
+
+
+def test_all_sections_are_there_in_order(tree):
+    assert tuple(h.text for h in tree.iter("h2")) == SECTIONS
+
+
+def test_scored_model_and_controls_stand_apart(tree):
+    assert set(section(tree, "Summary").xpath(".//table[1]//td[1]/text()")) >= {"ban"}
+    controls = section(tree, "Controls").text_content()
+    assert "banuntrained1" in controls
+    assert "banuntrained1" not in section(tree, "Summary").text_content()
+
+
+def test_the_alignment_has_a_picture_and_the_same_numbers_as_text(tree):
+    part = section(tree, "Areas and regions")
+    assert len(part.xpath(".//img[@alt]")) == 1
+    cells = part.xpath(".//td/text()")
+    assert "0.050 [-0.050, 0.150]" in cells
+    assert cells.count("n/a") == 1
+
+
+def test_reasons_stand_in_empty_sections_and_beside_content(tree):
+    assert "no repeats" in section(tree, "Noise ceiling").text_content()
+    significance = section(tree, "Significance").text_content()
+    assert "p of regions" in significance
+    assert "24 arrangements only" in significance
+
+
+def test_warnings_are_text(tree):
+    assert section(tree, "Warnings").findtext(".//li") == "run 3: <b>many</b> nuisance columns"
+
+
+def test_methods_say_that_this_is_a_reconstruction(tree):
+    assert "reconstruction" in section(tree, "Methods").text_content()
+    assert "fMRIPrep 24.1" in section(tree, "Methods").text_content()
+
+
+def test_methods_follow_the_facts():
+    with_repeats = " ".join(methods_text(facts(), EncodingSettings(ev_floor=0.02)))
+    assert "EV1 is under 0.02" in with_repeats
+    assert "no rest" not in with_repeats
+    without = " ".join(methods_text(facts(n_repeats=1, rest=False), EncodingSettings()))
+    assert "no noise ceiling" in without
+    assert "no rest" in without
+    assert len(methods_text(facts(), EncodingSettings())) == len(
+        methods_text(facts(n_repeats=1), EncodingSettings())
+    )
+
+
+def test_an_unknown_section_is_refused():
+    with pytest.raises(ValueError, match="no section Nowhere"):
+        ParticipantReport("t", "s", tables=(("Nowhere", Table("x", pd.DataFrame())),))
+
+
+def test_a_failed_participant_has_a_page_too(tmp_path):
+    path = write_participant_report(
+        tmp_path / "sub-02.html", ParticipantReport("sub-02", "failed: BOLD is 3-D")
+    )
+    root = lxml.html.parse(str(path)).getroot()
+    assert root.findtext(".//p[@class='status']") == "failed: BOLD is 3-D"
+    assert len(root.xpath("//section")) == len(SECTIONS)

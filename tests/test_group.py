@@ -1,0 +1,222 @@
+from pathlib import Path
+
+import lxml.html
+import nibabel as nib
+import numpy as np
+import pytest
+from fake_derivatives import AFFINE, BEHAVIORAL, SPACE, TASK, fake_settings, make_tree
+from scipy import stats
+
+from ban_bids import load_derivatives
+from ban_bids.errors import DataError, UsageError
+from ban_bids.group import run_group
+from ban_bids.outputs.group_maps import group_statistics
+from ban_bids.outputs.maps import write_statmap
+from ban_bids.outputs.provenance import write_status
+from ban_bids.outputs.writers import read_json
+from ban_bids.settings import AREAS, JOINT, Settings
+
+
+def settings(root: Path, **changes) -> Settings:
+    from dataclasses import replace
+
+    return replace(fake_settings(root, "group"), **changes)
+
+
+def small_tree(root: Path, *args, **kwargs):
+    return make_tree(root, *args, areas=("A1",), **kwargs)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Four participants, one that failed, one that did not finish; the raw dataset does not exist."""
+    tree = make_tree(tmp_path_factory.mktemp("group") / "out")
+    write_status(tree.root, "07", "failed", "sub-07_bold.nii.gz: 3-D <b>")
+    (tree.root / "sub-09" / "anat").mkdir(parents=True)
+    assert not (tree.root.parent / "bids").exists()
+    assert run_group(tree.root, settings(tree.root)) == 0
+    return tree
+
+
+def group_rows(root):
+    table = load_derivatives(root).group_scores()
+    return table[table["level"] == "group"].reset_index(drop=True)
+
+
+@pytest.mark.parametrize(("row", "area"), [("C", None), ("BAS", None), ("area", "T2T3")])
+def test_means_and_intervals_are_those_of_scipy(finished, row, area):
+    values = []
+    for table in finished.scores.values():
+        mine = table[(table["row"] == row) & (table["role"] == "scored")]
+        values.append(float((mine if area is None else mine[mine["area"] == area])["value"].iloc[0]))
+    found = group_rows(finished.root)
+    found = found[(found["row"] == row) & (found["role"] == "scored")]
+    found = (found if area is None else found[found["area"] == area]).iloc[0]
+    interval = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert found["value"] == pytest.approx(np.mean(values))
+    assert found["sd"] == pytest.approx(np.std(values, ddof=1))
+    assert (found["ci_low"], found["ci_high"]) == pytest.approx((interval.low, interval.high))
+    assert found["n"] == 4
+
+
+def test_what_belongs_to_the_dataset_is_not_averaged(finished):
+    found = group_rows(finished.root).set_index("row").loc["B"]
+    assert found["value"] == BEHAVIORAL
+    assert found["ci_low"] == pytest.approx(BEHAVIORAL - 0.1)
+    assert np.isnan(found["sd"])
+    assert "not averaged" in found["reason"]
+
+
+def test_participants_rows_are_repeated_unchanged(finished):
+    table = load_derivatives(finished.root).group_scores()
+    for label, expected in finished.scores.items():
+        own = table[table["participant"] == label]
+        np.testing.assert_allclose(own["value"], expected["value"])
+
+
+def test_a_score_that_nobody_has_keeps_its_reason(finished):
+    found = group_rows(finished.root).set_index("row").loc["BAS_geometric"]
+    assert found["n"] == 0
+    assert found["reason"] == "sub-01, sub-02, sub-03, sub-04: the geometric mean needs both parts positive"
+
+
+@pytest.mark.parametrize("area", [*AREAS, JOINT])
+def test_maps_are_those_of_scipy_voxel_by_voxel(finished, area):
+    out = load_derivatives(finished.root)
+    stack = np.stack([finished.maps[label, area, "r"] for label in ("01", "02", "03", "04")]).astype(
+        np.float32
+    )
+    valid = np.isfinite(stack).all(axis=0)
+    assert (~valid).sum() == 4
+    z = np.arctanh(stack[:, valid].astype(float))
+    expected = stats.ttest_1samp(z, 0, alternative="greater")
+    for stat, values, outside in (
+        ("mean", np.tanh(z.mean(axis=0)), 0),
+        ("t", expected.statistic, 0),
+        ("p", expected.pvalue, 1),
+    ):
+        row = out.group_maps(area=area, stat=stat)
+        assert row["space"].tolist() == [SPACE]
+        image = nib.load(row["path"][0])
+        assert np.allclose(image.affine, AFFINE)
+        inside = finished.mask.copy()
+        inside[finished.mask] = valid
+        np.testing.assert_allclose(image.get_fdata()[inside], values, rtol=1e-4, atol=1e-6)
+        assert (image.get_fdata()[~inside] == outside).all()
+        facts = read_json(Path(row["json"][0]))
+        assert facts["Participants"] == ["01", "02", "03", "04"]
+        assert facts["Sources"][0].startswith("bids::sub-01/func/")
+
+
+def test_those_who_are_missing_are_listed_with_reasons(finished):
+    facts = read_json(finished.root / "group_bas.json")
+    assert facts["Participants"] == ["01", "02", "03", "04"]
+    assert {m["participant"]: m["reason"] for m in facts["MissingParticipants"]} == {
+        "07": "failed: sub-07_bold.nii.gz: 3-D <b>",
+        "09": "no score table: participant level not finished",
+    }
+    page = lxml.html.parse(str(finished.root / "group.html")).getroot()
+    text = page.xpath("//section[h2='Missing participants']")[0].text_content()
+    assert "3-D <b>" in text
+    assert "not finished" in text
+    assert all(page.xpath("//img/@alt"))
+    assert all(source.startswith("data:") for source in page.xpath("//img/@src"))
+
+
+def test_every_column_of_the_group_table_is_defined(finished):
+    table = load_derivatives(finished.root).group_scores()
+    facts = read_json(finished.root / "group_bas.json")
+    assert all(facts[column]["Description"] for column in table)
+
+
+def test_one_participant_is_a_group_with_means_only(tmp_path):
+    tree = small_tree(tmp_path / "out", ["01"])
+    assert run_group(tree.root, settings(tree.root)) == 0
+    found = group_rows(tree.root)
+    cortical = found[(found["row"] == "C") & (found["role"] == "scored")].iloc[0]
+    assert cortical["n"] == 1
+    assert np.isnan(cortical["ci_low"])
+    assert cortical["reason"] == "one participant: no interval over participants"
+    maps = load_derivatives(tree.root).group_maps()
+    assert set(maps["stat"]) == {"mean"}
+    data = nib.load(maps[maps["area"] == "A1"]["path"].iloc[0]).get_fdata()[tree.mask]
+    own = tree.maps["01", "A1", "r"]
+    np.testing.assert_allclose(data[np.isfinite(own)], own[np.isfinite(own)], atol=1e-5)
+    assert "t and p are n/a: 1 participant" in (tree.root / "group.html").read_text()
+
+
+def test_two_participants_have_t_but_no_p_and_old_maps_go(tmp_path):
+    tree = small_tree(tmp_path / "out")
+    run_group(tree.root, settings(tree.root))
+    assert set(load_derivatives(tree.root).group_maps()["stat"]) == {"mean", "t", "p"}
+    run_group(tree.root, settings(tree.root, participant_labels=("01", "03")))
+    maps = load_derivatives(tree.root).group_maps()
+    assert set(maps["stat"]) == {"mean", "t"}
+    assert len(list(tree.root.glob("group_*_statmap.*"))) == 2 * len(maps)
+
+
+def before_and_after_refusal(tree, match, **changes):
+    before = sorted(tree.root.rglob("*"))
+    with pytest.raises(DataError, match=match):
+        run_group(tree.root, settings(tree.root, **changes))
+    assert sorted(tree.root.rglob("*")) == before
+
+
+def test_mixed_weights_are_refused_and_nothing_is_written(tmp_path):
+    tree = small_tree(tmp_path / "out", ["01", "02"], fingerprints={"02": "e" * 16})
+    before_and_after_refusal(tree, "model ban has different weights.*sub-01 ffff.*sub-02 eeee.*--weights")
+
+
+def test_mixed_grids_are_refused_and_nothing_is_written(tmp_path):
+    other = AFFINE.copy()
+    other[0, 3] += 1
+    tree = small_tree(tmp_path / "out", ["01", "02"], affines={"02": other})
+    before_and_after_refusal(tree, "sub-02 and sub-01 are on different grids.*--res")
+
+
+def test_mixed_spaces_are_refused(tmp_path):
+    tree = small_tree(tmp_path / "out", ["01", "02"])
+    values = np.ones(int(tree.mask.sum()))
+    place = {"participant": "02", "task": TASK, "space": "Other", "model": "ban", "area": "A1"}
+    write_statmap(tree.root, values, tree.mask, AFFINE, stat="r", **place)
+    before_and_after_refusal(tree, "different spaces.*sub-02: MNI152NLin2009cAsym, Other")
+
+
+def test_two_analyses_are_not_averaged(tmp_path):
+    tree = small_tree(tmp_path / "out", ["01"])
+    values = np.ones(int(tree.mask.sum()))
+    place = {"participant": "01", "task": "Rest", "space": SPACE, "model": "ban", "area": "A1"}
+    write_statmap(tree.root, values, tree.mask, AFFINE, stat="r", **place)
+    before_and_after_refusal(tree, "--task-id")
+    assert run_group(tree.root, settings(tree.root, task_ids=(TASK,))) == 0
+
+
+def test_a_failed_participant_with_an_older_table_is_left_out(tmp_path):
+    tree = small_tree(tmp_path / "out", ["01", "02"])
+    write_status(tree.root, "02", "failed", "no T1w")
+    run_group(tree.root, settings(tree.root))
+    facts = read_json(tree.root / "group_bas.json")
+    assert facts["Participants"] == ["01"]
+    assert facts["MissingParticipants"][0]["reason"] == "failed: no T1w; an older score table is left out"
+
+
+def test_nobody_is_an_error_that_says_why(tmp_path):
+    tree = small_tree(tmp_path / "out", [])
+    write_status(tree.root, "02", "failed", "no T1w")
+    with pytest.raises(DataError, match="sub-02: failed: no T1w"):
+        run_group(tree.root, settings(tree.root))
+
+
+def test_an_unknown_participant_is_a_usage_error(tmp_path):
+    tree = small_tree(tmp_path / "out", ["01"])
+    with pytest.raises(UsageError, match="--participant-label 99.*01"):
+        run_group(tree.root, settings(tree.root, participant_labels=("99",)))
+
+
+def test_voxels_without_variance_have_no_t():
+    r = np.array([[0.2, 0.1], [0.2, 0.3], [0.2, 1.0]])
+    found = group_statistics(r)
+    assert np.isnan(found["t"][0])
+    assert np.isnan(found["p"][0])
+    assert np.isfinite(found["t"][1])
+    assert found["mean"][0] == pytest.approx(0.2)
