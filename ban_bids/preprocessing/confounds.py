@@ -65,6 +65,13 @@ def framewise_displacement(motion: Floats, radius: float = HEAD_RADIUS) -> Float
     return np.concatenate([[np.nan], steps[:, :3].sum(1) + radius * steps[:, 3:].sum(1)])
 
 
+def framewise_displacement_of(table: pd.DataFrame) -> Floats:
+    """A table's framewise displacement, computed from its motion where the column is absent."""
+    if "framewise_displacement" in table:
+        return table["framewise_displacement"].to_numpy(float)
+    return framewise_displacement(table[list(MOTION)].to_numpy(float))
+
+
 def dvars(series: NDArray[np.float32]) -> Floats:
     """Root mean square over voxels of the difference to the volume before; NaN first.
 

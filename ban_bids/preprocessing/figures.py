@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
-from ban_bids.preprocessing.confounds import MOTION, read_confounds  # noqa: E402
+from ban_bids.preprocessing.confounds import MOTION, framewise_displacement_of, read_confounds  # noqa: E402
 from ban_bids.preprocessing.files import load_image  # noqa: E402
 from ban_bids.preprocessing.template import mask_grid, template_brain  # noqa: E402
 from ban_bids.preprocessing.transforms import apply_affine, sample  # noqa: E402
@@ -141,7 +141,7 @@ def motion(confounds: Sequence[str], names: Sequence[str], folder: Path) -> Path
         for number, name in enumerate(MOTION):
             values = table[name] * (1 if number < 3 else 180 / np.pi)
             rows[number // 3].plot(time, values, color=f"C{number % 3}", lw=0.8)
-        rows[2].plot(time, table["framewise_displacement"], color="0.2", lw=0.8)
+        rows[2].plot(time, framewise_displacement_of(table), color="0.2", lw=0.8)
         edges.append(start)
         start += len(table)
     for axes, label in zip(rows, ("translation, mm", "rotation, degrees", "FD, mm")):

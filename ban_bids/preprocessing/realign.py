@@ -158,7 +158,7 @@ def _mean_aligned(
 
 
 def realign(
-    data: NDArray[np.float32], affine: Floats, n_skip: int = 0, fwhm: float = 5.0, n_reference: int = 40
+    data: NDArray[np.float32], affine: Floats, n_skip: int = 0, fwhm: float = 5.0, n_reference: int = 20
 ) -> Motion:
     """Estimate a run's rigid head motion in two passes.
 

@@ -74,13 +74,13 @@ def read_affine(path: str) -> Floats:
 
 
 def bias_corrected(image: ants.ANTsImage, mask: NDArray[np.bool_], folder: Path) -> ants.ANTsImage:
-    """N4 within a mask, fitted at 4 mm or so, applied at full resolution."""
+    """N4 within a mask, fitted at 6 mm or so, applied at full resolution."""
     with ants_folder(folder):
-        shrink = max(1, round(4.0 / float(np.mean(image.spacing))))
+        shrink = max(1, round(6.0 / float(np.mean(image.spacing))))
         weight = image.new_image_like(mask.astype(np.float32))
         lifted = image.new_image_like(np.maximum(image.numpy(), 1e-3).astype(np.float32))
         return ants.n4_bias_field_correction(
-            lifted, mask=weight, shrink_factor=shrink, convergence={"iters": [20] * 4, "tol": 1e-6}
+            lifted, mask=weight, shrink_factor=shrink, convergence={"iters": [20] * 3, "tol": 1e-6}
         )
 
 
