@@ -9,7 +9,8 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ban_bids.errors import UsageError
@@ -63,22 +64,51 @@ def environment(work_dir: Path, omp_nthreads: int) -> Mapping[str, str]:
     return {**caches, **_QUIET, **dict.fromkeys(_THREADS, str(omp_nthreads))}
 
 
-def set_environment(work_dir: Path, omp_nthreads: int) -> None:
+def _make(folder: Path) -> list[Path]:
+    """Make a folder and what is missing above it; return those made, the deepest first."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def remove_empty(folders: Sequence[Path]) -> None:
+    """Remove those of the folders that are empty, in the order given."""
+    for folder in folders:
+        with suppress(OSError):  # something lies in it by now, or another call removed it
+            folder.rmdir()
+
+
+def set_environment(work_dir: Path, omp_nthreads: int) -> tuple[Path, ...]:
     """Make the work folder's cache folders and point this process and its children to them.
+
+    Parameters
+    ----------
+    work_dir : Path
+        Work folder.
+    omp_nthreads : int
+        Threads of numerical libraries.
+
+    Returns
+    -------
+    tuple of Path
+        Folders that were not there before, the deepest first: a call that fails takes back those still empty.
 
     Raises
     ------
     UsageError
         A folder cannot be made.
     """
+    made: list[Path] = []
     try:
         for folder in _CACHES.values():
-            (work_dir / folder).mkdir(parents=True, exist_ok=True)
+            made += _make(work_dir / folder)
     except OSError as error:
+        remove_empty(sorted(made, reverse=True))
         raise UsageError(f"--work-dir {work_dir}: {error.strerror}; change its rights or the path") from error
     os.environ.update(environment(work_dir, omp_nthreads))
     # tempfile remembers the folder of its first call
     tempfile.tempdir = None
+    return tuple(sorted(made, reverse=True))
 
 
 def set_logging(verbosity: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ban_bids import __version__
 from ban_bids.cli.config import encoding_settings, read_config
-from ban_bids.cli.environment import set_environment, set_logging
+from ban_bids.cli.environment import remove_empty, set_environment, set_logging
 from ban_bids.cli.options import make_parser, spelled
 from ban_bids.errors import BanBidsError, UsageError
 from ban_bids.inputs.checks import check_folders
@@ -126,6 +126,10 @@ def check(settings: Settings) -> None:
     check_folders(settings)
     if settings.level == "group":
         return
+    if not settings.bids_dir.is_dir():
+        raise UsageError(
+            f"BIDS_DIR {settings.bids_dir}: no such folder; give the top folder of a BIDS dataset"
+        )
     files = {
         "--bids-filter-file": settings.bids_filter_file,
         "--weights": settings.weights,
@@ -147,18 +151,25 @@ def check(settings: Settings) -> None:
 
 
 def _run(settings: Settings) -> int:
-    if settings.level == "participant" and not settings.dry_run:
-        set_environment(settings.work_dir, settings.omp_nthreads)
     set_logging(settings.verbosity)
-    if settings.level == "participant" and settings.dry_run:
+    if settings.level == "group":
+        from ban_bids.pipeline import group
+
+        return group(settings)
+    if settings.dry_run:
         from ban_bids.inputs.dataset import read_dataset
         from ban_bids.inputs.describe import describe_files
 
         print(describe_files(read_dataset(settings), settings))
         return 0
-    from ban_bids.pipeline import group, participant
+    made = set_environment(settings.work_dir, settings.omp_nthreads)
+    try:
+        from ban_bids.pipeline import participant
 
-    return participant(settings) if settings.level == "participant" else group(settings)
+        return participant(settings)
+    except BanBidsError:
+        remove_empty(made)
+        raise
 
 
 def main(argv: Sequence[str] | None = None) -> int:

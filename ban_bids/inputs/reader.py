@@ -123,7 +123,6 @@ def _participant(label: str, source: _Source) -> Participant:
                 f"{runs[0].bold}: the only run of sub-{label}; held-out scoring needs two or more"
             )
     except DataError as error:
-        _LOG.error("sub-%s: %s", label, error)
         return Participant(label, (), (), failure=str(error), notes=tuple(notes))
     return Participant(label, t1w, runs, notes=tuple(notes))
 
@@ -164,11 +163,14 @@ def _anatomy(label: str, source: _Source, notes: list[str]) -> tuple[Path, ...]:
 
 
 def _check_some_usable(people: Sequence[Participant]) -> None:
-    """Raise where nobody can be used: then it is the dataset's trouble."""
-    failures = [person.failure for person in people if person.failure is not None]
-    if len(failures) == len(people):
-        others = f" (and {len(failures) - 1} more participants cannot be used)" if len(failures) > 1 else ""
-        raise DataError(f"{failures[0]}{others}")
+    """Tell who cannot be used; raise where nobody can: then it is the dataset's trouble."""
+    failed = [person for person in people if person.failure is not None]
+    first = failed[0].failure if len(failed) == len(people) else None
+    for person in failed if first is None else failed[1:]:
+        _LOG.error("sub-%s cannot be used: %s", person.label, person.failure)
+    if first is not None:
+        others = f" (and {len(failed) - 1} more participants cannot be used)" if len(failed) > 1 else ""
+        raise DataError(f"{first}{others}")
 
 
 def _files_used(

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -339,6 +340,27 @@ def test_environment_points_into_the_work_folder(place: Path, monkeypatch: pytes
     import tempfile
 
     assert tempfile.gettempdir() == str(place / "work" / "tmp")
+
+
+@pytest.mark.parametrize("kept", [(), ("cache/torch/w.pt",)])
+def test_a_call_that_fails_takes_back_its_empty_folders(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kept: tuple[str, ...]
+) -> None:
+    def fail(settings: Settings) -> int:
+        for name in kept:
+            (settings.work_dir / name).write_text("")
+        raise DataError("x.tsv: wrong; correct it")
+
+    for name in environment(place, 1):
+        monkeypatch.setenv(name, "before")
+    monkeypatch.setattr("tempfile.tempdir", None)
+    # the real pipeline imports torch and nipype, which this test does not need
+    monkeypatch.setitem(sys.modules, "ban_bids.pipeline", SimpleNamespace(participant=fail))
+    assert cli.main(["bids", "out", "participant", "--weights", "w.safetensors"]) == 65
+    left = sorted(path for path in place.glob("out/**/*") if path.is_file())
+    assert left == [place / "out" / "work" / name for name in kept]
+    assert (place / "out").exists() == bool(kept)
+    assert capsys.readouterr().err == "ban-bids: error: x.tsv: wrong; correct it\n"
 
 
 def test_work_folder_that_cannot_be_made(place: Path) -> None:
