@@ -11,7 +11,7 @@ import pandas as pd
 from ban_bids.errors import DataError
 from ban_bids.outputs.derivatives import Derivatives, load_derivatives
 from ban_bids.outputs.participant import Summary, read_summary
-from ban_bids.outputs.writers import read_json
+from ban_bids.outputs.writers import NOT_AVAILABLE, read_json
 from ban_bids.reports.figures import Bars, bar_figure, map_figure
 from ban_bids.reports.page import Figure, Headline, Table
 from ban_bids.reports.participant import Alignment, ParticipantReport, write_participant_report
@@ -49,17 +49,18 @@ def render_participant(root: Path, participant: str) -> Path:
     scores = out.scores(participant, task=summary.task)
     if scores.empty:
         raise DataError(f"sub-{participant}: no score table in {root}; run the participant level first")
+    headlines = [_headline(scores, name) for name in _MEANING]
     report = ParticipantReport(
         title=f"Brain-like auditory score: sub-{participant}",
         status=f"finished: model {summary.model}, held-out task {summary.task}, space {summary.space}",
-        headlines=[_headline(scores, name) for name in _MEANING],
+        headlines=headlines,
         scores=_shown(scores),
         alignment=_alignment(summary),
         facts=[(name, value) for name, value in summary.facts],
         warnings=summary.notes,
         figures=[*_map_figures(out, summary), *_control_figure(scores), *_quality(root, summary)],
         tables=_tables(summary),
-        reasons=summary.reasons,
+        reasons=_reasons(summary, headlines),
         methods=summary.methods,
         versions=read_json(root / "logs" / f"sub-{participant}_versions.json"),
         definitions=_definitions(out),
@@ -95,8 +96,24 @@ def _alignment(summary: Summary) -> Alignment | None:
     found = summary.alignment
     if not found:
         return None
-    values, low, high = (np.array(found[key], dtype=float) for key in ("values", "low", "high"))
+    values, low, high = (_numbers(found[key]) for key in ("values", "low", "high"))
+    # without repeats there is nothing to draw: the section says why instead
+    if not np.isfinite(values).any():
+        return None
     return Alignment(values, low, high, tuple(found["areas"]), tuple(found["regions"]))
+
+
+def _numbers(matrix: Sequence[Sequence[float | str]]) -> np.ndarray:
+    """Matrix as JSON holds it, where what is not a number reads ``n/a``."""
+    return np.array(
+        [[np.nan if cell == NOT_AVAILABLE else cell for cell in row] for row in matrix], dtype=float
+    )
+
+
+def _reasons(summary: Summary, headlines: Sequence[Headline]) -> dict[str, str]:
+    why = next((line.reason for line in headlines if line.name == "C"), None)
+    own = {"Areas and regions": f"C: {why}"} if why else {}
+    return {**own, **summary.reasons}
 
 
 def _map_figures(out: Derivatives, summary: Summary) -> list[tuple[str, Figure]]:
@@ -119,20 +136,33 @@ def _map_figures(out: Derivatives, summary: Summary) -> list[tuple[str, Figure]]
 
 
 def _control_figure(scores: pd.DataFrame) -> list[tuple[str, Figure]]:
-    """C of every area beside the same of the controls."""
+    """Score of every area beside the same of the controls; untrained models of several seeds are one bar."""
     rows = scores[scores["row"] == "area"]
+    kinds = rows["model"].str.replace(r"untrained\d+$", "untrained", regex=True)
     series = []
-    for model, mine in rows.groupby("model", sort=False):
-        values = [_cell(mine, area, "value") for area in AREAS]
-        if not np.isfinite(values).any():
-            continue
-        low, high = ([_cell(mine, area, key) for area in AREAS] for key in ("ci_low", "ci_high"))
-        series.append(Bars(str(model), values, low, high))
+    for kind, alike in rows.groupby(kinds, sort=False):
+        mine = [one for _, one in alike.groupby("model", sort=False)]
+        bars = _one(str(kind), mine[0]) if len(mine) == 1 else _range(f"{kind} ({len(mine)} seeds)", mine)
+        if np.isfinite(bars.values).any():
+            series.append(bars)
     if not series:
         return []
     image = bar_figure(AREAS, series, "c, share of explainable variance")
-    caption = "Cortical score of every area in its region, for the model and its controls."
+    caption = (
+        "Cortical score of every area in its region, for the model and its controls, with 95 % bootstrap "
+        "intervals; of several seeds, the mean and the range."
+    )
     return [("Controls", Figure("The model and its controls", image, caption))]
+
+
+def _one(name: str, rows: pd.DataFrame) -> Bars:
+    values, low, high = ([_cell(rows, area, key) for area in AREAS] for key in ("value", "ci_low", "ci_high"))
+    return Bars(name, values, low, high)
+
+
+def _range(name: str, seeds: Sequence[pd.DataFrame]) -> Bars:
+    values = np.array([[_cell(rows, area, "value") for area in AREAS] for rows in seeds])
+    return Bars(name, values.mean(axis=0), values.min(axis=0), values.max(axis=0))
 
 
 def _cell(rows: pd.DataFrame, area: str, column: str) -> float:
@@ -153,9 +183,7 @@ def _tables(summary: Summary) -> Sequence[tuple[str, Table]]:
     tables = []
     if summary.tests:
         frame = pd.DataFrame(list(summary.tests))
-        note = (
-            "p_fwer: corrected over all areas and regions (largest statistic of each permutation)."
-        )
+        note = "p_fwer: corrected over all areas and regions (largest statistic of each permutation)."
         tables.append(("Significance", Table("Mean r of every area in every region", frame, note=note)))
     if summary.qc:
         frame = pd.DataFrame(list(summary.qc), columns=["measure", "value"])

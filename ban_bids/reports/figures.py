@@ -16,6 +16,7 @@ from nilearn import plotting
 
 _DPI = 110
 _HATCH = "////"
+_LABEL_LETTERS = 50
 _COLOURS = ("#14527a", "#c66a1f", "#5b8c3a", "#8c4a8c", "#8a8f98", "#b59a2d", "#2f9c95", "#a3352f")
 _SUPERIOR_TEMPORAL_CUTS = (-8.0, -2.0, 4.0, 10.0, 16.0)
 """Axial heights in mm of MNI space, from the middle temporal gyrus to above Heschl's gyrus."""
@@ -134,7 +135,10 @@ def bar_figure(labels: Sequence[str], series: Sequence[Bars], ylabel: str) -> by
         for x, value, interval in zip(where, values, ends.T, strict=True):
             _label_bar(axes, x, width, value, interval)
     axes.axhline(0, color="black", lw=0.8)
+    crowded = sum(len(label) for label in labels) > _LABEL_LETTERS
     axes.set_xticks(range(len(labels)), labels)
+    if crowded:
+        axes.tick_params(axis="x", rotation=20)
     axes.set_ylabel(ylabel)
     axes.margins(y=0.12)
     axes.spines[["top", "right"]].set_visible(False)
