@@ -109,11 +109,26 @@ def choose(
     return Choice(point, best, score)
 
 
-def dual_weights(
+def solutions(
     kernels: np.ndarray, bold: np.ndarray, alphas: np.ndarray, grid: np.ndarray, choice: Choice
-) -> np.ndarray:
-    """Return ``(K + a I)^-1 y`` for every voxel with its own weights and penalty: (n, n_voxels), float32."""
-    dual = np.zeros(bold.shape, dtype=np.float32)
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Solve for the dual weights of every voxel with its own weights and penalty.
+
+    Parameters
+    ----------
+    kernels, bold, alphas, grid
+        As for `choose`.
+    choice : Choice
+        What it returned.
+
+    Yields
+    ------
+    voxels : ndarray of shape (m,), intp
+        Some voxels of one choice.
+    dual : ndarray of shape (n, m), float64
+        ``(K + a I)^-1 y``. Penalties far under the kernel's largest eigenvalue make these large, and what is
+        predicted from them a small difference: keep float64 until then.
+    """
     for p in np.unique(choice.point):
         kernel = weighted_kernel(kernels, grid[p])
         for a in np.unique(choice.alpha[choice.point == p]):
@@ -121,8 +136,8 @@ def dual_weights(
             factor = scipy.linalg.cho_factor(_regularised(kernel, alphas[a]), lower=True, check_finite=False)
             for batch in _batches(len(bold), len(voxels)):
                 chosen = voxels[batch]
-                dual[:, chosen] = scipy.linalg.cho_solve(factor, bold[:, chosen], check_finite=False)
-    return dual
+                response = bold[:, chosen].astype(np.float64)
+                yield chosen, scipy.linalg.cho_solve(factor, response, overwrite_b=True, check_finite=False)
 
 
 def _regularised(kernel: np.ndarray, alpha: float) -> np.ndarray:

@@ -61,11 +61,11 @@ class Encoded:
 def slab_size(design: Design, settings: EncodingSettings) -> int:
     """Return how many voxels to encode at a time: ``settings.slab``, fewer where memory asks for it.
 
-    About fifteen arrays of (held-out rows, voxels) and three of (training rows, voxels) are alive at once;
+    About twelve arrays of (held-out rows, voxels) and three of (training rows, voxels) are alive at once;
     they are kept under 1 GiB.
     """
     training = max(len(fold.fold.training) for fold in design.folds)
-    bytes_a_voxel = 4 * (15 * len(design.index) + 3 * training)
+    bytes_a_voxel = 4 * (12 * len(design.index) + 3 * training)
     return int(max(256, min(settings.slab, _SLAB_BYTES // bytes_a_voxel)))
 
 

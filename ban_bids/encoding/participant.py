@@ -16,6 +16,7 @@ from ban_bids.encoding.nuisance import Nuisance, clean, crowding, nuisance_basis
 from ban_bids.encoding.rows import run_rows
 from ban_bids.errors import DataError
 from ban_bids.inputs.dataset import Clip, Run
+from ban_bids.preprocessing.confounds import reconstructed_confounds
 from ban_bids.preprocessing.result import PreprocessedParticipant, PreprocessedRun
 from ban_bids.settings import EncodingSettings
 
@@ -169,8 +170,6 @@ def load_run(
     rows = run_rows(run, pre.t_ref, pre.non_steady, pre.scrubbed, clips)
     if rows.keep.sum() < 3:
         raise DataError(f"{pre.bold}: fewer than 3 volumes are left after non-steady and scrubbed ones")
-    from ban_bids.preprocessing.confounds import reconstructed_confounds
-
     confounds = reconstructed_confounds(pre)[0]
     if len(confounds) != run.n_volumes:
         raise DataError(f"{pre.confounds}: {len(confounds)} rows for {run.n_volumes} volumes of {pre.bold}")

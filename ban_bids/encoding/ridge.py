@@ -9,7 +9,7 @@ on a GPU, or by name, himalaya (Dupré la Tour et al. 2022). Both give the same 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from himalaya.kernel_ridge import solve_multiple_kernel_ridge_random_search
 from sklearn.model_selection import PredefinedSplit
 
 from ban_bids.encoding.backend import CLOSED_FORM, himalaya_backend
-from ban_bids.encoding.closed_form import choose, dual_weights
+from ban_bids.encoding.closed_form import choose, solutions
 
 _BATCH_BYTES = 64 * 2**20
 _ALONE = 1e-6
@@ -153,11 +153,13 @@ def fit_joint(
     """
     kernels = np.stack([x @ x.T for x in training.values()])
     solve = _closed_form if backend == CLOSED_FORM else _himalaya
-    weights, alpha, dual, inner = solve(kernels, bold, groups, np.asarray(alphas), grid, backend)
-    parts = {
-        area: ((held_out[area] @ (x.T @ dual)) * weights[i]).astype(np.float32, copy=False)
-        for i, (area, x) in enumerate(training.items())
-    }
+    weights, alpha, inner, pieces = solve(kernels, bold, groups, np.asarray(alphas), grid, backend)
+    shape = (len(next(iter(held_out.values()))), bold.shape[1])
+    parts = {area: np.zeros(shape, dtype=np.float32) for area in training}
+    for voxels, dual in pieces:
+        for i, (area, x) in enumerate(training.items()):
+            if weights[i, voxels].any():
+                parts[area][:, voxels] = (held_out[area] @ (x.T @ dual)) * weights[i, voxels]
     return Joint(parts, weights, alpha, inner)
 
 
@@ -211,7 +213,7 @@ def fit_without(
     return prediction
 
 
-_Solution = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+_Pieces = Iterable[tuple[np.ndarray, np.ndarray]]
 
 
 def _closed_form(
@@ -221,12 +223,12 @@ def _closed_form(
     alphas: np.ndarray,
     grid: np.ndarray,
     backend: str,
-) -> _Solution:
-    """Return weights (n_areas, V), alpha (V,), dual weights (n, V) and inner score (V,)."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, _Pieces]:
+    """Return weights (n_areas, V), alpha (V,), inner score (V,) and dual weights, some voxels at a time."""
     choice = choose(kernels, bold, groups, alphas, grid)
-    dual = dual_weights(kernels, bold, alphas, grid, choice)
     weights = np.ascontiguousarray(grid[choice.point].T, dtype=np.float32)
-    return weights, alphas[choice.alpha].astype(np.float32), dual, choice.score
+    pieces = solutions(kernels, bold, alphas, grid, choice)
+    return weights, alphas[choice.alpha].astype(np.float32), choice.score, pieces
 
 
 def _himalaya(
@@ -236,7 +238,7 @@ def _himalaya(
     alphas: np.ndarray,
     grid: np.ndarray,
     backend: str,
-) -> _Solution:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, _Pieces]:
     """Return the same by himalaya; penalties too small for float32 are never chosen there."""
     with himalaya_backend(backend) as arrays, np.errstate(divide="ignore"):
         deltas, dual, scores, chosen = solve_multiple_kernel_ridge_random_search(
@@ -254,7 +256,8 @@ def _himalaya(
         # himalaya's deltas are log(weight / alpha), and its dual weights are multiplied by alpha
         alpha = arrays.to_numpy(chosen).astype(np.float32)
         weights = (np.exp(arrays.to_numpy(deltas)) * alpha).astype(np.float32)
-        return weights, alpha, arrays.to_numpy(dual) / alpha, arrays.to_numpy(scores).max(axis=0)
+        pieces = [(np.arange(bold.shape[1]), arrays.to_numpy(dual) / alpha)]
+        return weights, alpha, arrays.to_numpy(scores).max(axis=0), pieces
 
 
 def _batches(n_rows: int, n_alphas: int) -> dict[str, int]:

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from listening import all_clips, listen, make_run
+
+from ban_bids.encoding.rows import held_out_rows, run_rows
+
+
+def test_rows_by_hand() -> None:
+    run = make_run("a", ["x", "y"], tr=2.0, n_volumes=10, first=3.0, duration=5.0, gap=4.0, lead_in=True)
+    rows = run_rows(run, 1.0, 1, (6,), all_clips([run]))
+    # volumes refer to 1, 3, ..., 19 s; x lasts 3-8 s, y 12-17 s
+    assert rows.times.tolist() == list(np.arange(1.0, 20.0, 2.0))
+    assert rows.clip.tolist() == [-1, 0, 0, 0, -1, -1, 1, 1, -1, -1]
+    assert rows.presentation.tolist() == [-1, 0, 0, 0, -1, -1, 1, 1, -1, -1]
+    assert rows.position.tolist() == [-1, 0, 1, 2, -1, -1, 0, 1, -1, -1]
+    assert rows.lead_in.tolist() == [False, True, True, True] + [False] * 6
+    assert np.flatnonzero(~rows.keep).tolist() == [0, 6]
+    assert np.flatnonzero(rows.scored).tolist() == [4, 5, 7, 8, 9]
+
+
+def test_presentations_are_numbered_by_onset() -> None:
+    run = make_run("a", ["x", "y"], n_volumes=20)
+    shuffled = replace(run, presentations=run.presentations[::-1])
+    clips = all_clips([run])
+    assert np.array_equal(
+        run_rows(run, 0.0, 0, (), clips).presentation, run_rows(shuffled, 0.0, 0, (), clips).presentation
+    )
+
+
+def test_ds003720_clock() -> None:
+    # 41 clips of 15 s back to back at TR 1.5 s: ten volumes each, whatever the slice-timing reference
+    run = make_run("a", [f"t{i}" for i in range(41)], n_volumes=410, lead_in=True)
+    for t_ref in (0.0, 0.75, 1.4999):
+        rows = run_rows(run, t_ref, 0, (), all_clips([run]))
+        assert np.array_equal(rows.clip, np.repeat(np.arange(41), 10))
+        assert int(rows.scored.sum()) == 400
+
+
+@given(
+    tr=st.floats(0.5, 4.0),
+    t_ref=st.floats(0.0, 1.0),
+    first=st.floats(0.0, 20.0),
+    gap=st.floats(0.0, 10.0),
+    duration=st.floats(0.5, 20.0),
+)
+def test_every_volume_hears_what_plays_at_its_time(
+    tr: float, t_ref: float, first: float, gap: float, duration: float
+) -> None:
+    run = make_run("a", ["x", "y", "x"], tr=tr, n_volumes=30, first=first, gap=gap, duration=duration)
+    rows = run_rows(run, t_ref * tr, 0, (), all_clips([run]))
+    for k, time in enumerate(rows.times):
+        inside = [j for j, p in enumerate(run.presentations) if p.onset <= time < p.onset + duration]
+        near = min(abs(time - edge) for p in run.presentations for edge in (p.onset, p.onset + duration))
+        if near > 1e-5:
+            assert rows.presentation[k] == (inside[0] if inside else -1)
+    for j in range(3):
+        positions = rows.position[rows.presentation == j]
+        assert positions.tolist() == list(range(len(positions)))
+
+
+def test_held_out_rows_are_concatenated() -> None:
+    runs = [make_run("a", ["x"], n_volumes=12), make_run("b", ["x", "y"], n_volumes=25)]
+    heard = [listen(run, all_clips(runs)) for run in runs]
+    table = held_out_rows([(3, heard[0].rows), (5, heard[1].rows)])
+    assert len(table) == 37
+    assert table.run.tolist() == [3] * 12 + [5] * 25
+    assert table.volume.tolist() == [*range(12), *range(25)]
+    assert table.clip[[0, 12, 22]].tolist() == [0, 0, 1]
+    assert table.run.dtype == np.int32
+
+
+def test_unknown_clip_is_an_error() -> None:
+    with pytest.raises(KeyError):
+        run_rows(make_run("a", ["x"]), 0.0, 0, (), ())
