@@ -22,9 +22,14 @@ _IGNORED = (
     "*_statmap.*",
     "*_bas.*",
     "*_desc-auditory_dseg.*",
+    "*_desc-cortex_mask.*",
+    "*_xfm.*",
+    "*_timeseries.*",
+    "figures",
     f"{TEMPORARY_PREFIX}*",
 )
-"""What BIDS has no rule for: maps of statistics, score tables, reports, a segmentation in ``func`` (no task).
+"""What BIDS has no rule for: maps of statistics, score tables, reports, figures, transforms, confounds, and
+regions and masks in ``func`` that belong to no task.
 
 Folders stand without a closing slash: the official validator does not apply ``work/`` to the folder itself.
 """

@@ -41,6 +41,10 @@ def test_the_official_validator_finds_no_error(tmp_path):
     root = make_tree(tmp_path / "out", ["01"]).root
     write_text(root / "work" / "nipype" / "x_bold.nii.gz", "x")
     write_text(root / "sub-01.html", "<html></html>")
+    write_text(root / "sub-01" / "figures" / "sub-01_desc-motion.png", "x")
+    write_text(root / "sub-01" / "anat" / "sub-01_from-T1w_to-MNI152NLin2009cAsym_mode-image_xfm.txt", "x")
+    write_text(root / "sub-01" / "func" / "sub-01_space-T1w_desc-cortex_mask.json", "{}")
+    write_text(root / "sub-01" / "func" / "sub-01_task-T_desc-confounds_timeseries.tsv", "x")
     done = subprocess.run(
         [validator, str(root), "--ignoreWarnings"], capture_output=True, text=True, check=False
     )
