@@ -102,10 +102,8 @@ def read_collection(data_dir: Path, exclude: Iterable[Path] = ()) -> Collection:
     for file in progress(files, "reading tracks"):
         genre = file.parent.name
         name = file.stem if stems[file.stem] == 1 else f"{genre}/{file.name}"
-        try:
-            digest = audio_hash(file)
-        except DataError as err:
-            _LOG.warning("skipped: %s", err)
+        digest = _digest(file)
+        if digest is None:
             unreadable.append(f"{genre}/{file.name}")
             continue
         track = Track(file, name, genre, digest)
@@ -147,6 +145,15 @@ def log_mel_frames(tracks: Iterable[Track], front_end: FrontEnd) -> list[np.ndar
             log_mel = front_end.log_mel(torch.from_numpy(waveform)[None])[0]
         frames.append(log_mel.numpy().astype(np.float16))
     return frames
+
+
+def _digest(file: Path) -> str | None:
+    """Hash of a track, or None, logged, where it cannot be decoded."""
+    try:
+        return audio_hash(file)
+    except DataError as err:
+        _LOG.warning("skipped: %s", err)
+        return None
 
 
 def _find(data_dir: Path) -> list[Path]:

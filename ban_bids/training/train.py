@@ -3,37 +3,29 @@
 from __future__ import annotations
 
 import logging
-import sys
+import os
 import time
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import lightning.pytorch as pl
 import numpy as np
 import torch
-from lightning.pytorch.plugins.environments import LightningEnvironment
-from torch.utils.data import DataLoader
 
 from ban_bids.errors import UsageError
 from ban_bids.models.ban import BAN
-from ban_bids.models.base import resolve_device
 from ban_bids.models.checkpoint import ModelCard, library_versions, save_checkpoint
 from ban_bids.models.config import preset as preset_config
 from ban_bids.settings import DEFAULT_SEED
 from ban_bids.training.crops import Augmentation, CropBatches
 from ban_bids.training.datasets import Collection, log_mel_frames, read_collection
-from ban_bids.training.evaluate import evaluate
-from ban_bids.training.module import BANTraining
+from ban_bids.training.evaluate import Accuracy, evaluate
 from ban_bids.training.settings import TrainingSettings
 from ban_bids.training.splits import Split, split_tracks
 
 _LOG = logging.getLogger(__name__)
-_SECONDS_BETWEEN_LINES = 60.0
 _CALIBRATION_EPOCHS = 4
 
 
@@ -45,6 +37,16 @@ class _Data:
     training_labels: list[int]
     validation: list[np.ndarray]
     validation_labels: list[int]
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """What came out of a training."""
+
+    network: BAN
+    accuracy: Accuracy
+    steps: int
+    out_of_time: bool
 
 
 def train_model(
@@ -113,38 +115,55 @@ def train_collection(
     extra : dict, optional
         Written among the card's settings.
     """
-    if settings.epochs < 1 or (settings.max_minutes is not None and settings.max_minutes <= 0):
-        raise UsageError("--epochs and --max-minutes must be above zero")
-    if Path(out).suffix != ".safetensors":
-        raise UsageError(f"{out}: a checkpoint's name ends in .safetensors")
+    _check(out, settings)
     started = time.monotonic()
     split = split_tracks(collection.tracks, settings.split, settings.seed, collection.excluded)
-    with _threads(nthreads), _quiet_lightning(), torch.random.fork_rng(devices=[]):
+    with _threads(nthreads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         network = BAN(preset_config(settings.preset), len(collection.genres), settings.seed)
         data = _load(network, collection, split)
-        _set_statistics(network, data.training)
         _LOG.info(
             "training %s on %d tracks of %d genres, %d validate; split %s", network.config.name,
             len(split.training), len(collection.genres), len(split.validation), split.name,
         )  # fmt: skip
-        module = _fit(network, data, len(collection.genres), settings, device, progress)
-        trained = _averaged(module, data.training, settings)
-        accuracy = evaluate(
-            trained,
-            data.validation,
-            data.validation_labels,
-            len(collection.genres),
-            _crop_frames(settings, trained),
-        )
+        done = _train(network, data, len(collection.genres), settings, device, progress)
     minutes = (time.monotonic() - started) / 60.0
-    metrics = {**accuracy.to_dict(), "steps": module.steps_done, "minutes": round(minutes, 2)}
-    card = _card(trained, collection, split, settings, metrics, module.out_of_time, extra or {})
+    accuracy = done.accuracy
+    metrics = {**accuracy.to_dict(), "steps": done.steps, "minutes": round(minutes, 2)}
+    card = _card(done, collection, split, settings, metrics, extra or {})
     _LOG.info(
         "track accuracy %.2f (95 %% interval %.2f-%.2f, %d validation tracks, split %s) after %.1f minutes",
         accuracy.accuracy, *accuracy.interval, accuracy.n_tracks, split.name, minutes,
     )  # fmt: skip
-    return save_checkpoint(out, trained, card)
+    return save_checkpoint(out, done.network, card)
+
+
+def _check(out: Path, settings: TrainingSettings) -> None:
+    """Refuse before minutes are spent what could not be used or written after them."""
+    if settings.epochs < 1 or (settings.max_minutes is not None and settings.max_minutes <= 0):
+        raise UsageError("--epochs and --max-minutes must be above zero")
+    if Path(out).suffix != ".safetensors":
+        raise UsageError(f"{out}: a checkpoint's name ends in .safetensors")
+    existing = next(folder for folder in Path(out).absolute().parents if folder.exists())
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise UsageError(f"{out}: user {os.getuid()} may not write into {existing}; choose another --out")
+
+
+def _train(
+    network: BAN, data: _Data, n_genres: int, settings: TrainingSettings, device: str, progress: bool
+) -> _Trained:
+    from ban_bids.training.fit import fit  # Lightning takes seconds to import; reusing weights must not wait
+
+    _set_statistics(network, data.training)
+    crop_frames = _crop_frames(settings, network)
+    batches = CropBatches(
+        data.training, data.training_labels, n_genres, crop_frames,
+        settings.batch_size, settings.augmentation, settings.seed,
+    )  # fmt: skip
+    module = fit(network, batches, settings, device, progress)
+    trained = _measured(module.averaged_network().cpu(), data.training, crop_frames, settings.seed + 1)
+    accuracy = evaluate(trained, data.validation, data.validation_labels, n_genres, crop_frames)
+    return _Trained(trained, accuracy, module.steps_done, module.out_of_time)
 
 
 def _load(network: BAN, collection: Collection, split: Split) -> _Data:
@@ -175,41 +194,10 @@ def _crop_frames(settings: TrainingSettings, network: BAN) -> int:
     return stride * max(1, round(settings.crop_seconds * network.front_end.config.frame_rate / stride))
 
 
-def _fit(
-    network: BAN, data: _Data, n_genres: int, settings: TrainingSettings, device: str, progress: bool
-) -> BANTraining:
-    batches = CropBatches(
-        data.training, data.training_labels, n_genres, _crop_frames(settings, network),
-        settings.batch_size, settings.augmentation, settings.seed,
-    )  # fmt: skip
-    module = BANTraining(network, settings, settings.epochs * len(batches))
-    on_terminal = progress and sys.stderr.isatty()
-    with TemporaryDirectory(prefix="ban-bids-train-") as folder:
-        trainer = pl.Trainer(
-            accelerator="gpu" if resolve_device(device).type == "cuda" else "cpu",
-            devices=1,
-            precision=_precision(device),
-            max_epochs=settings.epochs,
-            default_root_dir=folder,
-            logger=False,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-            enable_progress_bar=on_terminal,
-            callbacks=[_LogLines()] if progress and not on_terminal else [],
-            gradient_clip_val=1.0,
-            plugins=[LightningEnvironment()],  # one process, also inside a batch job of a cluster
-        )
-        trainer.fit(module, DataLoader(batches, batch_size=None))
-    return module
-
-
-def _averaged(module: BANTraining, frames: Sequence[np.ndarray], settings: TrainingSettings) -> BAN:
-    """The averaged weights, their normalisation measured anew on unaugmented crops of the training tracks."""
-    network = module.averaged_network().cpu()
+def _measured(network: BAN, frames: Sequence[np.ndarray], crop_frames: int, seed: int) -> BAN:
+    """Averaged weights, their normalisation measured anew on unaugmented crops of the training tracks."""
     plain = Augmentation(stretch=0, shift=0, gain=0, tilt=0, frequency_mask=0, time_mask=0, mixup=0)
-    crops = CropBatches(
-        frames, [0] * len(frames), 1, _crop_frames(settings, network), 32, plain, settings.seed + 1
-    )
+    crops = CropBatches(frames, [0] * len(frames), 1, crop_frames, 32, plain, seed)
     norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     for norm in norms:
         norm.reset_running_stats()
@@ -225,21 +213,20 @@ def _averaged(module: BANTraining, frames: Sequence[np.ndarray], settings: Train
 
 
 def _card(
-    network: BAN,
+    done: _Trained,
     collection: Collection,
     split: Split,
     settings: TrainingSettings,
     metrics: dict[str, Any],
-    out_of_time: bool,
     extra: dict[str, Any],
 ) -> ModelCard:
     notes = [*split.notes]
     if collection.replicas:
         notes.append(f"{len(collection.replicas)} tracks repeat others sample for sample and were left out")
-    if out_of_time:
+    if done.out_of_time:
         notes.append(f"the time budget of {settings.max_minutes} minutes ended the training")
     return ModelCard(
-        config=network.config.to_dict(),
+        config=done.network.config.to_dict(),
         genres=collection.genres,
         split=split.name,
         training_hashes={t.name: t.digest for t in split.training},
@@ -253,27 +240,6 @@ def _card(
     )
 
 
-def _precision(device: str) -> Any:
-    """bfloat16 where hardware multiplies it faster: CUDA, and CPUs with AMX."""
-    if resolve_device(device).type == "cuda" or torch.cpu.get_capabilities().get("amx_bf16"):
-        return "bf16-mixed"
-    return "32-true"
-
-
-class _LogLines(pl.Callback):
-    """A log line a minute."""
-
-    def __init__(self) -> None:
-        self._last = time.monotonic()
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if time.monotonic() - self._last >= _SECONDS_BETWEEN_LINES and isinstance(pl_module, BANTraining):
-            self._last = time.monotonic()
-            _LOG.info("training: %.0f %% done, loss %.2f", 100 * pl_module.done(), float(outputs["loss"]))
-
-
 @contextmanager
 def _threads(n: int) -> Iterator[None]:
     before = torch.get_num_threads()
@@ -282,18 +248,3 @@ def _threads(n: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Keep Lightning's tips and hardware lines off the screen; its errors still come through."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="lightning.*")
-            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-            yield
-    finally:
-        logger.setLevel(level)

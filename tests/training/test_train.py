@@ -1,0 +1,261 @@
+"""Training learns what can be learnt, leaves out what must be left out, and happens once."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from ban_bids.audio.clips import audio_hash
+from ban_bids.cli.train import main
+from ban_bids.errors import LeakError, UsageError
+from ban_bids.models.ban import BAN
+from ban_bids.models.base import fingerprint
+from ban_bids.models.checkpoint import ModelCard, check_no_overlap, load_checkpoint, save_checkpoint
+from ban_bids.models.config import preset
+from ban_bids.training import lock
+from ban_bids.training.crops import Augmentation
+from ban_bids.training.datasets import Collection, read_collection
+from ban_bids.training.evaluate import evaluate, track_probabilities
+from ban_bids.training.lock import train_once
+from ban_bids.training.settings import TrainingSettings
+from ban_bids.training.train import train_collection, train_model
+
+RATE = 22_050
+GENRES = {"high": 3000.0, "low": 300.0, "pulsed": 900.0}
+QUICK = TrainingSettings(
+    preset="ban-small", seed=1, epochs=20, crop_seconds=0.96, batch_size=4,
+    augmentation=Augmentation(stretch=0.05, shift=0.5, frequency_mask=2, time_mask=4, mixup=0.0),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def genres(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three genres that differ in pitch and pulse: 6 tracks of 2 s each."""
+    root = tmp_path_factory.mktemp("genres")
+    rng = np.random.default_rng(0)
+    time = np.arange(2 * RATE) / RATE
+    for genre, pitch in GENRES.items():
+        (root / genre).mkdir()
+        for k in range(6):
+            sound = 0.3 * np.sin(2 * np.pi * pitch * rng.uniform(0.9, 1.1) * time)
+            if genre == "pulsed":
+                sound *= np.sin(2 * np.pi * 4 * time) > 0
+            sound += rng.normal(0, 0.01, len(time))
+            soundfile.write(root / genre / f"{genre}.{k:05d}.wav", sound, RATE, subtype="PCM_16")
+    return root
+
+
+@pytest.fixture(scope="module")
+def trained(genres: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("trained") / "ban.safetensors"
+    exclude = [genres / "low" / "low.00002.wav"]
+    return train_collection(read_collection(genres, exclude), out, QUICK, device="cpu")
+
+
+def test_separable_genres_are_learnt(trained: Path) -> None:
+    _, card = load_checkpoint(trained)
+    assert card is not None
+    assert card.genres == ("high", "low", "pulsed")
+    assert card.metrics["track_accuracy"] == 1.0
+    assert card.metrics["n_tracks"] == 3
+    assert np.trace(card.metrics["confusion"]) == 3
+    assert card.settings["epochs"] == QUICK.epochs
+    assert card.versions["torch"] == torch.__version__.split("+")[0]
+
+
+def test_excluded_track_neither_trains_nor_validates(trained: Path, genres: Path) -> None:
+    _, card = load_checkpoint(trained)
+    assert card is not None
+    digest = audio_hash(genres / "low" / "low.00002.wav")
+    assert card.excluded == {"low.00002": digest}
+    assert digest not in {*card.training_hashes.values(), *card.validation_hashes.values()}
+    assert len(card.training_hashes) + len(card.validation_hashes) == 17
+    assert check_no_overlap(card, [genres / "low" / "low.00002.wav"]) == []
+    for path in (genres / "low" / "low.00001.wav", *(genres / "high").iterdir()):
+        with pytest.raises(LeakError):
+            check_no_overlap(card, [path])
+
+
+def test_statistics_are_those_of_the_training_tracks(trained: Path, genres: Path) -> None:
+    network, card = load_checkpoint(trained)
+    assert card is not None
+    raw = BAN(network.config).front_end
+    frames = []
+    for name in card.training_hashes:
+        samples, _ = soundfile.read(genres / name.split(".")[0] / f"{name}.wav", dtype="float32")
+        frames.append(raw.log_mel(torch.from_numpy(samples)[None])[0].numpy())
+    everything = np.concatenate(frames, axis=1)
+    np.testing.assert_allclose(network.front_end.mean[:, 0], everything.mean(axis=1), atol=0.01)
+    np.testing.assert_allclose(
+        network.front_end.scale[:, 0], np.maximum(everything.std(axis=1), 0.5), atol=0.01
+    )
+
+
+def test_same_seed_same_weights(genres: Path, tmp_path: Path) -> None:
+    short = replace(QUICK, epochs=2)
+    torch.manual_seed(123)
+    state = torch.get_rng_state()
+    marks = set()
+    for k in range(2):
+        out = train_collection(read_collection(genres), tmp_path / f"{k}.safetensors", short, device="cpu")
+        marks.add(fingerprint(load_checkpoint(out)[0]))
+    assert len(marks) == 1
+    assert torch.equal(torch.get_rng_state(), state)  # nobody else's random numbers are touched
+    other = train_collection(
+        read_collection(genres), tmp_path / "o.safetensors", replace(short, seed=2), device="cpu"
+    )
+    assert fingerprint(load_checkpoint(other)[0]) not in marks
+
+
+def test_nothing_is_written_beside_the_checkpoint(
+    genres: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+    train_collection(read_collection(genres), tmp_path / "out" / "w.safetensors", replace(QUICK, epochs=1))
+    assert list((tmp_path / "cwd").iterdir()) == []
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["w.safetensors"]
+
+
+def test_time_budget_ends_training_and_is_noted(genres: Path, tmp_path: Path) -> None:
+    out = train_model(
+        genres, tmp_path / "w.safetensors", max_minutes=0.01, epochs=10_000, preset="ban-small", device="cpu"
+    )
+    _, card = load_checkpoint(out)
+    assert card is not None
+    assert card.metrics["steps"] < 10_000
+    assert any("time budget" in note for note in card.notes)
+
+
+@pytest.mark.parametrize("values", [{"epochs": 0}, {"max_minutes": 0.0}])
+def test_impossible_budgets(genres: Path, tmp_path: Path, values: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match="above zero"):
+        train_collection(read_collection(genres), tmp_path / "w.safetensors", replace(QUICK, **values))
+
+
+def test_track_probability_is_the_mean_over_crops() -> None:
+    network = BAN(n_genres=3, seed=1).eval()
+    frames = np.random.default_rng(0).normal(size=(64, 100)).astype(np.float16)
+    with torch.no_grad():
+        expected = []
+        for start in (0, 20, 40, 60):
+            piece = torch.from_numpy(frames[None, :, start : start + 40].astype(np.float32))
+            logits, _ = network.from_frames(network.front_end.standardise(piece))
+            expected.append(torch.softmax(logits[0], dim=0).numpy())
+    np.testing.assert_allclose(track_probabilities(network, frames, 40), np.mean(expected, axis=0), atol=1e-5)
+    assert track_probabilities(network, frames[:, :33], 40).shape == (3,)  # shorter than a crop
+
+
+def test_accuracy_and_its_interval() -> None:
+    class Oracle(BAN):
+        def from_frames(self, frames: torch.Tensor) -> tuple[torch.Tensor, dict]:
+            return 10.0 * torch.nn.functional.one_hot(frames[:, 0, 0, 0].long(), 4).float(), {}
+
+    oracle = Oracle(n_genres=4).eval()
+    oracle.front_end.mean.zero_()
+    oracle.front_end.scale.fill_(1.0)
+    answers, truth = np.array([0, 1, 2, 3] * 10), np.array([0, 1, 2, 0] * 10)
+    frames = [np.full((64, 8), a, dtype=np.float16) for a in answers]
+    result = evaluate(oracle, frames, truth, 4, 8, n_bootstrap=4000)
+    assert result.accuracy == 0.75
+    half = 1.96 * np.sqrt(0.75 * 0.25 / 40)
+    assert result.interval == pytest.approx((0.75 - half, 0.75 + half), abs=0.03)
+    np.testing.assert_array_equal(
+        result.confusion, [[10, 0, 0, 10], [0, 10, 0, 0], [0, 0, 10, 0], [0, 0, 0, 0]]
+    )
+
+
+def _worker(genres: str, out: str, barrier: object) -> None:
+    def train(collection: Collection, path: Path, settings: TrainingSettings, **rest: object) -> Path:
+        with Path(out).with_suffix(".log").open("a") as log:
+            log.write("trained\n")
+        network = BAN(preset("ban-small"), n_genres=len(collection.genres))
+        extra = rest["extra"]
+        assert isinstance(extra, dict)
+        card = ModelCard(network.config.to_dict(), collection.genres, settings=extra)
+        return save_checkpoint(path, network, card)
+
+    barrier.wait()  # type: ignore[attr-defined]
+    with pytest.MonkeyPatch.context() as patch:
+        # only who trains and who waits matters here
+        patch.setattr(lock, "train_collection", train)
+        lock.train_once(Path(genres), Path(out), settings=QUICK)
+
+
+def test_two_processes_train_once(genres: Path, tmp_path: Path) -> None:
+    out = tmp_path / "w.safetensors"
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(2)
+    workers = [context.Process(target=_worker, args=(str(genres), str(out), barrier)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    assert out.with_suffix(".log").read_text() == "trained\n"
+
+
+def test_other_exclusions_or_settings_train_anew(genres: Path, tmp_path: Path) -> None:
+    out = tmp_path / "w.safetensors"
+    short = replace(QUICK, epochs=1)
+    calls = []
+    for settings, exclude in (
+        (short, []),
+        (short, []),
+        (replace(short, seed=5), []),
+        (replace(short, seed=5), [genres / "low" / "low.00000.wav"]),
+    ):
+        train_once(genres, out, exclude, settings, device="cpu")
+        calls.append(out.read_bytes())
+    assert calls[0] == calls[1]
+    assert calls[1] != calls[2] != calls[3]
+    out.write_bytes(b"damaged")
+    train_once(genres, out, settings=short, device="cpu")
+    assert load_checkpoint(out)[1] is not None
+
+
+def test_command_line_trains_and_evaluates(
+    genres: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "w.safetensors"
+    stimuli = tmp_path / "heard.txt"
+    stimuli.write_text(f"# tracks of the held-out runs\n{genres / 'low' / 'low.00000.wav'}\n")
+    words = ["--data", str(genres), "--device", "cpu", "-q"]
+    train = [*words, "--preset", "ban-small", "--epochs", "1", "--exclude-stimuli", str(stimuli)]
+    assert main([*train, "--out", str(out)]) == 0
+    assert capsys.readouterr().out == f"{out}\n"
+    assert main([*words, "--evaluate", str(out)]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["unseen"]["n_tracks"] == 1
+    assert result["validated"]["n_tracks"] == 3
+    assert result["trained"]["n_tracks"] == 14
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "words"),
+    [
+        (["--preset", "bann"], 2, "--preset bann"),
+        (["--split", "odd"], 2, "--split odd"),
+        (["--data", "nowhere"], 65, "nowhere"),
+        (["--out", "w.pt"], 2, "safetensors"),
+        (["--exclude-stimuli", "nowhere"], 2, "--exclude-stimuli nowhere"),
+    ],
+)
+def test_mistakes_are_one_line_and_an_exit_status(
+    genres: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    change: list[str], status: int, words: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    base = ["--data", str(genres), "--out", "w.safetensors", "--epochs", "1", "-q", "--device", "cpu"]
+    assert main([*base, *change]) == status
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert words in captured.err
+    assert list(tmp_path.iterdir()) == []
