@@ -13,8 +13,6 @@ from ban_bids.outputs.writers import TEMPORARY_PREFIX, write_json, write_text
 
 BIDS_VERSION = "1.10.0"
 
-_HOMEPAGE = "https://arxiv.org/abs/2502.15503"
-
 _IGNORED = (
     "/work",
     "/logs",
@@ -67,7 +65,6 @@ def write_dataset_files(
         "Name": "ban-bids",
         "Version": __version__,
         "Description": "Brain-like auditory scores of auditory networks",
-        "CodeURL": _HOMEPAGE,
     }
     container = container_from_environment()
     if container:

@@ -230,8 +230,9 @@ def write_map(
     volume = np.full(inside.shape, outside, dtype=np.float32)
     volume[inside] = np.where(np.isfinite(flat), flat, np.nan)
     image = nib.Nifti1Image(volume, np.asarray(affine, dtype=float))
-    image.set_qform(image.affine, code="mni")
-    image.set_sform(image.affine, code="mni")
+    code = "mni" if str(metadata.get("SpatialReference", "")).startswith("MNI") else "aligned"
+    image.set_qform(image.affine, code=code)
+    image.set_sform(image.affine, code=code)
     image.header.set_xyzt_units("mm", "sec")
     with atomic_path(path) as temporary:
         nib.save(image, temporary)

@@ -172,3 +172,11 @@ def test_maps_of_the_wrong_size_are_refused(tmp_path):
     with pytest.raises(DataError, match="Statistic"):
         write_map(tmp_path / "x.nii.gz", values, mask, AFFINE, {})
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("space", "code"), [("MNI152NLin2009cAsym", 4), ("T1w", 2)])
+def test_headers_tell_template_space_from_native(tmp_path, space, code):
+    mask, values = mask_and_values()
+    facts = {"Statistic": "r", "SpatialReference": space}
+    header = nib.load(write_map(tmp_path / "x_statmap.nii.gz", values, mask, AFFINE, facts)).header
+    assert (int(header["sform_code"]), int(header["qform_code"])) == (code, code)
