@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ban_bids.preprocessing.files import save_image
-from ban_bids.preprocessing.regions import CORTEX_FILE, DSEG_FILE, PARCELS, SHIPPED, TABLE_FILE
+from ban_bids.preprocessing.regions import CORTEX_FILE, DSEG_FILE, PARCELS, RIBBON_MARGIN, SHIPPED, TABLE_FILE
 from ban_bids.preprocessing.register import normalize, resample_to
 from ban_bids.preprocessing.template import hcp_data, sixth_generation_brain, template_brain, template_grid
 from ban_bids.preprocessing.transforms import Normalization, apply_affine
@@ -127,11 +127,12 @@ def build() -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
 
 
 def main(folder: Path = SHIPPED) -> None:
-    """Write the label image, its table and the ribbon."""
+    """Write the label image, its table and the ribbon, widened by its margin."""
     labels, ribbon = build()
     grid = template_grid(1.0)
     save_image(folder / DSEG_FILE, labels, grid.affine)
-    save_image(folder / CORTEX_FILE, ribbon, grid.affine)
+    wide = ndimage.distance_transform_edt(~ribbon) <= RIBBON_MARGIN
+    save_image(folder / CORTEX_FILE, wide, grid.affine)
     rows = []
     for number, (name, parcels) in enumerate(PARCELS.items(), 1):
         x, y, z = apply_affine(grid.affine, np.array(np.nonzero(labels == number), float))

@@ -27,6 +27,11 @@ _DPI = 80
 _COLOURS = ("#e6194b", "#ffb000", "#3cb44b", "#4da6ff")
 
 
+def _through(mask: NDArray[np.bool_], axis: int, n: int) -> list[int]:
+    """Slices at quantiles of a mask's voxels: where the regions are, on both sides."""
+    return [int(i) for i in np.quantile(np.nonzero(mask)[axis], np.linspace(0.1, 0.9, n))]
+
+
 def _slices(mask: NDArray[np.bool_], axis: int, n: int) -> list[int]:
     present = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
     return [int(i) for i in np.linspace(present[0], present[-1], n + 2)[1:-1]]
@@ -171,7 +176,7 @@ def regions(t1w: str, dseg: str, folder: Path) -> Path:
     figure, grid = plt.subplots(3, 5, figsize=(11, 6.8), facecolor="black")
     colours = matplotlib.colors.ListedColormap(_COLOURS)
     for axis in range(3):
-        for axes, index in zip(grid[axis], _slices(within, axis, 5)):
+        for axes, index in zip(grid[axis], _through(within, axis, 5)):
             _show(axes, image, axis, index, [], top)
             plane = np.take(labels, index, axis).T
             shown = np.ma.masked_equal(plane, 0)

@@ -9,7 +9,6 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from ban_bids.errors import DataError
 from ban_bids.preprocessing.files import load_image
@@ -89,12 +88,10 @@ def labels_at(labels: NDArray[np.uint8], affine: Floats, points: Floats) -> NDAr
     return sample(labels.astype(np.float32), affine, points, order=0).astype(np.uint8)
 
 
-def near_cortex(points: Floats, margin: float = RIBBON_MARGIN) -> NDArray[np.bool_]:
-    """Which template points ``(3, n)`` lie within a margin (mm) of the group's cortical ribbon."""
-    ribbon, affine = load_image(SHIPPED / CORTEX_FILE)
-    voxel = np.linalg.norm(affine[:3, :3], axis=0)
-    wide = ndimage.distance_transform_edt(ribbon < 0.5, sampling=voxel) <= margin
-    return sample(wide.astype(np.float32), affine, points, order=0) > 0.5
+def near_cortex(points: Floats) -> NDArray[np.bool_]:
+    """Which template points ``(3, n)`` lie within :data:`RIBBON_MARGIN` of the group's cortical ribbon."""
+    wide, affine = load_image(SHIPPED / CORTEX_FILE)
+    return sample(wide, affine, points, order=0) > 0.5
 
 
 def region_table(

@@ -35,15 +35,18 @@ def table(n: int = 30, non_steady: int = 2) -> tuple[pd.DataFrame, np.ndarray, n
     return confound_table(motion, series, white, csf, non_steady), motion, series
 
 
-def test_framewise_displacement_is_powers() -> None:
+def test_framewise_displacement_is_powers(tmp_path: Path) -> None:
     from nipype.algorithms.confounds import FramewiseDisplacement
 
     _, motion, _ = table()
-    expected = [np.nan]
-    for now, before in zip(motion[1:], motion):
-        expected.append(sum(abs(now - before)[:3]) + 50 * sum(abs(now - before)[3:]))
-    np.testing.assert_allclose(framewise_displacement(motion), expected)
-    assert FramewiseDisplacement().inputs.radius == 50
+    np.savetxt(tmp_path / "motion.txt", motion)  # SPM's order: translations, then rotations
+    done = FramewiseDisplacement(
+        in_file=str(tmp_path / "motion.txt"), parameter_source="SPM", out_file=str(tmp_path / "fd.txt")
+    ).run()
+    expected = np.loadtxt(done.outputs.out_file, skiprows=1)
+    found = framewise_displacement(motion)
+    assert np.isnan(found[0])
+    np.testing.assert_allclose(found[1:], expected, rtol=1e-6)
 
 
 def test_columns_equal_plain_formulas() -> None:

@@ -1,0 +1,143 @@
+"""The whole workflow on a small phantom: one participant works, one is damaged, nothing is redone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import ants
+import nibabel as nib
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from ban_bids.errors import DataError, UsageError
+from ban_bids.inputs.dataset import Participant, Run
+from ban_bids.preprocessing.files import load_mask
+from ban_bids.preprocessing.realign import rigid_matrix
+from ban_bids.preprocessing.regions import read_atlas
+from ban_bids.preprocessing.run import plugin_of, preprocess
+from ban_bids.preprocessing.template import TEMPLATE, template_brain
+from ban_bids.settings import Settings
+
+N = 8
+HEAD_SHIFT = np.array([4.0, -6, 8, 0.05, 0.03, -0.04])  # the phantom's pose: mm, radians
+
+
+def phantom(folder: Path, label: str, n_runs: int = 2) -> Participant:
+    """Template brain in another pose, with a skull, as T1w at 2 mm and BOLD at 4 mm."""
+    rng = np.random.default_rng(0)
+    brain = ants.image_read(str(template_brain())).numpy()
+    affine = nib.load(template_brain()).affine
+    pose = rigid_matrix(HEAD_SHIFT, np.zeros(3))
+    outside = ndimage.distance_transform_edt(brain[::2, ::2, ::2] <= 1, sampling=2.0)
+    skull = np.where((outside > 8) & (outside < 12), 80.0, 0.0)
+    coarse = ndimage.gaussian_filter(brain, 0.7)[::2, ::2, ::2] + skull
+    t1w_affine = pose @ affine @ np.diag([2.0, 2, 2, 1])
+    t1w = folder / f"sub-{label}_T1w.nii.gz"
+    nib.save(nib.Nifti1Image((coarse + rng.normal(0, 1, coarse.shape)).astype(np.float32), t1w_affine), t1w)
+    low = np.where(brain > 1, 130.0 - brain, 0)
+    low = ndimage.gaussian_filter(low, 1.5)[10:-10:4, 10:-10:4, 10:-10:4] * 8
+    offset = np.eye(4)
+    offset[:3, 3] = 10
+    bold_affine = pose @ affine @ offset @ np.diag([4.0, 4, 4, 1])
+    runs = []
+    for number in range(1, n_runs + 1):
+        name = f"sub-{label}_task-music_run-{number}_bold.nii.gz"
+        series = (low[..., None] + rng.normal(0, 5, (*low.shape, N))).astype(np.float32)
+        nib.save(nib.Nifti1Image(series, bold_affine), folder / name)
+        entities = (("sub", label), ("task", "music"), ("run", str(number)))
+        runs.append(
+            Run(
+                label,
+                None,
+                "music",
+                str(number),
+                entities,
+                folder / name,
+                folder,
+                2.0,
+                N,
+                None,
+                "k",
+                None,
+                (),
+            )
+        )
+    return Participant(label, (t1w,), tuple(runs))
+
+
+def settings_for(folder: Path) -> Settings:
+    return Settings(
+        bids_dir=folder, output_dir=folder / "out", level="participant", work_dir=folder / "work", nprocs=2
+    )
+
+
+@pytest.mark.slow
+def test_phantom_from_raw_to_regions(tmp_path: Path) -> None:
+    good, bad = phantom(tmp_path, "01"), phantom(tmp_path, "02", 1)
+    bad.runs[0].bold.write_bytes(b"not an image")
+    settings = settings_for(tmp_path)
+    outcome = preprocess([good, bad], settings)
+    assert isinstance(outcome["02"], DataError)
+    assert bad.runs[0].bold.name in str(outcome["02"])
+    done = outcome["01"]
+    assert not isinstance(done, Exception), done
+    quality = dict(done.qc)
+    assert quality["registration_correlation"] > 0.85
+    assert min(quality[f"voxels_{name}"] for name in ("A1", "Belt", "PB")) >= 5
+    labels, atlas = np.asarray(nib.load(done.dseg).dataobj), read_atlas(None)[0]
+    assert (labels > 0).sum() * 64 > 0.4 * (atlas > 0).sum()
+    first = nib.load(done.runs[0].bold)
+    assert first.shape[3] == N
+    assert first.header.get_zooms()[:3] == pytest.approx((4, 4, 4))
+    # the template seen through T1w and BOLD alike must come back to where it is in the template
+    mean = first.get_fdata().mean(3)
+    points = first.affine[:3, :3] @ np.argwhere(load_mask(done.cortex)).T + first.affine[:3, 3:]
+    image = nib.load(template_brain())
+    where = np.linalg.inv(image.affine)[:3, :3] @ points + np.linalg.inv(image.affine)[:3, 3:]
+    truth = np.where(image.get_fdata() > 1, 130.0 - image.get_fdata(), 0)
+    expected = ndimage.map_coordinates(ndimage.gaussian_filter(truth, 1.5), where, order=1)
+    assert np.corrcoef(mean[load_mask(done.cortex)], expected)[0, 1] > 0.8
+
+    node = settings.work_dir / "nipype/preprocessing/sub_01/anat/normalize/affine.txt"
+    before, inode = node.stat().st_mtime_ns, done.runs[0].bold.stat().st_ino
+    for path in done.runs:
+        path.bold.unlink()
+    again = preprocess([good], settings)["01"]
+    assert not isinstance(again, Exception), again
+    assert node.stat().st_mtime_ns == before, "a finished node was done again"
+    assert again.runs[0].bold.stat().st_ino == inode
+    assert not list((settings.output_dir).rglob(".tmp-*"))
+
+
+def test_space_and_t1w_are_asked_for(tmp_path: Path) -> None:
+    person = Participant("01", (), (phantom_run(tmp_path),))
+    refused = preprocess([person], settings_for(tmp_path))["01"]
+    assert isinstance(refused, DataError)
+    assert "no T1w" in str(refused)
+    with pytest.raises(UsageError, match=TEMPLATE):
+        preprocess([person], replace(settings_for(tmp_path), space="Talairach"))
+
+
+def phantom_run(folder: Path) -> Run:
+    entities = (("sub", "01"), ("task", "music"))
+    return Run("01", None, "music", None, entities, folder / "x", folder, 2.0, N, None, "k", None, ())
+
+
+def test_plugin_file_wins_over_nprocs(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path)
+    assert plugin_of(replace(settings, nprocs=1))[0] == "Linear"
+    name, arguments = plugin_of(replace(settings, mem_mb=2048))
+    assert (name, arguments["n_procs"], arguments["memory_gb"]) == ("MultiProc", 2, 2.0)
+    for file, text in (
+        ("p.yml", "plugin: SLURM\nplugin_args:\n  sbatch_args: -p short\n"),
+        ("p.json", '{"plugin": "SLURM", "plugin_args": {"sbatch_args": "-p short"}}'),
+    ):
+        (tmp_path / file).write_text(text)
+        found = plugin_of(replace(settings, use_plugin=tmp_path / file))
+        assert found == ("SLURM", {"sbatch_args": "-p short"})
+    (tmp_path / "bad.yml").write_text("a: [1")
+    for path in (tmp_path / "bad.yml", tmp_path / "absent.yml"):
+        with pytest.raises(UsageError, match="--use-plugin"):
+            plugin_of(replace(settings, use_plugin=path))
