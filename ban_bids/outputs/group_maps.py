@@ -52,34 +52,39 @@ def write_group_maps(
             f"group maps of {lacking} n/a: {n} participant(s), t needs {_AT_LEAST_T} and p {_AT_LEAST_P}"
         )
     for (space, model, area), mine in maps.groupby(["space", "model", "area"], sort=False):
-        paths = [Path(path) for path in mine["path"]]
-        images = [nib.load(path) for path in paths]
-        r = np.stack([np.asarray(image.dataobj, dtype=np.float32) for image in images])
-        # maps hold 0 outside the mask and NaN where not computable
-        mask = (np.isfinite(r) & (r != 0)).all(axis=0)
-        if not mask.any():
+        found = _write_area(root, str(space), str(model), str(area), mine)
+        if not found:
             notes.append(
                 f"{model} {area} in {space}: no voxel is valid in all participants, so no group maps"
             )
-            continue
-        facts = {
-            "Model": model,
-            "Area": area,
-            "SpatialReference": space,
-            "Participants": list(mine["participant"]),
-            "Mask": "voxels whose r is computable in every participant",
-            "ModelFingerprint": mine["model_fingerprint"].iloc[0],
-            "Sources": [f"bids::{path.relative_to(root)}" for path in paths],
-        }
-        for stat, values in group_statistics(r[:, mask]).items():
-            name = map_name(None, stat=stat, space=str(space), model=str(model), area=str(area))
-            text = GROUP_P if stat == "p" else STATISTICS[stat]
-            written.append(
-                write_map(
-                    name.path(root), values, mask, images[0].affine, {"Statistic": stat, **text, **facts}
-                )
-            )
+        written += found
     return written, tuple(notes)
+
+
+def _write_area(root: Path, space: str, model: str, area: str, mine: pd.DataFrame) -> list[Path]:
+    """Maps of one area; ``mine`` has one row a participant. Nothing where no voxel is valid in all."""
+    paths = [Path(path) for path in mine["path"]]
+    images = [nib.load(path) for path in paths]
+    r = np.stack([np.asarray(image.dataobj, dtype=np.float32) for image in images])
+    # maps hold 0 outside the mask and NaN where not computable
+    mask = (np.isfinite(r) & (r != 0)).all(axis=0)
+    if not mask.any():
+        return []
+    facts = {
+        "Model": model,
+        "Area": area,
+        "SpatialReference": space,
+        "Participants": list(mine["participant"]),
+        "Mask": "voxels whose r is computable in every participant",
+        "ModelFingerprint": mine["model_fingerprint"].iloc[0],
+        "Sources": [f"bids::{path.relative_to(root)}" for path in paths],
+    }
+    written = []
+    for stat, values in group_statistics(r[:, mask]).items():
+        path = map_name(None, stat=stat, space=space, model=model, area=area).path(root)
+        text = GROUP_P if stat == "p" else STATISTICS[stat]
+        written.append(write_map(path, values, mask, images[0].affine, {"Statistic": stat, **text, **facts}))
+    return written
 
 
 def group_statistics(r: np.ndarray) -> dict[str, np.ndarray]:

@@ -34,13 +34,11 @@ def write_statmap(
     Parameters
     ----------
     root : Path
-        The derivatives folder.
     values : ndarray of shape (n_voxels,)
         In C order of the mask; NaN where not computable.
     mask : ndarray of shape (x, y, z), bool
-        Voxels that have a value.
     affine : ndarray of shape (4, 4)
-        Voxel indices to millimetres.
+        As for :func:`ban_bids.outputs.writers.write_map`.
     participant, task, space, session : str
         Labels without their entity; session may be None.
     stat : str
@@ -48,8 +46,7 @@ def write_statmap(
     model, area : str, optional
         Full names; neither for ``ev`` and ``ccmax``.
     metadata : mapping, optional
-        Further facts (``NumberOfRepeats``, ``RepeatsUsed``, ``ModelFingerprint``, ``Sources``, ...);
-        they win over the standard definitions.
+        Further facts (``NumberOfRepeats``, ``ModelFingerprint``, ...); they win over the definitions.
 
     Returns
     -------
@@ -66,6 +63,6 @@ def write_statmap(
     if stat not in STATISTICS:
         raise UsageError(f"statistic '{stat}' is unknown: choose from {', '.join(STATISTICS)}")
     name = map_name(participant, stat=stat, space=space, task=task, model=model, area=area, session=session)
-    facts: dict[str, Any] = {"Statistic": stat, "Model": model, "Area": area, "SpatialReference": space}
-    facts = {key: value for key, value in facts.items() if value is not None}
-    return write_map(name.path(root), values, mask, affine, {**facts, **STATISTICS[stat], **(metadata or {})})
+    own = {} if model is None else {"Model": model, "Area": area}
+    facts = {"Statistic": stat, **own, "SpatialReference": space, **STATISTICS[stat], **(metadata or {})}
+    return write_map(name.path(root), values, mask, affine, facts)

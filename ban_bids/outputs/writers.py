@@ -227,13 +227,7 @@ def write_map(
     if "Statistic" not in metadata:
         raise DataError(f"{path.name}: its metadata name no Statistic")
     outside = _NO_EVIDENCE.get(str(metadata["Statistic"]), 0.0)
-    volume = np.full(inside.shape, outside, dtype=np.float32)
-    volume[inside] = np.where(np.isfinite(flat), flat, np.nan)
-    image = nib.Nifti1Image(volume, np.asarray(affine, dtype=float))
-    code = "mni" if str(metadata.get("SpatialReference", "")).startswith("MNI") else "aligned"
-    image.set_qform(image.affine, code=code)
-    image.set_sform(image.affine, code=code)
-    image.header.set_xyzt_units("mm", "sec")
+    image = _map_image(flat, inside, affine, outside, str(metadata.get("SpatialReference", "")))
     with atomic_path(path) as temporary:
         nib.save(image, temporary)
     missing = int(np.count_nonzero(~np.isfinite(flat)))
@@ -245,3 +239,16 @@ def write_map(
     }
     write_json(sidecar(path), {**metadata, **facts})
     return path
+
+
+def _map_image(
+    flat: np.ndarray, inside: np.ndarray, affine: np.ndarray, outside: float, space: str
+) -> nib.Nifti1Image:
+    volume = np.full(inside.shape, outside, dtype=np.float32)
+    volume[inside] = np.where(np.isfinite(flat), flat, np.nan)
+    image = nib.Nifti1Image(volume, np.asarray(affine, dtype=float))
+    code = "mni" if space.startswith("MNI") else "aligned"
+    image.set_qform(image.affine, code=code)
+    image.set_sform(image.affine, code=code)
+    image.header.set_xyzt_units("mm", "sec")
+    return image

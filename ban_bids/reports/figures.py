@@ -201,16 +201,12 @@ def map_figure(
     bytes
         PNG.
     """
-    loaded = nib.load(image) if isinstance(image, Path) else image
-    # nilearn would do the same to NaN, with a warning that alarms readers of the log
-    data = np.nan_to_num(np.asarray(loaded.dataobj, dtype=np.float32), posinf=0.0, neginf=0.0)
-    seen = np.abs(data[data != 0])
-    if vmax is None:
-        vmax = float(np.percentile(seen, 99.5)) if seen.size else 1.0
+    shown = _without_gaps(nib.load(image) if isinstance(image, Path) else image)
+    vmax = _largest(shown) if vmax is None else vmax
     canvas = Canvas(figsize=(2.1 * len(cuts) + 1.0, 3.1))
     more = {} if background is None else {"bg_img": str(background)}
     plotting.plot_stat_map(
-        nib.Nifti1Image(data, loaded.affine),
+        shown,
         display_mode="z",
         cut_coords=list(cuts),
         threshold=threshold if threshold is not None else 1e-6,
@@ -226,6 +222,18 @@ def map_figure(
     )
     canvas.text(0.995, 0.985, label, ha="right", va="top", fontsize=10)
     return _png(canvas)
+
+
+def _without_gaps(image: nib.Nifti1Image) -> nib.Nifti1Image:
+    # nilearn would do the same to NaN, with a warning that alarms readers of the log
+    data = np.nan_to_num(np.asarray(image.dataobj, dtype=np.float32), posinf=0.0, neginf=0.0)
+    return nib.Nifti1Image(data, image.affine)
+
+
+def _largest(image: nib.Nifti1Image) -> float:
+    seen = np.abs(image.get_fdata(dtype=np.float32))
+    seen = seen[seen > 0]
+    return float(np.percentile(seen, 99.5)) if seen.size else 1.0
 
 
 def _png(canvas: Canvas) -> bytes:

@@ -77,15 +77,16 @@ def group_report(
         figures=[*_score_figures(group, own, models), *_map_figures(out, models)],
         notes=notes,
         methods=_METHODS,
-        definitions={
-            name: text.get("Description", "")
-            for name, text in read_json(out.root / "group_bas.json").items()
-            if isinstance(text, dict)
-        },
+        definitions=_definitions(out),
         versions=versions(),
         settings=settings_toml(settings),
         files=list(files),
     )
+
+
+def _definitions(out: Derivatives) -> dict[str, str]:
+    facts = read_json(out.root / "group_bas.json")
+    return {name: text.get("Description", "") for name, text in facts.items() if isinstance(text, dict)}
 
 
 def _headline(scored: pd.DataFrame, model: str, name: str, several: bool) -> Headline:
