@@ -1,0 +1,93 @@
+"""Genre choices of the demo's people: what a noisy listener with the teacher's ears would answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ban_bids.demo.styles import GENRES
+
+TEMPERATURE = 3.0
+"""Softens the teacher's probabilities: networks are surer than people."""
+
+LAPSE = 0.1
+"""Share of answers that are guesses."""
+
+
+def choice_probabilities(
+    teacher: npt.NDArray[np.float64], temperature: float = TEMPERATURE, lapse: float = LAPSE
+) -> npt.NDArray[np.float64]:
+    """Turn a network's genre probabilities into those of a person.
+
+    Parameters
+    ----------
+    teacher : ndarray, shape (n_clips, n_genres)
+        Softmax of the teacher.
+    temperature : float
+        Logits are divided by it.
+    lapse : float
+        Share of answers drawn from all genres alike.
+
+    Returns
+    -------
+    ndarray, shape (n_clips, n_genres)
+        Rows sum to one.
+    """
+    soft = np.maximum(teacher, 1e-12) ** (1 / temperature)
+    soft /= soft.sum(axis=1, keepdims=True)
+    return (1 - lapse) * soft + lapse / teacher.shape[1]
+
+
+def draw_choices(
+    probabilities: npt.NDArray[np.float64], clips: Sequence[Path], trials: int, rng: np.random.Generator
+) -> pd.DataFrame:
+    """Draw one person's answers.
+
+    Parameters
+    ----------
+    probabilities : ndarray, shape (n_clips, n_genres)
+        From :func:`choice_probabilities`.
+    clips : sequence of Path
+        Audio files named ``<genre>.<number>.wav``.
+    trials : int
+        Times each clip is judged.
+    rng : numpy.random.Generator
+        Source of order and answers.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``trial stim_file genre response``, in the order of the trials.
+    """
+    order = np.concatenate([rng.permutation(len(clips)) for _ in range(trials)])
+    answers = [str(rng.choice(GENRES, p=probabilities[clip])) for clip in order]
+    return pd.DataFrame(
+        {
+            "trial": np.arange(1, order.size + 1),
+            "stim_file": [clips[clip].name for clip in order],
+            "genre": [clips[clip].name.split(".")[0] for clip in order],
+            "response": answers,
+        }
+    )
+
+
+def write_choices(folder: Path, label: str, table: pd.DataFrame) -> None:
+    """Write ``sub-<label>/beh/sub-<label>_task-genre_beh.tsv`` and its sidecar under ``folder``."""
+    target = folder / f"sub-{label}" / "beh" / f"sub-{label}_task-genre_beh.tsv"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(target, sep="\t", index=False)
+    levels = {genre: f"The person called the clip {genre}" for genre in GENRES}
+    sidecar = {
+        "TaskName": "genre",
+        "TaskDescription": "Ten-way choice of the genre of a music clip",
+        "trial": {"Description": "Number of the trial"},
+        "stim_file": {"Description": "Clip that was played whole, under stimuli/"},
+        "genre": {"Description": "Genre under which the clip was synthesised"},
+        "response": {"Description": "Genre that the person chose", "Levels": levels},
+    }
+    target.with_suffix(".json").write_text(json.dumps(sidecar, indent=2) + "\n")

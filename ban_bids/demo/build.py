@@ -1,0 +1,190 @@
+"""Make a whole demo dataset: music, networks, participants, truth."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ban_bids.demo.anatomy import head_template
+from ban_bids.demo.behavior import choice_probabilities, draw_choices, write_choices
+from ban_bids.demo.dataset import participant_label, write_top_level
+from ban_bids.demo.music import write_tracks
+from ban_bids.demo.networks import (
+    REFERENCE_SEED,
+    TEACHER_SEED,
+    TrainingJob,
+    train_network,
+    workers,
+)
+from ban_bids.demo.participants import RESPONSIVE, ParticipantJob, make_participant
+from ban_bids.demo.phantom import responsive_in_mni
+from ban_bids.demo.plan import FIRST_CHOICE, FIRST_STIMULUS, DemoSize, plan_runs
+from ban_bids.demo.planting import Excerpt, Listening, listen, plant
+from ban_bids.demo.responses import Courses
+from ban_bids.demo.styles import GENRES
+from ban_bids.demo.truth import write_truth
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Music:
+    """The audio files of a demo, genre by genre.
+
+    Parameters
+    ----------
+    training : tuple of Path
+        BAN's training tracks.
+    stimuli : tuple of Path
+        Tracks heard in the scanner.
+    choices : tuple of Path
+        Clips of the genre-choice task.
+    """
+
+    training: tuple[Path, ...]
+    stimuli: tuple[Path, ...]
+    choices: tuple[Path, ...]
+
+
+def make_music(root: Path, size: DemoSize, seed: int, pool: ProcessPoolExecutor) -> Music:
+    """Synthesise all tracks, a folder of files at a time."""
+    stimuli = root / "bids" / "stimuli"
+    training = pool.submit(
+        write_tracks, root / "genres", "training", size.genre_tracks, size.genre_seconds, seed, by_genre=True
+    )
+    heard = pool.submit(
+        write_tracks,
+        stimuli,
+        "stimuli",
+        size.stimuli_per_genre,
+        size.start + size.clip + 0.5,
+        seed,
+        by_genre=False,
+        first=FIRST_STIMULUS,
+    )
+    judged = pool.submit(
+        write_tracks,
+        stimuli,
+        "choices",
+        size.choice_clips,
+        size.choice_seconds,
+        seed,
+        by_genre=False,
+        first=FIRST_CHOICE,
+    )
+    return Music(tuple(training.result()), tuple(heard.result()), tuple(judged.result()))
+
+
+def listen_to(
+    weights: Path, excerpts: Sequence[Excerpt], clips: Sequence[Path], untrained: int | None
+) -> tuple[Listening, npt.NDArray[np.float64]]:
+    """Let the network of a checkpoint listen, or an untrained one like it (runs in a process of its own).
+
+    Parameters
+    ----------
+    weights : Path
+        Checkpoint.
+    excerpts : sequence of Excerpt
+        For the features.
+    clips : sequence of Path
+        Whole files, for the probabilities of genres.
+    untrained : int or None
+        Seed of random weights that replace the checkpoint's.
+
+    Returns
+    -------
+    Listening
+    ndarray, shape (n_clips, n_genres)
+    """
+    import torch
+
+    from ban_bids.audio.clips import load_waveform
+    from ban_bids.models.base import BANModel, untrained_ban
+    from ban_bids.models.checkpoint import load_checkpoint
+
+    torch.set_num_threads(1)
+    network, _ = load_checkpoint(weights)
+    model = BANModel(network, GENRES) if untrained is None else untrained_ban(network, untrained, GENRES)
+    waves = [load_waveform(clip) for clip in clips]
+    probabilities = model.genre_probabilities(waves) if waves else np.empty((0, len(GENRES)))
+    return listen(model, excerpts), probabilities
+
+
+def plant_from_networks(
+    teacher: Path, reference: Path, music: Music, size: DemoSize, seed: int, pool: ProcessPoolExecutor
+) -> tuple[Courses, npt.NDArray[np.float64]]:
+    """Choose what is planted; also the teacher's genre probabilities of the choice clips."""
+    excerpts = [Excerpt(path, size.start, size.clip) for path in (*music.stimuli, *music.training)]
+    jobs = (
+        pool.submit(listen_to, teacher, excerpts, music.choices, None),
+        pool.submit(listen_to, reference, excerpts, (), None),
+        pool.submit(listen_to, teacher, excerpts, (), seed + TEACHER_SEED + 1),
+    )
+    (heard, probabilities), (other, _), (naive, _) = [job.result() for job in jobs]
+    return plant(heard, other, naive, len(music.stimuli)), probabilities
+
+
+def make_demo(root: Path, size: DemoSize, participants: int, seed: int, nprocs: int) -> Path:
+    """Write dataset, truth, training tracks and the student's weights into a folder.
+
+    Parameters
+    ----------
+    root : Path
+        Target; receives ``bids/``, ``truth/``, ``genres/`` and ``ban.safetensors``.
+    size : DemoSize
+        The protocol.
+    participants : int
+        How many people.
+    seed : int
+        Everything follows from it.
+    nprocs : int
+        Processes at a time, one thread each.
+
+    Returns
+    -------
+    Path
+        The student's weights.
+    """
+    labels = [participant_label(index) for index in range(participants)]
+    truth, weights = root / "truth", root / "ban.safetensors"
+    truth.mkdir(parents=True, exist_ok=True)
+    with workers(nprocs) as pool:
+        _LOG.info("synthesising music")
+        music = make_music(root, size, seed, pool)
+        write_top_level(root / "bids", size, labels, seed)
+        _LOG.info("training the teacher, a reference and BAN itself on %d tracks", len(music.training))
+        genres = root / "genres"
+        teacher, reference = truth / "teacher.safetensors", truth / "reference.safetensors"
+        planters = [
+            pool.submit(train_network, TrainingJob(genres, teacher, seed + TEACHER_SEED, size.epochs)),
+            pool.submit(train_network, TrainingJob(genres, reference, seed + REFERENCE_SEED, size.epochs)),
+        ]
+        for planter in planters:
+            planter.result()
+        source, probabilities = plant_from_networks(teacher, reference, music, size, seed, pool)
+        _LOG.info("scanning %d phantoms", participants)
+        student = pool.submit(train_network, TrainingJob(genres, weights, seed, size.epochs))
+        runs = plan_runs(size, len(music.stimuli), seed)
+        jobs = [ParticipantJob(root, label, size, seed, runs, music.stimuli, source) for label in labels]
+        table = pd.concat(list(pool.map(make_participant, jobs)), ignore_index=True)
+        student.result()
+    for index, label in enumerate(labels):
+        rng = np.random.default_rng([seed, index, 13])
+        answers = draw_choices(choice_probabilities(probabilities), music.choices, size.choice_trials, rng)
+        write_choices(root / "bids", label, answers)
+    extra = {
+        "teacher_seed": seed + TEACHER_SEED,
+        "reference_seed": seed + REFERENCE_SEED,
+        "scored_seed": seed,
+        "n_components": source.n_components,
+        "responsive_share": RESPONSIVE,
+    }
+    write_truth(truth, size, seed, responsive_in_mni(head_template(), RESPONSIVE, seed), table, extra)
+    return weights
