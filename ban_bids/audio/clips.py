@@ -147,8 +147,9 @@ def _refuse_cut_wav(path: Path) -> None:
     """Compare with the header: libsndfile reads a .wav that was cut short as if it were a shorter one."""
     with path.open("rb") as file:
         head = file.read(12)
-    promised = int.from_bytes(head[4:8], "little") + 8
-    streamed = promised in (8, 0xFFFFFFFF + 8)  # written by a program that could not know the length
+    size = int.from_bytes(head[4:8], "little")
+    promised = size + 8
+    streamed = size == 0 or size >= 0x7FFFF000  # written by a program that could not know the length
     if head[:4] == b"RIFF" and head[8:] == b"WAVE" and not streamed and promised > path.stat().st_size + 1:
         raise DataError(
             f"{path}: truncated: the header promises {promised} bytes, the file has {path.stat().st_size}; "

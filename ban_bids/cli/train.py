@@ -100,8 +100,11 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    import torch
+
     from ban_bids.training.evaluate import evaluate_checkpoint
 
+    torch.set_num_threads(options.omp_nthreads)
     result = evaluate_checkpoint(options.evaluate, options.data, _excluded(options.exclude_stimuli))
     print(json.dumps(result, indent=2))
 
@@ -115,7 +118,7 @@ def _excluded(path: Path | None) -> list[Path]:
     if path.is_dir():
         found = sorted(file for file in path.rglob("*") if file.suffix.lower() in _AUDIO)
     elif path.is_file():
-        lines = path.read_text("utf-8").splitlines()
+        lines = _lines(path)
         found = [path.parent / line.strip() for line in lines if line.strip() and not line.startswith("#")]
     else:
         raise UsageError(f"--exclude-stimuli {path}: no such file or folder")
@@ -124,6 +127,13 @@ def _excluded(path: Path | None) -> list[Path]:
             f"--exclude-stimuli {path}: names no audio file; drop the option or correct the path"
         )
     return found
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as err:
+        raise UsageError(f"--exclude-stimuli {path}: not a text file with a path a line ({err})") from err
 
 
 def _held_out(bids_dir: Path) -> list[Path]:

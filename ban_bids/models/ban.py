@@ -222,7 +222,7 @@ class BAN(nn.Module):
             below = frames
             for label, above, steps in zip(AREAS, (*AREAS[1:], None), self.config.steps):
                 if step < steps:
-                    states = before[label], above and before[above]
+                    states = before[label], None if above is None else before[above]
                     history[label].append(self.areas[label](below, *states, step))
                 below = history[label][-1]
         top = history[AREAS[-1]][-1]

@@ -60,7 +60,7 @@ class LogMelModel:
         raise NotComputable("the log-mel baseline has no read-out")
 
 
-def permuted_ban(network: BAN, seed: int, device: str = "cpu") -> BANModel:
+def permuted_ban(network: BAN, seed: int, name: str | None = None, device: str = "cpu") -> BANModel:
     """Return a copy whose weights are shuffled within each tensor: trained values, no learned structure.
 
     Normalisations are calibrated anew, since their statistics belonged to the unshuffled weights.
@@ -74,7 +74,7 @@ def permuted_ban(network: BAN, seed: int, device: str = "cpu") -> BANModel:
                     order = torch.randperm(weight.numel(), generator=generator)
                     weight.copy_(weight.flatten()[order].view_as(weight))
     calibrate(shuffled)
-    return BANModel(shuffled, (), None, f"{network.config.name}permuted", device)
+    return BANModel(shuffled, (), None, name or f"{network.config.name}permuted", device)
 
 
 def control_models(model: AudioModel, seed: int, n_untrained: int = 5) -> list[AudioModel]:
@@ -103,4 +103,8 @@ def control_models(model: AudioModel, seed: int, n_untrained: int = 5) -> list[A
         untrained_ban(network, seed + k, name=f"{model.name}untrained{k}", device=device)
         for k in range(1, n_untrained + 1)
     ]
-    return [*controls, permuted_ban(network, seed, device), LogMelModel(network.config.front_end)]
+    return [
+        *controls,
+        permuted_ban(network, seed, f"{model.name}permuted", device),
+        LogMelModel(network.config.front_end),
+    ]

@@ -163,3 +163,11 @@ def test_real_tracks_load(shared_data: Path) -> None:
         waveform = load_waveform(path)
         assert 29.0 < len(waveform) / SAMPLING_RATE < 31.0
         assert 0.01 < float(np.abs(waveform).max()) <= 1.0
+
+
+@pytest.mark.parametrize("size", [0, 0x7FFFFFFF, 0xFFFFFFFF])
+def test_streamed_wav_without_a_length_is_not_taken_for_a_cut_one(wav: Path, size: int) -> None:
+    data = bytearray(wav.read_bytes())
+    data[4:8] = size.to_bytes(4, "little")
+    wav.write_bytes(bytes(data))
+    assert len(load_waveform(wav)) == 4 * SAMPLING_RATE

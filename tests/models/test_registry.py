@@ -117,7 +117,7 @@ def test_controls_are_there_and_sane() -> None:
     before = model.fingerprint
     controls = control_models(model, seed=5)
     names = [c.name for c in controls]
-    assert names == [*(f"planteduntrained{k}" for k in range(1, 6)), "banpermuted", "logmel"]
+    assert names == [*(f"planteduntrained{k}" for k in range(1, 6)), "plantedpermuted", "logmel"]
     assert len({c.fingerprint for c in controls}) == len(controls)
     sound = _sound(2.0)
     for control in controls:
