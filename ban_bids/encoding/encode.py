@@ -15,7 +15,7 @@ from ban_bids.encoding.ridge import Joint, Single, band_weights, fit_joint, fit_
 from ban_bids.encoding.rows import HeldOut, HeldOutRows
 from ban_bids.settings import DEFAULT_SEED, JOINT, EncodingSettings
 
-_SLAB_BYTES = 1 << 30
+_SLAB_BYTES = 2 << 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,8 @@ def slab_size(design: Design, settings: EncodingSettings) -> int:
     """Return how many voxels to encode at a time: ``settings.slab``, fewer where memory asks for it.
 
     About twelve arrays of (held-out rows, voxels) and three of (training rows, voxels) are alive at once;
-    they are kept under 1 GiB.
+    they are kept under 2 GiB. Every slab
+    repeats the factorisations, which dominate where training rows are thousands: large slabs pay.
     """
     training = max(len(fold.fold.training) for fold in design.folds)
     bytes_a_voxel = 4 * (12 * len(design.index) + 3 * training)

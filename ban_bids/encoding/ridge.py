@@ -187,10 +187,11 @@ def fit_without(
     Returns
     -------
     ndarray of shape (n_held_out, n_voxels), float32
-        0 for voxels whose joint model uses this area alone.
+        0 for voxels whose joint model uses this area alone; the joint prediction where it does not use it.
     """
     names = list(training)
     others = [i for i, name in enumerate(names) if name != area]
+    idle = joint.weights[names.index(area)] == 0
     rest = joint.weights[others]
     total = rest.sum(axis=0)
     alone = total < _ALONE
@@ -199,9 +200,9 @@ def fit_without(
     prediction = np.zeros((len(held_out[area]), bold.shape[1]), dtype=np.float32)
     for c, weights in enumerate(scaled[:, first].T):
         used = {names[i]: np.float32(np.sqrt(w)) for i, w in zip(others, weights) if w > 0}
-        if not used:
+        voxels = np.flatnonzero((choice.ravel() == c) & ~idle)
+        if not used or not len(voxels):
             continue
-        voxels = np.flatnonzero(choice.ravel() == c)
         prediction[:, voxels] = fit_single(
             np.hstack([training[name] * root for name, root in used.items()]),
             bold[:, voxels],
@@ -210,6 +211,7 @@ def fit_without(
             alphas,
             backend,
         ).prediction
+    prediction[:, idle] = np.sum([part[:, idle] for part in joint.parts.values()], axis=0)
     return prediction
 
 

@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from listening import all_clips, listen, make_run
 
+from ban_bids.encoding.ceiling import repeat_rows
 from ban_bids.encoding.folds import inner_groups, make_folds, offsets, training_rows, within_reach
+from ban_bids.encoding.rows import held_out_rows
 from ban_bids.errors import NotComputable
 
 LAG = 9.0
@@ -151,3 +153,23 @@ def test_no_track_is_ever_on_both_sides(seed: int, tr: float) -> None:
     for fold in folds:
         assert len(fold.training) >= 5
         assert not np.intersect1d(fold.training, fold.held_out).size
+
+
+def test_ds003720_has_4800_training_rows_and_600_unique_held_out_rows() -> None:
+    # 41 clips of 15 s a run; the first repeats the last of the run before (Training) or of the run (Test)
+    def training(r: int) -> list[str]:
+        return [f"t{r - 1}-39", *(f"t{r}-{i}" for i in range(40))]
+
+    def test(r: int) -> list[str]:
+        return [f"x{r}-9", *([f"x{r}-{i}" for i in range(10)] * 4)]
+
+    runs = [make_run(f"Training{r}", training(r), n_volumes=410, lead_in=True) for r in range(12)]
+    runs += [make_run(f"Test{r}", test(r), n_volumes=410, lead_in=True) for r in range(6)]
+    heard = [listen(run, all_clips(runs)) for run in runs]
+    folds, notes = make_folds(heard, [(range(12, 18), range(12))], LAG, 30)
+    assert notes == ()
+    assert len(folds[0].training) == 4800
+    assert np.bincount(folds[0].groups).tolist() == [400] * 12
+    table = held_out_rows([(r, heard[r].rows) for r in range(12, 18)])
+    assert len(table) == len(folds[0].held_out) == 6 * 410
+    assert repeat_rows(table).index.shape == (600, 4)

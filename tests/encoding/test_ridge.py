@@ -135,7 +135,8 @@ def test_leaving_one_area_out_renormalises_and_chooses_alpha_anew() -> None:
     training, held_out, bold, groups = problem(seed=5)
     weights = np.tile(np.array([[0.5], [0.2], [0.3], [0.0]], dtype=np.float32), (1, bold.shape[1]))
     weights[:, 0] = [0, 1, 0, 0]
-    joint = Joint({}, weights, np.ones(bold.shape[1]), np.zeros(bold.shape[1]))
+    parts = {area: np.zeros((40, bold.shape[1]), np.float32) for area in AREAS}
+    joint = Joint(parts, weights, np.ones(bold.shape[1]), np.zeros(bold.shape[1]))
     found = fit_without("Belt", joint, training, bold, held_out, groups, ALPHAS)
     others = [area for area in AREAS if area != "Belt"]
     grid = np.array([[0.625, 0.375, 0.0]], dtype=np.float32)
@@ -149,6 +150,16 @@ def test_leaving_one_area_out_renormalises_and_chooses_alpha_anew() -> None:
     ).prediction
     assert np.all(found[:, 0] == 0)
     assert np.allclose(found[:, 1:], expected[:, 1:], atol=1e-4)
+
+
+def test_leaving_out_an_idle_area_changes_nothing() -> None:
+    training, held_out, bold, groups = problem(n=300)
+    joint = fit_joint(training, bold, held_out, groups, ALPHAS, band_weights(4, 5, 0))
+    for area, weights in zip(AREAS, joint.weights):
+        idle = weights == 0
+        found = fit_without(area, joint, training, bold, held_out, groups, ALPHAS)
+        assert np.array_equal(found[:, idle], joint.prediction[:, idle])
+        assert not np.any(np.all(found[:, ~idle] == joint.prediction[:, ~idle], axis=0))
 
 
 def test_choice_of_equal_penalties_is_the_larger() -> None:
