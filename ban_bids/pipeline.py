@@ -334,7 +334,7 @@ def metadata(computed: ParticipantScores, network: Network, settings: Settings) 
         "HeldOutRuns": [name for fold in computed.plan.folds for name in fold],
         "Permutations": permutations.n_permutations if permutations else 0,
         "RandomSeed": settings.random_seed,
-        "HimalayaBackend": computed.scores.backend,
+        "Solver": computed.scores.backend,
         "PreprocessedBy": computed.pre.source,
     }
 

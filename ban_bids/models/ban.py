@@ -1,6 +1,6 @@
 """BAN, the brain-like auditory network: four areas, lateral recurrence, optional feedback.
 
-A reconstruction: the paper (Liu, Wang et al. 2025, arXiv 2502.15503) names the areas and the recurrence,
+A reconstruction: the paper (Wang et al. 2025, arXiv 2502.15503) names the areas and the recurrence,
 not the numbers; those are in :mod:`ban_bids.models.config`.
 
 At step t every area is updated in order from what lies below it at step t, from itself at step t − 1
