@@ -1,0 +1,198 @@
+"""The whole path on the demo dataset, as a user runs it: data, training, participant, group."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from ban_bids import load_derivatives
+from ban_bids.cli.demo import main as demo
+from ban_bids.settings import AREAS, JOINT
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("end_to_end")]
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished small demo."""
+    folder = tmp_path_factory.mktemp("demo") / "demo"
+    command = [sys.executable, "-m", "ban_bids.cli.demo", str(folder), "--size", "small"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    (folder / "stdout.txt").write_text(run.stdout)
+    return folder
+
+
+def run_app(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ban_bids", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_table_names_participant_scores_and_report(done: Path) -> None:
+    text = (done / "stdout.txt").read_text()
+    assert "sub-01" in text
+    assert re.search(r"-?\d\.\d{3} \[", text)
+
+
+def test_every_promised_map_exists_and_opens(done: Path) -> None:
+    maps = load_derivatives(done / "out").maps()
+    stats = {"r", "rsquare", "ccnorm", "p", "q"}
+    for area in (*AREAS, JOINT):
+        assert stats <= set(maps[maps["area"] == area]["stat"])
+    for area in AREAS:
+        assert {"share", "unique"} <= set(maps[maps["area"] == area]["stat"])
+    assert {"ev", "ccmax"} <= set(maps[maps["model"].isna()]["stat"])
+    shapes = {nib.load(path).shape for path in maps["path"]}
+    assert len(shapes) == 1
+
+
+def test_shares_sum_to_the_joint_rsquare(done: Path) -> None:
+    maps = load_derivatives(done / "out").maps(participant="01")
+
+    def volume(area: str, stat: str) -> np.ndarray:
+        path = maps[(maps["area"] == area) & (maps["stat"] == stat)]["path"].iloc[0]
+        return np.asarray(nib.load(path).dataobj)
+
+    total = sum(volume(area, "share") for area in AREAS)
+    np.testing.assert_allclose(total, volume(JOINT, "rsquare"), atol=1e-4, equal_nan=True)
+
+
+def test_r_is_far_higher_inside_the_planted_regions(done: Path) -> None:
+    out = load_derivatives(done / "out")
+    labels = np.asarray(nib.load(out.regions("01").image).dataobj)
+    for index, area in enumerate(AREAS, start=1):
+        r = np.asarray(nib.load(out.maps(participant="01", area=area, stat="r").path.iloc[0]).dataobj)
+        measured = np.isfinite(r) & (r != 0)
+        inside, outside = r[measured & (labels == index)].mean(), r[measured & (labels == 0)].mean()
+        assert inside > 2 * abs(outside), (area, inside, outside)
+
+
+def test_scores_have_intervals_and_controls(done: Path) -> None:
+    scores = load_derivatives(done / "out").scores("01")
+    totals = scores[scores["role"] == "scored"].set_index("row")
+    for row in ("C", "B", "BAS"):
+        assert np.isfinite(totals.loc[row, "value"]), totals.loc[row, "reason"]
+        assert totals.loc[row, "ci_low"] <= totals.loc[row, "value"] <= totals.loc[row, "ci_high"]
+    c, b = totals.loc["C", "value"], totals.loc["B", "value"]
+    assert totals.loc["BAS", "value"] == pytest.approx((c + b) / 2)
+    controls = scores[(scores["role"] == "control") & (scores["row"] == "C")]
+    untrained = controls[controls["model"].str.contains("untrained")]
+    assert len(untrained) >= 5
+    assert c > untrained["value"].mean()
+
+
+def test_every_column_is_defined_and_the_weights_are_named(done: Path) -> None:
+    table = next((done / "out").glob("sub-01/func/*_bas.tsv"))
+    definitions = json.loads(table.with_suffix(".json").read_text())
+    assert set(pd.read_csv(table, sep="\t").columns) <= set(definitions)
+    assert definitions["ModelFingerprint"]
+
+
+def test_the_reports_are_whole(done: Path) -> None:
+    for page in ("sub-01.html", "group.html"):
+        text = (done / "out" / page).read_text()
+        assert "</html>" in text
+        assert "reconstruction" in text
+
+
+def test_nothing_half_written_is_left(done: Path) -> None:
+    assert not [p for p in (done / "out").rglob(".tmp*") if "work" not in p.parts]
+
+
+@pytest.mark.skipif(
+    shutil.which("bids-validator-deno") is None, reason="bids-validator-deno is not installed"
+)
+@pytest.mark.parametrize("folder", ["bids", "out"])
+def test_the_official_validator_finds_no_error(done: Path, folder: str) -> None:
+    command = ["bids-validator-deno", str(done / folder), "--json"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    issues = json.loads(run.stdout)["issues"]["issues"]
+    assert not [issue for issue in issues if issue["severity"] == "error"]
+
+
+def test_two_runs_at_once_both_finish_and_compute_the_same(done: Path) -> None:
+    before = load_derivatives(done / "out").scores("01")
+    weights = ("--weights", str(done / "ban.safetensors"))
+    command = [
+        sys.executable,
+        "-m",
+        "ban_bids",
+        str(done / "bids"),
+        str(done / "out"),
+        "participant",
+        *weights,
+    ]
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    for one in both:
+        _, log = one.communicate()
+        assert one.returncode == 0, log
+    pd.testing.assert_frame_equal(before, load_derivatives(done / "out").scores("01"))
+
+
+def test_one_failure_does_not_stop_the_others(done: Path, tmp_path: Path) -> None:
+    bids = tmp_path / "bids"
+    shutil.copytree(done / "bids", bids)
+    for source in sorted((bids / "sub-01").rglob("*.*")):
+        target = Path(str(source).replace("sub-01", "sub-02"))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+    damaged = next((bids / "sub-02").rglob("*_bold.nii.gz"))
+    damaged.write_bytes(damaged.read_bytes()[: damaged.stat().st_size // 2])
+    out = tmp_path / "out"
+    shutil.copytree(done / "out", out)
+    run = run_app(bids, out, "participant", "--weights", done / "ban.safetensors")
+    assert run.returncode == 1, run.stderr
+    lines = {line.split()[1]: line for line in run.stdout.splitlines() if "sub-0" in line}
+    assert "done" in lines["sub-01"]
+    assert "failed" in lines["sub-02"]
+    group = run_app(bids, out, "group")
+    assert group.returncode == 0, group.stderr
+    assert "sub-02" in (out / "group.html").read_text()
+
+
+def test_an_unknown_participant_is_one_line(done: Path) -> None:
+    weights = ("--weights", done / "ban.safetensors")
+    run = run_app(done / "bids", done / "out", "participant", *weights, "--participant-label", "99")
+    assert run.returncode == 2
+    assert "99" in run.stderr
+    assert len(run.stderr.strip().splitlines()) == 1
+
+
+def test_reports_only_makes_the_page_anew(done: Path) -> None:
+    page = done / "out" / "sub-01.html"
+    page.unlink()
+    run = run_app(done / "bids", done / "out", "participant", "--reports-only")
+    assert run.returncode == 0, run.stderr
+    assert page.exists()
+
+
+def test_the_group_needs_no_raw_data(done: Path, tmp_path: Path) -> None:
+    result = run_app(tmp_path / "gone", done / "out", "group")
+    assert result.returncode == 0, result.stderr
+    scores = load_derivatives(done / "out").group_scores()
+    assert {"C", "B", "BAS"} <= set(scores["row"])
+
+
+def test_the_tutorial_runs(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(done.parent)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "tutorial.md").read_text(), re.DOTALL)
+    assert blocks
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, "docs/tutorial.md", "exec"), names)
+
+
+def test_the_demo_refuses_a_file_as_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert demo([str(tmp_path / "file")]) == 2
