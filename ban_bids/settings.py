@@ -58,7 +58,7 @@ class EncodingSettings:
     high_pass: float = 200.0
     n_permutations: int = 10_000
     min_training_rows: int = 30
-    slab: int = 8192
+    slab: int = 32_768
     n_bootstrap: int = 1000
     ev_floor: float = 0.01
 

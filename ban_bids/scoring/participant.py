@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ban_bids.encoding.backend import CLOSED_FORM
 from ban_bids.encoding.blocks import PermutationPlan, permutation_plan
 from ban_bids.encoding.ceiling import Ceiling, Repeats, cc_norm, noise_ceiling, repeat_rows, voxel_scores
 from ban_bids.encoding.design import Design
@@ -92,7 +93,7 @@ class ScoredModel:
     inner : dict of str to ndarray of shape (n_voxels,)
         Score of each area on inner folds, for choosing a best area without the held-out rows.
     backend : str
-        himalaya's backend.
+        Name of the solver that runs, see `ban_bids.encoding.backend`.
     """
 
     model: str
@@ -101,7 +102,7 @@ class ScoredModel:
     tests: tuple[RegionTest, ...]
     cortical: CorticalScore
     inner: dict[str, np.ndarray] = field(default_factory=dict)
-    backend: str = "numpy"
+    backend: str = CLOSED_FORM
 
 
 def held_out_tests(rows: HeldOutRows, settings: EncodingSettings, seed: int) -> HeldOutTests:
@@ -139,7 +140,7 @@ def score_model(
     tests: HeldOutTests,
     settings: EncodingSettings,
     seed: int,
-    backend: str = "numpy",
+    backend: str = CLOSED_FORM,
 ) -> ScoredModel:
     """Fit every cortical voxel, slab by slab, and score it.
 
@@ -153,7 +154,7 @@ def score_model(
     settings : EncodingSettings
     seed : int
     backend : str
-        himalaya's backend.
+        Name of the solver that runs, see `ban_bids.encoding.backend`.
 
     Returns
     -------
@@ -183,7 +184,7 @@ def score_control(
     tests: HeldOutTests,
     settings: EncodingSettings,
     seed: int,
-    backend: str = "numpy",
+    backend: str = CLOSED_FORM,
 ) -> CorticalScore:
     """Cortical score of a control model: single-area ridge on auditory voxels only.
 
