@@ -72,6 +72,8 @@ def _parser() -> argparse.ArgumentParser:
         help="leave these tracks out, by content: a BIDS dataset (tracks of its held-out runs), a folder of "
         "audio, or a text file with a path a line",
     )
+    add("--test-task", nargs="+", default=[], metavar="TASK", help="held-out tasks of --exclude-stimuli")
+    add("--test-runs", nargs="+", default=[], metavar="RUN", help="its held-out runs; all: every run")
     add("--seed", type=int, default=DEFAULT_SEED, help=f"default: {DEFAULT_SEED}")
     add("--epochs", type=int, default=200, help="passes over the tracks, one crop each (default: 200)")
     add("--max-minutes", type=float, metavar="M", help="shorten the schedule to end within M minutes")
@@ -87,7 +89,7 @@ def _train(options: argparse.Namespace) -> None:
     out = train_model(
         options.data,
         options.out,
-        exclude=_excluded(options.exclude_stimuli),
+        exclude=_excluded(options),
         split=options.split,
         seed=options.seed,
         epochs=options.epochs,
@@ -105,16 +107,17 @@ def _evaluate(options: argparse.Namespace) -> None:
     from ban_bids.training.evaluate import evaluate_checkpoint
 
     torch.set_num_threads(options.omp_nthreads)
-    result = evaluate_checkpoint(options.evaluate, options.data, _excluded(options.exclude_stimuli))
+    result = evaluate_checkpoint(options.evaluate, options.data, _excluded(options))
     print(json.dumps(result, indent=2))
 
 
-def _excluded(path: Path | None) -> list[Path]:
+def _excluded(options: argparse.Namespace) -> list[Path]:
     """Audio files that ``--exclude-stimuli`` names."""
+    path: Path | None = options.exclude_stimuli
     if path is None:
         return []
     if (path / "dataset_description.json").is_file():
-        return _held_out(path)
+        return _held_out(path, options)
     if path.is_dir():
         found = sorted(file for file in path.rglob("*") if file.suffix.lower() in _AUDIO)
     elif path.is_file():
@@ -136,15 +139,24 @@ def _lines(path: Path) -> list[str]:
         raise UsageError(f"--exclude-stimuli {path}: not a text file with a path a line ({err})") from err
 
 
-def _held_out(bids_dir: Path) -> list[Path]:
-    """Tracks of a BIDS dataset's held-out runs, by the rule that scoring uses."""
+def _held_out(bids_dir: Path, options: argparse.Namespace) -> list[Path]:
+    """Tracks of a BIDS dataset's held-out runs, by the rule that scoring uses, and of clips people judged."""
     from ban_bids.inputs.dataset import read_dataset
     from ban_bids.inputs.heldout import held_out_tracks
     from ban_bids.settings import Settings
 
     root = bids_dir.resolve()
-    settings = Settings(bids_dir=root, output_dir=root / "derivatives" / "ban-bids", level="participant")
-    return sorted(held_out_tracks(read_dataset(settings), settings))
+    settings = Settings(
+        bids_dir=root,
+        output_dir=root / "derivatives" / "ban-bids",
+        level="participant",
+        gtzan_dir=options.data.resolve(),
+        test_tasks=tuple(options.test_task),
+        test_runs=tuple(options.test_runs),
+    )
+    dataset = read_dataset(settings)
+    judged = () if dataset.choices is None else (clip.audio for clip in dataset.choices.clips)
+    return sorted(held_out_tracks(dataset, settings).union(judged))
 
 
 if __name__ == "__main__":
