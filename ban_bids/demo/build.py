@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,7 +131,14 @@ def plant_from_networks(
     return plant(heard, other, naive, len(music.stimuli)), probabilities
 
 
-def make_demo(root: Path, size: DemoSize, participants: int, seed: int, nprocs: int) -> Path:
+def make_demo(
+    root: Path,
+    size: DemoSize,
+    participants: int,
+    seed: int,
+    nprocs: int,
+    train: Callable[[TrainingJob], Path] = train_network,
+) -> Path:
     """Write dataset, truth, training tracks and the student's weights into a folder.
 
     Parameters
@@ -146,6 +153,8 @@ def make_demo(root: Path, size: DemoSize, participants: int, seed: int, nprocs: 
         Everything follows from it.
     nprocs : int
         Processes at a time, one thread each.
+    train : callable
+        Trains one network; it is called in other processes.
 
     Returns
     -------
@@ -163,14 +172,14 @@ def make_demo(root: Path, size: DemoSize, participants: int, seed: int, nprocs: 
         genres = root / "genres"
         teacher, reference = truth / "teacher.safetensors", truth / "reference.safetensors"
         planters = [
-            pool.submit(train_network, TrainingJob(genres, teacher, seed + TEACHER_SEED, size.epochs)),
-            pool.submit(train_network, TrainingJob(genres, reference, seed + REFERENCE_SEED, size.epochs)),
+            pool.submit(train, TrainingJob(genres, teacher, seed + TEACHER_SEED, size.epochs)),
+            pool.submit(train, TrainingJob(genres, reference, seed + REFERENCE_SEED, size.epochs)),
         ]
         for planter in planters:
             planter.result()
         source, probabilities = plant_from_networks(teacher, reference, music, size, seed, pool)
         _LOG.info("scanning %d phantoms", participants)
-        student = pool.submit(train_network, TrainingJob(genres, weights, seed, size.epochs))
+        student = pool.submit(train, TrainingJob(genres, weights, seed, size.epochs))
         runs = plan_runs(size, len(music.stimuli), seed)
         jobs = [ParticipantJob(root, label, size, seed, runs, music.stimuli, source) for label in labels]
         table = pd.concat(list(pool.map(make_participant, jobs)), ignore_index=True)

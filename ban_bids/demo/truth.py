@@ -32,7 +32,7 @@ _README = """\
 - `sub-*/`: true head motion of every run (millimetres; radians), true regions and responsive voxels on the
   still BOLD grid, haemodynamic responses, and the transforms between BOLD, T1w and MNI space.
 - `teacher.safetensors` planted the responses; `reference.safetensors` helped to choose what was planted.
-  Both are BAN of other seeds than `../ban.safetensors`, the network that is scored, trained on the same tracks.
+  Both are BAN of other seeds than `../ban.safetensors`, the network that is scored, on the same tracks.
 
 The region of area *a* is driven by {components} components of the teacher's area-*a* features (half-second
 bins): those that the reference network predicts well from the same area, and badly from its other areas and
