@@ -23,6 +23,15 @@ FIGURES = (
     ("fig_regions", "Auditory regions on the T1w image"),
 )
 _XFM = f"from-T1w_to-{TEMPLATE}_mode-image_xfm"
+_BACK = f"from-{TEMPLATE}_to-T1w_mode-image_xfm"
+_FORWARD = (
+    "ITK displacement field (LPS, mm). A template point goes through this field, then through the 4 x 4 "
+    "matrix in the .txt file of the same name (RAS, mm), to its place in the T1w image."
+)
+_BACKWARD = (
+    "ITK displacement field (LPS, mm). A T1w point goes through the inverse of the matrix in the "
+    f".txt file of {_XFM} (RAS, mm), then through this field, to its place in the template."
+)
 
 
 def raw_uri(path: Path, root: Path) -> str:
@@ -104,8 +113,10 @@ def _publish_anat(
         )
         _side(moved, {"SkullStripped": False, **source})
     place(Path(summary["affine"]), Path(f"{stem}_{_XFM}.txt"))
-    place(Path(summary["warp"]), Path(f"{stem}_{_XFM}.nii.gz"))
-    place(Path(summary["inverse_warp"]), Path(f"{stem}_from-{TEMPLATE}_to-T1w_mode-image_xfm.nii.gz"))
+    warp = place(Path(summary["warp"]), Path(f"{stem}_{_XFM}.nii.gz"))
+    _side(warp, {"Description": _FORWARD, **source})
+    back = place(Path(summary["inverse_warp"]), Path(f"{stem}_{_BACK}.nii.gz"))
+    _side(back, {"Description": _BACKWARD, **source})
 
 
 def _publish_run(

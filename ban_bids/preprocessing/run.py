@@ -17,6 +17,7 @@ import psutil
 from ban_bids.errors import BanBidsError, DataError, UsageError
 from ban_bids.inputs.dataset import Participant
 from ban_bids.preprocessing.fmriprep import ingest
+from ban_bids.preprocessing.lock import participants_locked
 from ban_bids.preprocessing.publish import publish, read_summary
 from ban_bids.preprocessing.regions import atlas_files, read_atlas
 from ban_bids.preprocessing.result import PreprocessedParticipant
@@ -91,8 +92,15 @@ def _preprocess_raw(participants: Sequence[Participant], settings: Settings) -> 
     if not rest:
         return outcome
     base = settings.work_dir / "nipype"
-    crashes = _run_workflow(rest, settings, base)
-    for participant in rest:
+    _environment(base, settings.omp_nthreads)
+    with participants_locked([participant.label for participant in rest], base):
+        return outcome | _run_and_publish(rest, settings, base)
+
+
+def _run_and_publish(participants: Sequence[Participant], settings: Settings, base: Path) -> Outcome:
+    outcome: Outcome = {}
+    crashes = _run_workflow(participants, settings, base)
+    for participant in participants:
         name = f"sub_{participant.label}"
         summary = base / _WORKFLOW / name / "collect" / "summary.json"
         if name in crashes:
@@ -124,10 +132,11 @@ def _check_images(participant: Participant) -> None:
             raise DataError(f"{run.bold}: cannot be read ({error}); fetch the file again") from error
 
 
-def _environment(base: Path) -> None:
+def _environment(base: Path, threads: int) -> None:
     """Keep Nipype off the network and off the home folder; must precede its import."""
     os.environ.setdefault("NO_ET", "1")
     os.environ.setdefault("NIPYPE_NO_ET", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # for the worker processes
     os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"
     os.environ.setdefault("NIPYPE_CONFIG_DIR", str(base / "config"))
     base.mkdir(parents=True, exist_ok=True)
@@ -147,7 +156,6 @@ def _run_workflow(
     participants: Sequence[Participant], settings: Settings, base: Path
 ) -> dict[str, BanBidsError]:
     """Build and run; crashes by workflow name (``sub_<label>``)."""
-    _environment(base)
     from nipype.pipeline.engine import Workflow
 
     from ban_bids.preprocessing.workflows import init_participant_wf
