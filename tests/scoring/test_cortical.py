@@ -190,3 +190,25 @@ def test_interval_is_of_the_defined_draws_unless_most_are_not() -> None:
     assert percentile_interval(draws) == pytest.approx((2.5, 97.5))
     assert np.isnan(percentile_interval(np.r_[1.0, np.nan, np.nan])).all()
     assert np.isnan(percentile_interval(np.array([]))).all()
+
+
+def test_a_region_without_explainable_variance_has_no_share_rather_than_a_ratio_of_noises() -> None:
+    numbers = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        rows = table(20, 3, 10)
+        prediction, bold = rng.standard_normal((2, 600, 60)).astype(np.float32)
+        found = score(rows, prediction, bold)
+        numbers += bool(np.isfinite(found.value))
+        if not np.isfinite(found.value):
+            assert "explainable variance" in found.areas[0].reason
+            assert np.isnan(found.alignment).all()
+    # an interval of 95 % leaves a false number now and then
+    assert numbers <= 3
+
+
+def test_alignment_intervals_hold_their_estimates() -> None:
+    rows, prediction, bold = simulate(0.8, seed=5)
+    found = score(rows, prediction, bold, n_bootstrap=200)
+    assert found.alignment_low[0, 0] < found.alignment[0, 0] < found.alignment_high[0, 0]
+    assert found.alignment_low[0, 0] == found.areas[0].ci_low
