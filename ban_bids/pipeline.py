@@ -327,7 +327,10 @@ def table_of(computed: ParticipantScores, network: Network) -> pd.DataFrame:
 def metadata(computed: ParticipantScores, network: Network, settings: Settings) -> Mapping[str, Any]:
     """Facts for the JSON file of every map and table."""
     permutations = computed.tests.permutations
+    images = [run.bold for run in computed.pre.runs]
+    root = settings.output_dir
     return {
+        "Sources": [f"bids::{p.relative_to(root)}" if p.is_relative_to(root) else str(p) for p in images],
         "ModelFingerprint": network.model.fingerprint,
         "TracksKnownToModel": network.overlap,
         "HeldOutRule": computed.plan.rule,

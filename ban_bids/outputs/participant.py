@@ -124,7 +124,7 @@ def write_maps(
     """
     common = {"participant": labels.participant, "task": labels.task, "space": labels.space}
     repeats = 0 if scores.ceiling is None else scores.ceiling.n_repeats
-    facts = {**metadata, "NumberOfRepeats": repeats, "RepeatsUsed": repeats > 1}
+    facts = {**metadata, "NumberOfRepeats": repeats, "RepeatsUsed": _rows_used(repeats)}
     paths = [
         write_statmap(
             root, values, data.mask, data.affine, **common, stat=stat, model=scores.model, area=area,
@@ -139,6 +139,10 @@ def write_maps(
                 write_statmap(root, values, data.mask, data.affine, **common, stat=stat, metadata=facts)
             )
     return tuple(paths)
+
+
+def _rows_used(repeats: int) -> str:
+    return f"mean of {repeats} repeats of each clip" if repeats > 1 else "single presentations"
 
 
 def write_scores(
