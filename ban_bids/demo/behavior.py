@@ -12,15 +12,17 @@ import pandas as pd
 
 from ban_bids.demo.styles import GENRES
 
-TEMPERATURE = 3.0
-"""Softens the teacher's probabilities: networks are surer than people."""
+ACCURACY = 0.7
+"""Expected share of right answers: what people reach on ten genres."""
+
+_TEMPERATURES = np.geomspace(0.3, 10, 60)
 
 LAPSE = 0.1
 """Share of answers that are guesses."""
 
 
 def choice_probabilities(
-    teacher: npt.NDArray[np.float64], temperature: float = TEMPERATURE, lapse: float = LAPSE
+    teacher: npt.NDArray[np.float64], temperature: float, lapse: float = LAPSE
 ) -> npt.NDArray[np.float64]:
     """Turn a network's genre probabilities into those of a person.
 
@@ -41,6 +43,30 @@ def choice_probabilities(
     soft = np.maximum(teacher, 1e-12) ** (1 / temperature)
     soft /= soft.sum(axis=1, keepdims=True)
     return (1 - lapse) * soft + lapse / teacher.shape[1]
+
+
+def human_temperature(
+    teacher: npt.NDArray[np.float64], right: Sequence[int], accuracy: float = ACCURACY
+) -> float:
+    """Temperature at which a listener with the teacher's ears is about as often right as people are.
+
+    Parameters
+    ----------
+    teacher : ndarray, shape (n_clips, n_genres)
+        Softmax of the teacher.
+    right : sequence of int
+        Column of each clip's true genre.
+    accuracy : float
+        Share of right answers wanted.
+
+    Returns
+    -------
+    float
+        The nearest where the accuracy is out of the teacher's reach.
+    """
+    rows = np.arange(len(right))
+    reached = [choice_probabilities(teacher, t)[rows, list(right)].mean() for t in _TEMPERATURES]
+    return float(_TEMPERATURES[np.argmin(np.abs(np.array(reached) - accuracy))])
 
 
 def draw_choices(

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ban_bids.demo.anatomy import head_template
-from ban_bids.demo.behavior import choice_probabilities, draw_choices, write_choices
+from ban_bids.demo.behavior import choice_probabilities, draw_choices, human_temperature, write_choices
 from ban_bids.demo.dataset import participant_label, write_top_level
 from ban_bids.demo.music import write_tracks
 from ban_bids.demo.networks import (
@@ -184,9 +184,11 @@ def make_demo(
         jobs = [ParticipantJob(root, label, size, seed, runs, music.stimuli, source) for label in labels]
         table = pd.concat(list(pool.map(make_participant, jobs)), ignore_index=True)
         student.result()
+    right = [GENRES.index(clip.name.split(".")[0]) for clip in music.choices]
+    people = choice_probabilities(probabilities, human_temperature(probabilities, right))
     for index, label in enumerate(labels):
         rng = np.random.default_rng([seed, index, 13])
-        answers = draw_choices(choice_probabilities(probabilities), music.choices, size.choice_trials, rng)
+        answers = draw_choices(people, music.choices, size.choice_trials, rng)
         write_choices(root / "bids", label, answers)
     extra = {
         "teacher_seed": seed + TEACHER_SEED,

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ban_bids.demo.behavior import choice_probabilities, draw_choices
+from ban_bids.demo.behavior import choice_probabilities, draw_choices, human_temperature
 from ban_bids.demo.planting import Listening, plant, specific_directions
 from ban_bids.demo.styles import GENRES
 from ban_bids.demo.truth import with_ceilings
@@ -69,6 +69,16 @@ def test_choice_probabilities_soften_and_lapse():
     np.testing.assert_allclose(people[1], 0.1)
     assert 0.1 < people[0, 0] < 0.9
     np.testing.assert_allclose(choice_probabilities(teacher, 1.0, 0.0), teacher)
+
+
+def test_people_are_as_often_right_as_wanted_where_the_teacher_allows_it():
+    rng = np.random.default_rng(5)
+    right = rng.integers(0, 10, 80)
+    logits = rng.standard_normal((80, 10)) + 1.5 * np.eye(10)[right]
+    teacher = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    temperature = human_temperature(teacher, right, 0.5)
+    reached = choice_probabilities(teacher, temperature)[np.arange(80), right].mean()
+    assert reached == pytest.approx(0.5, abs=0.03)
 
 
 def test_answers_follow_the_probabilities():
