@@ -74,7 +74,7 @@ def test_choice_probabilities_soften_and_lapse():
 def test_people_are_as_often_right_as_wanted_where_the_teacher_allows_it():
     rng = np.random.default_rng(5)
     right = rng.integers(0, 10, 80)
-    logits = rng.standard_normal((80, 10)) + 1.5 * np.eye(10)[right]
+    logits = rng.standard_normal((80, 10)) + 3.0 * np.eye(10)[right]
     teacher = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     temperature = human_temperature(teacher, right, 0.5)
     reached = choice_probabilities(teacher, temperature)[np.arange(80), right].mean()
