@@ -57,18 +57,21 @@ class FoldDesign:
     fold : Fold
     reduced : dict of str to tuple of Binned
         By area, one a run; all areas have the same number of components.
+    specific : dict of str to tuple of Binned
+        The same less what the run's mean clip would give at every presentation.
     held_out : ndarray, intp
         Where this fold's held-out rows stand in the table of held-out rows.
     """
 
     fold: Fold
     reduced: dict[str, tuple[Binned, ...]]
+    specific: dict[str, tuple[Binned, ...]]
     held_out: np.ndarray
 
     def matrices(
         self, area: str, nuisance: Sequence[Nuisance], first: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the training and held-out features of an area.
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the training and held-out features of an area, and what is specific to held-out clips.
 
         Parameters
         ----------
@@ -80,24 +83,28 @@ class FoldDesign:
 
         Returns
         -------
-        training, held_out : ndarray of shape (n_rows, n_lags * n_components), float32
+        training, held_out, specific : ndarray of shape (n_rows, n_lags * n_components), float32
             Lagged inside each run, nuisance projected out, scaled so that the training kernel has mean
-            diagonal 1.
+            diagonal 1. ``specific`` has the rows of ``held_out`` and keeps its nuisance: the permutation
+            test moves its blocks, and BOLD, without nuisance, meets only the rest of it.
         """
         wanted = [self.fold.training, self.fold.held_out]
         found: list[list[np.ndarray]] = [[], []]
+        specific = []
         for r, binned in enumerate(self.reduced[area]):
             mine = [rows[(rows >= first[r]) & (rows < first[r + 1])] - first[r] for rows in wanted]
             if any(map(len, mine)):
                 cleaned = nuisance[r].project(binned.lagged())
                 for rows, out in zip(mine, found):
                     out.append(cleaned[rows])
+                specific.append(self.specific[area][r].lagged()[mine[1]])
         training, held_out = (np.concatenate(parts) for parts in found)
+        own = np.concatenate(specific)
         power = float(np.mean(np.square(training, dtype=np.float64).sum(axis=1)))
         if power == 0:
-            return training, held_out
+            return training, held_out, own
         scale = np.float32(1 / np.sqrt(power))
-        return training * scale, held_out * scale
+        return training * scale, held_out * scale, own * scale
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,27 +218,54 @@ def design(
     store = FeatureCache(model, cache)
     store.compute(data.clips)
     reduced: list[dict[str, tuple[Binned, ...]]] = [{} for _ in folds]
+    specific: list[dict[str, tuple[Binned, ...]]] = [{} for _ in folds]
     for area in model.areas:
         binned = [bin_run(run, store, area, delays) for run in data.runs]
+        common = [bin_run(run, store, area, delays, mean_clip=True) for run in data.runs]
         now = np.concatenate([run.now for run in binned])
-        for fold, areas in zip(folds, reduced):
+        for fold, areas, own in zip(folds, reduced, specific):
             reduction = fit_reduction(now[fold.training], settings.n_components)
             if reduction.axes.shape[1] == 0:
                 raise NotComputable(f"model {model.name}: features of {area} do not vary over training rows")
             areas[area] = tuple(Binned(reduction.apply(run.bins), run.index) for run in binned)
-    return _assemble(data, model, folds, reduced, delays, first, notes)
+            own[area] = tuple(
+                Binned(whole.bins - reduction.apply(mean.bins), whole.index)
+                for whole, mean in zip(areas[area], common)
+            )
+    return _assemble(data, model, folds, reduced, specific, delays, first, notes)
 
 
-def bin_run(run: Listening, store: FeatureCache, area: str, delays: np.ndarray) -> Binned:
-    """Return one area's features in one run, averaged over every volume at every lag."""
+def bin_run(
+    run: Listening, store: FeatureCache, area: str, delays: np.ndarray, mean_clip: bool = False
+) -> Binned:
+    """Return one area's features in one run, averaged over every volume at every lag.
+
+    With ``mean_clip`` every presentation but lead-ins holds the mean, frame by frame, of those clips: what
+    would be heard whatever the order of clips.
+    """
+    frames = [store.load(item.clip, area) for item in run.presentations]
+    if mean_clip:
+        own = [k for k, item in enumerate(run.presentations) if not item.lead_in]
+        mean = _mean_frames([frames[k] for k in own]) if own else None
+        frames = [x if mean is None or k not in own else mean for k, x in enumerate(frames)]
     edges, values = steps(
         [item.onset for item in run.presentations],
         [item.clip.duration for item in run.presentations],
-        [store.load(item.clip, area) for item in run.presentations],
+        frames,
         store.model.frame_rate[area],
         store.silence(area),
     )
     return lay_features(edges, values, run.rows.times, run.rows.repetition_time, delays)
+
+
+def _mean_frames(clips: Sequence[np.ndarray]) -> np.ndarray:
+    """Mean over clips of every frame, over those that last so long."""
+    total = np.zeros((max(map(len, clips)), clips[0].shape[1]))
+    count = np.zeros((len(total), 1))
+    for frames in clips:
+        total[: len(frames)] += frames
+        count[: len(frames)] += 1
+    return (total / count).astype(np.float32)
 
 
 def _assemble(
@@ -239,6 +273,7 @@ def _assemble(
     model: AudioModel,
     folds: Sequence[Fold],
     reduced: Sequence[dict[str, tuple[Binned, ...]]],
+    specific: Sequence[dict[str, tuple[Binned, ...]]],
     delays: np.ndarray,
     first: np.ndarray,
     notes: tuple[str, ...],
@@ -255,15 +290,20 @@ def _assemble(
         folds=tuple(
             FoldDesign(
                 fold,
-                {
-                    area: tuple(Binned(run.bins[:, :count], run.index) for run in runs)
-                    for area, runs in areas.items()
-                },
+                _cut(areas, count),
+                _cut(own, count),
                 np.searchsorted(index, fold.held_out),
             )
-            for fold, areas, count in zip(folds, reduced, counts)
+            for fold, areas, own, count in zip(folds, reduced, specific, counts)
         ),
         rows=held_out_rows([(int(r), data.runs[r].rows) for r in held_out]),
         index=index,
         notes=notes,
     )
+
+
+def _cut(areas: dict[str, tuple[Binned, ...]], count: int) -> dict[str, tuple[Binned, ...]]:
+    """The first components of every area in every run."""
+    return {
+        area: tuple(Binned(run.bins[:, :count], run.index) for run in runs) for area, runs in areas.items()
+    }

@@ -134,6 +134,7 @@ def encode(
     names = (*design.areas, JOINT) if joint else design.areas
     shape = (len(design.index), len(chosen))
     prediction = {name: np.zeros(shape, dtype=np.float32) for name in names}
+    specific = {name: np.zeros(shape, dtype=np.float32) for name in names}
     parts = {area: np.zeros(shape, dtype=np.float32) for area in design.areas if joint}
     without = {area: np.zeros(shape, dtype=np.float32) for area in design.areas if joint}
     alpha: dict[str, list[np.ndarray]] = {name: [] for name in names}
@@ -142,9 +143,11 @@ def encode(
     grid = band_weights(len(design.areas), settings.n_band_weights, seed)
     for fold in design.folds:
         fit = _FoldFit(data, fold, design.areas, chosen, settings.alphas, backend)
+        n = len(fold.held_out)  # the rows that are specific to the clips follow the held-out ones
         for area in design.areas:
             single = fit.single(area)
-            prediction[area][fold.held_out] = single.prediction
+            prediction[area][fold.held_out] = single.prediction[:n]
+            specific[area][fold.held_out] = single.prediction[n:]
             alpha[area].append(single.alpha)
             inner[area].append(single.inner)
         if joint:
@@ -153,10 +156,11 @@ def encode(
             inner[JOINT].append(together.inner)
             weights.append(together.weights)
             for area in design.areas:
-                parts[area][fold.held_out] = together.parts[area]
-                prediction[JOINT][fold.held_out] += together.parts[area]
-                without[area][fold.held_out] = fit.without(area, together)
-    held_out = HeldOut(design.rows, _columns(data.bold, design.index, chosen), prediction)
+                parts[area][fold.held_out] = together.parts[area][:n]
+                prediction[JOINT][fold.held_out] += together.parts[area][:n]
+                specific[JOINT][fold.held_out] += together.parts[area][n:]
+                without[area][fold.held_out] = fit.without(area, together)[:n]
+    held_out = HeldOut(design.rows, _columns(data.bold, design.index, chosen), prediction, specific)
     share, unique, rsquare = _variances(held_out, parts, without, repeats, data.usable[chosen])
     return Encoded(
         held_out=held_out,
@@ -185,7 +189,7 @@ class _FoldFit:
         first = offsets(data.runs)
         made = {area: fold.matrices(area, data.nuisance, first) for area in areas}
         self.training = {area: matrices[0] for area, matrices in made.items()}
-        self.held_out = {area: matrices[1] for area, matrices in made.items()}
+        self.held_out = {area: np.vstack(matrices[1:]) for area, matrices in made.items()}
         self.bold = _columns(data.bold, fold.fold.training, voxels)
         self.groups = fold.fold.groups
         self.alphas = alphas

@@ -105,11 +105,15 @@ class HeldOut:
         Cleaned and z-scored per run.
     prediction : dict of str to ndarray of shape (n, n_voxels), float32
         By area; also ``"Joint"`` where the joint model was fitted.
+    specific : dict of str to ndarray of shape (n, n_voxels), float32
+        The prediction less what the run's mean clip would give at every presentation, with its nuisance: zero
+        on average over all orders of the run's clips. Tests permute its blocks.
     """
 
     table: HeldOutRows
     bold: np.ndarray
     prediction: dict[str, np.ndarray]
+    specific: dict[str, np.ndarray]
 
 
 def held_out_rows(runs: Sequence[tuple[int, Rows]]) -> HeldOutRows:

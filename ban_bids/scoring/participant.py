@@ -65,7 +65,8 @@ class RegionTest:
     ----------
     area, region : str
     mean_r : float
-        Mean over the region's voxels of the correlation pooled over all blocks' rows.
+        Mean over the region's voxels of the correlation, pooled over all blocks' rows, of BOLD with the part
+        of the prediction that is specific to the clips.
     p, p_fwer : float
         One-sided; against the region's own null, and against the largest of all areas and regions.
     """
@@ -261,18 +262,18 @@ class _Gather:
             self.predictions[name][:, inside] = prediction[:, self.auditory[inside] - slab.start]
             if ceiling is not None:
                 self._put(name, "ccnorm", slab, cc_norm(r, ceiling, self.settings.ev_floor))
-            self._permute(name, slab, prediction, held.bold)
+            self._permute(name, slab, held.specific[name], held.bold)
         for area in encoded.share:
             self._put(area, "share", slab, encoded.share[area])
             self._put(area, "unique", slab, encoded.unique[area])
 
-    def _permute(self, name: str, slab: slice, prediction: np.ndarray, bold: np.ndarray) -> None:
+    def _permute(self, name: str, slab: slice, specific: np.ndarray, bold: np.ndarray) -> None:
         plan = self.tests.permutations
         if plan is None:
             return
-        self._put(name, "p", slab, voxel_p(plan, prediction, bold))
+        self._put(name, "p", slab, voxel_p(plan, specific, bold))
         labels = np.where(self.data.usable[slab], self.data.region[slab], 0)
-        sums = roi_sums(plan, prediction, bold, labels, len(REGIONS))
+        sums = roi_sums(plan, specific, bold, labels, len(REGIONS))
         self.sums[name] = self.sums[name] + sums if name in self.sums else sums
 
     @property

@@ -1,6 +1,6 @@
 """Are region p values flat where nothing was heard? Random relabellings of a dataset without responses.
 
-    python tests/benchmarks/null_relabellings.py BIDS_DIR OUTPUT_DIR WEIGHTS [--n 100]
+    python tests/benchmarks/null_relabellings.py BIDS_DIR OUTPUT_DIR WEIGHTS [--n 100] [--test-runs all]
 
 OUTPUT_DIR holds a finished participant level, whose preprocessed images are used. Each relabelling deals the
 clips anew to the presentations of all runs; onsets and BOLD stay. Prints, for every area in its own region,
@@ -64,7 +64,7 @@ def region_p(
     held = encode(data, laid, encoding, voxels, joint=False).held_out
     found = {}
     for k, area in enumerate(AREAS):
-        observed, null = roi_null(tests.permutations, held.prediction[area], held.bold, data.region[voxels])
+        observed, null = roi_null(tests.permutations, held.specific[area], held.bold, data.region[voxels])
         found[area] = float(roi_p(observed, null)[k])
     return found
 
@@ -76,11 +76,12 @@ def main() -> int:
     parser.add_argument("output_dir", type=Path)
     parser.add_argument("weights", type=Path)
     parser.add_argument("--n", type=int, default=100)
+    parser.add_argument("--test-runs", nargs="+", default=["all"])
     given = parser.parse_args()
     work = given.output_dir.resolve() / "work"
     settings = Settings(
         given.bids_dir.resolve(), given.output_dir.resolve(), "participant", work_dir=work,
-        weights=given.weights, test_runs=("all",), nprocs=2,
+        weights=given.weights, test_runs=tuple(given.test_runs), nprocs=2,
         encoding=EncodingSettings(n_permutations=10_000),
     )  # fmt: skip
     participant = read_dataset(settings).usable[0]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def planted(runs: list[Run], snr: float, seed: int = 0) -> tuple[ParticipantData
     signal = np.zeros((n_rows, 5))
     for i, area in enumerate(AREAS):
         fold = made.folds[0]
-        training, held_out = fold.matrices(area, empty.nuisance, first)
+        training, held_out, _ = fold.matrices(area, empty.nuisance, first)
         weights = rng.standard_normal(training.shape[1])
         signal[fold.fold.training, i] = training @ weights
         signal[fold.fold.held_out, i] = held_out @ weights
@@ -133,7 +134,7 @@ def test_matrices_are_centred_cleaned_and_of_unit_trace(runs: list[Run]) -> None
     data, _ = planted(runs, snr=1.0)
     made = design(data, ToyModel(), PLAN, SETTINGS, Path("unused"))
     for area in AREAS:
-        training, held_out = made.folds[0].matrices(area, data.nuisance, offsets(data.runs))
+        training, held_out, _ = made.folds[0].matrices(area, data.nuisance, offsets(data.runs))
         assert training.shape == (375, 6 * 7)
         assert np.trace(training @ training.T) / 375 == pytest.approx(1, rel=1e-4)
         assert np.abs(data.nuisance[3].basis.T @ held_out).max() < 1e-4
@@ -231,3 +232,16 @@ def test_plan_names_runs(runs: list[Run]) -> None:
         plan_indices(runs, HeldOutPlan((("task-missing",),), "", ""))
     with pytest.raises(NotComputable, match="train"):
         plan_indices(runs, HeldOutPlan((tuple(run.name for run in runs),), "", ""))
+
+
+def test_what_is_specific_to_clips_is_zero_over_all_their_orders() -> None:
+    training = [make_run(f"train{r}", [f"t{r}{i}" for i in range(6)], n_volumes=65) for r in range(2)]
+    noise = np.random.default_rng(0).standard_normal((2 * 65 + 38, 2))
+    total, parts = 0.0, []
+    for order in itertools.permutations(["x0", "x1", "x2"]):
+        data = participant([*training, make_run("test", list(order), n_volumes=38)], noise)
+        fold = design(data, ToyModel(), PLAN, SETTINGS, Path("unused")).folds[0]
+        parts.append(fold.matrices(AREAS[0], data.nuisance, offsets(data.runs))[2])
+        total += parts[-1]
+    assert np.abs(parts[0]).max() > 0.1
+    np.testing.assert_allclose(total, 0, atol=1e-4)
