@@ -273,7 +273,7 @@ def score_participant(
         raise DataError(f"{pre.dseg}: no auditory region overlaps the cortex mask; check the registration")
     with clock.stage(f"sub-{person.label}: features"):
         main = make_design(data, network.model, plan, encoding, cache)
-    tests = held_out_tests(main.rows, encoding, seed)
+    tests = held_out_tests(main.rows, encoding, seed, plan.leave_one_out)
     with clock.stage(f"sub-{person.label}: encoding and significance"):
         scores = score_model(data, main, tests, encoding, seed, backend)
     controls = []

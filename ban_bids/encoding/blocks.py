@@ -19,6 +19,16 @@ MIN_ARRANGEMENTS = 1000
 """With fewer distinct arrangements of the blocks, no p value is given."""
 
 
+CROSSED = float(np.sqrt(0.5))
+"""Factor of the observed statistic's distance from its expectation with leave-one-run-out.
+
+Each pair of runs then meets in two folds, once either way round, while blocks are permuted in each fold on
+its own: the sum over R folds of T_r, each made of R - 1 pairs, has twice the variance of the permuted sum (the
+folds' correlation is 1 / (R - 1)). Each fold's prediction is brought to norm 1 first, so that no fold counts
+more for having had penalties chosen on runs that happen to agree; without it p would be far too large.
+"""
+
+
 @dataclass(frozen=True, eq=False)
 class PermutationPlan:
     """Blocks of the held-out runs and the arrangements that they are tried in.
@@ -40,6 +50,8 @@ class PermutationPlan:
         True when ``order`` is every distinct arrangement but the true one.
     notes : tuple of str
         What was left out, and what the test means here.
+    crossed : bool
+        Every run is held out in turn and trains the other folds, see `CROSSED`.
     """
 
     blocks: np.ndarray
@@ -49,6 +61,7 @@ class PermutationPlan:
     log_distinct: float
     exhaustive: bool
     notes: tuple[str, ...] = ()
+    crossed: bool = False
 
     @property
     def n_permutations(self) -> int:
@@ -56,7 +69,9 @@ class PermutationPlan:
         return len(self.order)
 
 
-def permutation_plan(rows: HeldOutRows, n_permutations: int, seed: int) -> PermutationPlan:
+def permutation_plan(
+    rows: HeldOutRows, n_permutations: int, seed: int, crossed: bool = False
+) -> PermutationPlan:
     """Cut held-out runs into blocks and draw the arrangements.
 
     Parameters
@@ -67,6 +82,8 @@ def permutation_plan(rows: HeldOutRows, n_permutations: int, seed: int) -> Permu
         Arrangements to draw; all distinct ones are taken instead where there are no more than that.
     seed : int
         Seed of the draws.
+    crossed : bool
+        Each run is a fold of its own and trains the others (leave-one-run-out).
 
     Returns
     -------
@@ -95,7 +112,7 @@ def permutation_plan(rows: HeldOutRows, n_permutations: int, seed: int) -> Permu
         notes += (f"all {len(order) + 1} distinct arrangements of the blocks are tried",)
     else:
         order = _random_arrangements(run, n_permutations, np.random.default_rng(seed))
-    return PermutationPlan(blocks, run, label, order, log_distinct, exhaustive, notes)
+    return PermutationPlan(blocks, run, label, order, log_distinct, exhaustive, notes, crossed)
 
 
 def cut_blocks(rows: HeldOutRows) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]:

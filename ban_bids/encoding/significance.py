@@ -15,7 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ban_bids.encoding.blocks import PermutationPlan, count_arrangements, cut_blocks, permutation_plan
+from ban_bids.encoding.blocks import (
+    CROSSED,
+    PermutationPlan,
+    count_arrangements,
+    cut_blocks,
+    permutation_plan,
+)
 
 __all__ = [
     "PermutationPlan",
@@ -63,7 +69,7 @@ def voxel_p(plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray) -> 
         x, x_norm = _centred_blocks(plan, prediction[:, chosen])
         y, y_norm = _centred_blocks(plan, bold[:, chosen])
         table = torch.from_numpy(np.concatenate([g.reshape(-1, x.shape[2]) for g in _inner(plan, x, y)]))
-        threshold = _bag(identity, table)[0] - torch.from_numpy(_TIE * x_norm * y_norm)
+        threshold = _observed(plan, identity, table) - torch.from_numpy(_TIE * x_norm * y_norm)
         larger = torch.zeros(x.shape[2], dtype=torch.int64)
         for part in gather.split(_PERMUTATIONS):
             larger += (_bag(part, table) >= threshold).sum(dim=0)
@@ -92,6 +98,16 @@ def _gather_index(plan: PermutationPlan) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(gather), torch.from_numpy(((block - first) * size + column)[None])
 
 
+def _observed(plan: PermutationPlan, identity: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+    """The statistic in the true order; with crossed folds its distance from the mean is scaled by CROSSED."""
+    observed = _bag(identity, table)[0]
+    if not plan.crossed:
+        return observed
+    size = np.concatenate([np.full(len(places) ** 2, len(places)) for places in _runs(plan)])
+    mean = (table / torch.from_numpy(size).to(table.dtype)[:, None]).sum(dim=0)
+    return mean + CROSSED * (observed - mean)
+
+
 def _runs(plan: PermutationPlan) -> list[np.ndarray]:
     return [np.flatnonzero(plan.run == one) for one in np.unique(plan.run)]
 
@@ -112,6 +128,12 @@ def _centred_blocks(plan: PermutationPlan, values: np.ndarray) -> tuple[np.ndarr
     for places in _runs(plan):
         mean = out[places].sum(axis=(0, 1), dtype=np.float64) / scored[places].sum()
         out[places] = np.where(scored[places], out[places] - mean, 0)
+    if plan.crossed:
+        for places in _runs(plan):
+            one = np.sqrt(np.einsum("ijv,ijv->v", out[places], out[places]))
+            out[places] = np.divide(
+                out[places], one, out=np.zeros_like(out[places]), where=one > 1e-5 * scale
+            )
     norm = np.sqrt(np.einsum("ijv,ijv->v", out, out))
     with np.errstate(invalid="ignore"):
         usable = np.isfinite(norm) & (norm > 1e-5 * scale * np.sqrt(scored.sum()))
@@ -190,7 +212,7 @@ def null_from_sums(plan: PermutationPlan, sums: RoiSums) -> tuple[np.ndarray, np
     gather, identity = _gather_index(plan)
     with np.errstate(invalid="ignore", divide="ignore"):
         table = torch.from_numpy((sums.inner / sums.count[:, None]).T.copy())
-    return _bag(identity, table)[0].numpy(), _bag(gather, table).numpy()
+    return _observed(plan, identity, table).numpy(), _bag(gather, table).numpy()
 
 
 def roi_null(

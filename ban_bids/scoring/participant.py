@@ -106,7 +106,9 @@ class ScoredModel:
     backend: str = CLOSED_FORM
 
 
-def held_out_tests(rows: HeldOutRows, settings: EncodingSettings, seed: int) -> HeldOutTests:
+def held_out_tests(
+    rows: HeldOutRows, settings: EncodingSettings, seed: int, crossed: bool = False
+) -> HeldOutTests:
     """Find repeats and draw permutations, the same for every model of a participant.
 
     Parameters
@@ -115,6 +117,8 @@ def held_out_tests(rows: HeldOutRows, settings: EncodingSettings, seed: int) -> 
     settings : EncodingSettings
         ``n_permutations`` is used here.
     seed : int
+    crossed : bool
+        Each run is held out in turn, see `ban_bids.encoding.blocks.CROSSED`.
 
     Returns
     -------
@@ -127,7 +131,7 @@ def held_out_tests(rows: HeldOutRows, settings: EncodingSettings, seed: int) -> 
     except NotComputable as why:
         reasons["ceiling"] = str(why)
     try:
-        permutations = permutation_plan(rows, settings.n_permutations, seed)
+        permutations = permutation_plan(rows, settings.n_permutations, seed, crossed)
     except NotComputable as why:
         reasons["p"] = str(why)
     for name, why_not in reasons.items():

@@ -56,8 +56,9 @@ def region_p(
     encoding = settings.encoding
     data = load_participant(pre, encoding, settings.work_dir / "tmp")
     model = load_model("ban", settings.weights, "cpu")
-    laid = design(data, model, held_out_plan(participant, settings), encoding, settings.work_dir / "features")
-    tests = held_out_tests(laid.rows, encoding, seed)
+    plan = held_out_plan(participant, settings)
+    laid = design(data, model, plan, encoding, settings.work_dir / "features")
+    tests = held_out_tests(laid.rows, encoding, seed, plan.leave_one_out)
     if tests.permutations is None:
         return {}
     voxels = np.flatnonzero((data.region > 0) & data.usable)
