@@ -24,8 +24,8 @@ CROSSED = float(np.sqrt(0.5))
 
 Each pair of runs then meets in two folds, once either way round, while blocks are permuted in each fold on
 its own: the sum over R folds of T_r, each made of R - 1 pairs, has twice the variance of the permuted sum
-(the folds' correlation is 1 / (R - 1)). Each fold's prediction is brought to norm 1 first, so that no fold counts
-more for having had penalties chosen on runs that happen to agree; without it p would be far too large.
+(the folds' correlation is 1 / (R - 1)). Each fold's prediction is brought to norm 1 first, so that none
+counts more for having had penalties chosen on runs that happen to agree; p would be far too large otherwise.
 """
 
 
