@@ -282,6 +282,8 @@ def score_participant(
             laid = make_design(data, control, plan, encoding, cache)
             controls.append(score_control(data, laid, tests, encoding, seed, backend))
     notes = (*person.notes, *pre.notes, *data.notes, *main.notes, *tests.notes, *scores.cortical.notes)
+    for note in dict.fromkeys(notes):
+        _LOG.warning("sub-%s: %s", person.label, note)
     return ParticipantScores(
         pre, data, plan, tests, scores, tuple(controls), min(main.n_components), tuple(dict.fromkeys(notes))
     )

@@ -125,7 +125,7 @@ def _repeat_notes(
     if lost:
         notes.append(f"{lost} moments of repeated clips lack one of the {n_repeats} repeats and are left out")
     for note in notes:
-        logger.warning(note)
+        logger.debug(note)
     return tuple(notes)
 
 

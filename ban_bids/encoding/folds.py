@@ -204,7 +204,7 @@ def make_folds(
             )
         folds += made
     for note in notes:
-        _LOG.warning(note)
+        _LOG.debug(note)
     return tuple(folds), tuple(notes)
 
 

@@ -131,5 +131,5 @@ def crowding(name: str, nuisance: Nuisance) -> tuple[str, ...]:
     if 3 * columns <= volumes:
         return ()
     note = f"{name}: {columns} nuisance columns for {volumes} volumes; choose fewer confounds"
-    _LOG.warning(note)
+    _LOG.debug(note)
     return (note,)

@@ -123,7 +123,7 @@ def load_participant(
     bold[:, ~usable] = 0
     if not usable.all():
         notes.append(f"{int((~usable).sum())} voxels are not finite or do not vary in some run: n/a")
-        _LOG.warning("sub-%s: %s", pre.participant.label, notes[-1])
+        _LOG.debug("sub-%s: %s", pre.participant.label, notes[-1])
     return ParticipantData(
         label=pre.participant.label,
         sources=tuple(run.run for run in pre.runs),

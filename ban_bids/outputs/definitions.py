@@ -23,8 +23,9 @@ STATISTICS: MappingProxyType[str, dict[str, str]] = MappingProxyType(
             "Units": "arbitrary",
         },
         "p": {
-            "Description": "p value of r by permuting blocks of the held-out run",
-            "Definition": "(1 + b) / (1 + m): b of m block permutations, the same for all voxels, reach r",
+            "Description": "p value of clip-specific prediction by permuting blocks of the held-out runs",
+            "Definition": "(1 + b) / (1 + m): b of m block permutations, the same for all voxels, reach the "
+            "correlation of BOLD with the prediction less that of the run's mean clip",
             "Units": "arbitrary",
         },
         "q": {

@@ -80,7 +80,9 @@ def _definitions(out: Derivatives) -> dict[str, str]:
 
 def _shown(scores: pd.DataFrame) -> pd.DataFrame:
     """The score table without the columns that are the same in every row of the page."""
-    return scores.drop(columns=[c for c in ("participant", "session", "task") if c in scores])
+    shown = scores.drop(columns=[c for c in ("participant", "session", "task") if c in scores])
+    counts = [c for c in shown if str(c).startswith("n_")]
+    return shown.astype(dict.fromkeys(counts, "Int64"))
 
 
 def _headline(scores: pd.DataFrame, name: str) -> Headline:

@@ -138,11 +138,11 @@ COLUMNS: dict[str, dict[str, str]] = {
     "ci_low": _column("Lower limit", f"Lower limit of the {_INTERVAL}", "arbitrary"),
     "ci_high": _column("Upper limit", f"Upper limit of the {_INTERVAL}", "arbitrary"),
     "p": _column(
-        "p value", "Block permutation of the region's mean correlation, max statistic over areas and regions"
+        "p value",
+        "Block permutation of the region's mean correlation with clip-specific prediction, "
+        "max statistic over areas and regions",
     ),
-    "p_uncorrected": _column(
-        "Uncorrected p value", "Block permutation of the region's mean correlation, alone"
-    ),
+    "p_uncorrected": _column("Uncorrected p value", "The same for the region alone"),
     "n_voxels": _column("Voxels", "Voxels of the region that could be scored", "count"),
     "mean_r": _column("Mean correlation", "Mean over voxels of the correlation that the r maps show"),
     "squared_ratio": _column("Squared ratio", "Sum of r|r| over sum of CCmax squared; biased upwards"),

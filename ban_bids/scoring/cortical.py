@@ -273,6 +273,18 @@ def _area(
     return score, draws
 
 
+def _together(missing: list[AreaScore]) -> str:
+    """One reason for several regions that share it."""
+    regions: dict[str, list[str]] = {}
+    for score in missing:
+        regions.setdefault(score.reason.replace(f"region {score.region} ", "region "), []).append(
+            score.region
+        )
+    return "; ".join(
+        f"{', '.join(names)}: {why}" if why.startswith("region ") else why for why, names in regions.items()
+    )
+
+
 def _total(
     model: str,
     scores: list[AreaScore],
@@ -285,7 +297,7 @@ def _total(
     missing = [s for s in scores if not np.isfinite(s.value)]
     reason = "" if scores else "the model has no area that belongs to a region"
     if missing:
-        reason = "; ".join(dict.fromkeys(s.reason for s in missing))
+        reason = _together(missing)
     complete = not reason
     total = np.mean(draws, axis=0) if complete else np.array([np.nan])
     low, high = percentile_interval(total)
@@ -293,7 +305,7 @@ def _total(
     notes = () if repeats is None else repeats.notes
     if 0 < n_clips < FEW_CLIPS:
         notes += (f"only {n_clips} clips are repeated: the bootstrap intervals of c and C are rough",)
-        logger.warning(notes[-1])
+        logger.debug(notes[-1])
     return CorticalScore(
         model=model,
         areas=tuple(scores),

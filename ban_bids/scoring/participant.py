@@ -135,7 +135,7 @@ def held_out_tests(
     except NotComputable as why:
         reasons["p"] = str(why)
     for name, why_not in reasons.items():
-        _LOG.warning("%s: n/a, %s", name, why_not)
+        _LOG.debug("%s: n/a, %s", name, why_not)
     return HeldOutTests(rows, repeats, permutations, reasons)
 
 
