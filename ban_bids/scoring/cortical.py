@@ -277,11 +277,10 @@ def _together(missing: list[AreaScore]) -> str:
     """One reason for several regions that share it."""
     regions: dict[str, list[str]] = {}
     for score in missing:
-        regions.setdefault(score.reason.replace(f"region {score.region} ", "region "), []).append(
-            score.region
-        )
+        regions.setdefault(score.reason.replace(f"region {score.region}", "it"), []).append(score.region)
     return "; ".join(
-        f"{', '.join(names)}: {why}" if why.startswith("region ") else why for why, names in regions.items()
+        why if why == missing[0].reason else f"region {', '.join(names)}: {why}"
+        for why, names in regions.items()
     )
 
 
