@@ -121,7 +121,10 @@ def plant_from_networks(
     teacher: Path, reference: Path, music: Music, size: DemoSize, seed: int, pool: ProcessPoolExecutor
 ) -> tuple[Courses, npt.NDArray[np.float64]]:
     """Choose what is planted; also the teacher's genre probabilities of the choice clips."""
-    excerpts = [Excerpt(path, size.start, size.clip) for path in (*music.stimuli, *music.training)]
+    excerpts = [Excerpt(path, size.start, size.clip) for path in music.stimuli]
+    # Training tracks only add breadth to the choice of what is planted.
+    starts = (size.start, size.start + size.clip, size.genre_seconds - size.clip - size.start)
+    excerpts += [Excerpt(path, start, size.clip) for path in music.training for start in starts]
     jobs = (
         pool.submit(listen_to, teacher, excerpts, music.choices, None),
         pool.submit(listen_to, reference, excerpts, (), None),

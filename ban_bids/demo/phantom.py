@@ -60,8 +60,8 @@ class Scan:
     repetition_time: float = 1.5
     n_volumes: int = 140
     multiband: int = 2
-    noise: float = 0.012
-    snr: float = 0.5
+    noise: float = 0.01
+    snr: float = 5.0
     autocorrelation: float = 0.3
     motion: float = 0.6
 
@@ -129,7 +129,8 @@ def still_tissue(
     Returns
     -------
     Tissue
-        A voxel belongs to the region that fills most of it, if regions fill half of it.
+        A voxel belongs to the region that fills most of it, if regions fill a quarter of it: the ribbon is
+        thinner than a voxel, and blood responds beyond it.
     """
     head = head_template()
     affine = centred_affine(scan.shape, scan.voxel, (0.0, -16.0, 2.0))
@@ -145,7 +146,7 @@ def still_tissue(
         label = sample(head.labels.astype(np.float32), head.affine, place, order=0).astype(int)
         share[label, np.flatnonzero(inside)] += 1 / offsets.shape[1]
         alive[inside] += sample(responsive.astype(np.float32), head.affine, place, order=0)
-    labels = np.where(share[1:].sum(axis=0) >= 0.5, share[1:].argmax(axis=0) + 1, 0)
+    labels = np.where(share[1:].sum(axis=0) >= 0.25, share[1:].argmax(axis=0) + 1, 0)
     # Of the part of the voxel that lies in regions, at least half responds.
     lively = alive / offsets.shape[1] >= 0.5 * share[1:].sum(axis=0)
     coil = 1000 * np.exp(0.1 * smooth_field(scan.shape, 30 / scan.voxel, rng))

@@ -57,7 +57,7 @@ class DemoSize:
     genre_tracks: int
     epochs: int
     participants: int
-    clip: float = 9.0
+    clip: float = 4.5
     lead: float = 12.4
     tail: float = 17.6
     start: float = 0.5
@@ -82,9 +82,9 @@ class DemoSize:
 SIZES: dict[str, DemoSize] = {
     "full": DemoSize(
         training_runs=4,
-        training_clips=20,
+        training_clips=40,
         test_runs=2,
-        test_clips=5,
+        test_clips=10,
         repeats=4,
         shape=(58, 70, 52),
         voxel=3.0,
@@ -95,9 +95,9 @@ SIZES: dict[str, DemoSize] = {
     ),
     "small": DemoSize(
         training_runs=3,
-        training_clips=12,
+        training_clips=24,
         test_runs=1,
-        test_clips=4,
+        test_clips=8,
         repeats=3,
         shape=(44, 54, 40),
         voxel=4.0,

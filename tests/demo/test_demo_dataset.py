@@ -14,6 +14,7 @@ import soundfile
 
 from ban_bids.cli import demo as cli
 from ban_bids.demo.build import make_demo
+from ban_bids.demo.phantom import Scan
 from ban_bids.demo.plan import SIZES, DemoSize, plan_runs
 from ban_bids.demo.styles import GENRES
 from ban_bids.inputs.dataset import read_dataset
@@ -23,6 +24,7 @@ from ban_bids.models.base import calibrate
 from ban_bids.models.checkpoint import ModelCard, load_checkpoint, save_checkpoint
 from ban_bids.settings import Settings
 
+SNR = Scan((1, 1, 2), 1.0).snr
 TINY = DemoSize(
     training_runs=2,
     training_clips=6,
@@ -129,9 +131,9 @@ def test_truth_states_the_planted_strength(demo):
     table = pd.read_csv(demo / "truth" / "responses.tsv", sep="\t")
     planted = table[table["n_responsive"] > 0]
     assert set(planted["participant_id"]) == {"sub-01", "sub-02"}
-    np.testing.assert_allclose(planted["snr"], 0.5, rtol=1e-3)
+    np.testing.assert_allclose(planted["snr"], SNR, rtol=1e-3)
     np.testing.assert_allclose(
-        planted["ceiling_repeat_mean"], np.sqrt(0.5 / (0.5 + 1 / TINY.repeats)), rtol=1e-3
+        planted["ceiling_repeat_mean"], np.sqrt(SNR / (SNR + 1 / TINY.repeats)), rtol=1e-3
     )
     for label in ("01", "02"):
         folder = demo / "truth" / f"sub-{label}"
