@@ -37,8 +37,8 @@ _README = """\
 The region of area *a* is driven by {components} components of the teacher's area-*a* features (half-second
 bins): those that the reference network predicts well from the same area, and badly from its other areas and
 (PB, T2/T3) from an untrained network's area *a*. Without this choice neighbouring areas, and trained and
-untrained networks, could hardly be told apart at the speed of blood. The scored network has no part in the choice.
-Each voxel answers a random combination, smooth over cortex, of its area's components, through a
+untrained networks, could hardly be told apart at the speed of blood. The scored network has no part in the
+choice. Each voxel answers a random combination, smooth over cortex, of its area's components, through a
 haemodynamic response of its own.
 """
 
