@@ -67,7 +67,7 @@ def _check(options: argparse.Namespace) -> None:
 def _run_app(directory: Path, nprocs: int, seed: int) -> int:
     """Run both levels as a user would, each in a fresh process."""
     common = [sys.executable, "-m", "ban_bids", str(directory / "bids"), str(directory / "out")]
-    shared = ["--nprocs", str(nprocs), "--omp-nthreads", "1", "--random-seed", str(seed)]
+    shared = ["--nprocs", str(nprocs), "--omp-nthreads", str(nprocs), "--random-seed", str(seed)]
     weights = ["--weights", str(directory / "ban.safetensors")]
     status = subprocess.run([*common, "participant", *weights, *shared], check=False).returncode
     return status or subprocess.run([*common, "group", *shared], check=False).returncode

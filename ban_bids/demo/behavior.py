@@ -15,9 +15,9 @@ from ban_bids.demo.styles import GENRES
 ACCURACY = 0.7
 """Expected share of right answers: what people reach on ten genres."""
 
-_TEMPERATURES = np.geomspace(0.3, 10, 60)
+_TEMPERATURES = np.geomspace(0.1, 10, 60)
 
-LAPSE = 0.1
+LAPSE = 0.03
 """Share of answers that are guesses."""
 
 

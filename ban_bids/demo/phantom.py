@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import gaussian_filter1d, map_coordinates, spline_filter
+from scipy.ndimage import gaussian_filter, gaussian_filter1d, map_coordinates, spline_filter
 
 from ban_bids.demo.anatomy import (
     Floats,
@@ -98,13 +98,19 @@ class Tissue:
 
 
 def responsive_in_mni(head: HeadTemplate, fraction: float, seed: int) -> npt.NDArray[np.bool_]:
-    """Patches of each region that respond, on the template's grid; the rest (1 − `fraction`) stays silent."""
+    """Patches of each region that respond, on the template's grid; the rest (1 − `fraction`) stays silent.
+
+    Places near another region rather stay silent: images blur, and what is planted is to be told apart.
+    """
     field = smooth_field(head.labels.shape, 3.0, np.random.default_rng([seed, 77]))
     chosen = np.zeros(head.labels.shape, dtype=bool)
     for label in range(1, len(REGIONS) + 1):
         region = head.labels == label
         if region.any():
-            chosen |= region & (field > np.quantile(field[region], 1 - fraction))
+            others = (head.labels > 0) & ~region
+            # How much of another region lies within a few millimetres.
+            liveliness = field - 40 * gaussian_filter(others.astype(np.float32), 2.5)
+            chosen |= region & (liveliness > np.quantile(liveliness[region], 1 - fraction))
     return chosen
 
 

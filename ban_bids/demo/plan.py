@@ -62,9 +62,9 @@ class DemoSize:
     tail: float = 17.6
     start: float = 0.5
     genre_seconds: float = 14.0
-    choice_clips: int = 4
-    choice_seconds: float = 6.0
-    choice_trials: int = 4
+    choice_clips: int = 6
+    choice_seconds: float = 5.0
+    choice_trials: int = 3
 
     def scan(self, presentations: int) -> Scan:
         """Protocol of a run that presents so many clips."""
