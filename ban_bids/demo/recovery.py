@@ -77,9 +77,9 @@ def recover(demo: Path) -> Recovery:
         raise DataError(f"{truth}: no {REGION_FILE}; run ban-bids-demo {demo}")
     derivatives = load_derivatives(demo / "out")
     scores = derivatives.scores()
-    regions = [
-        row for label in derivatives.participants for row in _region_rows(derivatives, scores, truth, label)
-    ]
+    # A participant that failed has a folder but no scores.
+    labels = sorted(set(scores["participant"]))
+    regions = [row for label in labels for row in _region_rows(derivatives, scores, truth, label)]
     return Recovery(pd.DataFrame(regions), _score_rows(scores))
 
 
