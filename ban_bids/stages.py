@@ -13,6 +13,7 @@ import psutil
 
 _LOG = logging.getLogger(__name__)
 _SAMPLE_SECONDS = 0.5
+_SECONDS_BETWEEN_LINES = 60.0
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,16 @@ class StageClock:
         peak = [_tree_mib()]
 
         def watch() -> None:
+            last = time.monotonic()
             while not stop.wait(_SAMPLE_SECONDS):
                 peak[0] = max(peak[0], _tree_mib())
+                if time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
+                    last = time.monotonic()
+                    _LOG.info("%s: %.0f min so far", name, (last - start) / 60)
 
+        start = time.monotonic()
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
-        start = time.monotonic()
         _LOG.info("%s ...", name)
         try:
             yield

@@ -188,6 +188,8 @@ def _configure(settings: Settings, crash_dir: Path) -> None:
     from nipype import config
     from nipype import logging as nipype_logging
 
+    # nipype writes every node's start and end to stdout, where the score table goes
+    level = "INFO" if settings.verbosity else "WARNING"
     config.update_config(
         {
             "execution": {
@@ -200,13 +202,13 @@ def _configure(settings: Settings, crash_dir: Path) -> None:
                 "check_version": "false",
                 "poll_sleep_duration": "0.2",
             },
-            "logging": {"log_to_file": "false"},
+            "logging": {
+                "log_to_file": "false",
+                **dict.fromkeys(("workflow_level", "interface_level", "utils_level"), level),
+            },
         }
     )
-    level = logging.INFO if settings.verbosity else logging.WARNING
-    for name in ("nipype", "nipype.workflow", "nipype.interface", "nipype.utils"):
-        logging.getLogger(name).setLevel(level)
-    nipype_logging.update_logging(config) if settings.verbosity > 1 else None
+    nipype_logging.update_logging(config)
 
 
 def plugin_of(settings: Settings) -> tuple[str, dict[str, Any]]:
