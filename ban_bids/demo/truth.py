@@ -40,6 +40,12 @@ bins): those that the reference network predicts well from the same area, and ba
 untrained networks, could hardly be told apart at the speed of blood. The scored network has no part in the
 choice. Each voxel answers a random combination, smooth over cortex, of its area's components, through a
 haemodynamic response of its own.
+
+What this cannot show: the constants of that choice, the length of the clips and the strength of the responses
+were set while looking at the default seed's networks, and components that an untrained network predicts well
+are avoided, so that a trained network's higher score is partly built in. The demo shows that the path from
+images to scores finds what was planted, not that training makes a network brain-like. Belt and PB share much
+at the speed of blood: a neighbour predicts most of their voxels as well or better.
 """
 
 
