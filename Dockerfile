@@ -17,9 +17,11 @@ RUN mkdir -p ban_bids bids_app \
  && uv pip install --no-cache -q --python /opt/ban-bids/venv/bin/python -c constraints.txt . \
  && { python -m compileall -q -j 0 /opt/ban-bids/venv/lib || true; }
 
+# setuptools skips files older than those that it built before: nothing of the stub above may stay
 COPY ban_bids ban_bids
 COPY bids_app bids_app
-RUN uv pip install --no-cache -q --python /opt/ban-bids/venv/bin/python --no-deps --reinstall-package ban-bids . \
+RUN rm -rf build *.egg-info \
+ && uv pip install --no-cache -q --python /opt/ban-bids/venv/bin/python --no-deps --reinstall-package ban-bids . \
  && python -m compileall -q /opt/ban-bids/venv/lib/python3.11/site-packages/ban_bids
 
 # The container may run read-only and as any user: everything is written under the output directory.

@@ -209,6 +209,11 @@ def _configure(settings: Settings, crash_dir: Path) -> None:
         }
     )
     nipype_logging.update_logging(config)
+    # nodes run in processes of their own, which read their configuration from a file
+    levels = "".join(f"{name}_level = {level}\n" for name in ("workflow", "interface", "utils"))
+    folder = Path(os.environ["NIPYPE_CONFIG_DIR"])
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "nipype.cfg").write_text(f"[logging]\n{levels}", encoding="utf-8")
 
 
 def plugin_of(settings: Settings) -> tuple[str, dict[str, Any]]:
