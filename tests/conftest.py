@@ -12,7 +12,7 @@ import pytest
 def shared_data() -> Path:
     """Folder of real data that is not part of the project; tests skip where it is absent."""
     default = Path(__file__).resolve().parents[2] / "shared" / "data"
-    folder = Path(os.environ.get("BAN_BIDS_TEST_DATA", default))
+    folder = Path(os.environ.get("BAN_BIDS_TEST_DATA", default)).resolve()
     if not folder.is_dir():
         pytest.skip(f"real data not found at {folder}; set BAN_BIDS_TEST_DATA")
     return folder
