@@ -90,6 +90,7 @@ def test_a_large_mean_costs_no_precision() -> None:
 
 
 def test_crowding_warns(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
     rng = np.random.default_rng(6)
     assert crowding("run", nuisance_basis(rng.standard_normal((60, 3)), 1.0, 1e4)) == ()
     note = crowding("run", nuisance_basis(rng.standard_normal((60, 30)), 1.0, 1e4))
