@@ -80,6 +80,10 @@ class Settings:
     derivatives: tuple[tuple[str, Path], ...] = ()
     space: str = "MNI152NLin2009cAsym"
     res: str = "native"
+    ignore: tuple[str, ...] = ()
+    dummy_scans: int | None = None
+    use_syn_sdc: bool = False
+    confounds: str = "motion12"
     work_dir: Path = Path("work")
     nprocs: int = 1
     omp_nthreads: int = 1

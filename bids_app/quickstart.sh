@@ -51,5 +51,5 @@ case "$task" in
   test)
     # two workers, one thread each: the tests of one file stay together
     export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" PATH="$venv/bin:$PATH"
-    exec "$venv/bin/python" -m pytest -n 2 --dist loadgroup "$@" ;;
+    exec "$venv/bin/python" -m pytest -n 2 --dist loadfile "$@" ;;
 esac

@@ -18,7 +18,7 @@ from ban_bids import load_derivatives
 from ban_bids.cli.demo import main as demo
 from ban_bids.settings import AREAS, JOINT
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("end_to_end")]
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
 
 

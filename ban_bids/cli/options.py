@@ -36,6 +36,13 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def count(text: str) -> int:
+    """Whole number from 0."""
+    if not re.fullmatch(r"\d+", text.strip()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+    return int(text)
+
+
 def seed(text: str) -> int:
     """Whole number that every random generator in use accepts."""
     if not re.fullmatch(r"\d+", text.strip()) or int(text) >= 2**32:
@@ -116,6 +123,7 @@ def make_parser(version: str) -> argparse.ArgumentParser:
     parser.add_argument("level", choices=("participant", "group"), help="participant: score; group: gather")
     parser.add_argument("--version", action="version", version=f"ban-bids {version}")
     _add_data(parser.add_argument_group("which data"))
+    _add_preprocessing(parser.add_argument_group("preprocessing"))
     _add_model(parser.add_argument_group("model and scores"))
     _add_resources(parser.add_argument_group("resources and conduct"))
     return parser
@@ -155,6 +163,33 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def _add_preprocessing(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--space", "--output-spaces", nargs="+", type=space, metavar="SPACE", help="output space (one)"
+    )
+    group.add_argument("--res", metavar="RES", help="output resolution: native (default) or millimetres")
+    group.add_argument("--atlas", type=absolute, metavar="NIFTI", help="dseg image with a TSV beside it")
+    group.add_argument(
+        "--ignore",
+        nargs="+",
+        choices=("slicetiming", "fieldmaps"),
+        metavar="STEP",
+        help="slicetiming: do not correct it; fieldmaps: do not mention them",
+    )
+    group.add_argument(
+        "--dummy-scans", type=count, metavar="N", help="volumes before the steady state (default: detected)"
+    )
+    group.add_argument(
+        "--use-syn-sdc", action="store_true", help="reduce distortions by registration to the T1w image"
+    )
+    group.add_argument(
+        "--confounds",
+        metavar="STRATEGY",
+        help="motion12 (default: motion, its differences, white matter, CSF) or one of nilearn's "
+        "strategies: simple, scrubbing, compcor, ica_aroma",
+    )
+
+
 def _add_model(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--model", metavar="NAME", help="ban (default), an entry point or package.module:factory"
@@ -170,11 +205,6 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
         "--allow-overlap", action="store_true", help="score although training heard held-out tracks"
     )
     group.add_argument("--controls", choices=("basic", "full"), help="full: train control networks too")
-    group.add_argument(
-        "--space", "--output-spaces", nargs="+", type=space, metavar="SPACE", help="output space (one)"
-    )
-    group.add_argument("--res", metavar="RES", help="output resolution: native (default) or millimetres")
-    group.add_argument("--atlas", type=absolute, metavar="NIFTI", help="dseg image with a TSV beside it")
     group.add_argument(
         "--n-permutations", type=positive, metavar="N", help="block permutations (default 10000)"
     )

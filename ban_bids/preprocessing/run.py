@@ -158,7 +158,7 @@ def _run_workflow(
     """Build and run; crashes by workflow name (``sub_<label>``)."""
     from nipype.pipeline.engine import Workflow
 
-    from ban_bids.preprocessing.workflows import init_participant_wf
+    from ban_bids.preprocessing.workflows.participant import init_participant_wf
 
     crash_dir = base / "crash"
     crash_dir.mkdir(parents=True, exist_ok=True)

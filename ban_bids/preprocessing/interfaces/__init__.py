@@ -1,0 +1,1 @@
+"""Typed Nipype interfaces around the steps of preprocessing."""

@@ -1,0 +1,1 @@
+"""Nipype workflow factories: anatomy, one BOLD run, regions, one participant."""

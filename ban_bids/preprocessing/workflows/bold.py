@@ -1,0 +1,71 @@
+"""Workflow of one BOLD run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nipype.interfaces.utility import Merge
+from nipype.pipeline.engine import Node, Workflow
+
+from ban_bids.inputs.dataset import Run
+from ban_bids.preprocessing.interfaces import bold as steps
+from ban_bids.preprocessing.workflows.base import fields_node
+
+
+def init_bold_wf(run: Run, first_of_session: bool, mem_gb: float, name: str) -> Workflow:
+    """One BOLD run: motion, coregistration, resampling, confounds.
+
+    The first run of a session is registered to the T1w image; the others to that run's reference.
+
+    Inputs: ``t1w t1w_mask target`` and, but for a session's first run, ``session_reference
+    session_matrix``. Outputs: ``bold mask confounds measures non_steady notes reference matrix``.
+    """
+    inputnode = fields_node(("t1w", "t1w_mask", "target", "session_reference", "session_matrix"), "inputnode")
+    outputs = ("bold", "mask", "confounds", "measures", "non_steady", "notes", "reference", "matrix")
+    outputnode, notes = (
+        fields_node(outputs, "outputnode"),
+        Node(Merge(2), name="notes", run_without_submitting=True),
+    )
+    motion = Node(steps.ReferenceAndMotion(in_file=str(run.bold)), name="motion", mem_gb=mem_gb)
+    resample = Node(steps.Resample(**_timing(run)), name="resample", mem_gb=mem_gb)
+    wf = Workflow(name=name)
+    if first_of_session:
+        align = Node(steps.Coregister(), name="coregister", mem_gb=0.5)
+        wf.connect(motion, "mask", align, "reference_mask")
+        wf.connect(inputnode, "t1w", align, "t1w")
+        wf.connect(inputnode, "t1w_mask", align, "t1w_mask")
+    else:
+        align = Node(steps.RunToSession(name=run.bold.name), name="to_session", mem_gb=0.5)
+        wf.connect(inputnode, "session_reference", align, "session_reference")
+        wf.connect(inputnode, "session_matrix", align, "session_matrix")
+    wf.connect(motion, "reference", align, "reference")
+    wf.connect(motion, "notes", notes, "in1")
+    wf.connect(align, "notes", notes, "in2")
+    wf.connect(inputnode, "target", resample, "target")
+    wf.connect(align, "matrix", resample, "matrix")
+    for field in ("motion", "non_steady"):
+        wf.connect(motion, field, resample, field)
+    for field in ("bold", "mask", "confounds", "measures"):
+        wf.connect(resample, field, outputnode, field)
+    for node, source, field in (
+        (motion, "non_steady", "non_steady"),
+        (motion, "reference", "reference"),
+        (align, "matrix", "matrix"),
+        (notes, "out", "notes"),
+    ):
+        wf.connect(node, source, outputnode, field)
+    return wf
+
+
+def _timing(run: Run) -> dict[str, Any]:
+    """Inputs of the resampling step that come from the run's sidecar."""
+    inputs: dict[str, Any] = {
+        "in_file": str(run.bold),
+        "repetition_time": float(run.repetition_time),
+        "direction": run.slice_encoding_direction,
+    }
+    if run.slice_timing:
+        inputs["slice_timing"] = [float(time) for time in run.slice_timing]
+    if run.start_time is not None:
+        inputs["start_time"] = float(run.start_time)
+    return inputs

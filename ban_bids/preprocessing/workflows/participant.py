@@ -1,0 +1,98 @@
+"""Workflow of one participant: anatomy, runs, regions, pictures, summary."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nipype.interfaces.utility import Merge
+from nipype.pipeline.engine import Node, Workflow
+
+from ban_bids.inputs.dataset import Participant, Run
+from ban_bids.preprocessing.interfaces.report import Collect, Figures
+from ban_bids.preprocessing.workflows.anat import init_anat_wf
+from ban_bids.preprocessing.workflows.base import NORMALIZATION, node_name
+from ban_bids.preprocessing.workflows.bold import init_bold_wf
+from ban_bids.preprocessing.workflows.rois import init_rois_wf
+
+_FIGURES = ("anatomy", "normalization", "coregistration", "motion", "regions")
+
+
+def init_participant_wf(
+    participant: Participant, space: str, resolution: float, atlas: tuple[Path, Path] | None, mem_gb: float
+) -> Workflow:
+    """Everything for one participant, ending in the node ``collect`` with its summary."""
+    wf = Workflow(name=node_name(f"sub_{participant.label}"))
+    anat = init_anat_wf(space, resolution)
+    anat.inputs.inputnode.t1w = str(participant.t1w[0])
+    rois = init_rois_wf(space, atlas)
+    runs = _connect_runs(wf, anat, participant.runs, mem_gb)
+    names = [run.name for run in participant.runs]
+    figures = Node(Figures(names=names), name="figures", mem_gb=0.5)
+    collect = Node(Collect(content={"label": participant.label, "names": names}), name="collect")
+    for source, target in (("measures", "measures"), ("non_steady", "non_steady"), ("bold", "bolds")):
+        wf.connect(_merged(wf, runs, source), "out", collect, target)
+    for field in ("mask", "confounds", "reference", "matrix"):
+        merged = _merged(wf, runs, field)
+        if field == "mask":
+            wf.connect(merged, "out", rois, "inputnode.masks")
+            wf.connect(merged, "out", collect, "masks")
+        if field == "confounds":
+            wf.connect(merged, "out", collect, "confounds")
+        if field != "mask":
+            wf.connect(merged, "out", figures, _PLURAL[field])
+    notes = Node(Merge(len(runs) + 1), name="all_notes", run_without_submitting=True)
+    for number, run in enumerate(runs, 1):
+        wf.connect(run, "outputnode.notes", notes, f"in{number}")
+    wf.connect(rois, "outputnode.notes", notes, f"in{len(runs) + 1}")
+    wf.connect(notes, "out", collect, "notes")
+    for field in ("t1w", "gm", "target", *NORMALIZATION):
+        wf.connect(anat, f"outputnode.{field}", rois, f"inputnode.{field}")
+    _connect_report(wf, anat, rois, figures, collect)
+    return wf
+
+
+_PLURAL = {"confounds": "confounds", "reference": "references", "matrix": "matrices"}
+
+
+def _connect_runs(wf: Workflow, anat: Workflow, runs: Sequence[Run], mem_gb: float) -> list[Workflow]:
+    """One workflow a run; later runs of a session lean on its first."""
+    firsts: dict[str | None, Workflow] = {}
+    result = []
+    for run in runs:
+        first = firsts.get(run.session)
+        bold = init_bold_wf(run, first is None, mem_gb, node_name(run.name))
+        wf.connect(anat, "outputnode.target", bold, "inputnode.target")
+        if first is None:
+            firsts[run.session] = bold
+            wf.connect(anat, "outputnode.t1w", bold, "inputnode.t1w")
+            wf.connect(anat, "outputnode.mask", bold, "inputnode.t1w_mask")
+        else:
+            wf.connect(first, "outputnode.reference", bold, "inputnode.session_reference")
+            wf.connect(first, "outputnode.matrix", bold, "inputnode.session_matrix")
+        result.append(bold)
+    return result
+
+
+def _merged(wf: Workflow, runs: Sequence[Workflow], field: str) -> Node:
+    """List of one output over runs, in their order."""
+    merge = Node(Merge(len(runs), no_flatten=True), name=f"all_{field}", run_without_submitting=True)
+    for number, run in enumerate(runs, 1):
+        wf.connect(run, f"outputnode.{field}", merge, f"in{number}")
+    return merge
+
+
+def _connect_report(wf: Workflow, anat: Workflow, rois: Workflow, figures: Node, collect: Node) -> None:
+    for field in ("t1w", "mask", "wm", "warped"):
+        wf.connect(anat, f"outputnode.{field}", figures, field)
+    for field in ("t1w_in_space", "dseg"):
+        wf.connect(rois, f"outputnode.{field}", figures, field)
+    for field in _FIGURES:
+        wf.connect(figures, field, collect, f"fig_{field}")
+    for source, target in (("t1w", "t1w"), ("mask", "t1w_mask"), ("correlation", "correlation")):
+        wf.connect(anat, f"outputnode.{source}", collect, target)
+    for field in NORMALIZATION:
+        wf.connect(anat, f"outputnode.{field}", collect, field)
+    for field in ("dseg", "table", "cortex", "t1w_in_space"):
+        wf.connect(rois, f"outputnode.{field}", collect, field)
+    wf.connect(rois, "outputnode.measures", collect, "region_measures")
