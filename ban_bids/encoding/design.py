@@ -255,7 +255,8 @@ def bin_run(
         store.model.frame_rate[area],
         store.silence(area),
     )
-    return lay_features(edges, values, run.rows.times, run.rows.repetition_time, delays)
+    step = float(delays[1] - delays[0]) if len(delays) > 1 else 0.0
+    return lay_features(edges, values, run.rows.times, run.rows.width(step), delays)
 
 
 def _mean_frames(clips: Sequence[np.ndarray]) -> np.ndarray:

@@ -41,6 +41,8 @@ class Rows:
         False for non-steady-state and scrubbed volumes.
     repetition_time : float
         Seconds between volumes.
+    acquisition_time : float or None
+        Seconds that taking a volume lasts; None: the repetition time.
     """
 
     times: np.ndarray
@@ -50,6 +52,16 @@ class Rows:
     lead_in: np.ndarray
     keep: np.ndarray
     repetition_time: float
+    acquisition_time: float | None = None
+
+    def width(self, lag_step: float) -> float:
+        """Seconds over which features are averaged: the time in which a volume is taken, or a lag's step.
+
+        With volumes back to back that is the repetition time. With silence between them (sparse sampling) it
+        is shorter, so that the lags still tell one moment before a volume from the next.
+        """
+        duration = self.acquisition_time or self.repetition_time
+        return min(self.repetition_time, max(duration, lag_step))
 
     @property
     def n_volumes(self) -> int:
@@ -180,4 +192,4 @@ def run_rows(run: Run, t_ref: float, non_steady: int, scrubbed: Sequence[int], c
     keep = np.ones(n, dtype=bool)
     keep[:non_steady] = False
     keep[np.asarray(scrubbed, dtype=np.intp)] = False
-    return Rows(times, clip, presentation, position, lead_in, keep, run.repetition_time)
+    return Rows(times, clip, presentation, position, lead_in, keep, run.repetition_time, run.acquisition_time)

@@ -145,7 +145,7 @@ def interval_means(edges: np.ndarray, values: np.ndarray, start: np.ndarray, sto
 
 
 def lay_features(
-    edges: np.ndarray, values: np.ndarray, times: np.ndarray, repetition_time: float, delays: np.ndarray
+    edges: np.ndarray, values: np.ndarray, times: np.ndarray, width: float, delays: np.ndarray
 ) -> Binned:
     """Average a run's features over each volume, at each lag.
 
@@ -155,18 +155,18 @@ def lay_features(
         The run's features as made by `steps`.
     times : ndarray of shape (n_volumes,)
         Reference time of each volume, seconds.
-    repetition_time : float
-        Width of the averaged interval, seconds.
+    width : float
+        Of the averaged interval, seconds: the repetition time but in sparse sampling (``Rows.width``).
     delays : ndarray of shape (n_lags,)
         Seconds.
 
     Returns
     -------
     Binned
-        Volume k at lag l is the mean over ``[t_k - l - TR/2, t_k - l + TR/2]``, inside this run only.
+        Volume k at lag l is the mean over ``[t_k - l - width/2, t_k - l + width/2]``, inside this run only.
     """
     centres = np.round(times[:, None] - delays[None, :], 9)
     distinct, inverse = np.unique(centres, return_inverse=True)
-    half = repetition_time / 2
+    half = width / 2
     bins = interval_means(edges, values, distinct - half, distinct + half)
     return Binned(bins, inverse.reshape(centres.shape))

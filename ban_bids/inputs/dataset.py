@@ -88,13 +88,19 @@ class Run:
     n_volumes : int
         Volumes in the image.
     slice_timing : tuple of float or None
-        Acquisition time of every slice, seconds.
+        Acquisition time of every slice, seconds; None where slice timing is not corrected.
     slice_encoding_direction : str
         BIDS ``SliceEncodingDirection`` (``k`` unless the sidecar says otherwise).
     start_time : float or None
         BIDS ``StartTime``, seconds.
     presentations : tuple of Presentation
         In order of onset.
+    acquisition_time : float or None
+        Seconds from a volume's start until it is taken (sparse sampling); None: the repetition time.
+    first_volume : float
+        Start of the first volume, seconds on the run's clock.
+    phase_encoding : str or None
+        BIDS ``PhaseEncodingDirection``.
     """
 
     participant: str
@@ -110,6 +116,9 @@ class Run:
     slice_encoding_direction: str
     start_time: float | None
     presentations: tuple[Presentation, ...]
+    acquisition_time: float | None = None
+    first_volume: float = 0.0
+    phase_encoding: str | None = None
 
     @property
     def name(self) -> str:
@@ -118,8 +127,21 @@ class Run:
 
     @property
     def duration(self) -> float:
-        """Length of the run, seconds."""
-        return self.n_volumes * self.repetition_time
+        """End of the run on its clock, seconds."""
+        return self.first_volume + self.n_volumes * self.repetition_time
+
+    @property
+    def reference_time(self) -> float:
+        """Time that the first volume's samples refer to, seconds on the run's clock.
+
+        With slice times the middle of their range, fMRIPrep's reference; else the image's ``StartTime``;
+        else the middle of the time in which the volume was taken.
+        """
+        if self.slice_timing:
+            return self.first_volume + 0.5 * (min(self.slice_timing) + max(self.slice_timing))
+        if self.start_time is not None:
+            return self.start_time
+        return self.first_volume + 0.5 * (self.acquisition_time or self.repetition_time)
 
     @property
     def clips(self) -> tuple[Clip, ...]:

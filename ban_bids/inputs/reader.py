@@ -114,7 +114,7 @@ def _participant(label: str, source: _Source) -> Participant:
     try:
         t1w = _anatomy(label, source, notes)
         files = find_runs(label, source.index, source.stimuli, source.settings)
-        runs = read_runs(files, source.index, source.stimuli)
+        runs = read_runs(files, source.index, source.stimuli, source.settings)
         notes += files.notes
         runs, more = mark_lead_ins(runs, source.profile.lead_in if source.profile else "none")
         notes += more

@@ -199,12 +199,15 @@ def build_run(bold: Path, table: Table, header: BoldHeader, stimuli: Stimuli) ->
         entities=own,
         bold=bold,
         events=table.path,
-        repetition_time=header.repetition_time,
+        repetition_time=header.times.repetition_time,
         n_volumes=header.n_volumes,
-        slice_timing=header.slice_timing,
-        slice_encoding_direction=header.slice_encoding_direction,
+        slice_timing=header.times.slice_timing,
+        slice_encoding_direction=header.times.slice_encoding_direction,
         start_time=header.start_time,
         presentations=presentations(table, stimuli),
+        acquisition_time=header.times.acquisition_time,
+        first_volume=header.times.first_volume,
+        phase_encoding=header.phase_encoding,
     )
     last = run.presentations[-1].end
     if last > run.duration + run.repetition_time:
@@ -212,11 +215,22 @@ def build_run(bold: Path, table: Table, header: BoldHeader, stimuli: Stimuli) ->
             f"{bold}: BOLD lasts {run.duration:g} s ({run.n_volumes} volumes), but events last to {last:g} s "
             f"({table.path.name}); restore the whole image or correct the events"
         )
+    if (run.acquisition_time or run.repetition_time) < run.repetition_time and not _hears(run):
+        raise DataError(
+            f"{bold}: sparse sampling, and no volume is taken while a clip plays ({table.path.name}); a "
+            "volume counts for the clip it hears: leave the run out by --task-id"
+        )
     return run
 
 
-def read_runs(files: RunFiles, index: Index, stimuli: Stimuli) -> tuple[Run, ...]:
-    """Read the chosen images' headers and events.
+def _hears(run: Run) -> bool:
+    """Whether some volume's reference time lies within a clip."""
+    times = [run.reference_time + k * run.repetition_time for k in range(run.n_volumes)]
+    return any(item.onset <= time < item.end for time in times for item in run.presentations)
+
+
+def read_runs(files: RunFiles, index: Index, stimuli: Stimuli, settings: Settings) -> tuple[Run, ...]:
+    """Read the chosen images' headers and events; ``--ignore slicetiming`` drops slice times.
 
     Raises
     ------
@@ -228,13 +242,23 @@ def read_runs(files: RunFiles, index: Index, stimuli: Stimuli) -> tuple[Run, ...
     noted: dict[str, list[str]] = {}
     for bold, table in files.chosen:
         header = read_bold_header(bold, index.metadata(bold))
-        for note in header.notes:
+        run, notes = _without_slice_timing(build_run(bold, table, header, stimuli), settings)
+        for note in (*header.notes, *notes):
             noted.setdefault(note, []).append(bold.name)
-        runs.append(build_run(bold, table, header, stimuli))
+        runs.append(run)
         sizes.append(header.voxel_size)
     files.notes += [f"{note} ({names[0]}, {len(names)} of {len(runs)} runs)" for note, names in noted.items()]
     _refuse_resolutions(runs, sizes)
     return tuple(runs)
+
+
+def _without_slice_timing(run: Run, settings: Settings) -> tuple[Run, tuple[str, ...]]:
+    """Drop slice times where ``--ignore slicetiming`` asks for it; derivatives stay what they are."""
+    if "slicetiming" not in settings.ignore or not run.slice_timing:
+        return run, ()
+    if "fmriprep" in dict(settings.derivatives):
+        return run, ("--ignore slicetiming changes nothing in fMRIPrep's derivatives",)
+    return replace(run, slice_timing=None), ("--ignore slicetiming: slice timing is not corrected",)
 
 
 def _refuse_resolutions(runs: Sequence[Run], sizes: Sequence[tuple[float, ...]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,6 @@ from ban_bids.preprocessing.regions import (
     read_atlas,
     region_table,
 )
-from ban_bids.preprocessing.resample import reference_time
 from ban_bids.preprocessing.result import PreprocessedParticipant, PreprocessedRun
 from ban_bids.preprocessing.template import TEMPLATE, Grid
 from ban_bids.preprocessing.transforms import sample
@@ -84,7 +84,7 @@ def ingest(participant: Participant, folder: Path, settings: Settings) -> Prepro
         source,
         shown,
         (("cortex_voxels", float(cortex.sum())), *quality),
-        notes,
+        (*notes, *_option_notes(settings)),
     )
 
 
@@ -149,7 +149,9 @@ def _find_run(run: Run, folder: Path, settings: Settings) -> PreprocessedRun:
     pattern = f"sub-{run.participant}_{run.name}_desc-confounds_timeseries.tsv"
     confounds = _one(tables, pattern, folder, "copy it from fMRIPrep's output")
     _check_length(bold, run)
-    return PreprocessedRun(run, bold, mask, confounds, _reference(bold, run), _non_steady(confounds))
+    return PreprocessedRun(
+        run, bold, mask, confounds, _reference(bold, run), _non_steady(confounds, settings)
+    )
 
 
 def _check_length(bold: Path, run: Run) -> None:
@@ -165,14 +167,27 @@ def _reference(bold: Path, run: Run) -> float:
     if path.is_file():
         content = json.loads(path.read_text(encoding="utf-8"))
     if "StartTime" in content:
-        return float(content["StartTime"])
+        return run.first_volume + float(content["StartTime"])
     corrected = content.get("SliceTimingCorrected", run.slice_timing is not None)
-    return reference_time(run.slice_timing if corrected else None, run.repetition_time, run.start_time)
+    return (run if corrected else replace(run, slice_timing=None)).reference_time
 
 
-def _non_steady(confounds: Path) -> int:
+def _non_steady(confounds: Path, settings: Settings) -> int:
+    """``--dummy-scans``, else as many as fMRIPrep found."""
+    if settings.dummy_scans is not None:
+        return settings.dummy_scans
     table = read_confounds(confounds)
     return sum(name.startswith("non_steady_state_outlier") for name in table.columns)
+
+
+def _option_notes(settings: Settings) -> tuple[str, ...]:
+    """What options do, and do not do, to images that are taken as they are."""
+    notes: tuple[str, ...] = ()
+    if settings.dummy_scans is not None:
+        notes += (f"--dummy-scans {settings.dummy_scans} replaces fMRIPrep's non-steady-state volumes",)
+    if settings.use_syn_sdc:
+        notes += ("--use-syn-sdc changes nothing in fMRIPrep's derivatives",)
+    return notes
 
 
 def _mean_fd(confounds: Path) -> float:

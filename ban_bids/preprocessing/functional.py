@@ -20,7 +20,6 @@ from ban_bids.preprocessing.resample import (
     correct_slice_timing,
     inside_image,
     load_run,
-    reference_time,
     resample_run,
     write_series,
 )
@@ -34,8 +33,16 @@ _FEWEST = 10
 _POOR_MATCH = 0.85  # correlation of two runs' references under which a note is due
 
 
-def reference_and_motion(bold: Path, folder: Path) -> tuple[dict[str, Path], int, tuple[str, ...]]:
+def reference_and_motion(
+    bold: Path, folder: Path, dummy_scans: int | None = None
+) -> tuple[dict[str, Path], int, tuple[str, ...]]:
     """Steady state, head motion and reference of a run.
+
+    Parameters
+    ----------
+    bold, folder : Path
+    dummy_scans : int, optional
+        Volumes before the steady state, instead of the number that is detected.
 
     Returns
     -------
@@ -45,13 +52,16 @@ def reference_and_motion(bold: Path, folder: Path) -> tuple[dict[str, Path], int
     notes : tuple of str
     """
     data, affine, missing, notes = load_run(bold)
-    non_steady = count_non_steady(data.mean((0, 1, 2), dtype=float))
+    detected = count_non_steady(data.mean((0, 1, 2), dtype=float))
+    non_steady = detected if dummy_scans is None else dummy_scans
     motion = realign(data, affine, non_steady)
     files = {"reference": save_image(folder / "reference.nii.gz", motion.reference, affine)}
     files["mask"] = save_image(folder / "mask.nii.gz", epi_mask(motion.reference) & ~missing, affine)
     files["motion"] = folder / "motion.npz"
     np.savez(files["motion"], matrices=motion.matrices, parameters=motion.parameters)
-    if non_steady:
+    if non_steady != detected:
+        notes += (f"{bold.name}: --dummy-scans {non_steady} (detected: {detected}) are left out as rows",)
+    elif non_steady:
         notes += (f"{bold.name}: {non_steady} volumes before the steady state are left out as rows",)
     return files, non_steady, notes
 
@@ -82,17 +92,16 @@ def run_to_session(run: Path, session: Path, name: str) -> tuple[Floats, tuple[s
 
 @dataclass(frozen=True)
 class Timing:
-    """When a run's volumes and slices were taken; seconds."""
+    """When a run's slices were taken; seconds."""
 
     repetition_time: float
-    slice_timing: tuple[float, ...] | None
-    direction: str
-    start_time: float | None
+    slice_timing: tuple[float, ...] | None = None
+    direction: str = "k"
 
     @property
-    def reference(self) -> float:
-        """See :func:`ban_bids.preprocessing.resample.reference_time`."""
-        return reference_time(self.slice_timing, self.repetition_time, self.start_time)
+    def middle(self) -> float:
+        """Time within a volume to which slices are shifted (see ``Run.reference_time``)."""
+        return 0.5 * (min(self.slice_timing) + max(self.slice_timing)) if self.slice_timing else 0.0
 
 
 @dataclass(frozen=True)
@@ -163,7 +172,7 @@ def resample_to_target(
         matrices, parameters = stored["matrices"], stored["parameters"]
     if timing.slice_timing:
         correct_slice_timing(
-            data, timing.slice_timing, timing.direction, timing.repetition_time, timing.reference
+            data, timing.slice_timing, timing.direction, timing.repetition_time, timing.middle
         )
     points = apply_affine(t1w_to_reference, target.t1w_points)
     covered = inside_image(data.shape, affine, points)

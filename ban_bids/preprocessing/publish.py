@@ -10,7 +10,6 @@ from typing import Any
 from ban_bids.inputs.dataset import Participant, Run
 from ban_bids.preprocessing.confounds import COLUMNS
 from ban_bids.preprocessing.files import place, place_json
-from ban_bids.preprocessing.resample import reference_time
 from ban_bids.preprocessing.result import PreprocessedParticipant, PreprocessedRun
 from ban_bids.preprocessing.template import NATIVE, TEMPLATE
 from ban_bids.settings import Settings
@@ -124,7 +123,6 @@ def _publish_run(
 ) -> PreprocessedRun:
     place_in = folder / f"ses-{run.session}" / "func" if run.session else folder / "func"
     stem = place_in / f"sub-{run.participant}_{run.name}"
-    t_ref = reference_time(run.slice_timing, run.repetition_time, run.start_time)
     bold = place(
         Path(summary["bolds"][index]), Path(f"{stem}_space-{settings.space}_desc-preproc_bold.nii.gz")
     )
@@ -134,7 +132,7 @@ def _publish_run(
     content = {
         "TaskName": run.task,
         "RepetitionTime": run.repetition_time,
-        "StartTime": t_ref,
+        "StartTime": run.reference_time,
         "SliceTimingCorrected": bool(run.slice_timing),
         "SkullStripped": True,
         **source,
@@ -142,7 +140,7 @@ def _publish_run(
     _side(bold, content)
     _side(mask, {"Type": "Brain", **source})
     place_json({key: {"Description": text} for key, text in COLUMNS.items()}, table.with_suffix(".json"))
-    return PreprocessedRun(run, bold, mask, table, t_ref, int(summary["non_steady"][index]))
+    return PreprocessedRun(run, bold, mask, table, run.reference_time, int(summary["non_steady"][index]))
 
 
 def read_summary(path: Path) -> dict[str, Any]:

@@ -56,21 +56,6 @@ def load_run(path: Path) -> tuple[NDArray[np.float32], Floats, NDArray[np.bool_]
     return data, np.asarray(image.affine, float), missing, notes
 
 
-def reference_time(
-    slice_timing: tuple[float, ...] | None, repetition_time: float, start_time: float | None
-) -> float:
-    """Seconds from the start of a volume to the time its samples refer to.
-
-    With slice times the middle of their range, fMRIPrep's reference; else the image's ``StartTime``; else
-    half the repetition time.
-    """
-    if slice_timing:
-        return 0.5 * (min(slice_timing) + max(slice_timing))
-    if start_time is not None:
-        return start_time
-    return repetition_time / 2
-
-
 def correct_slice_timing(
     data: NDArray[np.float32],
     slice_timing: tuple[float, ...],

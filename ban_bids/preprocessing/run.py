@@ -26,6 +26,7 @@ from ban_bids.settings import Settings
 
 _LOG = logging.getLogger(__name__)
 _WORKFLOW = "preprocessing"
+_FEWEST_VOLUMES = 5  # after --dummy-scans
 _ERROR_LINE = re.compile(r"^\s*(?:[\w.]*\.)?(\w*(?:Error|Exception|NotComputable)\w*): (.*)$")
 
 Outcome = dict[str, PreprocessedParticipant | BanBidsError]
@@ -57,7 +58,7 @@ def preprocess(participants: Sequence[Participant], settings: Settings) -> Outco
     outcome: Outcome = {}
     usable = []
     for participant in participants:
-        error = _refusal(participant)
+        error = _refusal(participant, settings)
         if error is not None:
             outcome[participant.label] = error
         else:
@@ -73,11 +74,17 @@ def preprocess(participants: Sequence[Participant], settings: Settings) -> Outco
     return outcome | _preprocess_raw(usable, settings)
 
 
-def _refusal(participant: Participant) -> BanBidsError | None:
+def _refusal(participant: Participant, settings: Settings) -> BanBidsError | None:
     if participant.failure is not None:
         return DataError(participant.failure)
     if not participant.runs:
         return DataError(f"sub-{participant.label}: no run to preprocess")
+    shortest = min(participant.runs, key=lambda run: run.n_volumes)
+    if shortest.n_volumes - (settings.dummy_scans or 0) < _FEWEST_VOLUMES:
+        return DataError(
+            f"{shortest.bold}: --dummy-scans {settings.dummy_scans} leaves fewer than {_FEWEST_VOLUMES} of "
+            f"{shortest.n_volumes} volumes; give a smaller number"
+        )
     return None
 
 
@@ -168,9 +175,7 @@ def _run_workflow(
     atlas = atlas_files(settings.atlas) if settings.atlas is not None else None
     for participant in participants:
         resolution = resolution_mm(settings.res, _voxel_sizes(participant.runs[0].bold))
-        wf.add_nodes(
-            [init_participant_wf(participant, settings.space, resolution, atlas, _memory_gb(participant))]
-        )
+        wf.add_nodes([init_participant_wf(participant, settings, resolution, atlas, _memory_gb(participant))])
     plugin, arguments = plugin_of(settings)
     _LOG.info("preprocessing %d participant(s) with Nipype's %s", len(participants), plugin)
     try:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from listening import all_clips, listen, make_run
 
 from ban_bids.encoding.rows import held_out_rows, run_rows
+from ban_bids.encoding.timeline import lags, lay_features, steps
 
 
 def test_rows_by_hand() -> None:
@@ -22,6 +23,22 @@ def test_rows_by_hand() -> None:
     assert rows.lead_in.tolist() == [False, True, True, True] + [False] * 6
     assert np.flatnonzero(~rows.keep).tolist() == [0, 6]
     assert np.flatnonzero(rows.scored).tolist() == [4, 5, 7, 8, 9]
+
+
+def test_features_of_sparse_volumes_are_averaged_over_their_acquisition() -> None:
+    run = make_run("a", ["x"], tr=10.0, n_volumes=5)
+    rows = run_rows(run, 1.0, 0, (), all_clips([run]))
+    assert rows.width(2.0) == 10.0
+    for taken, width in ((2.0, 2.0), (1.2, 2.0), (6.0, 6.0), (10.0, 10.0)):
+        sparse = run_rows(replace(run, acquisition_time=taken), 1.0, 0, (), all_clips([run]))
+        assert sparse.width(2.0) == width
+    # a second of sound from 18 to 19 s: the volume at 21 s meets it 2 s earlier, and at no other lag
+    edges, values = steps([18.0], [1.0], [np.ones((10, 1))], 10.0, np.zeros(1))
+    sparse = run_rows(replace(run, acquisition_time=2.0), 1.0, 0, (), all_clips([run]))
+    binned = lay_features(edges, values, sparse.times, sparse.width(2.0), lags(10.0, 9.0, 2.0))
+    expected = np.zeros((5, 5))
+    expected[2, 1] = 0.5
+    assert np.allclose(binned.bins[binned.index][:, :, 0], expected)
 
 
 def test_presentations_are_numbered_by_onset() -> None:

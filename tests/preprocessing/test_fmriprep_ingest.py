@@ -89,6 +89,24 @@ def test_pieces_are_taken_and_regions_laid_on_their_grid(tree: tuple[Participant
     assert done.figures
 
 
+def test_options_on_images_that_are_taken_as_they_are(tree: tuple[Participant, Settings, Path]) -> None:
+    participant, settings, folder = tree
+    later = replace(participant.runs[1], first_volume=3.0, slice_timing=(0.0, 1.5))
+    participant = replace(participant, runs=(participant.runs[0], later))
+    done = preprocess([participant], replace(settings, dummy_scans=0, use_syn_sdc=True))["01"]
+    assert not isinstance(done, Exception), done
+    assert [run.non_steady for run in done.runs] == [0, 0]
+    assert any("--dummy-scans 0" in note for note in done.notes)
+    assert any("--use-syn-sdc changes nothing" in note for note in done.notes)
+    # the derivative's StartTime counts from the start of a volume, the first of which begins at 3 s
+    assert [run.t_ref for run in done.runs] == [0.9, 3.9]
+    for path in folder.rglob("*_desc-preproc_bold.json"):
+        path.write_text(json.dumps({"RepetitionTime": 2.0, "SliceTimingCorrected": False}))
+    again = preprocess([participant], settings)["01"]
+    assert not isinstance(again, Exception), again
+    assert [run.t_ref for run in again.runs] == [1.0, 4.0]
+
+
 @pytest.mark.parametrize(
     ("piece", "pattern"),
     [

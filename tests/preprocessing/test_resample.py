@@ -12,13 +12,13 @@ from scipy import ndimage
 from test_realign import AFFINE, head
 
 from ban_bids.errors import DataError, UsageError
+from ban_bids.preprocessing.functional import Timing
 from ban_bids.preprocessing.realign import rigid_matrix
 from ban_bids.preprocessing.register import from_ants, to_ants
 from ban_bids.preprocessing.resample import (
     correct_slice_timing,
     inside_image,
     load_run,
-    reference_time,
     resample_run,
     write_series,
 )
@@ -44,7 +44,7 @@ def test_slice_timing_moves_a_sine_to_the_reference_time() -> None:
     seconds = np.arange(n) * tr
     data = np.stack([np.sin(2 * np.pi * (seconds + time) / 30) for time in times])
     data = np.broadcast_to(data, (3, 2, 8, n)).astype(np.float32).copy()
-    target = reference_time(times, tr, None)
+    target = Timing(tr, times).middle
     assert target == pytest.approx(0.875)
     correct_slice_timing(data, times, "k", tr, target)
     expected = np.sin(2 * np.pi * (seconds + target) / 30)
@@ -60,12 +60,6 @@ def test_reversed_slice_direction_reads_times_from_the_last_slice() -> None:
     np.testing.assert_allclose(flipped[:, :, ::-1], data, atol=1e-6)
     with pytest.raises(DataError, match="3 values for 4 slices"):
         correct_slice_timing(data, (0.0, 0.5, 1.0), "k", 2.0, 0.75)
-
-
-def test_reference_time_prefers_slices_then_the_sidecar() -> None:
-    assert reference_time(None, 2.0, None) == 1.0
-    assert reference_time(None, 2.0, 0.4) == 0.4
-    assert reference_time((0.0, 1.5), 2.0, 0.4) == 0.75
 
 
 def test_streamed_image_reads_back(tmp_path: Path) -> None:

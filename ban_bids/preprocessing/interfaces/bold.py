@@ -14,6 +14,7 @@ from ban_bids.preprocessing.interfaces.base import InputSpec, Step
 
 class _ReferenceInput(InputSpec):
     in_file = File(exists=True, mandatory=True, desc="raw BOLD run")
+    dummy_scans = traits.Int(desc="volumes before the steady state; detected where not given")
 
 
 class _ReferenceOutput(TraitedSpec):
@@ -30,8 +31,9 @@ class ReferenceAndMotion(Step):
     input_spec, output_spec = _ReferenceInput, _ReferenceOutput
 
     def _run_interface(self, runtime: Any) -> Any:
+        given = self.inputs.dummy_scans
         files, non_steady, notes = functional.reference_and_motion(
-            Path(self.inputs.in_file), Path(runtime.cwd)
+            Path(self.inputs.in_file), Path(runtime.cwd), given if isdefined(given) else None
         )
         self.keep({**files, "non_steady": non_steady, "notes": list(notes)})
         return runtime
@@ -95,7 +97,6 @@ class _ResampleInput(InputSpec):
     repetition_time = traits.Float(mandatory=True)
     slice_timing = traits.List(traits.Float())
     direction = traits.Str("k", usedefault=True)
-    start_time = traits.Float()
 
 
 class _ResampleOutput(TraitedSpec):
@@ -116,7 +117,6 @@ class Resample(Step):
             given.repetition_time,
             tuple(given.slice_timing) if isdefined(given.slice_timing) and given.slice_timing else None,
             given.direction,
-            given.start_time if isdefined(given.start_time) else None,
         )
         files, measures = functional.resample_to_target(
             Path(given.in_file),

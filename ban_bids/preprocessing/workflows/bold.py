@@ -10,9 +10,10 @@ from nipype.pipeline.engine import Node, Workflow
 from ban_bids.inputs.dataset import Run
 from ban_bids.preprocessing.interfaces import bold as steps
 from ban_bids.preprocessing.workflows.base import fields_node
+from ban_bids.settings import Settings
 
 
-def init_bold_wf(run: Run, first_of_session: bool, mem_gb: float, name: str) -> Workflow:
+def init_bold_wf(run: Run, first_of_session: bool, settings: Settings, mem_gb: float, name: str) -> Workflow:
     """One BOLD run: motion, coregistration, resampling, confounds.
 
     The first run of a session is registered to the T1w image; the others to that run's reference.
@@ -26,7 +27,8 @@ def init_bold_wf(run: Run, first_of_session: bool, mem_gb: float, name: str) -> 
         fields_node(outputs, "outputnode"),
         Node(Merge(2), name="notes", run_without_submitting=True),
     )
-    motion = Node(steps.ReferenceAndMotion(in_file=str(run.bold)), name="motion", mem_gb=mem_gb)
+    dummies = {} if settings.dummy_scans is None else {"dummy_scans": settings.dummy_scans}
+    motion = Node(steps.ReferenceAndMotion(in_file=str(run.bold), **dummies), name="motion", mem_gb=mem_gb)
     resample = Node(steps.Resample(**_timing(run)), name="resample", mem_gb=mem_gb)
     wf = Workflow(name=name)
     if first_of_session:
@@ -66,6 +68,4 @@ def _timing(run: Run) -> dict[str, Any]:
     }
     if run.slice_timing:
         inputs["slice_timing"] = [float(time) for time in run.slice_timing]
-    if run.start_time is not None:
-        inputs["start_time"] = float(run.start_time)
     return inputs

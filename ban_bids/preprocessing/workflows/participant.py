@@ -14,19 +14,24 @@ from ban_bids.preprocessing.workflows.anat import init_anat_wf
 from ban_bids.preprocessing.workflows.base import NORMALIZATION, node_name
 from ban_bids.preprocessing.workflows.bold import init_bold_wf
 from ban_bids.preprocessing.workflows.rois import init_rois_wf
+from ban_bids.settings import Settings
 
 _FIGURES = ("anatomy", "normalization", "coregistration", "motion", "regions")
 
 
 def init_participant_wf(
-    participant: Participant, space: str, resolution: float, atlas: tuple[Path, Path] | None, mem_gb: float
+    participant: Participant,
+    settings: Settings,
+    resolution: float,
+    atlas: tuple[Path, Path] | None,
+    mem_gb: float,
 ) -> Workflow:
     """Everything for one participant, ending in the node ``collect`` with its summary."""
     wf = Workflow(name=node_name(f"sub_{participant.label}"))
-    anat = init_anat_wf(space, resolution)
+    anat = init_anat_wf(settings.space, resolution)
     anat.inputs.inputnode.t1w = str(participant.t1w[0])
-    rois = init_rois_wf(space, atlas)
-    runs = _connect_runs(wf, anat, participant.runs, mem_gb)
+    rois = init_rois_wf(settings.space, atlas)
+    runs = _connect_runs(wf, anat, participant.runs, settings, mem_gb)
     names = [run.name for run in participant.runs]
     figures = Node(Figures(names=names), name="figures", mem_gb=0.5)
     collect = Node(Collect(content={"label": participant.label, "names": names}), name="collect")
@@ -55,13 +60,15 @@ def init_participant_wf(
 _PLURAL = {"confounds": "confounds", "reference": "references", "matrix": "matrices"}
 
 
-def _connect_runs(wf: Workflow, anat: Workflow, runs: Sequence[Run], mem_gb: float) -> list[Workflow]:
+def _connect_runs(
+    wf: Workflow, anat: Workflow, runs: Sequence[Run], settings: Settings, mem_gb: float
+) -> list[Workflow]:
     """One workflow a run; later runs of a session lean on its first."""
     firsts: dict[str | None, Workflow] = {}
     result = []
     for run in runs:
         first = firsts.get(run.session)
-        bold = init_bold_wf(run, first is None, mem_gb, node_name(run.name))
+        bold = init_bold_wf(run, first is None, settings, mem_gb, node_name(run.name))
         wf.connect(anat, "outputnode.target", bold, "inputnode.target")
         if first is None:
             firsts[run.session] = bold

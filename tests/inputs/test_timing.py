@@ -1,0 +1,143 @@
+"""Times of volumes and slices, against times worked out by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from small_datasets import Toy, write_bold
+
+from ban_bids.errors import DataError
+from ban_bids.inputs.dataset import Run, read_dataset
+from ban_bids.inputs.images import read_bold_header
+
+N = 6
+SLICES = [0.0, 1.0, 0.5, 1.5]
+
+
+def run_of(folder: Path, header_tr: float = 0.0, **sidecar: object) -> tuple[Run, tuple[str, ...]]:
+    """A run of six volumes of four slices, as its sidecar describes it."""
+    path = folder / "sub-01_task-x_bold.nii"
+    image = nibabel.Nifti1Image(np.zeros((2, 2, 4, N), np.uint8), np.eye(4))
+    image.header.set_xyzt_units("mm", "sec")
+    image.header.set_zooms((1, 1, 1, header_tr))
+    nibabel.save(image, path)
+    header = read_bold_header(path, sidecar)
+    times = header.times
+    run = Run(
+        "01", None, "x", None, (), path, path, times.repetition_time, N, times.slice_timing,
+        times.slice_encoding_direction, header.start_time, (), times.acquisition_time, times.first_volume,
+    )  # fmt: skip
+    return run, header.notes
+
+
+@pytest.mark.parametrize(
+    ("sidecar", "tr", "reference", "corrected", "notes"),
+    [
+        # volumes back to back: middle of the slice times, StartTime, or half the repetition time
+        ({"RepetitionTime": 2, "SliceTiming": SLICES}, 2, 0.75, True, 0),
+        ({"RepetitionTime": 2}, 2, 1.0, False, 0),
+        ({"RepetitionTime": 2, "StartTime": 0.4}, 2, 0.4, False, 0),
+        # 2 s of scanning, 8 s of silence: the volume is centred at 1 s, however that is said
+        ({"RepetitionTime": 10, "DelayTime": 8}, 10, 1.0, False, 0),
+        ({"RepetitionTime": 10, "AcquisitionDuration": 2}, 10, 1.0, False, 0),
+        ({"RepetitionTime": 10, "FrameAcquisitionDuration": 2, "DelayTime": 8}, 10, 1.0, False, 0),
+        ({"RepetitionTime": 10, "SliceTiming": SLICES}, 10, 1.0, False, 1),
+        ({"RepetitionTime": 10, "SliceTiming": SLICES, "DelayTime": 8}, 10, 1.0, False, 1),
+        # a short pause: slice timing is corrected as ever
+        ({"RepetitionTime": 2.5, "SliceTiming": SLICES, "DelayTime": 0.5}, 2.5, 0.75, True, 0),
+        # the duration of the whole scan under the same name is no duration of a volume
+        ({"RepetitionTime": 2, "AcquisitionDuration": 615}, 2, 1.0, False, 1),
+        # volumes at 3, 13, 23, ... s, each of 2 s
+        ({"VolumeTiming": [3, 13, 23, 33, 43, 53], "AcquisitionDuration": 2}, 10, 4.0, False, 0),
+        ({"VolumeTiming": [3, 13, 23, 33, 43, 53], "SliceTiming": SLICES}, 10, 4.0, False, 1),
+        ({"VolumeTiming": [1, 3, 5, 7, 9, 11], "SliceTiming": SLICES}, 2, 1.75, True, 0),
+        # a scanner's log
+        ({"VolumeTiming": [0, 9.998, 20.003, 30, 40, 50], "AcquisitionDuration": 2}, 10, 1.0, False, 0),
+        # slice times that go on after the volume's end contradict it
+        ({"RepetitionTime": 10, "SliceTiming": [0, 2, 4, 6], "DelayTime": 8}, 10, 1.0, False, 1),
+    ],
+)
+def test_reference_times(
+    tmp_path: Path, sidecar: dict[str, object], tr: float, reference: float, corrected: bool, notes: int
+) -> None:
+    run, said = run_of(tmp_path, **sidecar)
+    assert run.repetition_time == pytest.approx(tr)
+    assert run.reference_time == pytest.approx(reference)
+    assert (run.slice_timing is not None) == corrected
+    assert len(said) == notes, said
+    first = (sidecar.get("VolumeTiming") or [0])[0]  # type: ignore[index]
+    assert run.duration == pytest.approx(first + N * tr)
+
+
+@pytest.mark.parametrize(
+    ("sidecar", "text"),
+    [
+        ({"VolumeTiming": [0, 2, 4, 7, 9, 11], "AcquisitionDuration": 1}, "irregular .* 2 to 3 s.*--task-id"),
+        ({"VolumeTiming": [0, 2, 4], "AcquisitionDuration": 1}, "3 times for 6 volumes"),
+        ({"VolumeTiming": [0, 2, 4, 4, 6, 8], "AcquisitionDuration": 1}, "does not rise"),
+        ({"VolumeTiming": "0 2 4", "AcquisitionDuration": 1}, "not a list of numbers"),
+        ({"VolumeTiming": [0, 2, 4, 6, 8, 10]}, "add FrameAcquisitionDuration"),
+        (
+            {"VolumeTiming": [0, 2, 4, 6, 8, 10], "AcquisitionDuration": 1, "RepetitionTime": 1},
+            "every 2 s, RepetitionTime is 1 s",
+        ),
+        ({"RepetitionTime": 10, "DelayTime": 10}, "DelayTime is 10 of 10 s"),
+        ({"RepetitionTime": 10, "DelayTime": 8, "AcquisitionDuration": 5}, "do not make up 10 s"),
+        ({"RepetitionTime": 10, "DelayTime": "8"}, "DelayTime of its sidecar is '8'"),
+    ],
+)
+def test_times_that_cannot_be_used(tmp_path: Path, sidecar: dict[str, object], text: str) -> None:
+    with pytest.raises(DataError, match=text) as caught:
+        run_of(tmp_path, **sidecar)
+    assert "bold.nii" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_header_of_a_sparse_image_may_hold_the_duration_of_a_volume(tmp_path: Path) -> None:
+    given = {"VolumeTiming": [0, 10, 20, 30, 40, 50], "AcquisitionDuration": 2}
+    assert run_of(tmp_path, header_tr=2.0, **given)[0].repetition_time == 10
+
+
+def slices_everywhere(toy: Toy) -> None:
+    (toy.root / "task-music_bold.json").write_text('{"RepetitionTime": 2.0, "SliceTiming": [0.0, 1.4]}')
+
+
+def test_ignore_slicetiming(toy: Toy) -> None:
+    slices_everywhere(toy)
+    runs = read_dataset(toy.settings()).participants[0].runs
+    assert [run.reference_time for run in runs] == [0.7] * 3
+    dataset = read_dataset(toy.settings(ignore=("slicetiming",)))
+    assert all(run.slice_timing is None for run in dataset.participants[0].runs)
+    assert [run.reference_time for run in dataset.participants[0].runs] == [1.0] * 3
+    assert sum("--ignore slicetiming: slice timing is not corrected" in note for note in dataset.notes) == 2
+
+
+def test_derivatives_keep_their_slice_timing(toy: Toy, tmp_path: Path) -> None:
+    slices_everywhere(toy)
+    given = (("fmriprep", tmp_path),)
+    dataset = read_dataset(toy.settings(ignore=("slicetiming",), derivatives=given))
+    assert dataset.participants[0].runs[0].slice_timing == (0.0, 1.4)
+    assert any("changes nothing in fMRIPrep's derivatives" in note for note in dataset.notes)
+
+
+def test_sparse_runs_need_volumes_within_clips(toy: Toy) -> None:
+    for run in (1, 2, 3):
+        path = toy.func(run, "bold.nii.gz")
+        path.unlink()
+        write_bold(path, (2, 2, 2, 2), tr=10.0)
+        toy.sidecar(run, RepetitionTime=10.0, DelayTime=8.0)
+    # volumes at 1 and 11 s: clips play from 0 to 8 and from 8 to 16 s
+    assert read_dataset(toy.settings()).participants[0].failure is None
+    toy.events(1, "2.5\t7\tblues\tblues.00000.wav\t1.5\n")
+    failure = read_dataset(toy.settings()).participants[0].failure
+    assert failure is not None and "no volume is taken while a clip plays" in failure
+
+
+def test_phase_encoding_direction(toy: Toy) -> None:
+    toy.sidecar(1, PhaseEncodingDirection="j-")
+    toy.sidecar(2, PhaseEncodingDirection="AP")
+    dataset = read_dataset(toy.settings())
+    assert [run.phase_encoding for run in dataset.participants[0].runs] == ["j-", None, None]
+    assert any("PhaseEncodingDirection 'AP' is none of" in note for note in dataset.notes)
