@@ -1,4 +1,4 @@
-"""Which files a dataset holds: a pybids index of the chosen participants' anat and func folders."""
+"""Which files a dataset holds: a pybids index of the chosen participants' anat, func and fmap folders."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ _FMRIPREP_KEYS = frozenset({"bold", "t1w", "t2w", "flair", "sbref", "fmap", "roi
 _QUERIES: Mapping[str, Mapping[str, Any]] = {
     "bold": {"datatype": "func", "suffix": "bold"},
     "t1w": {"datatype": "anat", "suffix": "T1w"},
+    "fmap": {"datatype": "fmap"},
 }
+_SUFFIXES = "T1w|bold|events|epi|phasediff|phase1|phase2|fieldmap|magnitude[12]?"
 
 
 def entities(path: Path) -> tuple[tuple[str, str], ...]:
@@ -84,9 +86,9 @@ def chosen_labels(root: Path, wanted: Sequence[str]) -> tuple[str, ...]:
 def _ignored(labels: Sequence[str] | None) -> re.Pattern[str]:
     """Pattern of what is not indexed: all but images, events and sidecars of these participants."""
     subject = "[^/]+" if labels is None else f"(?:{'|'.join(map(re.escape, labels))})"
-    shared = r"[^/]*(?:T1w|bold|events)\.(?:json|tsv)"
-    image = r"[^/]+_(?:T1w|bold|events)\.(?:nii|nii\.gz|json|tsv)"
-    inside = rf"(?:/ses-[^/]+)?(?:/(?:anat|func)(?:/{image})?|/{shared})?"
+    shared = rf"[^/]*(?:{_SUFFIXES})\.(?:json|tsv)"
+    image = rf"[^/]+_(?:{_SUFFIXES})\.(?:nii|nii\.gz|json|tsv)"
+    inside = rf"(?:/ses-[^/]+)?(?:/(?:anat|func|fmap)(?:/{image})?|/{shared})?"
     return re.compile(rf"^/(?!(?:sub-{subject}{inside}|{shared})$)")
 
 
@@ -128,7 +130,7 @@ class Index:
     companions : Mapping of str to sequence of Path
         Sidecars and tables by suffix and extension (``events.tsv``).
     queries : Mapping
-        What selects ``bold`` and ``t1w`` images.
+        What selects ``bold``, ``t1w`` and ``fmap`` images.
     """
 
     layout: BIDSLayout
@@ -136,7 +138,7 @@ class Index:
     queries: Mapping[str, Mapping[str, Any]]
 
     def images(self, kind: str, label: str, **more: Any) -> list[Path]:
-        """Images of a participant, sorted; ``kind`` is ``bold`` or ``t1w``."""
+        """Images of a participant, sorted; ``kind`` is ``bold``, ``t1w`` or ``fmap``."""
         query = {**more, **self.queries[kind], "subject": label, "extension": _IMAGES}
         try:
             found = self.layout.get(return_type="filename", invalid_filters="allow", **query)

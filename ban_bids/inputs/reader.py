@@ -11,6 +11,7 @@ from typing import Any
 from ban_bids.errors import DataError, UsageError
 from ban_bids.inputs.behavior import HumanChoices, read_choices
 from ban_bids.inputs.dataset import Dataset, Participant
+from ban_bids.inputs.fieldmaps import field_map_notes
 from ban_bids.inputs.heldout import check_test_options
 from ban_bids.inputs.images import load_header
 from ban_bids.inputs.index import Index, build_index, chosen_labels, entities, read_json
@@ -118,6 +119,7 @@ def _participant(label: str, source: _Source) -> Participant:
         notes += files.notes
         runs, more = mark_lead_ins(runs, source.profile.lead_in if source.profile else "none")
         notes += more
+        notes += field_map_notes(label, runs, source.index, source.settings, source.settings.bids_dir)
         if len(runs) < 2:
             raise DataError(
                 f"{runs[0].bold}: the only run of sub-{label}; held-out scoring needs two or more"
