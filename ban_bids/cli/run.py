@@ -16,6 +16,7 @@ from ban_bids.cli.environment import remove_empty, set_environment, set_logging
 from ban_bids.cli.options import make_parser, spelled
 from ban_bids.errors import BanBidsError, UsageError
 from ban_bids.inputs.checks import check_folders
+from ban_bids.preprocessing.plugin_file import read_plugin_file
 from ban_bids.settings import Settings
 
 _MOST_THREADS = 8
@@ -140,6 +141,8 @@ def check(settings: Settings) -> None:
     for option, path in files.items():
         if path is not None and not path.is_file():
             raise UsageError(f"{option} {path}: no such file; correct the path")
+    if settings.use_plugin is not None:
+        read_plugin_file(settings.use_plugin)
     folders = {"--gtzan-dir": settings.gtzan_dir, "--stimuli-dir": settings.stimuli_dir}
     folders |= {f"--derivatives {name}={path}": path for name, path in settings.derivatives}
     for option, path in folders.items():

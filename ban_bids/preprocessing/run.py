@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
-import psutil
 
-from ban_bids.errors import BanBidsError, DataError, UsageError
+from ban_bids.errors import BanBidsError, DataError
 from ban_bids.inputs.dataset import Participant
 from ban_bids.preprocessing.fmriprep import ingest
 from ban_bids.preprocessing.lock import participants_locked
@@ -99,7 +95,7 @@ def _preprocess_raw(participants: Sequence[Participant], settings: Settings) -> 
     if not rest:
         return outcome
     base = settings.work_dir / "nipype"
-    _environment(base, settings.omp_nthreads)
+    _environment(base)
     with participants_locked([participant.label for participant in rest], base):
         return outcome | _run_and_publish(rest, settings, base)
 
@@ -139,11 +135,10 @@ def _check_images(participant: Participant) -> None:
             raise DataError(f"{run.bold}: cannot be read ({error}); fetch the file again") from error
 
 
-def _environment(base: Path, threads: int) -> None:
+def _environment(base: Path) -> None:
     """Keep Nipype off the network and off the home folder; must precede its import."""
     os.environ.setdefault("NO_ET", "1")
     os.environ.setdefault("NIPYPE_NO_ET", "1")
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # for the worker processes
     os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"
     os.environ.setdefault("NIPYPE_CONFIG_DIR", str(base / "config"))
     base.mkdir(parents=True, exist_ok=True)
@@ -165,6 +160,7 @@ def _run_workflow(
     """Build and run; crashes by workflow name (``sub_<label>``)."""
     from nipype.pipeline.engine import Workflow
 
+    from ban_bids.preprocessing.plugin import plugin_of
     from ban_bids.preprocessing.workflows.participant import init_participant_wf
 
     crash_dir = base / "crash"
@@ -177,7 +173,8 @@ def _run_workflow(
         resolution = resolution_mm(settings.res, _voxel_sizes(participant.runs[0].bold))
         wf.add_nodes([init_participant_wf(participant, settings, resolution, atlas, _memory_gb(participant))])
     plugin, arguments = plugin_of(settings)
-    _LOG.info("preprocessing %d participant(s) with Nipype's %s", len(participants), plugin)
+    name = plugin if isinstance(plugin, str) else type(plugin).__name__
+    _LOG.info("preprocessing %d participant(s) with %s", len(participants), name)
     try:
         wf.run(plugin=plugin, plugin_args=arguments)
     except RuntimeError as error:
@@ -201,6 +198,7 @@ def _configure(settings: Settings, crash_dir: Path) -> None:
                 "crashdump_dir": str(crash_dir),
                 "crashfile_format": "txt",
                 "hash_method": "content",
+                "use_relative_paths": "true",
                 "stop_on_first_crash": str(settings.stop_on_first_crash).lower(),
                 "remove_unnecessary_outputs": "false",
                 "create_report": "false",
@@ -221,62 +219,18 @@ def _configure(settings: Settings, crash_dir: Path) -> None:
     (folder / "nipype.cfg").write_text(f"[logging]\n{levels}", encoding="utf-8")
 
 
-def plugin_of(settings: Settings) -> tuple[str, dict[str, Any]]:
-    """Nipype plugin and its arguments.
-
-    ``--use-plugin FILE`` (YAML, JSON or TOML with ``plugin`` and ``plugin_args``, as for fMRIPrep) comes
-    first; else MultiProc with ``--nprocs``, or Linear for one process.
-
-    Raises
-    ------
-    UsageError
-        The file cannot be read.
-    """
-    if settings.use_plugin is not None:
-        content = _plugin_file(settings.use_plugin)
-        if not isinstance(content, dict) or "plugin" not in content:
-            raise UsageError(f"--use-plugin {settings.use_plugin}: an entry 'plugin' is needed")
-        return str(content["plugin"]), dict(content.get("plugin_args") or {})
-    if settings.nprocs <= 1:
-        return "Linear", {}
-    memory = settings.mem_mb / 1024 if settings.mem_mb else 0.9 * psutil.virtual_memory().total / 1024**3
-    return "MultiProc", {
-        "n_procs": settings.nprocs,
-        "memory_gb": memory,
-        "raise_insufficient": False,
-        "mp_context": "forkserver",
-    }
-
-
-def _plugin_file(path: Path) -> Any:
-    try:
-        text = path.read_text(encoding="utf-8")
-        if path.suffix == ".toml":
-            return tomllib.loads(text)
-        if path.suffix == ".json":
-            return json.loads(text)
-        import yaml
-
-        return yaml.safe_load(text)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--use-plugin {path}: cannot be read ({error})") from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"--use-plugin {path}: not YAML ({error})") from error
-
-
 def _read_crashes(files: Sequence[Path]) -> dict[str, BanBidsError]:
-    """First crash of each participant as one line: step, message, crash file."""
+    """First crash of each participant as one line: what is wrong, the step, the crash file."""
     crashes: dict[str, BanBidsError] = {}
     for path in files:
         text = path.read_text(encoding="utf-8", errors="replace")
         node = re.search(r"^Node: (\S+)", text, re.MULTILINE)
         parts = node.group(1).split(".") if node else []
         name = parts[1] if len(parts) > 1 else "unknown"
+        step = ".".join(parts[2:]) or "unknown"
         found = [match for line in text.splitlines() if (match := _ERROR_LINE.match(line))]
         kind, message = found[-1].groups() if found else ("", "see the crash file")
-        if kind in ("DataError", "UsageError"):
-            crashes.setdefault(name, DataError(message))
-        else:
-            step = ".".join(parts[2:])
-            crashes.setdefault(name, DataError(f"{name}: step {step} failed: {kind} {message} ({path})"))
+        if kind not in ("DataError", "UsageError", "KilledError"):
+            message = f"{name.replace('_', '-', 1)}: {kind} {message}"
+        crashes.setdefault(name, DataError(f"{message} (step {step}; details in {path})"))
     return crashes

@@ -40,7 +40,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for folder in ("bids", "genres", "stim", "prep"):
         (tmp_path / folder).mkdir()
     for name in ("w.safetensors", "f.json", "beh.tsv", "atlas.nii.gz", "plugin.yml"):
-        (tmp_path / name).write_text("{}")
+        (tmp_path / name).write_text("{plugin: SGE}" if name == "plugin.yml" else "{}")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -74,6 +74,10 @@ TABLE: list[tuple[str, str, object]] = [
     ("--space MNI152NLin6Asym", "space", "MNI152NLin6Asym"),
     ("--output-spaces MNI152NLin2009cAsym:res-2", "res", "2"),
     ("--res 2", "res", "2"),
+    ("--ignore slicetiming fieldmaps", "ignore", ("slicetiming", "fieldmaps")),
+    ("--dummy-scans 0", "dummy_scans", 0),
+    ("--use-syn-sdc", "use_syn_sdc", True),
+    ("--confounds simple", "confounds", "simple"),
     ("-w scratch", "work_dir", "scratch"),
     ("--work_dir=scratch", "work_dir", "scratch"),
     ("--nprocs 3", "nprocs", 3),

@@ -16,7 +16,7 @@ from ban_bids.inputs.dataset import Participant, Run
 from ban_bids.preprocessing.files import load_mask
 from ban_bids.preprocessing.realign import rigid_matrix
 from ban_bids.preprocessing.regions import read_atlas
-from ban_bids.preprocessing.run import plugin_of, preprocess
+from ban_bids.preprocessing.run import preprocess
 from ban_bids.preprocessing.template import TEMPLATE, template_brain
 from ban_bids.settings import Settings
 
@@ -81,7 +81,10 @@ def test_phantom_from_raw_to_regions(tmp_path: Path) -> None:
     settings = settings_for(tmp_path)
     outcome = preprocess([good, bad], settings)
     assert isinstance(outcome["02"], DataError)
-    assert f"{bad.t1w[0].name}: cannot be read" in str(outcome["02"])
+    told = str(outcome["02"])  # file, remedy, step
+    assert f"{bad.t1w[0].name}: cannot be read" in told
+    assert "fetch the file again" in told
+    assert "(step anat.prepare; details in " in told
     done = outcome["01"]
     assert not isinstance(done, Exception), done
     quality = dict(done.qc)
@@ -124,21 +127,3 @@ def test_space_and_t1w_are_asked_for(tmp_path: Path) -> None:
 def phantom_run(folder: Path) -> Run:
     entities = (("sub", "01"), ("task", "music"))
     return Run("01", None, "music", None, entities, folder / "x", folder, 2.0, N, None, "k", None, ())
-
-
-def test_plugin_file_wins_over_nprocs(tmp_path: Path) -> None:
-    settings = settings_for(tmp_path)
-    assert plugin_of(replace(settings, nprocs=1))[0] == "Linear"
-    name, arguments = plugin_of(replace(settings, mem_mb=2048))
-    assert (name, arguments["n_procs"], arguments["memory_gb"]) == ("MultiProc", 2, 2.0)
-    for file, text in (
-        ("p.yml", "plugin: SLURM\nplugin_args:\n  sbatch_args: -p short\n"),
-        ("p.json", '{"plugin": "SLURM", "plugin_args": {"sbatch_args": "-p short"}}'),
-    ):
-        (tmp_path / file).write_text(text)
-        found = plugin_of(replace(settings, use_plugin=tmp_path / file))
-        assert found == ("SLURM", {"sbatch_args": "-p short"})
-    (tmp_path / "bad.yml").write_text("a: [1")
-    for path in (tmp_path / "bad.yml", tmp_path / "absent.yml"):
-        with pytest.raises(UsageError, match="--use-plugin"):
-            plugin_of(replace(settings, use_plugin=path))

@@ -1,0 +1,111 @@
+"""What runs the nodes: plugin files, memory and threads, and workers that are killed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+from nipype import config
+from nipype.interfaces.utility import Function
+from nipype.pipeline import plugins
+from nipype.pipeline.engine import Node, Workflow
+
+from ban_bids.errors import UsageError
+from ban_bids.preprocessing.plugin import KILLED, LocalProcesses, memory_for_nodes, plugin_of
+from ban_bids.preprocessing.run import _configure, _environment, _read_crashes
+from ban_bids.settings import Settings
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "bids_app" / "plugins"
+
+
+def settings_for(folder: Path) -> Settings:
+    return Settings(folder, folder / "out", "participant", work_dir=folder / "work", nprocs=2)
+
+
+def test_plugin_file_wins_over_nprocs(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path)
+    assert plugin_of(replace(settings, nprocs=1))[0] == "Linear"
+    for file, text in (
+        ("p.yml", "plugin: SLURM\nplugin_args:\n  sbatch_args: -p short\n"),
+        ("p.json", '{"plugin": "SLURM", "plugin_args": {"sbatch_args": "-p short"}}'),
+        ("p.toml", 'plugin = "SLURM"\nplugin_args.sbatch_args = "-p short"'),
+    ):
+        (tmp_path / file).write_text(text)
+        found = plugin_of(replace(settings, use_plugin=tmp_path / file))
+        assert found == ("SLURM", {"sbatch_args": "-p short"})
+    (tmp_path / "bad.yml").write_text("a: [1")
+    (tmp_path / "empty.yml").write_text("")
+    for path in (tmp_path / "bad.yml", tmp_path / "empty.yml", tmp_path / "absent.yml"):
+        with pytest.raises(UsageError, match="--use-plugin"):
+            plugin_of(replace(settings, use_plugin=path))
+
+
+def test_local_processes_keep_to_the_memory_and_processors_asked_for(tmp_path: Path) -> None:
+    settings = replace(settings_for(tmp_path), mem_mb=8192)
+    plugin, _ = plugin_of(settings)
+    own = psutil.Process().memory_info().rss / 1024**3
+    assert plugin.memory_gb == pytest.approx(8 - own, abs=0.1)
+    assert plugin.processors == 2
+    plugin.pool.shutdown()
+    assert memory_for_nodes(1) == 0.5
+
+
+@pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.yml")), ids=lambda path: path.stem)
+def test_shipped_plugin_files_name_plugins_that_nipype_has(file: Path, tmp_path: Path) -> None:
+    name, _ = plugin_of(replace(settings_for(tmp_path), use_plugin=file))
+    assert hasattr(plugins, f"{name}Plugin")
+    assert yaml.safe_load(file.read_text())["plugin_args"]
+
+
+def test_there_are_shipped_plugin_files() -> None:
+    assert {"multiproc", "slurm", "sge", "pbs"} <= {path.stem for path in EXAMPLES.glob("*.yml")}
+
+
+def _die() -> int:
+    import os
+    import signal
+
+    os.kill(os.getpid(), signal.SIGKILL)
+    return 0
+
+
+def _threads(after: int) -> str:
+    import os
+
+    return os.environ["OMP_NUM_THREADS"]
+
+
+def test_a_killed_worker_fails_its_node_and_not_the_others(tmp_path: Path) -> None:
+    # without our plugin this test would never end
+    settings = replace(settings_for(tmp_path), nprocs=1)
+    crashes = tmp_path / "crash"
+    crashes.mkdir()
+    before = {name: os.environ.get(name) for name in ("NIPYPE_CONFIG_DIR", "NO_ET", "NIPYPE_NO_ET")}
+    _environment(tmp_path)
+    _configure(settings, crashes)
+    whole = Workflow("preprocessing", base_dir=str(tmp_path))
+    for label in ("sub_01", "sub_02"):
+        wf = Workflow(label)
+        if label == "sub_01":
+            wf.add_nodes([Node(Function([], ["out"], _die), "anat")])
+        else:
+            wf.add_nodes([Node(Function(["after"], ["out"], _threads), "anat")])
+            wf.inputs.anat.after = 1
+        whole.add_nodes([wf])
+    try:
+        with pytest.raises(RuntimeError):
+            whole.run(plugin=LocalProcesses(1, 1.0))
+    finally:
+        config.set_default_config()
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            os.environ.update({name: value} if value is not None else {})
+    found = _read_crashes(sorted(crashes.iterdir()))
+    assert list(found) == ["sub_01"]
+    assert KILLED in str(found["sub_01"])
+    assert "step anat" in str(found["sub_01"])
+    assert list((tmp_path / "preprocessing/sub_02/anat").glob("result_*"))
