@@ -34,7 +34,9 @@ def init_participant_wf(
     runs = _connect_runs(wf, anat, participant.runs, settings, mem_gb)
     names = [run.name for run in participant.runs]
     figures = Node(Figures(names=names), name="figures", mem_gb=0.5)
-    collect = Node(Collect(content={"label": participant.label, "names": names}), name="collect")
+    collect = Node(
+        Collect(content={"label": participant.label, "names": names}), name="collect", overwrite=True
+    )
     for source, target in (("measures", "measures"), ("non_steady", "non_steady"), ("bold", "bolds")):
         wf.connect(_merged(wf, runs, source), "out", collect, target)
     for field in ("mask", "confounds", "reference", "matrix"):
@@ -46,7 +48,7 @@ def init_participant_wf(
             wf.connect(merged, "out", collect, "confounds")
         if field != "mask":
             wf.connect(merged, "out", figures, _PLURAL[field])
-    notes = Node(Merge(len(runs) + 1), name="all_notes", run_without_submitting=True)
+    notes = Node(Merge(len(runs) + 1), name="all_notes", run_without_submitting=True, overwrite=True)
     for number, run in enumerate(runs, 1):
         wf.connect(run, "outputnode.notes", notes, f"in{number}")
     wf.connect(rois, "outputnode.notes", notes, f"in{len(runs) + 1}")
@@ -82,8 +84,13 @@ def _connect_runs(
 
 
 def _merged(wf: Workflow, runs: Sequence[Workflow], field: str) -> Node:
-    """List of one output over runs, in their order."""
-    merge = Node(Merge(len(runs), no_flatten=True), name=f"all_{field}", run_without_submitting=True)
+    """List of one output over runs, in their order.
+
+    Made every time, like the summary: it holds full paths, which change where the work folder moves.
+    """
+    merge = Node(
+        Merge(len(runs), no_flatten=True), name=f"all_{field}", run_without_submitting=True, overwrite=True
+    )
     for number, run in enumerate(runs, 1):
         wf.connect(run, f"outputnode.{field}", merge, f"in{number}")
     return merge
