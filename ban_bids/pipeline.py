@@ -341,6 +341,9 @@ def metadata(computed: ParticipantScores, network: Network, settings: Settings) 
         "RandomSeed": settings.random_seed,
         "Solver": computed.scores.backend,
         "PreprocessedBy": computed.pre.source,
+        "ConfoundsStrategy": settings.confounds,
+        "ConfoundsRegressed": sorted({name for run in computed.pre.runs for name in run.regressors}),
+        "VolumesScrubbed": {run.run.name: len(run.scrubbed) for run in computed.pre.runs if run.scrubbed},
     }
 
 

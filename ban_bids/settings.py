@@ -17,6 +17,10 @@ JOINT = "Joint"
 REGIONS: tuple[str, ...] = AREAS
 """Anatomical regions: each area's own, under the same label."""
 
+AROMA = "ica_aroma"
+CONFOUNDS = ("motion12", "simple", "scrubbing", "compcor", AROMA)
+"""Strategies of ``--confounds``: ours, and those of nilearn's load_confounds_strategy."""
+
 DEFAULT_SEED = 20250221
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,6 +14,7 @@ import pandas as pd
 
 from ban_bids.inputs.dataset import Dataset
 from ban_bids.outputs.participant import Labels, Summary
+from ban_bids.preprocessing.result import PreprocessedRun
 from ban_bids.reports.methods import MethodsFacts, methods_text
 from ban_bids.settings import Settings
 
@@ -83,7 +85,7 @@ def summarise(
         facts=_facts(computed, dataset, network),
         notes=list(dict.fromkeys(notes)),
         reasons=reasons,
-        methods=methods_text(_methods(computed, network, labels), settings.encoding),
+        methods=methods_text(_methods(computed, network, labels, settings), settings.encoding),
         alignment={
             "values": cortical.alignment,
             "low": cortical.alignment_low,
@@ -131,7 +133,30 @@ def _regions(cortical: object) -> Sequence[str]:
     return tuple(getattr(cortical, "alignment_regions", ()))
 
 
-def _methods(computed: ParticipantScores, network: Network, labels: Labels) -> MethodsFacts:
+def confounds_sentence(runs: Sequence[PreprocessedRun], strategy: str) -> str:
+    """Return what was regressed out of runs and how many of their volumes were scrubbed.
+
+    Parameters
+    ----------
+    runs : sequence of PreprocessedRun
+    strategy : str
+        ``--confounds``.
+    """
+    families: dict[str, int] = {}
+    for name in sorted({name for run in runs for name in run.regressors}):
+        family = re.sub(r"^(trans|rot)_[xyz]|\d\d+$", lambda m: m.group(1) or "", name).rstrip("_")
+        families[family] = families.get(family, 0) + 1
+    columns = ", ".join(f"{name} ({n})" if n > 1 else name for name, n in families.items())
+    scrubbed = sum(len(run.scrubbed) for run in runs)
+    volumes = sum(run.run.n_volumes for run in runs)
+    left_out = f" {scrubbed} of {volumes} volumes were scrubbed: left out as rows." if scrubbed else ""
+    source = "ours" if strategy == "motion12" else "of nilearn's load_confounds_strategy, without its cosines"
+    return f"Confounds (strategy {strategy}, {source}): {columns or 'none'}.{left_out}"
+
+
+def _methods(
+    computed: ParticipantScores, network: Network, labels: Labels, settings: Settings
+) -> MethodsFacts:
     plan, tests = computed.plan, computed.tests
     held_out = {name for fold in plan.folds for name in fold}
     everywhere = plan.leave_one_out
@@ -160,6 +185,7 @@ def _methods(computed: ParticipantScores, network: Network, labels: Labels) -> M
             else f"The behavioural score is not available: {behavior.reason}."
         ),
         genre_split="unknown" if card is None else card.split,
+        confounds=confounds_sentence(computed.pre.runs, settings.confounds),
     )
 
 

@@ -15,7 +15,7 @@ from ban_bids.cli.config import encoding_settings, read_config
 from ban_bids.cli.environment import remove_empty, set_environment, set_logging
 from ban_bids.cli.options import make_parser, spelled
 from ban_bids.errors import BanBidsError, UsageError
-from ban_bids.inputs.checks import check_folders
+from ban_bids.inputs.checks import check_confounds, check_folders
 from ban_bids.preprocessing.plugin_file import read_plugin_file
 from ban_bids.settings import Settings
 
@@ -131,6 +131,7 @@ def check(settings: Settings) -> None:
         raise UsageError(
             f"BIDS_DIR {settings.bids_dir}: no such folder; give the top folder of a BIDS dataset"
         )
+    check_confounds(settings)
     files = {
         "--bids-filter-file": settings.bids_filter_file,
         "--weights": settings.weights,

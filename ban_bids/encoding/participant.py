@@ -16,8 +16,8 @@ from ban_bids.encoding.nuisance import Nuisance, clean, crowding, nuisance_basis
 from ban_bids.encoding.rows import run_rows
 from ban_bids.errors import DataError
 from ban_bids.inputs.dataset import Clip, Run
-from ban_bids.preprocessing.confounds import reconstructed_confounds
 from ban_bids.preprocessing.result import PreprocessedParticipant, PreprocessedRun
+from ban_bids.preprocessing.strategies import regressors
 from ban_bids.settings import EncodingSettings
 
 _LOG = logging.getLogger(__name__)
@@ -169,11 +169,11 @@ def load_run(
     run = pre.run
     rows = run_rows(run, pre.t_ref, pre.non_steady, pre.scrubbed, clips)
     if rows.keep.sum() < 3:
-        raise DataError(f"{pre.bold}: fewer than 3 volumes are left after non-steady and scrubbed ones")
-    confounds = reconstructed_confounds(pre)[0]
-    if len(confounds) != run.n_volumes:
-        raise DataError(f"{pre.confounds}: {len(confounds)} rows for {run.n_volumes} volumes of {pre.bold}")
-    nuisance = nuisance_basis(confounds, run.repetition_time, settings.high_pass, rows.keep)
+        raise DataError(
+            f"{pre.bold}: fewer than 3 volumes are left after non-steady and scrubbed ones; leave the "
+            "run out or choose other --confounds"
+        )
+    nuisance = nuisance_basis(regressors(pre), run.repetition_time, settings.high_pass, rows.keep)
     cleaned, usable = clean(_voxels(pre.bold, mask, grid, run.n_volumes), nuisance)
     presentations = tuple(sorted(run.presentations, key=lambda item: item.onset))
     return Listening(run.name, rows, presentations), nuisance, cleaned, usable

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from ban_bids.errors import UsageError
-from ban_bids.settings import Settings
+from ban_bids.settings import AROMA, CONFOUNDS, Settings
 
 
 def _user() -> str:
@@ -66,3 +66,26 @@ def check_folders(settings: Settings) -> None:
         return
     check_writable(settings.output_dir, "OUTPUT_DIR")
     check_writable(settings.work_dir, "--work-dir")
+
+
+def check_confounds(settings: Settings) -> None:
+    """Check that the strategy for confounds exists, and that its files can.
+
+    Parameters
+    ----------
+    settings : Settings
+
+    Raises
+    ------
+    UsageError
+        Names the choices.
+    """
+    name = settings.confounds
+    if name not in CONFOUNDS:
+        raise UsageError(f"--confounds {name}: choose one of {', '.join(CONFOUNDS)}")
+    if name == AROMA and "fmriprep" not in dict(settings.derivatives):
+        others = ", ".join(other for other in CONFOUNDS if other != name)
+        raise UsageError(
+            f"--confounds {name}: needs ICA-AROMA images of fMRIPrep; give them with -d fmriprep=DIR, or "
+            f"choose one of {others}"
+        )

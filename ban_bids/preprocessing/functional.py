@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ban_bids.preprocessing.compcor import noise_mask
 from ban_bids.preprocessing.confounds import confound_table, write_confounds
 from ban_bids.preprocessing.files import load_image, load_mask, save_image
 from ban_bids.preprocessing.masks import count_non_steady, epi_mask
@@ -28,8 +29,6 @@ from ban_bids.preprocessing.transforms import apply_affine, sample
 
 _LOG = logging.getLogger(__name__)
 Floats = NDArray[np.floating[Any]]
-_SURE = 0.95  # probability of white matter or CSF for a voxel to give a confound
-_FEWEST = 10
 _POOR_MATCH = 0.85  # correlation of two runs' references under which a note is due
 
 
@@ -191,9 +190,9 @@ def resample_to_target(
     files = {"bold": folder / "bold.nii.gz", "confounds": folder / "confounds.tsv"}
     files["mask"] = save_image(folder / "mask.nii.gz", mask, target.grid.affine)
     write_series(files["bold"], target.grid, mask, rows, timing.repetition_time)
-    tissues = [_sure(values[chosen]) for values in (target.white_matter, target.csf)]
-    table = confound_table(parameters, rows, tissues[0], tissues[1], non_steady)
-    write_confounds(table, files["confounds"])
+    white, csf = (noise_mask(tissue, target.brain, chosen) for tissue in (target.white_matter, target.csf))
+    table, metadata = confound_table(parameters, rows, white, csf, non_steady, timing.repetition_time)
+    write_confounds(table, files["confounds"], metadata)
     steady = rows[non_steady:]
     measures = {
         "tsnr_median": float(np.median(steady.mean(0) / np.maximum(steady.std(0), 1e-6))),
@@ -201,11 +200,3 @@ def resample_to_target(
         "mask_ml": float(mask.sum() * abs(np.linalg.det(target.grid.affine[:3, :3])) / 1000),
     }
     return files, measures
-
-
-def _sure(probability: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Voxels that are surely of a tissue; the likeliest ones where too few reach the threshold."""
-    sure = probability > _SURE
-    if sure.sum() >= _FEWEST or not (probability > 0.5).any():
-        return sure
-    return probability >= min(_SURE, float(np.sort(probability)[-_FEWEST]))

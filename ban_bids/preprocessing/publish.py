@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from ban_bids.inputs.dataset import Participant, Run
-from ban_bids.preprocessing.confounds import COLUMNS
 from ban_bids.preprocessing.files import place, place_json
 from ban_bids.preprocessing.result import PreprocessedParticipant, PreprocessedRun
 from ban_bids.preprocessing.template import NATIVE, TEMPLATE
@@ -139,7 +138,7 @@ def _publish_run(
     }
     _side(bold, content)
     _side(mask, {"Type": "Brain", **source})
-    place_json({key: {"Description": text} for key, text in COLUMNS.items()}, table.with_suffix(".json"))
+    place(Path(summary["confounds"][index]).with_suffix(".json"), table.with_suffix(".json"))
     return PreprocessedRun(run, bold, mask, table, run.reference_time, int(summary["non_steady"][index]))
 
 

@@ -23,6 +23,8 @@ class PreprocessedRun:
         Leading volumes to leave out as rows.
     scrubbed : tuple of int
         Further volumes to leave out.
+    regressors : tuple of str
+        Columns of ``confounds`` to regress out before encoding.
     """
 
     run: Run
@@ -32,6 +34,7 @@ class PreprocessedRun:
     t_ref: float
     non_steady: int
     scrubbed: tuple[int, ...] = ()
+    regressors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,14 @@ from pathlib import Path
 import nibabel as nib
 
 from ban_bids.errors import BanBidsError, DataError
+from ban_bids.inputs.checks import check_confounds
 from ban_bids.inputs.dataset import Participant
 from ban_bids.preprocessing.fmriprep import ingest
 from ban_bids.preprocessing.lock import participants_locked
 from ban_bids.preprocessing.publish import publish, read_summary
 from ban_bids.preprocessing.regions import atlas_files, read_atlas
 from ban_bids.preprocessing.result import PreprocessedParticipant
+from ban_bids.preprocessing.strategies import with_strategy
 from ban_bids.preprocessing.template import check_space, resolution_mm
 from ban_bids.settings import Settings
 
@@ -45,11 +47,12 @@ def preprocess(participants: Sequence[Participant], settings: Settings) -> Outco
     Raises
     ------
     UsageError
-        An option cannot be used (space, resolution, plugin file).
+        An option cannot be used (space, resolution, confounds, plugin file).
     DataError
         The atlas cannot be used.
     """
     check_space(settings.space)
+    check_confounds(settings)
     read_atlas(settings.atlas)
     outcome: Outcome = {}
     usable = []
@@ -66,8 +69,20 @@ def preprocess(participants: Sequence[Participant], settings: Settings) -> Outco
                 outcome[participant.label] = ingest(participant, folder, settings)
             except DataError as error:
                 outcome[participant.label] = error
-        return outcome
-    return outcome | _preprocess_raw(usable, settings)
+    else:
+        outcome |= _preprocess_raw(usable, settings)
+    return {label: _with_confounds(done, settings) for label, done in outcome.items()}
+
+
+def _with_confounds(
+    done: PreprocessedParticipant | BanBidsError, settings: Settings
+) -> PreprocessedParticipant | BanBidsError:
+    if isinstance(done, BanBidsError):
+        return done
+    try:
+        return with_strategy(done, settings.confounds)
+    except DataError as error:
+        return error
 
 
 def _refusal(participant: Participant, settings: Settings) -> BanBidsError | None:

@@ -45,6 +45,8 @@ class MethodsFacts:
         A sentence: where human choices come from, or why B is n/a.
     genre_split : str
         Data and split that the model was trained on, if known.
+    confounds : str
+        A sentence: what was regressed out beside trends and drifts, and by which strategy.
     regions : str
         Where the regions come from.
     """
@@ -62,6 +64,7 @@ class MethodsFacts:
     rest: bool
     behavior: str
     genre_split: str = "unknown"
+    confounds: str = ""
     regions: str = HCP_REGIONS
 
 

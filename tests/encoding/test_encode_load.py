@@ -41,9 +41,7 @@ def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PreprocessedParti
         path = write(tmp_path / f"{name}.nii.gz", bold)
         runs.append(PreprocessedRun(run, path, path, tmp_path / f"{name}.tsv", 1.0, 2, (7,)))
     tables = {run.confounds: rng.standard_normal((N, 2)) for run in runs}
-    monkeypatch.setattr(
-        participant_module, "reconstructed_confounds", lambda run: (tables[run.confounds], ["p", "q"])
-    )
+    monkeypatch.setattr(participant_module, "regressors", lambda run: tables[run.confounds])
     return PreprocessedParticipant(
         Participant("01", (), tuple(run.run for run in runs)),
         "MNI",
@@ -65,7 +63,7 @@ def test_images_become_cleaned_rows(images: PreprocessedParticipant, tmp_path: P
     assert data.runs[0].rows.times[:2].tolist() == [1.0, 3.0]
     assert not data.runs[0].rows.scored[[0, 1, 7]].any()
     for r, run in enumerate(images.runs):
-        confounds = participant_module.reconstructed_confounds(run)[0]
+        confounds = participant_module.regressors(run)
         nuisance = nuisance_basis(confounds, 2.0, 200.0, data.runs[r].rows.keep)
         raw = nib.load(run.bold).get_fdata()[mask].T.astype(np.float32)
         assert np.allclose(data.bold[r * N : (r + 1) * N], clean(raw, nuisance)[0], atol=1e-5)

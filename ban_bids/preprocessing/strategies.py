@@ -1,0 +1,175 @@
+"""Which columns of a confounds table, and which volumes, a named strategy takes out before encoding.
+
+Cosine columns are never among them: the drift model is ours, with one cut-off for all runs.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import uuid
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ban_bids.errors import DataError
+from ban_bids.preprocessing.confounds import DVARS_OUTLIER, FD_OUTLIER, MOTION, read_confounds
+from ban_bids.preprocessing.result import PreprocessedParticipant, PreprocessedRun
+from ban_bids.settings import AROMA, CONFOUNDS
+
+_LOG = logging.getLogger(__name__)
+_SEGMENT = 5  # volumes; shorter stretches between outliers are scrubbed as well (Power et al. 2014)
+Floats = NDArray[np.floating[Any]]
+
+MOTION12 = (*MOTION, *(f"{name}_derivative1" for name in MOTION), "csf", "white_matter")
+"""Columns of ``motion12``: motion and its first differences, CSF, white matter.
+
+The global signal stays in: it carries music-driven signal that is common to the cortex.
+"""
+
+
+def series_tail(strategy: str) -> str:
+    """End of the name of the series that a strategy goes with."""
+    return "desc-smoothAROMAnonaggr_bold" if strategy == AROMA else "desc-preproc_bold"
+
+
+def with_strategy(pre: PreprocessedParticipant, strategy: str) -> PreprocessedParticipant:
+    """Set what is regressed out of each run and which volumes are scrubbed.
+
+    Parameters
+    ----------
+    pre : PreprocessedParticipant
+        Its tables may be ours or fMRIPrep's.
+    strategy : str
+        One of :data:`ban_bids.settings.CONFOUNDS`.
+
+    Returns
+    -------
+    PreprocessedParticipant
+        With notes on columns that are left out and on volumes that are scrubbed.
+
+    Raises
+    ------
+    DataError
+        A table is missing, has another number of rows than the run has volumes, or lacks columns.
+    """
+    runs, notes = [], []
+    for run in pre.runs:
+        chosen, added = _choose(run, strategy)
+        runs.append(chosen)
+        notes += added
+    return replace(pre, runs=tuple(runs), notes=(*pre.notes, *notes))
+
+
+def regressors(run: PreprocessedRun) -> Floats:
+    """Time courses to regress out of a run before encoding.
+
+    Parameters
+    ----------
+    run : PreprocessedRun
+        After :func:`with_strategy`.
+
+    Returns
+    -------
+    ndarray, shape (n_volumes, k)
+        In the order of ``run.regressors``. The first row of a difference, which no table has, is 0; what else
+        is missing is the column's mean.
+
+    Raises
+    ------
+    DataError
+        See :func:`with_strategy`.
+    """
+    table = _table(run)
+    values = table[list(run.regressors)].to_numpy(float)
+    values[0] = np.nan_to_num(values[0])
+    return np.where(np.isfinite(values), values, np.nanmean(values, axis=0))
+
+
+def _table(run: PreprocessedRun) -> pd.DataFrame:
+    """A run's table; differences of motion are computed where it has none (some tables have none)."""
+    table = read_confounds(run.confounds)
+    if len(table) != run.run.n_volumes:
+        raise DataError(
+            f"{run.confounds}: {len(table)} rows for {run.run.n_volumes} volumes of {run.bold.name}; "
+            "take the table of this run"
+        )
+    absent = [name for name in MOTION if name not in table]
+    if absent:
+        raise DataError(f"{run.confounds}: no column {', '.join(absent)}; fMRIPrep's names are expected")
+    missing = {f"{name}_derivative1": table[name].diff() for name in MOTION}
+    return table.assign(**{name: column for name, column in missing.items() if name not in table})
+
+
+def _choose(run: PreprocessedRun, strategy: str) -> tuple[PreprocessedRun, list[str]]:
+    table = _table(run)
+    kept = np.arange(len(table))
+    wanted: tuple[str, ...] = MOTION12
+    if strategy != CONFOUNDS[0]:
+        wanted, kept = _ask_nilearn(run, strategy)
+    wanted = tuple(name for name in wanted if not name.startswith("cosine"))
+    varying = [name for name in wanted if name in table and table[name].nunique() > 1]
+    notes = []
+    dropped = [name for name in wanted if name not in varying]
+    if dropped:
+        notes.append(f"{run.run.name}: confounds without values or variance: {', '.join(dropped)}")
+    gaps = [name for name in varying if table[name].iloc[1:].isna().any()]
+    if gaps:
+        notes.append(f"{run.run.name}: confounds with n/a, taken as the mean: {', '.join(gaps)}")
+    left_out = np.setdiff1d(np.arange(run.non_steady, len(table)), kept)
+    if len(left_out):
+        notes.append(f"{run.run.name}: {len(left_out)} of {len(table)} volumes scrubbed")
+    for note in notes:
+        _LOG.debug(note)
+    scrubbed = tuple(int(volume) for volume in left_out)
+    return replace(run, regressors=tuple(varying), scrubbed=scrubbed), notes
+
+
+def _ask_nilearn(run: PreprocessedRun, strategy: str) -> tuple[tuple[str, ...], NDArray[np.intp]]:
+    """Columns of one of nilearn's strategies, and the volumes that it keeps."""
+    from nilearn.interfaces.fmriprep import load_confounds_strategy
+
+    # nilearn's thresholds have changed between versions
+    thresholds = {"scrub": _SEGMENT, "fd_threshold": FD_OUTLIER, "std_dvars_threshold": DVARS_OUTLIER}
+    options = thresholds if strategy == "scrubbing" else {}
+    with _where_nilearn_looks(run, strategy) as image, warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # all volumes scrubbed: encoding refuses the run
+        try:
+            found, kept = load_confounds_strategy(
+                str(image), denoise_strategy=strategy, demean=False, **options
+            )
+        except (ValueError, KeyError) as error:
+            raise DataError(
+                f"{run.confounds}: nilearn finds no columns for --confounds {strategy} "
+                f"({' '.join(str(error).split())}); choose another strategy"
+            ) from error
+    if kept is None:
+        kept = np.arange(run.run.n_volumes)
+    return tuple(str(name) for name in found.columns), kept
+
+
+@contextmanager
+def _where_nilearn_looks(run: PreprocessedRun, strategy: str) -> Iterator[Path]:
+    """Name of an image, beside copies of table and sidecar: nilearn finds them by name, in one folder.
+
+    In a folder of fMRIPrep's it would refuse uncompressed series and tables of runs with fewer entities.
+    """
+    # hexadecimal: nilearn replaces "tsv" by "json" anywhere in the path
+    folder = Path(tempfile.gettempdir()) / f"ban-bids-{uuid.uuid4().hex}"
+    folder.mkdir(parents=True)
+    try:
+        shutil.copyfile(run.confounds, folder / "sub-x_desc-confounds_timeseries.tsv")
+        sidecar = run.confounds.with_suffix(".json")
+        if sidecar.is_file():
+            shutil.copyfile(sidecar, folder / "sub-x_desc-confounds_timeseries.json")
+        yield folder / f"sub-x_{series_tail(strategy)}.nii.gz"
+    finally:
+        shutil.rmtree(folder)
