@@ -24,6 +24,8 @@ from ban_bids.settings import Settings
 
 _LOG = logging.getLogger(__name__)
 _WORKFLOW = "preprocessing"
+_WORKER_GB = 0.4  # an idle worker with its libraries
+_BRAIN_MM3 = 1.9e6
 _FEWEST_VOLUMES = 5  # after --dummy-scans
 _ERROR_LINE = re.compile(r"^\s*(?:[\w.]*\.)?(\w*(?:Error|Exception|NotComputable)\w*): (.*)$")
 
@@ -154,6 +156,7 @@ def _environment(base: Path) -> None:
     """Keep Nipype off the network and off the home folder; must precede its import."""
     os.environ.setdefault("NO_ET", "1")
     os.environ.setdefault("NIPYPE_NO_ET", "1")
+    os.environ.setdefault("LOGNAME", "ban-bids")  # names of cluster jobs; containers leave it out
     os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"
     os.environ.setdefault("NIPYPE_CONFIG_DIR", str(base / "config"))
     base.mkdir(parents=True, exist_ok=True)
@@ -163,10 +166,13 @@ def _voxel_sizes(path: Path) -> tuple[float, ...]:
     return tuple(float(size) for size in nib.load(path).header.get_zooms()[:3])
 
 
-def _memory_gb(participant: Participant) -> float:
-    """Peak of the largest run's steps: the series twice as float32, and working space."""
-    sizes = [int(nib.load(run.bold).header["dim"][1:5].prod(dtype="int64")) for run in participant.runs]
-    return round(0.5 + 2.2 * 4 * max(sizes) / 1e9, 2)
+def _memory_gb(participant: Participant, resolution: float) -> float:
+    """Peak of the largest run's steps: the series as float32, twice the resampled one, working space."""
+    needs = []
+    for run in participant.runs:
+        shape = nib.load(run.bold).header["dim"][1:5].astype(float)
+        needs.append(1.4 * shape.prod() + 2 * shape[3] * _BRAIN_MM3 / resolution**3)
+    return round(_WORKER_GB + 4 * max(needs) / 1e9, 2)
 
 
 def _run_workflow(
@@ -184,12 +190,21 @@ def _run_workflow(
     _configure(settings, crash_dir)
     wf = Workflow(name=_WORKFLOW, base_dir=str(base))
     atlas = atlas_files(settings.atlas) if settings.atlas is not None else None
+    needed = 0.0
     for participant in participants:
         resolution = resolution_mm(settings.res, _voxel_sizes(participant.runs[0].bold))
-        wf.add_nodes([init_participant_wf(participant, settings, resolution, atlas, _memory_gb(participant))])
+        needed = max(needed, memory := _memory_gb(participant, resolution))
+        wf.add_nodes([init_participant_wf(participant, settings, resolution, atlas, memory)])
     plugin, arguments = plugin_of(settings)
     name = plugin if isinstance(plugin, str) else type(plugin).__name__
     _LOG.info("preprocessing %d participant(s) with %s", len(participants), name)
+    if not isinstance(plugin, str) and needed > plugin.memory_gb:
+        _LOG.warning(
+            "a run's steps need about %.1f GB and nodes may have %.1f; they run one at a time and may be "
+            "killed: raise --mem, or lower the resolution with --res",
+            needed,
+            plugin.memory_gb,
+        )
     try:
         wf.run(plugin=plugin, plugin_args=arguments)
     except RuntimeError as error:
