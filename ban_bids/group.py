@@ -16,6 +16,7 @@ from ban_bids.outputs.derivatives import Derivatives, load_derivatives
 from ban_bids.outputs.group_maps import check_maps, write_group_maps
 from ban_bids.outputs.names import sidecar
 from ban_bids.outputs.provenance import read_statuses, write_provenance
+from ban_bids.outputs.quality import with_outliers, write_group_quality
 from ban_bids.outputs.tables import write_table
 from ban_bids.reports.group import write_group_report
 from ban_bids.reports.group_content import group_report
@@ -88,6 +89,8 @@ def run_group(output_dir: Path, settings: Settings) -> int:
     check_maps(maps, members.labels)
     table = group_table(_chosen(out.scores(), members, settings))
     write_table(output_dir / "group_bas.tsv", table, COLUMNS, _table_facts(files, members))
+    quality = out.quality()
+    write_group_quality(output_dir, with_outliers(quality[quality["participant"].isin(members.labels)]))
     written, notes = write_group_maps(output_dir, maps, members.labels)
     for stale in set(output_dir.glob("group_*_statmap.nii.gz")) - set(written):
         # of an earlier group with other members or models: its maps would be taken for this one's

@@ -28,6 +28,7 @@ from ban_bids.models.registry import load_model
 from ban_bids.outputs.dataset import source_dataset, write_dataset_files
 from ban_bids.outputs.participant import Labels, write_maps, write_scores, write_summary
 from ban_bids.outputs.provenance import write_provenance, write_status
+from ban_bids.outputs.quality import write_quality
 from ban_bids.preprocessing.result import PreprocessedParticipant
 from ban_bids.preprocessing.run import preprocess
 from ban_bids.progress import progress
@@ -233,6 +234,7 @@ def _finish(
     with _failures_logged(settings, person.label) as failure:
         if isinstance(pre, BanBidsError):
             raise pre
+        write_quality(settings.output_dir, pre.participant.label, pre.quality, pre.source)
         computed = score_participant(person, pre, network, settings, clock)
         return write_participant(computed, dataset, network, settings, clock)
     return Outcome(person.label, failure=failure[0])

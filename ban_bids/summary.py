@@ -94,7 +94,6 @@ def summarise(
             "regions": cortical.alignment_regions,
         },
         tests=[asdict(test) for test in computed.scores.tests],
-        qc=computed.pre.qc,
         figures=[(title, str(_relative(path, settings))) for title, path in computed.pre.figures],
         files=[str(path) for path in used],
     )

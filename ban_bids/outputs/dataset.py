@@ -19,6 +19,8 @@ _IGNORED = (
     "*.html",
     "*_statmap.*",
     "*_bas.*",
+    "*_qc.*",
+    "group_quality.*",
     "*_desc-auditory_dseg.*",
     "*_desc-cortex_mask.*",
     "*_xfm.*",
@@ -26,8 +28,8 @@ _IGNORED = (
     "figures",
     f"{TEMPORARY_PREFIX}*",
 )
-"""What BIDS has no rule for: maps of statistics, score tables, reports, figures, transforms, confounds, and
-regions and masks in ``func`` that belong to no task.
+"""What BIDS has no rule for: maps of statistics, tables of scores and quality, reports, figures,
+transforms, confounds, and regions and masks in ``func`` that belong to no task.
 
 Folders stand without a closing slash: the official validator does not apply ``work/`` to the folder itself.
 """

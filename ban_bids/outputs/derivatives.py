@@ -26,6 +26,18 @@ _MAP_COLUMNS = (
     "model_fingerprint",
     "json",
 )
+_QUALITY_COLUMNS = (
+    "participant",
+    "scope",
+    "run",
+    "region",
+    "measure",
+    "value",
+    "unit",
+    "threshold",
+    "warning",
+    "reason",
+)
 _SCORE_COLUMNS = ("participant", "session", "task", "model")
 
 
@@ -200,6 +212,48 @@ class Derivatives:
             )
         return Regions(sidecar(found[0], ".nii.gz"), read_tsv(found[0]))
 
+    def quality(self, participant: str | None = None, **filters: Any) -> pd.DataFrame:
+        """Measures of quality of preprocessing, all participants one below the other.
+
+        Parameters
+        ----------
+        participant : str, optional
+            Label, with or without ``sub-``.
+        **filters
+            Column = value or list of values, e.g. ``measure="fd_mean"``, ``warning=True``.
+
+        Returns
+        -------
+        DataFrame
+            ``participant``, ``scope`` (run, participant, region), ``run``, ``region``, ``measure``,
+            ``value``, ``unit``, ``threshold``, ``warning``, ``reason``. The JSON file beside each table
+            defines the measures.
+
+        Raises
+        ------
+        UsageError
+            A filter is no column.
+        """
+        tables = []
+        for path in sorted(self.root.glob("sub-*/sub-*_desc-quality_qc.tsv")):
+            table = read_tsv(path)
+            table.insert(0, "participant", parse_name(path).participant)
+            tables.append(table.astype(object))
+        whole = pd.concat(tables, ignore_index=True).infer_objects() if tables else None
+        if participant is not None:
+            filters["participant"] = participant.removeprefix("sub-")
+        return _filtered(pd.DataFrame(columns=list(_QUALITY_COLUMNS)) if whole is None else whole, filters)
+
+    def group_quality(self) -> pd.DataFrame:
+        """Measures of quality of all members of the group, with the column ``outlier`` (low, high).
+
+        Raises
+        ------
+        DataError
+            The group level has not run.
+        """
+        return self._group_table("group_quality.tsv")
+
     def group_scores(self) -> pd.DataFrame:
         """Score table of the group level.
 
@@ -208,7 +262,10 @@ class Derivatives:
         DataError
             The group level has not run.
         """
-        path = self.root / "group_bas.tsv"
+        return self._group_table("group_bas.tsv")
+
+    def _group_table(self, name: str) -> pd.DataFrame:
+        path = self.root / name
         if not path.is_file():
             raise DataError(f"{path}: not there; run 'ban-bids BIDS_DIR {self.root} group' first")
         return read_tsv(path)

@@ -47,7 +47,6 @@ class Summary:
         ``values``, ``low``, ``high`` (areas × regions; None where ``n/a``), ``areas``, ``regions``.
     tests : sequence of dict
         Permutation tests of regions.
-    qc : sequence of (str, value)
     figures : sequence of (str, str)
         Title and path of preprocessing's pictures, relative to the output directory.
     stages : sequence of dict
@@ -69,7 +68,6 @@ class Summary:
     methods: Sequence[str] = ()
     alignment: Mapping[str, Any] = field(default_factory=dict)
     tests: Sequence[Mapping[str, Any]] = ()
-    qc: Sequence[tuple[str, Any]] = ()
     figures: Sequence[tuple[str, str]] = ()
     stages: Sequence[Mapping[str, Any]] = ()
     files: Sequence[str] = ()

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from ban_bids.errors import DataError
 from ban_bids.inputs.dataset import Participant, Run
 from ban_bids.preprocessing import figures
-from ban_bids.preprocessing.confounds import framewise_displacement_of, read_confounds
+from ban_bids.preprocessing.confounds import read_confounds
 from ban_bids.preprocessing.files import load_mask, place, place_json, save_image
+from ban_bids.preprocessing.fmriprep_quality import Anatomy, assess_derivatives
+from ban_bids.preprocessing.quality import quality_notes
 from ban_bids.preprocessing.regions import (
     GREY_MATTER_FLOOR,
     labels_at,
@@ -29,7 +31,7 @@ from ban_bids.preprocessing.regions import (
 from ban_bids.preprocessing.result import PreprocessedParticipant, PreprocessedRun
 from ban_bids.preprocessing.template import TEMPLATE, Grid
 from ban_bids.preprocessing.transforms import sample
-from ban_bids.settings import REGIONS, Settings
+from ban_bids.settings import Settings
 
 _LOG = logging.getLogger(__name__)
 
@@ -71,8 +73,16 @@ def ingest(participant: Participant, folder: Path, settings: Settings) -> Prepro
     table, notes = region_table(labels, before, settings.atlas)
     files = _write(participant, settings, grid, labels, cortex, table)
     shown = _figures(participant, settings, folder, runs, grid, files["dseg"])
-    quality = [(f"voxels_{name}", float((labels == n).sum())) for n, name in enumerate(REGIONS, 1)]
-    quality += [(f"{run.run.name}_fd_mean", _mean_fd(run.confounds)) for run in runs]
+    assessed = assess_derivatives(
+        runs,
+        _anatomy(participant, folder),
+        labels > 0,
+        grid,
+        table,
+        int(cortex.sum()),
+        settings.work_dir / "fmriprep" / f"sub-{participant.label}",
+        settings.output_dir / f"sub-{participant.label}" / "figures" / f"sub-{participant.label}_",
+    )
     source = f"fmriprep-{version_of(folder)}"
     return PreprocessedParticipant(
         participant,
@@ -82,9 +92,9 @@ def ingest(participant: Participant, folder: Path, settings: Settings) -> Prepro
         files["dseg"],
         files["table"],
         source,
-        shown,
-        (("cortex_voxels", float(cortex.sum())), *quality),
-        (*notes, *_option_notes(settings)),
+        (*shown, *assessed.figures),
+        assessed.measurements,
+        (*notes, *_option_notes(settings), *quality_notes(assessed.measurements)),
     )
 
 
@@ -190,10 +200,6 @@ def _option_notes(settings: Settings) -> tuple[str, ...]:
     return notes
 
 
-def _mean_fd(confounds: Path) -> float:
-    return float(np.nanmean(framewise_displacement_of(read_confounds(confounds))))
-
-
 def _common_grid(masks: Sequence[Path]) -> Grid:
     first = nib.load(masks[0])
     for path in masks[1:]:
@@ -212,6 +218,29 @@ def _anatomical(participant: Participant, folder: Path, tail: str) -> list[Path]
             found |= set(place_.glob(f"sub-{participant.label}*space-{TEMPLATE}*_{tail}"))
     # the finest resolution: probabilities are interpolated, so any will do
     return sorted(found, key=lambda path: float(np.prod(nib.load(path).header.get_zooms()[:3])))
+
+
+def _anatomy(participant: Participant, folder: Path) -> Anatomy:
+    """Images of the T1w that measures of quality can be made from, as far as they are there."""
+    places = {p for run in participant.runs for p in _places(participant.label, run.session, folder, "anat")}
+    pattern = f"sub-{participant.label}*_"
+
+    def first(tail: str, own: bool = False) -> Path | None:
+        found = _anatomical(participant, folder, tail)
+        if own:
+            files = [path for place_ in places for path in place_.glob(pattern + tail)]
+            found = sorted(path for path in files if "space" not in _entities(path.name))
+        return found[0] if found else None
+
+    tissues = tuple(first(f"label-{name}_probseg.nii.gz", own=True) for name in ("CSF", "GM", "WM"))
+    return Anatomy(
+        first("desc-preproc_T1w.nii.gz"),
+        first("desc-brain_mask.nii.gz"),
+        first("label-WM_probseg.nii.gz"),
+        first("label-CSF_probseg.nii.gz"),
+        first("desc-brain_mask.nii.gz", own=True),
+        (tissues[0], tissues[1], tissues[2]),
+    )
 
 
 def _grey_matter(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ban_bids.preprocessing.carpet import Layout, save_run_quality
 from ban_bids.preprocessing.compcor import noise_mask
 from ban_bids.preprocessing.confounds import confound_table, write_confounds
 from ban_bids.preprocessing.files import load_image, load_mask, save_image
 from ban_bids.preprocessing.masks import count_non_steady, epi_mask
+from ban_bids.preprocessing.measures import temporal_snr
 from ban_bids.preprocessing.realign import align_images, realign
 from ban_bids.preprocessing.register import coregister, resample_to, to_ants
 from ban_bids.preprocessing.resample import (
@@ -27,9 +28,7 @@ from ban_bids.preprocessing.resample import (
 from ban_bids.preprocessing.template import Grid
 from ban_bids.preprocessing.transforms import apply_affine, sample
 
-_LOG = logging.getLogger(__name__)
 Floats = NDArray[np.floating[Any]]
-_POOR_MATCH = 0.85  # correlation of two runs' references under which a note is due
 
 
 def reference_and_motion(
@@ -77,16 +76,11 @@ def coregister_session(reference: Path, mask: Path, t1w: Path, t1w_mask: Path, f
     return coregister(moving, to_ants(grown, bold_affine), fixed, brain, folder)
 
 
-def run_to_session(run: Path, session: Path, name: str) -> tuple[Floats, tuple[str, ...]]:
-    """Session reference world → run reference world, and a note where they fit badly."""
+def run_to_session(run: Path, session: Path) -> Floats:
+    """Session reference world → run reference world."""
     moving, moving_affine = load_image(run)
     fixed, fixed_affine = load_image(session)
-    matrix, correlation = align_images(moving, moving_affine, fixed, fixed_affine)
-    if correlation >= _POOR_MATCH:
-        return matrix, ()
-    note = f"{name}: its reference fits the session's first run badly (r {correlation:.2f}); look at it"
-    _LOG.warning(note)
-    return matrix, (note,)
+    return align_images(moving, moving_affine, fixed, fixed_affine)[0]
 
 
 @dataclass(frozen=True)
@@ -145,7 +139,7 @@ def resample_to_target(
     timing: Timing,
     non_steady: int,
     folder: Path,
-) -> tuple[dict[str, Path], dict[str, float]]:
+) -> dict[str, Path]:
     """Slice timing, one interpolation, mask and confounds of a run.
 
     Parameters
@@ -161,30 +155,30 @@ def resample_to_target(
 
     Returns
     -------
-    files : dict
-        ``bold``, ``mask``, ``confounds``.
-    measures : dict
-        ``tsnr_median``, ``fd_mean``, ``mask_ml``.
+    dict
+        ``bold``, ``mask``, ``confounds``; ``quality``: npz with ``before`` and ``after`` (temporal
+        signal-to-noise, one value a voxel of the mask), ``carpet`` (n_volumes, n_rows) and ``tissue``.
     """
     data, affine, missing, _ = load_run(bold)
     with np.load(motion) as stored:
         matrices, parameters = stored["matrices"], stored["parameters"]
-    if timing.slice_timing:
-        correct_slice_timing(
-            data, timing.slice_timing, timing.direction, timing.repetition_time, timing.middle
-        )
     points = apply_affine(t1w_to_reference, target.t1w_points)
     covered = inside_image(data.shape, affine, points)
     for index in {0, len(matrices) - 1, int(np.abs(parameters[:, :3]).sum(1).argmax())}:
         covered &= inside_image(data.shape, affine, apply_affine(matrices[index], points), margin=1.0)
     covered &= sample(missing.astype(np.float32), affine, points, order=0) < 0.5
     chosen = np.flatnonzero(covered)
+    before = _raw_tsnr(data[..., non_steady:], affine, points[:, chosen])
+    if timing.slice_timing:
+        correct_slice_timing(
+            data, timing.slice_timing, timing.direction, timing.repetition_time, timing.middle
+        )
     rows = np.empty((data.shape[3], len(chosen)), np.float32)
     for index, row in enumerate(resample_run(data, affine, matrices, points[:, chosen])):
         rows[index] = row
     del data
     alive = (rows.std(0) > 0) & (rows.mean(0) > 0)
-    rows, chosen = rows[:, alive], chosen[alive]
+    rows, chosen, before = rows[:, alive], chosen[alive], before[alive]
     mask = np.zeros(target.grid.shape, bool)
     mask.ravel()[np.flatnonzero(target.brain)[chosen]] = True
     files = {"bold": folder / "bold.nii.gz", "confounds": folder / "confounds.tsv"}
@@ -193,10 +187,14 @@ def resample_to_target(
     white, csf = (noise_mask(tissue, target.brain, chosen) for tissue in (target.white_matter, target.csf))
     table, metadata = confound_table(parameters, rows, white, csf, non_steady, timing.repetition_time)
     write_confounds(table, files["confounds"], metadata)
-    steady = rows[non_steady:]
-    measures = {
-        "tsnr_median": float(np.median(steady.mean(0) / np.maximum(steady.std(0), 1e-6))),
-        "fd_mean": float(np.nanmean(table["framewise_displacement"])),
-        "mask_ml": float(mask.sum() * abs(np.linalg.det(target.grid.affine[:3, :3])) / 1000),
-    }
-    return files, measures
+    files["quality"] = folder / "quality.npz"
+    layout = Layout.of(target.white_matter[chosen], target.csf[chosen])
+    save_run_quality(files["quality"], before, rows, layout, non_steady)
+    return files
+
+
+def _raw_tsnr(data: NDArray[np.float32], affine: Floats, points: Floats) -> Floats:
+    """Temporal signal-to-noise of the raw voxel nearest to each point ``(3, n)``."""
+    near = np.rint(apply_affine(np.linalg.inv(affine), points)).astype(int)
+    where = tuple(np.clip(near, 0, np.array(data.shape[:3])[:, None] - 1))
+    return temporal_snr(data[..., index][where] for index in range(data.shape[3]))

@@ -9,6 +9,8 @@ from typing import Any
 
 from ban_bids.inputs.dataset import Participant, Run
 from ban_bids.preprocessing.files import place, place_json
+from ban_bids.preprocessing.quality import Measurement, quality_notes
+from ban_bids.preprocessing.quality_figures import TSNR_TITLE, carpet_title
 from ban_bids.preprocessing.result import PreprocessedParticipant, PreprocessedRun
 from ban_bids.preprocessing.template import NATIVE, TEMPLATE
 from ban_bids.settings import Settings
@@ -19,6 +21,7 @@ FIGURES = (
     ("fig_coregistration", "BOLD references; outlines of the T1w brain (red) and white matter (cyan)"),
     ("fig_motion", "Head motion and framewise displacement"),
     ("fig_regions", "Auditory regions on the T1w image"),
+    ("fig_tsnr", TSNR_TITLE),
 )
 _XFM = f"from-T1w_to-{TEMPLATE}_mode-image_xfm"
 _BACK = f"from-{TEMPLATE}_to-T1w_mode-image_xfm"
@@ -76,8 +79,11 @@ def publish(
         for key, title in FIGURES
         if key in summary
     )
+    quality = tuple(Measurement(**one) for one in summary["quality"])
+    notes += quality_notes(quality)
+    shown += _carpets(participant, summary, folder)
     return PreprocessedParticipant(
-        participant, space, runs, cortex, dseg, table, "ban-bids", shown, _quality(summary), tuple(notes)
+        participant, space, runs, cortex, dseg, table, "ban-bids", shown, quality, tuple(notes)
     )
 
 
@@ -85,11 +91,14 @@ def _atlas(settings: Settings) -> str:
     return "HCP-MMP1.0 (Glasser et al. 2016)" if settings.atlas is None else settings.atlas.name
 
 
-def _quality(summary: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
-    values = [("registration_correlation", float(summary["correlation"]))]
-    for name, measures in zip(summary["content"]["names"], summary["measures"]):
-        values += [(f"{name}_{key}", float(value)) for key, value in measures.items()]
-    return (*values, *((key, float(value)) for key, value in summary["region_measures"].items()))
+def _carpets(
+    participant: Participant, summary: Mapping[str, Any], folder: Path
+) -> tuple[tuple[str, Path], ...]:
+    stem = folder / "figures" / f"sub-{participant.label}_"
+    return tuple(
+        (carpet_title(run.name), place(Path(path), Path(f"{stem}{run.name}_desc-carpet.png")))
+        for run, path in zip(participant.runs, summary.get("carpets", []))
+    )
 
 
 def _side(image: Path, content: Mapping[str, Any]) -> None:

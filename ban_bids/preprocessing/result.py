@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ban_bids.inputs.dataset import Participant, Run
+from ban_bids.preprocessing.quality import Measurement
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ class PreprocessedParticipant:
         ``"ban-bids"`` or ``"fmriprep-<version>"``.
     figures : tuple of (str, Path)
         Title and image for the report.
-    qc : tuple of (str, float)
-        Measures of quality.
+    quality : tuple of Measurement
+        Measures of quality; those beyond a threshold stand in the notes too.
     notes : tuple of str
         What deviates or deserves a look.
     """
@@ -69,5 +70,5 @@ class PreprocessedParticipant:
     dseg_table: Path
     source: str
     figures: tuple[tuple[str, Path], ...] = ()
-    qc: tuple[tuple[str, float], ...] = ()
+    quality: tuple[Measurement, ...] = ()
     notes: tuple[str, ...] = ()

@@ -15,8 +15,10 @@ from ban_bids.outputs.writers import NOT_AVAILABLE, read_json
 from ban_bids.reports.figures import Bars, bar_figure, map_figure
 from ban_bids.reports.page import Figure, Headline, Table
 from ban_bids.reports.participant import Alignment, ParticipantReport, write_participant_report
+from ban_bids.reports.quality import quality_figures, quality_tables
 from ban_bids.settings import AREAS, JOINT
 
+_QUALITY = "Preprocessing quality"
 _MEANING = {
     "C": "cortical score: share of explainable variance, mean over the four areas",
     "B": "behavioural score: agreement with people's genre choices (of the dataset)",
@@ -59,7 +61,7 @@ def render_participant(root: Path, participant: str) -> Path:
         facts=[(name, value) for name, value in summary.facts],
         warnings=summary.notes,
         figures=[*_map_figures(out, summary), *_control_figure(scores), *_quality(root, summary)],
-        tables=_tables(summary),
+        tables=[*_tables(summary), *_quality_tables(out, participant)],
         reasons=_reasons(summary, headlines),
         methods=summary.methods,
         versions=read_json(root / "logs" / f"sub-{participant}_versions.json"),
@@ -174,11 +176,12 @@ def _cell(rows: pd.DataFrame, area: str, column: str) -> float:
 
 
 def _quality(root: Path, summary: Summary) -> list[tuple[str, Figure]]:
-    return [
-        ("Preprocessing quality", Figure(title, root / path, title))
-        for title, path in summary.figures
-        if (root / path).exists()
-    ]
+    there = [(title, root / path) for title, path in summary.figures if (root / path).exists()]
+    return [(_QUALITY, figure) for figure in quality_figures(there)]
+
+
+def _quality_tables(out: Derivatives, participant: str) -> list[tuple[str, Table]]:
+    return [(_QUALITY, table) for table in quality_tables(out.quality(participant))]
 
 
 def _tables(summary: Summary) -> Sequence[tuple[str, Table]]:
@@ -187,9 +190,6 @@ def _tables(summary: Summary) -> Sequence[tuple[str, Table]]:
         frame = pd.DataFrame(list(summary.tests))
         note = "p_fwer: corrected over all areas and regions (largest statistic of each permutation)."
         tables.append(("Significance", Table("Mean r of every area in every region", frame, note=note)))
-    if summary.qc:
-        frame = pd.DataFrame(list(summary.qc), columns=["measure", "value"])
-        tables.append(("Preprocessing quality", Table("Measures of quality", frame)))
     if summary.stages:
         tables.append(("Provenance", Table("Time and memory", pd.DataFrame(list(summary.stages)))))
     return tables

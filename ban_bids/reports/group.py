@@ -45,6 +45,8 @@ class GroupReport:
         Section and figure.
     notes : sequence of str
         Warnings.
+    quality : sequence of Table
+        Measures of quality of preprocessing.
     methods : sequence of str
         Paragraphs.
     definitions : mapping of str to str
@@ -61,6 +63,7 @@ class GroupReport:
     missing: Sequence[tuple[str, str]]
     figures: Sequence[tuple[str, Figure]] = ()
     notes: Sequence[str] = ()
+    quality: Sequence[PageTable] = ()
     methods: Sequence[str] = ()
     definitions: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -92,6 +95,7 @@ def write_group_report(path: Path, content: GroupReport) -> Path:
             PageTable("Each participant", content.participant_scores, note=_WIDE, drop_empty=False)
         ],
         "Maps": [],
+        "Preprocessing quality": list(content.quality),
         "Warnings": [Bullets(tuple(content.notes), alert=True)] if content.notes else [],
         "Methods": [Paragraphs(tuple(content.methods))],
         "Provenance": provenance_blocks(content.versions, content.settings, content.files),
@@ -109,5 +113,6 @@ _WIDE = "c: share of explainable variance in a region. Intervals and reasons for
 _EMPTY = {
     "Missing participants": "None: every participant with derivatives is in the group.",
     "Warnings": "The group level had nothing to warn of.",
+    "Preprocessing quality": "No participant has a table of measures; run the participant level again.",
     "Maps": "No maps of correlation were found.",
 }

@@ -14,6 +14,7 @@ from ban_bids.outputs.writers import read_json
 from ban_bids.reports.figures import Bars, bar_figure, map_figure
 from ban_bids.reports.group import GroupReport
 from ban_bids.reports.page import Figure, Headline
+from ban_bids.reports.quality import group_quality_tables
 from ban_bids.settings import AREAS, JOINT, Settings
 
 _MEANING = {
@@ -76,6 +77,7 @@ def group_report(
         missing=missing,
         figures=[*_score_figures(group, own, models), *_map_figures(out, models)],
         notes=notes,
+        quality=group_quality_tables(out.group_quality()),
         methods=_METHODS,
         definitions=_definitions(out),
         versions=versions(),

@@ -95,6 +95,8 @@ class Table:
         A sentence below the table.
     folded : bool
         Shown only when asked for.
+    styles : mapping of (int, str) to str
+        (row, column) -> ``number``, ``missing``, ``warned``, instead of what follows from the values.
     """
 
     kind: ClassVar[str] = "table"
@@ -104,6 +106,7 @@ class Table:
     note: str = ""
     drop_empty: bool = True
     folded: bool = False
+    styles: Mapping[tuple[int, str], str] = field(default_factory=dict)
 
     @property
     def columns(self) -> list[str]:
@@ -113,16 +116,19 @@ class Table:
 
     @property
     def rows(self) -> list[list[tuple[str, str]]]:
-        """Every cell as (text, style), style being ``number``, ``missing`` or nothing."""
+        """Every cell as (text, style), style being ``number``, ``missing``, ``warned`` or nothing."""
         shown = [self._cells(name) for name in self.columns]
         return [list(row) for row in zip(*shown, strict=True)]
 
     def _cells(self, column: str) -> list[tuple[str, str]]:
         values = self.frame[column].tolist()
         if any(isinstance(value, str) for value in values):
-            return [(format_cell(value) if isinstance(value, str) else "", "") for value in values]
-        texts = [format_cell(value) for value in values]
-        return [(text, "number missing" if text == NOT_AVAILABLE else "number") for text in texts]
+            cells = [(format_cell(value) if isinstance(value, str) else "", "") for value in values]
+        else:
+            texts = [format_cell(value) for value in values]
+            cells = [(text, "number missing" if text == NOT_AVAILABLE else "number") for text in texts]
+        given = self.styles
+        return [(text, given.get((row, column), style)) for row, (text, style) in enumerate(cells)]
 
 
 @dataclass(frozen=True)
@@ -139,6 +145,8 @@ class Figure:
         What is to be seen, with units.
     alt : str
         For those who cannot see it; the title and caption where empty.
+    folded : bool
+        Shown only when asked for.
     """
 
     kind: ClassVar[str] = "figure"
@@ -146,6 +154,7 @@ class Figure:
     image: bytes | Path
     caption: str = ""
     alt: str = ""
+    folded: bool = False
 
 
 @dataclass(frozen=True)

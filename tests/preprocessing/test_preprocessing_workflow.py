@@ -87,9 +87,9 @@ def test_phantom_from_raw_to_regions(tmp_path: Path) -> None:
     assert "(step anat.prepare; details in " in told
     done = outcome["01"]
     assert not isinstance(done, Exception), done
-    quality = dict(done.qc)
-    assert quality["registration_correlation"] > 0.85
-    assert min(quality[f"voxels_{name}"] for name in ("A1", "Belt", "PB")) >= 5
+    quality = {(one.measure, one.run or one.region): one.value for one in done.quality}
+    assert quality["registration_correlation", None] > 0.85
+    assert min(quality["region_voxels", name] for name in ("A1", "Belt", "PB")) >= 5
     labels, atlas = np.asarray(nib.load(done.dseg).dataobj), read_atlas(None)[0]
     assert (labels > 0).sum() * 64 > 0.4 * (atlas > 0).sum()
     first = nib.load(done.runs[0].bold)

@@ -70,7 +70,6 @@ class _RunToSessionInput(InputSpec):
     reference = File(exists=True, mandatory=True)
     session_reference = File(exists=True, mandatory=True)
     session_matrix = File(exists=True, mandatory=True)
-    name = traits.Str(mandatory=True)
 
 
 class RunToSession(Step):
@@ -79,12 +78,10 @@ class RunToSession(Step):
     input_spec, output_spec = _RunToSessionInput, _MatrixOutput
 
     def _run_interface(self, runtime: Any) -> Any:
-        matrix, notes = functional.run_to_session(
-            Path(self.inputs.reference), Path(self.inputs.session_reference), self.inputs.name
-        )
+        matrix = functional.run_to_session(Path(self.inputs.reference), Path(self.inputs.session_reference))
         path = Path(runtime.cwd) / "matrix.txt"
         np.savetxt(path, matrix @ np.loadtxt(self.inputs.session_matrix), fmt="%.10f")
-        self.keep({"matrix": path, "notes": list(notes)})
+        self.keep({"matrix": path, "notes": []})
         return runtime
 
 
@@ -103,7 +100,7 @@ class _ResampleOutput(TraitedSpec):
     bold = File(exists=True)
     mask = File(exists=True)
     confounds = File(exists=True)
-    measures = traits.Dict()
+    quality = File(exists=True, desc="temporal signal-to-noise and carpet, npz")
 
 
 class Resample(Step):
@@ -118,7 +115,7 @@ class Resample(Step):
             tuple(given.slice_timing) if isdefined(given.slice_timing) and given.slice_timing else None,
             given.direction,
         )
-        files, measures = functional.resample_to_target(
+        files = functional.resample_to_target(
             Path(given.in_file),
             Path(given.motion),
             np.loadtxt(given.matrix),
@@ -127,5 +124,5 @@ class Resample(Step):
             given.non_steady,
             Path(runtime.cwd),
         )
-        self.keep({**files, "measures": measures})
+        self.keep(dict(files))
         return runtime

@@ -57,10 +57,9 @@ class Figures(Step):
 
 class _CollectInput(InputSpec):
     content = traits.Dict(mandatory=True, desc="static entries")
-    measures = InputMultiObject(traits.Dict(), mandatory=True)
+    quality = traits.List(traits.Dict(), mandatory=True, desc="measurements")
     notes = InputMultiObject(traits.Any())
     non_steady = InputMultiObject(traits.Int(), mandatory=True)
-    correlation = traits.Float(mandatory=True)
     bolds = InputMultiObject(File(exists=True), mandatory=True)
     masks = InputMultiObject(File(exists=True), mandatory=True)
     confounds = InputMultiObject(File(exists=True), mandatory=True)
@@ -73,12 +72,13 @@ class _CollectInput(InputSpec):
     dseg = File(exists=True, mandatory=True)
     table = File(exists=True, mandatory=True)
     cortex = File(exists=True, mandatory=True)
-    region_measures = traits.Dict(mandatory=True)
     fig_anatomy = File(exists=True)
     fig_normalization = File(exists=True)
     fig_coregistration = File(exists=True)
     fig_motion = File(exists=True)
     fig_regions = File(exists=True)
+    fig_tsnr = File(exists=True)
+    carpets = traits.List(File(exists=True))
 
 
 class _CollectOutput(TraitedSpec):

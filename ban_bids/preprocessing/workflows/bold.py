@@ -19,10 +19,10 @@ def init_bold_wf(run: Run, first_of_session: bool, settings: Settings, mem_gb: f
     The first run of a session is registered to the T1w image; the others to that run's reference.
 
     Inputs: ``t1w t1w_mask target`` and, but for a session's first run, ``session_reference
-    session_matrix``. Outputs: ``bold mask confounds measures non_steady notes reference matrix``.
+    session_matrix``. Outputs: ``bold mask confounds quality non_steady notes reference matrix``.
     """
     inputnode = fields_node(("t1w", "t1w_mask", "target", "session_reference", "session_matrix"), "inputnode")
-    outputs = ("bold", "mask", "confounds", "measures", "non_steady", "notes", "reference", "matrix")
+    outputs = ("bold", "mask", "confounds", "quality", "non_steady", "notes", "reference", "matrix")
     outputnode, notes = (
         fields_node(outputs, "outputnode"),
         Node(Merge(2), name="notes", run_without_submitting=True),
@@ -37,7 +37,7 @@ def init_bold_wf(run: Run, first_of_session: bool, settings: Settings, mem_gb: f
         wf.connect(inputnode, "t1w", align, "t1w")
         wf.connect(inputnode, "t1w_mask", align, "t1w_mask")
     else:
-        align = Node(steps.RunToSession(name=run.bold.name), name="to_session", mem_gb=0.5)
+        align = Node(steps.RunToSession(), name="to_session", mem_gb=0.5)
         wf.connect(inputnode, "session_reference", align, "session_reference")
         wf.connect(inputnode, "session_matrix", align, "session_matrix")
     wf.connect(motion, "reference", align, "reference")
@@ -47,7 +47,7 @@ def init_bold_wf(run: Run, first_of_session: bool, settings: Settings, mem_gb: f
     wf.connect(align, "matrix", resample, "matrix")
     for field in ("motion", "non_steady"):
         wf.connect(motion, field, resample, field)
-    for field in ("bold", "mask", "confounds", "measures"):
+    for field in ("bold", "mask", "confounds", "quality"):
         wf.connect(resample, field, outputnode, field)
     for node, source, field in (
         (motion, "non_steady", "non_steady"),

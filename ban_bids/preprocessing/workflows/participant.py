@@ -9,6 +9,7 @@ from nipype.interfaces.utility import Merge
 from nipype.pipeline.engine import Node, Workflow
 
 from ban_bids.inputs.dataset import Participant, Run
+from ban_bids.preprocessing.interfaces.quality import Quality
 from ban_bids.preprocessing.interfaces.report import Collect, Figures
 from ban_bids.preprocessing.workflows.anat import init_anat_wf
 from ban_bids.preprocessing.workflows.base import NORMALIZATION, node_name
@@ -37,17 +38,17 @@ def init_participant_wf(
     collect = Node(
         Collect(content={"label": participant.label, "names": names}), name="collect", overwrite=True
     )
-    for source, target in (("measures", "measures"), ("non_steady", "non_steady"), ("bold", "bolds")):
-        wf.connect(_merged(wf, runs, source), "out", collect, target)
-    for field in ("mask", "confounds", "reference", "matrix"):
-        merged = _merged(wf, runs, field)
-        if field == "mask":
-            wf.connect(merged, "out", rois, "inputnode.masks")
-            wf.connect(merged, "out", collect, "masks")
-        if field == "confounds":
-            wf.connect(merged, "out", collect, "confounds")
-        if field != "mask":
-            wf.connect(merged, "out", figures, _PLURAL[field])
+    merged = {field: _merged(wf, runs, field) for field in _PLURAL}
+    wf.connect(merged["mask"], "out", rois, "inputnode.masks")
+    for field in ("bold", "mask", "confounds", "non_steady"):
+        wf.connect(merged[field], "out", collect, _PLURAL[field])
+    for field in ("confounds", "reference", "matrix"):
+        wf.connect(merged[field], "out", figures, _PLURAL[field])
+    quality = _connect_quality(wf, participant, anat, rois)
+    for field in ("quality", "mask", "confounds", "non_steady", "reference", "matrix"):
+        wf.connect(merged[field], "out", quality, _PLURAL[field])
+    for source, target in (("measurements", "quality"), ("tsnr", "fig_tsnr"), ("carpets", "carpets")):
+        wf.connect(quality, source, collect, target)
     notes = Node(Merge(len(runs) + 1), name="all_notes", run_without_submitting=True, overwrite=True)
     for number, run in enumerate(runs, 1):
         wf.connect(run, "outputnode.notes", notes, f"in{number}")
@@ -59,7 +60,36 @@ def init_participant_wf(
     return wf
 
 
-_PLURAL = {"confounds": "confounds", "reference": "references", "matrix": "matrices"}
+_PLURAL = {
+    "bold": "bolds",
+    "mask": "masks",
+    "confounds": "confounds",
+    "non_steady": "non_steady",
+    "quality": "signals",
+    "reference": "references",
+    "matrix": "matrices",
+}
+"""Outputs of a run, and the lists that they make."""
+
+
+def _connect_quality(wf: Workflow, participant: Participant, anat: Workflow, rois: Workflow) -> Node:
+    """Node of the measures of quality, without the lists over runs."""
+    runs = participant.runs
+    quality = Node(
+        Quality(
+            names=[run.name for run in runs],
+            sessions=[run.session or "" for run in runs],
+            repetition_times=[float(run.repetition_time) for run in runs],
+        ),
+        name="quality",
+        mem_gb=0.5,
+    )
+    for source in ("t1w", "csf", "gm", "wm", "correlation"):
+        wf.connect(anat, f"outputnode.{source}", quality, source)
+    wf.connect(anat, "outputnode.mask", quality, "t1w_mask")
+    for source, target in (("dseg", "dseg"), ("table", "table"), ("measures", "region_measures")):
+        wf.connect(rois, f"outputnode.{source}", quality, target)
+    return quality
 
 
 def _connect_runs(
@@ -103,10 +133,9 @@ def _connect_report(wf: Workflow, anat: Workflow, rois: Workflow, figures: Node,
         wf.connect(rois, f"outputnode.{field}", figures, field)
     for field in _FIGURES:
         wf.connect(figures, field, collect, f"fig_{field}")
-    for source, target in (("t1w", "t1w"), ("mask", "t1w_mask"), ("correlation", "correlation")):
+    for source, target in (("t1w", "t1w"), ("mask", "t1w_mask")):
         wf.connect(anat, f"outputnode.{source}", collect, target)
     for field in NORMALIZATION:
         wf.connect(anat, f"outputnode.{field}", collect, field)
     for field in ("dseg", "table", "cortex", "t1w_in_space"):
         wf.connect(rois, f"outputnode.{field}", collect, field)
-    wf.connect(rois, "outputnode.measures", collect, "region_measures")

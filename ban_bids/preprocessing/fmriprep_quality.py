@@ -1,0 +1,188 @@
+"""Measures of quality of fMRIPrep's derivatives: the same table as for our own, in the output space."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ban_bids.preprocessing import assess
+from ban_bids.preprocessing.carpet import Layout, save_run_quality
+from ban_bids.preprocessing.files import load_image, load_mask, place
+from ban_bids.preprocessing.measures import correlation, dice, normalised_mutual_information
+from ban_bids.preprocessing.quality import Measurement, measured, unavailable
+from ban_bids.preprocessing.quality_figures import TSNR_TITLE, carpet_title
+from ban_bids.preprocessing.result import PreprocessedRun
+from ban_bids.preprocessing.template import Grid, template_brain
+from ban_bids.preprocessing.transforms import sample
+
+Floats = NDArray[np.floating[Any]]
+_VOLUMES_AT_ONCE = 8
+_NO_RAW = "the raw run is not read where fMRIPrep's derivatives are taken"
+_NO_T1W = "fMRIPrep's output has no T1w image with brain mask in the output space"
+_NO_MASK = "fMRIPrep's output has no brain mask of the T1w image"
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """What fMRIPrep's output holds of the T1w image; None: it is not there.
+
+    Parameters
+    ----------
+    t1w, mask : Path, optional
+        In the output space.
+    white_matter, csf : Path, optional
+        Probabilities in the output space.
+    own_mask : Path, optional
+        Brain mask on the T1w image's own grid.
+    own_tissues : tuple of three Paths or None
+        Probabilities of CSF, grey matter, white matter on that grid.
+    """
+
+    t1w: Path | None = None
+    mask: Path | None = None
+    white_matter: Path | None = None
+    csf: Path | None = None
+    own_mask: Path | None = None
+    own_tissues: tuple[Path | None, Path | None, Path | None] = (None, None, None)
+
+
+@dataclass(frozen=True)
+class Assessed:
+    """Measures and pictures of a participant."""
+
+    measurements: tuple[Measurement, ...]
+    figures: tuple[tuple[str, Path], ...]
+
+
+def assess_derivatives(
+    runs: Sequence[PreprocessedRun],
+    anatomy: Anatomy,
+    labels: NDArray[np.bool_],
+    grid: Grid,
+    table: pd.DataFrame,
+    n_cortex: int,
+    work: Path,
+    figures: Path,
+) -> Assessed:
+    """All measures that can be had from derivatives; what cannot be had says why.
+
+    Parameters
+    ----------
+    runs : sequence of PreprocessedRun
+    anatomy : Anatomy
+    labels : ndarray of bool, shape grid.shape
+        Auditory regions.
+    grid : Grid
+    table : DataFrame
+        Of the regions: ``name n_voxels n_voxels_atlas``.
+    n_cortex : int
+        Voxels of cortex.
+    work : Path
+        Folder for what is kept of each run: a series is read once, also if the call is repeated.
+    figures : Path
+        Start of the pictures' names, e.g. ``out/sub-01/figures/sub-01_``.
+    """
+    points = grid.points()
+    white, csf = (_probability(path, points) for path in (anatomy.white_matter, anatomy.csf))
+    volume = float(abs(np.linalg.det(grid.affine[:3, :3])))
+    found: list[Measurement] = []
+    files = []
+    for run in runs:
+        mask = load_mask(run.mask)
+        kept = _kept(run, mask, Layout.of(white[mask.ravel()], csf[mask.ravel()]), work)
+        files.append(_files(run, kept))
+        for one in assess.signal_measures(files[-1], labels, volume):
+            before = one.measure.endswith("_before") or one.measure == "tsnr_ratio"
+            found.append(Measurement(one.measure, math.nan, one.run, None, _NO_RAW) if before else one)
+    found += _match(files, anatomy, points)
+    found += _participant(anatomy, points)
+    found += measured([("cortex_voxels", float(n_cortex))]) + assess.region_measures(table)
+    tsnr, carpets = assess.quality_pictures(files, labels, grid, work)
+    shown = [(TSNR_TITLE, place(tsnr, Path(f"{figures}desc-tsnr.png")))]
+    for run, path in zip(runs, carpets):
+        shown.append(
+            (carpet_title(run.run.name), place(path, Path(f"{figures}{run.run.name}_desc-carpet.png")))
+        )
+    return Assessed(tuple(found), tuple(shown))
+
+
+def _probability(path: Path | None, points: Floats) -> NDArray[np.float32]:
+    """Of a tissue at the grid's voxels; 0 where there is no image."""
+    return np.zeros(points.shape[1], np.float32) if path is None else sample(*load_image(path), points)
+
+
+def _files(run: PreprocessedRun, kept: Path) -> assess.RunFiles:
+    name, tr = run.run.name, float(run.run.repetition_time)
+    return assess.RunFiles(name, run.run.session or "", run.mask, run.confounds, kept, run.non_steady, tr)
+
+
+def _kept(run: PreprocessedRun, mask: NDArray[np.bool_], layout: Layout, work: Path) -> Path:
+    """Signal-to-noise and carpet of a run, made anew only where its series is another one."""
+    state = run.bold.stat()
+    # the name holds what the content rests on: size and time of the series, voxels, leading volumes
+    mark = f"{state.st_size}-{state.st_mtime_ns}-{int(mask.sum())}-{len(layout.starts)}-{run.non_steady}"
+    path = work / f"{run.run.name}_quality-{mark}.npz"
+    if not path.is_file():
+        for old in work.glob(f"{run.run.name}_quality-*.npz"):
+            old.unlink()
+        half = path.with_suffix(".part.npz")
+        save_run_quality(half, None, _volumes(run.bold, mask), layout, run.non_steady)
+        half.replace(path)
+    return path
+
+
+def _volumes(bold: Path, mask: NDArray[np.bool_]) -> Iterator[Floats]:
+    # the file stays open: a compressed series is read through once, not from its start for every volume
+    image = nib.load(bold, keep_file_open=True)
+    for first in range(0, image.shape[3], _VOLUMES_AT_ONCE):
+        yield from np.asanyarray(image.dataobj[..., first : first + _VOLUMES_AT_ONCE])[mask].T
+
+
+def _match(runs: Sequence[assess.RunFiles], anatomy: Anatomy, points: Floats) -> list[Measurement]:
+    """BOLD against T1w image and against the session's first run, from the series' means."""
+    t1w = None if anatomy.t1w is None else sample(*load_image(anatomy.t1w), points)
+    brain = None if anatomy.mask is None else sample(*load_image(anatomy.mask), points) > 0.5
+    firsts: dict[str, tuple[Floats, NDArray[np.bool_]]] = {}
+    found: list[Measurement] = []
+    for run in runs:
+        mask = load_mask(run.mask).ravel()
+        mean = np.zeros(mask.size)
+        with np.load(run.quality) as stored:
+            mean[mask] = stored["mean"]
+        if t1w is None or brain is None:
+            found += unavailable(["bold_t1w_dice", "bold_t1w_nmi"], _NO_T1W, run.name)
+        else:
+            both = mask & brain
+            nmi = normalised_mutual_information(mean[both], t1w[both]) if both.any() else math.nan
+            found += measured([("bold_t1w_dice", dice(mask, brain)), ("bold_t1w_nmi", nmi)], run.name)
+        if run.session not in firsts:
+            firsts[run.session] = mean, mask
+            found += unavailable(["run_to_session_correlation"], assess.FIRST, run.name)
+            continue
+        first, also = firsts[run.session]
+        both = mask & also
+        found += measured([("run_to_session_correlation", correlation(mean[both], first[both]))], run.name)
+    return found
+
+
+def _participant(anatomy: Anatomy, points: Floats) -> list[Measurement]:
+    """Fit to the template, brain volume, tissues."""
+    if anatomy.t1w is None or anatomy.mask is None:
+        found = unavailable(["registration_correlation"], _NO_T1W)
+    else:
+        template = sample(*load_image(template_brain()), points)
+        inside = template > 1e-3
+        brain = sample(*load_image(anatomy.t1w), points) * (sample(*load_image(anatomy.mask), points) > 0.5)
+        found = measured([("registration_correlation", correlation(brain[inside], template[inside]))])
+    if anatomy.own_mask is None:
+        names = ["t1w_brain_volume", "csf_share", "grey_matter_share", "white_matter_share"]
+        return found + unavailable(names, _NO_MASK)
+    return found + assess.tissue_measures(anatomy.own_mask, anatomy.own_tissues)
