@@ -63,10 +63,9 @@ def carpet(rows: Floats, tissue: NDArray[np.intp], table: pd.DataFrame, tr: floa
     _line(parts[0, 1], framewise_displacement_of(table), tr, "FD, mm", "#a3352f")
     parts[0, 1].axhline(HIGH_MOTION, color="0.5", lw=0.7, ls="--")
     parts[0, 1].set_ylim(bottom=0)
-    signal = (
-        table["global_signal"].to_numpy(float) if "global_signal" in table else np.full(len(table), np.nan)
-    )
-    _line(parts[1, 1], 100 * (signal / np.nanmean(signal) - 1), tr, "global, %", "#14527a")
+    signal = table["global_signal"].to_numpy(float) if "global_signal" in table else np.zeros(0)
+    relative = 100 * (signal / signal.mean() - 1) if signal.size else signal
+    _line(parts[1, 1], relative, tr, "global, %", "#14527a")
     picture = parts[2, 1].imshow(
         rows, cmap="gray", vmin=-_LIMIT, vmax=_LIMIT, aspect="auto", interpolation="nearest",
         extent=(0, rows.shape[1] * tr, len(rows), 0),
