@@ -9,12 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ban_bids.preprocessing.confounds import framewise_displacement_of
+from ban_bids.preprocessing.confounds import FD_OUTLIER, framewise_displacement_of
 
 Floats = NDArray[np.floating[Any]]
-
-HIGH_MOTION = 0.5
-"""Framewise displacement in mm above which a volume counts as moved (Power et al. 2012)."""
 
 _BINS = 32
 
@@ -146,7 +143,7 @@ def confound_measures(table: pd.DataFrame, non_steady: int) -> dict[str, float]:
     """
     moved = framewise_displacement_of(table)
     moved = moved[np.isfinite(moved)]
-    share = 100 * float(np.mean(moved > HIGH_MOTION)) if moved.size else float("nan")
+    share = 100 * float(np.mean(moved > FD_OUTLIER)) if moved.size else float("nan")
     none = np.full(len(table), np.nan)
     # the difference between the last volume before the steady state and the first one in it
     steady = table.iloc[non_steady + 1 :]

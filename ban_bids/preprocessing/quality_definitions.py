@@ -137,7 +137,7 @@ _TABLE = (
         "1",
         "run",
         "Median of std_dvars of the confounds table over steady volumes",
-        "see the confounds' JSON file",
+        "Nichols 2013; fMRIPrep's column of that name",
         "high",
     ),
     Definition(

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ban_bids.preprocessing.carpet import TISSUES
-from ban_bids.preprocessing.confounds import framewise_displacement_of
-from ban_bids.preprocessing.measures import HIGH_MOTION
+from ban_bids.preprocessing.confounds import FD_OUTLIER, framewise_displacement_of
 
 Floats = NDArray[np.floating[Any]]
 _DPI = 80
@@ -61,7 +60,7 @@ def carpet(rows: Floats, tissue: NDArray[np.intp], table: pd.DataFrame, tr: floa
     for axes in parts[:, 0]:
         axes.set_axis_off()
     _line(parts[0, 1], framewise_displacement_of(table), tr, "FD, mm", "#a3352f")
-    parts[0, 1].axhline(HIGH_MOTION, color="0.5", lw=0.7, ls="--")
+    parts[0, 1].axhline(FD_OUTLIER, color="0.5", lw=0.7, ls="--")
     parts[0, 1].set_ylim(bottom=0)
     signal = table["global_signal"].to_numpy(float) if "global_signal" in table else np.zeros(0)
     relative = 100 * (signal / signal.mean() - 1) if signal.size else signal
