@@ -133,7 +133,7 @@ _TABLE = (
     ),
     Definition(
         "std_dvars_median",
-        "median standardised DVARS",
+        "median std. DVARS",
         "1",
         "run",
         "Median of std_dvars of the confounds table over steady volumes",
@@ -142,7 +142,7 @@ _TABLE = (
     ),
     Definition(
         "non_steady_volumes",
-        "volumes before the steady state",
+        "non-steady volumes",
         "count",
         "run",
         "Leading volumes that are left out as rows",
@@ -160,7 +160,7 @@ _TABLE = (
     ),
     Definition(
         "bold_t1w_dice",
-        "BOLD mask / T1w mask",
+        "overlap with the T1w mask",
         "1",
         "run",
         "Dice overlap of the BOLD image's own brain mask and the T1w image's within the field of view",
@@ -170,7 +170,7 @@ _TABLE = (
     ),
     Definition(
         "bold_t1w_nmi",
-        "BOLD / T1w mutual information",
+        "mutual information with T1w",
         "1",
         "run",
         "Normalised mutual information, 1 to 2, of BOLD reference and T1w image in the T1w brain mask "

@@ -16,16 +16,18 @@ from matplotlib.figure import Figure as Canvas
 from numpy.typing import NDArray
 from PIL import Image
 
-from ban_bids.preprocessing.carpet import TISSUES
 from ban_bids.preprocessing.confounds import FD_OUTLIER, framewise_displacement_of
 
 Floats = NDArray[np.floating[Any]]
 _DPI = 80
+_SHORT = ("GM", "WM", "CSF")
+"""Of :data:`ban_bids.preprocessing.carpet.TISSUES`."""
+
 _COLOURS = ("#4c72b0", "#c9b458", "#8a8f98")
 _LIMIT = 2.5
 """End of the carpet's grey scale, in standard deviations of a row."""
 
-_PALETTE = 64
+_PALETTE = 128
 
 TSNR_TITLE = "Temporal signal-to-noise after preprocessing; outlines of the auditory regions"
 
@@ -88,12 +90,12 @@ def _line(axes: Axes, values: Floats, tr: float, label: str, colour: str) -> Non
 
 def _name_tissues(axes: Axes, tissue: NDArray[np.intp]) -> None:
     axes.set(xlim=(0, 1), ylim=(len(tissue), 0))
-    for number, (name, colour) in enumerate(zip(TISSUES, _COLOURS)):
+    for number, (name, colour) in enumerate(zip(_SHORT, _COLOURS)):
         mine = np.flatnonzero(tissue == number)
         if mine.size:
             axes.axhspan(mine[0], mine[-1] + 1, color=colour)
             middle = (mine[0] + mine[-1] + 1) / 2
-            axes.text(-0.6, middle, name, rotation=90, ha="right", va="center", fontsize=9, clip_on=False)
+            axes.text(-0.6, middle, name, ha="right", va="center", fontsize=9, clip_on=False)
 
 
 def tsnr(
@@ -130,7 +132,7 @@ def tsnr(
             axes.imshow(plane, cmap="inferno", vmin=0, vmax=top, origin="lower")
             outline = regions[side][..., z].T
             if outline.any() and not outline.all():
-                axes.contour(outline, levels=[0.5], colors=["#66ffcc"], linewidths=0.7)
+                axes.contour(outline, levels=[0.5], colors=["#40e0ff"], linewidths=1.0)
             axes.set_axis_off()
         row[0].text(0, 1, name, color="white", fontsize=8, transform=row[0].transAxes, va="bottom")
     bar = canvas.colorbar(ScalarMappable(Normalize(0, top), "inferno"), ax=grid, fraction=0.015, pad=0.01)
@@ -149,5 +151,5 @@ def _save(canvas: Canvas, path: Path) -> Path:
     buffer = io.BytesIO()
     canvas.savefig(buffer, format="png", dpi=_DPI)
     with Image.open(buffer) as image:
-        image.convert("RGB").quantize(_PALETTE).save(path, optimize=True)
+        image.convert("RGB").quantize(_PALETTE, Image.Quantize.MAXCOVERAGE).save(path, optimize=True)
     return path

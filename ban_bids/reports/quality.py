@@ -17,6 +17,7 @@ MARK = "⚠"
 """Before a value beyond its threshold: colour alone is not seen by everyone."""
 
 _SHOWN_CARPETS = 2
+_MATCH = ("mask_volume", "bold_t1w_dice", "bold_t1w_nmi", "run_to_session_correlation")
 _CAPTIONS = {
     "_desc-anatomy.": "The outline should follow the brain's surface, without skull and without holes.",
     "_desc-normalization.": "The outlines should follow the brain's edge and its white matter.",
@@ -27,7 +28,8 @@ _CAPTIONS = {
     "_desc-tsnr.": "Mean over standard deviation in time about a line, unsmoothed; one row a run, axial "
     "slices through the auditory regions. It grows with the voxels; dark patches are dropout or moved edges.",
     "_desc-carpet.": "Above, framewise displacement with a line at 0.5 mm, and the global signal. Below, the "
-    "brain's voxels sorted by tissue, averaged to a few hundred rows, each without its line and in its own "
+    "brain's voxels sorted by tissue (grey matter, white matter, cerebrospinal fluid), averaged to a few "
+    "hundred rows, each without its line and in its own "
     "standard deviations. Stripes over all tissues tell of motion or breathing.",
 }
 
@@ -41,12 +43,14 @@ def quality_tables(table: pd.DataFrame) -> list[Table]:
         From :meth:`ban_bids.outputs.derivatives.Derivatives.quality`.
     """
     found = []
-    for scope, key, title in (
-        ("run", "run", "Runs"),
-        ("participant", "participant", "Anatomy"),
-        ("region", "region", "Auditory regions"),
+    match = table["measure"].isin(_MATCH)
+    for scope, key, title, chosen in (
+        ("run", "run", "Runs: signal and head motion", ~match),
+        ("run", "run", "Runs: mask and match of images", match),
+        ("participant", "participant", "Anatomy", ~match),
+        ("region", "region", "Auditory regions", ~match),
     ):
-        mine = table[table["scope"] == scope]
+        mine = table[(table["scope"] == scope) & chosen]
         if not mine.empty:
             found.append(_wide(mine, key, title))
     return found
@@ -59,6 +63,7 @@ def _wide(mine: pd.DataFrame, key: str, title: str) -> Table:
     styles: dict[tuple[int, str], str] = {}
     for number, (label, own) in enumerate(mine.groupby(key, sort=False)):
         row = {key: str(label)}
+        styles[number, key] = "name"
         for name, value, warning in zip(own["measure"], own["value"], own["warning"].astype(bool)):
             heading = _heading(name)
             row[heading] = _value(value, name, warning)
@@ -155,16 +160,21 @@ def group_quality_tables(table: pd.DataFrame) -> list[Table]:
 def _people(table: pd.DataFrame) -> Table:
     own = table[table["scope"] != "region"]
     names = [name for name in DEFINITIONS if (own["measure"] == name).any()]
-    rows, styles = [], {}
+    rows: list[dict[str, str]] = []
+    styles: dict[tuple[int, str], str] = {}
     for number, (label, mine) in enumerate(own.groupby("participant", sort=False)):
-        row: dict[str, str] = {"participant": str(label)}
+        row = {"participant": f"sub-{label}"}
+        styles[number, "participant"] = "name"
         for name in names:
             values = mine.loc[mine["measure"] == name]
-            middle = values["value"].median()
-            row[_heading(name)] = _value(float(middle), name, False)
-            styles[number, _heading(name)] = (
-                "number warned" if values["warning"].astype(bool).any() else "number"
-            )
+            warned = bool(values["warning"].astype(bool).any())
+            row[_heading(name)] = _value(_worst(values["value"], name), name, warned)
+            styles[number, _heading(name)] = "number warned" if warned else "number"
         rows.append(row)
-    note = "Medians over runs. Shaded: a run or the participant lies beyond the measure's threshold."
+    note = f"Of several runs the worst value; where no side is bad, the median. {MARK}: beyond a threshold."
     return Table("Each participant", pd.DataFrame(rows), note=note, drop_empty=False, styles=styles)
+
+
+def _worst(values: pd.Series[float], measure: str) -> float:
+    worse = DEFINITIONS[measure].worse
+    return float({"low": values.min, "high": values.max}.get(worse, values.median)())

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 from fake_derivatives import fake_settings, make_tree
 
-from ban_bids import __version__
+from ban_bids import __version__, load_derivatives
 from ban_bids.errors import DataError
 from ban_bids.outputs.dataset import source_dataset, write_dataset_files
 from ban_bids.outputs.provenance import read_statuses, settings_toml, write_provenance, write_status
+from ban_bids.outputs.quality import with_outliers, write_group_quality, write_quality
 from ban_bids.outputs.writers import read_json, write_text
+from ban_bids.preprocessing.quality import Measurement
 
 
 def test_description_says_who_made_it_from_what(tmp_path, monkeypatch):
@@ -45,6 +47,8 @@ def test_the_official_validator_finds_no_error(tmp_path):
     write_text(root / "sub-01" / "anat" / "sub-01_from-T1w_to-MNI152NLin2009cAsym_mode-image_xfm.txt", "x")
     write_text(root / "sub-01" / "func" / "sub-01_space-T1w_desc-cortex_mask.json", "{}")
     write_text(root / "sub-01" / "func" / "sub-01_task-T_desc-confounds_timeseries.tsv", "x")
+    write_quality(root, "01", [Measurement("registration_correlation", 0.8)], "ban-bids")
+    write_group_quality(root, with_outliers(load_derivatives(root).quality()))
     done = subprocess.run(
         [validator, str(root), "--ignoreWarnings"], capture_output=True, text=True, check=False
     )

@@ -1,0 +1,244 @@
+"""Measures of quality: formulas against other libraries and planted truth; thresholds against notes."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from nipype.algorithms.confounds import TSNR
+from scipy import ndimage
+from sklearn.metrics import mutual_info_score
+
+from ban_bids.preprocessing.assess import RunFiles, match_measures, region_measures, tissue_measures
+from ban_bids.preprocessing.carpet import Layout, save_run_quality, standardised
+from ban_bids.preprocessing.files import save_image
+from ban_bids.preprocessing.functional import _raw_tsnr
+from ban_bids.preprocessing.measures import (
+    confound_measures,
+    dice,
+    mean_and_noise,
+    normalised_mutual_information,
+    temporal_snr,
+)
+from ban_bids.preprocessing.quality import Measurement, QualityThresholds, measured, quality_notes
+from ban_bids.preprocessing.quality_definitions import DEFINITIONS
+
+
+def series(n_volumes: int = 200, n_voxels: int = 400, tsnr: float = 50.0) -> np.ndarray:
+    """Voxels of mean 1000 with white noise of a known deviation and a drift that is no noise."""
+    rng = np.random.default_rng(1)
+    drift = np.linspace(-1, 1, n_volumes)[:, None] * rng.uniform(-80, 80, n_voxels)
+    return (1000 + drift + rng.normal(0, 1000 / tsnr, (n_volumes, n_voxels))).astype(np.float32)
+
+
+def test_planted_signal_to_noise_is_found_under_a_drift() -> None:
+    found = temporal_snr(series(tsnr=50.0))
+    assert np.median(found) == pytest.approx(50.0, rel=0.02)
+    assert np.median(series().mean(0) / series().std(0)) < 35, "the drift would count as noise"
+
+
+def test_mean_and_noise_are_those_of_a_least_squares_line() -> None:
+    values = series(31, 20)
+    time = np.arange(len(values))
+    line = np.polynomial.polynomial.polyval(time, np.polynomial.polynomial.polyfit(time, values, 1)).T
+    mean, noise = mean_and_noise(iter(values))
+    np.testing.assert_allclose(mean, values.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(noise, (values - line).std(0), rtol=1e-5)
+
+
+def test_signal_to_noise_is_that_of_nipype(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    values = series(40, 60)
+    image = nib.Nifti1Image(np.ascontiguousarray(values.T).reshape(3, 4, 5, 40), np.eye(4))
+    nib.save(image, tmp_path / "run.nii.gz")
+    done = TSNR(in_file=str(tmp_path / "run.nii.gz"), regress_poly=1).run()
+    theirs = nib.load(done.outputs.tsnr_file).get_fdata().ravel()
+    np.testing.assert_allclose(temporal_snr(values), theirs, rtol=1e-4)
+
+
+def test_a_voxel_that_does_not_vary_has_no_signal_to_noise() -> None:
+    values = series(20, 3)
+    values[:, 1] = 7
+    assert np.isnan(temporal_snr(values)).tolist() == [False, True, False]
+
+
+def test_raw_signal_to_noise_is_that_of_the_nearest_voxel() -> None:
+    data = series(30, 4 * 5 * 6).T.reshape(4, 5, 6, 30)
+    affine = np.diag([2.0, 3.0, 4.0, 1.0])
+    affine[:3, 3] = -5, 7, 1
+    index = np.array([[0, 3, 1], [4, 0, 2], [5, 3, 0]])
+    points = affine[:3, :3] @ (index + 0.3) + affine[:3, 3:]
+    voxels = data[tuple(index)]
+    time = np.arange(30)
+    line = np.array([np.polyval(np.polyfit(time, v, 1), time) for v in voxels])
+    expected = voxels.mean(1) / (voxels - line).std(1)
+    np.testing.assert_allclose(_raw_tsnr(data, affine, points), expected, rtol=1e-4)
+
+
+def test_mutual_information_is_that_of_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    one = rng.normal(size=4000)
+    other = one**2 + 0.3 * rng.normal(size=4000)
+    limits = [np.percentile(v, [0.5, 99.5]) for v in (one, other)]
+    a, b = (
+        np.digitize(np.clip(v, *ends), np.linspace(*ends, 33)[1:-1]) for v, ends in zip((one, other), limits)
+    )
+    alone = [mutual_info_score(v, v) for v in (a, b)]
+    expected = sum(alone) / (sum(alone) - mutual_info_score(a, b))
+    assert normalised_mutual_information(one, other) == pytest.approx(expected, abs=2e-3)
+    assert normalised_mutual_information(one, one) == pytest.approx(2.0)
+    assert normalised_mutual_information(one, rng.permutation(other)) < expected - 0.05
+
+
+def test_dice_of_overlapping_boxes() -> None:
+    one, other = np.zeros(10, bool), np.zeros(10, bool)
+    one[:6], other[4:] = True, True
+    assert dice(one, other) == pytest.approx(2 * 2 / 12)
+    assert math.isnan(dice(np.zeros(3, bool), np.zeros(3, bool)))
+
+
+def test_motion_and_dvars_leave_the_first_volumes_out() -> None:
+    table = pd.DataFrame(
+        {
+            "framewise_displacement": [np.nan, 0.2, 0.7, 0.1, 0.6],
+            "dvars": [np.nan, 900.0, 10.0, 20.0, 30.0],
+            "global_signal": [3000.0, 1000.0, 1000.0, 1000.0, 1000.0],
+        }
+    )
+    found = confound_measures(table, 1)
+    assert found["fd_mean"] == pytest.approx(0.4)
+    assert found["fd_max"] == pytest.approx(0.7)
+    assert found["fd_high_share"] == pytest.approx(50.0)
+    assert found["dvars_median"] == pytest.approx(100 * 20 / 1000)
+    assert math.isnan(found["std_dvars_median"])
+
+
+def test_matching_of_runs_sees_a_shift(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    x = np.indices((40, 40, 40)) - 20
+    brain = (x**2).sum(0) < 14**2
+    texture = ndimage.gaussian_filter(rng.normal(size=brain.shape), 2) * 20
+    t1w = np.where(brain, 100 + 40 * texture, 5.0).astype(np.float32)
+    bold = np.where(brain, 1000 - 200 * texture, 10.0).astype(np.float32)
+    affine = np.diag([3.0, 3, 3, 1])
+    anatomy = (
+        save_image(tmp_path / "t1w.nii.gz", t1w, affine),
+        save_image(tmp_path / "m.nii.gz", brain, affine),
+    )
+    reference = save_image(tmp_path / "ref.nii.gz", bold, affine)
+    moved = np.eye(4)
+    moved[0, 3] = 12.0
+    runs = []
+    for name, matrix in (("run-1", np.eye(4)), ("run-2", moved)):
+        np.savetxt(tmp_path / f"{name}.txt", matrix)
+        none = tmp_path / "none"
+        runs.append(RunFiles(name, "", none, none, none, 0, 2.0, reference, tmp_path / f"{name}.txt"))
+    found = {(m.measure, m.run): m.value for m in match_measures(runs, *anatomy)}
+    assert found["bold_t1w_dice", "run-1"] > 0.95
+    shifted = np.zeros_like(brain)
+    shifted[:-4] = brain[4:]
+    assert found["bold_t1w_dice", "run-2"] == pytest.approx(dice(brain, shifted), abs=0.02)
+    assert found["bold_t1w_nmi", "run-1"] > found["bold_t1w_nmi", "run-2"] + 0.1
+    assert math.isnan(found["run_to_session_correlation", "run-1"])
+    assert found["run_to_session_correlation", "run-2"] < 0.5
+
+
+def test_volume_and_tissues(tmp_path: Path) -> None:
+    mask = np.zeros((10, 10, 10), bool)
+    mask[2:7, 2:7, 2:7] = True
+    grey = np.where(mask, 0.4, 0.9).astype(np.float32)
+    affine = np.diag([2.0, 2, 3, 1])
+    paths = save_image(tmp_path / "m.nii.gz", mask, affine), save_image(tmp_path / "g.nii.gz", grey, affine)
+    found = {m.measure: m for m in tissue_measures(paths[0], [None, paths[1], None])}
+    assert found["t1w_brain_volume"].value == pytest.approx(125 * 12 / 1000)
+    assert found["grey_matter_share"].value == pytest.approx(40.0)
+    assert found["csf_share"].reason == "there is no probability image of the tissue"
+
+
+def test_regions_tell_their_coverage() -> None:
+    table = pd.DataFrame({"name": ["A1", "PB"], "n_voxels": [30, 0], "n_voxels_atlas": [120, 0]})
+    found = {(m.measure, m.region): m.value for m in region_measures(table)}
+    assert found["region_coverage", "A1"] == 25.0
+    assert math.isnan(found["region_coverage", "PB"])
+
+
+def test_rows_of_a_carpet_average_voxels_of_one_tissue(tmp_path: Path) -> None:
+    n = 500
+    white, csf = np.zeros(n), np.zeros(n)
+    white[::4], csf[1::10] = 0.9, 0.8
+    layout = Layout.of(white, csf)
+    assert sorted(layout.order) == list(range(n))
+    assert (np.diff(layout.tissue) >= 0).all()
+    kind = np.where(white > 0, 1, np.where(csf > 0, 2, 0))
+    np.testing.assert_allclose(layout.rows(kind.astype(np.float32)), layout.tissue)
+    volumes = series(30, n)
+    path = save_run_quality(tmp_path / "q.npz", None, iter(volumes), layout, 3)
+    with np.load(path) as stored:
+        np.testing.assert_allclose(stored["after"], temporal_snr(volumes[3:]))
+        first = layout.order[: layout.starts[1]]
+        np.testing.assert_allclose(stored["carpet"][:, 0], volumes[:, first].mean(1), rtol=1e-6)
+        shown = standardised(stored["carpet"], 3)
+    np.testing.assert_allclose(shown[:, 3:].mean(1), 0, atol=1e-3)
+    np.testing.assert_allclose(shown[:, 3:].std(1), 1, rtol=1e-4)
+
+
+GOOD = {
+    "tsnr_brain": 45.0,
+    "tsnr_ratio": 1.1,
+    "fd_mean": 0.2,
+    "fd_high_share": 3.0,
+    "bold_t1w_dice": 0.9,
+    "run_to_session_correlation": 0.97,
+    "registration_correlation": 0.8,
+    "t1w_brain_volume": 1400.0,
+    "region_voxels": 60.0,
+    "region_coverage": 80.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("measure", "value", "start"),
+    [
+        ("tsnr_brain", 12.34, "r: tSNR, brain 12.3, under 20; "),
+        ("tsnr_ratio", 0.8, "r: tSNR after / before 0.8, under 0.95; "),
+        ("fd_mean", 0.81, "r: mean FD 0.81 mm, above 0.5 mm; "),
+        ("fd_high_share", 31.0, "r: volumes over 0.5 mm FD 31 %, above 20 %; "),
+        ("bold_t1w_dice", 0.5, "r: overlap with the T1w mask 0.5, under 0.7; "),
+        ("run_to_session_correlation", 0.4, "r: fit to the session's first run 0.4, under 0.85; "),
+        ("registration_correlation", 0.3, "fit to the template 0.3, under 0.6; "),
+        ("t1w_brain_volume", 523.4, "T1w brain mask 523 mL, under 800 mL; "),
+        ("t1w_brain_volume", 2400.0, "T1w brain mask 2400 mL, above 2000 mL; "),
+        ("region_voxels", 7.0, "region A1: voxels 7, under 20; "),
+        ("region_coverage", 20.0, "region A1: share of the atlas's voxels 20 %, under 50 %; "),
+    ],
+)
+def test_one_bad_value_is_one_note(measure: str, value: float, start: str) -> None:
+    def at(name: str, number: float) -> Measurement:
+        scope = DEFINITIONS[name].scope
+        return Measurement(name, number, "r" if scope == "run" else None, "A1" if scope == "region" else None)
+
+    assert quality_notes([at(name, number) for name, number in GOOD.items()]) == ()
+    notes = quality_notes([at(name, number) for name, number in {**GOOD, measure: value}.items()])
+    assert len(notes) == 1
+    assert notes[0].startswith(start)
+    assert notes[0].removeprefix(start) == DEFINITIONS[measure].remedy
+
+
+def test_what_is_not_available_does_not_warn_but_says_why() -> None:
+    (missing,) = measured([("fd_mean", math.nan)], "r")
+    assert quality_notes([missing]) == ()
+    assert missing.reason
+
+
+def test_thresholds_can_be_given_and_belong_to_measures() -> None:
+    one = Measurement("fd_mean", 0.3, "r")
+    assert len(quality_notes([one], QualityThresholds(fd_mean_max=0.25))) == 1
+    for field in QualityThresholds.__dataclass_fields__:
+        name, _, side = field.rpartition("_")
+        assert side in ("min", "max")
+        assert DEFINITIONS[name].worse in ({"min": "low", "max": "high"}[side], "both")
+        assert DEFINITIONS[name].remedy, f"{name} warns and says not what to do"
