@@ -168,12 +168,18 @@ def region_measures(table: pd.DataFrame) -> list[Measurement]:
     Parameters
     ----------
     table : DataFrame
-        Columns ``name``, ``n_voxels``, ``n_voxels_atlas``.
+        Columns ``name``, ``n_voxels``, ``n_voxels_atlas``; counts are missing where the atlas lacks a region.
     """
+    counts = table[["n_voxels", "n_voxels_atlas"]].astype("Float64").to_numpy(float, na_value=math.nan)
     found: list[Measurement] = []
-    for name, kept, whole in zip(table["name"], table["n_voxels"], table["n_voxels_atlas"]):
-        share = 100 * float(kept) / float(whole) if whole > 0 else math.nan
-        found += measured([("region_voxels", float(kept)), ("region_coverage", share)], region=str(name))
+    for name, (kept, whole) in zip(table["name"].astype(str), counts):
+        if not whole > 0:
+            reason = f"the atlas has no voxel of {name} in the brain"
+            for measure in ("region_voxels", "region_coverage"):
+                found.append(Measurement(measure, math.nan, None, name, reason))
+            continue
+        values = [("region_voxels", float(kept)), ("region_coverage", 100 * float(kept / whole))]
+        found += measured(values, region=name)
     return found
 
 

@@ -160,10 +160,15 @@ def test_volume_and_tissues(tmp_path: Path) -> None:
 
 
 def test_regions_tell_their_coverage() -> None:
-    table = pd.DataFrame({"name": ["A1", "PB"], "n_voxels": [30, 0], "n_voxels_atlas": [120, 0]})
-    found = {(m.measure, m.region): m.value for m in region_measures(table)}
-    assert found["region_coverage", "A1"] == 25.0
-    assert math.isnan(found["region_coverage", "PB"])
+    counts = {"n_voxels": [30, 0, None], "n_voxels_atlas": [120, 0, None]}
+    table = pd.DataFrame({"name": ["A1", "PB", "Belt"], **counts}).astype(dict.fromkeys(counts, "Int64"))
+    found = {(m.measure, m.region): m for m in region_measures(table)}
+    assert found["region_voxels", "A1"].value == 30
+    assert found["region_coverage", "A1"].value == 25.0
+    for name in ("PB", "Belt"):
+        assert math.isnan(found["region_voxels", name].value)
+        assert found["region_coverage", name].reason == f"the atlas has no voxel of {name} in the brain"
+    assert len(quality_notes(found.values())) == 1, "coverage of A1; what the atlas lacks does not warn"
 
 
 def test_rows_of_a_carpet_average_voxels_of_one_tissue(tmp_path: Path) -> None:
