@@ -48,6 +48,8 @@ def _person(person: Participant, settings: Settings) -> Iterator[str]:
         yield f"  CANNOT BE USED: {error}"
         return
     yield from (f"  T1w: {path}" for path in person.t1w)
+    if not person.t1w:
+        yield "  T1w: none"
     for run in person.runs:
         yield from _run(run, run.name in plan.held_out)
     yield f"  Held out: {plan.rule}"

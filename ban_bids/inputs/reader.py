@@ -141,11 +141,7 @@ def _anatomy(label: str, source: _Source, notes: list[str]) -> tuple[Path, ...]:
     if not chosen:
         if source.settings.derivatives:
             notes.append("no T1w image; the derivatives' anatomy is used")
-            return ()
-        raise DataError(
-            f"sub-{label}: no T1w image sub-{label}/[ses-*/]anat/sub-{label}_*T1w.nii[.gz]; add it, "
-            "or give -d fmriprep=PATH"
-        )
+        return ()  # preprocessing does without, and says so
     groups: dict[tuple[str, ...], list[Path]] = {}
     for path in chosen:
         own = dict(entities(path))
@@ -158,10 +154,29 @@ def _anatomy(label: str, source: _Source, notes: list[str]) -> tuple[Path, ...]:
         notes.append(
             f"several T1w acquisitions: {first[0].name} is used, {left} left out (--bids-filter-file chooses)"
         )
-    for path in first:
-        if len(load_header(path).shape) != 3:
-            raise DataError(f"{path}: T1w image is not 3-D; restore the image")
-    return tuple(first)
+    return _readable(first, notes)
+
+
+def _readable(paths: Sequence[Path], notes: list[str]) -> tuple[Path, ...]:
+    """Images whose header is sound; of several, the others are left out.
+
+    Raises
+    ------
+    DataError
+        None is.
+    """
+    found, errors = [], []
+    for path in paths:
+        try:
+            if len(load_header(path).shape) != 3:
+                raise DataError(f"{path}: T1w image is not 3-D; restore the image")
+            found.append(path)
+        except DataError as error:
+            errors.append(error)
+    if not found:
+        raise errors[0]
+    notes += [f"T1w image left out: {error}" for error in errors]
+    return tuple(found)
 
 
 def _check_some_usable(people: Sequence[Participant]) -> None:

@@ -72,7 +72,7 @@ def prepare_t1w(path: Path, folder: Path) -> dict[str, Path]:
         ``t1w``, ``mask``, ``csf``, ``gm``, ``wm``: images on the conformed T1w grid, or on one of 1 mm
         where that is finer (what later steps need; fewer voxels to move about).
     """
-    data, affine = _working_grid(*conform(path))
+    data, affine = working_grid(*conform(path))
     full = to_ants(data, affine)
     small = resample_to(full, _WORKING)
     head = head_mask(small.numpy())
@@ -95,7 +95,7 @@ def prepare_t1w(path: Path, folder: Path) -> dict[str, Path]:
     return result
 
 
-def _working_grid(data: NDArray[np.float32], affine: Floats) -> tuple[NDArray[np.float32], Floats]:
+def working_grid(data: NDArray[np.float32], affine: Floats) -> tuple[NDArray[np.float32], Floats]:
     """The image itself, or resampled to 1 mm where its voxels are finer than 0.9 mm."""
     voxel = np.linalg.norm(affine[:3, :3], axis=0)
     if (voxel >= 0.9).all():

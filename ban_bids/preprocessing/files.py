@@ -60,10 +60,26 @@ def place(source: Path, target: Path) -> Path:
     return target
 
 
-def place_json(content: Mapping[str, Any], target: Path) -> Path:
-    """Write a JSON sidecar in one step."""
+def place_text(text: str, target: Path) -> Path:
+    """Write a text file in one step."""
     temporary = target.with_name(f".tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}-{target.name}")
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8")
     temporary.replace(target)
     return target
+
+
+def place_json(content: Mapping[str, Any], target: Path) -> Path:
+    """Write a JSON sidecar in one step."""
+    return place_text(json.dumps(content, indent=2) + "\n", target)
+
+
+def place_sidecar(image: Path, content: Mapping[str, Any]) -> Path:
+    """Write the JSON file beside an image."""
+    return place_json(content, image.with_name(image.name.split(".")[0] + ".json"))
+
+
+def raw_uri(path: Path, root: Path) -> str:
+    """BIDS URI of a file of the raw dataset."""
+    inside = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+    return f"bids:raw:{inside}"

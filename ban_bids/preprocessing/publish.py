@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ban_bids.inputs.dataset import Participant, Run
-from ban_bids.preprocessing.files import place, place_json
+from ban_bids.preprocessing.files import place, place_sidecar, raw_uri
+from ban_bids.preprocessing.publish_anat import publish_anat, publish_transforms
 from ban_bids.preprocessing.quality import Measurement, quality_notes
 from ban_bids.preprocessing.quality_figures import TSNR_TITLE, carpet_title
 from ban_bids.preprocessing.result import PreprocessedParticipant, PreprocessedRun
-from ban_bids.preprocessing.template import NATIVE, TEMPLATE
 from ban_bids.settings import Settings
 
 FIGURES = (
@@ -23,22 +23,6 @@ FIGURES = (
     ("fig_regions", "Auditory regions on the T1w image"),
     ("fig_tsnr", TSNR_TITLE),
 )
-_XFM = f"from-T1w_to-{TEMPLATE}_mode-image_xfm"
-_BACK = f"from-{TEMPLATE}_to-T1w_mode-image_xfm"
-_FORWARD = (
-    "ITK displacement field (LPS, mm). A template point goes through this field, then through the 4 x 4 "
-    "matrix in the .txt file of the same name (RAS, mm), to its place in the T1w image."
-)
-_BACKWARD = (
-    "ITK displacement field (LPS, mm). A T1w point goes through the inverse of the matrix in the "
-    f".txt file of {_XFM} (RAS, mm), then through this field, to its place in the template."
-)
-
-
-def raw_uri(path: Path, root: Path) -> str:
-    """BIDS URI of a file of the raw dataset."""
-    inside = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
-    return f"bids:raw:{inside}"
 
 
 def publish(
@@ -58,7 +42,7 @@ def publish(
     PreprocessedParticipant
     """
     space, folder = settings.space, settings.output_dir / f"sub-{participant.label}"
-    _publish_anat(participant, summary, settings, folder / "anat")
+    publish_anat(participant, summary, settings, folder / "anat")
     runs = tuple(
         _publish_run(run, index, summary, settings, folder) for index, run in enumerate(participant.runs)
     )
@@ -67,15 +51,16 @@ def publish(
     table = place(Path(summary["table"]), Path(f"{stem}_desc-auditory_dseg.tsv"))
     cortex = place(Path(summary["cortex"]), Path(f"{stem}_desc-cortex_mask.nii.gz"))
     notes = [str(note) for note in summary.get("notes", [])]
-    if len(participant.t1w) > 1:
-        notes.append(f"{len(participant.t1w)} T1w images; used the first, {participant.t1w[0].name}")
-    _side(
+    place_sidecar(
         dseg,
         {"Description": "Auditory regions clipped to grey matter and BOLD masks", "Atlas": _atlas(settings)},
     )
-    _side(cortex, {"Description": "Cortical grey matter that every run covers", "Type": "ROI"})
+    place_sidecar(cortex, {"Description": "Cortical grey matter that every run covers", "Type": "ROI"})
     shown = tuple(
-        (title, place(Path(summary[key]), folder / "figures" / f"sub-{participant.label}_desc-{key[4:]}.png"))
+        (
+            _title(title, participant),
+            place(Path(summary[key]), folder / "figures" / f"sub-{participant.label}_desc-{key[4:]}.png"),
+        )
         for key, title in FIGURES
         if key in summary
     )
@@ -85,6 +70,12 @@ def publish(
     return PreprocessedParticipant(
         participant, space, runs, cortex, dseg, table, "ban-bids", shown, quality, tuple(notes)
     )
+
+
+def _title(title: str, participant: Participant) -> str:
+    if participant.t1w:
+        return title
+    return title.replace("T1w brain", "BOLD brain").replace("T1w image", "BOLD reference")
 
 
 def _atlas(settings: Settings) -> str:
@@ -99,31 +90,6 @@ def _carpets(
         (carpet_title(run.name), place(Path(path), Path(f"{stem}{run.name}_desc-carpet.png")))
         for run, path in zip(participant.runs, summary.get("carpets", []))
     )
-
-
-def _side(image: Path, content: Mapping[str, Any]) -> None:
-    place_json(content, image.with_name(image.name.removesuffix(".gz").removesuffix(".nii") + ".json"))
-
-
-def _publish_anat(
-    participant: Participant, summary: Mapping[str, Any], settings: Settings, folder: Path
-) -> None:
-    source = {"Sources": [raw_uri(participant.t1w[0], settings.bids_dir)]}
-    stem = folder / f"sub-{participant.label}"
-    image = place(Path(summary["t1w"]), Path(f"{stem}_desc-preproc_T1w.nii.gz"))
-    _side(image, {"SkullStripped": False, **source})
-    mask = place(Path(summary["t1w_mask"]), Path(f"{stem}_desc-brain_mask.nii.gz"))
-    _side(mask, {"Type": "Brain", **source})
-    if settings.space != NATIVE:
-        moved = place(
-            Path(summary["t1w_in_space"]), Path(f"{stem}_space-{settings.space}_desc-preproc_T1w.nii.gz")
-        )
-        _side(moved, {"SkullStripped": False, **source})
-    place(Path(summary["affine"]), Path(f"{stem}_{_XFM}.txt"))
-    warp = place(Path(summary["warp"]), Path(f"{stem}_{_XFM}.nii.gz"))
-    _side(warp, {"Description": _FORWARD, **source})
-    back = place(Path(summary["inverse_warp"]), Path(f"{stem}_{_BACK}.nii.gz"))
-    _side(back, {"Description": _BACKWARD, **source})
 
 
 def _publish_run(
@@ -145,8 +111,9 @@ def _publish_run(
         "SkullStripped": True,
         **source,
     }
-    _side(bold, content)
-    _side(mask, {"Type": "Brain", **source})
+    place_sidecar(bold, content)
+    place_sidecar(mask, {"Type": "Brain", **source})
+    publish_transforms(run, index, summary, settings, stem)
     place(Path(summary["confounds"][index]).with_suffix(".json"), table.with_suffix(".json"))
     return PreprocessedRun(run, bold, mask, table, run.reference_time, int(summary["non_steady"][index]))
 

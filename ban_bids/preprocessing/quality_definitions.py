@@ -194,7 +194,8 @@ _TABLE = (
         "fit to the template",
         "1",
         "participant",
-        "Correlation of the normalised T1w brain with the template inside the template's brain",
+        "Correlation of the normalised T1w brain with the template inside the template's brain; without T1w "
+        "image multiple correlation of the BOLD reference with the template's tissues",
         "ban-bids",
         "low",
         _LOOK_T1W,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ import ants
 import numpy as np
 from numpy.typing import NDArray
 
-from ban_bids.preprocessing.transforms import itk_affine
+from ban_bids.preprocessing.composite import write_composite
+from ban_bids.preprocessing.transforms import Displacement, itk_affine
 
 Floats = NDArray[np.floating[Any]]
 _SEED = 1
@@ -123,7 +124,8 @@ def normalize(
     -------
     dict
         ``affine`` (text, template world → T1w world, RAS), ``warp``, ``inverse_warp`` (ITK fields on the
-        template's grid), ``warped`` (the brain in the template's space at 2 mm).
+        template's grid), ``warped`` (the brain in the template's space at 2 mm), ``to_template`` and
+        ``from_template`` (both steps in one ITK composite each, as antsApplyTransforms takes them).
     """
     with ants_folder(folder):
         affine = ants.registration(
@@ -141,11 +143,19 @@ def normalize(
         linear = next(name for name in found["fwdtransforms"] if name.endswith(".mat"))
         inverse = next(name for name in found["invtransforms"] if name.endswith("InverseWarp.nii.gz"))
         result = {key: folder / name for key, name in _NORMALIZATION_FILES.items()}
-        np.savetxt(result["affine"], read_affine(linear), fmt="%.10f")
+        matrix = read_affine(linear)
+        np.savetxt(result["affine"], matrix, fmt="%.10f")
         shutil.copyfile(warp, result["warp"])
         shutil.copyfile(inverse, result["inverse_warp"])
         ants.image_write(found["warpedmovout"], str(result["warped"]))
+    _write_composites(matrix, result)
     return result
+
+
+def _write_composites(matrix: Floats, files: Mapping[str, Path]) -> None:
+    """Both directions as ITK composites; steps in the order in which the output image's points take them."""
+    write_composite(files["to_template"], [Displacement.load(files["warp"]), matrix])
+    write_composite(files["from_template"], [np.linalg.inv(matrix), Displacement.load(files["inverse_warp"])])
 
 
 _NORMALIZATION_FILES = {
@@ -153,6 +163,8 @@ _NORMALIZATION_FILES = {
     "warp": "warp.nii.gz",
     "inverse_warp": "inverse_warp.nii.gz",
     "warped": "warped.nii.gz",
+    "to_template": "to_template.h5",
+    "from_template": "from_template.h5",
 }
 
 
@@ -170,15 +182,29 @@ def coregister(
     ndarray, shape (4, 4)
         T1w world → BOLD world, mm, RAS.
     """
+    masks = {"mask": t1w_mask, "moving_mask": bold_mask, "mask_all_stages": True}
+    return _rigid(t1w * t1w_mask, bold * bold_mask, folder, **masks)
+
+
+def align_heads(moving: ants.ANTsImage, fixed: ants.ANTsImage, folder: Path) -> Floats:
+    """Rigid registration of two whole heads by mutual information.
+
+    Returns
+    -------
+    ndarray, shape (4, 4)
+        Fixed world → moving world, mm, RAS.
+    """
+    return _rigid(fixed, moving, folder)
+
+
+def _rigid(fixed: ants.ANTsImage, moving: ants.ANTsImage, folder: Path, **masks: Any) -> Floats:
     with ants_folder(folder):
         found = ants.registration(
-            fixed=t1w * t1w_mask,
-            moving=bold * bold_mask,
-            mask=t1w_mask,
-            moving_mask=bold_mask,
-            mask_all_stages=True,
+            fixed=fixed,
+            moving=moving,
             type_of_transform="Rigid",
             aff_metric="mattes",
             random_seed=_SEED,
+            **masks,
         )
         return read_affine(found["fwdtransforms"][0])

@@ -19,7 +19,7 @@ from ban_bids.preprocessing.publish import publish, read_summary
 from ban_bids.preprocessing.regions import atlas_files, read_atlas
 from ban_bids.preprocessing.result import PreprocessedParticipant
 from ban_bids.preprocessing.strategies import with_strategy
-from ban_bids.preprocessing.template import check_space, resolution_mm
+from ban_bids.preprocessing.template import NATIVE, TEMPLATE, check_space, resolution_mm
 from ban_bids.settings import Settings
 
 _LOG = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ def _preprocess_raw(participants: Sequence[Participant], settings: Settings) -> 
     outcome: Outcome = {}
     for participant in participants:
         try:
-            _check_images(participant)
+            _check_images(participant, settings.space)
         except DataError as error:
             outcome[participant.label] = error
     rest = [p for p in participants if p.label not in outcome]
@@ -134,16 +134,16 @@ def _run_and_publish(participants: Sequence[Participant], settings: Settings, ba
     return outcome
 
 
-def _check_images(participant: Participant) -> None:
-    """Refuse a participant without T1w image or with a run whose header cannot be read.
+def _check_images(participant: Participant, space: str) -> None:
+    """Refuse T1w space without T1w image, and a run whose header cannot be read.
 
     Raises
     ------
     DataError
     """
-    if not participant.t1w:
+    if not participant.t1w and space == NATIVE:
         raise DataError(
-            f"sub-{participant.label}: no T1w image; add one, or give fMRIPrep's derivatives with -d"
+            f"sub-{participant.label}: --space {NATIVE} without a T1w image; add one, or take {TEMPLATE}"
         )
     for run in participant.runs:
         try:

@@ -5,6 +5,7 @@ World coordinates are RAS millimetres. ITK's own files are LPS; the conversion h
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,28 @@ def itk_affine(parameters: Floats, fixed: Floats) -> Floats:
     matrix[:3, :3] = np.reshape(parameters[:9], (3, 3))
     matrix[:3, 3] = np.asarray(parameters[9:12]) + fixed - matrix[:3, :3] @ fixed
     return _FLIP @ matrix @ _FLIP
+
+
+def itk_parameters(matrix: Floats) -> Floats:
+    """Inverse of :func:`itk_affine` for a centre at the origin: ``(12,)``, LPS."""
+    turned = _FLIP @ matrix @ _FLIP
+    return np.concatenate([turned[:3, :3].ravel(), turned[:3, 3]])
+
+
+def itk_text(matrices: Sequence[Floats]) -> str:
+    """ITK's text file of affine transforms, one after another.
+
+    Parameters
+    ----------
+    matrices : sequence of ndarray, shape (4, 4)
+        RAS mm, from the points of the output image to those of the input image.
+    """
+    lines = ["#Insight Transform File V1.0"]
+    for number, matrix in enumerate(matrices):
+        values = " ".join(f"{value:.15g}" for value in itk_parameters(np.asarray(matrix)))
+        lines += [f"#Transform {number}", "Transform: AffineTransform_double_3_3", f"Parameters: {values}"]
+        lines.append("FixedParameters: 0 0 0")
+    return "\n".join(lines) + "\n"
 
 
 def apply_affine(matrix: Floats, points: Floats) -> Floats:

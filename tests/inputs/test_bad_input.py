@@ -199,8 +199,8 @@ def one_run(toy: Toy) -> None:
         toy.func(run, BOLD).unlink()
 
 
-def no_t1w(toy: Toy) -> None:
-    shutil.rmtree(toy.root / "sub-01" / "anat")
+def bad_t1w(toy: Toy) -> None:
+    (toy.root / "sub-01" / "anat" / "sub-01_T1w.nii.gz").write_bytes(b"")
 
 
 def no_bold(toy: Toy) -> None:
@@ -236,7 +236,7 @@ PERSONAL = [
     (echoes, "multi-echo series.*--bids-filter-file"),
     (acquisitions, r"several acq- labels \(\(none\), fast\).*--bids-filter-file"),
     (one_run, "the only run of sub-01"),
-    (no_t1w, r"sub-01: no T1w image sub-01/\[ses-\*/\]anat"),
+    (bad_t1w, "T1w.nii.gz: empty file"),
     (no_bold, "sub-01: no BOLD image"),
 ]
 

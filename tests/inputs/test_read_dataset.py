@@ -136,6 +136,23 @@ def test_several_t1w_acquisitions_one_is_chosen_and_noted(toy: Toy) -> None:
     assert any("sub-01_acq-fast_T1w.nii.gz left out" in note for note in dataset.notes)
 
 
+def test_of_several_t1w_images_a_damaged_one_is_left_out_and_noted(toy: Toy) -> None:
+    anat = toy.root / "sub-01" / "anat"
+    for run in (1, 2):
+        write_bold(anat / f"sub-01_run-{run}_T1w.nii.gz", (2, 2, 2))
+    (anat / "sub-01_run-2_T1w.nii.gz").write_bytes(b"")
+    (anat / "sub-01_T1w.nii.gz").unlink()
+    dataset = read_dataset(toy.settings())
+    assert [path.name for path in dataset.participants[0].t1w] == ["sub-01_run-1_T1w.nii.gz"]
+    assert any("left out" in note and "run-2_T1w.nii.gz" in note for note in dataset.notes)
+
+
+def test_no_t1w_is_left_to_preprocessing(toy: Toy) -> None:
+    (toy.root / "sub-01" / "anat" / "sub-01_T1w.nii.gz").unlink()
+    person = read_dataset(toy.settings()).participants[0]
+    assert person.failure is None and person.t1w == ()
+
+
 def test_no_t1w_is_fine_with_derivatives(toy: Toy, tmp_path: Path) -> None:
     (toy.root / "sub-01" / "anat" / "sub-01_T1w.nii.gz").unlink()
     dataset = read_dataset(toy.settings(derivatives=(("fmriprep", tmp_path),)))

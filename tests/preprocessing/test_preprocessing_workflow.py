@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import ants
@@ -13,11 +15,14 @@ from scipy import ndimage
 
 from ban_bids.errors import DataError, UsageError
 from ban_bids.inputs.dataset import Participant, Run
-from ban_bids.preprocessing.files import load_mask
+from ban_bids.preprocessing import anatomy, without_t1w
+from ban_bids.preprocessing.files import load_image, load_mask
 from ban_bids.preprocessing.realign import rigid_matrix
 from ban_bids.preprocessing.regions import read_atlas
+from ban_bids.preprocessing.register import normalize
 from ban_bids.preprocessing.run import preprocess
 from ban_bids.preprocessing.template import TEMPLATE, template_brain
+from ban_bids.preprocessing.transforms import sample
 from ban_bids.settings import Settings
 
 N = 8
@@ -73,6 +78,28 @@ def settings_for(folder: Path) -> Settings:
     )
 
 
+def check_published_transforms(folder: Path, notes: tuple[str, ...]) -> None:
+    """What antspyx makes with the published transforms is what we published."""
+    assert not notes
+    t1w = ants.image_read(str(folder / "anat/sub-01_desc-preproc_T1w.nii.gz"))
+    ours = ants.image_read(str(folder / f"anat/sub-01_space-{TEMPLATE}_desc-preproc_T1w.nii.gz"))
+    xfm = folder / f"anat/sub-01_from-T1w_to-{TEMPLATE}_mode-image_xfm.h5"
+    theirs = ants.apply_transforms(ours, t1w, [str(xfm)])
+    inside = ours.numpy() > 20
+    assert np.corrcoef(theirs.numpy()[inside], ours.numpy()[inside])[0, 1] > 0.999
+    stem = folder / "func/sub-01_task-music_run-2"
+    reference = ants.image_read(f"{stem}_desc-coreg_boldref.nii.gz")
+    coreg = f"{stem}_from-boldref_to-T1w_mode-image_desc-coreg_xfm.txt"
+    bold = ants.apply_transforms(ours, reference, [str(xfm), coreg]).numpy()
+    mean = nib.load(f"{stem}_space-{TEMPLATE}_desc-preproc_bold.nii.gz").get_fdata().mean(3)
+    seen = (mean > 0) & (bold > 0)
+    assert np.corrcoef(bold[seen], mean[seen])[0, 1] > 0.99
+    motion = Path(f"{stem}_from-orig_to-boldref_mode-image_desc-hmc_xfm.txt").read_text()
+    assert motion.count("AffineTransform_double_3_3") == N
+    sources = json.loads((folder / "anat/sub-01_desc-preproc_T1w.json").read_text())["Sources"]
+    assert sources == ["bids:raw:sub-01_T1w.nii.gz"]
+
+
 @pytest.mark.slow
 def test_phantom_from_raw_to_regions(tmp_path: Path) -> None:
     good, bad = phantom(tmp_path, "01"), phantom(tmp_path, "02", 1)
@@ -104,6 +131,7 @@ def test_phantom_from_raw_to_regions(tmp_path: Path) -> None:
     expected = ndimage.map_coordinates(ndimage.gaussian_filter(truth, 1.5), where, order=1)
     assert np.corrcoef(mean[load_mask(done.cortex)], expected)[0, 1] > 0.8
 
+    check_published_transforms(tmp_path / "out" / "sub-01", done.notes)
     node = settings.work_dir / "nipype/preprocessing/sub_01/anat/normalize/affine.txt"
     before, inode = node.stat().st_mtime_ns, done.runs[0].bold.stat().st_ino
     for path in done.runs:
@@ -115,11 +143,36 @@ def test_phantom_from_raw_to_regions(tmp_path: Path) -> None:
     assert not list((settings.output_dir).rglob(".tmp-*"))
 
 
-def test_space_and_t1w_are_asked_for(tmp_path: Path) -> None:
+def test_without_t1w_the_template_stands_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (anatomy, without_t1w):  # coarse and few steps: a rough fit will do here
+        monkeypatch.setattr(module, "_WORKING", 4.0)
+    monkeypatch.setattr(without_t1w, "normalize", partial(normalize, reg_iterations=(20, 10)))
+    whole = phantom(tmp_path, "01")
+    settings = replace(settings_for(tmp_path), nprocs=1)
+    done = preprocess([replace(whole, t1w=())], settings)["01"]
+    assert not isinstance(done, Exception), done
+    assert any("no T1w image" in note and "take the scores with care" in note for note in done.notes)
+    assert next(one.value for one in done.quality if one.measure == "registration_correlation") > 0.7
+    assert not [title for title, _ in done.figures if "T1w" in title]
+    # each cortical voxel of the output shows the template's own value there
+    mean = nib.load(done.runs[1].bold).get_fdata().mean(3)
+    cortex, affine = load_mask(done.cortex), nib.load(done.cortex).affine
+    points = affine[:3, :3] @ np.argwhere(cortex).T + affine[:3, 3:]
+    image, own = load_image(template_brain())
+    expected = sample(ndimage.gaussian_filter(np.where(image > 1, 130 - image, 0), 1.5), own, points)
+    assert np.corrcoef(mean[cortex], expected)[0, 1] > 0.7
+    assert (np.asarray(nib.load(done.dseg).dataobj) > 0).sum() * 64 > 0.4 * (read_atlas(None)[0] > 0).sum()
+    stem = str(tmp_path / "out/sub-01/func/sub-01_task-music_run-1_from-boldref_to-firstboldref")
+    identity = ants.read_transform(f"{stem}_mode-image_desc-coreg_xfm.txt").parameters
+    np.testing.assert_allclose(identity, [1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0], atol=0.05)
+    assert not list((tmp_path / "out").rglob("*T1w*"))
+
+
+def test_t1w_space_without_t1w_is_refused(tmp_path: Path) -> None:
     person = Participant("01", (), (phantom_run(tmp_path),))
-    refused = preprocess([person], settings_for(tmp_path))["01"]
+    refused = preprocess([person], replace(settings_for(tmp_path), space="T1w"))["01"]
     assert isinstance(refused, DataError)
-    assert "no T1w" in str(refused)
+    assert "--space T1w without a T1w image" in str(refused)
     with pytest.raises(UsageError, match=TEMPLATE):
         preprocess([person], replace(settings_for(tmp_path), space="Talairach"))
 

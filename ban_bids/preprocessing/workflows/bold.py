@@ -12,6 +12,10 @@ from ban_bids.preprocessing.interfaces import bold as steps
 from ban_bids.preprocessing.workflows.base import fields_node
 from ban_bids.settings import Settings
 
+_OUTPUTS = (
+    "bold", "mask", "confounds", "quality", "non_steady", "notes", "reference", "motion", "matrix"
+)  # fmt: skip
+
 
 def init_bold_wf(run: Run, first_of_session: bool, settings: Settings, mem_gb: float, name: str) -> Workflow:
     """One BOLD run: motion, coregistration, resampling, confounds.
@@ -19,12 +23,11 @@ def init_bold_wf(run: Run, first_of_session: bool, settings: Settings, mem_gb: f
     The first run of a session is registered to the T1w image; the others to that run's reference.
 
     Inputs: ``t1w t1w_mask target`` and, but for a session's first run, ``session_reference
-    session_matrix``. Outputs: ``bold mask confounds quality non_steady notes reference matrix``.
+    session_matrix``. Outputs: ``bold mask confounds quality non_steady notes reference motion matrix``.
     """
     inputnode = fields_node(("t1w", "t1w_mask", "target", "session_reference", "session_matrix"), "inputnode")
-    outputs = ("bold", "mask", "confounds", "quality", "non_steady", "notes", "reference", "matrix")
     outputnode, notes = (
-        fields_node(outputs, "outputnode"),
+        fields_node(_OUTPUTS, "outputnode"),
         Node(Merge(2), name="notes", run_without_submitting=True),
     )
     dummies = {} if settings.dummy_scans is None else {"dummy_scans": settings.dummy_scans}
@@ -52,6 +55,7 @@ def init_bold_wf(run: Run, first_of_session: bool, settings: Settings, mem_gb: f
     for node, source, field in (
         (motion, "non_steady", "non_steady"),
         (motion, "reference", "reference"),
+        (motion, "motion", "motion"),
         (align, "matrix", "matrix"),
         (notes, "out", "notes"),
     ):

@@ -8,10 +8,10 @@ from pathlib import Path
 from nipype.interfaces.utility import Merge
 from nipype.pipeline.engine import Node, Workflow
 
-from ban_bids.inputs.dataset import Participant, Run
+from ban_bids.inputs.dataset import Participant
 from ban_bids.preprocessing.interfaces.quality import Quality
 from ban_bids.preprocessing.interfaces.report import Collect, Figures
-from ban_bids.preprocessing.workflows.anat import init_anat_wf
+from ban_bids.preprocessing.workflows.anat import init_anat_from_bold_wf, init_anat_wf
 from ban_bids.preprocessing.workflows.base import NORMALIZATION, node_name
 from ban_bids.preprocessing.workflows.bold import init_bold_wf
 from ban_bids.preprocessing.workflows.rois import init_rois_wf
@@ -29,10 +29,13 @@ def init_participant_wf(
 ) -> Workflow:
     """Everything for one participant, ending in the node ``collect`` with its summary."""
     wf = Workflow(name=node_name(f"sub_{participant.label}"))
-    anat = init_anat_wf(settings.space, resolution)
-    anat.inputs.inputnode.t1w = str(participant.t1w[0])
+    if participant.t1w:
+        anat = init_anat_wf(settings.space, resolution)
+        anat.inputs.inputnode.t1w = [str(path) for path in participant.t1w]
+    else:
+        anat = init_anat_from_bold_wf(participant.runs[0].bold, settings.space, resolution)
     rois = init_rois_wf(settings.space, atlas)
-    runs = _connect_runs(wf, anat, participant.runs, settings, mem_gb)
+    runs = _connect_runs(wf, anat, participant, settings, mem_gb)
     names = [run.name for run in participant.runs]
     figures = Node(Figures(names=names), name="figures", mem_gb=0.5)
     collect = Node(
@@ -40,7 +43,7 @@ def init_participant_wf(
     )
     merged = {field: _merged(wf, runs, field) for field in _PLURAL}
     wf.connect(merged["mask"], "out", rois, "inputnode.masks")
-    for field in ("bold", "mask", "confounds", "non_steady"):
+    for field in ("bold", "mask", "confounds", "non_steady", "reference", "matrix", "motion"):
         wf.connect(merged[field], "out", collect, _PLURAL[field])
     for field in ("confounds", "reference", "matrix"):
         wf.connect(merged[field], "out", figures, _PLURAL[field])
@@ -49,10 +52,11 @@ def init_participant_wf(
         wf.connect(merged[field], "out", quality, _PLURAL[field])
     for source, target in (("measurements", "quality"), ("tsnr", "fig_tsnr"), ("carpets", "carpets")):
         wf.connect(quality, source, collect, target)
-    notes = Node(Merge(len(runs) + 1), name="all_notes", run_without_submitting=True, overwrite=True)
+    notes = Node(Merge(len(runs) + 2), name="all_notes", run_without_submitting=True, overwrite=True)
     for number, run in enumerate(runs, 1):
         wf.connect(run, "outputnode.notes", notes, f"in{number}")
     wf.connect(rois, "outputnode.notes", notes, f"in{len(runs) + 1}")
+    wf.connect(anat, "outputnode.notes", notes, f"in{len(runs) + 2}")
     wf.connect(notes, "out", collect, "notes")
     for field in ("t1w", "gm", "target", *NORMALIZATION):
         wf.connect(anat, f"outputnode.{field}", rois, f"inputnode.{field}")
@@ -67,6 +71,7 @@ _PLURAL = {
     "non_steady": "non_steady",
     "quality": "signals",
     "reference": "references",
+    "motion": "motions",
     "matrix": "matrices",
 }
 """Outputs of a run, and the lists that they make."""
@@ -93,13 +98,13 @@ def _connect_quality(wf: Workflow, participant: Participant, anat: Workflow, roi
 
 
 def _connect_runs(
-    wf: Workflow, anat: Workflow, runs: Sequence[Run], settings: Settings, mem_gb: float
+    wf: Workflow, anat: Workflow, participant: Participant, settings: Settings, mem_gb: float
 ) -> list[Workflow]:
-    """One workflow a run; later runs of a session lean on its first."""
+    """One workflow a run; later runs of a session lean on its first, without T1w image all on the anatomy."""
     firsts: dict[str | None, Workflow] = {}
     result = []
-    for run in runs:
-        first = firsts.get(run.session)
+    for run in participant.runs:
+        first = firsts.get(run.session) if participant.t1w else anat
         bold = init_bold_wf(run, first is None, settings, mem_gb, node_name(run.name))
         wf.connect(anat, "outputnode.target", bold, "inputnode.target")
         if first is None:
@@ -135,7 +140,7 @@ def _connect_report(wf: Workflow, anat: Workflow, rois: Workflow, figures: Node,
         wf.connect(figures, field, collect, f"fig_{field}")
     for source, target in (("t1w", "t1w"), ("mask", "t1w_mask")):
         wf.connect(anat, f"outputnode.{source}", collect, target)
-    for field in NORMALIZATION:
-        wf.connect(anat, f"outputnode.{field}", collect, field)
+    for source, target in (("used", "t1w_used"), ("to_template",) * 2, ("from_template",) * 2):
+        wf.connect(anat, f"outputnode.{source}", collect, target)
     for field in ("dseg", "table", "cortex", "t1w_in_space"):
         wf.connect(rois, f"outputnode.{field}", collect, field)
