@@ -67,6 +67,7 @@ def assess_derivatives(
     anatomy: Anatomy,
     labels: NDArray[np.bool_],
     grid: Grid,
+    template_points: Floats,
     table: pd.DataFrame,
     n_cortex: int,
     work: Path,
@@ -81,6 +82,8 @@ def assess_derivatives(
     labels : ndarray of bool, shape grid.shape
         Auditory regions.
     grid : Grid
+    template_points : ndarray, shape (3, n_voxels of grid)
+        The grid's voxels in template coordinates, RAS mm.
     table : DataFrame
         Of the regions: ``name n_voxels n_voxels_atlas``.
     n_cortex : int
@@ -103,7 +106,7 @@ def assess_derivatives(
             before = one.measure.endswith("_before") or one.measure == "tsnr_ratio"
             found.append(Measurement(one.measure, math.nan, one.run, None, _NO_RAW) if before else one)
     found += _match(files, anatomy, points)
-    found += _participant(anatomy, points)
+    found += _participant(anatomy, points, template_points)
     found += measured([("cortex_voxels", float(n_cortex))]) + assess.region_measures(table)
     tsnr, carpets = assess.quality_pictures(files, labels, grid, work)
     shown = [(TSNR_TITLE, place(tsnr, Path(f"{figures}desc-tsnr.png")))]
@@ -173,12 +176,12 @@ def _match(runs: Sequence[assess.RunFiles], anatomy: Anatomy, points: Floats) ->
     return found
 
 
-def _participant(anatomy: Anatomy, points: Floats) -> list[Measurement]:
+def _participant(anatomy: Anatomy, points: Floats, template_points: Floats) -> list[Measurement]:
     """Fit to the template, brain volume, tissues."""
     if anatomy.t1w is None or anatomy.mask is None:
         found = unavailable(["registration_correlation"], _NO_T1W)
     else:
-        template = sample(*load_image(template_brain()), points)
+        template = sample(*load_image(template_brain()), template_points)
         inside = template > 1e-3
         brain = sample(*load_image(anatomy.t1w), points) * (sample(*load_image(anatomy.mask), points) > 0.5)
         found = measured([("registration_correlation", correlation(brain[inside], template[inside]))])

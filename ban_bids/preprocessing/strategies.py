@@ -166,7 +166,9 @@ def _where_nilearn_looks(run: PreprocessedRun, strategy: str) -> Iterator[Path]:
     folder = Path(tempfile.gettempdir()) / f"ban-bids-{uuid.uuid4().hex}"
     folder.mkdir(parents=True)
     try:
-        shutil.copyfile(run.confounds, folder / "sub-x_desc-confounds_timeseries.tsv")
+        # which volumes are not steady, the run says
+        table = _table(run).filter(regex="^(?!non_steady_state)")
+        table.to_csv(folder / "sub-x_desc-confounds_timeseries.tsv", sep="\t", index=False, na_rep="n/a")
         sidecar = run.confounds.with_suffix(".json")
         if sidecar.is_file():
             shutil.copyfile(sidecar, folder / "sub-x_desc-confounds_timeseries.json")

@@ -1,25 +1,50 @@
-"""fMRIPrep's tree: what is taken, and what is said when a piece is missing."""
+"""fMRIPrep's trees of several versions: what is taken, and what is said when a piece is missing."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import ants
 import nibabel as nib
 import numpy as np
 import pytest
 
-from ban_bids.errors import DataError
+from ban_bids.errors import DataError, UsageError
 from ban_bids.inputs.dataset import Participant, Run
 from ban_bids.preprocessing.files import load_mask
+from ban_bids.preprocessing.fmriprep_files import (
+    find_anatomical,
+    find_confounds,
+    find_series,
+    version_of,
+)
 from ban_bids.preprocessing.regions import read_atlas
 from ban_bids.preprocessing.run import preprocess
-from ban_bids.preprocessing.template import TEMPLATE, template_grid
+from ban_bids.preprocessing.strategies import MOTION12
+from ban_bids.preprocessing.template import NATIVE, TEMPLATE, template_grid
 from ban_bids.settings import Settings
 
 N = 6
 GRID = template_grid(3.0)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a version of fMRIPrep, given some options, names its files."""
+
+    session: str | None = "a"
+    runs: tuple[tuple[str, str | None], ...] = (("music", "1"), ("music", "2"))  # task, run in the raw data
+    short_runs: bool = False  # run-1 for run-01
+    space: str = f"space-{TEMPLATE}"
+    res: tuple[str, ...] = ("",)
+    ext: str = ".nii.gz"
+    confounds: str = "timeseries"
+    anat: str = "anat"
+    grey: str = "label-GM_probseg"
+    version_key: str = "GeneratedBy"
 
 
 def image(path: Path, data: np.ndarray) -> None:
@@ -27,35 +52,42 @@ def image(path: Path, data: np.ndarray) -> None:
     nib.save(nib.Nifti1Image(data, GRID.affine), path)
 
 
-@pytest.fixture
-def tree(tmp_path: Path) -> tuple[Participant, Settings, Path]:
-    folder = tmp_path / "fmriprep"
-    runs = []
-    for number in ("1", "2"):
-        entities = (("sub", "01"), ("ses", "a"), ("task", "music"), ("run", number))
-        stem = folder / "sub-01" / "ses-a" / "func" / f"sub-01_ses-a_task-music_run-{number}"
-        brain = np.ones(GRID.shape, np.uint8)
-        brain[:, : 14 * int(number)] = 0
-        image(Path(f"{stem}_space-{TEMPLATE}_desc-brain_mask.nii.gz"), brain)
-        series = np.random.default_rng(0).normal(size=(*GRID.shape, N)).astype(np.float32)
-        image(Path(f"{stem}_space-{TEMPLATE}_desc-preproc_bold.nii.gz"), series)
+def make_run(task: str, number: str | None, session: str | None) -> Run:
+    entities = [("sub", "01"), ("ses", session), ("task", task), ("run", number)]
+    given = tuple((key, value) for key, value in entities if value is not None)
+    none = Path("none")
+    return Run("01", session, task, number, given, none, none, 2.0, N, None, "k", None, ())
+
+
+def write_run(folder: Path, run: Run, layout: Layout, empty: int) -> None:
+    name = run.name.replace("run-0", "run-") if layout.short_runs else run.name
+    place = folder / "sub-01" / (f"ses-{run.session}" if run.session else "") / "func"
+    brain = np.ones(GRID.shape, np.uint8)
+    brain[:, :empty] = 0  # the back of the head
+    for res in layout.res:
+        stem = f"{place}/sub-01_{name}_{layout.space}{res}"
+        image(Path(f"{stem}_desc-brain_mask{layout.ext}"), brain)
+        series = np.random.default_rng(0).integers(900, 1100, (*GRID.shape, N)).astype(np.int16)
+        image(Path(f"{stem}_desc-preproc_bold{layout.ext}"), series)
         side = {"RepetitionTime": 2.0, "StartTime": 0.9, "SliceTimingCorrected": True}
-        Path(f"{stem}_space-{TEMPLATE}_desc-preproc_bold.json").write_text(json.dumps(side))
-        names = ["trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z", "csf", "cosine00"]
-        lines = ["\t".join([*names, "non_steady_state_outlier00"])]
-        lines += ["\t".join([f"{row * 0.1}"] * 8 + [str(int(row == 0))]) for row in range(N)]
-        Path(f"{stem}_desc-confounds_timeseries.tsv").write_text("\n".join(lines) + "\n")
-        none = tmp_path / "none"
-        runs.append(
-            Run("01", "a", "music", number, entities, none, none, 2.0, N, None, "k", None, ()),
-        )
-    image(
-        folder / f"sub-01/anat/sub-01_space-{TEMPLATE}_label-GM_probseg.nii.gz",
-        np.ones(GRID.shape, np.float32),
-    )
-    (folder / "dataset_description.json").write_text(
-        json.dumps({"GeneratedBy": [{"Name": "fMRIPrep", "Version": "24.1.0"}]})
-    )
+        Path(f"{stem}_desc-preproc_bold.json").write_text(json.dumps(side))
+    names = ["trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z", "csf", "cosine00"]
+    lines = ["\t".join([*names, "non_steady_state_outlier00"])]
+    lines += ["\t".join([f"{row * 0.1}"] * 8 + [str(int(row == 0))]) for row in range(N)]
+    table = place / f"sub-01_{name}_desc-confounds_{layout.confounds}.tsv"
+    table.write_text("\n".join(lines) + "\n")
+
+
+def make_tree(tmp_path: Path, layout: Layout) -> tuple[Participant, Settings, Path]:
+    folder = tmp_path / "fmriprep"
+    runs = tuple(make_run(task, number, layout.session) for task, number in layout.runs)
+    for k, run in enumerate(runs):
+        write_run(folder, run, layout, 14 * (k + 1))
+    space = "" if layout.space == "space-T1w" else f"{layout.space}_"
+    image(folder / f"sub-01/{layout.anat}/sub-01_{space}{layout.grey}.nii.gz", np.ones(GRID.shape, np.uint8))
+    made = {"Name": "fMRIPrep", "Version": "24.1.0"}
+    content = {layout.version_key: [made] if layout.version_key == "GeneratedBy" else made}
+    (folder / "dataset_description.json").write_text(json.dumps(content))
     settings = Settings(
         bids_dir=tmp_path,
         output_dir=tmp_path / "out",
@@ -63,7 +95,18 @@ def tree(tmp_path: Path) -> tuple[Participant, Settings, Path]:
         work_dir=tmp_path / "work",
         derivatives=(("fmriprep", folder),),
     )
-    return Participant("01", (), tuple(runs)), settings, folder
+    return Participant("01", (), runs), settings, folder
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> tuple[Participant, Settings, Path]:
+    return make_tree(tmp_path, Layout())
+
+
+def refusal(participant: Participant, settings: Settings) -> str:
+    done = preprocess([participant], settings)["01"]
+    assert isinstance(done, DataError), done
+    return str(done)
 
 
 def test_pieces_are_taken_and_regions_laid_on_their_grid(tree: tuple[Participant, Settings, Path]) -> None:
@@ -73,6 +116,7 @@ def test_pieces_are_taken_and_regions_laid_on_their_grid(tree: tuple[Participant
     assert done.source == "fmriprep-24.1.0"
     assert [run.t_ref for run in done.runs] == [0.9, 0.9]
     assert [run.non_steady for run in done.runs] == [1, 1]
+    assert [run.regressors for run in done.runs] == [MOTION12[:13]] * 2
     labels = np.asarray(nib.load(done.dseg).dataobj)
     atlas, affine = read_atlas(None)
     for x, y, z in ((-43, -25, 11), (44, -22, 10), (-60, -20, 4)):
@@ -89,22 +133,94 @@ def test_pieces_are_taken_and_regions_laid_on_their_grid(tree: tuple[Participant
     assert done.figures
 
 
-def test_options_on_images_that_are_taken_as_they_are(tree: tuple[Participant, Settings, Path]) -> None:
-    participant, settings, folder = tree
-    later = replace(participant.runs[1], first_volume=3.0, slice_timing=(0.0, 1.5))
-    participant = replace(participant, runs=(participant.runs[0], later))
-    done = preprocess([participant], replace(settings, dummy_scans=0, use_syn_sdc=True))["01"]
+PLAIN = Layout(session=None)
+LAYOUTS = {
+    "no session": PLAIN,
+    "no run entity": replace(PLAIN, runs=(("train", None), ("test", None))),
+    "20.2: regressors, segmentation": replace(
+        PLAIN, confounds="regressors", grey="dseg", version_key="PipelineDescription"
+    ),
+    "uncompressed": replace(PLAIN, ext=".nii"),
+    "run-1 for run-01": replace(PLAIN, runs=(("music", "01"), ("music", "02")), short_runs=True),
+    "one resolution, not native": replace(PLAIN, res=("_res-2",)),
+    "native beside another": replace(PLAIN, res=("_res-native", "_res-2")),
+    "anatomy in the session": Layout(anat="ses-a/anat"),
+    "anatomy in another session": Layout(anat="ses-b/anat"),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_layouts_of_versions_and_options(name: str, tmp_path: Path) -> None:
+    layout = LAYOUTS[name]
+    participant, settings, folder = make_tree(tmp_path, layout)
+    for k, run in enumerate(participant.runs):
+        bold, mask = find_series(run, folder, settings)
+        assert bold.name.endswith(f"_{layout.space}{layout.res[0]}_desc-preproc_bold{layout.ext}")
+        assert mask == Path(str(bold).replace("preproc_bold", "brain_mask"))
+        assert not load_mask(mask)[:, : 14 * (k + 1)].any(), "another run's"
+        assert load_mask(mask)[:, 14 * (k + 1) :].all()
+        table = find_confounds(run, folder)
+        assert (
+            table.name == bold.name.split(f"_{layout.space}")[0] + f"_desc-confounds_{layout.confounds}.tsv"
+        )
+    (grey,), notes = find_anatomical(participant, folder, TEMPLATE, layout.grey)
+    assert grey.parent == folder / "sub-01" / layout.anat
+    assert notes == ()
+    assert version_of(folder) == "24.1.0"
+
+
+def test_old_tree_works_from_end_to_end(tmp_path: Path) -> None:
+    participant, settings, _ = make_tree(tmp_path, LAYOUTS["20.2: regressors, segmentation"])
+    done = preprocess([participant], settings)["01"]
     assert not isinstance(done, Exception), done
-    assert [run.non_steady for run in done.runs] == [0, 0]
-    assert any("--dummy-scans 0" in note for note in done.notes)
-    assert any("--use-syn-sdc changes nothing" in note for note in done.notes)
-    # the derivative's StartTime counts from the start of a volume, the first of which begins at 3 s
-    assert [run.t_ref for run in done.runs] == [0.9, 3.9]
-    for path in folder.rglob("*_desc-preproc_bold.json"):
-        path.write_text(json.dumps({"RepetitionTime": 2.0, "SliceTimingCorrected": False}))
-    again = preprocess([participant], settings)["01"]
-    assert not isinstance(again, Exception), again
-    assert [run.t_ref for run in again.runs] == [1.0, 4.0]
+    assert done.source == "fmriprep-24.1.0"
+    assert [run.regressors for run in done.runs] == [MOTION12[:13]] * 2
+    assert load_mask(done.cortex).any()
+
+
+def test_runs_that_differ_in_entities_are_not_mixed_up(tmp_path: Path) -> None:
+    participant, settings, folder = make_tree(tmp_path, replace(PLAIN, runs=(("music", None),)))
+    write_run(folder, make_run("music", "2", None), PLAIN, 5)
+    (run,) = participant.runs
+    names = [path.name for path in (*find_series(run, folder, settings), find_confounds(run, folder))]
+    assert not any("run-" in name for name in names)
+
+
+def test_regions_reach_the_t1w_space_through_fmripreps_transform(tmp_path: Path) -> None:
+    participant, settings, folder = make_tree(tmp_path, replace(PLAIN, space="space-T1w"))
+    settings = replace(settings, space=NATIVE)
+    message = refusal(participant, settings)
+    assert f"sub-01_from-{TEMPLATE}_to-T1w_mode-image_xfm.h5" in message
+    assert f"--space {TEMPLATE}" in message
+    turn = np.array([[1.0, 0.0937, 0], [-0.0937, 1, 0], [0, 0, 0.9571]])
+    parts = [
+        ants.create_ants_transform("AffineTransform", dimension=3, matrix=turn),
+        ants.create_ants_transform("AffineTransform", dimension=3, translation=(4.13, -6.27, 5.31)),
+    ]
+    path = folder / f"sub-01/anat/sub-01_from-{TEMPLATE}_to-T1w_mode-image_xfm.h5"
+    ants.write_transform(ants.compose_ants_transforms(parts), str(path))
+    done = preprocess([participant], settings)["01"]
+    assert not isinstance(done, Exception), done
+    assert done.space == NATIVE
+    labels = np.asarray(nib.load(done.dseg).dataobj)
+    # ANTs itself resamples the atlas onto the grid of the T1w image
+    atlas, affine = read_atlas(None)
+    nib.save(nib.Nifti1Image(atlas, affine), tmp_path / "atlas.nii.gz")
+    mask = ants.image_read(str(done.runs[0].mask))
+    moved = ants.apply_transforms(
+        mask, ants.image_read(str(tmp_path / "atlas.nii.gz")), [str(path)], interpolator="nearestNeighbor"
+    ).numpy()
+    common = np.logical_and.reduce([load_mask(run.mask) for run in done.runs])
+    expected = np.where(common, moved, 0)
+    assert (expected > 0).sum() > 200
+    assert (labels != expected).sum() <= 0.01 * (expected > 0).sum()  # ties between two voxels
+
+
+def test_a_transform_that_is_none_is_named(tmp_path: Path) -> None:
+    participant, settings, folder = make_tree(tmp_path, replace(PLAIN, space="space-T1w"))
+    path = folder / f"sub-01/anat/sub-01_from-{TEMPLATE}_to-T1w_mode-image_xfm.h5"
+    path.write_text("no transform")
+    assert path.name in refusal(participant, replace(settings, space=NATIVE))
 
 
 @pytest.mark.parametrize(
@@ -122,24 +238,106 @@ def test_options_on_images_that_are_taken_as_they_are(tree: tuple[Participant, S
 def test_a_missing_piece_is_named(tree: tuple[Participant, Settings, Path], piece: str, pattern: str) -> None:
     participant, settings, folder = tree
     (folder / "sub-01" / piece).unlink()
+    message = refusal(participant, settings)
+    assert pattern in message
+    assert str(folder) in message
+
+
+def only_in(space: str) -> Callable[[Path], None]:
+    def change(func: Path) -> None:
+        for path in list(func.glob(f"*space-{TEMPLATE}*")):
+            path.rename(path.with_name(path.name.replace(TEMPLATE, space)))
+
+    return change
+
+
+def surfaces(func: Path) -> None:
+    for path in list(func.glob(f"*space-{TEMPLATE}*")):
+        path.unlink()
+    for number in (1, 2):
+        stem = f"sub-01_task-music_run-{number}"
+        (func / f"{stem}_space-fsLR_den-91k_bold.dtseries.nii").touch()
+        (func / f"{stem}_hemi-L_space-fsaverage5_bold.func.gii").touch()
+
+
+def minimal(func: Path) -> None:
+    for path in list(func.iterdir()):
+        path.unlink()
+    (func / "sub-01_task-music_run-1_desc-coreg_boldref.nii.gz").touch()
+
+
+def nothing(func: Path) -> None:
+    for path in list(func.iterdir()):
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (only_in("MNI152NLin6Asym"), ["MNI152NLin6Asym", "cannot stand in"]),
+        (surfaces, ["only surfaces or CIFTI (fsLR, fsaverage5)"]),
+        (minimal, ["minimal output", "--level full"]),
+        (nothing, ["has not finished"]),
+    ],
+    ids=["another template", "surfaces", "minimal", "nothing"],
+)
+def test_why_no_series_fits_is_told_with_the_remedy(
+    change: Callable[[Path], None], told: list[str], tmp_path: Path
+) -> None:
+    participant, settings, folder = make_tree(tmp_path, PLAIN)
+    change(folder / "sub-01" / "func")
+    message = refusal(participant, settings)
+    for text in (*told, f"space-{TEMPLATE}", f"--output-spaces {TEMPLATE}"):
+        assert text in message
+
+
+def test_another_template_is_refused_by_name(tree: tuple[Participant, Settings, Path]) -> None:
+    participant, settings, _ = tree
+    with pytest.raises(UsageError, match=f"MNI152NLin6Asym: choose {TEMPLATE}"):
+        preprocess([participant], replace(settings, space="MNI152NLin6Asym"))
+
+
+def test_resolutions_are_picked_by_name(tmp_path: Path) -> None:
+    participant, settings, folder = make_tree(tmp_path, replace(PLAIN, res=("_res-1", "_res-2")))
+    message = refusal(participant, settings)
+    assert "several files" in message
+    assert "--res one that is there: 1, 2" in message
+    assert "--res one that is there: 1, 2" in refusal(participant, replace(settings, res="3"))
+    for res in ("2", "02", "2mm"):
+        for path in find_series(participant.runs[1], folder, replace(settings, res=res)):
+            assert "_run-2_" in path.name
+            assert "_res-2_" in path.name
+
+
+def test_denoised_series_go_with_ica_aroma(tmp_path: Path) -> None:
+    participant, settings, folder = make_tree(tmp_path, PLAIN)
+    settings = replace(settings, confounds="ica_aroma")
+    message = refusal(participant, settings)
+    assert "desc-smoothAROMAnonaggr_bold" in message
+    assert "--use-aroma" in message
+    for path in list((folder / "sub-01/func").glob("*preproc_bold.nii.gz")):
+        path.rename(path.with_name(path.name.replace("preproc", "smoothAROMAnonaggr")))
+    for path in (folder / "sub-01/func").glob("*_desc-confounds_timeseries.tsv"):
+        path.write_text(path.read_text().replace("cosine00", "white_matter", 1))
     done = preprocess([participant], settings)["01"]
-    assert isinstance(done, DataError)
-    assert pattern in str(done)
-    assert str(folder) in str(done)
-
-
-def test_several_resolutions_need_a_choice(tree: tuple[Participant, Settings, Path]) -> None:
-    participant, settings, folder = tree
-    for path in list((folder / "sub-01/ses-a/func").glob(f"*_space-{TEMPLATE}_*")):
-        name = path.name.replace(f"_space-{TEMPLATE}_", f"_space-{TEMPLATE}_res-2_")
-        path.with_name(name).write_bytes(path.read_bytes())
-    refused = preprocess([participant], settings)["01"]
-    assert isinstance(refused, DataError)
-    assert "several files" in str(refused)
-    assert "--res" in str(refused)
-    done = preprocess([participant], replace(settings, res="2"))["01"]
     assert not isinstance(done, Exception), done
-    assert all("_res-2_" in run.bold.name for run in done.runs)
+    assert [run.regressors for run in done.runs] == [("csf", "white_matter")] * 2
+
+
+def test_sessions_with_anatomies_of_their_own_are_noted(tmp_path: Path) -> None:
+    participant, settings, folder = make_tree(tmp_path, Layout(anat="ses-b/anat"))
+    name = f"sub-01_ses-a_space-{TEMPLATE}_label-GM_probseg.nii.gz"
+    image(folder / "sub-01/ses-a/anat" / name, np.ones(GRID.shape, np.uint8))
+    (grey,), notes = find_anatomical(participant, folder, TEMPLATE, "label-GM_probseg")
+    assert grey.name == name
+    assert "2 folders have their own" in notes[0]
+
+
+def test_a_damaged_sidecar_is_named(tree: tuple[Participant, Settings, Path]) -> None:
+    participant, settings, folder = tree
+    side = next((folder / "sub-01/ses-a/func").glob("*run-2*preproc_bold.json"))
+    side.write_text("{")
+    assert side.name in refusal(participant, settings)
 
 
 def test_participants_that_cannot_be_used_do_not_stop_others(
