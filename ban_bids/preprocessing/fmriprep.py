@@ -80,11 +80,11 @@ def ingest(participant: Participant, folder: Path, settings: Settings) -> Prepro
         _anatomy(participant, folder, settings.space),
         labels > 0,
         grid,
-        points,
         table,
         int(cortex.sum()),
         settings.work_dir / "fmriprep" / f"sub-{participant.label}",
         settings.output_dir / f"sub-{participant.label}" / "figures" / f"sub-{participant.label}_",
+        points,
     )
     places = files["cortex"], files["dseg"], files["table"]
     return PreprocessedParticipant(

@@ -67,11 +67,11 @@ def assess_derivatives(
     anatomy: Anatomy,
     labels: NDArray[np.bool_],
     grid: Grid,
-    template_points: Floats,
     table: pd.DataFrame,
     n_cortex: int,
     work: Path,
     figures: Path,
+    template_points: Floats | None = None,
 ) -> Assessed:
     """All measures that can be had from derivatives; what cannot be had says why.
 
@@ -82,8 +82,6 @@ def assess_derivatives(
     labels : ndarray of bool, shape grid.shape
         Auditory regions.
     grid : Grid
-    template_points : ndarray, shape (3, n_voxels of grid)
-        The grid's voxels in template coordinates, RAS mm.
     table : DataFrame
         Of the regions: ``name n_voxels n_voxels_atlas``.
     n_cortex : int
@@ -92,6 +90,8 @@ def assess_derivatives(
         Folder for what is kept of each run: a series is read once, also if the call is repeated.
     figures : Path
         Start of the pictures' names, e.g. ``out/sub-01/figures/sub-01_``.
+    template_points : ndarray, shape (3, n_voxels), optional
+        The grid's voxels in template coordinates, RAS mm; by default the grid is the template's.
     """
     points = grid.points()
     white, csf = (_probability(path, points) for path in (anatomy.white_matter, anatomy.csf))
@@ -106,7 +106,7 @@ def assess_derivatives(
             before = one.measure.endswith("_before") or one.measure == "tsnr_ratio"
             found.append(Measurement(one.measure, math.nan, one.run, None, _NO_RAW) if before else one)
     found += _match(files, anatomy, points)
-    found += _participant(anatomy, points, template_points)
+    found += _participant(anatomy, points, points if template_points is None else template_points)
     found += measured([("cortex_voxels", float(n_cortex))]) + assess.region_measures(table)
     tsnr, carpets = assess.quality_pictures(files, labels, grid, work)
     shown = [(TSNR_TITLE, place(tsnr, Path(f"{figures}desc-tsnr.png")))]
