@@ -15,7 +15,9 @@ from ban_bids.preprocessing.measures import mean_and_noise, ratio
 
 Floats = NDArray[np.floating[Any]]
 
-TISSUES = ("grey matter", "white matter", "CSF")
+TISSUES = ("grey matter", "white matter", "CSF", "brain")
+"""The last one where tissues are not known."""
+
 _LIKELY = 0.5
 _ROWS = 240
 """Rows of the whole carpet; each tissue has its share, at least a few."""
@@ -50,7 +52,15 @@ class Layout:
         white_matter, csf : ndarray, shape (n_voxels,)
             Probabilities.
         """
-        kind = np.where(white_matter > _LIKELY, 1, np.where(csf > _LIKELY, 2, 0))
+        return cls._sorted(np.where(white_matter > _LIKELY, 1, np.where(csf > _LIKELY, 2, 0)))
+
+    @classmethod
+    def unsorted(cls, n_voxels: int) -> Layout:
+        """Voxels in their spatial order, where tissues are not known."""
+        return cls._sorted(np.full(n_voxels, len(TISSUES) - 1))
+
+    @classmethod
+    def _sorted(cls, kind: NDArray[np.intp]) -> Layout:
         order, starts, tissue, begin = [], [], [], 0
         for number in range(len(TISSUES)):
             mine = np.flatnonzero(kind == number)

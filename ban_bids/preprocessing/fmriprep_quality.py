@@ -94,14 +94,15 @@ def assess_derivatives(
         The grid's voxels in template coordinates, RAS mm; by default the grid is the template's.
     """
     points = grid.points()
-    white, csf = (_probability(path, points) for path in (anatomy.white_matter, anatomy.csf))
+    tissues = _tissues(anatomy, points)
     volume = float(abs(np.linalg.det(grid.affine[:3, :3])))
     found: list[Measurement] = []
     files = []
     for run in runs:
         mask = load_mask(run.mask)
-        kept = _kept(run, mask, Layout.of(white[mask.ravel()], csf[mask.ravel()]), work)
-        files.append(_files(run, kept))
+        inside = mask.ravel()
+        layout = Layout.of(*(t[inside] for t in tissues)) if tissues else Layout.unsorted(int(inside.sum()))
+        files.append(_files(run, _kept(run, mask, layout, work)))
         for one in assess.signal_measures(files[-1], labels, volume):
             before = one.measure.endswith("_before") or one.measure == "tsnr_ratio"
             found.append(Measurement(one.measure, math.nan, one.run, None, _NO_RAW) if before else one)
@@ -117,9 +118,11 @@ def assess_derivatives(
     return Assessed(tuple(found), tuple(shown))
 
 
-def _probability(path: Path | None, points: Floats) -> NDArray[np.float32]:
-    """Of a tissue at the grid's voxels; 0 where there is no image."""
-    return np.zeros(points.shape[1], np.float32) if path is None else sample(*load_image(path), points)
+def _tissues(anatomy: Anatomy, points: Floats) -> tuple[Floats, Floats] | None:
+    """Probabilities of white matter and CSF at the grid's voxels, where there are images of both."""
+    if anatomy.white_matter is None or anatomy.csf is None:
+        return None
+    return sample(*load_image(anatomy.white_matter), points), sample(*load_image(anatomy.csf), points)
 
 
 def _files(run: PreprocessedRun, kept: Path) -> assess.RunFiles:

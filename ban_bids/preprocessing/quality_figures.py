@@ -20,10 +20,10 @@ from ban_bids.preprocessing.confounds import FD_OUTLIER, framewise_displacement_
 
 Floats = NDArray[np.floating[Any]]
 _DPI = 80
-_SHORT = ("GM", "WM", "CSF")
+_SHORT = ("GM", "WM", "CSF", "brain")
 """Of :data:`ban_bids.preprocessing.carpet.TISSUES`."""
 
-_COLOURS = ("#4c72b0", "#c9b458", "#8a8f98")
+_COLOURS = ("#4c72b0", "#c9b458", "#8a8f98", "#5b8c3a")
 _LIMIT = 2.5
 """End of the carpet's grey scale, in standard deviations of a row."""
 

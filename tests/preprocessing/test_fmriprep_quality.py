@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from ban_bids.inputs.dataset import Run
+from ban_bids.preprocessing.carpet import TISSUES
 from ban_bids.preprocessing.fmriprep_quality import Anatomy, Assessed, assess_derivatives
 from ban_bids.preprocessing.measures import temporal_snr
 from ban_bids.preprocessing.quality_definitions import DEFINITIONS
@@ -75,6 +76,8 @@ def test_every_measure_is_there_or_has_its_reason(runs: tuple[PreprocessedRun, .
     for one in done.measurements:
         assert np.isfinite(one.value) != bool(one.reason), one
     assert [path.is_file() for _, path in done.figures] == [True] * 3
+    with np.load(next((tmp_path / "work").glob("task-music_run-1_quality-*.npz"))) as stored:
+        assert {TISSUES[kind] for kind in stored["tissue"]} == {"brain"}, "no tissue is known"
 
 
 def test_anatomy_that_is_there_is_used(runs: tuple[PreprocessedRun, ...], tmp_path: Path) -> None:
