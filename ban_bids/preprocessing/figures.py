@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import matplotlib
@@ -23,6 +24,7 @@ from ban_bids.settings import REGIONS  # noqa: E402
 
 Image = NDArray[np.float32]
 Floats = NDArray[np.floating[Any]]
+Map = Callable[[Floats], Floats]
 _DPI = 80
 _COLOURS = ("#e6194b", "#ffb000", "#3cb44b", "#4da6ff")
 
@@ -109,6 +111,18 @@ def coregistration(
     folder: Path,
 ) -> Path:
     """BOLD references on the T1w image's axes with its brain and white-matter outlines, a row a run."""
+    maps = [partial(apply_affine, np.loadtxt(matrix)) for matrix in matrices]
+    return _references(list(zip(references, maps, names)), mask, wm, folder / "coregistration.png")
+
+
+def distortion(reference: str, maps: tuple[Map, Map], mask: str, wm: str, path: Path) -> Path:
+    """One BOLD reference with the T1w image's outlines, seen through two maps: before and after."""
+    rows = [(reference, through, name) for through, name in zip(maps, ("before", "after"))]
+    return _references(rows, mask, wm, path)
+
+
+def _references(rows: Sequence[tuple[str, Map, str]], mask: str, wm: str, path: Path) -> Path:
+    """Rows of a BOLD reference, the map from T1w points to it, and its name."""
     brain, affine = load_image(mask)
     white = load_image(wm)[0]
     grid = mask_grid(brain > 0.5, affine, 2.0, pad=10)
@@ -120,20 +134,20 @@ def coregistration(
     planes = [
         (axis, i) for axis, n in ((0, 2), (1, 2), (2, 3)) for i in _slices(outlines[0][0] > 0.5, axis, n)
     ]
-    figure, rows = plt.subplots(
-        len(names), len(planes), figsize=(12, 1.75 * len(names) + 0.2), facecolor="black", squeeze=False
+    figure, axes_of = plt.subplots(
+        len(rows), len(planes), figsize=(12, 1.75 * len(rows) + 0.2), facecolor="black", squeeze=False
     )
-    for row, reference, matrix, name in zip(rows, references, matrices, names):
+    for row, (reference, through, name) in zip(axes_of, rows):
         image, bold_affine = load_image(reference)
-        picture = sample(image, bold_affine, apply_affine(np.loadtxt(matrix), points)).reshape(grid.shape)
+        picture = sample(image, bold_affine, through(points)).reshape(grid.shape)
         top = float(np.percentile(picture[outlines[0][0] > 0.5], 99.5))
         for axes, (axis, index) in zip(row, planes):
             _show(axes, picture, axis, index, outlines, top)
         row[0].text(0, 1, name, color="white", fontsize=7, transform=row[0].transAxes, va="top")
     figure.subplots_adjust(0, 0, 1, 1, 0.01, 0.01)
-    figure.savefig(folder / "coregistration.png", dpi=_DPI, facecolor="black")
+    figure.savefig(path, dpi=_DPI, facecolor="black")
     plt.close(figure)
-    return folder / "coregistration.png"
+    return path
 
 
 def motion(confounds: Sequence[str], names: Sequence[str], folder: Path) -> Path:

@@ -13,6 +13,7 @@ from scipy import ndimage
 from ban_bids.preprocessing.carpet import Layout, save_run_quality
 from ban_bids.preprocessing.compcor import noise_mask
 from ban_bids.preprocessing.confounds import confound_table, write_confounds
+from ban_bids.preprocessing.distortion import ToReference
 from ban_bids.preprocessing.files import load_image, load_mask, save_image
 from ban_bids.preprocessing.masks import count_non_steady, epi_mask
 from ban_bids.preprocessing.measures import temporal_snr
@@ -134,7 +135,7 @@ class Target:
 def resample_to_target(
     bold: Path,
     motion: Path,
-    t1w_to_reference: Floats,
+    t1w_to_reference: ToReference,
     target: Target,
     timing: Timing,
     non_steady: int,
@@ -146,8 +147,8 @@ def resample_to_target(
     ----------
     bold, motion : Path
         Raw run; motion file of :func:`reference_and_motion`.
-    t1w_to_reference : ndarray, shape (4, 4)
-        T1w world → this run's reference world.
+    t1w_to_reference : ToReference
+        T1w world → this run's reference world, through its distortion where that is known.
     target : Target
     timing : Timing
     non_steady : int
@@ -162,7 +163,7 @@ def resample_to_target(
     data, affine, missing, _ = load_run(bold)
     with np.load(motion) as stored:
         matrices, parameters = stored["matrices"], stored["parameters"]
-    points = apply_affine(t1w_to_reference, target.t1w_points)
+    points = t1w_to_reference(target.t1w_points)
     covered = inside_image(data.shape, affine, points)
     for index in {0, len(matrices) - 1, int(np.abs(parameters[:, :3]).sum(1).argmax())}:
         covered &= inside_image(data.shape, affine, apply_affine(matrices[index], points), margin=1.0)

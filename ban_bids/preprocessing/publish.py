@@ -66,6 +66,7 @@ def publish(
     )
     quality = tuple(Measurement(**one) for one in summary["quality"])
     notes += quality_notes(quality)
+    shown += _distortions(participant, summary, folder)
     shown += _carpets(participant, summary, folder)
     return PreprocessedParticipant(
         participant, space, runs, cortex, dseg, table, "ban-bids", shown, quality, tuple(notes)
@@ -80,6 +81,20 @@ def _title(title: str, participant: Participant) -> str:
 
 def _atlas(settings: Settings) -> str:
     return "HCP-MMP1.0 (Glasser et al. 2016)" if settings.atlas is None else settings.atlas.name
+
+
+def _distortions(
+    participant: Participant, summary: Mapping[str, Any], folder: Path
+) -> tuple[tuple[str, Path], ...]:
+    """Pictures of ``--use-syn-sdc``, one a field."""
+    stem = folder / "figures" / f"sub-{participant.label}_desc-distortion"
+    return tuple(
+        (
+            "BOLD reference before and after its distortion was reduced",
+            place(Path(path), Path(f"{stem}{n}.png")),
+        )
+        for n, path in enumerate(summary.get("distortions", []), 1)
+    )
 
 
 def _carpets(

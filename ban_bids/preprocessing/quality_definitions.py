@@ -179,6 +179,33 @@ _TABLE = (
         "low",
     ),
     Definition(
+        "distortion_nmi_before",
+        "mutual information before --use-syn-sdc",
+        "1",
+        "run",
+        "Normalised mutual information, 1 to 2, of BOLD reference and T1w image at 3 mm in the T1w brain "
+        "mask within the field of view, aligned rigidly",
+        "Studholme et al. 1999, Pattern Recognit 32, 71",
+    ),
+    Definition(
+        "distortion_nmi_after",
+        "mutual information after --use-syn-sdc",
+        "1",
+        "run",
+        "The same with the distortion reduced; the registration seeks it, so that it rises is no proof",
+        "Studholme et al. 1999, Pattern Recognit 32, 71",
+        "low",
+    ),
+    Definition(
+        "distortion_shift",
+        "95 % of distortion",
+        "mm",
+        "run",
+        "95th percentile over the brain of the shift along the phase-encoding axis that was found",
+        "ban-bids",
+        "high",
+    ),
+    Definition(
         "run_to_session_correlation",
         "fit to the session's first run",
         "1",

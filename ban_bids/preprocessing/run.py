@@ -13,6 +13,7 @@ import nibabel as nib
 from ban_bids.errors import BanBidsError, DataError
 from ban_bids.inputs.checks import check_confounds
 from ban_bids.inputs.dataset import Participant
+from ban_bids.preprocessing.distortion import check_phase_encoding
 from ban_bids.preprocessing.fmriprep import ingest
 from ban_bids.preprocessing.lock import participants_locked
 from ban_bids.preprocessing.publish import publish, read_summary
@@ -106,6 +107,8 @@ def _preprocess_raw(participants: Sequence[Participant], settings: Settings) -> 
     for participant in participants:
         try:
             _check_images(participant, settings.space)
+            if settings.use_syn_sdc:
+                check_phase_encoding(participant)
         except DataError as error:
             outcome[participant.label] = error
     rest = [p for p in participants if p.label not in outcome]

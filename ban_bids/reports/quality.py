@@ -23,6 +23,8 @@ _CAPTIONS = {
     "_desc-normalization.": "The outlines should follow the brain's edge and its white matter.",
     "_desc-coregistration.": "One row a run. The outlines of the T1w image should follow what is seen of the "
     "BOLD image; gaps at the frontal and temporal poles are signal dropout.",
+    "_desc-distortion": "Above as acquired, below with its distortion reduced. The outlines of the T1w "
+    "image should fit better below, above all at the frontal and temporal poles and along the midline.",
     "_desc-motion.": "Displacement relative to each run's reference; FD: framewise displacement.",
     "_desc-regions.": "Regions after clipping to grey matter and to the voxels of every run.",
     "_desc-tsnr.": "Mean over standard deviation in time about a line, unsmoothed; one row a run, axial "

@@ -9,7 +9,9 @@ import numpy as np
 from nipype.interfaces.base import File, TraitedSpec, isdefined, traits
 
 from ban_bids.preprocessing import functional
+from ban_bids.preprocessing.distortion import ToReference
 from ban_bids.preprocessing.interfaces.base import InputSpec, Step
+from ban_bids.preprocessing.transforms import Displacement
 
 
 class _ReferenceInput(InputSpec):
@@ -94,6 +96,8 @@ class _ResampleInput(InputSpec):
     repetition_time = traits.Float(mandatory=True)
     slice_timing = traits.List(traits.Float())
     direction = traits.Str("k", usedefault=True)
+    field = File(exists=True, desc="distortion of the session's first run")
+    session_matrix = File(exists=True, desc="of the run with that field")
 
 
 class _ResampleOutput(TraitedSpec):
@@ -118,7 +122,7 @@ class Resample(Step):
         files = functional.resample_to_target(
             Path(given.in_file),
             Path(given.motion),
-            np.loadtxt(given.matrix),
+            self._map(),
             functional.Target.load(given.target),
             timing,
             given.non_steady,
@@ -126,3 +130,10 @@ class Resample(Step):
         )
         self.keep(dict(files))
         return runtime
+
+    def _map(self) -> ToReference:
+        matrix = np.loadtxt(self.inputs.matrix)
+        if not isdefined(self.inputs.field):
+            return ToReference(matrix)
+        session = np.loadtxt(self.inputs.session_matrix)
+        return ToReference(matrix, session, Displacement.load(self.inputs.field))

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from nipype.interfaces.base import File, InputMultiObject, TraitedSpec, traits
+from nipype.interfaces.base import File, InputMultiObject, TraitedSpec, isdefined, traits
 
 from ban_bids.preprocessing import assess
 from ban_bids.preprocessing.files import load_image
 from ban_bids.preprocessing.interfaces.base import InputSpec, Step
-from ban_bids.preprocessing.quality import measured
+from ban_bids.preprocessing.quality import Measurement, measured
 from ban_bids.preprocessing.template import Grid
 
 _TISSUES = ("csf", "gm", "wm")
+
+
+def _of_distortion(values: Mapping[str, Any]) -> list[Measurement]:
+    """Measures of one run's distortion."""
+    return measured([(name, float(value)) for name, value in values.items() if name != "run"], values["run"])
 
 
 class _QualityInput(InputSpec):
@@ -38,6 +44,7 @@ class _QualityInput(InputSpec):
     dseg = File(exists=True, mandatory=True)
     table = File(exists=True, mandatory=True)
     region_measures = traits.Dict(mandatory=True)
+    distortions = traits.List(traits.Dict(), desc="with --use-syn-sdc, of the runs with a field of their own")
 
 
 class _QualityOutput(TraitedSpec):
@@ -58,6 +65,8 @@ class Quality(Step):
         auditory, volume = labels > 0, float(abs(np.linalg.det(affine[:3, :3])))
         found = [one for run in runs for one in assess.signal_measures(run, auditory, volume)]
         found += assess.match_measures(runs, Path(given.t1w), Path(given.t1w_mask))
+        if isdefined(given.distortions):
+            found += [one for values in given.distortions for one in _of_distortion(values)]
         found += measured([("registration_correlation", given.correlation)])
         tissues = [Path(getattr(given, name)) for name in _TISSUES]
         found += assess.tissue_measures(Path(given.t1w_mask), tissues)

@@ -82,6 +82,7 @@ class _CollectInput(InputSpec):
     fig_regions = File(exists=True)
     fig_tsnr = File(exists=True)
     carpets = traits.List(File(exists=True))
+    distortions = traits.List(File(exists=True), desc="pictures, with --use-syn-sdc")
 
 
 class _CollectOutput(TraitedSpec):

@@ -61,6 +61,10 @@ def init_participant_wf(
     for field in ("t1w", "gm", "target", *NORMALIZATION):
         wf.connect(anat, f"outputnode.{field}", rois, f"inputnode.{field}")
     _connect_report(wf, anat, rois, figures, collect)
+    if settings.use_syn_sdc:
+        own = [bold for bold in runs if bold.get_node("distortion") is not None]
+        wf.connect(_merged(wf, own, "distortion"), "out", quality, "distortions")
+        wf.connect(_merged(wf, own, "distortion_figure"), "out", collect, "distortions")
     return wf
 
 
@@ -100,20 +104,27 @@ def _connect_quality(wf: Workflow, participant: Participant, anat: Workflow, roi
 def _connect_runs(
     wf: Workflow, anat: Workflow, participant: Participant, settings: Settings, mem_gb: float
 ) -> list[Workflow]:
-    """One workflow a run; later runs of a session lean on its first, without T1w image all on the anatomy."""
-    firsts: dict[str | None, Workflow] = {}
+    """One workflow a run; later runs of a session lean on its first, without T1w image all on the anatomy.
+
+    Runs whose distortion is reduced share a first run only if their phase encoding is the same.
+    """
+    firsts: dict[tuple[str | None, str | None], Workflow] = {}
     result = []
     for run in participant.runs:
-        first = firsts.get(run.session) if participant.t1w else anat
+        key = (run.session, run.phase_encoding if settings.use_syn_sdc else None)
+        first = firsts.get(key) if participant.t1w else anat
         bold = init_bold_wf(run, first is None, settings, mem_gb, node_name(run.name))
         wf.connect(anat, "outputnode.target", bold, "inputnode.target")
         if first is None:
-            firsts[run.session] = bold
+            firsts[key] = bold
             wf.connect(anat, "outputnode.t1w", bold, "inputnode.t1w")
             wf.connect(anat, "outputnode.mask", bold, "inputnode.t1w_mask")
+            wf.connect(anat, "outputnode.wm", bold, "inputnode.wm")
         else:
             wf.connect(first, "outputnode.reference", bold, "inputnode.session_reference")
             wf.connect(first, "outputnode.matrix", bold, "inputnode.session_matrix")
+            if settings.use_syn_sdc:
+                wf.connect(first, "outputnode.field", bold, "inputnode.session_field")
         result.append(bold)
     return result
 

@@ -1,0 +1,234 @@
+"""Susceptibility distortion of BOLD images, found by registration to the T1w image.
+
+Along the phase-encoding axis echo-planar images are stretched and squeezed where the field is not even. With
+no field map the T1w image says where tissue belongs: after the rigid coregistration the BOLD reference is
+registered to it once more, nonlinearly, allowed to move along that axis only and smoothly (the idea of Wang
+et al. 2017, Front. Neuroinform. 11, 17, and of fMRIPrep's option of the same name). The field joins the chain
+of transforms that points go through, so the series is still interpolated once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ants
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ban_bids.errors import DataError
+from ban_bids.inputs.dataset import Participant
+from ban_bids.preprocessing.anatomy import averaged_at
+from ban_bids.preprocessing.files import load_image, load_mask
+from ban_bids.preprocessing.measures import normalised_mutual_information
+from ban_bids.preprocessing.register import ants_folder, to_ants
+from ban_bids.preprocessing.template import Grid
+from ban_bids.preprocessing.transforms import Displacement, apply_affine, sample
+
+Floats = NDArray[np.floating[Any]]
+_WORKING = 3.0  # mm; distortion is smooth, and smoothness below is in voxels
+_UPDATE, _TOTAL = 10.0, 2.0  # variances of the Gaussians that smooth step and field, voxels²
+_STEPS = (100, 50, 20)
+_MARGIN = 4
+_BINS = 32  # of the histogram that SyN looks at
+_SEED = 1
+
+
+@dataclass(frozen=True)
+class ToReference:
+    """Map of T1w points to a run's reference, through the session's distortion where it is known.
+
+    Parameters
+    ----------
+    matrix : ndarray, shape (4, 4)
+        T1w world → this run's reference world.
+    session_matrix : ndarray, shape (4, 4), optional
+        T1w world → reference world of the run in which the field was found.
+    field : Displacement, optional
+        In that world, undistorted → distorted.
+    """
+
+    matrix: Floats
+    session_matrix: Floats | None = None
+    field: Displacement | None = None
+
+    def __call__(self, points: Floats) -> Floats:
+        """Points ``(3, n)``, mm."""
+        if self.field is None or self.session_matrix is None:
+            return apply_affine(self.matrix, points)
+        distorted = self.field(apply_affine(self.session_matrix, points))
+        return apply_affine(self.matrix @ np.linalg.inv(self.session_matrix), distorted)
+
+
+@dataclass(frozen=True)
+class Distortion:
+    """Distortion of a BOLD reference.
+
+    Parameters
+    ----------
+    field : Displacement
+        Reference world, undistorted → distorted; along the phase-encoding axis only.
+    information : tuple of float
+        Normalised mutual information of BOLD and T1w image inside the brain before and after.
+    shift : float
+        95th percentile of its size inside the brain, mm.
+    """
+
+    field: Displacement
+    information: tuple[float, float]
+    shift: float
+
+
+def check_phase_encoding(participant: Participant) -> None:
+    """Refuse ``--use-syn-sdc`` without T1w image, or for a run whose sidecar does not tell the axis.
+
+    Raises
+    ------
+    DataError
+    """
+    if not participant.t1w:
+        raise DataError(
+            f"sub-{participant.label}: --use-syn-sdc without a T1w image; add one, or leave the option out"
+        )
+    for run in participant.runs:
+        if run.phase_encoding is None:
+            raise DataError(
+                f"{run.bold}: no PhaseEncodingDirection in its JSON sidecar, which --use-syn-sdc needs; add "
+                "it (i, j or k, with - where reversed), or leave the option out"
+            )
+
+
+def working_grid(shape: tuple[int, ...], affine: Floats, inside: NDArray[np.bool_]) -> Grid:
+    """Isotropic grid on a BOLD image's axes over its masked part and a margin.
+
+    Parameters
+    ----------
+    shape, affine
+        Of the BOLD image.
+    inside : ndarray of bool, shape shape
+    """
+    voxel = np.linalg.norm(affine[:3, :3], axis=0)
+    present = np.array(np.nonzero(inside))
+    low = np.maximum(present.min(1) * voxel - _MARGIN * _WORKING, 0)
+    high = np.minimum(present.max(1) * voxel + _MARGIN * _WORKING, (np.array(shape[:3]) - 1) * voxel)
+    size = tuple(int(n) for n in np.floor((high - low) / _WORKING) + 1)
+    new = affine @ np.diag([*(_WORKING / voxel), 1.0])
+    new[:3, 3] = apply_affine(affine, (low / voxel)[:, None])[:, 0]
+    return Grid((size[0], size[1], size[2]), new)
+
+
+def find_distortion(
+    reference: Path,
+    reference_mask: Path,
+    t1w: Path,
+    t1w_mask: Path,
+    matrix: Floats,
+    axis: str,
+    folder: Path,
+) -> Distortion:
+    """Distortion of a BOLD reference along one axis, by SyN on mutual information.
+
+    Parameters
+    ----------
+    reference, reference_mask : Path
+        BOLD reference and its brain mask.
+    t1w, t1w_mask : Path
+        Bias-corrected T1w image and its brain mask.
+    matrix : ndarray, shape (4, 4)
+        T1w world → reference world, rigid.
+    axis : str
+        ``PhaseEncodingDirection``; its sign does not matter.
+    folder : Path
+        For temporary files.
+
+    Returns
+    -------
+    Distortion
+        Zero where the registration did not raise the mutual information.
+    """
+    bold, affine = load_image(reference)
+    mask = load_mask(reference_mask)
+    grid = working_grid(bold.shape, affine, mask)
+    points = grid.points()
+    t1w_points = apply_affine(np.linalg.inv(matrix), points)
+    brain = (averaged_at(t1w_mask, t1w_points, _WORKING) > 0.5).reshape(grid.shape)
+    fixed = np.where(brain, averaged_at(t1w, t1w_points, _WORKING).reshape(grid.shape), 0)
+    masked = _smoothed(np.where(mask, bold, 0), affine)
+    moving = sample(masked, affine, points).reshape(grid.shape)
+    number = "ijk".index(axis[0])
+    shift = _register(fixed, moving, brain, number, folder)
+    smooth = _smoothed(bold, affine)
+
+    def information(field: Displacement) -> float:
+        values = sample(smooth, affine, field(points[:, brain.ravel()]))
+        return normalised_mutual_information(fixed[brain], values)
+
+    field = _along(np.zeros_like(shift), number, grid)
+    before = information(field)
+    found = _along(shift, number, grid)
+    after = information(found)
+    if not after > before:
+        return Distortion(field, (before, before), 0.0)
+    return Distortion(found, (before, after), float(np.percentile(np.abs(shift[brain]), 95)))
+
+
+def _smoothed(image: NDArray[np.float32], affine: Floats) -> NDArray[np.float32]:
+    """Averaged to the working grid's voxels where the image's are finer."""
+    voxel = np.linalg.norm(affine[:3, :3], axis=0)
+    sigma = 0.35 * np.sqrt(np.maximum(_WORKING**2 - voxel**2, 0.0)) / voxel
+    return np.asarray(ndimage.gaussian_filter(image, sigma), np.float32)
+
+
+def _register(
+    fixed: NDArray[np.float32],
+    moving: NDArray[np.float32],
+    brain: NDArray[np.bool_],
+    axis: int,
+    folder: Path,
+) -> NDArray[np.float32]:
+    """Shift along one axis, mm, from places in ``fixed`` to those in ``moving``.
+
+    ITK restricts a field by its components in world coordinates: both images are given a world whose axes
+    are those of the voxels.
+    """
+    upright = np.diag([-_WORKING, -_WORKING, _WORKING, 1.0])  # identity in ITK's LPS
+    images = [to_ants(np.asarray(data, np.float32), upright) for data in (fixed, moving, _grown(brain))]
+    with ants_folder(folder):
+        found = ants.registration(
+            fixed=images[0],
+            moving=images[1],
+            mask=images[2],
+            type_of_transform="SyNOnly",
+            syn_metric="mattes",
+            syn_sampling=_BINS,
+            reg_iterations=_STEPS,
+            flow_sigma=_UPDATE,
+            total_sigma=_TOTAL,
+            restrict_transformation=tuple(int(n == axis) for n in range(3)),
+            random_seed=_SEED,
+        )
+        warp = next(name for name in found["fwdtransforms"] if name.endswith("Warp.nii.gz"))
+        vectors = np.asarray(nib.load(warp).dataobj, np.float32).reshape(*fixed.shape, 3)
+    return vectors[..., axis]
+
+
+def _grown(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    return np.asarray(ndimage.binary_dilation(mask, iterations=1))
+
+
+def _along(shift: NDArray[np.float32], axis: int, grid: Grid) -> Displacement:
+    """Displacement in RAS world of a shift along a grid's axis."""
+    direction = grid.affine[:3, axis] / np.linalg.norm(grid.affine[:3, axis])
+    return Displacement((direction[:, None, None, None] * shift).astype(np.float32), grid.affine)
+
+
+def save_field(field: Displacement, path: Path) -> Path:
+    """Write as an ITK displacement field (5-D NIfTI, LPS vectors), which ``Displacement.load`` reads."""
+    vectors = np.moveaxis(field.field, 0, -1) * np.array([-1, -1, 1], np.float32)
+    image = nib.Nifti1Image(vectors[:, :, :, None, :].astype(np.float32), field.affine)
+    image.header.set_intent("vector")
+    nib.save(image, path)
+    return path
