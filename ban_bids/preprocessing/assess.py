@@ -31,6 +31,15 @@ from ban_bids.preprocessing.transforms import apply_affine, sample
 
 Floats = NDArray[np.floating[Any]]
 _WORKING = 2.0
+_NO_T1W = "there is no T1w image"
+_OF_T1W = (
+    "bold_t1w_dice",
+    "bold_t1w_nmi",
+    "t1w_brain_volume",
+    "csf_share",
+    "grey_matter_share",
+    "white_matter_share",
+)
 FIRST = "it is its session's first run, to which the others are compared"
 
 
@@ -160,6 +169,14 @@ def tissue_measures(t1w_mask: Path, tissues: Sequence[Path | None]) -> list[Meas
         same = values.shape == mask.shape and mask.any()
         found += measured([(name, 100 * float(values[mask].mean()) if same else math.nan)])
     return found
+
+
+def without_t1w(measurements: Sequence[Measurement]) -> list[Measurement]:
+    """The same with what tells of a T1w image not available: a BOLD reference stood in for it."""
+    return [
+        Measurement(one.measure, math.nan, one.run, one.region, _NO_T1W) if one.measure in _OF_T1W else one
+        for one in measurements
+    ]
 
 
 def region_measures(table: pd.DataFrame) -> list[Measurement]:

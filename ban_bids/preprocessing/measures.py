@@ -138,24 +138,22 @@ def confound_measures(table: pd.DataFrame, non_steady: int) -> dict[str, float]:
     Returns
     -------
     dict
-        ``fd_mean``, ``fd_max`` (mm), ``fd_high_share`` (%), ``dvars_median`` (% of the brain's mean),
+        ``fd_mean``, ``fd_max`` (mm), ``fd_high_share`` (%), ``dvars_median`` (% of the brain's median),
         ``std_dvars_median``; NaN where the table lacks the column.
     """
     moved = framewise_displacement_of(table)
     moved = moved[np.isfinite(moved)]
     share = 100 * float(np.mean(moved > FD_OUTLIER)) if moved.size else float("nan")
-    none = np.full(len(table), np.nan)
     # the difference between the last volume before the steady state and the first one in it
     steady = table.iloc[non_steady + 1 :]
-    rest = none[non_steady + 1 :]
-    jump = steady["dvars"].to_numpy(float) if "dvars" in table else rest
-    level = table["global_signal"].to_numpy(float)[non_steady:] if "global_signal" in table else none
-    standard = steady["std_dvars"].to_numpy(float) if "std_dvars" in table else rest
-    brain = float(np.nanmean(level)) if np.isfinite(level).any() else float("nan")
+    jump, standard = (
+        median(steady[name].to_numpy(float)) if name in table else float("nan")
+        for name in ("dvars", "std_dvars")
+    )
     return {
         "fd_mean": float(moved.mean()) if moved.size else float("nan"),
         "fd_max": float(moved.max()) if moved.size else float("nan"),
         "fd_high_share": share,
-        "dvars_median": 100 * median(jump) / brain if brain > 0 else float("nan"),
-        "std_dvars_median": median(standard),
+        "dvars_median": jump / 10,  # the column's unit is a thousandth of the brain's median
+        "std_dvars_median": standard,
     }

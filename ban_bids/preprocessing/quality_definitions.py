@@ -127,7 +127,7 @@ _TABLE = (
         "median DVARS",
         "%",
         "run",
-        "Median DVARS of steady volumes, relative to the mean global signal",
+        "Median DVARS of steady volumes, in percent of the brain's median intensity",
         _POWER,
         "high",
     ),

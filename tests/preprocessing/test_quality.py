@@ -13,8 +13,15 @@ from nipype.algorithms.confounds import TSNR
 from scipy import ndimage
 from sklearn.metrics import mutual_info_score
 
-from ban_bids.preprocessing.assess import RunFiles, match_measures, region_measures, tissue_measures
+from ban_bids.preprocessing.assess import (
+    RunFiles,
+    match_measures,
+    region_measures,
+    tissue_measures,
+    without_t1w,
+)
 from ban_bids.preprocessing.carpet import Layout, save_run_quality, standardised
+from ban_bids.preprocessing.confounds import dvars
 from ban_bids.preprocessing.files import save_image
 from ban_bids.preprocessing.functional import _raw_tsnr
 from ban_bids.preprocessing.measures import (
@@ -106,15 +113,22 @@ def test_motion_and_dvars_leave_the_first_volumes_out() -> None:
         {
             "framewise_displacement": [np.nan, 0.2, 0.7, 0.1, 0.6],
             "dvars": [np.nan, 900.0, 10.0, 20.0, 30.0],
-            "global_signal": [3000.0, 1000.0, 1000.0, 1000.0, 1000.0],
         }
     )
     found = confound_measures(table, 1)
     assert found["fd_mean"] == pytest.approx(0.4)
     assert found["fd_max"] == pytest.approx(0.7)
     assert found["fd_high_share"] == pytest.approx(50.0)
-    assert found["dvars_median"] == pytest.approx(100 * 20 / 1000)
+    assert found["dvars_median"] == pytest.approx(2.0), "20 thousandths"
     assert math.isnan(found["std_dvars_median"])
+
+
+def test_dvars_of_white_noise_is_root_two_of_its_share() -> None:
+    values = np.random.default_rng(0).normal(1000, 15, (300, 500)).astype(np.float32)
+    table = pd.DataFrame(dict(zip(("dvars", "std_dvars"), dvars(values), strict=True)))
+    found = confound_measures(table.assign(framewise_displacement=0.1), 0)
+    assert found["dvars_median"] == pytest.approx(100 * np.sqrt(2) * 15 / 1000, rel=0.02)
+    assert found["std_dvars_median"] == pytest.approx(1.0, rel=0.03)
 
 
 def test_matching_of_runs_sees_a_shift(tmp_path: Path) -> None:
@@ -247,3 +261,16 @@ def test_thresholds_can_be_given_and_belong_to_measures() -> None:
         assert side in ("min", "max")
         assert DEFINITIONS[name].worse in ({"min": "low", "max": "high"}[side], "both")
         assert DEFINITIONS[name].remedy, f"{name} warns and says not what to do"
+
+
+def test_without_t1w_image_what_tells_of_it_is_not_available() -> None:
+    given = [
+        Measurement("t1w_brain_volume", 1500.0),
+        Measurement("bold_t1w_dice", 0.2, "r"),
+        Measurement("fd_mean", 0.9, "r"),
+    ]
+    found = without_t1w(given)
+    assert [math.isnan(one.value) for one in found] == [True, True, False]
+    assert found[1].run == "r"
+    assert found[0].reason == "there is no T1w image"
+    assert [note.startswith("r: mean FD") for note in quality_notes(found)] == [True]

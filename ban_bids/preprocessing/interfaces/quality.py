@@ -35,6 +35,7 @@ class _QualityInput(InputSpec):
     signals = InputMultiObject(File(exists=True), mandatory=True, desc="tSNR and carpet of every run")
     references = InputMultiObject(File(exists=True), mandatory=True)
     matrices = InputMultiObject(File(exists=True), mandatory=True)
+    from_t1w = traits.Bool(mandatory=True, desc="whether the anatomy is a T1w image")
     t1w = File(exists=True, mandatory=True)
     t1w_mask = File(exists=True, mandatory=True)
     csf = File(exists=True, mandatory=True)
@@ -70,6 +71,8 @@ class Quality(Step):
         found += measured([("registration_correlation", given.correlation)])
         tissues = [Path(getattr(given, name)) for name in _TISSUES]
         found += assess.tissue_measures(Path(given.t1w_mask), tissues)
+        if not given.from_t1w:
+            found = assess.without_t1w(found)
         found += measured([("cortex_voxels", float(given.region_measures["cortex_voxels"]))])
         found += assess.region_measures(pd.read_csv(given.table, sep="\t"))
         grid = Grid((labels.shape[0], labels.shape[1], labels.shape[2]), affine)

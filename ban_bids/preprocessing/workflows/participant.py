@@ -89,6 +89,7 @@ def _connect_quality(wf: Workflow, participant: Participant, anat: Workflow, roi
             names=[run.name for run in runs],
             sessions=[run.session or "" for run in runs],
             repetition_times=[float(run.repetition_time) for run in runs],
+            from_t1w=bool(participant.t1w),
         ),
         name="quality",
         mem_gb=0.5,
