@@ -15,6 +15,7 @@ from typing import Any
 import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
+from scipy import ndimage  # noqa: E402
 
 from ban_bids.preprocessing.confounds import MOTION, framewise_displacement_of, read_confounds  # noqa: E402
 from ban_bids.preprocessing.files import load_image  # noqa: E402
@@ -26,6 +27,8 @@ Image = NDArray[np.float32]
 Floats = NDArray[np.floating[Any]]
 Map = Callable[[Floats], Floats]
 _DPI = 80
+_OUTLINE_MM = 1.2
+"""Smoothing of white matter before it is outlined: its finest folds would cover the picture."""
 _COLOURS = ("#e6194b", "#ffb000", "#3cb44b", "#4da6ff")
 
 
@@ -46,8 +49,14 @@ def _show(
     for mask, colour in contours:
         plane = np.take(mask, index, axis).T
         if plane.max() > 0.5 > plane.min():
-            axes.contour(plane, levels=[0.5], colors=[colour], linewidths=0.8)
+            axes.contour(plane, levels=[0.5], colors=[colour], linewidths=0.7)
     axes.set_axis_off()
+
+
+def _sides(axes: plt.Axes, axis: int) -> None:
+    """Say which side is which: images have rising world coordinates, the left hemisphere on the left."""
+    for x, side in zip((0.03, 0.97), "PA" if axis == 0 else "LR"):
+        axes.text(x, 0.02, side, color="0.75", fontsize=7, ha="center", transform=axes.transAxes)
 
 
 def _mosaic(
@@ -60,10 +69,12 @@ def _mosaic(
     """Three rows (sagittal, coronal, axial) of five slices with outlines."""
     figure, grid = plt.subplots(3, 5, figsize=(11, 6.8), facecolor="black")
     positive = image[image > 0]
-    top = float(np.percentile(positive, 99.5)) if positive.size else 1.0
+    # some room above white matter, or outlines on it cannot be seen
+    top = 1.15 * float(np.percentile(positive, 99.5)) if positive.size else 1.0
     for axis in range(3):
         for axes, index in zip(grid[axis], _slices(within, axis, 5)):
             _show(axes, image, axis, index, contours, top)
+        _sides(grid[axis, 0], axis)
     figure.suptitle(title, color="white", fontsize=10)
     figure.subplots_adjust(0, 0, 1, 0.95, 0.01, 0.01)
     figure.savefig(path, dpi=_DPI, facecolor="black")
@@ -89,7 +100,8 @@ def normalization(warped: str, folder: Path) -> Path:
     indices = np.indices(image.shape).reshape(3, -1).astype(float)
     on_grid = sample(template, template_affine, apply_affine(affine, indices)).reshape(image.shape)
     brain = (on_grid > 1e-3).astype(np.float32)
-    bright = np.clip(on_grid / np.percentile(on_grid[on_grid > 1e-3], 75) - 0.45, 0, 1).astype(np.float32)
+    bright = on_grid / np.percentile(on_grid[on_grid > 1e-3], 75) - 0.45
+    bright = np.clip(ndimage.gaussian_filter(bright, _OUTLINE_MM / 2.0), 0, 1).astype(np.float32)
     order = _to_ras(affine)
     image, brain, bright = (order(part) for part in (image, brain, bright))
     return _mosaic(image, [(brain, "red"), (bright, "cyan")], brain > 0.5, folder / "normalization.png")
@@ -124,8 +136,9 @@ def distortion(reference: str, maps: tuple[Map, Map], mask: str, wm: str, path: 
 def _references(rows: Sequence[tuple[str, Map, str]], mask: str, wm: str, path: Path) -> Path:
     """Rows of a BOLD reference, the map from T1w points to it, and its name."""
     brain, affine = load_image(mask)
-    white = load_image(wm)[0]
-    grid = mask_grid(brain > 0.5, affine, 2.0, pad=10)
+    voxel = np.linalg.norm(affine[:3, :3], axis=0)
+    white = ndimage.gaussian_filter(load_image(wm)[0], _OUTLINE_MM / voxel)
+    grid = mask_grid(brain > 0.5, affine, 1.5, pad=6)
     points = grid.points()
     outlines = [
         (sample(part, affine, points).reshape(grid.shape), colour)
@@ -135,7 +148,7 @@ def _references(rows: Sequence[tuple[str, Map, str]], mask: str, wm: str, path: 
         (axis, i) for axis, n in ((0, 2), (1, 2), (2, 3)) for i in _slices(outlines[0][0] > 0.5, axis, n)
     ]
     figure, axes_of = plt.subplots(
-        len(rows), len(planes), figsize=(12, 1.75 * len(rows) + 0.2), facecolor="black", squeeze=False
+        len(rows), len(planes), figsize=(14, 2.1 * len(rows) + 0.1), facecolor="black", squeeze=False
     )
     for row, (reference, through, name) in zip(axes_of, rows):
         image, bold_affine = load_image(reference)
@@ -143,6 +156,7 @@ def _references(rows: Sequence[tuple[str, Map, str]], mask: str, wm: str, path: 
         top = float(np.percentile(picture[outlines[0][0] > 0.5], 99.5))
         for axes, (axis, index) in zip(row, planes):
             _show(axes, picture, axis, index, outlines, top)
+            _sides(axes, axis)
         row[0].text(0, 1, name, color="white", fontsize=7, transform=row[0].transAxes, va="top")
     figure.subplots_adjust(0, 0, 1, 1, 0.01, 0.01)
     figure.savefig(path, dpi=_DPI, facecolor="black")
@@ -197,6 +211,7 @@ def regions(t1w: str, dseg: str, folder: Path) -> Path:
             axes.imshow(
                 shown, cmap=colours, vmin=0.5, vmax=4.5, origin="lower", interpolation="nearest", alpha=0.8
             )
+        _sides(grid[axis, 0], axis)
     for number, (name, colour) in enumerate(zip(REGIONS, _COLOURS)):
         figure.text(0.02 + 0.06 * number, 0.965, name, color=colour, fontsize=11)
     figure.subplots_adjust(0, 0, 1, 0.95, 0.01, 0.01)
