@@ -181,6 +181,11 @@ def test_arguments_that_cannot_be_parsed(place: Path, text: str, capsys: pytest.
         ("--high-pass 0", "--high-pass 0.0"),
         ("--work-dir bids/work", "--work-dir .* lies in the dataset"),
         ("--config-file gone.toml", "--config-file .*gone.toml"),
+        (
+            "--confounds compcorr",
+            "--confounds compcorr: choose one of motion12, simple, scrubbing, compcor, ica",
+        ),
+        ("--confounds ica_aroma", "--confounds ica_aroma: needs .* -d fmriprep=DIR"),
     ],
 )
 def test_options_that_cannot_be_used(place: Path, text: str, message: str) -> None:

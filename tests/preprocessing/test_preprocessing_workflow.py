@@ -11,6 +11,7 @@ import ants
 import nibabel as nib
 import numpy as np
 import pytest
+from nilearn.interfaces.fmriprep import load_confounds_strategy
 from scipy import ndimage
 
 from ban_bids.errors import DataError, UsageError
@@ -131,6 +132,10 @@ def test_phantom_from_raw_to_regions(tmp_path: Path) -> None:
     assert np.corrcoef(mean[load_mask(done.cortex)], expected)[0, 1] > 0.8
 
     check_published_transforms(tmp_path / "out" / "sub-01")
+    for strategy, own in (("simple", "csf"), ("scrubbing", "csf_power2"), ("compcor", "a_comp_cor_00")):
+        found, _ = load_confounds_strategy(str(done.runs[1].bold), denoise_strategy=strategy)
+        assert {"trans_x_derivative1_power2", own} <= set(found)
+        assert len(found) == N
     node = settings.work_dir / "nipype/preprocessing/sub_01/anat/normalize/affine.txt"
     before, inode = node.stat().st_mtime_ns, done.runs[0].bold.stat().st_ino
     for path in done.runs:
