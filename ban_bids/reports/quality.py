@@ -17,7 +17,13 @@ MARK = "⚠"
 """Before a value beyond its threshold: colour alone is not seen by everyone."""
 
 _SHOWN_CARPETS = 2
-_MATCH = ("mask_volume", "bold_t1w_dice", "bold_t1w_nmi", "run_to_session_correlation")
+_MATCH = (
+    "mask_volume",
+    "bold_t1w_dice",
+    "bold_t1w_nmi",
+    "run_to_session_correlation",
+    *(name for name in DEFINITIONS if name.startswith("distortion_")),
+)
 _CAPTIONS = {
     "_desc-anatomy.": "The outline should follow the brain's surface, without skull and without holes.",
     "_desc-normalization.": "The outlines should follow the brain's edge and its white matter.",
