@@ -76,7 +76,7 @@ def run_group(output_dir: Path, settings: Settings) -> int:
     Raises
     ------
     DataError
-        Nobody finished, or participants were scored with different weights, spaces or grids.
+        Nobody finished, or participants were scored with different weights, atlases, spaces or grids.
     UsageError
         A chosen participant is unknown.
     """
@@ -86,6 +86,7 @@ def run_group(output_dir: Path, settings: Settings) -> int:
     maps = _chosen(out.maps(stat="r"), members, settings)
     # everything that can be refused is refused before the first file is written
     check_weights(files)
+    check_atlases(files)
     check_maps(maps, members.labels)
     table = group_table(_chosen(out.scores(), members, settings))
     write_table(output_dir / "group_bas.tsv", table, COLUMNS, _table_facts(files, members))
@@ -185,6 +186,28 @@ def check_weights(files: pd.DataFrame) -> None:
                 f"model {model} has different weights in the group ({who}); run the participant level of all "
                 "with the same --weights"
             )
+
+
+def check_atlases(files: pd.DataFrame) -> None:
+    """Refuse a group whose members' regions come from different atlases.
+
+    Parameters
+    ----------
+    files : DataFrame
+        From :meth:`ban_bids.outputs.derivatives.Derivatives.score_files`.
+
+    Raises
+    ------
+    DataError
+        Names the participants and their atlases.
+    """
+    atlas = files["atlas"].astype(object).where(files["atlas"].notna(), "unknown")
+    if atlas.nunique() > 1:
+        who = ", ".join(f"sub-{p} {a}" for p, a in zip(files["participant"], atlas, strict=True))
+        raise DataError(
+            f"regions of different atlases in the group ({who}); run the participant level of all with the "
+            "same --atlas"
+        )
 
 
 def group_table(scores: pd.DataFrame) -> pd.DataFrame:

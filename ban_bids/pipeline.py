@@ -29,6 +29,7 @@ from ban_bids.outputs.dataset import source_dataset, write_dataset_files
 from ban_bids.outputs.participant import Labels, write_maps, write_scores, write_summary
 from ban_bids.outputs.provenance import write_provenance, write_status
 from ban_bids.outputs.quality import write_quality
+from ban_bids.preprocessing.atlases import atlas_of
 from ban_bids.preprocessing.result import PreprocessedParticipant
 from ban_bids.preprocessing.run import preprocess
 from ban_bids.progress import progress
@@ -346,6 +347,7 @@ def metadata(computed: ParticipantScores, network: Network, settings: Settings) 
         "ConfoundsStrategy": settings.confounds,
         "ConfoundsRegressed": sorted({name for run in computed.pre.runs for name in run.regressors}),
         "VolumesScrubbed": {run.run.name: len(run.scrubbed) for run in computed.pre.runs if run.scrubbed},
+        "Atlas": atlas_of(settings.atlas).title,
     }
 
 

@@ -17,6 +17,9 @@ JOINT = "Joint"
 REGIONS: tuple[str, ...] = AREAS
 """Anatomical regions: each area's own, under the same label."""
 
+ATLASES: tuple[str, ...] = ("hcp-mmp", "juelich", "harvard-oxford", "destrieux")
+"""Names that ``--atlas`` knows, the default first."""
+
 AROMA = "ica_aroma"
 CONFOUNDS = ("motion12", "simple", "scrubbing", "compcor", AROMA)
 """Strategies of ``--confounds``: ours, and those of nilearn's load_confounds_strategy."""
@@ -71,7 +74,8 @@ class EncodingSettings:
 class Settings:
     """Everything that one call of ``ban-bids`` was asked for.
 
-    Paths are absolute. Empty tuples mean "all". See ``ban-bids --help`` for each option.
+    Paths are absolute. Empty tuples mean "all". ``atlas`` is one of :data:`ATLASES` or a user's label image.
+    See ``ban-bids --help`` for each option.
     """
 
     bids_dir: Path
@@ -107,7 +111,7 @@ class Settings:
     test_tasks: tuple[str, ...] = ()
     test_runs: tuple[str, ...] = ()
     behavior: Path | None = None
-    atlas: Path | None = None
+    atlas: str | Path = ATLASES[0]
     controls: Literal["basic", "full"] = "basic"
     allow_overlap: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -14,6 +14,7 @@ import pandas as pd
 
 from ban_bids.inputs.dataset import Dataset
 from ban_bids.outputs.participant import Labels, Summary
+from ban_bids.preprocessing.atlases import atlas_of
 from ban_bids.preprocessing.result import PreprocessedRun
 from ban_bids.reports.methods import MethodsFacts, methods_text
 from ban_bids.settings import Settings
@@ -73,6 +74,8 @@ def summarise(
         reasons["Noise ceiling"] = f"n/a: {tests.reasons['ceiling']}"
     if "p" in tests.reasons:
         reasons["Significance"] = f"n/a: {tests.reasons['p']}"
+    elif computed.data.absent:
+        reasons["Significance"] = f"n/a where {'; '.join(computed.data.absent.values())}"
     notes = [*dataset.notes, *computed.notes, *network.behavior.notes]
     if network.overlap != "none":
         notes.insert(0, f"held-out tracks that trained or validated the model: {network.overlap}")
@@ -108,7 +111,10 @@ def _facts(
     computed: ParticipantScores, dataset: Dataset, network: Network
 ) -> list[tuple[str, str | int | float]]:
     data, cortical = computed.data, computed.scores.cortical
-    regions = [f"{name} {int(np.sum(data.region == k + 1))}" for k, name in enumerate(_regions(cortical))]
+    regions = [
+        f"{name} {'n/a' if name in data.absent else int(np.sum(data.region == k + 1))}"
+        for k, name in enumerate(_regions(cortical))
+    ]
     permutations = computed.tests.permutations
     return [
         ("Dataset", dataset.name),
@@ -185,6 +191,8 @@ def _methods(
         ),
         genre_split="unknown" if card is None else card.split,
         confounds=confounds_sentence(computed.pre.runs, settings.confounds),
+        regions=atlas_of(settings.atlas).regions,
+        acknowledgement=atlas_of(settings.atlas).acknowledgement,
     )
 
 

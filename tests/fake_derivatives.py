@@ -70,6 +70,7 @@ def make_tree(
     participants: Sequence[str] = ("01", "02", "03", "04"),
     *,
     fingerprints: dict[str, str] | None = None,
+    atlases: dict[str, str] | None = None,
     affines: dict[str, np.ndarray] | None = None,
     model: str = "ban",
     areas: Sequence[str] = (*AREAS, JOINT),
@@ -87,6 +88,7 @@ def make_tree(
         affine = (affines or {}).get(label, AFFINE)
         facts = {
             "ModelFingerprint": (fingerprints or {}).get(label, "f" * 16),
+            "Atlas": (atlases or {}).get(label, "HCP-MMP1.0"),
             "NumberOfRepeats": 4,
             "RepeatsUsed": "mean of 4 repeats",
             "Sources": [f"bids:raw:sub-{label}/func/sub-{label}_task-{TASK}_run-01_bold.nii.gz"],

@@ -12,8 +12,11 @@ from ban_bids.errors import DataError, UsageError
 from ban_bids.group import run_group
 from ban_bids.outputs.group_maps import group_statistics
 from ban_bids.outputs.maps import write_statmap
+from ban_bids.outputs.names import bas_name
 from ban_bids.outputs.provenance import write_status
+from ban_bids.outputs.tables import write_table
 from ban_bids.outputs.writers import read_json
+from ban_bids.scoring.bas import COLUMNS
 from ban_bids.settings import AREAS, JOINT, Settings
 
 
@@ -167,6 +170,34 @@ def before_and_after_refusal(tree, match, **changes):
 def test_mixed_weights_are_refused_and_nothing_is_written(tmp_path):
     tree = small_tree(tmp_path / "out", ["01", "02"], fingerprints={"02": "e" * 16})
     before_and_after_refusal(tree, "model ban has different weights.*sub-01 ffff.*sub-02 eeee.*--weights")
+
+
+def test_mixed_atlases_are_refused_and_nothing_is_written(tmp_path):
+    tree = small_tree(tmp_path / "out", ["01", "02"], atlases={"02": "another"})
+    with pytest.raises(DataError, match="sub-01 HCP-MMP1.0, sub-02 another.*same --atlas"):
+        run_group(tree.root, settings(tree.root))
+    assert not list(tree.root.glob("group*"))
+
+
+def test_a_region_that_the_atlas_lacks_stays_unavailable_in_the_group(tmp_path):
+    tree = small_tree(tmp_path / "out", ["01", "02"])
+    why = "atlas juelich has no region PB"
+    for label, table in tree.scores.items():
+        gone = (table["region"] == "PB") | (table["row"] == "C")
+        table.loc[gone, ["value", "ci_low", "ci_high"]] = np.nan
+        table.loc[gone, "reason"] = why
+        path = bas_name(label, TASK, "ban").path(tree.root)
+        write_table(path, table, COLUMNS, {"Model": "ban", "Atlas": "juelich"})
+    (tree.root / "logs" / "CITATION.md").write_text("those of juelich")
+    assert run_group(tree.root, settings(tree.root)) == 0
+    rows = group_rows(tree.root)
+    lost = rows[(rows["region"] == "PB") | (rows["row"] == "C")]
+    assert len(lost) == 4 and lost["value"].isna().all() and (lost["n"] == 0).all()
+    assert set(lost["reason"]) == {f"sub-01, sub-02: {why}"}
+    assert rows.loc[rows["region"] == "A1", "value"].notna().all()
+    page = (tree.root / "group.html").read_text()
+    assert why in page
+    assert (tree.root / "logs" / "CITATION.md").read_text() == "those of juelich"
 
 
 def test_mixed_grids_are_refused_and_nothing_is_written(tmp_path):

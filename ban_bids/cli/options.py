@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ban_bids.settings import ATLASES
+
 _UNITS = {"": 1.0, "m": 1.0, "k": 1 / 1024, "g": 1024.0, "t": 1024.0**2}
 
 
@@ -77,6 +79,17 @@ def absolute(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("empty path")
     return Path(text).expanduser().resolve()
+
+
+def atlas(text: str) -> str | Path:
+    """One of the known atlases, or a label image."""
+    if text.lower() in ATLASES:
+        return text.lower()
+    if not text.endswith((".nii", ".nii.gz")):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no atlas; choose {', '.join(ATLASES)}, or give NAME_dseg.nii.gz"
+        )
+    return absolute(text)
 
 
 def space(text: str) -> tuple[str, str | None]:
@@ -168,7 +181,12 @@ def _add_preprocessing(group: argparse._ArgumentGroup) -> None:
         "--space", "--output-spaces", nargs="+", type=space, metavar="SPACE", help="output space (one)"
     )
     group.add_argument("--res", metavar="RES", help="output resolution: native (default) or millimetres")
-    group.add_argument("--atlas", type=absolute, metavar="NIFTI", help="dseg image with a TSV beside it")
+    group.add_argument(
+        "--atlas",
+        type=atlas,
+        metavar="NAME|FILE",
+        help=f"{ATLASES[0]} (default), {', '.join(ATLASES[1:])}, or a dseg image with a TSV beside it",
+    )
     group.add_argument(
         "--ignore",
         nargs="+",

@@ -136,7 +136,7 @@ def check(settings: Settings) -> None:
         "--bids-filter-file": settings.bids_filter_file,
         "--weights": settings.weights,
         "--behavior": settings.behavior,
-        "--atlas": settings.atlas,
+        "--atlas": settings.atlas if isinstance(settings.atlas, Path) else None,
         "--use-plugin": settings.use_plugin,
     }
     for option, path in files.items():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ban_bids.encoding.nuisance import Nuisance, clean, crowding, nuisance_basis
 from ban_bids.encoding.rows import run_rows
 from ban_bids.errors import DataError
 from ban_bids.inputs.dataset import Clip, Run
+from ban_bids.preprocessing.regions import absent_regions
 from ban_bids.preprocessing.result import PreprocessedParticipant, PreprocessedRun
 from ban_bids.preprocessing.strategies import regressors
 from ban_bids.settings import EncodingSettings
@@ -54,6 +56,8 @@ class ParticipantData:
         All runs, cleaned and z-scored; on disk where it is large.
     notes : tuple of str
         Warnings for the report.
+    absent : mapping of str to str
+        Regions that the atlas does not have, with the reason.
     """
 
     label: str
@@ -67,6 +71,7 @@ class ParticipantData:
     usable: np.ndarray
     bold: np.ndarray
     notes: tuple[str, ...]
+    absent: Mapping[str, str] = field(default_factory=dict)
 
     def volume(self, values: np.ndarray, fill: float = np.nan) -> np.ndarray:
         """Return voxel values (n_voxels,) as a 3-D float32 array, ``fill`` outside the mask."""
@@ -136,6 +141,7 @@ def load_participant(
         usable=usable,
         bold=bold,
         notes=tuple(notes),
+        absent=absent_regions(pre.dseg_table),
     )
 
 

@@ -62,13 +62,16 @@ class Regions:
         Raises
         ------
         UsageError
-            There is no such region.
+            There is no such region, or the atlas does not have it.
         """
-        found = self.table.loc[(self.table["name"] == name) | (self.table["abbreviation"] == name), "index"]
+        table = self.table
+        found = table.loc[(table["name"] == name) | (table["abbreviation"] == name), "index"]
         if found.empty:
             raise UsageError(
                 f"region '{name}' is unknown: choose from {', '.join(self.table['abbreviation'])}"
             )
+        if found.isna().all():
+            raise UsageError(f"region '{name}' is n/a: {table.loc[found.index[0], 'reason']}")
         return int(found.iloc[0])
 
 
@@ -155,7 +158,8 @@ class Derivatives:
         Returns
         -------
         DataFrame
-            Columns ``path``, ``participant``, ``session``, ``task``, ``model``, ``model_fingerprint``.
+            Columns ``path``, ``participant``, ``session``, ``task``, ``model``, ``model_fingerprint``,
+            ``atlas``.
         """
         rows = []
         for path in self._participant_files("*_bas.json"):
@@ -168,9 +172,10 @@ class Derivatives:
                     "task": name.task,
                     "model": _model(content, name),
                     "model_fingerprint": content.get("ModelFingerprint"),
+                    "atlas": content.get("Atlas"),
                 }
             )
-        return pd.DataFrame(rows, columns=["path", *_SCORE_COLUMNS, "model_fingerprint"])
+        return pd.DataFrame(rows, columns=["path", *_SCORE_COLUMNS, "model_fingerprint", "atlas"])
 
     def score_definitions(self) -> dict[str, Any]:
         """What each column of the score tables means, from their JSON files."""

@@ -20,6 +20,7 @@ from typing import Any, Literal
 from ban_bids import __version__
 from ban_bids.errors import DataError
 from ban_bids.outputs.writers import read_json, write_json, write_text
+from ban_bids.preprocessing.atlases import citations
 from ban_bids.settings import Settings
 
 Status = Literal["done", "failed"]
@@ -132,7 +133,9 @@ def write_provenance(
     Makes ``logs/CITATION.md`` and ``logs/<label>_{settings.toml,versions.json,files.json}``.
     """
     logs = root / "logs"
-    write_citation(root)
+    # the group level has no atlas of its own: the participant level's references stand
+    if label != "group" or not (logs / "CITATION.md").is_file():
+        write_citation(root, citations(settings.atlas))
     write_settings(root, settings, label)
     write_json(logs / f"{label}_versions.json", versions())
     paths = sorted({str(path) for path in used})

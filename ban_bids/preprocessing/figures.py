@@ -213,7 +213,8 @@ def regions(t1w: str, dseg: str, folder: Path) -> Path:
             )
         _sides(grid[axis, 0], axis)
     for number, (name, colour) in enumerate(zip(REGIONS, _COLOURS)):
-        figure.text(0.02 + 0.06 * number, 0.965, name, color=colour, fontsize=11)
+        shown_name = name if (labels == number + 1).any() else f"({name})"
+        figure.text(0.02 + 0.06 * number, 0.965, shown_name, color=colour, fontsize=11)
     figure.subplots_adjust(0, 0, 1, 0.95, 0.01, 0.01)
     figure.savefig(folder / "regions.png", dpi=_DPI, facecolor="black")
     plt.close(figure)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ban_bids.errors import DataError
 from ban_bids.inputs.dataset import Participant, Run
 from ban_bids.preprocessing import figures
+from ban_bids.preprocessing.atlases import description, find_atlas
 from ban_bids.preprocessing.confounds import read_confounds
 from ban_bids.preprocessing.files import load_image, load_mask, place, place_json, save_image
 from ban_bids.preprocessing.fmriprep_files import (
@@ -30,10 +31,12 @@ from ban_bids.preprocessing.fmriprep_quality import Anatomy, assess_derivatives
 from ban_bids.preprocessing.quality import quality_notes
 from ban_bids.preprocessing.regions import (
     GREY_MATTER_FLOOR,
+    AtlasFiles,
     labels_at,
     near_cortex,
     read_atlas,
     region_table,
+    write_region_table,
 )
 from ban_bids.preprocessing.result import PreprocessedParticipant, PreprocessedRun
 from ban_bids.preprocessing.template import NATIVE, TEMPLATE, Grid
@@ -69,10 +72,11 @@ def ingest(participant: Participant, folder: Path, settings: Settings) -> Prepro
     common = np.logical_and.reduce([load_mask(run.mask) for run in runs])
     grey, chosen = _grey_matter(participant, folder, settings.space, grid.points())
     points = _template_points(participant, folder, settings.space, grid.points())
-    labels, before, cortex = _laid(common & grey.reshape(grid.shape), points, settings.atlas)
+    atlas = find_atlas(settings.atlas, settings.work_dir / "atlases")
+    labels, before, cortex = _laid(common & grey.reshape(grid.shape), points, atlas)
     if not cortex.any():
         raise DataError(f"{runs[0].mask}: no cortical voxel lies in every run's mask; look at the images")
-    table, notes = region_table(labels, before, settings.atlas)
+    table, notes = region_table(labels, before, atlas)
     files = _write(participant, settings, grid, labels, cortex, table)
     shown = _figures(participant, settings, folder, runs, grid, files["dseg"])
     assessed = assess_derivatives(
@@ -100,7 +104,7 @@ def ingest(participant: Participant, folder: Path, settings: Settings) -> Prepro
 
 
 def _laid(
-    possible: NDArray[np.bool_], points: Floats, atlas: Path | None
+    possible: NDArray[np.bool_], points: Floats, atlas: AtlasFiles
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.bool_]]:
     """Regions in grey matter that every run covers, regions of the whole atlas, and the cortex."""
     before = labels_at(*read_atlas(atlas), points).reshape(possible.shape)
@@ -230,14 +234,14 @@ def _write(
     func = settings.output_dir / f"sub-{participant.label}" / "func"
     work = settings.work_dir / "fmriprep" / f"sub-{participant.label}"
     work.mkdir(parents=True, exist_ok=True)
-    table.to_csv(work / "dseg.tsv", sep="\t", index=False)
     sources = (
         ("dseg", save_image(work / "dseg.nii.gz", labels, grid.affine), "auditory_dseg.nii.gz"),
-        ("table", work / "dseg.tsv", "auditory_dseg.tsv"),
+        ("table", write_region_table(table, work / "dseg.tsv"), "auditory_dseg.tsv"),
         ("cortex", save_image(work / "cortex.nii.gz", cortex, grid.affine), "cortex_mask.nii.gz"),
     )
     files = {key: place(source, func / f"{stem}{name}") for key, source, name in sources}
-    place_json({"Description": "Auditory regions"}, func / f"{stem}auditory_dseg.json")
+    told = {"Description": "Auditory regions clipped to grey matter and BOLD masks"}
+    place_json(told | description(settings.atlas), func / f"{stem}auditory_dseg.json")
     place_json({"Description": "Cortical grey matter", "Type": "ROI"}, func / f"{stem}cortex_mask.json")
     return files
 

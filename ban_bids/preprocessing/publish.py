@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ban_bids.inputs.dataset import Participant, Run
+from ban_bids.preprocessing.atlases import description
 from ban_bids.preprocessing.files import place, place_sidecar, raw_uri
 from ban_bids.preprocessing.publish_anat import publish_anat, publish_transforms
 from ban_bids.preprocessing.quality import Measurement, quality_notes
@@ -51,10 +52,8 @@ def publish(
     table = place(Path(summary["table"]), Path(f"{stem}_desc-auditory_dseg.tsv"))
     cortex = place(Path(summary["cortex"]), Path(f"{stem}_desc-cortex_mask.nii.gz"))
     notes = [str(note) for note in summary.get("notes", [])]
-    place_sidecar(
-        dseg,
-        {"Description": "Auditory regions clipped to grey matter and BOLD masks", "Atlas": _atlas(settings)},
-    )
+    told = {"Description": "Auditory regions clipped to grey matter and BOLD masks"}
+    place_sidecar(dseg, told | description(settings.atlas))
     place_sidecar(cortex, {"Description": "Cortical grey matter that every run covers", "Type": "ROI"})
     shown = tuple(
         (
@@ -77,10 +76,6 @@ def _title(title: str, participant: Participant) -> str:
     if participant.t1w:
         return title
     return title.replace("T1w brain", "BOLD brain").replace("T1w image", "BOLD reference")
-
-
-def _atlas(settings: Settings) -> str:
-    return "HCP-MMP1.0 (Glasser et al. 2016)" if settings.atlas is None else settings.atlas.name
 
 
 def _distortions(

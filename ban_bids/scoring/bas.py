@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from ban_bids.preprocessing.regions import FEWEST_VOXELS
 from ban_bids.scoring.behavioral import BehavioralScore, Part
 from ban_bids.scoring.bootstrap import LEVEL, percentile_interval
 from ban_bids.scoring.cortical import AreaScore, CorticalScore
@@ -223,7 +224,7 @@ def _area_row(area: AreaScore, model: ModelScores, cortical: CorticalScore) -> d
     line = cortical.alignment[cortical.alignment_areas.index(area.area)]
     shares = {f"c_{name}": share for name, share in zip(cortical.alignment_regions, line) if name in REGIONS}
     return {
-        **_total("area", area.value, area.ci_low, area.ci_high, area.reason),
+        **_total("area", area.value, area.ci_low, area.ci_high, _reason(area)),
         "area": area.area,
         "region": area.region,
         "p": model.p.get(pair, np.nan),
@@ -236,6 +237,12 @@ def _area_row(area: AreaScore, model: ModelScores, cortical: CorticalScore) -> d
         **shares,
         "n_clips": cortical.n_clips,
     }
+
+
+def _reason(area: AreaScore) -> str:
+    """Why c is n/a, and a mark where it rests on little."""
+    few = f"region {area.region} has only {area.n_voxels} voxels: its figures rest on little"
+    return "; ".join([area.reason] * bool(area.reason) + [few] * (0 < area.n_voxels < FEWEST_VOXELS))
 
 
 def _behavioral_rows(score: BehavioralScore) -> list[dict[str, object]]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
+from types import MappingProxyType
 
 import numpy as np
 
@@ -26,6 +27,7 @@ NO_REPEATS = "no clip is repeated in the held-out runs, so explainable variance 
 FEW_CLIPS = 10
 """With fewer repeated clips, the bootstrap interval is marked as rough."""
 
+_THE_REGION = "\0"  # in no reason
 _VOXELS = 256
 _STREAM = 1
 
@@ -126,6 +128,7 @@ def cortical_score(
     *,
     regions: Sequence[str] = REGIONS,
     pairs: Sequence[tuple[str, str]] | None = None,
+    absent: Mapping[str, str] = MappingProxyType({}),
     ev_floor: float = 0.01,
     n_bootstrap: int = 1000,
     seed: int = 0,
@@ -152,6 +155,8 @@ def cortical_score(
     regions : sequence of str
     pairs : sequence of (area, region), optional
         Pairs that enter C; `default_pairs` otherwise.
+    absent : mapping of str to str
+        Regions that the atlas does not have, with the reason: they have no voxel, and their c is NaN.
     ev_floor : float
         Least single-repeat explainable variance for CCnorm.
     n_bootstrap, seed : int
@@ -170,7 +175,7 @@ def cortical_score(
         score, drawn = _area(
             area, region, predictions[area][:, v], bold[:, v], rows, repeats, counts, ev_floor
         )
-        scores.append(score)
+        scores.append(replace(score, reason=absent[region]) if region in absent else score)
         draws.append(drawn)
     alignment = np.full((3, len(areas), len(regions)), np.nan)
     if repeats is not None and counts is not None:
@@ -277,9 +282,10 @@ def _together(missing: list[AreaScore]) -> str:
     """One reason for several regions that share it."""
     regions: dict[str, list[str]] = {}
     for score in missing:
-        regions.setdefault(score.reason.replace(f"region {score.region}", "it"), []).append(score.region)
+        why = score.reason.replace(f"region {score.region}", _THE_REGION)
+        regions.setdefault(why, []).append(score.region)
     return "; ".join(
-        why if why == missing[0].reason else f"region {', '.join(names)}: {why}"
+        why.replace(_THE_REGION, f"region {', '.join(dict.fromkeys(names))}")
         for why, names in regions.items()
     )
 

@@ -218,6 +218,7 @@ def _cortical(
         data.region[auditory],
         tests.rows,
         tests.repeats,
+        absent=data.absent,
         ev_floor=settings.ev_floor,
         n_bootstrap=settings.n_bootstrap,
         seed=seed,

@@ -103,6 +103,7 @@ TABLE: list[tuple[str, str, object]] = [
     ("--test-runs all", "test_runs", ("all",)),
     ("--behavior beh.tsv", "behavior", "beh.tsv"),
     ("--atlas atlas.nii.gz", "atlas", "atlas.nii.gz"),
+    ("--atlas Juelich", "atlas", "juelich"),
     ("--controls full", "controls", "full"),
     ("--allow-overlap", "allow_overlap", True),
     ("--device cuda", "device", "cuda"),

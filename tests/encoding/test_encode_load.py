@@ -42,6 +42,9 @@ def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PreprocessedParti
         runs.append(PreprocessedRun(run, path, path, tmp_path / f"{name}.tsv", 1.0, 2, (7,)))
     tables = {run.confounds: rng.standard_normal((N, 2)) for run in runs}
     monkeypatch.setattr(participant_module, "regressors", lambda run: tables[run.confounds])
+    (tmp_path / "dseg.tsv").write_text(
+        "index\tname\treason\n1\tA1\tn/a\nn/a\tPB\tatlas small has no region PB\n"
+    )
     return PreprocessedParticipant(
         Participant("01", (), tuple(run.run for run in runs)),
         "MNI",
@@ -59,6 +62,7 @@ def test_images_become_cleaned_rows(images: PreprocessedParticipant, tmp_path: P
     assert data.bold.shape == (2 * N, mask.sum())
     assert np.array_equal(data.mask, mask)
     assert np.array_equal(data.region, nib.load(images.dseg).get_fdata()[mask])
+    assert data.absent == {"PB": "atlas small has no region PB"}
     assert [clip.track for clip in data.clips] == ["x", "y"]
     assert data.runs[0].rows.times[:2].tolist() == [1.0, 3.0]
     assert not data.runs[0].rows.scored[[0, 1, 7]].any()

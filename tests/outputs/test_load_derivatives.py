@@ -9,6 +9,7 @@ from nilearn.image import load_img
 
 from ban_bids import load_derivatives
 from ban_bids.errors import DataError, UsageError
+from ban_bids.outputs.derivatives import Regions
 from ban_bids.outputs.maps import write_statmap
 from ban_bids.outputs.names import bas_name
 from ban_bids.outputs.tables import write_table
@@ -105,6 +106,15 @@ def test_sessions_are_found_and_named(tmp_path):
     )
     found = load_derivatives(tree.root).maps(session="b")
     assert Path(found["path"][0]).parent == tree.root / "sub-01" / "ses-b" / "func"
+
+
+def test_a_region_that_the_atlas_lacks_has_no_index():
+    table = pd.DataFrame({"index": [1, np.nan], "name": ["A1", "PB"], "reason": [None, "no such"]})
+    table["abbreviation"] = table["name"]
+    regions = Regions(Path("dseg.nii.gz"), table)
+    assert regions.index("A1") == 1
+    with pytest.raises(UsageError, match="region 'PB' is n/a: no such"):
+        regions.index("PB")
 
 
 def test_regions(tree):

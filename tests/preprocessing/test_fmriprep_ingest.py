@@ -21,7 +21,7 @@ from ban_bids.preprocessing.fmriprep_files import (
     find_series,
     version_of,
 )
-from ban_bids.preprocessing.regions import read_atlas
+from ban_bids.preprocessing.regions import absent_regions, read_atlas
 from ban_bids.preprocessing.run import preprocess
 from ban_bids.preprocessing.strategies import MOTION12
 from ban_bids.preprocessing.template import NATIVE, TEMPLATE, template_grid
@@ -118,7 +118,7 @@ def test_pieces_are_taken_and_regions_laid_on_their_grid(tree: tuple[Participant
     assert [run.non_steady for run in done.runs] == [1, 1]
     assert [run.regressors for run in done.runs] == [MOTION12[:13]] * 2
     labels = np.asarray(nib.load(done.dseg).dataobj)
-    atlas, affine = read_atlas(None)
+    atlas, affine = read_atlas()
     for x, y, z in ((-43, -25, 11), (44, -22, 10), (-60, -20, 4)):
         here = np.rint(np.linalg.inv(GRID.affine) @ [x, y, z, 1])[:3].astype(int)
         world = GRID.affine @ [*here, 1]
@@ -204,7 +204,7 @@ def test_regions_reach_the_t1w_space_through_fmripreps_transform(tmp_path: Path)
     assert done.space == NATIVE
     labels = np.asarray(nib.load(done.dseg).dataobj)
     # ANTs itself resamples the atlas onto the grid of the T1w image
-    atlas, affine = read_atlas(None)
+    atlas, affine = read_atlas()
     nib.save(nib.Nifti1Image(atlas, affine), tmp_path / "atlas.nii.gz")
     mask = ants.image_read(str(done.runs[0].mask))
     moved = ants.apply_transforms(
@@ -348,3 +348,27 @@ def test_participants_that_cannot_be_used_do_not_stop_others(
     done = preprocess([broken, participant], settings)
     assert str(done["02"]) == "sub-02: bold is 3-D; mend it"
     assert not isinstance(done["01"], Exception)
+
+
+def test_a_named_atlas_is_laid_on_the_grid_and_says_what_it_lacks(
+    tree: tuple[Participant, Settings, Path],
+) -> None:
+    participant, settings, _ = tree
+    done = preprocess([participant], replace(settings, atlas="destrieux"))["01"]
+    assert not isinstance(done, Exception), done
+    labels = np.asarray(nib.load(done.dseg).dataobj)
+    assert set(np.unique(labels)) == {0, 1, 3, 4}
+    for point, number in (((-45, -20, 7), 1), ((-61, -13, -2), 4), ((62, -10, -3), 4)):
+        here = np.rint(np.linalg.inv(GRID.affine) @ [*point, 1])[:3].astype(int)
+        around = labels[tuple(slice(n - 1, n + 2) for n in here)]
+        assert (around == number).any(), point
+    why = "atlas destrieux has no region Belt"
+    assert absent_regions(done.dseg_table) == {"Belt": why}
+    assert any(note.startswith(why) for note in done.notes)
+    belt = [one for one in done.quality if one.region == "Belt"]
+    assert len(belt) == 2 and np.isnan([one.value for one in belt]).all()
+    assert all("atlas has no" in str(one.reason) for one in belt)
+    side = json.loads(done.dseg.with_name(done.dseg.name.replace(".nii.gz", ".json")).read_text())
+    assert "Destrieux" in side["Atlas"] and side["AtlasRegions"]["Belt"] == []
+    files = sorted(path.name for path in (settings.work_dir / "atlases").iterdir())
+    assert files == ["destrieux_dseg.nii.gz", "destrieux_dseg.tsv"]

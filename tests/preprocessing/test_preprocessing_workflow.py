@@ -117,7 +117,7 @@ def test_phantom_from_raw_to_regions(tmp_path: Path) -> None:
     quality = {(one.measure, one.run or one.region): one.value for one in done.quality}
     assert quality["registration_correlation", None] > 0.85
     assert min(quality["region_voxels", name] for name in ("A1", "Belt", "PB")) >= 5
-    labels, atlas = np.asarray(nib.load(done.dseg).dataobj), read_atlas(None)[0]
+    labels, atlas = np.asarray(nib.load(done.dseg).dataobj), read_atlas()[0]
     assert (labels > 0).sum() * 64 > 0.4 * (atlas > 0).sum()
     first = nib.load(done.runs[0].bold)
     assert first.shape[3] == N
@@ -165,7 +165,7 @@ def test_without_t1w_the_template_stands_in(tmp_path: Path, monkeypatch: pytest.
     image, own = load_image(template_brain())
     expected = sample(ndimage.gaussian_filter(np.where(image > 1, 130 - image, 0), 1.5), own, points)
     assert np.corrcoef(mean[cortex], expected)[0, 1] > 0.7
-    assert (np.asarray(nib.load(done.dseg).dataobj) > 0).sum() * 64 > 0.4 * (read_atlas(None)[0] > 0).sum()
+    assert (np.asarray(nib.load(done.dseg).dataobj) > 0).sum() * 64 > 0.4 * (read_atlas()[0] > 0).sum()
     stem = str(tmp_path / "out/sub-01/func/sub-01_task-music_run-1_from-boldref_to-firstboldref")
     identity = ants.read_transform(f"{stem}_mode-image_desc-coreg_xfm.txt").parameters
     np.testing.assert_allclose(identity, [1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0], atol=0.05)

@@ -47,6 +47,29 @@ def test_a_page_from_derivatives_alone(tree):
     assert "banuntrained1" in text_of(page, "Controls")
 
 
+def test_an_absent_region_is_told_and_the_other_numbers_stay(tree):
+    values = np.full((4, 4), 0.25)
+    values[:, 2] = np.nan
+    why = "atlas juelich has no region PB"
+    table = tree.scores["01"].copy()
+    gone = (table["region"] == "PB") | table["row"].isin(["C", "BAS"])
+    table.loc[gone, ["value", "ci_low", "ci_high"]] = np.nan
+    table.loc[gone, "reason"] = why
+    write_table(bas_name("01", TASK, "ban").path(tree.root), table, COLUMNS, {"Model": "ban"})
+    tests = [
+        {"area": "A1", "region": "A1", "mean_r": 0.125, "p": 0.0123, "p_fwer": 0.25},
+        {"area": "A1", "region": "PB", "mean_r": np.nan, "p": np.nan, "p_fwer": np.nan},
+    ]
+    reasons = {"Significance": f"n/a: {why}"}
+    write_summary(tree.root, summary(values, tests=tests, notes=[why], reasons=reasons))
+    page = render_participant(tree.root, "01")
+    assert why in text_of(page, "Summary") and why in text_of(page, "Warnings")
+    assert f"C: {why}" in text_of(page, "Areas and regions")
+    found = text_of(page, "Significance")
+    assert "0.125" in found and "0.012" in found and "0.250" in found
+    assert found.count("n/a") == 4, "three numbers and the reason"
+
+
 def test_without_repeats_the_page_says_why(tree):
     table = tree.scores["01"].copy()
     numbers = ["value", "ci_low", "ci_high"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from ban_bids.scoring.bas import COLUMNS, ModelScores, bas_score, score_table
@@ -48,6 +49,21 @@ def test_a_missing_part_leaves_bas_out_and_keeps_the_other() -> None:
     assert bas_score(none, no_behavior()).reason.startswith("C is n/a: no clip is repeated; B is n/a")
     table = score_table([ModelScores("ban", "scored", cortical(), no_behavior())]).set_index("row")
     assert table.loc["C", "value"] == pytest.approx(0.4) and np.isnan(table.loc["BAS", "value"])
+
+
+def test_few_voxels_are_marked_where_the_score_stands() -> None:
+    counts = zip(cortical().areas, (19, 20, 0, 3))
+    sized = replace(cortical(), areas=tuple(replace(area, n_voxels=n) for area, n in counts))
+    gone = replace(sized.areas[2], value=np.nan, reason="no voxel of region PB can be scored")
+    thin = replace(sized.areas[3], value=np.nan, reason="region T2T3 holds no explainable variance")
+    sized = replace(sized, areas=(*sized.areas[:2], gone, thin))
+    rows = score_table([ModelScores("ban", "scored", sized, no_behavior())]).set_index("region")
+    assert rows.loc["A1", "reason"] == "region A1 has only 19 voxels: its figures rest on little"
+    assert rows.loc["A1", "value"] == pytest.approx(0.4)
+    assert pd.isna(rows.loc["Belt", "reason"])
+    assert rows.loc["PB", "reason"] == "no voxel of region PB can be scored"
+    both = "region T2T3 holds no explainable variance; region T2T3 has only 3 voxels"
+    assert rows.loc["T2T3", "reason"].startswith(both)
 
 
 def test_geometric_mean_needs_positive_parts() -> None:

@@ -9,6 +9,8 @@ import pytest
 
 from ban_bids.encoding.ceiling import repeat_rows, voxel_scores
 from ban_bids.encoding.rows import HeldOutRows
+from ban_bids.scoring.bas import ModelScores, bas_score, score_table
+from ban_bids.scoring.behavioral import no_behavior
 from ban_bids.scoring.bootstrap import (
     clip_sums,
     explained_and_signal,
@@ -170,6 +172,34 @@ def test_unusable_voxels_are_left_out_and_empty_regions_named() -> None:
     result = score(rows, prediction, bold, regions=("A1", "Belt"), pairs=(("A1", "A1"), ("A1", "Belt")))
     assert "region Belt" in result.reason and np.isnan(result.value)
     assert np.isfinite(result.areas[0].value)
+
+
+def four_regions(absent: tuple[str, ...]) -> CorticalScore:
+    """Four areas of 12 voxels each, all answering; the labels of some regions are taken away."""
+    rng = np.random.default_rng(4)
+    rows, labels = table(10, 2, 6), np.repeat([1, 2, 3, 4], 12)
+    signal = np.tile(rng.standard_normal((60, 48)), (2, 1))
+    bold = (signal + 0.5 * rng.standard_normal((120, 48))).astype(np.float32)
+    predictions = {a: (signal + rng.standard_normal((120, 48))).astype(np.float32) for a in AREAS}
+    reasons = {name: f"atlas juelich has no region {name}" for name in absent}
+    labels[np.isin(labels, [AREAS.index(name) + 1 for name in absent])] = 0
+    return cortical_score(
+        "ban", predictions, bold, labels, rows, repeat_rows(rows), absent=reasons, n_bootstrap=50
+    )
+
+
+def test_an_absent_region_is_not_available_and_changes_no_other() -> None:
+    whole, part = four_regions(()), four_regions(("PB",))
+    assert np.isfinite(whole.value) and np.isnan([part.value, part.ci_low, *part.draws]).all()
+    assert part.reason == part.areas[2].reason == "atlas juelich has no region PB"
+    assert part.areas[2].n_voxels == 0 and np.isnan([part.areas[2].value, part.areas[2].mean_r]).all()
+    assert [part.areas[k] for k in (0, 1, 3)] == [whole.areas[k] for k in (0, 1, 3)]
+    assert np.isnan(part.alignment[:, 2]).all()
+    np.testing.assert_array_equal(np.delete(part.alignment, 2, 1), np.delete(whole.alignment, 2, 1))
+    assert four_regions(("PB", "T2T3")).reason == "atlas juelich has no region PB, T2T3"
+    assert bas_score(part, no_behavior()).reason.startswith("C is n/a: atlas juelich has no region PB;")
+    line = score_table([ModelScores("ban", "scored", part)]).set_index("region").loc["PB"]
+    assert line["reason"] == "atlas juelich has no region PB" and line[["value", "p", "mean_r"]].isna().all()
 
 
 def test_a_model_with_one_area_meets_every_region() -> None:

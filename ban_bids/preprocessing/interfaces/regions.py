@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nipype.interfaces.base import File, InputMultiObject, TraitedSpec, isdefined, traits
+from nipype.interfaces.base import File, InputMultiObject, TraitedSpec, traits
 
 from ban_bids.preprocessing.interfaces.base import InputSpec, Step
+from ban_bids.preprocessing.regions import AtlasFiles
 from ban_bids.preprocessing.targets import make_regions
 
 
@@ -20,8 +21,9 @@ class _RegionsInput(InputSpec):
     warp = File(exists=True, mandatory=True)
     inverse_warp = File(exists=True, mandatory=True)
     space = traits.Str(mandatory=True)
-    atlas = File(exists=True)
-    atlas_table = File(exists=True, desc="beside the atlas; here so that its content is hashed")
+    atlas = File(exists=True, mandatory=True, desc="label image; hashed by content, as its table is")
+    atlas_table = File(exists=True, mandatory=True)
+    atlas_name = traits.Str(mandatory=True)
 
 
 class _RegionsOutput(TraitedSpec):
@@ -39,12 +41,13 @@ class Regions(Step):
     input_spec, output_spec = _RegionsInput, _RegionsOutput
 
     def _run_interface(self, runtime: Any) -> Any:
+        given = self.inputs
         names = ("target", "t1w", "gm", "affine", "warp", "inverse_warp")
         files, measures, notes = make_regions(
-            {name: Path(getattr(self.inputs, name)) for name in names},
-            [Path(mask) for mask in self.inputs.masks],
-            self.inputs.space,
-            Path(self.inputs.atlas) if isdefined(self.inputs.atlas) else None,
+            {name: Path(getattr(given, name)) for name in names},
+            [Path(mask) for mask in given.masks],
+            given.space,
+            AtlasFiles(given.atlas_name, Path(given.atlas), Path(given.atlas_table)),
             Path(runtime.cwd),
         )
         self.keep({**files, "measures": measures, "notes": list(notes)})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from nipype.interfaces.utility import Merge
 from nipype.pipeline.engine import Node, Workflow
@@ -11,6 +10,7 @@ from nipype.pipeline.engine import Node, Workflow
 from ban_bids.inputs.dataset import Participant
 from ban_bids.preprocessing.interfaces.quality import Quality
 from ban_bids.preprocessing.interfaces.report import Collect, Figures
+from ban_bids.preprocessing.regions import AtlasFiles
 from ban_bids.preprocessing.workflows.anat import init_anat_from_bold_wf, init_anat_wf
 from ban_bids.preprocessing.workflows.base import NORMALIZATION, node_name
 from ban_bids.preprocessing.workflows.bold import init_bold_wf
@@ -24,7 +24,7 @@ def init_participant_wf(
     participant: Participant,
     settings: Settings,
     resolution: float,
-    atlas: tuple[Path, Path] | None,
+    atlas: AtlasFiles,
     mem_gb: float,
 ) -> Workflow:
     """Everything for one participant, ending in the node ``collect`` with its summary."""
