@@ -25,6 +25,7 @@ from ban_bids.preprocessing.distortion import (
 from ban_bids.preprocessing.files import save_image
 from ban_bids.preprocessing.masks import epi_mask
 from ban_bids.preprocessing.realign import rigid_matrix
+from ban_bids.preprocessing.regions import HCP_MMP
 from ban_bids.preprocessing.template import template_brain
 from ban_bids.preprocessing.transforms import Displacement, apply_affine, sample
 from ban_bids.preprocessing.workflows.participant import init_participant_wf
@@ -165,8 +166,8 @@ def test_the_step_stands_after_the_coregistration_of_first_runs(tmp_path: Path) 
     )  # fmt: skip
     person = Participant("01", (tmp_path / "T1w.nii",), runs)
     plain = Settings(tmp_path, tmp_path, "participant", work_dir=tmp_path)
-    assert not names_of(init_participant_wf(person, plain, 4.0, None, 1.0))
-    workflow = init_participant_wf(person, replace(plain, use_syn_sdc=True), 4.0, None, 1.0)
+    assert not names_of(init_participant_wf(person, plain, 4.0, HCP_MMP, 1.0))
+    workflow = init_participant_wf(person, replace(plain, use_syn_sdc=True), 4.0, HCP_MMP, 1.0)
     # the opposite polarity distorts the other way: a coregistration and a field of its own
     assert names_of(workflow) == {"task_a.distortion", "task_c.distortion"}
     sources = {}
