@@ -24,7 +24,7 @@ from ban_bids.inputs.dataset import Participant
 from ban_bids.preprocessing.anatomy import averaged_at
 from ban_bids.preprocessing.files import load_image, load_mask
 from ban_bids.preprocessing.measures import normalised_mutual_information
-from ban_bids.preprocessing.register import ants_folder, to_ants
+from ban_bids.preprocessing.register import ants_folder, bias_corrected, to_ants
 from ban_bids.preprocessing.template import Grid
 from ban_bids.preprocessing.transforms import Displacement, apply_affine, sample
 
@@ -149,8 +149,9 @@ def find_distortion(
     Distortion
         Zero where the registration did not raise the mutual information.
     """
-    bold, affine = load_image(reference)
+    raw, affine = load_image(reference)
     mask = load_mask(reference_mask)
+    bold = bias_corrected(to_ants(raw, affine), mask, folder).numpy()
     grid = working_grid(bold.shape, affine, mask)
     points = grid.points()
     t1w_points = apply_affine(np.linalg.inv(matrix), points)
