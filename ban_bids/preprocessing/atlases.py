@@ -6,9 +6,9 @@ word, Destrieux's (FreeSurfer's ``cvs_avg35_inMNI152``) by its white matter, whi
 with r = .73 without a shift and MNI152NLin2009cAsym's with .56. Points of the 2009c grid go through a shipped
 field to that space, and there the label is looked up.
 
-A label stands for the region that it covers best of those of HCP-MMP1.0, if it covers it better than any
-other label does; a region without such a label is absent, never filled with its neighbour. The Jülich atlas
-is the exception, see its limits.
+The labels taken for a region cover that region of HCP-MMP1.0 better than its others, and a third of it at
+least; a region for which there are no such labels is absent, never filled with its neighbour. The Jülich
+Belt is the exception, by its authors' borders, see its limits.
 """
 
 from __future__ import annotations

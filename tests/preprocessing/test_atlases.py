@@ -53,7 +53,7 @@ def test_our_a1_lies_in_heschls_gyrus_of_independent_atlases(shares: dict[str, n
         assert (gyrus[tuple((points + shift).T)] == 1).mean() < 0.65, f"the test would not see {shift} mm"
 
 
-def test_labels_stand_for_the_region_that_they_cover_best(shares: dict[str, np.ndarray]) -> None:
+def test_labels_cover_their_region_best_and_a_third_of_it(shares: dict[str, np.ndarray]) -> None:
     for name, share in shares.items():
         for number, region in enumerate(REGIONS):
             if not NAMED[name].labels[region]:
