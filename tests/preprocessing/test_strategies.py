@@ -106,6 +106,12 @@ def test_strategies_differ_as_they_should(ours: PreprocessedRun) -> None:
     assert note == f"task-music: {len(scrubbing.scrubbed)} of {N} volumes scrubbed"
 
 
+def test_the_run_says_which_volumes_are_not_steady(ours: PreprocessedRun) -> None:
+    """As ``--dummy-scans`` may say another number than the table."""
+    assert choose(replace(ours, non_steady=0), "simple").scrubbed == ()
+    assert choose(replace(ours, non_steady=5), "simple").scrubbed == ()
+
+
 def test_motion12_is_motion_differences_and_tissues(ours: PreprocessedRun) -> None:
     chosen = choose(ours, "motion12")
     assert chosen.regressors == MOTION12
