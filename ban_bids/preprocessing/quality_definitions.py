@@ -221,11 +221,20 @@ _TABLE = (
         "fit to the template",
         "1",
         "participant",
-        "Correlation of the normalised T1w brain with the template inside the template's brain; without T1w "
-        "image multiple correlation of the BOLD reference with the template's tissues",
+        "Correlation of the normalised T1w brain with the template inside the template's brain",
         "ban-bids",
         "low",
         _LOOK_T1W,
+    ),
+    Definition(
+        "bold_template_fit",
+        "fit of BOLD to the template",
+        "1",
+        "participant",
+        "Without T1w image: multiple correlation of the normalised BOLD reference with the template's CSF, "
+        "grey and white matter in its field of view",
+        "ban-bids",
+        "low",
     ),
     Definition(
         "t1w_brain_volume",

@@ -156,7 +156,7 @@ def test_without_t1w_the_template_stands_in(tmp_path: Path, monkeypatch: pytest.
     done = preprocess([replace(whole, t1w=())], settings)["01"]
     assert not isinstance(done, Exception), done
     assert any("no T1w image" in note and "take the scores with care" in note for note in done.notes)
-    assert next(one.value for one in done.quality if one.measure == "registration_correlation") > 0.7
+    assert next(one.value for one in done.quality if one.measure == "bold_template_fit") > 0.7
     assert not [title for title, _ in done.figures if "T1w" in title]
     # each cortical voxel of the output shows the template's own value there
     mean = nib.load(done.runs[1].bold).get_fdata().mean(3)

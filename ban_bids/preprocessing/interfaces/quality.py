@@ -68,7 +68,8 @@ class Quality(Step):
         found += assess.match_measures(runs, Path(given.t1w), Path(given.t1w_mask))
         if isdefined(given.distortions):
             found += [one for values in given.distortions for one in _of_distortion(values)]
-        found += measured([("registration_correlation", given.correlation)])
+        fit = "registration_correlation" if given.from_t1w else "bold_template_fit"
+        found += measured([(fit, given.correlation)])
         tissues = [Path(getattr(given, name)) for name in _TISSUES]
         found += assess.tissue_measures(Path(given.t1w_mask), tissues)
         if not given.from_t1w:
