@@ -236,4 +236,5 @@ def quality_pictures(
         table = read_confounds(run.confounds)
         carpets.append(quality_figures.carpet(shown, tissue, table, run.repetition_time, path))
     names = [run.name for run in runs]
-    return quality_figures.tsnr(maps, names, within, labels, folder / "tsnr.png"), carpets
+    sides = "LR" if grid.affine[0, 0] > 0 else "RL"
+    return quality_figures.tsnr(maps, names, within, labels, sides, folder / "tsnr.png"), carpets

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ban_bids.preprocessing.quality_definitions import DEFINITIONS, Definition
+from ban_bids.preprocessing.regions import FEWEST_VOXELS
 
 _NO_VALUES = "its data have no such values"
 
@@ -49,7 +50,7 @@ class QualityThresholds:
     registration_correlation_min: float = 0.6
     t1w_brain_volume_min: float = 800.0
     t1w_brain_volume_max: float = 2000.0
-    region_voxels_min: float = 20.0
+    region_voxels_min: float = float(FEWEST_VOXELS)
     region_coverage_min: float = 50.0
 
     def bounds(self, measure: str) -> tuple[float | None, float | None]:

@@ -103,6 +103,7 @@ def tsnr(
     names: Sequence[str],
     within: NDArray[np.bool_],
     regions: NDArray[np.bool_],
+    sides: str,
     path: Path,
 ) -> Path:
     """Axial slices of temporal signal-to-noise, one row a run, one scale for all, regions outlined.
@@ -115,6 +116,8 @@ def tsnr(
         Of the runs.
     within, regions : ndarray of bool, shape (nx, ny, nz)
         Brain, and auditory regions.
+    sides : str
+        Letters of the hemispheres at the low and at the high end of the first axis, ``LR`` or ``RL``.
     path : Path
         PNG to write.
     """
@@ -134,6 +137,10 @@ def tsnr(
             if outline.any() and not outline.all():
                 axes.contour(outline, levels=[0.5], colors=["#40e0ff"], linewidths=1.0)
             axes.set_axis_off()
+        for place, letter in zip((0.03, 0.97), sides):
+            row[0].text(
+                place, 0.02, letter, color="0.75", fontsize=7, ha="center", transform=row[0].transAxes
+            )
         row[0].text(0, 1, name, color="white", fontsize=8, transform=row[0].transAxes, va="bottom")
     bar = canvas.colorbar(ScalarMappable(Normalize(0, top), "inferno"), ax=grid, fraction=0.015, pad=0.01)
     bar.set_label("tSNR", color="white")

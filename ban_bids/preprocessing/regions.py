@@ -137,7 +137,7 @@ def near_cortex(points: Floats) -> NDArray[np.bool_]:
 def region_table(
     labels: NDArray[np.uint8], before: NDArray[np.uint8], atlas: AtlasFiles
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Table beside the label image, and notes on regions that are small, lost or absent from the atlas.
+    """Table beside the label image, and notes on regions that are absent from the atlas.
 
     Parameters
     ----------
@@ -162,11 +162,6 @@ def region_table(
         else:
             kept, whole = int((labels == number).sum()), int((before == number).sum())
             row |= {"index": number, "n_voxels": kept, "n_voxels_atlas": whole, "parcels": parcels[name]}
-            if kept < FEWEST_VOXELS:
-                notes.append(
-                    f"region {name}: {kept} of the atlas's {whole} voxels lie in grey matter and in every "
-                    "run's field of view; its figures rest on little"
-                )
         rows.append(row)
     table = pd.DataFrame(rows, columns=list(_COLUMNS))
     counts = [column for column in _COLUMNS if column == "index" or column.startswith("n_")]

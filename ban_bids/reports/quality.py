@@ -70,7 +70,7 @@ def _wide(mine: pd.DataFrame, key: str, title: str) -> Table:
     rows: list[dict[str, str]] = []
     styles: dict[tuple[int, str], str] = {}
     for number, (label, own) in enumerate(mine.groupby(key, sort=False)):
-        row = {key: str(label)}
+        row = {key: f"sub-{label}" if key == "participant" else str(label)}
         styles[number, key] = "name"
         for name, value, warning in zip(own["measure"], own["value"], own["warning"].astype(bool)):
             heading = _heading(name)
@@ -149,7 +149,7 @@ def group_quality_tables(table: pd.DataFrame) -> list[Table]:
     if not marked.empty:
         frame = pd.DataFrame(
             {
-                "participant": marked["participant"],
+                "participant": [f"sub-{label}" for label in marked["participant"]],
                 "run or region": marked["run"].where(marked["run"].notna(), marked["region"]),
                 "measure": [_heading(name) for name in marked["measure"]],
                 "value": [_value(x, name, False) for x, name in zip(marked["value"], marked["measure"])],

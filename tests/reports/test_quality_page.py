@@ -86,7 +86,7 @@ def test_the_group_shows_outliers_and_warnings(tmp_path):
     page = lxml.html.parse(str(tree.root / "group.html")).getroot()
     rows = page.xpath(f"{SECTION}//table[caption='Outliers and warnings']/tbody/tr")
     assert [row.xpath("./td/text()") for row in rows] == [
-        ["06", "task-music_run-1", "mean FD, mm", "0.45", "high"]
+        ["sub-06", "task-music_run-1", "mean FD, mm", "0.45", "high"]
     ]
     people = page.xpath(f"{SECTION}//table[caption='Each participant']/tbody/tr")
     assert people[5].xpath("./td/text()")[:3] == ["sub-06", "54.00", "0.45"]
