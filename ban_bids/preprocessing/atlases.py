@@ -78,7 +78,8 @@ class Atlas:
         lacking = [name for name, own in self.labels.items() if not own]
         absent = f"; it has no {' and no '.join(lacking)}" if lacking else ""
         parts = f", both hemispheres: {'; '.join(made)}{absent}" if self.labels else ""
-        return f"from {self.title}{parts}"
+        limits = f" ({self.limits})" if self.limits else ""
+        return f"from {self.title}{parts}{limits}"
 
 
 _HCP_ACKNOWLEDGEMENT = (

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 from fake_derivatives import score_rows
 
+from ban_bids.preprocessing.atlases import atlas_of
 from ban_bids.reports.methods import MethodsFacts, methods_text
 from ban_bids.reports.page import Headline, Table
 from ban_bids.reports.participant import SECTIONS, Alignment, ParticipantReport, write_participant_report
@@ -26,6 +27,16 @@ def facts(**changes):
         "behavior": "B is n/a.",
     }
     return MethodsFacts(**{**known, **changes})
+
+
+def test_methods_name_the_atlas_and_what_its_terms_ask_for():
+    hcp, juelich = (atlas_of(name) for name in ("hcp-mmp", "juelich"))
+    told = methods_text(facts(regions=hcp.regions, acknowledgement=hcp.acknowledgement), EncodingSettings())
+    assert told[-1].endswith(hcp.acknowledgement)
+    assert any("Regions are anatomical: from HCP-MMP1.0 (Glasser et al. 2016)" in part for part in told)
+    told = methods_text(facts(regions=juelich.regions), EncodingSettings())
+    assert not any("Human Connectome" in part or "cknowledge" in part for part in told)
+    assert any("it has no PB and no T2T3" in part for part in told)
 
 
 @pytest.fixture(scope="module")
