@@ -50,11 +50,7 @@ def test_counts_at_two_millimetres_are_those_of_an_independent_count() -> None:
     # A 2-mm voxel holds eight of ours. How much of a voxel the other count wanted filled is not known: three
     # of eight, given to the label with most of them, was chosen because it comes closest to its eight
     # figures, so the counts hold our image in place and say little about agreement; the ratios below do.
-<<<<<<< HEAD
     # 86/75, 164/176, 156/108, 896/1166 (one point in each voxel gives 74/65, 152/155, 132/93, 762/990).
-=======
-    # 86/75, 164/176, 156/108, 896/1166 (one point in each voxel: 74/65, 152/155, 132/93, 762/990).
->>>>>>> d15bbcd (Shorter lines)
     grid = template_grid(2.0)
     n = np.array(grid.shape)
     labels = np.pad(read_atlas()[0], 1)[: 2 * n[0], : 2 * n[1], : 2 * n[2]]
