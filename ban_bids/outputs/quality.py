@@ -11,8 +11,8 @@ import pandas as pd
 
 from ban_bids.outputs.names import DerivativeName
 from ban_bids.outputs.tables import write_table
-from ban_bids.preprocessing.quality import Measurement, QualityThresholds
-from ban_bids.preprocessing.quality_definitions import DEFINITIONS
+from ban_bids.preprocessing.quality.definitions import DEFINITIONS
+from ban_bids.preprocessing.quality.thresholds import Measurement, QualityThresholds
 
 COLUMNS: dict[str, str] = {
     "participant": "Label of the participant",

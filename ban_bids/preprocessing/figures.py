@@ -117,7 +117,6 @@ def coregistration(
     references: Sequence[str],
     matrices: Sequence[str],
     names: Sequence[str],
-    t1w: str,
     mask: str,
     wm: str,
     folder: Path,

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ban_bids.preprocessing.carpet import Layout, save_run_quality
 from ban_bids.preprocessing.compcor import noise_mask
 from ban_bids.preprocessing.confounds import confound_table, write_confounds
 from ban_bids.preprocessing.distortion import ToReference
 from ban_bids.preprocessing.files import load_image, load_mask, save_image
 from ban_bids.preprocessing.masks import count_non_steady, epi_mask
-from ban_bids.preprocessing.measures import temporal_snr
+from ban_bids.preprocessing.quality.carpet import Layout, save_run_quality
+from ban_bids.preprocessing.quality.measures import temporal_snr
 from ban_bids.preprocessing.realign import align_images, realign
 from ban_bids.preprocessing.register import bias_corrected, coregister, resample_to, to_ants
 from ban_bids.preprocessing.resample import (
@@ -169,11 +169,7 @@ def resample_to_target(
     with np.load(motion) as stored:
         matrices, parameters = stored["matrices"], stored["parameters"]
     points = t1w_to_reference(target.t1w_points)
-    covered = inside_image(data.shape, affine, points)
-    for index in {0, len(matrices) - 1, int(np.abs(parameters[:, :3]).sum(1).argmax())}:
-        covered &= inside_image(data.shape, affine, apply_affine(matrices[index], points), margin=1.0)
-    covered &= sample(missing.astype(np.float32), affine, points, order=0) < 0.5
-    chosen = np.flatnonzero(covered)
+    chosen = np.flatnonzero(_covered(missing, affine, points, matrices, parameters))
     before = _raw_tsnr(data[..., non_steady:], affine, points[:, chosen])
     if timing.slice_timing:
         correct_slice_timing(
@@ -185,18 +181,38 @@ def resample_to_target(
     del data
     alive = (rows.std(0) > 0) & (rows.mean(0) > 0)
     rows, chosen, before = rows[:, alive], chosen[alive], before[alive]
-    mask = np.zeros(target.grid.shape, bool)
-    mask.ravel()[np.flatnonzero(target.brain)[chosen]] = True
-    files = {"bold": folder / "bold.nii.gz", "confounds": folder / "confounds.tsv"}
-    files["mask"] = save_image(folder / "mask.nii.gz", mask, target.grid.affine)
-    write_series(files["bold"], target.grid, mask, rows, timing.repetition_time)
+    files = _write_run(rows, chosen, target, timing, folder)
     white, csf = (noise_mask(tissue, target.brain, chosen) for tissue in (target.white_matter, target.csf))
     table, metadata = confound_table(parameters, rows, white, csf, non_steady, timing.repetition_time)
     write_confounds(table, files["confounds"], metadata)
-    files["quality"] = folder / "quality.npz"
     layout = Layout.of(target.white_matter[chosen], target.csf[chosen])
     save_run_quality(files["quality"], before, rows, layout, non_steady)
     return files
+
+
+def _covered(
+    missing: NDArray[np.bool_], affine: Floats, points: Floats, matrices: Floats, parameters: Floats
+) -> NDArray[np.bool_]:
+    """Points that lie in the image at rest, first, last and farthest from rest, and miss no value."""
+    shape = missing.shape
+    covered = inside_image(shape, affine, points)
+    for index in {0, len(matrices) - 1, int(np.abs(parameters[:, :3]).sum(1).argmax())}:
+        covered &= inside_image(shape, affine, apply_affine(matrices[index], points), margin=1.0)
+    return covered & (sample(missing.astype(np.float32), affine, points, order=0) < 0.5)
+
+
+def _write_run(
+    rows: NDArray[np.float32], chosen: NDArray[np.intp], target: Target, timing: Timing, folder: Path
+) -> dict[str, Path]:
+    """Write series and mask; name the files that follow."""
+    mask = np.zeros(target.grid.shape, bool)
+    mask.ravel()[np.flatnonzero(target.brain)[chosen]] = True
+    files = {
+        "bold": folder / "bold.nii.gz",
+        "mask": save_image(folder / "mask.nii.gz", mask, target.grid.affine),
+    }
+    write_series(files["bold"], target.grid, mask, rows, timing.repetition_time)
+    return files | {"confounds": folder / "confounds.tsv", "quality": folder / "quality.npz"}
 
 
 def _raw_tsnr(data: NDArray[np.float32], affine: Floats, points: Floats) -> Floats:

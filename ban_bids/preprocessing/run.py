@@ -15,7 +15,7 @@ from ban_bids.inputs.checks import check_confounds
 from ban_bids.inputs.dataset import Participant
 from ban_bids.preprocessing.atlases import find_atlas
 from ban_bids.preprocessing.distortion import check_phase_encoding
-from ban_bids.preprocessing.fmriprep import ingest
+from ban_bids.preprocessing.fmriprep.ingest import ingest
 from ban_bids.preprocessing.lock import participants_locked
 from ban_bids.preprocessing.publish import publish, read_summary
 from ban_bids.preprocessing.regions import read_atlas

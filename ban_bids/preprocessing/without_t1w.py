@@ -30,7 +30,9 @@ WARNING = (
 )
 
 
-def anatomy_from_bold(bold: Path, folder: Path) -> tuple[dict[str, Path], float]:
+def anatomy_from_bold(
+    bold: Path, folder: Path, dummy_scans: int | None = None
+) -> tuple[dict[str, Path], float]:
     """Normalise a run's reference and bring the template's brain and tissues to it.
 
     Parameters
@@ -39,6 +41,8 @@ def anatomy_from_bold(bold: Path, folder: Path) -> tuple[dict[str, Path], float]
         The participant's first run.
     folder : Path
         Where all files go.
+    dummy_scans : int, optional
+        Volumes before the steady state; detected where not given.
 
     Returns
     -------
@@ -50,7 +54,7 @@ def anatomy_from_bold(bold: Path, folder: Path) -> tuple[dict[str, Path], float]
         Multiple correlation of the warped reference with the template's tissue probabilities: the contrast
         of BOLD is another than the template's.
     """
-    reference, mask, affine = _reference(bold)
+    reference, mask, affine = _reference(bold, dummy_scans)
     files = {"reference": save_image(folder / "reference.nii.gz", reference, affine)}
     files["matrix"] = folder / "identity.txt"
     np.savetxt(files["matrix"], np.eye(4), fmt="%.10f")
@@ -71,10 +75,12 @@ def anatomy_from_bold(bold: Path, folder: Path) -> tuple[dict[str, Path], float]
     return files, _fit(files["warped"], tissues, tissue_affine)
 
 
-def _reference(bold: Path) -> tuple[NDArray[np.float32], NDArray[np.bool_], Floats]:
+def _reference(bold: Path, dummy_scans: int | None) -> tuple[NDArray[np.float32], NDArray[np.bool_], Floats]:
     """Mean of some realigned steady volumes, its rough brain mask and affine."""
     data, affine, missing, _ = load_run(bold)
-    steady = np.arange(count_non_steady(data.mean((0, 1, 2), dtype=float)), data.shape[3])
+    if dummy_scans is None:
+        dummy_scans = count_non_steady(data.mean((0, 1, 2), dtype=float))
+    steady = np.arange(dummy_scans, data.shape[3])
     few = steady[np.linspace(0, len(steady) - 1, min(_VOLUMES, len(steady))).astype(int)]
     reference = realign(np.ascontiguousarray(data[..., few]), affine).reference
     return reference, epi_mask(reference) & ~missing, affine

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ban_bids.outputs.quality import OUTLIER_RULE
 from ban_bids.outputs.writers import NOT_AVAILABLE
-from ban_bids.preprocessing.quality_definitions import DEFINITIONS
+from ban_bids.preprocessing.quality.definitions import DEFINITIONS
 from ban_bids.reports.page import Figure, Table
 
 MARK = "⚠"

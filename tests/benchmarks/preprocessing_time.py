@@ -11,8 +11,6 @@ steps of the anatomy once, steps of a run times 18, over the processes used.
 from __future__ import annotations
 
 import argparse
-import gzip
-import pickle
 import threading
 import time
 from pathlib import Path
@@ -22,6 +20,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import psutil
+from nipype.pipeline.engine.utils import load_resultfile
 from scipy import ndimage
 
 from ban_bids.inputs.dataset import Participant, Run
@@ -105,9 +104,7 @@ def step_times(work: Path) -> pd.DataFrame:
     """Seconds of every node that ran, from Nipype's result files."""
     rows = []
     for path in sorted(work.rglob("result_*.pklz")):
-        with gzip.open(path) as stream:
-            runtime = pickle.load(stream).runtime
-        seconds = getattr(runtime, "duration", None)
+        seconds = getattr(load_resultfile(str(path)).runtime, "duration", None)
         if seconds is not None:
             parts = path.parent.relative_to(work).parts
             rows.append({"step": "/".join(parts[2:]), "seconds": float(seconds)})

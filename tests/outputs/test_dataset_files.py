@@ -14,7 +14,7 @@ from ban_bids.outputs.dataset import source_dataset, write_dataset_files
 from ban_bids.outputs.provenance import read_statuses, settings_toml, write_provenance, write_status
 from ban_bids.outputs.quality import with_outliers, write_group_quality, write_quality
 from ban_bids.outputs.writers import read_json, write_text
-from ban_bids.preprocessing.quality import Measurement
+from ban_bids.preprocessing.quality.thresholds import Measurement
 
 
 def test_description_says_who_made_it_from_what(tmp_path, monkeypatch):

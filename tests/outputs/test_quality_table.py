@@ -7,8 +7,8 @@ from ban_bids import load_derivatives
 from ban_bids.errors import DataError, UsageError
 from ban_bids.outputs.quality import measure_definitions, quality_path, with_outliers, write_quality
 from ban_bids.outputs.writers import read_json
-from ban_bids.preprocessing.quality import Measurement, QualityThresholds
-from ban_bids.preprocessing.quality_definitions import DEFINITIONS
+from ban_bids.preprocessing.quality.definitions import DEFINITIONS
+from ban_bids.preprocessing.quality.thresholds import Measurement, QualityThresholds
 
 
 def measurements(fd: float = 0.2) -> list[Measurement]:

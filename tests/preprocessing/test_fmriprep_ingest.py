@@ -15,7 +15,7 @@ import pytest
 from ban_bids.errors import DataError, UsageError
 from ban_bids.inputs.dataset import Participant, Run
 from ban_bids.preprocessing.files import load_mask
-from ban_bids.preprocessing.fmriprep_files import (
+from ban_bids.preprocessing.fmriprep.files import (
     find_anatomical,
     find_confounds,
     find_series,

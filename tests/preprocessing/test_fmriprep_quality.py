@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from ban_bids.inputs.dataset import Run
-from ban_bids.preprocessing.carpet import TISSUES
-from ban_bids.preprocessing.fmriprep_quality import Anatomy, Assessed, assess_derivatives
-from ban_bids.preprocessing.measures import temporal_snr
-from ban_bids.preprocessing.quality_definitions import DEFINITIONS
+from ban_bids.preprocessing.fmriprep.quality import Anatomy, Assessed, assess_derivatives
+from ban_bids.preprocessing.quality.carpet import TISSUES
+from ban_bids.preprocessing.quality.definitions import DEFINITIONS
+from ban_bids.preprocessing.quality.measures import temporal_snr
 from ban_bids.preprocessing.result import PreprocessedRun
 from ban_bids.preprocessing.template import Grid
 

@@ -13,26 +13,26 @@ from nipype.algorithms.confounds import TSNR
 from scipy import ndimage
 from sklearn.metrics import mutual_info_score
 
-from ban_bids.preprocessing.assess import (
+from ban_bids.preprocessing.confounds import dvars
+from ban_bids.preprocessing.files import save_image
+from ban_bids.preprocessing.functional import _raw_tsnr
+from ban_bids.preprocessing.quality.assess import (
     RunFiles,
     match_measures,
     region_measures,
     tissue_measures,
     without_t1w,
 )
-from ban_bids.preprocessing.carpet import Layout, save_run_quality, standardised
-from ban_bids.preprocessing.confounds import dvars
-from ban_bids.preprocessing.files import save_image
-from ban_bids.preprocessing.functional import _raw_tsnr
-from ban_bids.preprocessing.measures import (
+from ban_bids.preprocessing.quality.carpet import Layout, save_run_quality, standardised
+from ban_bids.preprocessing.quality.definitions import DEFINITIONS
+from ban_bids.preprocessing.quality.measures import (
     confound_measures,
     dice,
     mean_and_noise,
     normalised_mutual_information,
     temporal_snr,
 )
-from ban_bids.preprocessing.quality import Measurement, QualityThresholds, measured, quality_notes
-from ban_bids.preprocessing.quality_definitions import DEFINITIONS
+from ban_bids.preprocessing.quality.thresholds import Measurement, QualityThresholds, measured, quality_notes
 
 
 def series(n_volumes: int = 200, n_voxels: int = 400, tsnr: float = 50.0) -> np.ndarray:

@@ -7,7 +7,7 @@ from ban_bids.group import run_group
 from ban_bids.outputs.participant import Summary, write_summary
 from ban_bids.outputs.quality import write_quality
 from ban_bids.outputs.writers import read_json
-from ban_bids.preprocessing.quality import Measurement, quality_notes
+from ban_bids.preprocessing.quality.thresholds import Measurement, quality_notes
 from ban_bids.reports.content import render_participant
 from ban_bids.reports.figures import Bars, bar_figure
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nipype.interfaces.base import File, InputMultiObject, TraitedSpec, traits
+from nipype.interfaces.base import File, InputMultiObject, TraitedSpec, isdefined, traits
 
 from ban_bids.preprocessing import anatomy
 from ban_bids.preprocessing.average import average_t1w
@@ -72,6 +72,7 @@ class NormalizeT1w(Step):
 
 class _FromBoldInput(InputSpec):
     in_file = File(exists=True, mandatory=True, desc="first raw BOLD run")
+    dummy_scans = traits.Int(desc="volumes before the steady state; detected where not given")
 
 
 class _FromBoldOutput(_T1wOutput, _NormalizeOutput):
@@ -85,7 +86,10 @@ class AnatomyFromBold(Step):
     input_spec, output_spec = _FromBoldInput, _FromBoldOutput
 
     def _run_interface(self, runtime: Any) -> Any:
-        files, correlation = anatomy_from_bold(Path(self.inputs.in_file), Path(runtime.cwd))
+        given = self.inputs.dummy_scans
+        files, correlation = anatomy_from_bold(
+            Path(self.inputs.in_file), Path(runtime.cwd), given if isdefined(given) else None
+        )
         wanted = {name: path for name, path in files.items() if name in self.output_spec().get()}
         self.keep({**wanted, "correlation": correlation, "used": [], "notes": [WARNING]})
         return runtime

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 from nipype.interfaces.base import File, InputMultiObject, TraitedSpec, isdefined, traits
 
-from ban_bids.preprocessing import assess
 from ban_bids.preprocessing.files import load_image
 from ban_bids.preprocessing.interfaces.base import InputSpec, Step
-from ban_bids.preprocessing.quality import Measurement, measured
+from ban_bids.preprocessing.quality import assess
+from ban_bids.preprocessing.quality.thresholds import Measurement, measured
 from ban_bids.preprocessing.template import Grid
 
 _TISSUES = ("csf", "gm", "wm")

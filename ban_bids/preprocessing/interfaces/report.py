@@ -46,7 +46,7 @@ class Figures(Step):
                 "anatomy": figures.anatomy(given.t1w, given.mask, folder),
                 "normalization": figures.normalization(given.warped, folder),
                 "coregistration": figures.coregistration(
-                    given.references, given.matrices, names, given.t1w, given.mask, given.wm, folder
+                    given.references, given.matrices, names, given.mask, given.wm, folder
                 ),
                 "motion": figures.motion(given.confounds, names, folder),
                 "regions": figures.regions(given.t1w_in_space, given.dseg, folder),

@@ -40,7 +40,9 @@ def init_anat_wf(space: str, resolution: float, name: str = "anat") -> Workflow:
     return wf
 
 
-def init_anat_from_bold_wf(bold: Path, space: str, resolution: float, name: str = "anat") -> Workflow:
+def init_anat_from_bold_wf(
+    bold: Path, space: str, resolution: float, dummy_scans: int | None, name: str = "anat"
+) -> Workflow:
     """Without T1w image: a run's BOLD reference in its place, tissues from the template.
 
     No inputs. Outputs: those of :func:`init_anat_wf`, and ``reference matrix`` to which every run is
@@ -48,7 +50,8 @@ def init_anat_from_bold_wf(bold: Path, space: str, resolution: float, name: str 
     """
     fields = (*_PREPARED, *_NORMALIZED, "reference", "matrix")
     outputnode = fields_node((*fields, "target"), "outputnode")
-    made = Node(anatomical.AnatomyFromBold(in_file=str(bold)), name="from_bold", mem_gb=2.0)
+    dummies = {} if dummy_scans is None else {"dummy_scans": dummy_scans}
+    made = Node(anatomical.AnatomyFromBold(in_file=str(bold), **dummies), name="from_bold", mem_gb=2.0)
     target = Node(anatomical.MakeTarget(space=space, resolution=resolution), name="target", mem_gb=1.0)
     wf = Workflow(name=name)
     for field in ("mask", "csf", "wm", *NORMALIZATION):

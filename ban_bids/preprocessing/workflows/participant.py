@@ -33,7 +33,9 @@ def init_participant_wf(
         anat = init_anat_wf(settings.space, resolution)
         anat.inputs.inputnode.t1w = [str(path) for path in participant.t1w]
     else:
-        anat = init_anat_from_bold_wf(participant.runs[0].bold, settings.space, resolution)
+        anat = init_anat_from_bold_wf(
+            participant.runs[0].bold, settings.space, resolution, settings.dummy_scans
+        )
     rois = init_rois_wf(settings.space, atlas)
     runs = _connect_runs(wf, anat, participant, settings, mem_gb)
     names = [run.name for run in participant.runs]

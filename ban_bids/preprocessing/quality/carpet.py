@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ban_bids.preprocessing.measures import mean_and_noise, ratio
+from ban_bids.preprocessing.quality.measures import mean_and_noise, ratio
 
 Floats = NDArray[np.floating[Any]]
 

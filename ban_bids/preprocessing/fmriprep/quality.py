@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ban_bids.preprocessing import assess
-from ban_bids.preprocessing.carpet import Layout, save_run_quality
 from ban_bids.preprocessing.files import load_image, load_mask, place
-from ban_bids.preprocessing.measures import correlation, dice, normalised_mutual_information
-from ban_bids.preprocessing.quality import Measurement, measured, unavailable
-from ban_bids.preprocessing.quality_figures import TSNR_TITLE, carpet_title
+from ban_bids.preprocessing.quality import assess
+from ban_bids.preprocessing.quality.carpet import Layout, save_run_quality
+from ban_bids.preprocessing.quality.figures import TSNR_TITLE, carpet_title
+from ban_bids.preprocessing.quality.measures import correlation, dice, normalised_mutual_information
+from ban_bids.preprocessing.quality.thresholds import Measurement, measured, unavailable
 from ban_bids.preprocessing.result import PreprocessedRun
 from ban_bids.preprocessing.template import Grid, template_brain
 from ban_bids.preprocessing.transforms import sample

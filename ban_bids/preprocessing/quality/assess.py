@@ -12,19 +12,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ban_bids.preprocessing import quality_figures
-from ban_bids.preprocessing.carpet import standardised
 from ban_bids.preprocessing.confounds import read_confounds
 from ban_bids.preprocessing.files import load_image, load_mask
 from ban_bids.preprocessing.masks import epi_mask
-from ban_bids.preprocessing.measures import (
+from ban_bids.preprocessing.quality import figures
+from ban_bids.preprocessing.quality.carpet import standardised
+from ban_bids.preprocessing.quality.measures import (
     confound_measures,
     correlation,
     dice,
     median,
     normalised_mutual_information,
 )
-from ban_bids.preprocessing.quality import Measurement, measured, unavailable
+from ban_bids.preprocessing.quality.thresholds import Measurement, measured, unavailable
 from ban_bids.preprocessing.resample import inside_image
 from ban_bids.preprocessing.template import Grid, mask_grid
 from ban_bids.preprocessing.transforms import apply_affine, sample
@@ -234,7 +234,7 @@ def quality_pictures(
         path = folder / f"{run.name}_carpet.png"
         shown = standardised(rows, run.non_steady)
         table = read_confounds(run.confounds)
-        carpets.append(quality_figures.carpet(shown, tissue, table, run.repetition_time, path))
+        carpets.append(figures.carpet(shown, tissue, table, run.repetition_time, path))
     names = [run.name for run in runs]
     sides = "LR" if grid.affine[0, 0] > 0 else "RL"
-    return quality_figures.tsnr(maps, names, within, labels, sides, folder / "tsnr.png"), carpets
+    return figures.tsnr(maps, names, within, labels, sides, folder / "tsnr.png"), carpets

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ban_bids.preprocessing.quality_definitions import DEFINITIONS, Definition
+from ban_bids.preprocessing.quality.definitions import DEFINITIONS, Definition
 from ban_bids.preprocessing.regions import FEWEST_VOXELS
 
 _NO_VALUES = "its data have no such values"

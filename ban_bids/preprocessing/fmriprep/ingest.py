@@ -20,15 +20,15 @@ from ban_bids.preprocessing import figures
 from ban_bids.preprocessing.atlases import description, find_atlas
 from ban_bids.preprocessing.confounds import read_confounds
 from ban_bids.preprocessing.files import load_image, load_mask, place, place_json, save_image
-from ban_bids.preprocessing.fmriprep_files import (
+from ban_bids.preprocessing.fmriprep.files import (
     find_anatomical,
     find_confounds,
     find_series,
     find_transform,
     version_of,
 )
-from ban_bids.preprocessing.fmriprep_quality import Anatomy, assess_derivatives
-from ban_bids.preprocessing.quality import quality_notes
+from ban_bids.preprocessing.fmriprep.quality import Anatomy, assess_derivatives
+from ban_bids.preprocessing.quality.thresholds import quality_notes
 from ban_bids.preprocessing.regions import (
     GREY_MATTER_FLOOR,
     AtlasFiles,

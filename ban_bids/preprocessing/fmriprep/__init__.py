@@ -1,0 +1,1 @@
+"""fMRIPrep's derivatives in place of our own preprocessing."""

@@ -1,0 +1,1 @@
+"""Quality of preprocessing: measures, their definitions and limits, pictures."""
