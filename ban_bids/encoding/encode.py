@@ -130,48 +130,65 @@ def encode(
         Voxels that are not usable are predicted as 0.
     """
     chosen = np.arange(data.bold.shape[1])[slice(None) if voxels is None else voxels]
-    joint = joint and len(design.areas) > 1
-    names = (*design.areas, JOINT) if joint else design.areas
-    shape = (len(design.index), len(chosen))
-    prediction = {name: np.zeros(shape, dtype=np.float32) for name in names}
-    specific = {name: np.zeros(shape, dtype=np.float32) for name in names}
-    parts = {area: np.zeros(shape, dtype=np.float32) for area in design.areas if joint}
-    without = {area: np.zeros(shape, dtype=np.float32) for area in design.areas if joint}
-    alpha: dict[str, list[np.ndarray]] = {name: [] for name in names}
-    inner: dict[str, list[np.ndarray]] = {name: [] for name in names}
-    weights = []
+    found = _Found(design.areas, joint and len(design.areas) > 1, (len(design.index), len(chosen)))
     grid = band_weights(len(design.areas), settings.n_band_weights, seed)
     for fold in design.folds:
         fit = _FoldFit(data, fold, design.areas, chosen, settings.alphas, backend)
-        n = len(fold.held_out)  # the rows that are specific to the clips follow the held-out ones
         for area in design.areas:
-            single = fit.single(area)
-            prediction[area][fold.held_out] = single.prediction[:n]
-            specific[area][fold.held_out] = single.prediction[n:]
-            alpha[area].append(single.alpha)
-            inner[area].append(single.inner)
-        if joint:
+            found.add_single(area, fold.held_out, fit.single(area))
+        if found.joint:
             together = fit.joint(grid)
-            alpha[JOINT].append(together.alpha)
-            inner[JOINT].append(together.inner)
-            weights.append(together.weights)
+            found.add_joint(fold.held_out, together)
             for area in design.areas:
-                parts[area][fold.held_out] = together.parts[area][:n]
-                prediction[JOINT][fold.held_out] += together.parts[area][:n]
-                specific[JOINT][fold.held_out] += together.parts[area][n:]
-                without[area][fold.held_out] = fit.without(area, together)[:n]
-    held_out = HeldOut(design.rows, _columns(data.bold, design.index, chosen), prediction, specific)
-    share, unique, rsquare = _variances(held_out, parts, without, repeats, data.usable[chosen])
+                found.without[area][fold.held_out] = fit.without(area, together)[: len(fold.held_out)]
+    measured = _columns(data.bold, design.index, chosen)
+    held_out = HeldOut(design.rows, measured, found.prediction, found.specific)
+    share, unique, rsquare = _variances(held_out, found.parts, found.without, repeats, data.usable[chosen])
     return Encoded(
         held_out=held_out,
-        alpha={name: np.stack(found) for name, found in alpha.items()},
-        inner={name: np.mean(found, axis=0) for name, found in inner.items()},
-        weights=np.stack(weights) if weights else None,
+        alpha={name: np.stack(values) for name, values in found.alpha.items()},
+        inner={name: np.mean(values, axis=0) for name, values in found.inner.items()},
+        weights=np.stack(found.weights) if found.weights else None,
         share=share,
         unique=unique,
         rsquare=rsquare,
         backend=backend,
     )
+
+
+class _Found:
+    """What the folds find: predictions of held-out rows, and the choices of each fold.
+
+    The rows that are specific to the clips follow the held-out ones in what a fold predicts.
+    """
+
+    def __init__(self, areas: tuple[str, ...], joint: bool, shape: tuple[int, int]) -> None:
+        self.joint = joint
+        names = (*areas, JOINT) if joint else areas
+        self.prediction, self.specific = _zeros(names, shape), _zeros(names, shape)
+        self.parts, self.without = (_zeros(areas if joint else (), shape) for _ in range(2))
+        self.alpha: dict[str, list[np.ndarray]] = {name: [] for name in names}
+        self.inner: dict[str, list[np.ndarray]] = {name: [] for name in names}
+        self.weights: list[np.ndarray] = []
+
+    def add_single(self, area: str, rows: np.ndarray, found: Single) -> None:
+        self.prediction[area][rows] = found.prediction[: len(rows)]
+        self.specific[area][rows] = found.prediction[len(rows) :]
+        self.alpha[area].append(found.alpha)
+        self.inner[area].append(found.inner)
+
+    def add_joint(self, rows: np.ndarray, found: Joint) -> None:
+        self.alpha[JOINT].append(found.alpha)
+        self.inner[JOINT].append(found.inner)
+        self.weights.append(found.weights)
+        for area, part in found.parts.items():
+            self.parts[area][rows] = part[: len(rows)]
+            self.prediction[JOINT][rows] += part[: len(rows)]
+            self.specific[JOINT][rows] += part[len(rows) :]
+
+
+def _zeros(names: tuple[str, ...], shape: tuple[int, int]) -> dict[str, np.ndarray]:
+    return {name: np.zeros(shape, dtype=np.float32) for name in names}
 
 
 class _FoldFit:
