@@ -23,6 +23,7 @@ _IGNORED = (
     "group_quality.*",
     "*_desc-auditory_dseg.*",
     "*_desc-cortex_mask.*",
+    "*_boldref.*",
     "*_xfm.*",
     "*_timeseries.*",
     "figures",
