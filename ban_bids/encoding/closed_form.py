@@ -9,13 +9,16 @@ float64.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import scipy.linalg
+from threadpoolctl import threadpool_info, threadpool_limits
 
 _BATCH_BYTES = 32 * 2**20
+_FACTOR_BYTES = 2 * 2**30
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,21 +95,40 @@ def choose(
     """
     n_rows, n_voxels = bold.shape
     members = [np.flatnonzero(groups == g) for g in np.unique(groups)]
+    falling = np.argsort(alphas)[::-1]
+    candidates = [(p, a) for p in range(len(grid)) for a in falling]
+
+    def scored(candidate: tuple[int, int]) -> np.ndarray:
+        p, a = candidate
+        errors = left_out_errors(weighted_kernel(kernels, grid[p]), alphas[a], members)
+        found = np.empty(n_voxels, dtype=np.float32)
+        for batch in _batches(n_rows, n_voxels):
+            left = errors @ bold[:, batch]
+            found[batch] = -np.einsum("ij,ij->j", left, left)
+        return found
+
     score = np.full(n_voxels, -np.inf, dtype=np.float32)
     point, best = (np.zeros(n_voxels, dtype=np.intp) for _ in range(2))
-    falling = np.argsort(alphas)[::-1]
-    for p, weights in enumerate(grid):
-        kernel = weighted_kernel(kernels, weights)
-        for a in falling:
-            errors = left_out_errors(kernel, alphas[a], members)
-            for batch in _batches(n_rows, n_voxels):
-                left = errors @ bold[:, batch]
-                found = -np.einsum("ij,ij->j", left, left)
-                better = found > score[batch]
-                score[batch][better] = found[better]
-                point[batch][better] = p
-                best[batch][better] = a
+    for (p, a), found in zip(candidates, _each(scored, candidates, n_rows)):
+        better = found > score
+        score[better] = found[better]
+        point[better], best[better] = p, a
     return Choice(point, best, score)
+
+
+def _each(
+    task: Callable[[tuple[int, int]], np.ndarray], candidates: Sequence[tuple[int, int]], n_rows: int
+) -> Iterator[np.ndarray]:
+    """Do a task for every candidate, in order, one thread of BLAS each and as many at a time as BLAS may use.
+
+    The threads of one factorisation wait for each other at every block: where another process wants the same
+    processors, that makes it ten times slower than one thread is. Candidates do not wait for each other.
+    """
+    info = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+    threads = max((int(pool["num_threads"]) for pool in info), default=1)
+    fitting = int(_FACTOR_BYTES // (3 * 8 * n_rows**2))
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(max(1, min(threads, fitting))) as pool:
+        yield from pool.map(task, candidates)
 
 
 def solutions(
