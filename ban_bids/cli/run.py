@@ -156,18 +156,21 @@ def check(settings: Settings) -> None:
 
 def _run(settings: Settings) -> int:
     set_logging(settings.verbosity)
-    if settings.level == "group":
-        from ban_bids.pipeline import group
-
-        return group(settings)
-    if settings.dry_run:
+    if settings.dry_run and settings.level == "participant":
         from ban_bids.inputs.dataset import read_dataset
         from ban_bids.inputs.describe import describe_files
 
         print(describe_files(read_dataset(settings), settings))
         return 0
+    # the group level as well: a container may have no other folder for matplotlib's cache
     made = set_environment(settings.work_dir, settings.omp_nthreads)
     try:
+        if settings.level == "group":
+            from ban_bids.pipeline import group
+
+            status = group(settings)
+            remove_empty(made)
+            return status
         from ban_bids.pipeline import participant
 
         return participant(settings)

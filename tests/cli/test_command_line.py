@@ -373,6 +373,24 @@ def test_a_call_that_fails_takes_back_its_empty_folders(
     assert capsys.readouterr().err == "ban-bids: error: x.tsv: wrong; correct it\n"
 
 
+def test_the_group_level_has_its_caches_too_and_leaves_no_empty_folder(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in environment(place, 1):
+        monkeypatch.setenv(name, "before")
+    monkeypatch.setattr("tempfile.tempdir", None)
+    seen = []
+
+    def group(settings: Settings) -> int:
+        seen.append(Path(os.environ["MPLCONFIGDIR"]).is_dir())
+        return 0
+
+    monkeypatch.setitem(sys.modules, "ban_bids.pipeline", SimpleNamespace(group=group))
+    assert cli.main(["bids", "out", "group"]) == 0
+    assert seen == [True]
+    assert not (place / "out" / "work").exists()
+
+
 def test_work_folder_that_cannot_be_made(place: Path) -> None:
     (place / "work").write_text("")
     with pytest.raises(UsageError, match="--work-dir"):
