@@ -106,12 +106,14 @@ def listen_to(
     import torch
 
     from ban_bids.audio.clips import load_waveform
-    from ban_bids.models.base import BANModel, untrained_ban
+    from ban_bids.models.base import NetworkModel, untrained_model
     from ban_bids.models.checkpoint import load_checkpoint
 
     torch.set_num_threads(1)
     network, _ = load_checkpoint(weights)
-    model = BANModel(network, GENRES) if untrained is None else untrained_ban(network, untrained, GENRES)
+    model = (
+        NetworkModel(network, GENRES) if untrained is None else untrained_model(network, untrained, GENRES)
+    )
     waves = [load_waveform(clip) for clip in clips]
     probabilities = model.genre_probabilities(waves) if waves else np.empty((0, len(GENRES)))
     return listen(model, excerpts), probabilities

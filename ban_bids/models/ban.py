@@ -18,55 +18,10 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchaudio.functional import melscale_fbanks
 
-from ban_bids.models.config import AreaConfig, BANConfig, FrontEndConfig
+from ban_bids.models.config import AreaConfig, BANConfig
+from ban_bids.models.network import AuditoryNetwork
 from ban_bids.settings import AREAS
-
-
-class FrontEnd(nn.Module):
-    """Mono waveform to standardised log-mel frames; its statistics are part of the weights."""
-
-    window: Tensor
-    filters: Tensor
-    mean: Tensor
-    scale: Tensor
-
-    def __init__(self, config: FrontEndConfig, time_stride: int) -> None:
-        super().__init__()
-        self.config = config
-        self.block = config.hop * time_stride
-        filters = melscale_fbanks(
-            config.n_fft // 2 + 1, config.f_min, config.f_max, config.n_mels, config.sampling_rate
-        )
-        self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
-        self.register_buffer("filters", filters, persistent=False)
-        # usual values of music at an RMS of about 0.1; training replaces them by its own
-        self.register_buffer("mean", torch.full((config.n_mels, 1), -1.0))
-        self.register_buffer("scale", torch.full((config.n_mels, 1), 3.0))
-
-    def log_mel(self, waveform: Tensor) -> Tensor:
-        """Log mel power, (batch, samples) -> (batch, mels, frames); frame k ends at sample (k + 1)·hop."""
-        short = -waveform.shape[-1] % self.block  # whole frames for every area
-        padded = F.pad(waveform, (self.config.n_fft - self.config.hop, short))
-        spectrum = torch.stft(
-            padded,
-            self.config.n_fft,
-            self.config.hop,
-            window=self.window,
-            center=False,
-            return_complex=True,
-        )
-        power = spectrum.real.square() + spectrum.imag.square()
-        return torch.log(torch.matmul(self.filters.T, power) + self.config.floor)
-
-    def standardise(self, log_mel: Tensor) -> Tensor:
-        """(batch, mels, frames) -> (batch, 1, mels, frames), mean 0 and variance 1 on training music."""
-        return ((log_mel - self.mean) / self.scale).unsqueeze(1)
-
-    def forward(self, waveform: Tensor) -> Tensor:
-        """(batch, samples) -> (batch, 1, mels, frames)."""
-        return self.standardise(self.log_mel(waveform))
 
 
 class CausalConv2d(nn.Module):
@@ -120,7 +75,7 @@ class Area(nn.Module):
         return F.pad(x, (time - 1, 0))[:, :, : shape[2], : shape[3]]
 
 
-class BAN(nn.Module):
+class BAN(AuditoryNetwork):
     """The brain-like auditory network.
 
     Parameters
@@ -139,17 +94,17 @@ class BAN(nn.Module):
     12.5
     """
 
+    architecture = "ban"
+    config: BANConfig
+
     def __init__(self, config: BANConfig | None = None, n_genres: int = 10, seed: int = 0) -> None:
-        super().__init__()
         config = BANConfig() if config is None else config
         if len(config.areas) != len(AREAS):
             raise ValueError(f"BAN has the areas {AREAS}; {len(config.areas)} are configured")
-        self.config = config
-        self.front_end = FrontEnd(config.front_end, config.time_stride)
+        super().__init__(config)
         with torch.random.fork_rng(devices=[]):  # torch's own initial draws must not move the caller's
             self.areas = self._make_areas()
-            self.dropout = nn.Dropout(config.dropout)
-            self.readout = nn.Linear(2 * config.areas[-1].channels, n_genres)
+            self.readout = self.make_readout(config.areas[-1].channels, n_genres)
         self.reset_weights(seed)
 
     def _make_areas(self) -> nn.ModuleDict:
@@ -160,52 +115,6 @@ class BAN(nn.Module):
             made[label] = Area(n_below, area, config.steps[i], config.recurrence, above)
             n_below = area.channels
         return made
-
-    @property
-    def frame_rates(self) -> dict[str, float]:
-        """Frames a second of every area."""
-        return self.config.frame_rates
-
-    def reset_weights(self, seed: int) -> None:
-        """Draw all weights anew (He et al. 2015), leaving the front end's statistics as they are."""
-        generator = torch.Generator().manual_seed(seed)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
-            elif isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=0.02, generator=generator)
-                nn.init.zeros_(module.bias)
-            elif isinstance(module, nn.BatchNorm2d):
-                module.reset_running_stats()
-                nn.init.ones_(module.weight)
-                nn.init.zeros_(module.bias)
-
-    def forward(
-        self, waveform: Tensor, return_areas: bool = False, every_step: bool = False
-    ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
-        """Genre logits, and on request what every area did.
-
-        Parameters
-        ----------
-        waveform : Tensor, (batch, samples)
-            Mono, at the front end's sampling rate.
-        return_areas : bool
-            Also return the areas' activations at the last step.
-        every_step : bool
-            Return them at every step instead, with the steps as second dimension.
-
-        Returns
-        -------
-        logits : Tensor, (batch, n_genres)
-        areas : dict of Tensor, (batch, channels, frequency, frames) or (batch, steps, channels, …)
-            Only with ``return_areas`` or ``every_step``.
-        """
-        logits, history = self.from_frames(self.front_end(waveform))
-        if every_step:
-            return logits, {label: torch.stack(steps, dim=1) for label, steps in history.items()}
-        if return_areas:
-            return logits, {label: steps[-1] for label, steps in history.items()}
-        return logits
 
     def from_frames(self, frames: Tensor) -> tuple[Tensor, dict[str, list[Tensor]]]:
         """Logits and every area's activation at every step from standardised log-mel frames.
@@ -225,6 +134,4 @@ class BAN(nn.Module):
                     states = before[label], None if above is None else before[above]
                     history[label].append(self.areas[label](below, *states, step))
                 below = history[label][-1]
-        top = history[AREAS[-1]][-1]
-        pooled = torch.cat([top.mean(dim=(2, 3)), top.amax(dim=(2, 3))], dim=1)
-        return self.readout(self.dropout(pooled)), history
+        return self.read_out(history[AREAS[-1]][-1]), history

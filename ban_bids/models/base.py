@@ -1,4 +1,4 @@
-"""What every scored model offers, and BAN dressed as such a model."""
+"""What every scored model offers, and a network dressed as such a model."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from ban_bids.errors import NotComputable
-from ban_bids.models.ban import BAN
+from ban_bids.models.architectures import build
 from ban_bids.models.checkpoint import ModelCard
+from ban_bids.models.network import AuditoryNetwork
 from ban_bids.settings import AREAS
 
 _MAX_WIDTH = 1024
@@ -56,12 +57,12 @@ class AudioModel(Protocol):
         ...
 
 
-class BANModel:
-    """BAN as an :class:`AudioModel`: waveforms in, arrays out.
+class NetworkModel:
+    """A network as an :class:`AudioModel`: waveforms in, arrays out.
 
     Parameters
     ----------
-    network : BAN
+    network : AuditoryNetwork
         Put into evaluation mode and moved to ``device``.
     genres : tuple of str
         Classes; empty where they are not known.
@@ -75,7 +76,7 @@ class BANModel:
 
     def __init__(
         self,
-        network: BAN,
+        network: AuditoryNetwork,
         genres: Sequence[str] = (),
         card: ModelCard | None = None,
         name: str | None = None,
@@ -148,16 +149,20 @@ class BANModel:
                 yield chosen, torch.from_numpy(stacked).to(self.device)
 
 
-def untrained_ban(
-    network: BAN, seed: int, genres: Sequence[str] = (), name: str | None = None, device: str = "cpu"
-) -> BANModel:
+def untrained_model(
+    network: AuditoryNetwork,
+    seed: int,
+    genres: Sequence[str] = (),
+    name: str | None = None,
+    device: str = "cpu",
+) -> NetworkModel:
     """Return a network of the same architecture and front end with random weights.
 
     Its normalisation is calibrated (see :func:`calibrate`), so that activations neither vanish nor explode.
 
     Parameters
     ----------
-    network : BAN
+    network : AuditoryNetwork
         Gives configuration and front-end statistics; it is not changed.
     seed : int
         Of the weights.
@@ -166,15 +171,15 @@ def untrained_ban(
     name : str, optional
         Of the model; the configuration's name followed by ``untrained`` otherwise.
     device : str
-        As for :class:`BANModel`.
+        As for :class:`NetworkModel`.
     """
-    fresh = BAN(network.config, n_genres=network.readout.out_features, seed=seed)
+    fresh = build(network.config, network.readout.out_features, seed)
     fresh.front_end.load_state_dict(network.front_end.state_dict())
     calibrate(fresh)
-    return BANModel(fresh, genres, None, name or f"{network.config.name}untrained", device)
+    return NetworkModel(fresh, genres, None, name or f"{network.config.name}untrained", device)
 
 
-def calibrate(network: BAN, seed: int = 0) -> None:
+def calibrate(network: AuditoryNetwork, seed: int = 0) -> None:
     """Set the running statistics of every normalisation from standard log-mel noise.
 
     The noise has zero mean, unit variance and an autocorrelation over 80 ms and three mel bands, like the
@@ -197,7 +202,7 @@ def calibrate(network: BAN, seed: int = 0) -> None:
         norm.momentum = 0.1
 
 
-def fingerprint(network: BAN) -> str:
+def fingerprint(network: AuditoryNetwork) -> str:
     """SHA-256 over configuration and every stored tensor."""
     digest = hashlib.sha256(json.dumps(network.config.to_dict(), sort_keys=True).encode())
     for name, value in sorted(network.state_dict().items()):

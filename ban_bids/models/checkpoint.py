@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 
 from ban_bids.audio.clips import audio_hash
 from ban_bids.errors import CheckpointError, LeakError
-from ban_bids.models.ban import BAN
-from ban_bids.models.config import PRESETS, BANConfig
+from ban_bids.models.architectures import PRESETS, build, build_stored
+from ban_bids.models.network import AuditoryNetwork
 
 _LOG = logging.getLogger(__name__)
 _FORMAT = "ban-bids-checkpoint-1"
@@ -34,7 +34,7 @@ class ModelCard:
     Parameters
     ----------
     config : dict
-        ``BANConfig.to_dict()``.
+        ``NetworkConfig.to_dict()``.
     genres : tuple of str
         Names of the read-out's classes in order.
     split : str
@@ -94,14 +94,14 @@ def library_versions() -> dict[str, str]:
     }
 
 
-def save_checkpoint(path: Path, network: BAN, card: ModelCard | None) -> Path:
+def save_checkpoint(path: Path, network: AuditoryNetwork, card: ModelCard | None) -> Path:
     """Write weights and card as one safetensors file, whole or not at all.
 
     Parameters
     ----------
     path : Path
         Ends in ``.safetensors``.
-    network : BAN
+    network : AuditoryNetwork
         Its state is stored in float32, on the CPU.
     card : ModelCard or None
         None writes bare weights, which count as of unknown origin.
@@ -115,7 +115,11 @@ def save_checkpoint(path: Path, network: BAN, card: ModelCard | None) -> Path:
     if path.suffix != ".safetensors":
         raise CheckpointError(f"{path}: checkpoints are .safetensors files; choose such a name")
     state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    about = {"format": _FORMAT, "architecture": "ban", "card": None if card is None else asdict(card)}
+    about = {
+        "format": _FORMAT,
+        "architecture": network.architecture,
+        "card": None if card is None else asdict(card),
+    }
     # one entry only: safetensors writes several in an order that changes from run to run
     metadata = {} if card is None else {_KEY: json.dumps(about, sort_keys=True)}
     try:
@@ -135,7 +139,7 @@ def save_checkpoint(path: Path, network: BAN, card: ModelCard | None) -> Path:
     return path
 
 
-def load_checkpoint(path: Path) -> tuple[BAN, ModelCard | None]:
+def load_checkpoint(path: Path) -> tuple[AuditoryNetwork, ModelCard | None]:
     """Read a checkpoint.
 
     Parameters
@@ -145,7 +149,7 @@ def load_checkpoint(path: Path) -> tuple[BAN, ModelCard | None]:
 
     Returns
     -------
-    network : BAN
+    network : AuditoryNetwork
         In evaluation mode, on the CPU.
     card : ModelCard or None
         None: bare weights whose shapes are those of a preset; their origin is unknown.
@@ -162,8 +166,8 @@ def load_checkpoint(path: Path) -> tuple[BAN, ModelCard | None]:
         _LOG.warning("%s: no model card; which tracks trained these weights is unknown", path)
         return network, None
     try:
-        card = _card(metadata[_KEY])
-        network = BAN(BANConfig.from_dict(card.config), n_genres=len(card.genres))
+        architecture, card = _card(metadata[_KEY])
+        network = build_stored(architecture, card.config, len(card.genres))
     except CheckpointError as err:
         raise CheckpointError(f"{path}: {err}") from err
     _fill(path, network, state)
@@ -211,15 +215,13 @@ def check_no_overlap(
     return overlap
 
 
-def _card(text: str) -> ModelCard:
+def _card(text: str) -> tuple[str, ModelCard]:
+    """Architecture and card from a checkpoint's metadata."""
     try:
         about = json.loads(text)
-        made_by = about["architecture"], about["format"]
-        if made_by != ("ban", _FORMAT):
-            raise CheckpointError(
-                f"holds {made_by[0]!r} ({made_by[1]}), not a BAN of this version; {_REMEDY}"
-            )
-        return ModelCard.from_dict(about["card"])
+        if about["format"] != _FORMAT:
+            raise CheckpointError(f"has the format {about['format']!r}, not {_FORMAT!r}; {_REMEDY}")
+        return str(about["architecture"]), ModelCard.from_dict(about["card"])
     except (ValueError, TypeError, KeyError) as err:
         raise CheckpointError(f"the model card is damaged ({err}); {_REMEDY}") from err
 
@@ -243,20 +245,22 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], Mapping[str, str]]:
         raise CheckpointError(f"{path}: not a readable safetensors file ({err}); {_REMEDY}") from err
 
 
-def _from_shapes(path: Path, state: Mapping[str, torch.Tensor]) -> BAN:
+def _from_shapes(path: Path, state: Mapping[str, torch.Tensor]) -> AuditoryNetwork:
     """Bare weights: the preset whose tensors have these names and shapes."""
     readout = state.get("readout.weight")
     for config in PRESETS.values():
         if readout is None or readout.ndim != 2:
             break
-        network = BAN(config, n_genres=readout.shape[0])
+        network = build(config, readout.shape[0])
         if {k: v.shape for k, v in network.state_dict().items()} == {k: v.shape for k, v in state.items()}:
             _fill(path, network, state)
             return network
-    raise CheckpointError(f"{path}: the weights are not those of a BAN ({len(state)} tensors); {_REMEDY}")
+    raise CheckpointError(
+        f"{path}: the weights are not those of a network of this version ({len(state)} tensors); {_REMEDY}"
+    )
 
 
-def _fill(path: Path, network: BAN, state: Mapping[str, torch.Tensor]) -> None:
+def _fill(path: Path, network: AuditoryNetwork, state: Mapping[str, torch.Tensor]) -> None:
     try:
         network.load_state_dict(state, strict=True)
     except RuntimeError as err:

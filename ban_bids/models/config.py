@@ -1,14 +1,14 @@
-"""What fixes a BAN: front end, areas, recurrence; frozen, stored in every checkpoint."""
+"""What fixes a network, and BAN in particular; frozen, stored in every checkpoint."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from math import ceil
-from typing import Any
+from math import ceil, prod
+from typing import Any, Self
 
-from ban_bids.errors import CheckpointError, UsageError
+from ban_bids.errors import CheckpointError
 from ban_bids.settings import AREAS
 
 
@@ -66,25 +66,85 @@ class AreaConfig:
 
 
 @dataclass(frozen=True)
-class BANConfig:
-    """Everything that fixes BAN's architecture.
+class NetworkConfig:
+    """What fixes a network, whatever its architecture.
 
     Parameters
     ----------
     name : str
         Alphanumeric, lower case; enters file names.
+    front_end : FrontEndConfig
+    dropout : float
+        Before the read-out.
+    """
+
+    name: str
+    front_end: FrontEndConfig = FrontEndConfig()
+    dropout: float = 0.2
+
+    @property
+    def time_strides(self) -> tuple[int, ...]:
+        """Frames of what lies below per frame of each area, from the log-mel frames up."""
+        raise NotImplementedError
+
+    @property
+    def time_stride(self) -> int:
+        """Log-mel frames per frame of the last area."""
+        return prod(self.time_strides)
+
+    @property
+    def frame_rates(self) -> dict[str, float]:
+        """Frames a second of every area."""
+        rate, rates = self.front_end.frame_rate, {}
+        for label, stride in zip(AREAS, self.time_strides):
+            rate /= stride
+            rates[label] = rate
+        return rates
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))  # lists, as they come back from a file
+        return plain
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Rebuild from :meth:`to_dict`'s values, also after a trip through JSON.
+
+        Raises
+        ------
+        CheckpointError
+            When the values do not describe such a network in this version.
+        """
+        try:
+            fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+            fields["front_end"] = FrontEndConfig(**fields["front_end"])
+            if "areas" in fields:
+                fields["areas"] = tuple(_area(area) for area in fields["areas"])
+            return cls(**fields)
+        except (KeyError, TypeError, AttributeError) as err:
+            raise CheckpointError(
+                f"the stored configuration is not one of this version ({err}); "
+                "train again with ban-bids-train, or use the version that made the file"
+            ) from err
+
+
+@dataclass(frozen=True)
+class BANConfig(NetworkConfig):
+    """Everything that fixes BAN's architecture.
+
+    Parameters
+    ----------
+    name, front_end, dropout
+        As for every network.
     areas : tuple of AreaConfig
         A1, Belt, PB, T2T3 in order.
     recurrence : bool
         Off: lateral connections are not used and every area makes one step.
     feedback : bool
         Each area also hears the next one, one step late.
-    dropout : float
-        Before the read-out.
     """
 
     name: str = "ban"
-    front_end: FrontEndConfig = FrontEndConfig()
     areas: tuple[AreaConfig, ...] = (
         AreaConfig(16, kernel=(5, 5), stride=(2, 1)),
         AreaConfig(32, stride=(2, 2)),
@@ -93,7 +153,6 @@ class BANConfig:
     )
     recurrence: bool = True
     feedback: bool = False
-    dropout: float = 0.2
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -103,21 +162,9 @@ class BANConfig:
         return tuple(area.steps for area in self.areas)
 
     @property
-    def time_stride(self) -> int:
-        """Log-mel frames per frame of the last area."""
-        stride = 1
-        for area in self.areas:
-            stride *= area.stride[1]
-        return stride
-
-    @property
-    def frame_rates(self) -> dict[str, float]:
-        """Frames a second of every area."""
-        rate, rates = self.front_end.frame_rate, {}
-        for label, area in zip(AREAS, self.areas):
-            rate /= area.stride[1]
-            rates[label] = rate
-        return rates
+    def time_strides(self) -> tuple[int, ...]:
+        """Frames of what lies below per frame of each area."""
+        return tuple(area.stride[1] for area in self.areas)
 
     @property
     def frequency_bins(self) -> dict[str, int]:
@@ -127,31 +174,6 @@ class BANConfig:
             bins = ceil(bins / area.stride[0])
             out[label] = bins
         return out
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))  # lists, as they come back from a file
-        return plain
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> BANConfig:
-        """Rebuild from :meth:`to_dict`'s values, also after a trip through JSON.
-
-        Raises
-        ------
-        CheckpointError
-            When the values do not describe a BAN of this version.
-        """
-        try:
-            fields = dict(values)
-            front_end = FrontEndConfig(**fields.pop("front_end"))
-            areas = tuple(_area(area) for area in fields.pop("areas"))
-            return cls(front_end=front_end, areas=areas, **fields)
-        except (KeyError, TypeError, AttributeError) as err:
-            raise CheckpointError(
-                f"the stored configuration is not one of this version's BAN ({err}); "
-                "train again with ban-bids-train, or use the version that made the file"
-            ) from err
 
 
 def _area(values: Mapping[str, Any]) -> AreaConfig:
@@ -173,16 +195,3 @@ PRESETS: dict[str, BANConfig] = {
     ),
 }
 """Named architectures: ``ban`` is the reference; the others switch one thing."""
-
-
-def preset(name: str) -> BANConfig:
-    """Return the configuration with this name.
-
-    Raises
-    ------
-    UsageError
-        When there is none.
-    """
-    if name not in PRESETS:
-        raise UsageError(f"--preset {name}: unknown; choose one of {', '.join(PRESETS)}")
-    return PRESETS[name]

@@ -13,10 +13,11 @@ import torch
 from torch import nn
 
 from ban_bids.errors import NotComputable
-from ban_bids.models.ban import BAN, FrontEnd
-from ban_bids.models.base import AudioModel, BANModel, calibrate, untrained_ban
+from ban_bids.models.base import AudioModel, NetworkModel, calibrate, untrained_model
 from ban_bids.models.checkpoint import ModelCard
 from ban_bids.models.config import FrontEndConfig
+from ban_bids.models.front_end import FrontEnd
+from ban_bids.models.network import AuditoryNetwork
 
 _LOG = logging.getLogger(__name__)
 
@@ -60,7 +61,9 @@ class LogMelModel:
         raise NotComputable("the log-mel baseline has no read-out")
 
 
-def permuted_ban(network: BAN, seed: int, name: str | None = None, device: str = "cpu") -> BANModel:
+def permuted_model(
+    network: AuditoryNetwork, seed: int, name: str | None = None, device: str = "cpu"
+) -> NetworkModel:
     """Return a copy whose weights are shuffled within each tensor: trained values, no learned structure.
 
     Normalisations are calibrated anew, since their statistics belonged to the unshuffled weights.
@@ -74,7 +77,7 @@ def permuted_ban(network: BAN, seed: int, name: str | None = None, device: str =
                     order = torch.randperm(weight.numel(), generator=generator)
                     weight.copy_(weight.flatten()[order].view_as(weight))
     calibrate(shuffled)
-    return BANModel(shuffled, (), None, name or f"{network.config.name}permuted", device)
+    return NetworkModel(shuffled, (), None, name or f"{network.config.name}permuted", device)
 
 
 def control_models(model: AudioModel, seed: int, n_untrained: int = 5) -> list[AudioModel]:
@@ -92,19 +95,19 @@ def control_models(model: AudioModel, seed: int, n_untrained: int = 5) -> list[A
     Returns
     -------
     list of AudioModel
-        ``<name>untrained1`` …, ``<name>permuted``, ``logmel``. For a model that is not a BAN only
-        ``logmel``, and a warning is logged: random weights need the model's own architecture.
+        ``<name>untrained1`` …, ``<name>permuted``, ``logmel``. For any other model than our networks
+        only ``logmel``, and a warning is logged: random weights need the model's own architecture.
     """
-    if not isinstance(model, BANModel):
-        _LOG.warning("model %s is not a BAN: untrained and permuted controls are n/a", model.name)
+    if not isinstance(model, NetworkModel):
+        _LOG.warning("model %s is not a network of ours: untrained and permuted controls are n/a", model.name)
         return [LogMelModel()]
     network, device = model.network, str(model.device)
     controls: list[AudioModel] = [
-        untrained_ban(network, seed + k, name=f"{model.name}untrained{k}", device=device)
+        untrained_model(network, seed + k, name=f"{model.name}untrained{k}", device=device)
         for k in range(1, n_untrained + 1)
     ]
     return [
         *controls,
-        permuted_ban(network, seed, f"{model.name}permuted", device),
+        permuted_model(network, seed, f"{model.name}permuted", device),
         LogMelModel(network.config.front_end),
     ]

@@ -9,9 +9,9 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from ban_bids.errors import UsageError
-from ban_bids.models.base import AudioModel, BANModel
+from ban_bids.models.architectures import PRESETS, preset_name
+from ban_bids.models.base import AudioModel, NetworkModel
 from ban_bids.models.checkpoint import load_checkpoint
-from ban_bids.models.config import PRESETS
 
 GROUP = "ban_bids.models"
 """Entry-point group; each entry is a factory ``(weights: Path | None, device: str) -> AudioModel``."""
@@ -45,7 +45,7 @@ def load_model(name: str, weights: Path | None, device: str = "cpu") -> AudioMod
         For weights that cannot be used.
     """
     if name in PRESETS:
-        return _ban(name, weights, device)
+        return _network(name, weights, device)
     if ":" in name:
         factory = _import(EntryPoint(name=name, value=name, group=GROUP))
     else:
@@ -69,25 +69,18 @@ def load_model(name: str, weights: Path | None, device: str = "cpu") -> AudioMod
     return model
 
 
-def _ban(name: str, weights: Path | None, device: str) -> BANModel:
+def _network(name: str, weights: Path | None, device: str) -> NetworkModel:
     if weights is None:
         raise UsageError(
             f"--model {name} needs weights: give --weights FILE, or --gtzan-dir DIR to train them"
         )
     network, card = load_checkpoint(weights)
     # "ban" stands for the family; a preset's own name must be what the file holds
-    if name not in ("ban", "-".join(_words(network.config.name))):
+    if name not in ("ban", preset_name(network.config)):
         raise UsageError(
             f"--model {name}: {weights} holds {network.config.name!r}; drop --model or give its own weights"
         )
-    return BANModel(network, card.genres if card else (), card, device=device)
-
-
-def _words(config_name: str) -> tuple[str, ...]:
-    for preset_name, config in PRESETS.items():
-        if config.name == config_name:
-            return tuple(preset_name.split("-"))
-    return (config_name,)
+    return NetworkModel(network, card.genres if card else (), card, device=device)
 
 
 def _import(entry: EntryPoint) -> Callable[[Path | None, str], AudioModel]:

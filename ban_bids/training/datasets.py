@@ -13,7 +13,7 @@ import torch
 
 from ban_bids.audio.clips import audio_hash, load_waveform
 from ban_bids.errors import DataError
-from ban_bids.models.ban import FrontEnd
+from ban_bids.models.front_end import FrontEnd
 from ban_bids.progress import progress
 
 _LOG = logging.getLogger(__name__)

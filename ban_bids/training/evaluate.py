@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ban_bids.errors import CheckpointError, DataError
-from ban_bids.models.ban import BAN
 from ban_bids.models.checkpoint import load_checkpoint
+from ban_bids.models.network import AuditoryNetwork
 from ban_bids.training.datasets import Track, log_mel_frames, read_collection
 
 
@@ -47,7 +47,7 @@ class Accuracy:
 
 
 def evaluate(
-    network: BAN,
+    network: AuditoryNetwork,
     frames: Sequence[np.ndarray],
     labels: Sequence[int],
     n_genres: int,
@@ -59,7 +59,7 @@ def evaluate(
 
     Parameters
     ----------
-    network : BAN
+    network : AuditoryNetwork
         In evaluation mode.
     frames : sequence of ndarray, (n_mels, n_frames)
         Log-mel frames of whole tracks.
@@ -85,7 +85,7 @@ def evaluate(
     return Accuracy(float(right.mean()), (float(low), float(high)), len(right), confusion)
 
 
-def track_probabilities(network: BAN, frames: np.ndarray, crop_frames: int) -> np.ndarray:
+def track_probabilities(network: AuditoryNetwork, frames: np.ndarray, crop_frames: int) -> np.ndarray:
     """Mean softmax over half-overlapping crops of one track; the last crop ends where the track ends."""
     n = frames.shape[1]
     last = max(0, n - crop_frames)
@@ -97,7 +97,7 @@ def track_probabilities(network: BAN, frames: np.ndarray, crop_frames: int) -> n
     return torch.softmax(logits.double(), dim=1).mean(dim=0).cpu().numpy()
 
 
-def _logits(network: BAN, log_mel: Tensor) -> Tensor:
+def _logits(network: AuditoryNetwork, log_mel: Tensor) -> Tensor:
     short = -log_mel.shape[-1] % network.config.time_stride
     padded = torch.nn.functional.pad(log_mel, (0, short), mode="replicate") if short else log_mel
     return network.from_frames(network.front_end.standardise(padded))[0]

@@ -16,8 +16,8 @@ import torch
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch.utils.data import DataLoader
 
-from ban_bids.models.ban import BAN
 from ban_bids.models.base import resolve_device
+from ban_bids.models.network import AuditoryNetwork
 from ban_bids.training.crops import CropBatches
 from ban_bids.training.module import BANTraining
 from ban_bids.training.settings import TrainingSettings
@@ -27,13 +27,13 @@ _SECONDS_BETWEEN_LINES = 60.0
 
 
 def fit(
-    network: BAN, batches: CropBatches, settings: TrainingSettings, device: str, progress: bool
+    network: AuditoryNetwork, batches: CropBatches, settings: TrainingSettings, device: str, progress: bool
 ) -> BANTraining:
     """Train a network in place and return the module that holds its averaged weights.
 
     Parameters
     ----------
-    network : BAN
+    network : AuditoryNetwork
     batches : CropBatches
         What an epoch shows it.
     settings : TrainingSettings

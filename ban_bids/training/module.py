@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from ban_bids.models.ban import BAN
+from ban_bids.models.network import AuditoryNetwork
 from ban_bids.training.settings import TrainingSettings
 
 _WARM_UP = 0.05
@@ -23,14 +23,14 @@ class BANTraining(pl.LightningModule):
 
     Parameters
     ----------
-    network : BAN
+    network : AuditoryNetwork
         Trained in place.
     settings : TrainingSettings
     n_steps : int
         Steps that the epochs amount to.
     """
 
-    def __init__(self, network: BAN, settings: TrainingSettings, n_steps: int) -> None:
+    def __init__(self, network: AuditoryNetwork, settings: TrainingSettings, n_steps: int) -> None:
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.settings = settings
@@ -75,9 +75,9 @@ class BANTraining(pl.LightningModule):
             self.out_of_time = True
             self.trainer.should_stop = True
 
-    def averaged_network(self) -> BAN:
+    def averaged_network(self) -> AuditoryNetwork:
         """The network with averaged weights; its normalisation has not been measured yet."""
-        return cast(BAN, self.average.module)
+        return cast(AuditoryNetwork, self.average.module)
 
     def _blend(self, average: Any, current: Any, n_averaged: Any) -> None:
         # a short memory at first: the random start must not linger in the average

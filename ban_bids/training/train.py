@@ -15,9 +15,10 @@ import numpy as np
 import torch
 
 from ban_bids.errors import UsageError
-from ban_bids.models.ban import BAN
+from ban_bids.models.architectures import build
+from ban_bids.models.architectures import preset as preset_config
 from ban_bids.models.checkpoint import ModelCard, library_versions, save_checkpoint
-from ban_bids.models.config import preset as preset_config
+from ban_bids.models.network import AuditoryNetwork
 from ban_bids.settings import DEFAULT_SEED
 from ban_bids.training.crops import Augmentation, CropBatches
 from ban_bids.training.datasets import Collection, log_mel_frames, read_collection
@@ -43,7 +44,7 @@ class _Data:
 class _Trained:
     """What came out of a training."""
 
-    network: BAN
+    network: AuditoryNetwork
     accuracy: Accuracy
     steps: int
     out_of_time: bool
@@ -120,7 +121,7 @@ def train_collection(
     split = split_tracks(collection.tracks, settings.split, settings.seed, collection.excluded)
     with _threads(nthreads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        network = BAN(preset_config(settings.preset), len(collection.genres), settings.seed)
+        network = build(preset_config(settings.preset), len(collection.genres), settings.seed)
         data = _load(network, collection, split)
         _LOG.info(
             "training %s on %d tracks of %d genres, %d validate; split %s", network.config.name,
@@ -150,7 +151,12 @@ def _check(out: Path, settings: TrainingSettings) -> None:
 
 
 def _train(
-    network: BAN, data: _Data, n_genres: int, settings: TrainingSettings, device: str, progress: bool
+    network: AuditoryNetwork,
+    data: _Data,
+    n_genres: int,
+    settings: TrainingSettings,
+    device: str,
+    progress: bool,
 ) -> _Trained:
     from ban_bids.training.fit import fit  # Lightning takes seconds to import; reusing weights must not wait
 
@@ -166,7 +172,7 @@ def _train(
     return _Trained(trained, accuracy, module.steps_done, module.out_of_time)
 
 
-def _load(network: BAN, collection: Collection, split: Split) -> _Data:
+def _load(network: AuditoryNetwork, collection: Collection, split: Split) -> _Data:
     number = {genre: k for k, genre in enumerate(collection.genres)}
     return _Data(
         log_mel_frames(split.training, network.front_end),
@@ -176,7 +182,7 @@ def _load(network: BAN, collection: Collection, split: Split) -> _Data:
     )
 
 
-def _set_statistics(network: BAN, frames: Sequence[np.ndarray]) -> None:
+def _set_statistics(network: AuditoryNetwork, frames: Sequence[np.ndarray]) -> None:
     """Mean and deviation of every mel band over the training tracks."""
     n = sum(f.shape[1] for f in frames)
     mean = sum(f.astype(np.float64).sum(axis=1) for f in frames) / n
@@ -188,13 +194,15 @@ def _set_statistics(network: BAN, frames: Sequence[np.ndarray]) -> None:
     front_end.scale.copy_(torch.from_numpy(np.asarray(scale, np.float32))[:, None])
 
 
-def _crop_frames(settings: TrainingSettings, network: BAN) -> int:
+def _crop_frames(settings: TrainingSettings, network: AuditoryNetwork) -> int:
     """Frames of a crop, whole frames of the slowest area."""
     stride = network.config.time_stride
     return stride * max(1, round(settings.crop_seconds * network.front_end.config.frame_rate / stride))
 
 
-def _measured(network: BAN, frames: Sequence[np.ndarray], crop_frames: int, seed: int) -> BAN:
+def _measured(
+    network: AuditoryNetwork, frames: Sequence[np.ndarray], crop_frames: int, seed: int
+) -> AuditoryNetwork:
     """Averaged weights, their normalisation measured anew on unaugmented crops of the training tracks."""
     plain = Augmentation(stretch=0, shift=0, gain=0, tilt=0, frequency_mask=0, time_mask=0, mixup=0)
     crops = CropBatches(frames, [0] * len(frames), 1, crop_frames, 32, plain, seed)

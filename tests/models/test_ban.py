@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from ban_bids.errors import UsageError
-from ban_bids.models.ban import BAN, CausalConv2d, FrontEnd
+from ban_bids.models.architectures import preset
+from ban_bids.models.ban import BAN, CausalConv2d
 from ban_bids.models.base import calibrate
-from ban_bids.models.config import PRESETS, BANConfig, FrontEndConfig, preset
+from ban_bids.models.config import PRESETS, BANConfig, FrontEndConfig
+from ban_bids.models.front_end import FrontEnd
 from ban_bids.settings import AREAS
 
 RATE = 22_050

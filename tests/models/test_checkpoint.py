@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 from pathlib import Path
@@ -76,10 +77,14 @@ def test_pickles_are_refused_unopened(
 def test_other_architectures_and_damage_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     save_file({"layer.weight": torch.zeros(3, 3)}, path)
-    with pytest.raises(CheckpointError, match="not those of a BAN"):
+    with pytest.raises(CheckpointError, match="not those of a network of this version"):
         load_checkpoint(path)
-    save_file({"x": torch.zeros(1)}, path, metadata={"ban_bids": '{"architecture": "vgg", "format": "?"}'})
-    with pytest.raises(CheckpointError, match="'vgg'"):
+    save_file({"x": torch.zeros(1)}, path, metadata={"ban_bids": '{"architecture": "ban", "format": "?"}'})
+    with pytest.raises(CheckpointError, match="has the format '\\?'"):
+        load_checkpoint(path)
+    about = {"architecture": "hal", "format": "ban-bids-checkpoint-1", "card": {"config": {}, "genres": []}}
+    save_file({"x": torch.zeros(1)}, path, metadata={"ban_bids": json.dumps(about)})
+    with pytest.raises(CheckpointError, match="architecture 'hal'; this version has ban"):
         load_checkpoint(path)
     # a card that belongs to another network
     save_checkpoint(path, _network("ban-feedforward"), _card(_network("ban")))

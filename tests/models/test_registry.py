@@ -11,10 +11,10 @@ import torch
 
 from ban_bids.errors import NotComputable, UsageError
 from ban_bids.models.ban import BAN
-from ban_bids.models.base import BANModel, untrained_ban
+from ban_bids.models.base import NetworkModel, untrained_model
 from ban_bids.models.checkpoint import ModelCard, save_checkpoint
 from ban_bids.models.config import PRESETS
-from ban_bids.models.controls import LogMelModel, control_models, permuted_ban
+from ban_bids.models.controls import LogMelModel, control_models, permuted_model
 from ban_bids.models.registry import GROUP, load_model
 from ban_bids.settings import AREAS
 
@@ -22,8 +22,8 @@ RATE = 22_050
 GENRES = ("a", "b", "c")
 
 
-def _model(name: str = "ban-small") -> BANModel:
-    return untrained_ban(BAN(PRESETS[name], n_genres=3), seed=1, genres=GENRES, name="planted")
+def _model(name: str = "ban-small") -> NetworkModel:
+    return untrained_model(BAN(PRESETS[name], n_genres=3), seed=1, genres=GENRES, name="planted")
 
 
 def _sound(seconds: float, seed: int = 0) -> np.ndarray:
@@ -93,7 +93,7 @@ def test_wide_areas_are_pooled_over_frequency() -> None:
 
     config = PRESETS["ban-small"]
     wide = replace(config, areas=(replace(config.areas[0], channels=64), *config.areas[1:]))
-    model = BANModel(BAN(wide))
+    model = NetworkModel(BAN(wide))
     sound = _sound(0.5)
     frames = model.features([sound])[0]["A1"]
     assert frames.shape == (25, 64 * 16)
@@ -109,7 +109,7 @@ def test_probabilities_sum_to_one_and_need_genres() -> None:
     assert probabilities.shape == (2, 3)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, atol=1e-12)
     with pytest.raises(NotComputable):
-        BANModel(model.network).genre_probabilities([_sound(1.0)])
+        NetworkModel(model.network).genre_probabilities([_sound(1.0)])
 
 
 def test_controls_are_there_and_sane() -> None:
@@ -128,7 +128,7 @@ def test_controls_are_there_and_sane() -> None:
             assert (frames.std(axis=0) > 0).mean() > 0.5
         quiet = control.features([np.zeros(RATE, np.float32)])[0]
         assert all(np.isfinite(frames).all() for frames in quiet.values())
-    assert BANModel(model.network, GENRES).fingerprint == before
+    assert NetworkModel(model.network, GENRES).fingerprint == before
     again = control_models(model, seed=5)
     assert [c.fingerprint for c in again] == [c.fingerprint for c in controls]
 
@@ -136,14 +136,14 @@ def test_controls_are_there_and_sane() -> None:
 def test_untrained_keeps_the_front_end_and_changes_the_weights() -> None:
     network = BAN(PRESETS["ban-small"], seed=1)
     network.front_end.mean.fill_(-3.0)
-    fresh = untrained_ban(network, seed=2).network
+    fresh = untrained_model(network, seed=2).network
     assert torch.equal(fresh.front_end.mean, network.front_end.mean)
     assert not torch.equal(fresh.areas["A1"].skip.weight, network.areas["A1"].skip.weight)
 
 
 def test_permutation_keeps_every_tensors_values() -> None:
     network = BAN(PRESETS["ban-small"], seed=1)
-    shuffled = permuted_ban(network, seed=0).network
+    shuffled = permuted_model(network, seed=0).network
     for (name, a), (_, b) in zip(network.named_parameters(), shuffled.named_parameters()):
         assert torch.equal(a.flatten().sort().values, b.flatten().sort().values), name
     weight = network.areas["PB"].lateral.conv.weight

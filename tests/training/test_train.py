@@ -15,10 +15,10 @@ import torch
 from ban_bids.audio.clips import audio_hash
 from ban_bids.cli.train import main
 from ban_bids.errors import LeakError, UsageError
+from ban_bids.models.architectures import preset
 from ban_bids.models.ban import BAN
 from ban_bids.models.base import fingerprint
 from ban_bids.models.checkpoint import ModelCard, check_no_overlap, load_checkpoint, save_checkpoint
-from ban_bids.models.config import preset
 from ban_bids.training import lock
 from ban_bids.training.crops import Augmentation
 from ban_bids.training.datasets import Collection, read_collection

@@ -1,0 +1,71 @@
+"""Every trainable network by name: BAN's presets and what they are compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ban_bids.errors import CheckpointError, UsageError
+from ban_bids.models.ban import BAN
+from ban_bids.models.config import PRESETS as _BAN_PRESETS
+from ban_bids.models.config import BANConfig, NetworkConfig
+from ban_bids.models.network import AuditoryNetwork
+
+_ARCHITECTURES: dict[str, tuple[Callable[[Any, int, int], AuditoryNetwork], type[NetworkConfig]]] = {
+    BAN.architecture: (BAN, BANConfig),
+}
+
+PRESETS: dict[str, NetworkConfig] = {**_BAN_PRESETS}
+"""Configurations by the name that ``--preset`` and ``--model`` take."""
+
+
+def preset(name: str) -> NetworkConfig:
+    """Return the configuration with this name.
+
+    Raises
+    ------
+    UsageError
+        When there is none.
+    """
+    if name not in PRESETS:
+        raise UsageError(f"--preset {name}: unknown; choose one of {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def preset_name(config: NetworkConfig) -> str:
+    """Name by which a configuration is asked for: ``ban-small`` for ``bansmall``."""
+    return next((name for name, known in PRESETS.items() if known.name == config.name), config.name)
+
+
+def build(config: NetworkConfig, n_genres: int, seed: int = 0) -> AuditoryNetwork:
+    """Make the network of a configuration, with random weights.
+
+    Parameters
+    ----------
+    config : NetworkConfig
+        Its class decides the architecture.
+    n_genres : int
+        Width of the read-out.
+    seed : int
+        Of the weights.
+    """
+    for network, kind in _ARCHITECTURES.values():
+        if type(config) is kind:
+            return network(config, n_genres, seed)
+    raise TypeError(f"no network has a configuration of class {type(config).__name__}")
+
+
+def build_stored(architecture: str, config: Mapping[str, Any], n_genres: int) -> AuditoryNetwork:
+    """Make the network that a checkpoint's card describes; its weights are filled in by the caller.
+
+    Raises
+    ------
+    CheckpointError
+        For an architecture or a configuration that this version does not have.
+    """
+    if architecture not in _ARCHITECTURES:
+        raise CheckpointError(
+            f"holds a network of architecture {architecture!r}; this version has {', '.join(_ARCHITECTURES)}"
+        )
+    network, kind = _ARCHITECTURES[architecture]
+    return network(kind.from_dict(config), n_genres, 0)
