@@ -77,6 +77,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=DEFAULT_SEED, help=f"default: {DEFAULT_SEED}")
     add("--epochs", type=int, default=200, help="passes over the tracks, one crop each (default: 200)")
     add("--max-minutes", type=float, metavar="M", help="shorten the schedule to end within M minutes")
+    add(
+        "--budget-clock",
+        choices=("wall", "cpu"),
+        default="wall",
+        help="clock of --max-minutes: wall, or cpu, the processor time of the training, which gives models "
+        "that are compared the same work whatever else runs on the machine (default: wall)",
+    )
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     add("--omp-nthreads", type=int, default=1, metavar="N", help="CPU threads (default: 1)")
     add("-q", "--quiet", action="store_true", help="warnings and errors only")
@@ -94,6 +101,7 @@ def _train(options: argparse.Namespace) -> None:
         seed=options.seed,
         epochs=options.epochs,
         max_minutes=options.max_minutes,
+        budget_clock=options.budget_clock,
         preset=options.preset,
         nthreads=options.omp_nthreads,
         device=options.device,

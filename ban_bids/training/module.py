@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from typing import Any, cast
 
 import lightning.pytorch as pl
@@ -12,6 +11,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from ban_bids.models.network import AuditoryNetwork
+from ban_bids.training.clock import BudgetClock
 from ban_bids.training.settings import TrainingSettings
 
 _WARM_UP = 0.05
@@ -38,17 +38,17 @@ class BANTraining(pl.LightningModule):
         self.average = AveragedModel(network, multi_avg_fn=self._blend)
         self.steps_done = 0
         self.out_of_time = False
-        self._started = time.monotonic()
+        self.clock = BudgetClock(settings.budget_clock)
 
     def on_fit_start(self) -> None:
         """Start the clock of the time budget."""
-        self._started = time.monotonic()
+        self.clock = BudgetClock(self.settings.budget_clock)
 
     def done(self) -> float:
         """Share of the training behind us, by steps or by the clock, whichever is further on."""
         share = self.steps_done / self.n_steps
         if self.settings.max_minutes is not None:
-            share = max(share, (time.monotonic() - self._started) / (60.0 * self.settings.max_minutes))
+            share = max(share, self.clock.used() / (60.0 * self.settings.max_minutes))
         return min(share, 1.0)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:

@@ -23,7 +23,11 @@ class TrainingSettings:
     epochs : int
         Passes in which every track gives one crop.
     max_minutes : float or None
-        The schedule is shortened to end by then; the result then depends on the machine's speed.
+        The schedule is shortened to end by then; the result then depends on the machine's speed. The budget
+        covers the steps and the crops they see; reading the tracks before, and measuring the normalisation
+        and the accuracy after, lie outside it.
+    budget_clock : str
+        How ``max_minutes`` are measured, see :data:`ban_bids.training.clock.CLOCKS`: ``wall``, or ``cpu``.
     crop_seconds : float
     batch_size : int
     learning_rate, weight_decay : float
@@ -39,6 +43,7 @@ class TrainingSettings:
     seed: int = DEFAULT_SEED
     epochs: int = 200
     max_minutes: float | None = None
+    budget_clock: str = "wall"
     crop_seconds: float = 5.12
     batch_size: int = 16
     learning_rate: float = 3e-3

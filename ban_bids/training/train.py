@@ -20,6 +20,7 @@ from ban_bids.models.architectures import preset as preset_config
 from ban_bids.models.checkpoint import ModelCard, library_versions, save_checkpoint
 from ban_bids.models.network import AuditoryNetwork
 from ban_bids.settings import DEFAULT_SEED
+from ban_bids.training.clock import BudgetClock
 from ban_bids.training.crops import Augmentation, CropBatches
 from ban_bids.training.datasets import Collection, log_mel_frames, read_collection
 from ban_bids.training.evaluate import Accuracy, evaluate
@@ -59,6 +60,7 @@ def train_model(
     seed: int = DEFAULT_SEED,
     epochs: int = 200,
     max_minutes: float | None = None,
+    budget_clock: str = "wall",
     preset: str = "ban",
     nthreads: int = 1,
     device: str = "auto",
@@ -74,7 +76,7 @@ def train_model(
         Checkpoint to write (``.safetensors``).
     exclude : iterable of Path
         Audio files whose content must neither train nor validate.
-    split, seed, epochs, max_minutes, preset
+    split, seed, epochs, max_minutes, budget_clock, preset
         See :class:`ban_bids.training.settings.TrainingSettings`.
     nthreads : int
         CPU threads.
@@ -93,7 +95,14 @@ def train_model(
     DataError, UsageError
         For data or settings that cannot be used.
     """
-    settings = TrainingSettings(preset=preset, split=split, seed=seed, epochs=epochs, max_minutes=max_minutes)
+    settings = TrainingSettings(
+        preset=preset,
+        split=split,
+        seed=seed,
+        epochs=epochs,
+        max_minutes=max_minutes,
+        budget_clock=budget_clock,
+    )
     return train_collection(
         read_collection(data_dir, exclude), out, settings, nthreads=nthreads, device=device, progress=progress
     )
@@ -143,6 +152,7 @@ def _check(out: Path, settings: TrainingSettings) -> None:
     """Refuse before minutes are spent what could not be used or written after them."""
     if settings.epochs < 1 or (settings.max_minutes is not None and settings.max_minutes <= 0):
         raise UsageError("--epochs and --max-minutes must be above zero")
+    BudgetClock(settings.budget_clock)
     if Path(out).suffix != ".safetensors":
         raise UsageError(f"{out}: a checkpoint's name ends in .safetensors")
     existing = next(folder for folder in Path(out).absolute().parents if folder.exists())
@@ -232,7 +242,8 @@ def _card(
     if collection.replicas:
         notes.append(f"{len(collection.replicas)} tracks repeat others sample for sample and were left out")
     if done.out_of_time:
-        notes.append(f"the time budget of {settings.max_minutes} minutes ended the training")
+        kind = "processor" if settings.budget_clock == "cpu" else "wall-clock"
+        notes.append(f"the time budget of {settings.max_minutes} {kind} minutes ended the training")
     return ModelCard(
         config=done.network.config.to_dict(),
         genres=collection.genres,

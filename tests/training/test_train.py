@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from ban_bids.models.ban import BAN
 from ban_bids.models.base import fingerprint
 from ban_bids.models.checkpoint import ModelCard, check_no_overlap, load_checkpoint, save_checkpoint
 from ban_bids.training import lock
+from ban_bids.training.clock import CLOCKS
 from ban_bids.training.crops import Augmentation
 from ban_bids.training.datasets import Collection, read_collection
 from ban_bids.training.evaluate import evaluate, track_probabilities
@@ -132,6 +134,28 @@ def test_time_budget_ends_training_and_is_noted(genres: Path, tmp_path: Path) ->
     assert card is not None
     assert card.metrics["steps"] < 10_000
     assert any("time budget" in note for note in card.notes)
+
+
+@pytest.mark.parametrize(("clock", "ends_early"), [("cpu", True), ("wall", False)])
+def test_budget_is_measured_by_the_clock_that_was_chosen(
+    genres: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: str, ends_early: bool
+) -> None:
+    seconds = count(0.0, 1.0)  # the processor's time passes, the wall clock stands still
+    monkeypatch.setitem(CLOCKS, "cpu", lambda: next(seconds))
+    monkeypatch.setitem(CLOCKS, "wall", lambda: 0.0)
+    settings = replace(QUICK, epochs=5, max_minutes=0.1, budget_clock=clock)
+    out = train_collection(read_collection(genres), tmp_path / "w.safetensors", settings, device="cpu")
+    _, card = load_checkpoint(out)
+    assert card is not None
+    assert (card.metrics["steps"] < 15) == ends_early
+    assert any("0.1 processor minutes ended" in note for note in card.notes) == ends_early
+
+
+def test_unknown_budget_clock(genres: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--budget-clock sun: unknown; choose one of wall, cpu"):
+        train_collection(
+            read_collection(genres), tmp_path / "w.safetensors", replace(QUICK, budget_clock="sun")
+        )
 
 
 @pytest.mark.parametrize("values", [{"epochs": 0}, {"max_minutes": 0.0}])
