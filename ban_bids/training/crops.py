@@ -3,43 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import IterableDataset
+from torch.utils.data import Dataset, Sampler
+
+from ban_bids.training.augmentation import Augmentation, Draws, draw
 
 
-@dataclass(frozen=True)
-class Augmentation:
-    """How far a crop may stray from what was recorded.
+class CropBatches(Dataset[tuple[Tensor, Tensor]]):
+    """Batches of crops by the number of the epoch and of the batch: ``batches[epoch, k]``.
 
-    Parameters
-    ----------
-    stretch : float
-        Tempo changes by up to this share, up or down.
-    shift : float
-        Pitch shift, mel bands.
-    gain, tilt : float
-        Level, and level difference between lowest and highest band, in natural log of power.
-    frequency_mask, time_mask : int
-        Largest width of a masked stripe (SpecAugment, Park et al. 2019), bands and frames.
-    mixup : float
-        Parameter of the beta distribution of mixup (Zhang et al. 2018); 0 turns it off.
-    """
-
-    stretch: float = 0.1
-    shift: float = 1.5
-    gain: float = 1.0
-    tilt: float = 1.0
-    frequency_mask: int = 8
-    time_mask: int = 25
-    mixup: float = 0.2
-
-
-class CropBatches(IterableDataset):
-    """Batches of crops; every track gives one crop an epoch, in random order.
+    A batch is a function of the seed, the epoch and its number alone: no earlier batch need be made, and a
+    training that goes on after an interruption sees what an uninterrupted one sees. The random numbers are
+    drawn on the CPU whatever the device, so all devices show the same crops. The tracks lie on the device
+    (64 bands, 50 frames a second: 6.4 kB a second of audio), and so does all work on a batch.
 
     Parameters
     ----------
@@ -51,10 +30,13 @@ class CropBatches(IterableDataset):
     n_frames : int
         Length of a crop.
     batch_size : int
-        Crops a batch; the last batch of an epoch is dropped if it has a single crop.
+        Crops a batch, at most an epoch's. Crops that do not fill a batch are left out of the epoch.
     augmentation : Augmentation
     seed : int
-        With the number of the epoch it fixes every crop.
+        Not negative.
+    crops_per_track : int
+        Crops of every track in an epoch.
+    device : torch.device or str
     """
 
     def __init__(
@@ -66,84 +48,159 @@ class CropBatches(IterableDataset):
         batch_size: int,
         augmentation: Augmentation,
         seed: int,
+        *,
+        crops_per_track: int = 1,
+        device: torch.device | str = "cpu",
     ) -> None:
-        self.frames = frames
-        self.labels = np.asarray(labels)
-        self.n_genres = n_genres
-        self.n_frames = n_frames
-        self.batch_size = min(batch_size, len(frames))
+        n_crops = crops_per_track * len(frames)
+        self.batch_size = min(batch_size, n_crops)
+        self.n_batches = n_crops // self.batch_size
+        self.n_mels, self.n_frames = len(frames[0]), n_frames
         self.augmentation = augmentation
         self.seed = seed
-        self.epoch = 0
+        self.device = torch.device(device)
+        self._lengths = np.array([f.shape[1] for f in frames])
+        # a frame's bands lie together, so that fetching frames copies whole lines of memory
+        bank = np.concatenate([f.T for f in frames]).astype(np.float16, copy=False)
+        self._bank = torch.from_numpy(bank).to(self.device)
+        ends = np.cumsum(self._lengths)
+        self._offset = torch.from_numpy(ends - self._lengths).to(self.device)
+        self._length = torch.from_numpy(self._lengths).to(self.device)
+        self._target = torch.eye(n_genres)[torch.as_tensor(np.asarray(labels))].to(self.device)
+        self._drawn: tuple[int, Draws] | None = None
 
     def __len__(self) -> int:
         """Batches an epoch."""
-        return max(1, len(self.frames) // self.batch_size)
+        return self.n_batches
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (batch, n_mels, n_frames) crops and (batch, n_genres) targets."""
-        rng = np.random.default_rng((self.seed, self.epoch))
-        self.epoch += 1
-        order = rng.permutation(len(self.frames))
-        for k in range(len(self)):
-            chosen = order[k * self.batch_size : (k + 1) * self.batch_size]
-            crops = np.stack([crop(self.frames[i], self.n_frames, self.augmentation, rng) for i in chosen])
-            targets = np.eye(self.n_genres, dtype=np.float32)[self.labels[chosen]]
-            if self.augmentation.mixup:
-                share = rng.beta(self.augmentation.mixup, self.augmentation.mixup)
-                crops = np.float32(share) * crops + np.float32(1 - share) * crops[::-1]
-                targets = np.float32(share) * targets + np.float32(1 - share) * targets[::-1]
-            yield torch.from_numpy(np.ascontiguousarray(crops)), torch.from_numpy(targets)
+    def __getitem__(self, index: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Batch ``k`` of an epoch.
+
+        Parameters
+        ----------
+        index : (int, int)
+            Epoch, and number of the batch within it.
+
+        Returns
+        -------
+        crops : Tensor of float32, (batch, n_mels, n_frames)
+        targets : Tensor of float32, (batch, n_genres)
+
+        Raises
+        ------
+        IndexError
+            When the epoch has no such batch.
+        """
+        epoch, k = index
+        if not 0 <= k < self.n_batches:
+            raise IndexError(f"batch {k} of an epoch of {self.n_batches}")
+        draws = self.draws(epoch).rows(k * self.batch_size, (k + 1) * self.batch_size)
+        crops, targets = self._cut(draws), self._target[draws.track]
+        if self.augmentation.shift:
+            crops = _shifted(crops, draws.shift)
+        if self.augmentation.gain or self.augmentation.eq:
+            crops += draws.level[:, :, None]
+        if draws.bands.shape[1] or draws.frames.shape[1]:
+            crops = _masked(crops, draws.bands, draws.frames)
+        if self.augmentation.mixup:
+            share = draws.share[:, None]
+            crops = torch.lerp(crops[draws.partner], crops, share[:, :, None])
+            targets = torch.lerp(targets[draws.partner], targets, share)
+        return crops, targets
+
+    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batches of an epoch."""
+        return (self[epoch, k] for k in range(len(self)))
+
+    def draws(self, epoch: int) -> Draws:
+        """The random numbers of an epoch's crops; those of the last epoch asked for are kept."""
+        if self._drawn is None or self._drawn[0] != epoch:
+            rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(epoch,)))
+            shape = (self.n_mels, self.n_frames)
+            drawn = draw(self.augmentation, self._lengths, shape, self.n_batches, self.batch_size, rng)
+            self._drawn = epoch, drawn.to(self.device)
+        return self._drawn[1]
+
+    def _cut(self, draws: Draws) -> Tensor:
+        """Unaugmented crops at their pace."""
+        steps = torch.arange(self.n_frames, device=self.device)
+        offset, length = self._offset[draws.track, None], self._length[draws.track, None]
+        if not self.augmentation.stretch:
+            return self._fetch(offset + (draws.start[:, None] + steps) % length).mT.contiguous()
+        position = steps * draws.pace[:, None]
+        whole = position.floor()
+        first = draws.start[:, None] + whole.long()
+        low, high = self._fetch(offset + first % length), self._fetch(offset + (first + 1) % length)
+        return torch.lerp(low, high, (position - whole)[:, :, None]).mT.contiguous()
+
+    def _fetch(self, rows: Tensor) -> Tensor:
+        """Frames of the bank, (batch, n_frames, n_mels)."""
+        return self._bank.index_select(0, rows.reshape(-1)).view(*rows.shape, -1).float()
 
 
-def crop(
-    frames: np.ndarray, n_frames: int, augmentation: Augmentation, rng: np.random.Generator
-) -> np.ndarray:
-    """Cut a random crop and augment it.
+class BatchOrder(Sampler[tuple[int, int]]):
+    """The indices of an epoch's batches, for ``DataLoader(batches, batch_size=None, sampler=order)``.
+
+    Lightning tells it the epoch. With several processes each takes every ``world``-th batch, and all take
+    equally many.
 
     Parameters
     ----------
-    frames : ndarray, (n_mels, n_source)
-        A track shorter than the crop is repeated.
-    n_frames : int
-    augmentation : Augmentation
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    ndarray of float32, (n_mels, n_frames)
+    n_batches : int
+        Batches an epoch, of all processes together.
+    rank, world : int
+        Number of this process, and of processes.
     """
-    pace = 1.0 + rng.uniform(-augmentation.stretch, augmentation.stretch)
-    span = int(np.ceil(n_frames * pace)) + 1
-    if frames.shape[1] < span:
-        frames = np.tile(frames, (1, -(-span // frames.shape[1])))
-    start = rng.integers(frames.shape[1] - span + 1)
-    piece = frames[:, start : start + span].astype(np.float32)
-    piece = _interpolate(piece, np.arange(n_frames) * pace, axis=1)
-    bands = np.arange(len(piece)) + rng.uniform(-augmentation.shift, augmentation.shift)
-    piece = _interpolate(piece, np.clip(bands, 0, len(piece) - 1), axis=0)
-    tilt = rng.uniform(-0.5, 0.5) * augmentation.tilt * np.linspace(-1, 1, len(piece))
-    piece += (rng.uniform(-augmentation.gain, augmentation.gain) + tilt).astype(np.float32)[:, None]
-    _mask(piece, augmentation.frequency_mask, augmentation.time_mask, rng)
-    return piece
+
+    def __init__(self, n_batches: int, rank: int = 0, world: int = 1) -> None:
+        self.n_batches, self.rank, self.world = n_batches, rank, world
+        self._epoch = 0
+        self._resumed = (-1, 0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the indices to come."""
+        self._epoch = epoch
+
+    def start_at(self, epoch: int, k: int) -> None:
+        """Leave out the first ``k`` batches (of this process) of one epoch: they were done before."""
+        self._resumed = (epoch, k)
+
+    def __len__(self) -> int:
+        """Batches that this process has to do in the epoch."""
+        return self.n_batches // self.world - self._done()
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """Yield (epoch, number of the batch)."""
+        for k in range(self._done(), self.n_batches // self.world):
+            yield self._epoch, k * self.world + self.rank
+
+    def _done(self) -> int:
+        return self._resumed[1] if self._resumed[0] == self._epoch else 0
 
 
-def _interpolate(values: np.ndarray, positions: np.ndarray, axis: int) -> np.ndarray:
-    low = np.floor(positions).astype(int)
-    high = np.minimum(low + 1, values.shape[axis] - 1)
-    share = (positions - low).astype(np.float32)
-    share = share[None, :] if axis == 1 else share[:, None]
-    return values.take(low, axis) * (1 - share) + values.take(high, axis) * share
+def _shifted(crops: Tensor, shift: Tensor) -> Tensor:
+    """Crops whose band b shows what stood at band b + shift."""
+    n, n_mels, n_frames = crops.shape
+    place = torch.arange(n_mels, device=crops.device) + shift[:, None]
+    place = place.clamp(0, n_mels - 1)
+    low = place.floor()
+    row = low.long() + n_mels * torch.arange(n, device=crops.device)[:, None]
+    above = (low.long() < n_mels - 1).long()
+    lines = crops.view(n * n_mels, n_frames)
+    below = lines.index_select(0, row.reshape(-1)).view_as(crops)
+    return torch.lerp(
+        below, lines.index_select(0, (row + above).reshape(-1)).view_as(crops), (place - low)[:, :, None]
+    )
 
 
-def _mask(piece: np.ndarray, bands: int, frames: int, rng: np.random.Generator) -> None:
-    """Set one stripe of bands and one of frames to the crop's mean, in place."""
-    level = piece.mean()
-    for axis, largest in ((0, bands), (1, frames)):
-        width = int(rng.integers(min(largest, piece.shape[axis] - 1) + 1))
-        first = int(rng.integers(piece.shape[axis] - width + 1))
-        stripe = slice(first, first + width)
-        if axis == 0:
-            piece[stripe] = level
-        else:
-            piece[:, stripe] = level
+def _masked(crops: Tensor, bands: Tensor, frames: Tensor) -> Tensor:
+    """Crops with stripes of bands and of frames set to the crop's mean."""
+    mean = crops.mean(dim=(1, 2), keepdim=True)
+    hidden = _inside(bands, crops.shape[1])[:, :, None] | _inside(frames, crops.shape[2])[:, None, :]
+    return torch.where(hidden, mean, crops)
+
+
+def _inside(stripes: Tensor, size: int) -> Tensor:
+    """Which places lie in any of the stripes (n, n_masks, 2): (n, size)."""
+    place = torch.arange(size, device=stripes.device)
+    return ((place >= stripes[..., :1]) & (place < stripes[..., 1:])).any(dim=1)

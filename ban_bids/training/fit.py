@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from ban_bids.models.base import resolve_device
 from ban_bids.models.network import AuditoryNetwork
-from ban_bids.training.crops import CropBatches
+from ban_bids.training.crops import BatchOrder, CropBatches
 from ban_bids.training.module import BANTraining
 from ban_bids.training.settings import TrainingSettings
 
@@ -59,7 +59,7 @@ def fit(
             gradient_clip_val=1.0,
             plugins=[LightningEnvironment()],  # one process, also inside a batch job of a cluster
         )
-        trainer.fit(module, DataLoader(batches, batch_size=None))
+        trainer.fit(module, DataLoader(batches, batch_size=None, sampler=BatchOrder(len(batches))))
     return module
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ban_bids.settings import DEFAULT_SEED
-from ban_bids.training.crops import Augmentation
+from ban_bids.training.augmentation import Augmentation
 
 
 @dataclass(frozen=True)

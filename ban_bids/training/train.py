@@ -17,11 +17,13 @@ import torch
 from ban_bids.errors import UsageError
 from ban_bids.models.architectures import build
 from ban_bids.models.architectures import preset as preset_config
+from ban_bids.models.base import resolve_device
 from ban_bids.models.checkpoint import ModelCard, library_versions, save_checkpoint
 from ban_bids.models.network import AuditoryNetwork
 from ban_bids.settings import DEFAULT_SEED
+from ban_bids.training.augmentation import PLAIN
 from ban_bids.training.clock import BudgetClock
-from ban_bids.training.crops import Augmentation, CropBatches
+from ban_bids.training.crops import CropBatches
 from ban_bids.training.datasets import Collection, log_mel_frames, read_collection
 from ban_bids.training.evaluate import Accuracy, evaluate
 from ban_bids.training.settings import TrainingSettings
@@ -174,7 +176,7 @@ def _train(
     crop_frames = _crop_frames(settings, network)
     batches = CropBatches(
         data.training, data.training_labels, n_genres, crop_frames,
-        settings.batch_size, settings.augmentation, settings.seed,
+        settings.batch_size, settings.augmentation, settings.seed, device=resolve_device(device),
     )  # fmt: skip
     module = fit(network, batches, settings, device, progress)
     trained = _measured(module.averaged_network().cpu(), data.training, crop_frames, settings.seed + 1)
@@ -214,16 +216,15 @@ def _measured(
     network: AuditoryNetwork, frames: Sequence[np.ndarray], crop_frames: int, seed: int
 ) -> AuditoryNetwork:
     """Averaged weights, their normalisation measured anew on unaugmented crops of the training tracks."""
-    plain = Augmentation(stretch=0, shift=0, gain=0, tilt=0, frequency_mask=0, time_mask=0, mixup=0)
-    crops = CropBatches(frames, [0] * len(frames), 1, crop_frames, 32, plain, seed)
+    crops = CropBatches(frames, [0] * len(frames), 1, crop_frames, 32, PLAIN, seed)
     norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None
     network.train()
     with torch.no_grad():
-        for _ in range(_CALIBRATION_EPOCHS):
-            for batch, _targets in crops:
+        for epoch in range(_CALIBRATION_EPOCHS):
+            for batch, _targets in crops.epoch(epoch):
                 network.from_frames(network.front_end.standardise(batch))
     for norm in norms:
         norm.momentum = 0.1

@@ -21,8 +21,8 @@ from ban_bids.models.ban import BAN
 from ban_bids.models.base import fingerprint
 from ban_bids.models.checkpoint import ModelCard, check_no_overlap, load_checkpoint, save_checkpoint
 from ban_bids.training import lock
+from ban_bids.training.augmentation import Augmentation
 from ban_bids.training.clock import CLOCKS
-from ban_bids.training.crops import Augmentation
 from ban_bids.training.datasets import Collection, read_collection
 from ban_bids.training.evaluate import evaluate, track_probabilities
 from ban_bids.training.lock import train_once
