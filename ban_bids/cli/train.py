@@ -57,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--evaluate", type=Path, metavar="CKPT", help="print this checkpoint's accuracy on --data as JSON"
     )
+    add("--report", type=Path, metavar="DIR", help="with --evaluate: also write tables and pictures into DIR")
     add("--preset", default="ban", help="ban, ban-feedforward, ban-feedback or ban-small (default: ban)")
     add(
         "--split",
@@ -115,8 +116,12 @@ def _evaluate(options: argparse.Namespace) -> None:
     from ban_bids.training.evaluate import evaluate_checkpoint
 
     torch.set_num_threads(options.omp_nthreads)
-    result = evaluate_checkpoint(options.evaluate, options.data, _excluded(options))
-    print(json.dumps(result, indent=2))
+    evaluation = evaluate_checkpoint(options.evaluate, options.data, _excluded(options), options.device)
+    if options.report is not None:
+        from ban_bids.training.evaluation_report import write_report  # matplotlib takes a second to import
+
+        write_report(evaluation, options.report)
+    print(json.dumps(evaluation.to_dict(), indent=2))
 
 
 def _excluded(options: argparse.Namespace) -> list[Path]:

@@ -1,9 +1,9 @@
-"""Accuracy of a trained network on whole tracks."""
+"""How well a network recognises the genres of whole tracks, from half-overlapping segments."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,38 +12,72 @@ import torch
 from torch import Tensor
 
 from ban_bids.errors import CheckpointError, DataError
-from ban_bids.models.checkpoint import load_checkpoint
+from ban_bids.models.base import resolve_device
+from ban_bids.models.checkpoint import ModelCard, load_checkpoint
 from ban_bids.models.network import AuditoryNetwork
 from ban_bids.training.datasets import Track, log_mel_frames, read_collection
+from ban_bids.training.evaluation_scores import Answers, Evaluation, score
+
+PARTS = ("unseen", "validated", "trained")
+"""What a checkpoint's card says of a track; their figures are never put together."""
+
+_CROP_SECONDS = 5.12
 
 
-@dataclass(frozen=True)
-class Accuracy:
-    """Share of tracks whose genre is recognised.
+@dataclass(frozen=True, eq=False)
+class Part:
+    """The tracks of one of :data:`PARTS`, what the network answered, and what that is worth."""
+
+    tracks: tuple[Track, ...]
+    answers: Answers
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True, eq=False)
+class CheckpointEvaluation:
+    """A checkpoint on the tracks of a folder.
 
     Parameters
     ----------
-    accuracy : float
-    interval : (float, float)
-        95 % bootstrap interval over tracks.
-    n_tracks : int
-    confusion : ndarray of int, (n_genres, n_genres)
-        True genre by recognised genre.
+    genres : tuple of str
+        Classes of the read-out, in its order.
+    split : str
+        How training and validation tracks were told apart, from the card.
+    crop_seconds : float
+        Length of a segment.
+    parts : dict
+        Name -> Part, or None where the folder has no such tracks.
     """
 
-    accuracy: float
-    interval: tuple[float, float]
-    n_tracks: int
-    confusion: np.ndarray
+    genres: tuple[str, ...]
+    split: str
+    crop_seconds: float
+    parts: dict[str, Part | None]
+
+    @property
+    def headline(self) -> str | None:
+        """The part whose figures may be quoted; tracks that trained never are."""
+        return next((name for name in PARTS[:2] if self.parts[name] is not None), None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for the card."""
-        return {
-            "track_accuracy": round(self.accuracy, 4),
-            "track_accuracy_ci95": [round(bound, 4) for bound in self.interval],
-            "n_tracks": self.n_tracks,
-            "confusion": self.confusion.tolist(),
+        """Plain values for JSON; what is n/a is None."""
+        plain: dict[str, Any] = {
+            "genres": list(self.genres),
+            "split": self.split,
+            "segment_seconds": round(self.crop_seconds, 4),
+            "headline": self.headline,
         }
+        for name, part in self.parts.items():
+            if part is None:
+                plain[name] = None
+                continue
+            rows = zip(self.genres, part.evaluation.genre_rows)
+            plain[name] = {
+                **part.evaluation.to_dict(),
+                "per_genre": {genre: _rounded(asdict(row)) for genre, row in rows},
+                "reliability": [_rounded(asdict(entry)) for entry in part.evaluation.reliability],
+            }
+        return plain
 
 
 def evaluate(
@@ -54,47 +88,65 @@ def evaluate(
     crop_frames: int,
     seed: int = 0,
     n_bootstrap: int = 2000,
-) -> Accuracy:
-    """Recognise whole tracks by averaging the probabilities of half-overlapping crops.
+) -> Evaluation:
+    """Recognise whole tracks by averaging the probabilities of half-overlapping segments.
 
     Parameters
     ----------
     network : AuditoryNetwork
-        In evaluation mode.
+        In evaluation mode, with a read-out of ``n_genres``.
     frames : sequence of ndarray, (n_mels, n_frames)
         Log-mel frames of whole tracks.
     labels : sequence of int
         True genres.
     n_genres : int
     crop_frames : int
-        Length of a crop.
+        Length of a segment.
     seed, n_bootstrap : int
-        Of the interval over tracks.
+        Of the intervals over tracks.
 
     Returns
     -------
-    Accuracy
+    Evaluation
     """
-    truth = np.asarray(labels, dtype=int)
-    answer = np.array([track_probabilities(network, f, crop_frames).argmax() for f in frames], dtype=int)
-    confusion = np.zeros((n_genres, n_genres), dtype=int)
-    np.add.at(confusion, (truth, answer), 1)
-    right = (truth == answer).astype(float)
-    draws = np.random.default_rng(seed).integers(len(right), size=(n_bootstrap, len(right)))
-    low, high = np.quantile(right[draws].mean(axis=1), [0.025, 0.975])
-    return Accuracy(float(right.mean()), (float(low), float(high)), len(right), confusion)
+    if network.readout.out_features != n_genres:
+        raise ValueError(f"a read-out of {network.readout.out_features} genres for {n_genres}")
+    segments = [segment_probabilities(network, f, crop_frames) for f in frames]
+    return score(Answers(np.asarray(labels, dtype=int), segments), n_bootstrap, seed)
 
 
-def track_probabilities(network: AuditoryNetwork, frames: np.ndarray, crop_frames: int) -> np.ndarray:
-    """Mean softmax over half-overlapping crops of one track; the last crop ends where the track ends."""
-    n = frames.shape[1]
-    last = max(0, n - crop_frames)
-    starts = sorted({*range(0, last + 1, max(1, crop_frames // 2)), last})
-    crops = np.stack([frames[:, s : s + crop_frames] for s in starts]).astype(np.float32)
+def segment_probabilities(network: AuditoryNetwork, frames: np.ndarray, crop_frames: int) -> np.ndarray:
+    """Softmax for each half-overlapping segment of one track; the last one ends where the track ends.
+
+    Parameters
+    ----------
+    network : AuditoryNetwork
+    frames : ndarray, (n_mels, n_frames)
+        A track shorter than a segment is one segment.
+    crop_frames : int
+
+    Returns
+    -------
+    ndarray of float64, (n_segments, n_genres)
+    """
+    crops = segment_frames(frames, crop_frames)
     device = network.readout.weight.device
     with torch.no_grad():
         logits = _logits(network, torch.from_numpy(crops).to(device))
-    return torch.softmax(logits.double(), dim=1).mean(dim=0).cpu().numpy()
+    return torch.softmax(logits.double(), dim=1).cpu().numpy()
+
+
+def segment_frames(frames: np.ndarray, crop_frames: int) -> np.ndarray:
+    """Half-overlapping segments of one track, (n_segments, n_mels, crop_frames), float32."""
+    last = max(0, frames.shape[1] - crop_frames)
+    starts = sorted({*range(0, last + 1, max(1, crop_frames // 2)), last})
+    return np.stack([frames[:, s : s + crop_frames] for s in starts]).astype(np.float32)
+
+
+def crop_length(network: AuditoryNetwork, seconds: float) -> int:
+    """Log-mel frames of so many seconds, a whole number of frames of the slowest area."""
+    stride = network.config.time_stride
+    return stride * max(1, round(seconds * network.front_end.config.frame_rate / stride))
 
 
 def _logits(network: AuditoryNetwork, log_mel: Tensor) -> Tensor:
@@ -103,8 +155,10 @@ def _logits(network: AuditoryNetwork, log_mel: Tensor) -> Tensor:
     return network.from_frames(network.front_end.standardise(padded))[0]
 
 
-def evaluate_checkpoint(checkpoint: Path, data_dir: Path, exclude: Iterable[Path] = ()) -> dict[str, Any]:
-    """Accuracy of a checkpoint on the tracks of a folder that neither trained nor validated it.
+def evaluate_checkpoint(
+    checkpoint: Path, data_dir: Path, exclude: Iterable[Path] = (), device: str = "cpu"
+) -> CheckpointEvaluation:
+    """Score a checkpoint on the tracks of a folder, apart for those that it knows.
 
     Parameters
     ----------
@@ -113,12 +167,12 @@ def evaluate_checkpoint(checkpoint: Path, data_dir: Path, exclude: Iterable[Path
         Folder of genres.
     exclude : iterable of Path
         Audio files to leave out.
+    device : str
+        ``cpu``, ``cuda`` or ``auto``.
 
     Returns
     -------
-    dict
-        Accuracy on ``unseen`` tracks and on those it was ``validated`` and ``trained`` on, each like
-        :meth:`Accuracy.to_dict` or None where there are no such tracks, the genres, and the card's split.
+    CheckpointEvaluation
 
     Raises
     ------
@@ -134,18 +188,27 @@ def evaluate_checkpoint(checkpoint: Path, data_dir: Path, exclude: Iterable[Path
     strangers = sorted(set(collection.genres) - set(card.genres))
     if strangers:
         raise DataError(f"{data_dir}: the checkpoint does not know the genres {', '.join(strangers)}")
+    crop_frames = crop_length(network, float(card.settings.get("crop_seconds", _CROP_SECONDS)))
+    parts: dict[str, Part | None] = {}
+    for name, tracks in _parts(card, collection.tracks).items():
+        frames = log_mel_frames(tracks, network.front_end.cpu())
+        network.to(resolve_device(device))
+        truth = np.array([card.genres.index(t.genre) for t in tracks], dtype=int)
+        answers = Answers(truth, [segment_probabilities(network, f, crop_frames) for f in frames])
+        parts[name] = Part(tracks, answers, score(answers)) if tracks else None
+    seconds = crop_frames / network.front_end.config.frame_rate
+    return CheckpointEvaluation(tuple(card.genres), card.split, seconds, parts)
+
+
+def _parts(card: ModelCard, tracks: Iterable[Track]) -> dict[str, tuple[Track, ...]]:
+    """Tracks by what the card says of their content, whatever their names are."""
     training, validation = set(card.training_hashes.values()), set(card.validation_hashes.values())
-    parts: dict[str, list[Track]] = {"unseen": [], "validated": [], "trained": []}
-    for track in collection.tracks:
+    parts: dict[str, list[Track]] = {name: [] for name in PARTS}
+    for track in tracks:
         known = "trained" if track.digest in training else "validated"
         parts[known if track.digest in training | validation else "unseen"].append(track)
-    rate = network.front_end.config.frame_rate
-    crop_frames = round(card.settings.get("crop_seconds", 5.0) * rate)
-    result: dict[str, Any] = {"genres": list(card.genres), "split": card.split}
-    for name, tracks in parts.items():
-        labels = [card.genres.index(t.genre) for t in tracks]
-        frames = log_mel_frames(tracks, network.front_end)
-        result[name] = (
-            evaluate(network, frames, labels, len(card.genres), crop_frames).to_dict() if tracks else None
-        )
-    return result
+    return {name: tuple(found) for name, found in parts.items()}
+
+
+def _rounded(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: round(v, 4) if isinstance(v, float) else v for k, v in values.items()}

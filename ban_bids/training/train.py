@@ -25,7 +25,8 @@ from ban_bids.training.augmentation import PLAIN
 from ban_bids.training.clock import BudgetClock
 from ban_bids.training.crops import CropBatches
 from ban_bids.training.datasets import Collection, log_mel_frames, read_collection
-from ban_bids.training.evaluate import Accuracy, evaluate
+from ban_bids.training.evaluate import evaluate
+from ban_bids.training.evaluation_scores import Evaluation
 from ban_bids.training.settings import TrainingSettings
 from ban_bids.training.splits import Split, split_tracks
 
@@ -48,7 +49,7 @@ class _Trained:
     """What came out of a training."""
 
     network: AuditoryNetwork
-    accuracy: Accuracy
+    evaluation: Evaluation
     steps: int
     out_of_time: bool
 
@@ -140,12 +141,12 @@ def train_collection(
         )  # fmt: skip
         done = _train(network, data, len(collection.genres), settings, device, progress)
     minutes = (time.monotonic() - started) / 60.0
-    accuracy = done.accuracy
-    metrics = {**accuracy.to_dict(), "steps": done.steps, "minutes": round(minutes, 2)}
+    accuracy = done.evaluation.track_accuracy
+    metrics = {**done.evaluation.to_dict(), "steps": done.steps, "minutes": round(minutes, 2)}
     card = _card(done, collection, split, settings, metrics, extra or {})
     _LOG.info(
         "track accuracy %.2f (95 %% interval %.2f-%.2f, %d validation tracks, split %s) after %.1f minutes",
-        accuracy.accuracy, *accuracy.interval, accuracy.n_tracks, split.name, minutes,
+        accuracy.value, *accuracy.interval, done.evaluation.n_tracks, split.name, minutes,
     )  # fmt: skip
     return save_checkpoint(out, done.network, card)
 
@@ -180,8 +181,8 @@ def _train(
     )  # fmt: skip
     module = fit(network, batches, settings, device, progress)
     trained = _measured(module.averaged_network().cpu(), data.training, crop_frames, settings.seed + 1)
-    accuracy = evaluate(trained, data.validation, data.validation_labels, n_genres, crop_frames)
-    return _Trained(trained, accuracy, module.steps_done, module.out_of_time)
+    evaluation = evaluate(trained, data.validation, data.validation_labels, n_genres, crop_frames)
+    return _Trained(trained, evaluation, module.steps_done, module.out_of_time)
 
 
 def _load(network: AuditoryNetwork, collection: Collection, split: Split) -> _Data:

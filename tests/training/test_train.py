@@ -24,7 +24,6 @@ from ban_bids.training import lock
 from ban_bids.training.augmentation import Augmentation
 from ban_bids.training.clock import CLOCKS
 from ban_bids.training.datasets import Collection, read_collection
-from ban_bids.training.evaluate import evaluate, track_probabilities
 from ban_bids.training.lock import train_once
 from ban_bids.training.settings import TrainingSettings
 from ban_bids.training.train import train_collection, train_model
@@ -162,38 +161,6 @@ def test_unknown_budget_clock(genres: Path, tmp_path: Path) -> None:
 def test_impossible_budgets(genres: Path, tmp_path: Path, values: dict[str, float]) -> None:
     with pytest.raises(UsageError, match="above zero"):
         train_collection(read_collection(genres), tmp_path / "w.safetensors", replace(QUICK, **values))
-
-
-def test_track_probability_is_the_mean_over_crops() -> None:
-    network = BAN(n_genres=3, seed=1).eval()
-    frames = np.random.default_rng(0).normal(size=(64, 100)).astype(np.float16)
-    with torch.no_grad():
-        expected = []
-        for start in (0, 20, 40, 60):
-            piece = torch.from_numpy(frames[None, :, start : start + 40].astype(np.float32))
-            logits, _ = network.from_frames(network.front_end.standardise(piece))
-            expected.append(torch.softmax(logits[0], dim=0).numpy())
-    np.testing.assert_allclose(track_probabilities(network, frames, 40), np.mean(expected, axis=0), atol=1e-5)
-    assert track_probabilities(network, frames[:, :33], 40).shape == (3,)  # shorter than a crop
-
-
-def test_accuracy_and_its_interval() -> None:
-    class Oracle(BAN):
-        def from_frames(self, frames: torch.Tensor) -> tuple[torch.Tensor, dict]:
-            return 10.0 * torch.nn.functional.one_hot(frames[:, 0, 0, 0].long(), 4).float(), {}
-
-    oracle = Oracle(n_genres=4).eval()
-    oracle.front_end.mean.zero_()
-    oracle.front_end.scale.fill_(1.0)
-    answers, truth = np.array([0, 1, 2, 3] * 10), np.array([0, 1, 2, 0] * 10)
-    frames = [np.full((64, 8), a, dtype=np.float16) for a in answers]
-    result = evaluate(oracle, frames, truth, 4, 8, n_bootstrap=4000)
-    assert result.accuracy == 0.75
-    half = 1.96 * np.sqrt(0.75 * 0.25 / 40)
-    assert result.interval == pytest.approx((0.75 - half, 0.75 + half), abs=0.03)
-    np.testing.assert_array_equal(
-        result.confusion, [[10, 0, 0, 10], [0, 10, 0, 0], [0, 0, 10, 0], [0, 0, 0, 0]]
-    )
 
 
 def _worker(genres: str, out: str, barrier: object) -> None:

@@ -1,0 +1,225 @@
+"""How well genres are recognised: accuracy, F1 and calibration, each with an interval over tracks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+N_BINS = 10
+"""Bins of equal width between 0 and 1 in which confidence is held against accuracy."""
+
+LEVEL = 0.95
+"""Coverage of every interval."""
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """Probabilities that a model gave to the segments of some tracks.
+
+    Parameters
+    ----------
+    truth : ndarray of int, (n_tracks,)
+        Number of each track's genre.
+    segments : sequence of ndarray, (n_segments, n_genres)
+        One entry a track; every row sums to 1.
+    """
+
+    truth: np.ndarray
+    segments: Sequence[np.ndarray]
+
+    @property
+    def tracks(self) -> np.ndarray:
+        """Mean over each track's segments, (n_tracks, n_genres)."""
+        return np.stack([s.mean(axis=0) for s in self.segments])
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A number and its 95 % bootstrap interval over tracks."""
+
+    value: float
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class GenreRow:
+    """One genre's row of the table; None stands for n/a.
+
+    Parameters
+    ----------
+    n : int
+        Tracks of this genre. Without any, everything else is n/a.
+    precision : float or None
+        Share of the tracks given this genre that have it; n/a also where no track was given it.
+    recall : float or None
+        Share of this genre's tracks that were given it.
+    f1 : float or None
+        Harmonic mean of both, 2 TP / (2 TP + FP + FN).
+    """
+
+    n: int
+    precision: float | None = None
+    recall: float | None = None
+    f1: float | None = None
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Tracks whose confidence lies in (low, high]: how many, and their mean confidence and accuracy."""
+
+    low: float
+    high: float
+    n: int
+    confidence: float | None = None
+    accuracy: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a model's answers are worth.
+
+    Parameters
+    ----------
+    track_accuracy, segment_accuracy : Summary
+        Share of tracks, and of segments, whose genre is recognised; a track's answer is the genre with the
+        highest mean probability over its segments.
+    macro_f1 : Summary
+        Mean over the genres that have tracks of F1 on tracks.
+    calibration_error : Summary
+        Expected calibration error on tracks (Guo et al. 2017): mean distance of confidence, the probability
+        of the answer, from accuracy, over :data:`N_BINS` bins weighted by their tracks. Resampling adds to
+        it, so its interval lies high where tracks are few.
+    brier_score : Summary
+        Mean over tracks of Σ (p − y)² over the genres (Brier 1950): 0 to 2.
+    confusion : ndarray of int, (n_genres, n_genres)
+        Tracks by true genre and answer.
+    reliability : tuple of ReliabilityBin
+    n_segments : int
+    """
+
+    track_accuracy: Summary
+    segment_accuracy: Summary
+    macro_f1: Summary
+    calibration_error: Summary
+    brier_score: Summary
+    confusion: np.ndarray
+    reliability: tuple[ReliabilityBin, ...]
+    n_segments: int
+
+    @property
+    def n_tracks(self) -> int:
+        """Tracks that were answered for."""
+        return int(self.confusion.sum())
+
+    @property
+    def genre_rows(self) -> list[GenreRow]:
+        """The table's rows, in the genres' order."""
+        rows = []
+        for k, right in enumerate(np.diag(self.confusion)):
+            n, given = int(self.confusion[k].sum()), int(self.confusion[:, k].sum())
+            precision = float(right / given) if given else None
+            row = (
+                GenreRow(n, precision, float(right / n), float(2 * right / (n + given))) if n else GenreRow(0)
+            )
+            rows.append(row)
+        return rows
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for a checkpoint's card."""
+        plain: dict[str, Any] = {}
+        for name in (
+            "track_accuracy", "segment_accuracy", "macro_f1", "calibration_error", "brier_score"
+        ):  # fmt: skip
+            summary: Summary = getattr(self, name)
+            plain[name] = round(summary.value, 4)
+            plain[f"{name}_ci95"] = [round(bound, 4) for bound in summary.interval]
+        plain |= {"n_tracks": self.n_tracks, "n_segments": self.n_segments}
+        return plain | {"confusion": self.confusion.tolist()}
+
+
+def score(answers: Answers, n_bootstrap: int = 2000, seed: int = 0) -> Evaluation:
+    """Summarise answers.
+
+    Intervals are percentiles over draws of whole tracks with replacement: the segments of one track are
+    alike, so drawing segments would make every interval too narrow (Efron & Tibshirani 1993, ch. 8).
+
+    Parameters
+    ----------
+    answers : Answers
+        Of at least one track.
+    n_bootstrap, seed : int
+        Draws of tracks.
+
+    Returns
+    -------
+    Evaluation
+    """
+    n_tracks, n_genres = answers.tracks.shape
+    draws = np.random.default_rng(seed).multinomial(n_tracks, np.full(n_tracks, 1 / n_tracks), n_bootstrap)
+    estimates = _statistics(answers, np.ones((1, n_tracks)))
+    resampled = _statistics(answers, draws.astype(float))
+    tail = (1 - LEVEL) / 2
+    summaries = {}
+    for name, value in estimates.items():
+        low, high = np.quantile(resampled[name], [tail, 1 - tail])
+        summaries[name] = Summary(float(value[0]), (float(low), float(high)))
+    confusion = np.zeros((n_genres, n_genres), dtype=int)
+    np.add.at(confusion, (answers.truth, answers.tracks.argmax(axis=1)), 1)
+    return Evaluation(
+        **summaries,
+        confusion=confusion,
+        reliability=_reliability(answers),
+        n_segments=sum(len(s) for s in answers.segments),
+    )
+
+
+def _statistics(answers: Answers, counts: np.ndarray) -> dict[str, np.ndarray]:
+    """Every summary figure for each row of counts, (n_draws, n_tracks): how often a track is drawn."""
+    probabilities, truth = answers.tracks, answers.truth
+    n_tracks, n_genres = probabilities.shape
+    answer, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    right = answer == truth
+    segments_right = np.array([(s.argmax(axis=1) == t).sum() for s, t in zip(answers.segments, truth)])
+    n_segments = np.array([len(s) for s in answers.segments])
+    cells = np.zeros((n_tracks, n_genres * n_genres))
+    cells[np.arange(n_tracks), truth * n_genres + answer] = 1.0
+    gaps = np.zeros((n_tracks, N_BINS))
+    gaps[np.arange(n_tracks), _bin(confidence)] = confidence - right
+    squares = np.square(probabilities - np.eye(n_genres)[truth]).sum(axis=1)
+    n = counts.sum(axis=1)
+    return {
+        "track_accuracy": counts @ right / n,
+        "segment_accuracy": (counts @ segments_right) / (counts @ n_segments),
+        "macro_f1": _macro_f1((counts @ cells).reshape(-1, n_genres, n_genres)),
+        "calibration_error": np.abs(counts @ gaps).sum(axis=1) / n,
+        "brier_score": counts @ squares / n,
+    }
+
+
+def _macro_f1(confusions: np.ndarray) -> np.ndarray:
+    """Mean F1 over the genres that have tracks, for each of (n_draws, n_genres, n_genres)."""
+    true, given = confusions.sum(axis=2), confusions.sum(axis=1)
+    right = np.diagonal(confusions, axis1=1, axis2=2)
+    f1 = np.divide(2 * right, true + given, out=np.zeros_like(right, dtype=float), where=true > 0)
+    return f1.sum(axis=1) / (true > 0).sum(axis=1)
+
+
+def _bin(confidence: np.ndarray) -> np.ndarray:
+    """Number of the bin (k, k + 1] / N_BINS in which each confidence lies."""
+    return np.clip(np.ceil(confidence * N_BINS).astype(int) - 1, 0, N_BINS - 1)
+
+
+def _reliability(answers: Answers) -> tuple[ReliabilityBin, ...]:
+    probabilities = answers.tracks
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == answers.truth
+    where = _bin(confidence)
+    bins = []
+    for k in range(N_BINS):
+        here = where == k
+        means = (float(confidence[here].mean()), float(right[here].mean())) if here.any() else (None, None)
+        bins.append(ReliabilityBin(k / N_BINS, (k + 1) / N_BINS, int(here.sum()), *means))
+    return tuple(bins)
