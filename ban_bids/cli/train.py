@@ -58,7 +58,12 @@ def _parser() -> argparse.ArgumentParser:
         "--evaluate", type=Path, metavar="CKPT", help="print this checkpoint's accuracy on --data as JSON"
     )
     add("--report", type=Path, metavar="DIR", help="with --evaluate: also write tables and pictures into DIR")
-    add("--preset", default="ban", help="ban, ban-feedforward, ban-feedback or ban-small (default: ban)")
+    add(
+        "--preset",
+        default="ban",
+        help="ban, ban-feedforward, ban-feedback, ban-small, or a network to compare with: deepcnn, "
+        "alexnet, vgg, crnn (default: ban)",
+    )
     add(
         "--split",
         default="fault-filtered",

@@ -7,15 +7,30 @@ from typing import Any
 
 from ban_bids.errors import CheckpointError, UsageError
 from ban_bids.models.ban import BAN
+from ban_bids.models.comparison import (
+    CRNN,
+    VGG,
+    AlexNet,
+    AlexNetConfig,
+    CRNNConfig,
+    DeepCNN,
+    DeepCNNConfig,
+    VGGConfig,
+)
+from ban_bids.models.comparison import PRESETS as _COMPARISON_PRESETS
 from ban_bids.models.config import PRESETS as _BAN_PRESETS
 from ban_bids.models.config import BANConfig, NetworkConfig
 from ban_bids.models.network import AuditoryNetwork
 
 _ARCHITECTURES: dict[str, tuple[Callable[[Any, int, int], AuditoryNetwork], type[NetworkConfig]]] = {
     BAN.architecture: (BAN, BANConfig),
+    DeepCNN.architecture: (DeepCNN, DeepCNNConfig),
+    AlexNet.architecture: (AlexNet, AlexNetConfig),
+    VGG.architecture: (VGG, VGGConfig),
+    CRNN.architecture: (CRNN, CRNNConfig),
 }
 
-PRESETS: dict[str, NetworkConfig] = {**_BAN_PRESETS}
+PRESETS: dict[str, NetworkConfig] = {**_BAN_PRESETS, **_COMPARISON_PRESETS}
 """Configurations by the name that ``--preset`` and ``--model`` take."""
 
 

@@ -190,7 +190,7 @@ def calibrate(network: AuditoryNetwork, seed: int = 0) -> None:
     noise = torch.randn(8, 1, mels + 2, 512 + 3, generator=generator)
     noise = torch.nn.functional.avg_pool2d(noise, (3, 4), stride=1)
     noise = noise / noise.std()
-    norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    norms = [m for m in network.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # plain average over the batches seen

@@ -10,7 +10,6 @@ from copy import deepcopy
 
 import numpy as np
 import torch
-from torch import nn
 
 from ban_bids.errors import NotComputable
 from ban_bids.models.base import AudioModel, NetworkModel, calibrate, untrained_model
@@ -72,10 +71,10 @@ def permuted_model(
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in shuffled.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
-                for weight in module.parameters(recurse=False):
-                    order = torch.randperm(weight.numel(), generator=generator)
-                    weight.copy_(weight.flatten()[order].view_as(weight))
+            # every layer's own tensors, whatever the layer; the front end has none
+            for weight in module.parameters(recurse=False):
+                order = torch.randperm(weight.numel(), generator=generator)
+                weight.copy_(weight.flatten()[order].view_as(weight))
     calibrate(shuffled)
     return NetworkModel(shuffled, (), None, name or f"{network.config.name}permuted", device)
 
