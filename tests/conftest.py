@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,3 +17,11 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data not found at {folder}; set BAN_BIDS_TEST_DATA")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_audio_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing that a test decodes goes to the user's caches, or comes from there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BAN_BIDS_CACHE", str(tmp_path_factory.mktemp("audio-cache")))
+        yield

@@ -110,16 +110,33 @@ def load_waveform(
         raise DataError(
             f"{path}: an excerpt from {start} s lasting {duration} s is impossible; correct the events file"
         )
-    samples, rate = _decode(path, start, duration)
-    mono = samples.mean(axis=1, dtype=np.float32)
-    if not np.isfinite(mono).all():
-        raise DataError(f"{path}: holds samples that are not numbers; decode the original again")
+    mono, rate = _mono(path, start, duration)
     if rate != sampling_rate:
         mono = resample(torch.from_numpy(mono), rate, sampling_rate).numpy()
     if duration is None:
         return mono
     wanted = round(duration * sampling_rate)
     return np.pad(mono[:wanted], (0, max(0, wanted - len(mono))))
+
+
+def check_audio(path: Path) -> None:
+    """Decode a whole file, so that what :func:`load_waveform` would refuse is known beforehand.
+
+    Raises
+    ------
+    DataError
+        As :func:`load_waveform`.
+    """
+    _mono(Path(path), 0.0, None)
+
+
+def _mono(path: Path, start: float, duration: float | None) -> tuple[np.ndarray, int]:
+    """Mean of the channels at the file's own rate."""
+    samples, rate = _decode(path, start, duration)
+    mono = samples.mean(axis=1, dtype=np.float32)
+    if not np.isfinite(mono).all():
+        raise DataError(f"{path}: holds samples that are not numbers; decode the original again")
+    return mono, rate
 
 
 @contextmanager

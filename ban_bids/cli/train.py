@@ -90,6 +90,13 @@ def _parser() -> argparse.ArgumentParser:
         help="clock of --max-minutes: wall, or cpu, the processor time of the training, which gives models "
         "that are compared the same work whatever else runs on the machine (default: wall)",
     )
+    add(
+        "--cache-dir",
+        type=Path,
+        metavar="DIR",
+        help="where decoded audio is kept for the next training (default: $BAN_BIDS_CACHE, or ban-bids in "
+        "the user's folder of caches)",
+    )
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     add("--omp-nthreads", type=int, default=1, metavar="N", help="CPU threads (default: 1)")
     add("-q", "--quiet", action="store_true", help="warnings and errors only")
@@ -97,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train(options: argparse.Namespace) -> None:
+    from ban_bids.training.cache import AudioCache
     from ban_bids.training.train import train_model
 
     out = train_model(
@@ -111,6 +119,7 @@ def _train(options: argparse.Namespace) -> None:
         preset=options.preset,
         nthreads=options.omp_nthreads,
         device=options.device,
+        cache=AudioCache(options.cache_dir),
     )
     print(out)
 
@@ -118,10 +127,14 @@ def _train(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     import torch
 
+    from ban_bids.training.cache import AudioCache
     from ban_bids.training.evaluate import evaluate_checkpoint
 
     torch.set_num_threads(options.omp_nthreads)
-    evaluation = evaluate_checkpoint(options.evaluate, options.data, _excluded(options), options.device)
+    cache = AudioCache(options.cache_dir)
+    evaluation = evaluate_checkpoint(
+        options.evaluate, options.data, _excluded(options), options.device, cache
+    )
     if options.report is not None:
         from ban_bids.training.evaluation_report import write_report  # matplotlib takes a second to import
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ban_bids.audio.clips import audio_hash, load_waveform
+from ban_bids.audio.clips import load_waveform
 from ban_bids.errors import DataError
 from ban_bids.models.front_end import FrontEnd
-from ban_bids.progress import progress
+from ban_bids.training.cache import AudioCache
 
 _LOG = logging.getLogger(__name__)
 
@@ -22,6 +23,7 @@ LAYOUTS = ("genres", "genres_original", "Data/genres_original", ".")
 """Where GTZAN's copies keep the folders of genres; ``.``: the folder itself."""
 
 SUFFIXES = (".wav", ".au", ".flac", ".mp3")
+"""Containers, the one that is preferred first."""
 
 
 @dataclass(frozen=True)
@@ -53,15 +55,17 @@ class Collection:
     Parameters
     ----------
     tracks : tuple of Track
-        Sorted by name, without exact replicas and without excluded tracks.
+        Sorted by genre and name, without replicas and without excluded tracks.
     genres : tuple of str
         Sorted.
     excluded : tuple of Track
         Left out on request.
     replicas : tuple of str
-        Names of tracks that repeat another one sample for sample; left out.
+        Tracks that repeat another one, sample for sample or as the same name in another container; left out.
     unreadable : tuple of str
-        Files that cannot be decoded, and why.
+        Files that cannot be decoded; left out.
+    cache : AudioCache
+        Where the audio is kept once it is decoded.
     """
 
     tracks: tuple[Track, ...]
@@ -69,17 +73,27 @@ class Collection:
     excluded: tuple[Track, ...] = ()
     replicas: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
+    cache: AudioCache = field(default_factory=AudioCache, compare=False, repr=False)
 
 
-def read_collection(data_dir: Path, exclude: Iterable[Path] = ()) -> Collection:
+def read_collection(
+    data_dir: Path, exclude: Iterable[Path] = (), cache: AudioCache | None = None
+) -> Collection:
     """List a folder of genres, in any of GTZAN's usual layouts.
+
+    Files of one genre that differ in their suffix alone are one track; the first readable one of
+    :data:`SUFFIXES` is taken, and the track is excluded if any of them is. Hidden files and folders are
+    passed over, links are followed.
 
     Parameters
     ----------
     data_dir : Path
         Holds one of :data:`LAYOUTS`, with a folder a genre.
     exclude : iterable of Path
-        Audio files whose content must not be among the tracks, under whatever name or container.
+        Audio files whose content must not be among the tracks, under whatever name or container. The content
+        is that of the samples: a lossy copy of a track is another content.
+    cache : AudioCache, optional
+        Where content hashes are kept; by default that of the user.
 
     Returns
     -------
@@ -91,87 +105,151 @@ def read_collection(data_dir: Path, exclude: Iterable[Path] = ()) -> Collection:
         When there is no folder of genres, fewer than two genres are left, or an excluded file cannot be
         decoded (a track that cannot be compared cannot be kept out).
     """
-    files = _find(Path(data_dir))
-    stems = Counter(file.stem for file in files)
-    banned = {audio_hash(path): path for path in sorted(set(exclude))}
-    tracks: list[Track] = []
-    excluded: list[Track] = []
-    replicas: list[str] = []
-    unreadable: list[str] = []
-    seen: set[str] = set()
-    for file in progress(files, "reading tracks"):
-        genre = file.parent.name
-        name = file.stem if stems[file.stem] == 1 else f"{genre}/{file.name}"
-        digest = _digest(file)
-        if digest is None:
-            unreadable.append(f"{genre}/{file.name}")
-            continue
-        track = Track(file, name, genre, digest)
-        if digest in banned:
-            excluded.append(track)
-        elif digest in seen:
-            _LOG.warning("%s: repeats another track sample for sample; left out", file)
-            replicas.append(name)
+    cache = AudioCache() if cache is None else cache
+    files = find_audio(Path(data_dir))
+    barred = sorted(set(exclude))
+    digests = cache.digests([*files, *barred])
+    banned = {_known(digests[path]) for path in barred}
+    sorted_out = _SortedOut(banned)
+    stems = Counter({(file.parent, file.stem): file.stem for file in files}.values())
+    for (folder, stem), group in groupby(sorted(files, key=_rank), key=lambda file: (file.parent, file.stem)):
+        copies = list(group)
+        name = stem if stems[stem] == 1 else f"{folder.name}/{copies[0].name}"
+        sorted_out.take(name, {file: digests[file] for file in copies})
+    return sorted_out.collection(data_dir, cache)
+
+
+class _SortedOut:
+    """Tracks, and what is no track of its own, as files are looked at one after another."""
+
+    def __init__(self, banned: set[str]) -> None:
+        self.banned = banned
+        self.tracks: dict[str, Track] = {}
+        self.excluded: list[Track] = []
+        self.replicas: list[str] = []
+        self.unreadable: list[str] = []
+
+    def take(self, name: str, copies: Mapping[Path, str | DataError]) -> None:
+        """Put a track, of which there may be several copies, where it belongs."""
+        readable = {}
+        for file, digest in copies.items():
+            if isinstance(digest, DataError):
+                _LOG.warning("skipped: %s", digest)
+                self.unreadable.append(f"{file.parent.name}/{file.name}")
+            else:
+                readable[file] = digest
+        if not readable:
+            return
+        file, digest = next(iter(readable.items()))
+        self.replicas += [f"{other.parent.name}/{other.name}" for other in readable if other != file]
+        heard = next((d for d in readable.values() if d in self.banned), None)
+        if heard is not None:
+            self.excluded.append(Track(file, name, file.parent.name, heard))
+        elif digest in self.tracks:
+            _LOG.warning("%s: repeats %s sample for sample; left out", file, self.tracks[digest].path)
+            self.replicas.append(name)
         else:
-            seen.add(digest)
-            tracks.append(track)
-    genres = tuple(sorted({track.genre for track in tracks}))
-    if len(genres) < 2:
-        raise DataError(
-            f"{data_dir}: tracks of {len(genres)} genre(s) are left without {len(excluded)} excluded, "
-            f"{len(replicas)} repeated and {len(unreadable)} unreadable ones; training needs at least two"
+            self.tracks[digest] = Track(file, name, file.parent.name, digest)
+
+    def collection(self, data_dir: Path, cache: AudioCache) -> Collection:
+        """What has been found; an error where two genres are not left."""
+        genres = tuple(sorted({track.genre for track in self.tracks.values()}))
+        if len(genres) < 2:
+            left_out = (
+                f"{len(self.excluded)} excluded, {len(self.replicas)} repeated and {len(self.unreadable)} "
+                "unreadable ones"
+            )
+            raise DataError(
+                f"{data_dir}: tracks of {len(genres)} genre(s) are left without {left_out}; training needs "
+                "at least two genres"
+            )
+        return Collection(
+            tuple(self.tracks.values()),
+            genres,
+            tuple(self.excluded),
+            tuple(self.replicas),
+            tuple(self.unreadable),
+            cache,
         )
-    return Collection(tuple(tracks), genres, tuple(excluded), tuple(replicas), tuple(unreadable))
 
 
-def log_mel_frames(tracks: Iterable[Track], front_end: FrontEnd) -> list[np.ndarray]:
-    """Log-mel frames of whole tracks, kept in memory so that no epoch decodes anything.
+def log_mel_frames(
+    tracks: Iterable[Track], front_end: FrontEnd, cache: AudioCache | None = None
+) -> list[np.ndarray]:
+    """Log-mel frames of whole tracks, decoded once and memory-mapped from then on.
 
     Parameters
     ----------
     tracks : iterable of Track
     front_end : FrontEnd
         Its settings; frames are not standardised yet.
+    cache : AudioCache, optional
+        By default that of the user.
 
     Returns
     -------
     list of ndarray of float16, (n_mels, n_frames)
         Half precision: log power lies within ±16, so the error stays under 0.01.
     """
-    frames = []
-    for track in progress(list(tracks), "spectrograms"):
-        waveform = load_waveform(track.path, sampling_rate=front_end.config.sampling_rate)
+    tracks = list(tracks)
+
+    def made(k: int) -> np.ndarray:
+        waveform = load_waveform(tracks[k].path, sampling_rate=front_end.config.sampling_rate)
         with torch.no_grad():
-            log_mel = front_end.log_mel(torch.from_numpy(waveform)[None])[0]
-        frames.append(log_mel.numpy().astype(np.float16))
-    return frames
+            return front_end.log_mel(torch.from_numpy(waveform)[None])[0].numpy()
+
+    cache = AudioCache() if cache is None else cache
+    return cache.frames([track.digest for track in tracks], front_end, made)
 
 
-def _digest(file: Path) -> str | None:
-    """Hash of a track, or None, logged, where it cannot be decoded."""
-    try:
-        return audio_hash(file)
-    except DataError as err:
-        _LOG.warning("skipped: %s", err)
-        return None
+def find_audio(data_dir: Path) -> list[Path]:
+    """Audio files of the first layout that has at least two folders of them.
 
-
-def _find(data_dir: Path) -> list[Path]:
-    """Audio files of the first layout that has at least two folders of them."""
+    Raises
+    ------
+    DataError
+        When there is none.
+    """
     if not data_dir.is_dir():
         raise DataError(f"{data_dir}: no such folder; give one that holds a folder a genre")
     for layout in LAYOUTS:
-        folder = data_dir / layout
-        if not folder.is_dir():
-            continue
-        files = sorted(
-            file
-            for file in folder.glob("*/*")
-            if file.suffix.lower() in SUFFIXES and file.is_file() and not file.name.startswith(".")
-        )
+        files = sorted(file for file in (data_dir / layout).glob("*/*") if _is_audio(file, data_dir))
         if len({file.parent for file in files}) >= 2:
             return files
-    raise DataError(
-        f"{data_dir}: no folders of genres with {', '.join(SUFFIXES)} files in it or in "
-        f"{', '.join(LAYOUTS[:-1])}; check --data or --gtzan-dir"
+    raise DataError(f"{data_dir}: {_why_none(data_dir)}; check --data or --gtzan-dir")
+
+
+def _is_audio(file: Path, data_dir: Path) -> bool:
+    """Also links that lead nowhere: an annexed file that was not fetched is to be told of."""
+    hidden = any(part.startswith(".") for part in file.relative_to(data_dir).parts)
+    broken = file.is_symlink() and not file.exists()
+    return file.suffix.lower() in SUFFIXES and not hidden and (file.is_file() or broken)
+
+
+def _why_none(data_dir: Path) -> str:
+    """What is wrong with a folder without two folders of audio."""
+    depths = ("*", "*/*", "*/*/*", "*/*/*/*")
+    found = sorted(file for depth in depths for file in data_dir.glob(depth) if _is_audio(file, data_dir))
+    folders = sorted({file.parent for file in found})
+    if not found:
+        return f"no folders of genres with {', '.join(SUFFIXES)} files in it or in {', '.join(LAYOUTS[:-1])}"
+    if folders == [data_dir]:
+        return (
+            "audio lies in it and not in folders of genres; give the folder above, or make a folder a genre"
+        )
+    if len(folders) == 1:
+        return f"there is one genre ({folders[0].name}), and training needs at least two"
+    return (
+        f"no folders of genres directly in it or in {', '.join(LAYOUTS[:-1])}; audio lies elsewhere "
+        f"({found[0].relative_to(data_dir)}): give the folder that holds a folder a genre"
     )
+
+
+def _rank(file: Path) -> tuple[Path, str, int, str]:
+    return file.parent, file.stem, SUFFIXES.index(file.suffix.lower()), file.name
+
+
+def _known(digest: str | DataError) -> str:
+    if isinstance(digest, DataError):
+        raise digest
+    return digest

@@ -15,6 +15,7 @@ from ban_bids.errors import CheckpointError, DataError
 from ban_bids.models.base import resolve_device
 from ban_bids.models.checkpoint import ModelCard, load_checkpoint
 from ban_bids.models.network import AuditoryNetwork
+from ban_bids.training.cache import AudioCache
 from ban_bids.training.datasets import Track, log_mel_frames, read_collection
 from ban_bids.training.evaluation_scores import Answers, Evaluation, score
 
@@ -156,7 +157,11 @@ def _logits(network: AuditoryNetwork, log_mel: Tensor) -> Tensor:
 
 
 def evaluate_checkpoint(
-    checkpoint: Path, data_dir: Path, exclude: Iterable[Path] = (), device: str = "cpu"
+    checkpoint: Path,
+    data_dir: Path,
+    exclude: Iterable[Path] = (),
+    device: str = "cpu",
+    cache: AudioCache | None = None,
 ) -> CheckpointEvaluation:
     """Score a checkpoint on the tracks of a folder, apart for those that it knows.
 
@@ -169,6 +174,8 @@ def evaluate_checkpoint(
         Audio files to leave out.
     device : str
         ``cpu``, ``cuda`` or ``auto``.
+    cache : AudioCache, optional
+        Where decoded audio is kept; by default that of the user.
 
     Returns
     -------
@@ -184,14 +191,14 @@ def evaluate_checkpoint(
     network, card = load_checkpoint(checkpoint)
     if card is None:
         raise CheckpointError(f"{checkpoint}: has no model card, so its genres are unknown; train it again")
-    collection = read_collection(data_dir, exclude)
+    collection = read_collection(data_dir, exclude, cache)
     strangers = sorted(set(collection.genres) - set(card.genres))
     if strangers:
         raise DataError(f"{data_dir}: the checkpoint does not know the genres {', '.join(strangers)}")
     crop_frames = crop_length(network, float(card.settings.get("crop_seconds", _CROP_SECONDS)))
     parts: dict[str, Part | None] = {}
     for name, tracks in _parts(card, collection.tracks).items():
-        frames = log_mel_frames(tracks, network.front_end.cpu())
+        frames = log_mel_frames(tracks, network.front_end.cpu(), collection.cache)
         network.to(resolve_device(device))
         truth = np.array([card.genres.index(t.genre) for t in tracks], dtype=int)
         answers = Answers(truth, [segment_probabilities(network, f, crop_frames) for f in frames])

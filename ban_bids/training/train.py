@@ -22,6 +22,7 @@ from ban_bids.models.checkpoint import ModelCard, library_versions, save_checkpo
 from ban_bids.models.network import AuditoryNetwork
 from ban_bids.settings import DEFAULT_SEED
 from ban_bids.training.augmentation import PLAIN
+from ban_bids.training.cache import AudioCache
 from ban_bids.training.clock import BudgetClock
 from ban_bids.training.crops import CropBatches
 from ban_bids.training.datasets import Collection, log_mel_frames, read_collection
@@ -68,6 +69,7 @@ def train_model(
     nthreads: int = 1,
     device: str = "auto",
     progress: bool = True,
+    cache: AudioCache | None = None,
 ) -> Path:
     """Train BAN and write its checkpoint.
 
@@ -87,6 +89,8 @@ def train_model(
         ``cpu``, ``cuda`` or ``auto``.
     progress : bool
         Show a bar on a terminal and a log line a minute elsewhere.
+    cache : AudioCache, optional
+        Where decoded audio is kept; by default that of the user.
 
     Returns
     -------
@@ -106,9 +110,8 @@ def train_model(
         max_minutes=max_minutes,
         budget_clock=budget_clock,
     )
-    return train_collection(
-        read_collection(data_dir, exclude), out, settings, nthreads=nthreads, device=device, progress=progress
-    )
+    collection = read_collection(data_dir, exclude, cache)
+    return train_collection(collection, out, settings, nthreads=nthreads, device=device, progress=progress)
 
 
 def train_collection(
@@ -188,9 +191,9 @@ def _train(
 def _load(network: AuditoryNetwork, collection: Collection, split: Split) -> _Data:
     number = {genre: k for k, genre in enumerate(collection.genres)}
     return _Data(
-        log_mel_frames(split.training, network.front_end),
+        log_mel_frames(split.training, network.front_end, collection.cache),
         [number[t.genre] for t in split.training],
-        log_mel_frames(split.validation, network.front_end),
+        log_mel_frames(split.validation, network.front_end, collection.cache),
         [number[t.genre] for t in split.validation],
     )
 
@@ -241,8 +244,10 @@ def _card(
     extra: dict[str, Any],
 ) -> ModelCard:
     notes = [*split.notes]
+    if collection.unreadable:
+        notes.append(f"{len(collection.unreadable)} files cannot be decoded and were skipped")
     if collection.replicas:
-        notes.append(f"{len(collection.replicas)} tracks repeat others sample for sample and were left out")
+        notes.append(f"{len(collection.replicas)} files repeat other tracks and were left out")
     if done.out_of_time:
         kind = "processor" if settings.budget_clock == "cpu" else "wall-clock"
         notes.append(f"the time budget of {settings.max_minutes} {kind} minutes ended the training")
