@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torchaudio.datasets.gtzan import filtered_test, filtered_train, filtered_valid
 
 from ban_bids.audio.clips import load_waveform
 from ban_bids.errors import DataError
@@ -24,6 +25,9 @@ LAYOUTS = ("genres", "genres_original", "Data/genres_original", ".")
 
 SUFFIXES = (".wav", ".au", ".flac", ".mp3")
 """Containers, the one that is preferred first."""
+
+
+_LISTED = frozenset((*filtered_train, *filtered_valid, *filtered_test))
 
 
 @dataclass(frozen=True)
@@ -82,8 +86,9 @@ def read_collection(
     """List a folder of genres, in any of GTZAN's usual layouts.
 
     Files of one genre that differ in their suffix alone are one track; the first readable one of
-    :data:`SUFFIXES` is taken, and the track is excluded if any of them is. Hidden files and folders are
-    passed over, links are followed.
+    :data:`SUFFIXES` is taken, and the track is excluded if any of them is. Of tracks that are equal sample
+    for sample the first by path is taken, except that a track of GTZAN's fault-filtered lists, which hold one
+    of each, goes before one that is in none. Hidden files and folders are passed over, links are followed.
 
     Parameters
     ----------
@@ -112,8 +117,9 @@ def read_collection(
     banned = {_known(digests[path]) for path in barred}
     sorted_out = _SortedOut(banned)
     stems = Counter({(file.parent, file.stem): file.stem for file in files}.values())
-    for (folder, stem), group in groupby(sorted(files, key=_rank), key=lambda file: (file.parent, file.stem)):
-        copies = list(group)
+    tracks = [list(group) for _, group in groupby(sorted(files, key=_rank), key=lambda f: (f.parent, f.stem))]
+    for copies in sorted(tracks, key=lambda copies: copies[0].stem not in _LISTED):
+        folder, stem = copies[0].parent, copies[0].stem
         name = stem if stems[stem] == 1 else f"{folder.name}/{copies[0].name}"
         sorted_out.take(name, {file: digests[file] for file in copies})
     return sorted_out.collection(data_dir, cache)
@@ -164,7 +170,7 @@ class _SortedOut:
                 "at least two genres"
             )
         return Collection(
-            tuple(self.tracks.values()),
+            tuple(sorted(self.tracks.values(), key=lambda track: track.path)),
             genres,
             tuple(self.excluded),
             tuple(self.replicas),

@@ -245,9 +245,9 @@ def _card(
 ) -> ModelCard:
     notes = [*split.notes]
     if collection.unreadable:
-        notes.append(f"{len(collection.unreadable)} files cannot be decoded and were skipped")
+        notes.append(f"files that cannot be decoded and were skipped: {len(collection.unreadable)}")
     if collection.replicas:
-        notes.append(f"{len(collection.replicas)} files repeat other tracks and were left out")
+        notes.append(f"files that repeat other tracks and were left out: {len(collection.replicas)}")
     if done.out_of_time:
         kind = "processor" if settings.budget_clock == "cpu" else "wall-clock"
         notes.append(f"the time budget of {settings.max_minutes} {kind} minutes ended the training")

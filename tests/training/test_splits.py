@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import logging
 from pathlib import Path
+from random import Random
 
 import pytest
-from torchaudio.datasets.gtzan import filtered_train, filtered_valid
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torchaudio.datasets.gtzan import filtered_test, filtered_train, filtered_valid
 
 from ban_bids.errors import DataError, UsageError
 from ban_bids.training.datasets import Track
@@ -79,6 +82,61 @@ def test_kfold_covers_every_track_once() -> None:
     for fold in folds:
         assert _names(fold.training) == {t.name for t in tracks} - _names(fold.validation)
         assert len(fold.validation) == 14
+
+
+SETS = st.lists(st.integers(2, 12), min_size=2, max_size=6)
+"""Tracks of each genre."""
+
+
+def _set(sizes: list[int]) -> list[Track]:
+    names = [(f"g{g}", f"{k}") for g, size in enumerate(sizes) for k in range(size)]
+    return [Track(Path(f"{g}/{k}.wav"), f"{g}.{k}", g, f"{g} {k}") for g, k in names]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    SETS,
+    st.integers(0, 2**32),
+    st.sampled_from(["stratified", "random", "kfold-1-of-3", "fmri-safe"]),
+    st.randoms(),
+)
+def test_no_track_is_on_both_sides_and_none_is_lost(
+    sizes: list[int], seed: int, name: str, shuffle: Random
+) -> None:
+    tracks = _set(sizes)
+    split = split_tracks(tracks, name, seed)
+    assert not _names(split.training) & _names(split.validation)
+    assert _names(split.training) | _names(split.validation) == _names(tuple(tracks))
+    assert len(split.training) + len(split.validation) == len(tracks)
+    shuffle.shuffle(tracks)  # neither time nor the order of files matters
+    again = split_tracks(tracks, name, seed)
+    assert _names(again.validation) == _names(split.validation)
+    assert any("artist" in note for note in split.notes)
+
+
+@settings(max_examples=60, deadline=None)
+@given(SETS, st.integers(2, 4), st.integers(0, 2**32))
+def test_folds_partition_the_tracks_evenly(sizes: list[int], n_folds: int, seed: int) -> None:
+    tracks = _set(sizes)
+    held = [split_tracks(tracks, f"kfold-{k}-of-{n_folds}", seed).validation for k in range(n_folds)]
+    assert sorted(t.name for fold in held for t in fold) == sorted(t.name for t in tracks)
+    assert max(map(len, held)) - min(map(len, held)) <= 1
+    for genre in {t.genre for t in tracks}:
+        counts = [sum(t.genre == genre for t in fold) for fold in held]
+        assert max(counts) - min(counts) <= 1
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.sampled_from(["fault-filtered", "fmri-safe"]),
+    st.sets(st.sampled_from([t.name for t in _gtzan()]), max_size=99),
+)
+def test_lists_lose_what_is_not_there_and_nothing_else(name: str, gone: set[str]) -> None:
+    split = split_tracks([t for t in _gtzan() if t.name not in gone], name, seed=0)
+    barred = gone | (fmri_tracks() if name == "fmri-safe" else set())
+    assert _names(split.training) == set(filtered_train) - barred
+    assert _names(split.validation) == set(filtered_valid) - barred
+    assert not (_names(split.training) | _names(split.validation)) & set(filtered_test)
 
 
 def test_random_warns_that_it_leaks(caplog: pytest.LogCaptureFixture) -> None:
