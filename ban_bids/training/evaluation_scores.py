@@ -158,14 +158,9 @@ def score(answers: Answers, n_bootstrap: int = 2000, seed: int = 0) -> Evaluatio
     Evaluation
     """
     n_tracks, n_genres = answers.tracks.shape
-    draws = np.random.default_rng(seed).multinomial(n_tracks, np.full(n_tracks, 1 / n_tracks), n_bootstrap)
-    estimates = _statistics(answers, np.ones((1, n_tracks)))
-    resampled = _statistics(answers, draws.astype(float))
-    tail = (1 - LEVEL) / 2
-    summaries = {}
-    for name, value in estimates.items():
-        low, high = np.quantile(resampled[name], [tail, 1 - tail])
-        summaries[name] = Summary(float(value[0]), (float(low), float(high)))
+    estimates = statistics(answers, np.ones((1, n_tracks)))
+    resampled = statistics(answers, draw_tracks(n_tracks, n_bootstrap, seed))
+    summaries = {name: summarise(value[0], resampled[name]) for name, value in estimates.items()}
     confusion = np.zeros((n_genres, n_genres), dtype=int)
     np.add.at(confusion, (answers.truth, answers.tracks.argmax(axis=1)), 1)
     return Evaluation(
@@ -176,8 +171,31 @@ def score(answers: Answers, n_bootstrap: int = 2000, seed: int = 0) -> Evaluatio
     )
 
 
-def _statistics(answers: Answers, counts: np.ndarray) -> dict[str, np.ndarray]:
-    """Every summary figure for each row of counts, (n_draws, n_tracks): how often a track is drawn."""
+def draw_tracks(n_tracks: int, n_draws: int, seed: int) -> np.ndarray:
+    """How often each track stands in each draw with replacement, (n_draws, n_tracks)."""
+    share = np.full(n_tracks, 1 / n_tracks)
+    return np.random.default_rng(seed).multinomial(n_tracks, share, n_draws).astype(float)
+
+
+def summarise(value: float, draws: np.ndarray) -> Summary:
+    """A figure with the percentiles of its draws."""
+    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Summary(float(value), (float(low), float(high)))
+
+
+def statistics(answers: Answers, counts: np.ndarray) -> dict[str, np.ndarray]:
+    """Every summary figure of :class:`Evaluation` for each draw of tracks.
+
+    Parameters
+    ----------
+    answers : Answers
+    counts : ndarray, (n_draws, n_tracks)
+        How often each track is drawn; a row of ones gives the figures themselves.
+
+    Returns
+    -------
+    dict of ndarray, (n_draws,)
+    """
     probabilities, truth = answers.tracks, answers.truth
     n_tracks, n_genres = probabilities.shape
     answer, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
