@@ -111,16 +111,21 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Fold:
-    """A fold's tracks and what a model may use besides."""
+    """A fold's tracks, and the settings of its job."""
 
+    collection: Collection
     training: Sequence[Track]
     validation: Sequence[Track]
-    genres: tuple[str, ...]
     settings: TrainingSettings
 
-    def labels(self, tracks: Sequence[Track]) -> np.ndarray:
-        """Numbers of the tracks' genres."""
-        return np.array([self.genres.index(t.genre) for t in tracks], dtype=int)
+    @property
+    def labels(self) -> np.ndarray:
+        """Numbers of the training tracks' genres."""
+        return np.array([self.collection.genres.index(t.genre) for t in self.training], dtype=int)
+
+    def frames(self, tracks: Sequence[Track], network: AuditoryNetwork) -> list[np.ndarray]:
+        """Log-mel frames of tracks, as the network wants them."""
+        return log_mel_frames(tracks, network.front_end, self.collection.cache)
 
 
 Special = Callable[[str, Fold], tuple[list[np.ndarray], float]]
@@ -138,9 +143,9 @@ def run(job: Job, plan: Plan) -> Path:
     torch.set_num_threads(1)
     settings = plan.settings_of(job)
     split = split_tracks(plan.collection.tracks, settings.split, settings.seed)
-    fold = Fold(split.training, split.validation, plan.collection.genres, settings)
+    fold = Fold(plan.collection, split.training, split.validation, settings)
     if job.model in PRESETS:
-        segments, seconds, steps = _trained(plan.collection, fold)
+        segments, seconds, steps = _trained(fold)
     else:
         fit = special(job.model)
         assert fit is not None  # the names were checked before
@@ -197,7 +202,7 @@ def code_hash() -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
-def _trained(collection: Collection, fold: Fold) -> tuple[list[np.ndarray], float, int]:
+def _trained(fold: Fold) -> tuple[list[np.ndarray], float, int]:
     """Train a network within the budget; its checkpoint is not kept."""
     with TemporaryDirectory(prefix="ban-bids-compare-") as folder:
         started = time.process_time()
@@ -213,7 +218,7 @@ def _trained(collection: Collection, fold: Fold) -> tuple[list[np.ndarray], floa
         network, card = load_checkpoint(path)
     assert card is not None
     length = crop_length(network, fold.settings.crop_seconds)
-    frames = log_mel_frames(fold.validation, network.front_end)
+    frames = fold.frames(fold.validation, network)
     segments = [segment_probabilities(network, f, length) for f in frames]
     used = card.metrics.get("budget_minutes_used")
     return segments, whole if used is None else 60.0 * used, card.metrics["steps"]
@@ -222,15 +227,15 @@ def _trained(collection: Collection, fold: Fold) -> tuple[list[np.ndarray], floa
 def _untrained(name: str, fold: Fold) -> tuple[list[np.ndarray], float]:
     """Logistic regression on what the read-out of a random, calibrated network would get."""
     started = time.process_time()
-    network = build(preset(name.removesuffix(UNTRAINED)), len(fold.genres), fold.settings.seed)
+    network = build(preset(name.removesuffix(UNTRAINED)), len(fold.collection.genres), fold.settings.seed)
     length = crop_length(network, fold.settings.crop_seconds)
-    training = log_mel_frames(fold.training, network.front_end)
+    training = fold.frames(fold.training, network)
     _standardise(network, training)
     calibrate(network)
     pooled = [pooled_features(network, segment_frames(f, length)) for f in training]
-    model = fit_logistic(pooled, fold.labels(fold.training))
+    model = fit_logistic(pooled, fold.labels)
     seconds = time.process_time() - started
-    validation = log_mel_frames(fold.validation, network.front_end)
+    validation = fold.frames(fold.validation, network)
     tested = [pooled_features(network, segment_frames(f, length)) for f in validation]
     return [model.predict_proba(x) for x in tested], seconds
 
