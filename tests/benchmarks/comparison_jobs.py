@@ -206,14 +206,8 @@ def _trained(fold: Fold) -> tuple[list[np.ndarray], float, int]:
     """Train a network within the budget; its checkpoint is not kept."""
     with TemporaryDirectory(prefix="ban-bids-compare-") as folder:
         started = time.process_time()
-        path = train_collection(
-            collection,
-            Path(folder) / "w.safetensors",
-            fold.settings,
-            nthreads=1,
-            device="cpu",
-            progress=False,
-        )
+        out = Path(folder) / "w.safetensors"
+        path = train_collection(fold.collection, out, fold.settings, nthreads=1, device="cpu", progress=False)
         whole = time.process_time() - started
         network, card = load_checkpoint(path)
     assert card is not None
