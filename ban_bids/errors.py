@@ -34,3 +34,7 @@ class LeakError(DataError):
 
 class NotComputable(BanBidsError):
     """A quantity cannot be computed; the message is the reason that stands beside ``n/a``."""
+
+
+class MemoryLimitError(BanBidsError):
+    """Memory does not do for even a few voxels; the message names the remedy."""

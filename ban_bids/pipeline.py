@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 
 from ban_bids.audio.clips import audio_hash, render_clip
-from ban_bids.encoding.backend import backend_name
+from ban_bids.encoding.backend import choose_engine
 from ban_bids.encoding.design import design as make_design
 from ban_bids.encoding.participant import ParticipantData, load_participant
 from ban_bids.errors import BanBidsError, DataError, NotComputable
@@ -268,7 +268,7 @@ def score_participant(
     """Encode and score one participant with the model and its controls."""
     encoding, seed = settings.encoding, settings.random_seed
     plan = held_out_plan(person, settings)
-    backend = backend_name(settings.device)
+    engine = choose_engine(settings.device, settings.solver, settings.mem_mb)
     cache = settings.work_dir / "features"
     with clock.stage(f"sub-{person.label}: reading BOLD"):
         data = load_participant(pre, encoding, settings.work_dir / "tmp")
@@ -278,12 +278,12 @@ def score_participant(
         main = make_design(data, network.model, plan, encoding, cache)
     tests = held_out_tests(main.rows, encoding, seed, plan.leave_one_out)
     with clock.stage(f"sub-{person.label}: encoding and significance"):
-        scores = score_model(data, main, tests, encoding, seed, backend)
+        scores = score_model(data, main, tests, encoding, seed, engine)
     controls = []
     with clock.stage(f"sub-{person.label}: controls"):
         for control in progress(network.controls, f"sub-{person.label}: controls"):
             laid = make_design(data, control, plan, encoding, cache)
-            controls.append(score_control(data, laid, tests, encoding, seed, backend))
+            controls.append(score_control(data, laid, tests, encoding, seed, engine))
     notes = (*person.notes, *pre.notes, *data.notes, *main.notes, *tests.notes, *scores.cortical.notes)
     for note in dict.fromkeys(notes):
         _LOG.warning("sub-%s: %s", person.label, note)

@@ -115,4 +115,5 @@ class Settings:
     controls: Literal["basic", "full"] = "basic"
     allow_overlap: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    solver: Literal["auto", "closed-form", "himalaya"] = "auto"
     encoding: EncodingSettings = field(default_factory=EncodingSettings)

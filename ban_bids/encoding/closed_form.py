@@ -1,24 +1,26 @@
-"""Banded ridge by one factorisation a weight and penalty, whatever the number of inner folds.
+"""Weights and penalty for every voxel, and the fit of what is chosen: one decomposition a weighting.
 
-For the kernel ridge ``w = (K + a I)^-1 y`` the prediction error of a left-out set of rows r, with the model
-fitted on all other rows, is ``(G_rr)^-1 (G y)_r`` with ``G = (K + a I)^-1``: the block form of the
-leave-one-out identity (Cook & Weisberg 1982; ``I - H = a G``). It is exact because centring, scaling and axes
-are the same in all inner folds and there is no intercept. G_rr is symmetric positive definite: Cholesky, in
-float64.
+Weightings are worked on side by side, each on one thread of BLAS: threads of one small factorisation wait
+for each other more than they work, and ten times as long where another process wants the same processors.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
-import scipy.linalg
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import threadpool_limits
 
-_BATCH_BYTES = 32 * 2**20
-_FACTOR_BYTES = 2 * 2**30
+from ban_bids.encoding.basis import Bands, Basis
+from ban_bids.encoding.limits import Limits, in_batches
+
+_LOG = logging.getLogger(__name__)
+_MOST_VOXELS = 8192
+_R = TypeVar("_R")
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +33,7 @@ class Choice:
         Row of the grid of weights.
     alpha : ndarray of shape (n_voxels,), intp
         Index of the penalty.
-    score : ndarray of shape (n_voxels,), float32
+    score : ndarray of shape (n_voxels,), float64
         Minus the mean squared error of left-out rows, averaged over inner folds.
     """
 
@@ -40,50 +42,89 @@ class Choice:
     score: np.ndarray
 
 
-def weighted_kernel(kernels: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the sum of kernels (n_areas, n, n) times weights (n_areas,), in float64."""
-    total = np.zeros(kernels.shape[1:])
-    for kernel, weight in zip(kernels, weights):
-        if weight:
-            total += np.float64(weight) * kernel
-    return total
-
-
-def left_out_errors(kernel: np.ndarray, alpha: float, groups: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the matrix that maps responses to errors of left-out rows, scaled for a sum of squares.
+class Problem:
+    """Features, responses and inner folds, with the rows of an inner fold side by side.
 
     Parameters
     ----------
-    kernel : ndarray of shape (n, n), float64
-    alpha : float
-    groups : sequence of ndarray of int
+    features : ndarray of shape (n, p)
+        Areas side by side.
+    widths : sequence of int
+        Columns of each area.
+    bold : ndarray of shape (n, n_voxels), float32 or float64
+        Its type is that of all products with voxels; factorisations are float64 in any case.
+    groups : ndarray of shape (n,)
+        Inner fold of each row.
+    limits : Limits
+    """
+
+    def __init__(
+        self,
+        features: np.ndarray,
+        widths: Sequence[int],
+        bold: np.ndarray,
+        groups: np.ndarray,
+        limits: Limits | None = None,
+    ) -> None:
+        order = np.argsort(groups, kind="stable")
+        if np.any(order[1:] < order[:-1]):
+            features, bold = features[order], bold[order]
+        sizes = np.unique(groups, return_counts=True)[1]
+        stops = np.cumsum(sizes)
+        self.folds = tuple(slice(int(stop - size), int(stop)) for stop, size in zip(stops, sizes))
+        self.bold = bold
+        self.bands = Bands(features, widths, int(sizes.max()))
+        self.limits = limits or Limits()
+
+    def resources(self) -> tuple[int, int]:
+        """Return how many weightings to work on at a time, and on how many voxels at a time in each."""
+        n_rows, order, item = len(self.bold), self.bands.order, self.bold.itemsize
+        left = self.limits.left()
+        fixed = 8 * (2 * n_rows * order + 5 * order**2)
+        a_voxel = item * (order + 3 * max(fold.stop - fold.start for fold in self.folds))
+        workers = max(1, min(self.limits.workers(), left // (fixed + _MOST_VOXELS * a_voxel // 8)))
+        return workers, int(np.clip((left // workers - fixed) // a_voxel, 64, _MOST_VOXELS))
+
+
+def left_out_losses(
+    basis: Basis, bold: np.ndarray, alphas: Sequence[float] | np.ndarray, folds: Sequence[slice]
+) -> Iterator[np.ndarray]:
+    """Compute the error of left-out rows at one weighting and several penalties.
+
+    Parameters
+    ----------
+    basis : Basis
+    bold : ndarray of shape (n, n_voxels), float32 or float64
+        Products with voxels are of this type; sums over inner folds are float64.
+    alphas : sequence of float
+    folds : sequence of slice
         Rows of each inner fold.
 
-    Returns
-    -------
-    ndarray of shape (n, n), float32
-        M; ``sum((M y)**2)`` is the mean over inner folds of the mean squared error.
+    Yields
+    ------
+    ndarray of shape (n_voxels,), float64
+        Mean over inner folds of the mean squared error, one array a penalty.
     """
-    inverse = _inverse(kernel, alpha)
-    errors = np.empty(kernel.shape, dtype=np.float32)
-    for rows in groups:
-        block = scipy.linalg.cho_factor(inverse[np.ix_(rows, rows)], lower=True, check_finite=False)
-        solved = scipy.linalg.cho_solve(block, inverse[rows], check_finite=False)
-        errors[rows] = solved / np.sqrt(len(rows) * len(groups))
-    return errors
+    vectors = basis.vectors.astype(bold.dtype, copy=False)
+    seen = vectors.T @ bold
+    for alpha in alphas:
+        keep = basis.filter(alpha).astype(bold.dtype)
+        loss = np.zeros(bold.shape[1])
+        for rows in folds:
+            residual = (vectors[rows] * keep) @ seen
+            if not basis.complete:
+                np.subtract(bold[rows], residual, out=residual)
+            left = basis.left_out(alpha, rows).astype(bold.dtype) @ residual
+            loss += np.einsum("ij,ij->j", left, left) / (len(left) * len(folds))
+        yield loss
 
 
-def choose(
-    kernels: np.ndarray, bold: np.ndarray, groups: np.ndarray, alphas: np.ndarray, grid: np.ndarray
-) -> Choice:
+def choose(problem: Problem, alphas: np.ndarray, grid: np.ndarray) -> Choice:
     """Choose weights and penalty for every voxel by left-out rows.
 
     Parameters
     ----------
-    kernels : ndarray of shape (n_areas, n, n), float32
-    bold : ndarray of shape (n, n_voxels), float32
-    groups : ndarray of shape (n,)
-        Inner fold of each row.
+    problem : Problem
     alphas : ndarray of shape (n_alphas,)
         Of equally good ones the larger is taken.
     grid : ndarray of shape (n_points, n_areas)
@@ -93,93 +134,71 @@ def choose(
     -------
     Choice
     """
-    n_rows, n_voxels = bold.shape
-    members = [np.flatnonzero(groups == g) for g in np.unique(groups)]
+    n_voxels = problem.bold.shape[1]
+    workers, size = problem.resources()
     falling = np.argsort(alphas)[::-1]
-    candidates = [(p, a) for p in range(len(grid)) for a in falling]
+    _LOG.debug("search: %d weightings at a time, %d voxels at a time", workers, size)
 
-    def scored(candidate: tuple[int, int]) -> np.ndarray:
-        p, a = candidate
-        errors = left_out_errors(weighted_kernel(kernels, grid[p]), alphas[a], members)
-        found = np.empty(n_voxels, dtype=np.float32)
-        for batch in _batches(n_rows, n_voxels):
-            left = errors @ bold[:, batch]
-            found[batch] = -np.einsum("ij,ij->j", left, left)
-        return found
+    def best_at(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        score, best = np.full(n_voxels, -np.inf), np.zeros(n_voxels, dtype=np.intp)
+        basis = problem.bands.basis(weights)
 
-    score = np.full(n_voxels, -np.inf, dtype=np.float32)
-    point, best = (np.zeros(n_voxels, dtype=np.intp) for _ in range(2))
-    for (p, a), found in zip(candidates, _each(scored, candidates, n_rows)):
+        def search(batch: slice) -> None:
+            found, chosen = score[batch], best[batch]
+            found[:] = -np.inf
+            losses = left_out_losses(basis, problem.bold[:, batch], alphas[falling], problem.folds)
+            for a, loss in zip(falling, losses):
+                better = -loss > found
+                found[better], chosen[better] = -loss[better], a
+
+        in_batches(n_voxels, size, search)
+        return score, best
+
+    score = np.full(n_voxels, -np.inf)
+    point, alpha = (np.zeros(n_voxels, dtype=np.intp) for _ in range(2))
+    for p, (found, best) in enumerate(_side_by_side(best_at, grid, workers)):
         better = found > score
-        score[better] = found[better]
-        point[better], best[better] = p, a
-    return Choice(point, best, score)
+        score[better], alpha[better], point[better] = found[better], best[better], p
+    return Choice(point, alpha, score)
 
 
-def _each(
-    task: Callable[[tuple[int, int]], np.ndarray], candidates: Sequence[tuple[int, int]], n_rows: int
-) -> Iterator[np.ndarray]:
-    """Do a task for every candidate, in order, one thread of BLAS each and as many at a time as BLAS may use.
-
-    The threads of one factorisation wait for each other at every block: where another process wants the same
-    processors, that makes it ten times slower than one thread is. Candidates do not wait for each other.
-    """
-    info = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
-    threads = max((int(pool["num_threads"]) for pool in info), default=1)
-    fitting = int(_FACTOR_BYTES // (3 * 8 * n_rows**2))
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(max(1, min(threads, fitting))) as pool:
-        yield from pool.map(task, candidates)
-
-
-def solutions(
-    kernels: np.ndarray, bold: np.ndarray, alphas: np.ndarray, grid: np.ndarray, choice: Choice
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Solve for the dual weights of every voxel with its own weights and penalty.
+def refit(problem: Problem, alphas: np.ndarray, grid: np.ndarray, choice: Choice) -> np.ndarray:
+    """Fit every voxel on all rows with its own weights and penalty.
 
     Parameters
     ----------
-    kernels, bold, alphas, grid
+    problem, alphas, grid
         As for `choose`.
     choice : Choice
         What it returned.
 
-    Yields
-    ------
-    voxels : ndarray of shape (m,), intp
-        Some voxels of one choice.
-    dual : ndarray of shape (n, m), float64
-        ``(K + a I)^-1 y``. Penalties far under the kernel's largest eigenvalue make these large, and what is
-        predicted from them a small difference: keep float64 until then.
+    Returns
+    -------
+    ndarray of shape (p, n_voxels), float64
+        Coefficients of the features as they were given: the prediction is features @ coefficients.
     """
-    for p in np.unique(choice.point):
-        kernel = weighted_kernel(kernels, grid[p])
-        for a in np.unique(choice.alpha[choice.point == p]):
-            voxels = np.flatnonzero((choice.point == p) & (choice.alpha == a))
-            factor = scipy.linalg.cho_factor(_regularised(kernel, alphas[a]), lower=True, check_finite=False)
-            for batch in _batches(len(bold), len(voxels)):
-                chosen = voxels[batch]
-                response = bold[:, chosen].astype(np.float64)
-                yield chosen, scipy.linalg.cho_solve(factor, response, overwrite_b=True, check_finite=False)
+    workers, size = problem.resources()
+    coefficients = np.zeros((problem.bands.features.shape[1], problem.bold.shape[1]))
+
+    def solve(p: int) -> None:
+        mine = np.flatnonzero(choice.point == p)
+        mine = mine[np.argsort(choice.alpha[mine], kind="stable")]
+
+        def some(batch: slice) -> None:
+            used = np.unique(choice.alpha[mine[batch]])
+            voxels = [mine[batch][choice.alpha[mine[batch]] == a] for a in used]
+            responses = [problem.bold[:, v] for v in voxels]
+            for v, solved in zip(voxels, problem.bands.coefficients(grid[p], alphas[used], responses)):
+                coefficients[:, v] = solved
+
+        in_batches(len(mine), max(64, size // 4), some)
+
+    for _ in _side_by_side(solve, np.unique(choice.point), workers):
+        pass
+    return coefficients
 
 
-def _regularised(kernel: np.ndarray, alpha: float) -> np.ndarray:
-    shifted = kernel.copy()
-    shifted.flat[:: len(kernel) + 1] += alpha
-    return shifted
-
-
-def _inverse(kernel: np.ndarray, alpha: float) -> np.ndarray:
-    """Invert ``K + a I`` from its Cholesky factor."""
-    factor, failed = scipy.linalg.lapack.dpotrf(_regularised(kernel, alpha), lower=1, overwrite_a=1)
-    if failed:
-        raise np.linalg.LinAlgError(f"kernel plus {alpha:g} is not positive definite")
-    inverse, _ = scipy.linalg.lapack.dpotri(factor, lower=1, overwrite_c=1)
-    below = np.tril(inverse, -1)
-    return below + below.T + np.diag(inverse.diagonal())
-
-
-def _batches(n_rows: int, n_voxels: int) -> Iterator[slice]:
-    """Cut voxels into slices whose temporary arrays stay small enough for the cache to help."""
-    step = max(256, _BATCH_BYTES // (4 * max(1, n_rows)))
-    for first in range(0, n_voxels, step):
-        yield slice(first, min(first + step, n_voxels))
+def _side_by_side(task: Callable[[Any], _R], items: Sequence[Any] | np.ndarray, workers: int) -> Iterator[_R]:
+    """Do a task for every item, in order, some at a time, each on one thread of BLAS."""
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(workers) as pool:
+        yield from pool.map(task, items)

@@ -6,16 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ban_bids.encoding.backend import CLOSED_FORM
+from ban_bids.encoding.backend import Engine
 from ban_bids.encoding.ceiling import Repeats, mean_over_repeats
 from ban_bids.encoding.design import Design, FoldDesign
 from ban_bids.encoding.folds import offsets
+from ban_bids.encoding.limits import Limits
 from ban_bids.encoding.participant import ParticipantData
 from ban_bids.encoding.ridge import Joint, Single, band_weights, fit_joint, fit_single, fit_without
 from ban_bids.encoding.rows import HeldOut, HeldOutRows
 from ban_bids.settings import DEFAULT_SEED, JOINT, EncodingSettings
-
-_SLAB_BYTES = 2 << 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,16 +57,18 @@ class Encoded:
     backend: str
 
 
-def slab_size(design: Design, settings: EncodingSettings) -> int:
+def slab_size(design: Design, settings: EncodingSettings, limits: Limits | None = None) -> int:
     """Return how many voxels to encode at a time: ``settings.slab``, fewer where memory asks for it.
 
-    About twelve arrays of (held-out rows, voxels) and three of (training rows, voxels) are alive at once;
-    they are kept under 2 GiB. Every slab
-    repeats the factorisations, which dominate where training rows are thousands: large slabs pay.
+    About twelve arrays of (held-out rows, voxels), three of (training rows, voxels) and the coefficients
+    are alive at once; they take at most half of the memory. Every slab repeats the decompositions: large
+    slabs pay.
     """
+    limits = limits or Limits()
     training = max(len(fold.fold.training) for fold in design.folds)
-    bytes_a_voxel = 4 * (12 * len(design.index) + 3 * training)
-    return int(max(256, min(settings.slab, _SLAB_BYTES // bytes_a_voxel)))
+    columns = max(design.n_components) * len(design.lags) * len(design.areas)
+    bytes_a_voxel = 4 * (12 * len(design.index) + 3 * training) + 8 * columns
+    return int(max(256, min(settings.slab, limits.memory // 2 // bytes_a_voxel)))
 
 
 def compared(values: np.ndarray, rows: HeldOutRows, repeats: Repeats | None) -> np.ndarray:
@@ -101,7 +102,7 @@ def encode(
     voxels: slice | np.ndarray | None = None,
     joint: bool = True,
     repeats: Repeats | None = None,
-    backend: str = CLOSED_FORM,
+    engine: Engine | None = None,
     seed: int = DEFAULT_SEED,
 ) -> Encoded:
     """Fit some voxels in every fold and predict all held-out rows.
@@ -119,8 +120,8 @@ def encode(
         Also fit the areas together, with shares and unique variance; ignored for models of one area.
     repeats : Repeats, optional
         Where R², shares and unique variance are taken (see `Encoded`).
-    backend : str
-        Solver, from `ban_bids.encoding.backend.backend_name`.
+    engine : Engine, optional
+        Solver, from `ban_bids.encoding.backend.choose_engine`; the closed form by default.
     seed : int
         Of the random part of the grid of area weights.
 
@@ -129,11 +130,12 @@ def encode(
     Encoded
         Voxels that are not usable are predicted as 0.
     """
+    engine = engine or Engine()
     chosen = np.arange(data.bold.shape[1])[slice(None) if voxels is None else voxels]
     found = _Found(design.areas, joint and len(design.areas) > 1, (len(design.index), len(chosen)))
     grid = band_weights(len(design.areas), settings.n_band_weights, seed)
     for fold in design.folds:
-        fit = _FoldFit(data, fold, design.areas, chosen, settings.alphas, backend)
+        fit = _FoldFit(data, fold, design.areas, chosen, settings.alphas, engine)
         for area in design.areas:
             found.add_single(area, fold.held_out, fit.single(area))
         if found.joint:
@@ -152,7 +154,7 @@ def encode(
         share=share,
         unique=unique,
         rsquare=rsquare,
-        backend=backend,
+        backend=engine.name,
     )
 
 
@@ -201,7 +203,7 @@ class _FoldFit:
         areas: tuple[str, ...],
         voxels: np.ndarray,
         alphas: tuple[float, ...],
-        backend: str,
+        engine: Engine,
     ) -> None:
         first = offsets(data.runs)
         made = {area: fold.matrices(area, data.nuisance, first) for area in areas}
@@ -210,21 +212,19 @@ class _FoldFit:
         self.bold = _columns(data.bold, fold.fold.training, voxels)
         self.groups = fold.fold.groups
         self.alphas = alphas
-        self.backend = backend
+        self.engine = engine
 
     def single(self, area: str) -> Single:
         return fit_single(
-            self.training[area], self.bold, self.held_out[area], self.groups, self.alphas, self.backend
+            self.training[area], self.bold, self.held_out[area], self.groups, self.alphas, self.engine
         )
 
     def joint(self, grid: np.ndarray) -> Joint:
-        return fit_joint(
-            self.training, self.bold, self.held_out, self.groups, self.alphas, grid, self.backend
-        )
+        return fit_joint(self.training, self.bold, self.held_out, self.groups, self.alphas, grid, self.engine)
 
     def without(self, area: str, joint: Joint) -> np.ndarray:
         return fit_without(
-            area, joint, self.training, self.bold, self.held_out, self.groups, self.alphas, self.backend
+            area, joint, self.training, self.bold, self.held_out, self.groups, self.alphas, self.engine
         )
 
 

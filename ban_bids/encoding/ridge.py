@@ -3,23 +3,19 @@
 All solvers take features and BOLD whose columns have mean 0 in every run: there is no intercept. Penalties
 and weights are chosen voxel by voxel: the smallest mean squared error over inner folds.
 
-On a CPU the closed form of `ban_bids.encoding.closed_form` runs (one factorisation serves all inner folds);
-on a GPU, or by name, himalaya (Dupré la Tour et al. 2022). Both give the same numbers: tests compare them.
+`ban_bids.encoding.solvers` has the estimators; here they meet areas by name and held-out rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from himalaya.kernel_ridge import solve_multiple_kernel_ridge_random_search
-from sklearn.model_selection import PredefinedSplit
 
-from ban_bids.encoding.backend import CLOSED_FORM, himalaya_backend
-from ban_bids.encoding.closed_form import choose, solutions
+from ban_bids.encoding.backend import Engine
+from ban_bids.encoding.solvers import make_solver
 
-_BATCH_BYTES = 64 * 2**20
 _ALONE = 1e-6
 
 
@@ -96,7 +92,7 @@ def fit_single(
     held_out: np.ndarray,
     groups: np.ndarray,
     alphas: Sequence[float],
-    backend: str = CLOSED_FORM,
+    engine: Engine | None = None,
 ) -> Single:
     """Fit a ridge model of one area and predict held-out rows.
 
@@ -109,15 +105,15 @@ def fit_single(
         Inner fold of each training row.
     alphas : sequence of float
         Penalties to choose from.
-    backend : str
-        See `ban_bids.encoding.backend`.
+    engine : Engine, optional
+        The solver; the closed form by default.
 
     Returns
     -------
     Single
     """
     alone = np.ones((1, 1), dtype=np.float32)
-    joint = fit_joint({"": training}, bold, {"": held_out}, groups, alphas, alone, backend)
+    joint = fit_joint({"": training}, bold, {"": held_out}, groups, alphas, alone, engine)
     return Single(joint.parts[""], joint.alpha, joint.inner)
 
 
@@ -128,7 +124,7 @@ def fit_joint(
     groups: np.ndarray,
     alphas: Sequence[float],
     grid: np.ndarray,
-    backend: str = CLOSED_FORM,
+    engine: Engine | None = None,
 ) -> Joint:
     """Fit a banded ridge model: a kernel an area, weights and penalty chosen voxel by voxel.
 
@@ -143,24 +139,19 @@ def fit_joint(
         Penalties to choose from.
     grid : ndarray of shape (n_points, n_areas)
         Weights to choose from.
-    backend : str
-        See `ban_bids.encoding.backend`.
+    engine : Engine, optional
+        The solver; the closed form by default.
 
     Returns
     -------
     Joint
         Area i adds ``w_i X_i,held_out X_i' (K + alpha I)^-1 y`` with ``K = sum w_i X_i X_i'``.
     """
-    kernels = np.stack([x @ x.T for x in training.values()])
-    solve = _closed_form if backend == CLOSED_FORM else _himalaya
-    weights, alpha, inner, pieces = solve(kernels, bold, groups, np.asarray(alphas), grid, backend)
-    shape = (len(next(iter(held_out.values()))), bold.shape[1])
-    parts = {area: np.zeros(shape, dtype=np.float32) for area in training}
-    for voxels, dual in pieces:
-        for i, (area, x) in enumerate(training.items()):
-            if weights[i, voxels].any():
-                parts[area][:, voxels] = (held_out[area] @ (x.T @ dual)) * weights[i, voxels]
-    return Joint(parts, weights, alpha, inner)
+    widths = [x.shape[1] for x in training.values()]
+    solver = make_solver(engine or Engine(), alphas=tuple(alphas), widths=widths, grid=grid)
+    solver.fit(_side_by_side(training), bold, groups)
+    parts = dict(zip(training, solver.split(_side_by_side(held_out))))
+    return Joint(parts, solver.weights_, solver.alpha_, solver.cv_score_)
 
 
 def fit_without(
@@ -171,7 +162,7 @@ def fit_without(
     held_out: Mapping[str, np.ndarray],
     groups: np.ndarray,
     alphas: Sequence[float],
-    backend: str = CLOSED_FORM,
+    engine: Engine | None = None,
 ) -> np.ndarray:
     """Predict held-out rows from all areas but one, with the joint model's weights renormalised.
 
@@ -181,7 +172,7 @@ def fit_without(
         The area to leave out.
     joint : Joint
         The model of all areas.
-    training, bold, held_out, groups, alphas, backend
+    training, bold, held_out, groups, alphas, engine
         As for `fit_joint`; the penalty is chosen anew.
 
     Returns
@@ -209,60 +200,11 @@ def fit_without(
             np.hstack([held_out[name] * root for name, root in used.items()]),
             groups,
             alphas,
-            backend,
+            engine,
         ).prediction
     prediction[:, idle] = np.sum([part[:, idle] for part in joint.parts.values()], axis=0)
     return prediction
 
 
-_Pieces = Iterable[tuple[np.ndarray, np.ndarray]]
-
-
-def _closed_form(
-    kernels: np.ndarray,
-    bold: np.ndarray,
-    groups: np.ndarray,
-    alphas: np.ndarray,
-    grid: np.ndarray,
-    backend: str,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, _Pieces]:
-    """Return weights (n_areas, V), alpha (V,), inner score (V,) and dual weights, some voxels at a time."""
-    choice = choose(kernels, bold, groups, alphas, grid)
-    weights = np.ascontiguousarray(grid[choice.point].T, dtype=np.float32)
-    pieces = solutions(kernels, bold, alphas, grid, choice)
-    return weights, alphas[choice.alpha].astype(np.float32), choice.score, pieces
-
-
-def _himalaya(
-    kernels: np.ndarray,
-    bold: np.ndarray,
-    groups: np.ndarray,
-    alphas: np.ndarray,
-    grid: np.ndarray,
-    backend: str,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, _Pieces]:
-    """Return the same by himalaya; penalties too small for float32 are never chosen there."""
-    with himalaya_backend(backend) as arrays, np.errstate(divide="ignore"):
-        deltas, dual, scores, chosen = solve_multiple_kernel_ridge_random_search(
-            arrays.asarray(kernels),
-            arrays.asarray(bold),
-            n_iter=arrays.asarray(grid.astype(np.float32)),
-            alphas=arrays.asarray(alphas.astype(np.float32)),
-            cv=PredefinedSplit(groups),
-            return_weights="dual",
-            return_alphas=True,
-            local_alpha=True,
-            progress_bar=False,
-            **_batches(len(bold), len(alphas)),
-        )
-        # himalaya's deltas are log(weight / alpha), and its dual weights are multiplied by alpha
-        alpha = arrays.to_numpy(chosen).astype(np.float32)
-        weights = (np.exp(arrays.to_numpy(deltas)) * alpha).astype(np.float32)
-        pieces = [(np.arange(bold.shape[1]), arrays.to_numpy(dual) / alpha)]
-        return weights, alpha, arrays.to_numpy(scores).max(axis=0), pieces
-
-
-def _batches(n_rows: int, n_alphas: int) -> dict[str, int]:
-    """Return himalaya's batch sizes that keep each temporary array within a bound."""
-    voxels = max(64, _BATCH_BYTES // (4 * n_rows * n_alphas))
-    return {"n_targets_batch": int(voxels), "n_targets_batch_refit": int(voxels)}
+def _side_by_side(areas: Mapping[str, np.ndarray]) -> np.ndarray:
+    return np.hstack(list(areas.values())) if len(areas) > 1 else next(iter(areas.values()))

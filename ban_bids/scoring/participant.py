@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ban_bids.encoding.backend import CLOSED_FORM
+from ban_bids.encoding.backend import CLOSED_FORM, Engine
 from ban_bids.encoding.blocks import PermutationPlan, permutation_plan
 from ban_bids.encoding.ceiling import Ceiling, Repeats, cc_norm, noise_ceiling, repeat_rows, voxel_scores
 from ban_bids.encoding.design import Design
@@ -145,7 +145,7 @@ def score_model(
     tests: HeldOutTests,
     settings: EncodingSettings,
     seed: int,
-    backend: str = CLOSED_FORM,
+    engine: Engine | None = None,
 ) -> ScoredModel:
     """Fit every cortical voxel, slab by slab, and score it.
 
@@ -158,18 +158,19 @@ def score_model(
         From the design's held-out rows.
     settings : EncodingSettings
     seed : int
-    backend : str
-        Name of the solver that runs, see `ban_bids.encoding.backend`.
+    engine : Engine, optional
+        The solver; the closed form by default.
 
     Returns
     -------
     ScoredModel
     """
+    engine = engine or Engine()
     gather = _Gather(data, design, tests, settings)
-    size = slab_size(design, settings)
+    size = slab_size(design, settings, engine.limits)
     slabs = [slice(k, min(k + size, len(data.region))) for k in range(0, len(data.region), size)]
     for slab in progress(slabs, f"sub-{data.label}: encoding with {design.model}"):
-        encoded = encode(data, design, settings, slab, True, tests.repeats, backend, seed)
+        encoded = encode(data, design, settings, slab, True, tests.repeats, engine, seed)
         gather.add(slab, encoded)
     cortical = _cortical(design.model, gather.predictions, data, tests, settings, seed)
     return ScoredModel(
@@ -179,7 +180,7 @@ def score_model(
         gather.region_tests(),
         cortical,
         gather.inner,
-        backend,
+        engine.name,
     )
 
 
@@ -189,14 +190,14 @@ def score_control(
     tests: HeldOutTests,
     settings: EncodingSettings,
     seed: int,
-    backend: str = CLOSED_FORM,
+    engine: Engine | None = None,
 ) -> CorticalScore:
     """Cortical score of a control model: single-area ridge on auditory voxels only.
 
     Parameters and source as for `score_model`.
     """
     voxels = np.flatnonzero(data.region > 0)
-    encoded = encode(data, design, settings, voxels, False, tests.repeats, backend, seed)
+    encoded = encode(data, design, settings, voxels, False, tests.repeats, engine, seed)
     return _cortical(design.model, encoded.held_out.prediction, data, tests, settings, seed)
 
 

@@ -107,6 +107,7 @@ TABLE: list[tuple[str, str, object]] = [
     ("--controls full", "controls", "full"),
     ("--allow-overlap", "allow_overlap", True),
     ("--device cuda", "device", "cuda"),
+    ("--solver himalaya", "solver", "himalaya"),
     ("--n-permutations 99", "encoding.n_permutations", 99),
     ("--high-pass 128", "encoding.high_pass", 128.0),
 ]

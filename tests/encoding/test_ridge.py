@@ -6,9 +6,9 @@ import pytest
 from himalaya.scoring import r2_score_split
 from sklearn.linear_model import Ridge
 
-from ban_bids.encoding.backend import CLOSED_FORM, backend_name, himalaya_backend
-from ban_bids.encoding.closed_form import choose, left_out_errors
+from ban_bids.encoding.backend import CLOSED_FORM, Engine, choose_engine, himalaya_backend
 from ban_bids.encoding.ridge import Joint, band_weights, fit_joint, fit_single, fit_without
+from ban_bids.errors import UsageError
 
 ALPHAS = (1e-3, 1e-1, 1.0, 10.0, 1e3)
 AREAS = ("A1", "Belt", "PB", "T2T3")
@@ -51,7 +51,7 @@ def brute_score(features: np.ndarray, bold: np.ndarray, groups: np.ndarray, alph
 def test_single_area_is_scikit_learns_ridge_with_the_brute_force_alpha(backend: str, p: int) -> None:
     training, held_out, bold, groups = problem(p=p)
     x, z = training["Belt"], held_out["Belt"]
-    found = fit_single(x, bold, z, groups, ALPHAS, backend)
+    found = fit_single(x, bold, z, groups, ALPHAS, Engine(backend))
     scores = np.stack([brute_score(x, bold, groups, alpha) for alpha in ALPHAS])
     chosen = np.asarray(ALPHAS)[scores.argmax(axis=0)]
     assert len(set(chosen)) > 1
@@ -63,41 +63,18 @@ def test_single_area_is_scikit_learns_ridge_with_the_brute_force_alpha(backend: 
         assert np.allclose(found.prediction[:, v], model.predict(z.astype(float)), atol=tolerance)
 
 
-def test_left_out_errors_are_those_of_refitting() -> None:
-    rng = np.random.default_rng(3)
-    x, y = rng.standard_normal((50, 8)), rng.standard_normal((50, 3))
-    shuffled = rng.permutation(np.repeat(np.arange(4), [5, 10, 15, 20]))
-    errors = left_out_errors(x @ x.T, 0.7, [np.flatnonzero(shuffled == g) for g in range(4)])
-    loss = np.sum((errors @ y) ** 2, axis=0)
-    assert np.allclose(-loss, brute_score(x, y, shuffled, 0.7), atol=1e-5)
-
-
-def test_left_out_errors_at_real_size_solve_their_equations() -> None:
-    # 1500 rows, a nearly singular kernel, a tiny penalty: (K + aI) G = I must still hold
-    rng = np.random.default_rng(4)
-    x = rng.standard_normal((1500, 60)).astype(np.float32) / np.float32(np.sqrt(60))
-    kernel, alpha = (x @ x.T).astype(float), 1e-4
-    rows = [np.arange(0, 500), np.arange(500, 1500)]
-    errors = left_out_errors(kernel, alpha, rows).astype(float) * np.sqrt([[500 * 2]] * 500 + [[2000]] * 1000)
-    y = x @ rng.standard_normal((60, 2)) + 0.1 * rng.standard_normal((1500, 2))
-    fit = rows[1]
-    shifted = kernel[np.ix_(fit, fit)] + alpha * np.eye(1000)
-    expected = y[rows[0]] - kernel[np.ix_(rows[0], fit)] @ np.linalg.solve(shifted, y[fit])
-    assert np.abs((errors @ y)[rows[0]] - expected).max() < 1e-3 * np.abs(expected).max()
-
-
 def test_joint_is_himalayas() -> None:
     training, held_out, bold, groups = problem(p=30)
     grid = band_weights(4, 9, 0)
     ours = fit_joint(training, bold, held_out, groups, ALPHAS, grid)
-    theirs = fit_joint(training, bold, held_out, groups, ALPHAS, grid, "numpy")
+    theirs = fit_joint(training, bold, held_out, groups, ALPHAS, grid, Engine("numpy"))
     assert np.allclose(ours.weights, theirs.weights, atol=1e-5)
     assert np.array_equal(ours.alpha, theirs.alpha)
     assert np.allclose(ours.inner, theirs.inner, atol=1e-4)
     for area in AREAS:
         assert np.allclose(ours.parts[area], theirs.parts[area], atol=2e-3)
         without = [
-            fit_without(area, ours, training, bold, held_out, groups, ALPHAS, backend)
+            fit_without(area, ours, training, bold, held_out, groups, ALPHAS, Engine(backend))
             for backend in (CLOSED_FORM, "numpy")
         ]
         assert np.allclose(*without, atol=2e-3)
@@ -162,14 +139,6 @@ def test_leaving_out_an_idle_area_changes_nothing() -> None:
         assert not np.any(np.all(found[:, ~idle] == joint.prediction[:, ~idle], axis=0))
 
 
-def test_choice_of_equal_penalties_is_the_larger() -> None:
-    kernel = np.eye(6, dtype=np.float32)[None]
-    bold = np.zeros((6, 2), dtype=np.float32)
-    choice = choose(kernel, bold, np.repeat([0, 1], 3), np.array([1.0, 100.0, 10.0]), np.ones((1, 1)))
-    assert choice.alpha.tolist() == [1, 1]
-    assert np.all(choice.score == 0)
-
-
 def test_shares_follow_himalayas_definition() -> None:
     training, held_out, bold, groups = problem()
     joint = fit_joint(training, bold, held_out, groups, ALPHAS, band_weights(4, 9, 0))
@@ -198,4 +167,16 @@ def test_backend_is_put_back() -> None:
         assert backend.name == "torch"
         raise RuntimeError
     assert himalaya.backend.get_backend().name == before
-    assert backend_name("cpu") == CLOSED_FORM
+
+
+def test_engine_follows_device_and_solver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert choose_engine("cpu").name == choose_engine("auto").name == CLOSED_FORM
+    assert choose_engine("auto", "himalaya").name == "numpy"
+    assert choose_engine("cpu", mem_mb=3000).limits.memory == 3000 * 2**20
+    with pytest.raises(UsageError, match="--device cuda"):
+        choose_engine("cuda")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert choose_engine("auto").name == "torch_cuda"
+    assert choose_engine("cpu", "himalaya").name == "numpy"
+    assert choose_engine("cuda", CLOSED_FORM).name == CLOSED_FORM

@@ -1,0 +1,228 @@
+"""Banded ridge as estimators in scikit-learn's conventions: our closed form, and himalaya's search.
+
+Both take the areas' features side by side, with columns of mean 0 in every run (there is no intercept),
+choose weights and penalty voxel by voxel by the smallest mean squared error over inner folds, and give the
+same numbers: tests compare them. One area is the case of one band.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, Self
+
+import numpy as np
+from himalaya.kernel_ridge import solve_multiple_kernel_ridge_random_search
+from himalaya.scoring import r2_score
+from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
+from sklearn.model_selection import PredefinedSplit
+from sklearn.utils.validation import check_is_fitted
+
+from ban_bids.encoding.backend import CLOSED_FORM, Engine, himalaya_backend
+from ban_bids.encoding.closed_form import Problem, choose, refit
+from ban_bids.encoding.limits import Limits, in_batches
+
+
+class Solver(Protocol):
+    """What encoding asks of a solver."""
+
+    coef_: np.ndarray
+    weights_: np.ndarray
+    alpha_: np.ndarray
+    cv_score_: np.ndarray
+
+    def fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray) -> Self:
+        """Choose weights and penalty by inner folds and fit all rows."""
+        ...
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        """Predict rows."""
+        ...
+
+    def split(self, X: np.ndarray) -> list[np.ndarray]:
+        """Return what each area adds to the prediction."""
+        ...
+
+    def score(self, X: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Return R² of every voxel."""
+        ...
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters that make this solver anew."""
+        ...
+
+
+class _Banded(MultiOutputMixin, RegressorMixin, BaseEstimator):
+    """What both solvers share: parameters, and prediction from coefficients."""
+
+    def __init__(
+        self,
+        alphas: Sequence[float] = (1.0,),
+        widths: Sequence[int] | None = None,
+        grid: np.ndarray | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.alphas = alphas
+        self.widths = widths
+        self.grid = grid
+        self.limits = limits
+
+    def _prepared(self, X: np.ndarray) -> tuple[tuple[int, ...], np.ndarray, np.ndarray]:
+        """Return widths, penalties and grid; one band where no widths are given."""
+        widths = (X.shape[1],) if self.widths is None else tuple(self.widths)
+        if sum(widths) != X.shape[1]:
+            raise ValueError(f"widths {widths} do not sum to the {X.shape[1]} columns of X")
+        grid = np.full((1, len(widths)), 1 / len(widths)) if self.grid is None else np.asarray(self.grid)
+        if grid.ndim != 2 or grid.shape[1] != len(widths):
+            raise ValueError(
+                f"grid of shape {grid.shape}: one column for each of {len(widths)} areas is needed"
+            )
+        return widths, np.asarray(self.alphas, dtype=np.float64), grid
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        """Predict rows: (n, p) features to (n, n_voxels) of the type of the training responses."""
+        check_is_fitted(self, "coef_")
+        return (X.astype(np.float64) @ self.coef_).astype(self.dtype_)
+
+    def split(self, X: np.ndarray) -> list[np.ndarray]:
+        """Return what each area adds to the prediction, arrays of shape (n, n_voxels)."""
+        check_is_fitted(self, "coef_")
+        stops = np.cumsum(self.widths_)
+        bands = [slice(stop - width, stop) for stop, width in zip(stops, self.widths_)]
+        return [(X[:, b].astype(np.float64) @ self.coef_[b]).astype(self.dtype_) for b in bands]
+
+    def score(self, X: np.ndarray, y: np.ndarray, sample_weight: None = None) -> np.ndarray:
+        """Return R² of every voxel, (n_voxels,)."""
+        with himalaya_backend("numpy"):
+            return r2_score(np.asarray(y), self.predict(X))
+
+
+class BandedRidge(_Banded):
+    """Banded ridge by the closed form of left-out runs.
+
+    Parameters
+    ----------
+    alphas : sequence of float
+        Penalties to choose from.
+    widths : sequence of int, optional
+        Columns of each area; one area by default.
+    grid : ndarray of shape (n_points, n_areas), optional
+        Weights to choose from; equal weights by default.
+    limits : Limits, optional
+        Memory and threads.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (p, n_voxels), float64
+    weights_ : ndarray of shape (n_areas, n_voxels), float32
+        Weight of each area's kernel.
+    alpha_ : ndarray of shape (n_voxels,), float32
+    cv_score_ : ndarray of shape (n_voxels,), float32
+        Minus the mean squared error of left-out rows, averaged over inner folds.
+    """
+
+    def fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray) -> Self:
+        """Choose weights and penalty for every voxel and fit all rows.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, p)
+        y : ndarray of shape (n, n_voxels), float32 or float64
+            Its type is that of products with voxels.
+        groups : ndarray of shape (n,)
+            Inner fold of each row.
+        """
+        widths, alphas, grid = self._prepared(X)
+        problem = Problem(X, widths, y, groups, self.limits)
+        choice = choose(problem, alphas, grid)
+        self.coef_ = refit(problem, alphas, grid, choice)
+        self.widths_, self.dtype_ = widths, y.dtype
+        self.weights_ = np.ascontiguousarray(grid[choice.point].T, dtype=np.float32)
+        self.alpha_ = alphas[choice.alpha].astype(np.float32)
+        self.cv_score_ = choice.score.astype(np.float32) if y.dtype == np.float32 else choice.score
+        return self
+
+
+class HimalayaBandedRidge(_Banded):
+    """Banded ridge by himalaya (Dupré la Tour et al. 2022): its random search over given weights.
+
+    Parameters
+    ----------
+    alphas, widths, grid, limits
+        As for `BandedRidge`; penalties too small for the type of ``y`` are never chosen.
+    backend : str
+        ``"numpy"``, ``"torch"`` or ``"torch_cuda"``.
+
+    Attributes
+    ----------
+    coef_, weights_, alpha_, cv_score_
+        As of `BandedRidge`.
+    """
+
+    def __init__(
+        self,
+        alphas: Sequence[float] = (1.0,),
+        widths: Sequence[int] | None = None,
+        grid: np.ndarray | None = None,
+        limits: Limits | None = None,
+        backend: str = "numpy",
+    ) -> None:
+        super().__init__(alphas, widths, grid, limits)
+        self.backend = backend
+
+    def fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray) -> Self:
+        """Choose weights and penalty for every voxel and fit all rows, as `BandedRidge.fit` does."""
+        import torch  # only for the name of its error
+
+        widths, alphas, grid = self._prepared(X)
+        x = X.astype(y.dtype, copy=False)
+        bands = np.split(x, np.cumsum(widths)[:-1], axis=1)
+        kernels = np.stack([band @ band.T for band in bands])
+        shape = (len(widths), y.shape[1])
+        self.widths_, self.dtype_ = widths, y.dtype
+        self.coef_ = np.empty((X.shape[1], y.shape[1]))
+        self.weights_ = np.empty(shape, dtype=np.float32)
+        self.alpha_ = np.empty(shape[1], dtype=np.float32)
+        self.cv_score_ = np.empty(shape[1], dtype=y.dtype)
+
+        def search(batch: slice) -> None:
+            found = self._searched(kernels, y[:, batch], groups, alphas, grid)
+            weights, self.alpha_[batch], self.cv_score_[batch], dual = found
+            self.weights_[:, batch] = weights
+            coefficients = [band.T.astype(np.float64) @ dual * w for band, w in zip(bands, weights)]
+            self.coef_[:, batch] = np.concatenate(coefficients)
+
+        in_batches(y.shape[1], y.shape[1], search, (MemoryError, torch.OutOfMemoryError))
+        return self
+
+    def _searched(
+        self, kernels: np.ndarray, y: np.ndarray, groups: np.ndarray, alphas: np.ndarray, grid: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return weights (n_areas, V), alpha (V,), inner score (V,) and dual weights (n, V), float64."""
+        room = (self.limits or Limits()).left() // 32
+        voxels = int(max(64, room // (y.itemsize * len(y) * len(alphas))))
+        with himalaya_backend(self.backend) as arrays, np.errstate(divide="ignore"):
+            deltas, dual, scores, chosen = solve_multiple_kernel_ridge_random_search(
+                arrays.asarray(kernels),
+                arrays.asarray(y),
+                n_iter=arrays.asarray(grid.astype(y.dtype)),
+                alphas=arrays.asarray(alphas.astype(y.dtype)),
+                cv=PredefinedSplit(groups),
+                return_weights="dual",
+                return_alphas=True,
+                local_alpha=True,
+                progress_bar=False,
+                n_targets_batch=voxels,
+                n_targets_batch_refit=voxels,
+            )
+            # himalaya's deltas are log(weight / alpha), and its dual weights are multiplied by alpha
+            alpha = arrays.to_numpy(chosen).astype(np.float64)
+            weights = np.exp(arrays.to_numpy(deltas).astype(np.float64)) * alpha
+            best = arrays.to_numpy(scores).max(axis=0)
+            return weights, alpha, best, arrays.to_numpy(dual).astype(np.float64) / alpha
+
+
+def make_solver(engine: Engine, **parameters: Any) -> Solver:
+    """Return an unfitted solver; ``parameters`` are those of `BandedRidge`."""
+    if engine.name == CLOSED_FORM:
+        return BandedRidge(limits=engine.limits, **parameters)
+    return HimalayaBandedRidge(limits=engine.limits, backend=engine.name, **parameters)

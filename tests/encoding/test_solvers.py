@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.linear_model import Ridge
+
+from ban_bids.encoding import closed_form
+from ban_bids.encoding.basis import Bands
+from ban_bids.encoding.closed_form import Choice, Problem, choose, left_out_losses
+from ban_bids.encoding.limits import Limits, in_batches
+from ban_bids.encoding.ridge import band_weights
+from ban_bids.encoding.solvers import BandedRidge, HimalayaBandedRidge
+from ban_bids.errors import MemoryLimitError
+
+ALPHAS = np.logspace(-2, 3, 6)
+GRID = band_weights(3, 8, 0)
+
+
+def problem(
+    n: int = 240, p: int = 20, n_voxels: int = 40, dtype: type = np.float64, n_groups: int = 6
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Three correlated areas side by side, their kernels of mean diagonal 1; voxels; inner folds."""
+    rng = np.random.default_rng(1)
+    shared = rng.standard_normal((n, p))
+    areas = [0.5 * shared + rng.standard_normal((n, p)) for _ in range(3)]
+    x = np.hstack([area / np.sqrt(np.mean((area**2).sum(axis=1))) for area in areas])
+    drawn = rng.dirichlet(np.ones(3), n_voxels).T
+    signal = sum(a @ rng.standard_normal((p, n_voxels)) * w for a, w in zip(areas, drawn))
+    y = signal / signal.std(axis=0) * np.linspace(0, 1.5, n_voxels) + rng.standard_normal((n, n_voxels))
+    groups = np.arange(n) * n_groups // n
+    return x.astype(dtype), (y / y.std(axis=0)).astype(dtype), groups
+
+
+def widths(x: np.ndarray) -> tuple[int, ...]:
+    return (x.shape[1] // 3,) * 3
+
+
+def refitted(
+    x: np.ndarray, y: np.ndarray, groups: np.ndarray, weights: np.ndarray, alpha: float
+) -> np.ndarray:
+    """Mean over inner folds of the mean squared error, each model fitted anew, in float64."""
+    scaled = x.astype(np.float64) * np.repeat(np.sqrt(weights.astype(np.float64)), widths(x))
+    losses = []
+    for g in np.unique(groups):
+        fit, left = groups != g, groups == g
+        model = Ridge(alpha=alpha, fit_intercept=False, solver="svd").fit(
+            scaled[fit], y[fit].astype(np.float64)
+        )
+        losses.append(np.mean((y[left] - model.predict(scaled[left])) ** 2, axis=0))
+    return np.mean(losses, axis=0)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-4), (np.float64, 1e-8)])
+@pytest.mark.parametrize(
+    ("p", "n_groups", "primal"), [(20, 6, True), (20, 2, True), (110, 6, False), (45, 2, False)]
+)
+def test_left_out_losses_are_those_of_refitting(
+    dtype: type, tolerance: float, p: int, n_groups: int, primal: bool
+) -> None:
+    x, y, groups = problem(p=p, dtype=dtype, n_groups=n_groups)
+    groups = np.random.default_rng(0).permutation(groups)  # rows of a fold need not be neighbours
+    made = Problem(x, widths(x), y, groups)
+    assert made.bands.primal == primal
+    for weights in GRID[[0, 1, 5]]:
+        losses = left_out_losses(made.bands.basis(weights), made.bold, ALPHAS, made.folds)
+        for alpha, loss in zip(ALPHAS, losses, strict=True):
+            assert np.allclose(loss, refitted(x, y, groups, weights, alpha), rtol=tolerance, atol=0)
+
+
+def test_left_out_losses_at_real_size_solve_their_equations() -> None:
+    # nearly singular kernels, a tiny penalty, runs of 400 rows, two threads of BLAS at work
+    rng = np.random.default_rng(4)
+    x = rng.standard_normal((1600, 150)) * np.logspace(0, -6, 150)
+    x /= np.sqrt(np.mean((x**2).sum(axis=1)))
+    y = x @ rng.standard_normal((150, 3)) + 0.1 * rng.standard_normal((1600, 3))
+    groups, one = np.repeat(np.arange(4), 400), np.ones(1)
+    for dtype, tolerance in ((np.float32, 1e-4), (np.float64, 1e-7)):
+        made = Problem(x, (150,), y.astype(dtype), groups)
+        loss = next(left_out_losses(made.bands.basis(one), made.bold, [1e-4], made.folds))
+        expected = np.zeros(3)
+        for g in range(4):
+            fit, left = groups != g, groups == g
+            gram = x[fit].T @ x[fit] + 1e-4 * np.eye(150)
+            beta = np.linalg.solve(gram, x[fit].T @ y[fit])
+            expected += np.mean((y[left] - x[left] @ beta) ** 2, axis=0) / 4
+        assert np.allclose(loss, expected, rtol=tolerance, atol=0)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-4), (np.float64, 1e-8)])
+@pytest.mark.parametrize("p", [20, 110])
+def test_closed_form_is_himalaya(dtype: type, tolerance: float, p: int) -> None:
+    x, y, groups = problem(p=p, dtype=dtype)
+    given = {"alphas": ALPHAS, "widths": widths(x), "grid": GRID}
+    ours = BandedRidge(**given).fit(x, y, groups)
+    theirs = HimalayaBandedRidge(**given).fit(x, y, groups)
+    assert len(np.unique(ours.alpha_)) > 2
+    assert len(np.unique(ours.weights_, axis=1).T) > 4
+    assert np.array_equal(ours.alpha_, theirs.alpha_)
+    assert np.allclose(ours.weights_, theirs.weights_, atol=1e-6)
+    assert np.allclose(ours.cv_score_, theirs.cv_score_, rtol=tolerance, atol=0)
+    assert np.allclose(ours.coef_, theirs.coef_, rtol=0, atol=tolerance * np.abs(theirs.coef_).max())
+    assert np.allclose(ours.predict(x), theirs.predict(x), atol=tolerance * 10)
+
+
+def test_coefficients_are_ridges_on_weighted_features() -> None:
+    for p in (20, 110):
+        x, y, _ = problem(p=p)
+        bands = Bands(x, widths(x), 40)
+        weights = np.array([0.7, 0.0, 0.3])
+        root = np.repeat(np.sqrt(weights), p)
+        for alpha, found in zip((0.1, 10.0), bands.coefficients(weights, (0.1, 10.0), (y, y[:, :3]))):
+            model = Ridge(alpha=alpha, fit_intercept=False, solver="svd").fit(
+                x * root, y[:, : found.shape[1]]
+            )
+            assert np.allclose(found, model.coef_.T * root[:, None], atol=1e-9)
+
+
+def test_estimators_keep_scikit_learns_conventions() -> None:
+    x, y, groups = problem(n_voxels=5)
+    for solver in (
+        BandedRidge(ALPHAS, widths(x), GRID, Limits(threads=1)),
+        HimalayaBandedRidge(ALPHAS, widths(x), GRID, backend="torch"),
+    ):
+        again = clone(solver)
+        assert again.get_params().keys() == solver.get_params().keys()
+        fitted = again.fit(x, y, groups)
+        assert fitted is again
+        assert np.allclose(sum(again.split(x)), again.predict(x), atol=1e-10)
+        sse = np.sum((y - again.predict(x)) ** 2, axis=0)
+        assert np.allclose(again.score(x, y), 1 - sse / np.sum((y - y.mean(axis=0)) ** 2, axis=0), atol=1e-6)
+        with pytest.raises(ValueError, match="columns of X"):
+            clone(solver).set_params(widths=(1, 2, 3)).fit(x, y, groups)
+    alone = BandedRidge((0.5,)).fit(x, y, groups)
+    assert np.allclose(alone.coef_, Ridge(alpha=0.5, fit_intercept=False).fit(x, y).coef_.T, atol=1e-8)
+
+
+def test_choice_of_equal_penalties_is_the_larger() -> None:
+    made = Problem(np.eye(6), (6,), np.zeros((6, 2), np.float32), np.repeat([0, 1], 3))
+    choice = choose(made, np.array([1.0, 100.0, 10.0]), np.ones((1, 1)))
+    assert choice.alpha.tolist() == [1, 1]
+    assert np.all(choice.score == 0)
+
+
+def test_order_of_runs_and_threads_change_nothing() -> None:
+    x, y, groups = problem()
+    given = {"alphas": ALPHAS, "widths": widths(x), "grid": GRID}
+    whole = BandedRidge(**given, limits=Limits(threads=1)).fit(x, y, groups)
+    order = np.concatenate([np.flatnonzero(groups == g) for g in (3, 1, 5, 0, 2, 4)])
+    other = BandedRidge(**given, limits=Limits(threads=3)).fit(x[order], y[order], groups[order])
+    assert np.array_equal(whole.alpha_, other.alpha_)
+    assert np.array_equal(whole.weights_, other.weights_)
+    assert np.allclose(whole.coef_, other.coef_, atol=1e-10)
+
+
+def test_little_memory_means_small_batches_and_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y, groups = problem(n_voxels=300)
+    given = {"alphas": ALPHAS, "widths": widths(x), "grid": GRID}
+    whole = BandedRidge(**given).fit(x, y, groups)
+    made = Problem(x, widths(x), y, groups)
+    assert made.resources()[1] > 300
+    monkeypatch.setattr(Limits, "left", lambda self: 400_000)
+    assert made.resources() == (1, 64)
+    small = BandedRidge(**given).fit(x, y, groups)
+    assert np.array_equal(whole.alpha_, small.alpha_)
+    assert np.allclose(whole.coef_, small.coef_, atol=1e-12)
+
+
+def test_running_out_of_memory_halves_the_batch(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    x, y, groups = problem(n_voxels=100)
+    given = {"alphas": ALPHAS, "widths": widths(x), "grid": GRID}
+    whole = BandedRidge(**given).fit(x, y, groups)
+    sizes: list[int] = []
+
+    def scarce(basis: object, bold: np.ndarray, *more: object) -> object:
+        sizes.append(bold.shape[1])
+        losses = left_out_losses(basis, bold, *more)
+        yield next(losses)  # some penalties are done when it happens
+        if bold.shape[1] > 30:
+            raise MemoryError
+        yield from losses
+
+    monkeypatch.setattr(closed_form, "left_out_losses", scarce)
+    with caplog.at_level(logging.WARNING):
+        found = BandedRidge(**given).fit(x, y, groups)
+    assert set(sizes) == {100, 50, 25}
+    assert "25 voxels at a time" in caplog.text
+    assert np.array_equal(found.alpha_, whole.alpha_)
+    assert np.allclose(found.cv_score_, whole.cv_score_, atol=1e-12)
+
+
+def test_himalaya_goes_on_with_half_the_voxels(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    x, y, groups = problem(n_voxels=64)
+    whole = HimalayaBandedRidge(ALPHAS, widths(x), GRID).fit(x, y, groups)
+    search = HimalayaBandedRidge._searched
+
+    def scarce(self: HimalayaBandedRidge, kernels: np.ndarray, some: np.ndarray, *more: np.ndarray) -> object:
+        if some.shape[1] > 32:
+            raise torch.OutOfMemoryError
+        return search(self, kernels, some, *more)
+
+    monkeypatch.setattr(HimalayaBandedRidge, "_searched", scarce)
+    found = HimalayaBandedRidge(ALPHAS, widths(x), GRID).fit(x, y, groups)
+    assert np.allclose(found.coef_, whole.coef_, atol=1e-9)
+
+
+def test_no_memory_at_all_is_named() -> None:
+    def never(batch: slice) -> None:
+        raise MemoryError
+
+    with pytest.raises(MemoryLimitError, match="--mem"):
+        in_batches(100, 40, never)
+
+
+def test_a_dead_voxel_and_a_constant_feature_are_harmless() -> None:
+    x, y, groups = problem(n_voxels=4)
+    plain = BandedRidge(ALPHAS, widths(x), GRID).fit(x, y, groups)
+    x0 = np.insert(x, 20, 0.0, axis=1)
+    y0 = np.column_stack([y, np.zeros(len(y))])
+    found = BandedRidge(ALPHAS, (21, 20, 20), GRID).fit(x0, y0, groups)
+    assert np.allclose(np.delete(found.coef_, 20, axis=0)[:, :4], plain.coef_, atol=1e-10)
+    assert not found.coef_[20].any()
+    assert not found.coef_[:, 4].any()
+
+
+def test_choice_is_the_best_of_all_candidates() -> None:
+    x, y, groups = problem(n_voxels=6)
+    choice = choose(Problem(x, widths(x), y, groups), ALPHAS, GRID)
+    assert isinstance(choice, Choice)
+    scores = np.array([[-refitted(x, y, groups, w, a) for a in ALPHAS] for w in GRID])
+    assert np.allclose(choice.score, scores.max(axis=(0, 1)), atol=1e-9)
+    assert np.allclose(scores[choice.point, choice.alpha, np.arange(6)], choice.score, atol=1e-9)
