@@ -29,6 +29,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,9 @@ _SETTLED = 2.0
 
 _ALIGNMENT = 64
 """Bytes."""
+
+_CHUNK = 200
+"""Files after which what was made is written, so that little is lost with a killed process."""
 
 
 def default_folder() -> Path:
@@ -106,8 +110,11 @@ class AudioCache:
             result[file] = digest = _digest(file)
             if isinstance(digest, str) and mark == _mark(file) and mark is not None and _settled(mark):
                 new[str(file.resolve())] = [*mark, digest]
+            if len(new) == _CHUNK:
+                self._write("digests", partial(_merge, self.folder / "digests.json", new))
+                new = {}
         if new:
-            self._write("digests", lambda: _merge(self.folder / "digests.json", new))
+            self._write("digests", partial(_merge, self.folder / "digests.json", new))
         return result
 
     def frames(
@@ -132,13 +139,14 @@ class AudioCache:
         store = _FrameStore(self.folder / front_end_key(front_end), front_end.config.n_mels)
         found = store.read(digests)
         missing = {digest: k for k, digest in enumerate(digests) if digest not in found}
-        if missing:
-            made = {
-                digest: make(k).astype(np.float16) for digest, k in progress(missing.items(), "spectrograms")
-            }
-            self._write("frames", lambda: store.add(made))
-            found.update(made)
-            found.update(store.read(list(made), quiet=True))
+        made: dict[str, np.ndarray] = {}
+        for digest, k in progress(missing.items(), "spectrograms") if missing else ():
+            made[digest] = make(k).astype(np.float16)
+            if len(made) == _CHUNK or len(found) + len(made) == len(set(digests)):
+                self._write("frames", partial(store.add, made))
+                found |= made
+                found |= store.read(list(made), quiet=True)
+                made = {}
         return [found[digest] for digest in digests]
 
     def _write(self, what: str, write: Callable[[], None]) -> None:
@@ -168,6 +176,7 @@ class _FrameStore:
     def __init__(self, folder: Path, n_mels: int) -> None:
         self.folder = folder
         self.n_mels = n_mels
+        self._damaged: set[str] = set()
 
     def read(self, digests: Iterable[str], *, quiet: bool = False) -> dict[str, np.ndarray]:
         """Frames of those tracks that are there undamaged."""
@@ -179,6 +188,7 @@ class _FrameStore:
             data = np.memmap(self.folder / index["file"], dtype=np.float16, mode="r")
             return {digest: self._checked(data, index["tracks"][digest]) for digest in wanted}
         except (OSError, KeyError, ValueError, TypeError) as err:
+            self._damaged.add(str(index.get("file")))
             if not quiet:
                 _LOG.warning("%s: damaged (%s); its frames are made anew", self.folder, err)
             return {}
@@ -188,8 +198,7 @@ class _FrameStore:
         self.folder.mkdir(exist_ok=True)
         index = _read_json(self.folder / "index.json")
         old = index.get("file")
-        whole = self.read(index.get("tracks", {}), quiet=True)
-        if not whole:
+        if not self._usable(index):
             # others may still have the old file mapped: it is never changed, only removed
             index = {"file": f"{uuid.uuid4().hex}.f16", "tracks": {}}
         tracks = dict(index["tracks"])
@@ -205,6 +214,16 @@ class _FrameStore:
         _replace(self.folder / "index.json", {"file": index["file"], "tracks": tracks})
         if old and old != index["file"]:
             (self.folder / old).unlink(missing_ok=True)
+
+    def _usable(self, index: Mapping[str, Any]) -> bool:
+        """Whether frames may be put behind those of an index; checksums are seen to in reading."""
+        try:
+            if index["file"] in self._damaged:
+                return False
+            end = max((start + self.n_mels * n for start, n, _ in index["tracks"].values()), default=0)
+            return (self.folder / index["file"]).stat().st_size >= 2 * end
+        except (OSError, KeyError, ValueError, TypeError, AttributeError):
+            return False  # read has said what is wrong
 
     def _checked(self, data: np.ndarray, entry: Sequence[int]) -> np.ndarray:
         start, n_frames, checksum = entry

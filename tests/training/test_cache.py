@@ -15,6 +15,7 @@ import soundfile
 import torch
 
 from ban_bids.audio.clips import audio_hash
+from ban_bids.cli.train import main
 from ban_bids.models.config import FrontEndConfig
 from ban_bids.models.front_end import FrontEnd
 from ban_bids.training import cache as module
@@ -181,6 +182,42 @@ def test_what_a_killed_process_left_half_written_does_no_harm(genres: Path, tmp_
         file.write(b"odd")
     for a, b in zip(log_mel_frames(tracks, FRONT_END, cache), _uncached(genres, tmp_path), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_killed_process_loses_little(genres: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_CHUNK", 2)
+    cache = AudioCache(tmp_path / "c")
+    tracks = read_collection(genres, cache=cache).tracks
+    made = []
+
+    def make(k: int) -> np.ndarray:
+        if k == 5:
+            raise KeyboardInterrupt
+        made.append(k)
+        return np.full((64, 10 + k), k, np.float32)
+
+    digests = [track.digest for track in tracks]
+    with pytest.raises(KeyboardInterrupt):
+        cache.frames(digests, FRONT_END, make)
+    kept = cache.frames(digests[:4], FRONT_END, make)
+    assert made == [0, 1, 2, 3, 4]
+    assert [(f.shape, float(f[0, 0])) for f in kept] == [((64, 10 + k), k) for k in range(4)]
+
+
+def test_the_command_line_chooses_the_folder(
+    genres: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[AudioCache] = []
+
+    def train(data: Path, out: Path, *, cache: AudioCache, **_: object) -> Path:
+        given.append(cache)
+        return out
+
+    monkeypatch.setattr("ban_bids.training.train.train_model", train)
+    words = ["--data", str(genres), "--out", str(tmp_path / "w.safetensors"), "-q"]
+    assert main([*words, "--cache-dir", str(tmp_path / "c")]) == 0
+    assert main(words) == 0
+    assert [cache.folder for cache in given] == [tmp_path / "c" / "1", default_folder() / "1"]
 
 
 def test_damaged_digests_are_made_anew(
