@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,11 @@ from pathlib import Path
 from ban_bids.errors import BanBidsError, UsageError
 from ban_bids.settings import DEFAULT_SEED
 
+_SETTINGS = (
+    "preset", "split", "seed", "epochs", "max_minutes", "budget_clock",
+    "batch_size", "crop_seconds", "learning_rate", "patience",
+)  # fmt: skip
+_RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
 _AUDIO = {".wav", ".au", ".flac", ".mp3", ".ogg"}
 
 
@@ -24,8 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         0, or the exit status of the error that was reported: 2 for usage, 65 for data.
     """
     options = _parser().parse_args(argv)
+    level = logging.WARNING if options.quiet else logging.INFO
     logging.basicConfig(
-        level=logging.WARNING if options.quiet else logging.INFO,
+        level=logging.ERROR if _is_helper(options) else level,
         format="%(asctime)s %(levelname)s %(message)s",
         datefmt="%H:%M:%S",
         stream=sys.stderr,
@@ -39,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"ban-bids-train: error: {err}", file=sys.stderr)
         return err.exit_status
     except KeyboardInterrupt:
-        print("ban-bids-train: interrupted; nothing was written", file=sys.stderr)
+        print(f"ban-bids-train: interrupted; {_left_behind(options)}", file=sys.stderr)
         return 130
     return 0
 
@@ -48,25 +55,29 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ban-bids-train",
         description="Train BAN, the brain-like auditory network, on a folder that holds a folder a genre "
-        "(GTZAN in any of its usual layouts, .wav .au .flac .mp3), or evaluate a checkpoint on one.",
+        "(GTZAN in any of its usual layouts, .wav .au .flac .mp3), or evaluate a checkpoint on one. "
+        "A training that was interrupted goes on when the same command is given again.",
     )
-    add = parser.add_argument
-    add("--data", type=Path, required=True, metavar="DIR", help="folder of genres")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of genres")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--out", type=Path, metavar="CKPT", help="checkpoint to write (.safetensors)")
     what.add_argument(
         "--evaluate", type=Path, metavar="CKPT", help="print this checkpoint's accuracy on --data as JSON"
     )
-    add("--report", type=Path, metavar="DIR", help="with --evaluate: also write tables and pictures into DIR")
-    add(
-        "--preset",
-        default="ban",
-        help="ban, ban-feedforward, ban-feedback, ban-small, or a network to compare with: deepcnn, "
-        "alexnet, vgg, crnn (default: ban)",
+    parser.add_argument(
+        "--report", type=Path, metavar="DIR", help="with --evaluate: also write tables and pictures into DIR"
     )
+    parser.add_argument("-q", "--quiet", action="store_true", help="warnings and errors only")
+    _add_tracks(parser.add_argument_group("tracks"))
+    _add_training(parser.add_argument_group("training"))
+    _add_hardware(parser.add_argument_group("hardware"))
+    return parser
+
+
+def _add_tracks(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
     add(
         "--split",
-        default="fault-filtered",
         help="fault-filtered (torchaudio's lists of GTZAN), fmri-safe (the same without the tracks of "
         "ds003720's Test runs), stratified, kfold-I-of-N, or random, which leaks (default: fault-filtered; "
         "data that is not GTZAN is split by track, stratified by genre)",
@@ -78,18 +89,6 @@ def _parser() -> argparse.ArgumentParser:
         help="leave these tracks out, by content: a BIDS dataset (tracks of its held-out runs), a folder of "
         "audio, or a text file with a path a line",
     )
-    add("--test-task", nargs="+", default=[], metavar="TASK", help="held-out tasks of --exclude-stimuli")
-    add("--test-runs", nargs="+", default=[], metavar="RUN", help="its held-out runs; all: every run")
-    add("--seed", type=int, default=DEFAULT_SEED, help=f"default: {DEFAULT_SEED}")
-    add("--epochs", type=int, default=200, help="passes over the tracks, one crop each (default: 200)")
-    add("--max-minutes", type=float, metavar="M", help="shorten the schedule to end within M minutes")
-    add(
-        "--budget-clock",
-        choices=("wall", "cpu"),
-        default="wall",
-        help="clock of --max-minutes: wall, or cpu, the processor time of the training, which gives models "
-        "that are compared the same work whatever else runs on the machine (default: wall)",
-    )
     add(
         "--cache-dir",
         type=Path,
@@ -97,31 +96,83 @@ def _parser() -> argparse.ArgumentParser:
         help="where decoded audio is kept for the next training (default: $BAN_BIDS_CACHE, or ban-bids in "
         "the user's folder of caches)",
     )
+    add("--test-task", nargs="+", default=[], metavar="TASK", help="held-out tasks of --exclude-stimuli")
+    add("--test-runs", nargs="+", default=[], metavar="RUN", help="its held-out runs; all: every run")
+
+
+def _add_training(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add(
+        "--preset",
+        help="ban, ban-feedforward, ban-feedback, ban-small, or a network to compare with: deepcnn, "
+        "alexnet, vgg, crnn (default: ban)",
+    )
+    add("--seed", type=int, help=f"of weights, split and crops (default: {DEFAULT_SEED})")
+    add("--epochs", type=int, help="passes over the tracks, one crop each (default: 200)")
+    add("--max-minutes", type=float, metavar="M", help="shorten the schedule to end within M minutes")
+    add(
+        "--budget-clock",
+        choices=("wall", "cpu"),
+        help="clock of --max-minutes: wall, or cpu, the processor time of the training, which gives models "
+        "that are compared the same work whatever else runs on the machine (default: wall)",
+    )
+    add("--batch-size", type=int, metavar="N", help="crops a step and process (default: 16)")
+    add("--crop-seconds", type=float, metavar="S", help="length of a crop (default: 5.12)")
+    add("--learning-rate", type=float, metavar="R", help="highest of the schedule (default: 0.003)")
+    add(
+        "--early-stopping",
+        type=int,
+        metavar="EPOCHS",
+        dest="patience",
+        help="stop when the loss on a sixth of the training tracks, held out for this, has not fallen for so "
+        "long, and take the best weights; the validation tracks play no part (default: off)",
+    )
+
+
+def _add_hardware(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
-    add("--omp-nthreads", type=int, default=1, metavar="N", help="CPU threads (default: 1)")
-    add("-q", "--quiet", action="store_true", help="warnings and errors only")
-    return parser
+    add("--omp-nthreads", type=int, default=1, metavar="N", help="CPU threads a process (default: 1)")
+    add("--devices", type=int, default=1, metavar="N", help="GPUs a node, or processes on a CPU (default: 1)")
+    add("--num-nodes", type=int, default=1, metavar="N", help="nodes of a cluster's job (default: 1)")
+    add("--strategy", default="auto", metavar="NAME", help="Lightning's, e.g. ddp (default: auto)")
+    add("--compile", action="store_true", help="torch.compile, on CUDA; pays in long trainings")
 
 
 def _train(options: argparse.Namespace) -> None:
     from ban_bids.training.cache import AudioCache
+    from ban_bids.training.hardware import Parallel
+    from ban_bids.training.settings import TrainingSettings
     from ban_bids.training.train import train_model
 
+    given = {name: getattr(options, name) for name in _SETTINGS if getattr(options, name) is not None}
     out = train_model(
         options.data,
         options.out,
+        TrainingSettings(**given),
         exclude=_excluded(options),
-        split=options.split,
-        seed=options.seed,
-        epochs=options.epochs,
-        max_minutes=options.max_minutes,
-        budget_clock=options.budget_clock,
-        preset=options.preset,
         nthreads=options.omp_nthreads,
         device=options.device,
         cache=AudioCache(options.cache_dir),
+        parallel=Parallel(options.devices, options.num_nodes, options.strategy, options.compile),
     )
-    print(out)
+    if not _is_helper(options):
+        print(out)
+
+
+def _is_helper(options: argparse.Namespace) -> bool:
+    """Whether this is one of several processes, but not the first, which speaks for all."""
+    several = options.devices * options.num_nodes > 1
+    return several and any(os.environ.get(name, "0") != "0" for name in _RANKS)
+
+
+def _left_behind(options: argparse.Namespace) -> str:
+    """What an interrupted training can be taken up again from."""
+    from ban_bids.training.resume import state_path
+
+    if options.out is not None and state_path(options.out).exists():
+        return f"the same command goes on from {state_path(options.out)}"
+    return "nothing was written"
 
 
 def _evaluate(options: argparse.Namespace) -> None:

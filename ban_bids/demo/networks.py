@@ -47,18 +47,11 @@ class TrainingJob:
 
 def train_network(job: TrainingJob) -> Path:
     """Train one network with one thread (runs in a process of its own)."""
+    from ban_bids.training.settings import TrainingSettings
     from ban_bids.training.train import train_model
 
-    return train_model(
-        job.genres,
-        job.out,
-        split="stratified",
-        seed=job.seed,
-        epochs=job.epochs,
-        nthreads=1,
-        device="cpu",
-        progress=False,
-    )
+    settings = TrainingSettings(split="stratified", seed=job.seed, epochs=job.epochs)
+    return train_model(job.genres, job.out, settings, nthreads=1, device="cpu", progress=False)
 
 
 def train_networks(jobs: Sequence[TrainingJob], nprocs: int) -> list[Path]:

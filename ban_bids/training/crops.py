@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -139,43 +139,41 @@ class CropBatches(Dataset[tuple[Tensor, Tensor]]):
 
 
 class BatchOrder(Sampler[tuple[int, int]]):
-    """The indices of an epoch's batches, for ``DataLoader(batches, batch_size=None, sampler=order)``.
+    """The batches of a training, one a step, for ``DataLoader(batches, batch_size=None, sampler=order)``.
 
-    Lightning tells it the epoch. With several processes each takes every ``world``-th batch, and all take
-    equally many.
+    With several processes each takes every ``world``-th batch, and all take equally many.
 
     Parameters
     ----------
     n_batches : int
         Batches an epoch, of all processes together.
+    n_steps : int
+        Steps of the training, in each process.
+    done : callable
+        Steps that were done before; asked when a pass starts, for a saved state is loaded late.
     rank, world : int
         Number of this process, and of processes.
     """
 
-    def __init__(self, n_batches: int, rank: int = 0, world: int = 1) -> None:
-        self.n_batches, self.rank, self.world = n_batches, rank, world
-        self._epoch = 0
-        self._resumed = (-1, 0)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of the indices to come."""
-        self._epoch = epoch
-
-    def start_at(self, epoch: int, k: int) -> None:
-        """Leave out the first ``k`` batches (of this process) of one epoch: they were done before."""
-        self._resumed = (epoch, k)
+    def __init__(
+        self,
+        n_batches: int,
+        n_steps: int,
+        done: Callable[[], int] = lambda: 0,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.n_batches, self.n_steps, self.done = n_batches, n_steps, done
+        self.rank, self.world = rank, world
 
     def __len__(self) -> int:
-        """Batches that this process has to do in the epoch."""
-        return self.n_batches // self.world - self._done()
+        """Steps of the whole training: Lightning counts those that were done before."""
+        return self.n_steps
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """Yield (epoch, number of the batch)."""
-        for k in range(self._done(), self.n_batches // self.world):
-            yield self._epoch, k * self.world + self.rank
-
-    def _done(self) -> int:
-        return self._resumed[1] if self._resumed[0] == self._epoch else 0
+        for step in range(self.done(), self.n_steps):
+            yield divmod(step * self.world + self.rank, self.n_batches)
 
 
 def _shifted(crops: Tensor, shift: Tensor) -> Tensor:

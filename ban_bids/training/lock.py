@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import json
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 from ban_bids.errors import CheckpointError, DataError
 from ban_bids.models.checkpoint import load_checkpoint
-from ban_bids.training.datasets import Collection, read_collection
+from ban_bids.training.datasets import read_collection
+from ban_bids.training.resume import training_fingerprint
 from ban_bids.training.settings import TrainingSettings
 from ban_bids.training.train import train_collection
 
@@ -30,7 +28,7 @@ def train_once(
     device: str = "auto",
     progress: bool = True,
 ) -> Path:
-    """Train BAN unless ``out`` already holds the result of the same data, exclusions and settings.
+    """Train a network unless ``out`` already holds the result of the same data, exclusions and settings.
 
     A file lock beside ``out`` makes concurrent processes wait for the one that trains. The lock goes with the
     process that holds it, so a killed training blocks nobody.
@@ -68,16 +66,6 @@ def train_once(
             collection, out, settings, nthreads=nthreads, device=device, progress=progress,
             extra={"fingerprint": wanted},
         )  # fmt: skip
-
-
-def training_fingerprint(collection: Collection, settings: TrainingSettings) -> str:
-    """SHA-256 over every track's content and genre, the excluded tracks and the settings."""
-    parts = {
-        "tracks": [(t.name, t.genre, t.digest) for t in collection.tracks],
-        "excluded": sorted(t.digest for t in collection.excluded),
-        "settings": asdict(settings),
-    }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 @contextmanager

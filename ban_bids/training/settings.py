@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ban_bids.errors import UsageError
 from ban_bids.settings import DEFAULT_SEED
 from ban_bids.training.augmentation import Augmentation
+from ban_bids.training.clock import CLOCKS
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,19 @@ class TrainingSettings:
     batch_size : int
     learning_rate, weight_decay : float
         Of AdamW.
+    warm_up : float
+        Share of the training over which the learning rate rises linearly.
+    clip_gradient : float
+        Largest norm of the gradient.
     label_smoothing : float
     ema : float
         Decay of the average of the weights, a step.
+    patience : int or None
+        Early stopping: hold out a sixth of the *training* tracks, of each genre alike, look at their loss ten
+        times within so many epochs, stop when it has not fallen over all of them, and take the averaged
+        weights with the lowest. The tracks whose accuracy is reported play no part in it. Off by default: the
+        schedule ends with a learning rate of zero, so a loss that rises midway says little of the last
+        weights, and the held-out sixth is missing from the training.
     augmentation : Augmentation
     """
 
@@ -48,6 +60,37 @@ class TrainingSettings:
     batch_size: int = 16
     learning_rate: float = 3e-3
     weight_decay: float = 0.05
+    warm_up: float = 0.05
+    clip_gradient: float = 1.0
     label_smoothing: float = 0.1
     ema: float = 0.98
+    patience: int | None = None
     augmentation: Augmentation = field(default_factory=Augmentation)
+
+
+def check_settings(settings: TrainingSettings) -> None:
+    """Refuse values with which no training is possible.
+
+    Raises
+    ------
+    UsageError
+        Naming the option.
+    """
+    if settings.epochs < 1 or (settings.max_minutes is not None and not settings.max_minutes > 0):
+        raise UsageError("--epochs and --max-minutes must be above zero")
+    if settings.budget_clock not in CLOCKS:
+        raise UsageError(
+            f"--budget-clock {settings.budget_clock}: unknown; choose one of {', '.join(CLOCKS)}"
+        )
+    if settings.batch_size < 2:
+        raise UsageError(
+            f"--batch-size {settings.batch_size}: normalisation over a batch needs at least two crops"
+        )
+    if not 0.2 <= settings.crop_seconds <= 600:
+        raise UsageError(f"--crop-seconds {settings.crop_seconds:g}: must lie within 0.2 and 600")
+    if not 0 < settings.learning_rate < 10:
+        raise UsageError(f"--learning-rate {settings.learning_rate:g}: must lie within 0 and 10")
+    if settings.patience is not None and settings.patience < 1:
+        raise UsageError(f"--early-stopping {settings.patience}: must be one epoch or more")
+    if settings.seed < 0:
+        raise UsageError(f"--seed {settings.seed}: must not be negative")

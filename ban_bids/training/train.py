@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,76 +17,85 @@ import torch
 from ban_bids.errors import UsageError
 from ban_bids.models.architectures import build
 from ban_bids.models.architectures import preset as preset_config
-from ban_bids.models.base import resolve_device
-from ban_bids.models.checkpoint import ModelCard, library_versions, save_checkpoint
+from ban_bids.models.checkpoint import save_checkpoint
 from ban_bids.models.network import AuditoryNetwork
-from ban_bids.settings import DEFAULT_SEED
 from ban_bids.training.augmentation import PLAIN
 from ban_bids.training.cache import AudioCache
-from ban_bids.training.clock import BudgetClock
+from ban_bids.training.card import Trained, training_card, write_card
 from ban_bids.training.crops import CropBatches
-from ban_bids.training.datasets import Collection, log_mel_frames, read_collection
+from ban_bids.training.datasets import Collection, Track, log_mel_frames, read_collection
 from ban_bids.training.evaluate import evaluate
-from ban_bids.training.evaluation_scores import Evaluation
-from ban_bids.training.settings import TrainingSettings
+from ban_bids.training.hardware import ONE_PROCESS, Parallel, check_hardware
+from ban_bids.training.resume import ResumeState, training_fingerprint
+from ban_bids.training.settings import TrainingSettings, check_settings
 from ban_bids.training.splits import Split, split_tracks
 
 _LOG = logging.getLogger(__name__)
 _CALIBRATION_EPOCHS = 4
+_INNER_CROPS = 8
+
+
+@dataclass(frozen=True)
+class _Side:
+    """Log-mel frames and genre numbers of some tracks."""
+
+    frames: list[np.ndarray]
+    labels: list[int]
 
 
 @dataclass(frozen=True)
 class _Data:
-    """Log-mel frames and genre numbers of both sides of a split."""
+    """What trains, what early stopping judges by (part of the training tracks), what validates."""
 
-    training: list[np.ndarray]
-    training_labels: list[int]
-    validation: list[np.ndarray]
-    validation_labels: list[int]
+    training: _Side
+    inner: _Side
+    validation: _Side
+    n_genres: int
 
 
 @dataclass(frozen=True)
-class _Trained:
-    """What came out of a training."""
+class _Where:
+    """On what the training runs, and what it shows."""
 
-    network: AuditoryNetwork
-    evaluation: Evaluation
-    steps: int
-    out_of_time: bool
+    device: str
+    parallel: Parallel
+    progress: bool
 
 
 def train_model(
     data_dir: Path,
     out: Path,
+    settings: TrainingSettings | None = None,
     *,
     exclude: Iterable[Path] = (),
-    split: str = "fault-filtered",
-    seed: int = DEFAULT_SEED,
-    epochs: int = 200,
-    max_minutes: float | None = None,
-    budget_clock: str = "wall",
-    preset: str = "ban",
     nthreads: int = 1,
     device: str = "auto",
+    parallel: Parallel = ONE_PROCESS,
     progress: bool = True,
     cache: AudioCache | None = None,
 ) -> Path:
-    """Train BAN and write its checkpoint.
+    """Train a network and write its checkpoint.
+
+    A training that was killed goes on where it was, at most a minute back, when it is started again with the
+    same data, settings and ``out``: on a CPU the weights are bit for bit those of an uninterrupted training.
+    Under ``max_minutes`` the time that was used counts, but the weights differ.
 
     Parameters
     ----------
     data_dir : Path
         Folder of genres, see :func:`ban_bids.training.datasets.read_collection`.
     out : Path
-        Checkpoint to write (``.safetensors``).
+        Checkpoint to write (``.safetensors``). Its card is written beside it too (``.json``).
+    settings : TrainingSettings, optional
     exclude : iterable of Path
         Audio files whose content must neither train nor validate.
-    split, seed, epochs, max_minutes, budget_clock, preset
-        See :class:`ban_bids.training.settings.TrainingSettings`.
     nthreads : int
-        CPU threads.
+        CPU threads of a process.
     device : str
         ``cpu``, ``cuda`` or ``auto``.
+    parallel : Parallel
+        Several GPUs or nodes. All processes call this function; the first one writes, and the others return
+        before it has.
     progress : bool
         Show a bar on a terminal and a log line a minute elsewhere.
     cache : AudioCache, optional
@@ -102,16 +111,12 @@ def train_model(
     DataError, UsageError
         For data or settings that cannot be used.
     """
-    settings = TrainingSettings(
-        preset=preset,
-        split=split,
-        seed=seed,
-        epochs=epochs,
-        max_minutes=max_minutes,
-        budget_clock=budget_clock,
-    )
-    collection = read_collection(data_dir, exclude, cache)
-    return train_collection(collection, out, settings, nthreads=nthreads, device=device, progress=progress)
+    settings = TrainingSettings() if settings is None else settings
+    _check(out, settings, device, parallel)
+    return train_collection(
+        read_collection(data_dir, exclude, cache), out, settings,
+        nthreads=nthreads, device=device, parallel=parallel, progress=progress,
+    )  # fmt: skip
 
 
 def train_collection(
@@ -121,44 +126,51 @@ def train_collection(
     *,
     nthreads: int = 1,
     device: str = "auto",
+    parallel: Parallel = ONE_PROCESS,
     progress: bool = True,
     extra: dict[str, Any] | None = None,
 ) -> Path:
-    """Train BAN on a collection that has been read; see :func:`train_model`.
+    """Train a network on a collection that has been read; see :func:`train_model`.
 
     Parameters
     ----------
     extra : dict, optional
         Written among the card's settings.
     """
-    _check(out, settings)
+    out = Path(out)
+    _check(out, settings, device, parallel)
     started = time.monotonic()
     split = split_tracks(collection.tracks, settings.split, settings.seed, collection.excluded)
+    state = ResumeState(out, training_fingerprint(collection, settings), parallel.n_processes)
     with _threads(nthreads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         network = build(preset_config(settings.preset), len(collection.genres), settings.seed)
-        data = _load(network, collection, split)
+        data = _load(network, collection, split, settings)
         _LOG.info(
             "training %s on %d tracks of %d genres, %d validate; split %s", network.config.name,
             len(split.training), len(collection.genres), len(split.validation), split.name,
         )  # fmt: skip
-        done = _train(network, data, len(collection.genres), settings, device, progress)
+        done = _train(network, data, settings, state, _Where(device, parallel, progress))
+    if done is None:
+        return out
     minutes = (time.monotonic() - started) / 60.0
     accuracy = done.evaluation.track_accuracy
-    metrics = {**done.evaluation.to_dict(), "steps": done.steps, "minutes": round(minutes, 2)}
-    card = _card(done, collection, split, settings, metrics, extra or {})
+    card = training_card(done, collection, split, settings, minutes, extra or {})
     _LOG.info(
         "track accuracy %.2f (95 %% interval %.2f-%.2f, %d validation tracks, split %s) after %.1f minutes",
         accuracy.value, *accuracy.interval, done.evaluation.n_tracks, split.name, minutes,
     )  # fmt: skip
-    return save_checkpoint(out, done.network, card)
+    save_checkpoint(out, done.network, card)
+    write_card(out.with_suffix(".json"), card)
+    state.remove()
+    return out
 
 
-def _check(out: Path, settings: TrainingSettings) -> None:
+def _check(out: Path, settings: TrainingSettings, device: str, parallel: Parallel) -> None:
     """Refuse before minutes are spent what could not be used or written after them."""
-    if settings.epochs < 1 or (settings.max_minutes is not None and settings.max_minutes <= 0):
-        raise UsageError("--epochs and --max-minutes must be above zero")
-    BudgetClock(settings.budget_clock)
+    check_settings(settings)
+    check_hardware(device, parallel)
+    preset_config(settings.preset)
     if Path(out).suffix != ".safetensors":
         raise UsageError(f"{out}: a checkpoint's name ends in .safetensors")
     existing = next(folder for folder in Path(out).absolute().parents if folder.exists())
@@ -167,35 +179,69 @@ def _check(out: Path, settings: TrainingSettings) -> None:
 
 
 def _train(
-    network: AuditoryNetwork,
-    data: _Data,
-    n_genres: int,
-    settings: TrainingSettings,
-    device: str,
-    progress: bool,
-) -> _Trained:
+    network: AuditoryNetwork, data: _Data, settings: TrainingSettings, state: ResumeState, where: _Where
+) -> Trained | None:
+    """Train and evaluate; None in all but the first of several processes."""
     from ban_bids.training.fit import fit  # Lightning takes seconds to import; reusing weights must not wait
 
-    _set_statistics(network, data.training)
+    _set_statistics(network, data.training.frames)
     crop_frames = _crop_frames(settings, network)
-    batches = CropBatches(
-        data.training, data.training_labels, n_genres, crop_frames,
-        settings.batch_size, settings.augmentation, settings.seed, device=resolve_device(device),
+
+    def batches(device: torch.device) -> CropBatches:
+        return CropBatches(
+            data.training.frames, data.training.labels, data.n_genres, crop_frames,
+            settings.batch_size, settings.augmentation, settings.seed, device=device,
+        )  # fmt: skip
+
+    module, is_first = fit(
+        network, batches, _inner_crops(data, crop_frames, settings), settings, state,
+        device=where.device, parallel=where.parallel, progress=where.progress,
     )  # fmt: skip
-    module = fit(network, batches, settings, device, progress)
-    trained = _measured(module.averaged_network().cpu(), data.training, crop_frames, settings.seed + 1)
-    evaluation = evaluate(trained, data.validation, data.validation_labels, n_genres, crop_frames)
-    return _Trained(trained, evaluation, module.steps_done, module.out_of_time)
-
-
-def _load(network: AuditoryNetwork, collection: Collection, split: Split) -> _Data:
-    number = {genre: k for k, genre in enumerate(collection.genres)}
-    return _Data(
-        log_mel_frames(split.training, network.front_end, collection.cache),
-        [number[t.genre] for t in split.training],
-        log_mel_frames(split.validation, network.front_end, collection.cache),
-        [number[t.genre] for t in split.validation],
+    if not is_first:
+        return None
+    budget_minutes = module.clock.used() / 60.0  # what follows lies outside the budget
+    trained = _measured(module.trained_network().cpu(), data.training.frames, crop_frames, settings.seed + 1)
+    return Trained(
+        trained,
+        evaluate(trained, data.validation.frames, data.validation.labels, data.n_genres, crop_frames),
+        module.steps_done,
+        budget_minutes,
+        module.ended,
+        tuple(module.resumed),
+        len(data.inner.frames),
+        None if module.stopping is None else int(module.stopping.best_step),
     )
+
+
+def _load(
+    network: AuditoryNetwork, collection: Collection, split: Split, settings: TrainingSettings
+) -> _Data:
+    number = {genre: k for k, genre in enumerate(collection.genres)}
+
+    def side(tracks: Sequence[Track]) -> _Side:
+        return _Side(
+            log_mel_frames(tracks, network.front_end, collection.cache), [number[t.genre] for t in tracks]
+        )
+
+    training: Sequence[Track] = split.training
+    inner: Sequence[Track] = ()
+    if settings.patience is not None:
+        parts = split_tracks(split.training, "stratified", settings.seed)
+        training, inner = parts.training, parts.validation
+    return _Data(side(training), side(inner), side(split.validation), len(collection.genres))
+
+
+def _inner_crops(
+    data: _Data, crop_frames: int, settings: TrainingSettings
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """The same unaugmented crops of the inner tracks for every look of early stopping."""
+    if not data.inner.frames:
+        return []
+    crops = CropBatches(
+        data.inner.frames, data.inner.labels, data.n_genres, crop_frames,
+        len(data.inner.frames), PLAIN, settings.seed + 2, crops_per_track=_INNER_CROPS,
+    )  # fmt: skip
+    return list(crops.epoch(0))
 
 
 def _set_statistics(network: AuditoryNetwork, frames: Sequence[np.ndarray]) -> None:
@@ -233,37 +279,6 @@ def _measured(
     for norm in norms:
         norm.momentum = 0.1
     return network.eval()
-
-
-def _card(
-    done: _Trained,
-    collection: Collection,
-    split: Split,
-    settings: TrainingSettings,
-    metrics: dict[str, Any],
-    extra: dict[str, Any],
-) -> ModelCard:
-    notes = [*split.notes]
-    if collection.unreadable:
-        notes.append(f"files that cannot be decoded and were skipped: {len(collection.unreadable)}")
-    if collection.replicas:
-        notes.append(f"files that repeat other tracks and were left out: {len(collection.replicas)}")
-    if done.out_of_time:
-        kind = "processor" if settings.budget_clock == "cpu" else "wall-clock"
-        notes.append(f"the time budget of {settings.max_minutes} {kind} minutes ended the training")
-    return ModelCard(
-        config=done.network.config.to_dict(),
-        genres=collection.genres,
-        split=split.name,
-        training_hashes={t.name: t.digest for t in split.training},
-        validation_hashes={t.name: t.digest for t in split.validation},
-        excluded={t.name: t.digest for t in collection.excluded},
-        unreadable=collection.unreadable,
-        notes=tuple(notes),
-        metrics=metrics,
-        settings={**asdict(settings), **extra},
-        versions=library_versions(),
-    )
 
 
 @contextmanager

@@ -202,15 +202,15 @@ def test_seeds_epochs_and_batches_differ() -> None:
 
 
 def test_order_goes_on_where_it_stopped_and_divides_among_processes() -> None:
-    order = BatchOrder(7)
-    assert list(order) == [(0, k) for k in range(7)]
-    order.set_epoch(4)
-    order.start_at(4, 5)
-    assert (len(order), list(order)) == (2, [(4, 5), (4, 6)])
-    order.set_epoch(5)
-    assert (len(order), list(order)[0]) == (7, (5, 0))
-    parts = [list(BatchOrder(7, rank, 2)) for rank in (0, 1)]
-    assert parts == [[(0, 0), (0, 2), (0, 4)], [(0, 1), (0, 3), (0, 5)]]
+    whole = [(epoch, k) for epoch in range(3) for k in range(7)]
+    assert list(BatchOrder(7, 21)) == whole
+    order = BatchOrder(7, 21, done=lambda: 12)
+    assert (len(order), list(order)) == (21, whole[12:])
+    parts = [list(BatchOrder(7, 10, lambda: 0, rank, 2)) for rank in (0, 1)]
+    assert [pair[i] for pair in zip(*parts) for i in (0, 1)] == whole[:20]
+
+
+def test_a_batch_that_is_not_there() -> None:
     with pytest.raises(IndexError, match="batch 3 of an epoch of 3"):
         _batches(PLAIN)[0, 3]
 

@@ -1,0 +1,110 @@
+"""What a training leaves beside its output so that the same command goes on after a kill."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import pickle
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ban_bids.models.checkpoint import library_versions
+from ban_bids.training.datasets import Collection
+from ban_bids.training.settings import TrainingSettings
+
+_LOG = logging.getLogger(__name__)
+_KEY = "ban_bids"
+
+
+def training_fingerprint(collection: Collection, settings: TrainingSettings) -> str:
+    """SHA-256 over every track's content and genre, the excluded tracks and the settings."""
+    parts = {
+        "tracks": [(t.name, t.genre, t.digest) for t in collection.tracks],
+        "excluded": sorted(t.digest for t in collection.excluded),
+        "settings": asdict(settings),
+    }
+    return _digest(parts)
+
+
+def state_path(out: Path) -> Path:
+    """Where the state of an unfinished training lies: a hidden file beside its output."""
+    return out.with_name(f".{out.name}.resume")
+
+
+class ResumeState:
+    """State of an unfinished training: written whole or not at all, read without running anything in it.
+
+    It is Lightning's checkpoint (network, averaged weights, optimiser, progress) with a fingerprint of data,
+    settings, library versions and number of processes. A state of another training is left alone until this
+    one writes its own.
+
+    Parameters
+    ----------
+    out : Path
+        Checkpoint that the training will write.
+    training : str
+        :func:`training_fingerprint`.
+    n_processes : int
+        Of the training; the steps differ with it.
+    """
+
+    def __init__(self, out: Path, training: str, n_processes: int) -> None:
+        self.path = state_path(out)
+        self._temporary = self.path.with_name(f"{self.path.name}.tmp")
+        self.fingerprint = _digest([training, n_processes, library_versions()])
+
+    def find(self) -> Path | None:
+        """The state, if there is one and it is of this training."""
+        if not self.path.exists():
+            return None
+        try:
+            # as everywhere: nothing that is loaded may run code
+            about = torch.load(self.path, map_location="cpu", weights_only=True, mmap=True)[_KEY]
+            same, step = about["fingerprint"] == self.fingerprint, int(about["step"])
+        except (
+            OSError,
+            RuntimeError,
+            ValueError,
+            TypeError,
+            KeyError,
+            EOFError,
+            pickle.UnpicklingError,
+        ) as err:
+            _LOG.warning("%s: damaged (%s); training starts anew", self.path, str(err).split("\n")[0])
+            return None
+        if not same:
+            _LOG.warning(
+                "%s: of a training on other tracks, with other settings, libraries or processes; "
+                "training starts anew", self.path,
+            )  # fmt: skip
+            return None
+        _LOG.info("%s: an interrupted training goes on after step %d", self.path, step)
+        return self.path
+
+    def about(self, step: int) -> dict[str, Any]:
+        """What is added to Lightning's checkpoint."""
+        return {_KEY: {"fingerprint": self.fingerprint, "step": step}}
+
+    def write(self, save: Callable[[Path], None], replace: bool) -> None:
+        """Save to a temporary file and, in the one process that writes, put it in place of the old state."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        save(self._temporary)
+        if replace:
+            with self._temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            self._temporary.replace(self.path)
+
+    def remove(self) -> None:
+        """Leave nothing behind."""
+        self.path.unlink(missing_ok=True)
+        self._temporary.unlink(missing_ok=True)
+
+
+def _digest(parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

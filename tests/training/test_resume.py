@@ -1,0 +1,152 @@
+"""A training that was killed goes on to the same weights; the state of another one is left alone."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from short_trainings import QUICK, Kill, train
+
+from ban_bids.models.checkpoint import load_checkpoint
+from ban_bids.training.clock import BudgetClock
+from ban_bids.training.datasets import read_collection
+from ban_bids.training.resume import ResumeState, state_path, training_fingerprint
+from ban_bids.training.train import train_collection
+
+SETTINGS = replace(QUICK, epochs=8, augmentation=replace(QUICK.augmentation, mixup=0.2))
+N_STEPS = 24  # 15 training tracks, 3 batches of 4 an epoch
+STEPS = sorted(np.random.default_rng(20).choice(np.arange(3, N_STEPS), size=3, replace=False).tolist())
+
+
+def _weights(path: Path) -> dict[str, bytes]:
+    with safe_open(path, framework="np") as file:
+        return {name: file.get_tensor(name).tobytes() for name in file.keys()}  # noqa: SIM118
+
+
+def _resumed(path: Path) -> list[int]:
+    card = load_checkpoint(path)[1]
+    assert card is not None
+    return card.metrics["resumed_after_steps"]
+
+
+def _card(path: Path) -> dict:
+    card = load_checkpoint(path)[1]
+    assert card is not None
+    metrics = {k: v for k, v in card.metrics.items() if "minutes" not in k and k != "resumed_after_steps"}
+    return {**vars(card), "metrics": metrics}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(genres: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("whole") / "w.safetensors"
+    train(genres, out, SETTINGS)
+    return out
+
+
+@pytest.mark.parametrize(
+    "kills",
+    [
+        [Kill(step) for step in STEPS],
+        [Kill(7, "on_train_batch_end"), Kill(12, "write"), Kill(N_STEPS - 1, "optimizer_step")],
+    ],
+    ids=str,
+)
+def test_killed_training_ends_with_the_same_weights(
+    uninterrupted: Path, genres: Path, tmp_path: Path, kills: list[Kill]
+) -> None:
+    out = tmp_path / "w.safetensors"
+    for kill in kills:
+        train(genres, out, SETTINGS, kill)
+        assert not out.exists()
+        assert state_path(out).exists()
+    train(genres, out, SETTINGS)
+    # a state every third step; the one that was being written is lost
+    assert _resumed(out) == [(kill.step - (kill.where == "write")) // 3 * 3 for kill in kills]
+    assert _weights(out) == _weights(uninterrupted)
+    assert _card(out) == _card(uninterrupted)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["w.json", "w.safetensors"]
+
+
+def test_early_stopping_goes_on_too(genres: Path, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, patience=3, learning_rate=0.02)
+    whole, out = tmp_path / "whole.safetensors", tmp_path / "w.safetensors"
+    train(genres, whole, settings)
+    train(genres, out, settings, Kill(8))
+    train(genres, out, settings)
+    assert _resumed(out) == [6]
+    assert _weights(out) == _weights(whole)
+    assert _card(out) == _card(whole)
+    assert any("early stopping held out 3 of the training tracks" in note for note in _card(out)["notes"])
+
+
+def test_time_used_before_a_kill_counts(genres: Path, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, epochs=1000, max_minutes=1.0)  # the clock shows a second more a reading
+    whole, out = tmp_path / "whole.safetensors", tmp_path / "w.safetensors"
+    train(genres, whole, settings)
+    train(genres, out, settings, Kill(13))
+    train(genres, out, settings)
+    steps, expected = (_card(path)["metrics"]["steps"] for path in (out, whole))
+    assert expected > 20
+    # the time of the step after the last state (12) is taken twice, and the state reads the clock
+    assert expected - 8 <= steps <= expected
+    notes = " ".join(_card(out)["notes"])
+    assert "taken up again after step 12" in notes
+    assert "1.0 wall-clock minutes ended the training" in notes
+
+
+def test_clock_goes_on_from_what_was_used() -> None:
+    assert 100.0 <= BudgetClock("cpu", used=100.0).used() < 101.0
+
+
+def test_state_of_another_training_is_left_alone(
+    genres: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out, fresh = tmp_path / "w.safetensors", tmp_path / "fresh.safetensors"
+    train(genres, out, SETTINGS, Kill(10))
+    other = replace(SETTINGS, epochs=2)
+    collection = read_collection(genres)
+    for path in (out, fresh):
+        train_collection(collection, path, other, device="cpu", progress=False)
+    assert "starts anew" in caplog.text
+    assert "other settings" in caplog.text
+    assert _weights(out) == _weights(fresh)
+    assert not state_path(out).exists()
+
+
+class _Trap:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("damage", ["half", "pickle", "empty"])
+def test_damaged_state_is_not_used_and_runs_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    state = ResumeState(tmp_path / "w.safetensors", "a", 1)
+    content = {
+        "half": b"PK\x03\x04 half of it",
+        "pickle": pickle.dumps(_Trap(tmp_path / "trap")),
+        "empty": b"",
+    }
+    state.path.write_bytes(content[damage])
+    assert state.find() is None
+    assert "damaged" in caplog.text
+    assert not (tmp_path / "trap").exists()
+
+
+def test_state_belongs_to_data_settings_and_processes(genres: Path, tmp_path: Path) -> None:
+    one = read_collection(genres)
+    less = read_collection(genres, [genres / "low" / "low.00002.wav"])
+    marks = [training_fingerprint(one, SETTINGS), training_fingerprint(less, SETTINGS)]
+    marks.append(training_fingerprint(one, replace(SETTINGS, seed=5)))
+    states = [ResumeState(tmp_path / "w", mark, n).fingerprint for mark in marks for n in (1, 2)]
+    assert len(set(states)) == 6
+    assert training_fingerprint(one, replace(SETTINGS)) == marks[0]
