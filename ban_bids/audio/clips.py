@@ -12,8 +12,8 @@ from typing import Protocol
 import numpy as np
 import soundfile
 import torch
-from torchaudio.functional import resample
 
+from ban_bids.audio.resampling import resampled
 from ban_bids.errors import DataError
 
 _LOG = logging.getLogger(__name__)
@@ -81,9 +81,9 @@ def load_waveform(
 ) -> np.ndarray:
     """Read an excerpt of an audio file as a mono waveform.
 
-    Channels are averaged, then the excerpt is resampled (``torchaudio.functional.resample``, sinc with a
-    Hann window). An excerpt that reaches at most :data:`MAX_PADDING` seconds past the file's end is padded
-    with silence, and logged.
+    Channels are averaged, then the excerpt is resampled (:func:`ban_bids.audio.resampling.resampled`). An
+    excerpt that reaches at most :data:`MAX_PADDING` seconds past the file's end is padded with silence,
+    and logged.
 
     Parameters
     ----------
@@ -111,8 +111,7 @@ def load_waveform(
             f"{path}: an excerpt from {start} s lasting {duration} s is impossible; correct the events file"
         )
     mono, rate = _mono(path, start, duration)
-    if rate != sampling_rate:
-        mono = resample(torch.from_numpy(mono), rate, sampling_rate).numpy()
+    mono = resampled(torch.from_numpy(mono), rate, sampling_rate).numpy()
     if duration is None:
         return mono
     wanted = round(duration * sampling_rate)

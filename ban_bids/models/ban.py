@@ -15,11 +15,14 @@ throughout: frame k of an area covers the seconds [k, k + 1) / rate and depends 
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ban_bids.models.config import AreaConfig, BANConfig
+from ban_bids.errors import UsageError
+from ban_bids.models.config import MAX_PARAMETERS, AreaConfig, BANConfig
 from ban_bids.models.network import AuditoryNetwork
 from ban_bids.settings import AREAS
 
@@ -34,8 +37,6 @@ class CausalConv2d(nn.Module):
         )
         # output j may see inputs up to (j + 1)·stride − 1: they all lie in the time it covers
         self.left = kernel[1] - stride[1]
-        if self.left < 0:
-            raise ValueError(f"a time kernel of {kernel[1]} leaves gaps at a stride of {stride[1]}")
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, n_in, frequency, frames) -> (batch, n_out, frequency / stride, frames / stride)."""
@@ -43,7 +44,7 @@ class CausalConv2d(nn.Module):
 
 
 class Area(nn.Module):
-    """One cortical area; call it once a step."""
+    """One cortical area: :meth:`hear` what lies below whenever that changed, then call it once a step."""
 
     def __init__(
         self, n_below: int, config: AreaConfig, steps: int, recurrence: bool, above: AreaConfig | None
@@ -59,14 +60,20 @@ class Area(nn.Module):
         self.pool = nn.AvgPool2d(config.stride)
         self.skip = nn.Conv2d(n_below, n, 1, bias=False)
 
-    def forward(self, below: Tensor, own: Tensor | None, above: Tensor | None, step: int) -> Tensor:
+    def hear(self, below: Tensor) -> tuple[Tensor, Tensor]:
+        """What comes from below: its share of the drive, and the skip path."""
+        return self.bottom_up(below), self.skip(self.pool(below))
+
+    def forward(
+        self, heard: tuple[Tensor, Tensor], own: Tensor | None, above: Tensor | None, step: int
+    ) -> Tensor:
         """Activation at ``step`` from the area below now, and from itself and the next area a step ago."""
-        drive = self.bottom_up(below)
+        drive, skip = heard
         if self.lateral is not None and own is not None:
             drive = drive + self.lateral(own)
         if self.feedback is not None and above is not None:
             drive = drive + self._upsampled(self.feedback(above), drive.shape)
-        return F.relu(self.norms[step](drive) + self.skip(self.pool(below)))
+        return F.relu(self.norms[step](drive) + skip)
 
     def _upsampled(self, x: Tensor, shape: torch.Size) -> Tensor:
         """Repeat the next area's frames, each only once it is complete, so that time stays causal."""
@@ -87,6 +94,11 @@ class BAN(AuditoryNetwork):
     seed : int
         Initial weights; the same seed gives the same network.
 
+    Raises
+    ------
+    UsageError
+        With more than :data:`ban_bids.models.config.MAX_PARAMETERS` parameters.
+
     Examples
     --------
     >>> network = BAN(n_genres=10, seed=0)
@@ -99,13 +111,18 @@ class BAN(AuditoryNetwork):
 
     def __init__(self, config: BANConfig | None = None, n_genres: int = 10, seed: int = 0) -> None:
         config = BANConfig() if config is None else config
-        if len(config.areas) != len(AREAS):
-            raise ValueError(f"BAN has the areas {AREAS}; {len(config.areas)} are configured")
         super().__init__(config)
         with torch.random.fork_rng(devices=[]):  # torch's own initial draws must not move the caller's
             self.areas = self._make_areas()
             self.readout = self.make_readout(config.areas[-1].channels, n_genres)
+        n_parameters = sum(parameter.numel() for parameter in self.parameters())
+        if n_parameters > MAX_PARAMETERS:
+            raise UsageError(
+                f"network {config.name}: {n_parameters:,} parameters are over {MAX_PARAMETERS:,}; "
+                "take fewer channels or smaller kernels"
+            )
         self.reset_weights(seed)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster, also on a CPU
 
     def _make_areas(self) -> nn.ModuleDict:
         config, made = self.config, nn.ModuleDict()
@@ -125,13 +142,17 @@ class BAN(AuditoryNetwork):
             Output of the front end.
         """
         history: dict[str, list[Tensor]] = {label: [] for label in AREAS}
+        heard: dict[str, tuple[Tensor, Tensor]] = {}
         for step in range(max(self.config.steps)):
             # what every area was one step ago; the last state of an area that has made all its steps
             before = {label: states[-1] if states else None for label, states in history.items()}
-            below = frames
+            below, changed = frames, step == 0
             for label, above, steps in zip(AREAS, (*AREAS[1:], None), self.config.steps):
                 if step < steps:
+                    area = cast(Area, self.areas[label])
+                    if changed:  # the sound, and an area that has made all its steps, say nothing new
+                        heard[label] = area.hear(below)
                     states = before[label], None if above is None else before[above]
-                    history[label].append(self.areas[label](below, *states, step))
-                below = history[label][-1]
+                    history[label].append(area(heard[label], *states, step))
+                below, changed = history[label][-1], step < steps
         return self.read_out(history[AREAS[-1]][-1]), history

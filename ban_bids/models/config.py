@@ -5,11 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from math import ceil, prod
+from math import prod
 from typing import Any, Self
 
-from ban_bids.errors import CheckpointError
+from ban_bids.errors import CheckpointError, UsageError
+from ban_bids.models.receptive_field import ReceptiveField, receptive_fields
 from ban_bids.settings import AREAS
+
+MAX_PARAMETERS = 5_000_000
+"""Weights that a BAN may have at most."""
+
+SLOWEST = 10.0
+"""Frames a second that T2/T3 must have at least: slower features cannot be laid on a fine time line."""
+
+
+def _require(fulfilled: bool, about: str, otherwise: str) -> None:
+    if not fulfilled:
+        raise UsageError(f"{about}: {otherwise}")
 
 
 @dataclass(frozen=True)
@@ -26,6 +38,11 @@ class FrontEndConfig:
         Mel bands (HTK scale) between ``f_min`` and ``f_max``, Hz.
     floor : float
         Added to mel power before the logarithm; it bounds silence.
+
+    Raises
+    ------
+    UsageError
+        For values that make no spectrogram.
     """
 
     sampling_rate: int = 22_050
@@ -35,6 +52,19 @@ class FrontEndConfig:
     f_min: float = 40.0
     f_max: float = 10_000.0
     floor: float = 1e-4
+
+    def __post_init__(self) -> None:
+        least = min(self.sampling_rate, self.hop, self.n_mels)
+        _require(least >= 1, "front end", "sampling rate, hop and mel bands must be 1 or more")
+        _require(
+            self.n_fft >= self.hop, "front end", f"a window of {self.n_fft} leaves gaps at hop {self.hop}"
+        )
+        _require(
+            0 <= self.f_min < self.f_max <= self.sampling_rate / 2,
+            "front end",
+            f"{self.f_min}-{self.f_max} Hz must lie between 0 and {self.sampling_rate / 2} Hz",
+        )
+        _require(self.floor > 0, "front end", f"a floor of {self.floor} leaves silence without a logarithm")
 
     @property
     def frame_rate(self) -> float:
@@ -56,6 +86,11 @@ class AreaConfig:
         Of the lateral convolution, (frequency, time).
     steps : int
         Updates of the area, the first one feedforward.
+
+    Raises
+    ------
+    UsageError
+        For an area that cannot be built: it would have no channels or steps, no centre, or gaps.
     """
 
     channels: int
@@ -63,6 +98,21 @@ class AreaConfig:
     stride: tuple[int, int] = (2, 2)
     lateral_kernel: tuple[int, int] = (3, 3)
     steps: int = 3
+
+    def __post_init__(self) -> None:
+        about = f"area of {self.channels} channels"
+        _require(self.channels >= 1 and self.steps >= 1, about, "channels and steps must be 1 or more")
+        for kernel, stride in ((self.kernel, self.stride), (self.lateral_kernel, (1, 1))):
+            _require(len(kernel) == len(stride) == 2, about, "kernels and strides are (frequency, time)")
+            _require(min(stride) >= 1, about, f"a stride of {stride} stands still; take 1 or more")
+            _require(
+                kernel[0] >= stride[0] and kernel[1] >= stride[1],
+                about,
+                f"a kernel of {kernel} leaves gaps at a stride of {stride}; make it as long or longer",
+            )
+            _require(
+                kernel[0] % 2 == 1, about, f"a frequency kernel of {kernel[0]} has no centre; make it odd"
+            )
 
 
 @dataclass(frozen=True)
@@ -76,11 +126,23 @@ class NetworkConfig:
     front_end : FrontEndConfig
     dropout : float
         Before the read-out.
+
+    Raises
+    ------
+    UsageError
+        For values that no network can have.
     """
 
     name: str
     front_end: FrontEndConfig = FrontEndConfig()
     dropout: float = 0.2
+
+    def __post_init__(self) -> None:
+        fit = self.name.isascii() and self.name.isalnum() and self.name == self.name.lower()
+        _require(fit, f"network {self.name!r}", "names enter file names; use lower-case letters and digits")
+        _require(
+            0 <= self.dropout < 1, f"network {self.name}", f"a dropout of {self.dropout} is not in [0, 1)"
+        )
 
     @property
     def time_strides(self) -> tuple[int, ...]:
@@ -121,7 +183,7 @@ class NetworkConfig:
             if "areas" in fields:
                 fields["areas"] = tuple(_area(area) for area in fields["areas"])
             return cls(**fields)
-        except (KeyError, TypeError, AttributeError) as err:
+        except (KeyError, TypeError, AttributeError, UsageError) as err:
             raise CheckpointError(
                 f"the stored configuration is not one of this version ({err}); "
                 "train again with ban-bids-train, or use the version that made the file"
@@ -142,6 +204,11 @@ class BANConfig(NetworkConfig):
         Off: lateral connections are not used and every area makes one step.
     feedback : bool
         Each area also hears the next one, one step late.
+
+    Raises
+    ------
+    UsageError
+        For areas that do not fit together, or a last area of fewer than 10 frames a second.
     """
 
     name: str = "ban"
@@ -153,6 +220,24 @@ class BANConfig(NetworkConfig):
     )
     recurrence: bool = True
     feedback: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        about = f"network {self.name}"
+        _require(len(self.areas) == len(AREAS), about, f"{len(self.areas)} areas; BAN has {', '.join(AREAS)}")
+        bins = self.front_end.n_mels
+        for label, area in zip(AREAS, self.areas):
+            stride = area.stride[0]
+            _require(
+                bins % stride == 0,
+                about,
+                f"{label} has a stride of {stride}, which does not divide {bins} frequencies",
+            )
+            bins //= stride
+        rate = self.frame_rates[AREAS[-1]]
+        _require(
+            rate >= SLOWEST, about, f"{AREAS[-1]} has {rate:.3g} frames a second; {SLOWEST:g} are the least"
+        )
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -171,9 +256,14 @@ class BANConfig(NetworkConfig):
         """Frequency positions of every area."""
         bins, out = self.front_end.n_mels, {}
         for label, area in zip(AREAS, self.areas):
-            bins = ceil(bins / area.stride[0])
+            bins //= area.stride[0]
             out[label] = bins
         return out
+
+    @property
+    def receptive_fields(self) -> dict[str, tuple[ReceptiveField, ...]]:
+        """How much sound a frame of every area depends on, after each of its steps."""
+        return receptive_fields(self)
 
 
 def _area(values: Mapping[str, Any]) -> AreaConfig:

@@ -83,7 +83,11 @@ class AuditoryNetwork(nn.Module, ABC):
         generator = torch.Generator().manual_seed(seed)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+                # the draw goes into a tensor of its own: its order must not depend on the memory format
+                fresh = torch.empty(module.weight.shape)
+                nn.init.kaiming_normal_(fresh, nonlinearity="relu", generator=generator)
+                with torch.no_grad():
+                    module.weight.copy_(fresh)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
             elif isinstance(module, nn.Linear):
@@ -95,26 +99,38 @@ class AuditoryNetwork(nn.Module, ABC):
                 nn.init.zeros_(module.bias)
 
     def forward(
-        self, waveform: Tensor, return_areas: bool = False, every_step: bool = False
+        self,
+        waveform: Tensor,
+        return_areas: bool = False,
+        every_step: bool = False,
+        sampling_rate: int | None = None,
     ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
         """Genre logits, and on request what every area did.
 
         Parameters
         ----------
-        waveform : Tensor, (batch, samples)
-            Mono, at the front end's sampling rate.
+        waveform : Tensor, (batch, samples) or (batch, channels, samples)
+            Sound of any length, see :meth:`FrontEnd.mono <ban_bids.models.front_end.FrontEnd.mono>`.
         return_areas : bool
             Also return the areas' activations at the last step.
         every_step : bool
             Return them at every step instead, with the steps as second dimension.
+        sampling_rate : int, optional
+            Of the waveform, Hz; the front end's own when None.
 
         Returns
         -------
         logits : Tensor, (batch, n_genres)
         areas : dict of Tensor, (batch, channels, frequency, frames) or (batch, steps, channels, …)
-            Only with ``return_areas`` or ``every_step``; their frame rates are ``frame_rates``.
+            Only with ``return_areas`` or ``every_step``. Frame k of an area covers the seconds
+            [k, k + 1) / ``frame_rates[area]``; frames that reach past the end hear silence there.
+
+        Raises
+        ------
+        DataError
+            For sound that cannot be used.
         """
-        logits, history = self.from_frames(self.front_end(waveform))
+        logits, history = self.from_frames(self.front_end(waveform, sampling_rate))
         if every_step:
             return logits, {label: torch.stack(history[label], dim=1) for label in AREAS}
         if return_areas:
