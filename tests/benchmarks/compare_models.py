@@ -32,7 +32,7 @@ import numpy as np
 import torch
 from comparison_cost import model_cost
 from comparison_jobs import Job, Outcome, Plan
-from comparison_summary import compare, pool, times_right
+from comparison_summary import N_DRAWS, compare, pool, times_right
 
 from ban_bids.models.checkpoint import library_versions
 from ban_bids.training.datasets import read_collection
@@ -189,6 +189,7 @@ def _frame(plan: Plan, options: argparse.Namespace, codes: Sequence[str]) -> dic
         "seeds": options.seeds,
         "cpu_minutes": options.cpu_minutes,
         "reference": options.reference,
+        "draws": N_DRAWS,
         "settings": settings,
     }
 

@@ -1,0 +1,92 @@
+"""The results page is what its generator makes of its JSON, and its words follow the numbers."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+@pytest.fixture(scope="module")
+def generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("make_results", DOCS / "make_results.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _model(accuracy: float, difference: tuple[float, float, float] | None) -> dict[str, Any]:
+    def figure(value: float) -> dict[str, Any]:
+        return {"value": value, "ci95": [value - 0.1, value + 0.1]}
+
+    model: dict[str, Any] = {
+        name: figure(accuracy)
+        for name in ("track_accuracy", "segment_accuracy", "macro_f1", "calibration_error", "brier_score")
+    }
+    model |= {"kind": "trained network", "parameters": 1234567, "multiply_adds": 2.5e6, "steps": 800}
+    model |= {"training_cpu_seconds": 60.2, "audio_seconds_per_cpu_second": 250.4}
+    if difference is not None:
+        value, *bounds = difference
+        model["difference"] = {"value": value, "ci95": bounds, "p": 0.02, "p_holm": 0.04}
+    return model
+
+
+@pytest.fixture
+def results() -> dict[str, Any]:
+    return {
+        "command": "python tests/benchmarks/compare_models.py --data DIR --out docs/results.json",
+        "hardware": "a machine", "versions": {"torch": "2.11.0"}, "code": ["abc"], "n_tracks": 70,
+        "genres": dict.fromkeys("abcdefghij", 7), "folds": 5, "seeds": 1, "cpu_minutes": 2.0,
+        "draws": 10000, "reference": "ban", "settings": {"ema": 0.9, "augmentation": {"mixup": 0.2}},
+        "models": {
+            "ban": _model(0.7, None),
+            "vgg": _model(0.5, (-0.2, -0.3, -0.1)),
+            "logmel": _model(0.8, (0.1, 0.01, 0.2)) | {"segment_accuracy": None},
+            "ban-feedforward": _model(0.68, (-0.02, -0.1, 0.05)),
+        },
+    }  # fmt: skip
+
+
+def test_words_follow_the_numbers(generator: ModuleType, results: dict[str, Any]) -> None:
+    text = generator.page(results)
+    assert "Higher than `ban` beyond its interval: `logmel`. Lower: `vgg`." in text
+    assert "Not told apart from `ban` by these tracks: `ban-feedforward`." in text
+    assert "+0.020 [-0.050, +0.100]; whether recurrence helps cannot be told" in text
+    results["models"]["ban-feedforward"] = _model(0.5, (-0.2, -0.3, -0.1))
+    assert "+0.200 [+0.100, +0.300]; recurrence helps" in generator.page(results)
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    assert [row.split("`")[1] for row in rows[:4]] == ["logmel", "ban", "ban-feedforward", "vgg"]
+    assert "0.500 [0.400, 0.600] | -0.200 [-0.300, -0.100] | 0.040" in text
+    assert "| n/a |" in rows[0]
+
+
+def test_picture_is_small_and_repeatable(
+    generator: ModuleType, results: dict[str, Any], tmp_path: Path
+) -> None:
+    generator.picture(results, tmp_path / "a.svg")
+    generator.picture(results, tmp_path / "b.svg")
+    drawn = (tmp_path / "a.svg").read_bytes()
+    assert drawn == (tmp_path / "b.svg").read_bytes()
+    assert len(drawn) < 200_000
+    assert all(name in drawn.decode() for name in results["models"])
+
+
+def test_published_page_is_the_generators(generator: ModuleType) -> None:
+    source = DOCS / "results.json"
+    if not source.exists():
+        pytest.skip("no comparison has been published: docs/results.json is absent")
+    text = source.read_text("utf-8")
+    results = json.loads(text)
+    assert (DOCS / "results.md").read_text("utf-8") == generator.page(results)
+    assert (DOCS / "results.svg").stat().st_size < 200_000
+    # recognised or not is told of a track by its name, and nothing else that came from its audio
+    assert "segments" not in results and "/" not in results["command"].split("--data ")[1].split()[0]
+    per_track = {k for m in results["models"].values() for k, v in m.items() if isinstance(v, list)}
+    assert per_track == {"not_recognised"}
