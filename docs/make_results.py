@@ -122,10 +122,10 @@ def _reading(results: dict[str, Any]) -> str:
     lines = [
         f"In brackets: 95 % intervals. {n} tracks are few: one track is {100 / n:.1f} points of accuracy. "
         f"The intervals come from {results['draws']:,} draws of {n} tracks with replacement, "
-        "the same draws for every model, so that differences are paired (segments of a track are not independent and are drawn "
-        "together). They say how far other tracks would move these figures; that other trainings would "
-        "move them too is not in them. p: exact paired test (McNemar's where there is one seed), corrected "
-        "by Holm for the number of models compared.",
+        "the same draws for every model, so that differences are paired (segments of a track are not "
+        "independent and are drawn together). They say how far other tracks would move these figures; that "
+        "other trainings would move them too is not in them. p: exact paired test (McNemar's where there is "
+        "one seed), corrected by Holm for the number of models compared.",
         f"**A difference whose interval includes 0 is not a finding.** Higher than `{reference}` beyond its "
         f"interval: {_names(better)}. Lower: {_names(worse)}. Not told apart from `{reference}` by these "
         f"tracks: {_names(open_)}.",
