@@ -21,6 +21,7 @@ from ban_bids.encoding.participant import ParticipantData, load_participant
 from ban_bids.errors import BanBidsError, DataError, NotComputable
 from ban_bids.inputs.dataset import Dataset, Participant, read_dataset
 from ban_bids.inputs.heldout import HeldOutPlan, held_out_plan, held_out_tracks
+from ban_bids.locks import file_lock
 from ban_bids.models.base import AudioModel
 from ban_bids.models.checkpoint import check_no_overlap
 from ban_bids.models.controls import control_models
@@ -40,14 +41,16 @@ from ban_bids.scoring.cortical import CorticalScore
 from ban_bids.scoring.participant import (
     HeldOutTests,
     ScoredModel,
+    finished_batches,
     held_out_tests,
     score_control,
     score_model,
 )
+from ban_bids.scoring.resume import forget
 from ban_bids.settings import Settings
 from ban_bids.stages import StageClock
 from ban_bids.summary import Outcome, show_table, summarise
-from ban_bids.training.lock import file_lock, train_once
+from ban_bids.training.lock import train_once
 from ban_bids.training.settings import TrainingSettings
 
 _LOG = logging.getLogger(__name__)
@@ -237,8 +240,15 @@ def _finish(
             raise pre
         write_quality(settings.output_dir, pre.participant.label, pre.quality, pre.source)
         computed = score_participant(person, pre, network, settings, clock)
-        return write_participant(computed, dataset, network, settings, clock)
+        outcome = write_participant(computed, dataset, network, settings, clock)
+        forget(_batches(settings, person.label))
+        return outcome
     return Outcome(person.label, failure=failure[0])
+
+
+def _batches(settings: Settings, label: str) -> Path:
+    """Where finished batches of a participant's voxels are kept until all is written."""
+    return settings.work_dir / "encoding" / f"sub-{label}"
 
 
 @contextmanager
@@ -278,12 +288,14 @@ def score_participant(
         main = make_design(data, network.model, plan, encoding, cache)
     tests = held_out_tests(main.rows, encoding, seed, plan.leave_one_out)
     with clock.stage(f"sub-{person.label}: encoding and significance"):
-        scores = score_model(data, main, tests, encoding, seed, engine)
+        folder = _batches(settings, person.label)
+        finished = finished_batches(folder, data, tests, encoding, seed, engine)
+        scores = score_model(data, main, tests, encoding, seed, engine, finished)
     controls = []
     with clock.stage(f"sub-{person.label}: controls"):
         for control in progress(network.controls, f"sub-{person.label}: controls"):
             laid = make_design(data, control, plan, encoding, cache)
-            controls.append(score_control(data, laid, tests, encoding, seed, engine))
+            controls.append(score_control(data, laid, tests, encoding, seed, engine, finished))
     notes = (*person.notes, *pre.notes, *data.notes, *main.notes, *tests.notes, *scores.cortical.notes)
     for note in dict.fromkeys(notes):
         _LOG.warning("sub-%s: %s", person.label, note)

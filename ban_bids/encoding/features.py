@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import os
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from ban_bids import __version__
+from ban_bids.arrays import read_arrays, write_arrays
 from ban_bids.audio.clips import content_hash, render_clip
+from ban_bids.errors import DataError
 from ban_bids.inputs.dataset import Clip
+from ban_bids.locks import file_lock
 from ban_bids.models.base import AudioModel
 from ban_bids.progress import progress
 
 SAMPLING_RATE = 22050
 _SILENCE_SECONDS = 4.0
 _BATCH = 8
-
-Features = dict[str, np.ndarray]
 
 
 class FeatureCache:
@@ -31,7 +29,8 @@ class FeatureCache:
     Parameters
     ----------
     model : AudioModel
-        Its ``fingerprint`` (weights and front-end settings) is part of every key.
+        Its ``fingerprint`` (weights and front-end settings) is part of every key, and the device that it
+        runs on.
     folder : Path
         Where features are kept; made if missing.
     """
@@ -44,7 +43,8 @@ class FeatureCache:
 
     def _path(self, clip: Clip | None) -> Path:
         """Return the file of a clip's features (None: silence), named by everything they depend on."""
-        parts: list[object] = [self.model.fingerprint, SAMPLING_RATE]
+        device = str(getattr(self.model, "device", ""))  # a GPU rounds otherwise
+        parts: list[object] = [__version__, self.model.fingerprint, device, SAMPLING_RATE]
         if clip is None:
             parts += ["silence", _SILENCE_SECONDS]
         else:
@@ -56,41 +56,48 @@ class FeatureCache:
     def compute(self, clips: Sequence[Clip]) -> None:
         """Compute the features of those clips, and of silence, that are not on disk yet.
 
+        Processes that share the folder wait for each other, so that nothing is computed twice.
+
         Parameters
         ----------
         clips : sequence of Clip
             Repeated and known ones cost nothing.
         """
-        if not self._path(None).exists():
-            still = np.zeros(int(_SILENCE_SECONDS * SAMPLING_RATE), dtype=np.float32)
-            _write(self._path(None), self.model.features([still])[0])
-        missing = {self._path(clip): clip for clip in clips if not self._path(clip).exists()}
-        paths = list(missing)
-        batches = [paths[first : first + _BATCH] for first in range(0, len(paths), _BATCH)]
-        for batch in progress(batches, f"features of {self.model.name}"):
-            waves = [render_clip(missing[path], SAMPLING_RATE) for path in batch]
-            for path, features in zip(batch, self.model.features(waves)):
-                _write(path, features)
+        wanted = {self._path(clip): clip for clip in (None, *clips)}
+        if all(path.exists() for path in wanted):
+            return
+        with file_lock(self._path(None).with_suffix(".lock")):
+            missing = [path for path in wanted if not path.exists()]
+            batches = [missing[first : first + _BATCH] for first in range(0, len(missing), _BATCH)]
+            for batch in progress(batches, f"features of {self.model.name}"):
+                self._compute({path: wanted[path] for path in batch})
+
+    def _compute(self, clips: Mapping[Path, Clip | None]) -> None:
+        """Compute and write some clips (None: silence), wherever there is a file already."""
+        waves = [_silence() if clip is None else render_clip(clip, SAMPLING_RATE) for clip in clips.values()]
+        for path, features in zip(clips, self.model.features(waves)):
+            write_arrays(path, {area: np.asarray(a, dtype=np.float32) for area, a in features.items()})
 
     def load(self, clip: Clip, area: str) -> np.ndarray:
         """Return a computed clip's features of one area: (n_frames, n_features), float32."""
-        with np.load(self._path(clip)) as stored:
-            return stored[area]
+        return self._load(clip, area)
 
     def silence(self, area: str) -> np.ndarray:
         """Return the response to silence of one area, (n_features,): the mean of the last second of four."""
-        with np.load(self._path(None)) as stored:
-            frames = stored[area]
         last = max(1, int(round(self.model.frame_rate[area])))
-        return frames[-last:].mean(axis=0)
+        return self._load(None, area)[-last:].mean(axis=0)
+
+    def _load(self, clip: Clip | None, area: str) -> np.ndarray:
+        """Read one area; a damaged file is logged and computed anew, its checksum says so."""
+        path = self._path(clip)
+        found = read_arrays(path, area)
+        if found is None:
+            self._compute({path: clip})
+            found = read_arrays(path, area)
+        if found is None:
+            raise DataError(f"{path}: damaged as soon as it is written; check the disk or give another -w")
+        return found[area]
 
 
-def _write(path: Path, features: Features) -> None:
-    """Write features so that a reader, or another process, only ever sees a whole file."""
-    buffer = io.BytesIO()
-    arrays: dict[str, Any] = {area: np.asarray(array, dtype=np.float32) for area, array in features.items()}
-    np.savez(buffer, **arrays)
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    with os.fdopen(handle, "wb") as stream:
-        stream.write(buffer.getbuffer())
-    Path(name).replace(path)
+def _silence() -> np.ndarray:
+    return np.zeros(int(_SILENCE_SECONDS * SAMPLING_RATE), dtype=np.float32)

@@ -44,6 +44,13 @@ STATISTICS: MappingProxyType[str, dict[str, str]] = MappingProxyType(
             "Definition": "R squared of the joint model minus that of the joint model without this area",
             "Units": "arbitrary",
         },
+        "bestarea": {
+            "Description": "Area of the model that predicts the voxel best",
+            "Definition": "Number of the area (see Levels) with the smallest mean squared error on inner "
+            "folds of the training runs; held-out runs have no part in the choice. Every voxel has one, also "
+            "where no area predicts: threshold by q",
+            "Units": "arbitrary",
+        },
         "ev": {
             "Description": "Single-repeat explainable variance",
             "Definition": "EV1 = SP / TP with SP = (N Var(mean) - TP) / (N - 1) and TP the mean of the "

@@ -16,6 +16,7 @@ from ban_bids.outputs.names import bas_name
 from ban_bids.outputs.tables import write_table
 from ban_bids.outputs.writers import read_json, write_json
 from ban_bids.scoring.participant import ScoredModel
+from ban_bids.scoring.slabs import BEST_AREA
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def write_maps(
     paths = [
         write_statmap(
             root, values, data.mask, data.affine, **common, stat=stat, model=scores.model, area=area,
-            metadata=facts,
+            metadata={**facts, **_own_facts(stat, values, scores.areas)},
         )
         for (area, stat), values in scores.maps.items()
     ]  # fmt: skip
@@ -137,6 +138,16 @@ def write_maps(
                 write_statmap(root, values, data.mask, data.affine, **common, stat=stat, metadata=facts)
             )
     return tuple(paths)
+
+
+def _own_facts(stat: str, values: np.ndarray, areas: Sequence[str]) -> dict[str, Any]:
+    """What the JSON file of one statistic says beyond those of all."""
+    if stat == "share":
+        return {"VoxelsNegative": int(np.count_nonzero(values < 0))}
+    if stat == BEST_AREA:
+        counts = {area: int(np.count_nonzero(values == k)) for k, area in enumerate(areas, 1)}
+        return {"Levels": {str(k): area for k, area in enumerate(areas, 1)}, "VoxelsOfArea": counts}
+    return {}
 
 
 def _rows_used(repeats: int) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
-from ban_bids.errors import CheckpointError, DataError
+from ban_bids.errors import CheckpointError
+from ban_bids.locks import file_lock
 from ban_bids.models.checkpoint import load_checkpoint
 from ban_bids.training.datasets import read_collection
 from ban_bids.training.resume import training_fingerprint
@@ -66,33 +65,6 @@ def train_once(
             collection, out, settings, nthreads=nthreads, device=device, progress=progress,
             extra={"fingerprint": wanted},
         )  # fmt: skip
-
-
-@contextmanager
-def file_lock(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on a file; wait, and say so, while another process holds it.
-
-    Raises
-    ------
-    DataError
-        When the file cannot be written or its file system has no locks.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a")
-    except OSError as err:
-        raise DataError(f"{path}: cannot be written ({err.strerror}); choose another --work-dir") from err
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            _LOG.info("%s: another process is at work; waiting for it", path)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError as err:
-            raise DataError(
-                f"{path}: the file system has no file locks ({err.strerror}); choose a local --work-dir"
-            ) from err
-        yield  # closing the file releases the lock
 
 
 def _stored_fingerprint(out: Path) -> str | None:

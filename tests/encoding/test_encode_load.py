@@ -6,15 +6,13 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from listening import ToyModel, make_run
+from listening import make_run
 
-from ban_bids.encoding import features as features_module
 from ban_bids.encoding import participant as participant_module
-from ban_bids.encoding.features import FeatureCache
 from ban_bids.encoding.nuisance import clean, nuisance_basis
 from ban_bids.encoding.participant import load_participant
 from ban_bids.errors import DataError
-from ban_bids.inputs.dataset import Clip, Participant
+from ban_bids.inputs.dataset import Participant
 from ban_bids.preprocessing.result import PreprocessedParticipant, PreprocessedRun
 from ban_bids.settings import EncodingSettings
 
@@ -120,42 +118,3 @@ def test_what_does_not_fit_is_named(images: PreprocessedParticipant, tmp_path: P
     empty = write(tmp_path / "empty.nii.gz", np.zeros(SHAPE, np.uint8))
     with pytest.raises(DataError, match="no voxel of cortex"):
         load_participant(replace(images, cortex=empty), EncodingSettings(), tmp_path)
-
-
-class CountingModel(ToyModel):
-    """Counts the waveforms that it is given; its features are their mean and length."""
-
-    def features(self, waveforms: list[np.ndarray]) -> list[dict[str, np.ndarray]]:
-        self.calls += len(waveforms)
-        return [
-            {area: np.full((40, 2), [w.mean(), len(w)], np.float32) for area in self.areas} for w in waveforms
-        ]
-
-
-def test_each_clip_is_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(features_module, "render_clip", lambda clip, rate: np.full(100, clip.start))
-    monkeypatch.setattr(features_module, "content_hash", lambda path: path.stem)
-    one = Clip(Path("one.wav"), 1.0, 2.0, "one")
-    clips = [one, replace(one, start=3.0), one, replace(one, audio=Path("two.wav"))]
-    model = CountingModel()
-    store = FeatureCache(model, tmp_path)
-    store.compute(clips)
-    assert model.calls == 1 + 3  # silence, and three distinct clips
-    FeatureCache(model, tmp_path).compute(clips)
-    assert model.calls == 4
-    assert np.all(store.load(clips[1], "Belt")[:, 0] == 3.0)
-    assert store.silence("A1").tolist() == [0.0, 4 * 22050]
-    # what the features depend on makes another entry; what they do not does not
-    for other, new in (
-        (replace(one, genre="jazz", track="x"), 0),
-        (replace(one, fade=2.0), 1),
-        (replace(one, rms=0.1), 1),
-        (replace(one, duration=2.5), 1),
-    ):
-        before = model.calls
-        store.compute([other])
-        assert model.calls - before == new
-    again = CountingModel(fingerprint="other weights")
-    FeatureCache(again, tmp_path).compute(clips)
-    assert again.calls == 4
-    assert not [path for path in tmp_path.iterdir() if path.suffix != ".npz"]

@@ -1,20 +1,25 @@
-"""A whole model in one participant whose atlas lacks a region."""
+"""A whole model in one participant: an atlas that lacks a region, the best area, what the maps' files say."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from listening import ToyModel, ToyStore, make_run, participant
 
 from ban_bids.encoding import design as design_module
-from ban_bids.encoding.design import design
+from ban_bids.encoding.design import Design, design
+from ban_bids.encoding.participant import ParticipantData
 from ban_bids.inputs.heldout import HeldOutPlan
+from ban_bids.outputs.derivatives import load_derivatives
+from ban_bids.outputs.participant import Labels, write_maps
 from ban_bids.scoring.cortical import CorticalScore
 from ban_bids.scoring.participant import ScoredModel, held_out_tests, score_control, score_model
-from ban_bids.settings import REGIONS, EncodingSettings
+from ban_bids.settings import AREAS, JOINT, REGIONS, EncodingSettings
 
 SETTINGS = EncodingSettings(
     n_components=4, n_band_weights=3, alphas=(0.1, 10.0), n_permutations=1000, n_bootstrap=20
@@ -23,7 +28,7 @@ PLAN = HeldOutPlan((("task-test",),), "named", "test")
 WHY = {"PB": "atlas juelich has no region PB"}
 
 
-def scored(absent: dict[str, str]) -> tuple[ScoredModel, CorticalScore]:
+def prepared(absent: dict[str, str]) -> tuple[ParticipantData, Design]:
     """Three voxels a region, two of none; the absent region's voxels belong to none as well."""
     runs = [make_run(f"train{r}", [f"t{r}{i}" for i in range(12)], n_volumes=125) for r in range(2)]
     runs.append(make_run("test", [f"x{i}" for i in range(8)] * 2, n_volumes=165))
@@ -32,14 +37,22 @@ def scored(absent: dict[str, str]) -> tuple[ScoredModel, CorticalScore]:
     region = np.repeat([1, 2, 3, 4, 0], [3, 3, 3, 3, 2]).astype(np.int16)
     region[np.isin(region, [REGIONS.index(name) + 1 for name in absent])] = 0
     data = replace(data, region=region, absent=absent)
-    laid = design(data, ToyModel(), PLAN, SETTINGS, Path("unused"))
+    return data, design(data, ToyModel(), PLAN, SETTINGS, Path("unused"))
+
+
+def scored(absent: dict[str, str]) -> tuple[ScoredModel, CorticalScore]:
+    data, laid = prepared(absent)
     tests = held_out_tests(laid.rows, SETTINGS, 0)
     assert tests.permutations is not None and tests.repeats is not None
     return score_model(data, laid, tests, SETTINGS, 0), score_control(data, laid, tests, SETTINGS, 0)
 
 
-def test_an_absent_region_has_no_p_and_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True)
+def toy_store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(design_module, "FeatureCache", ToyStore)
+
+
+def test_an_absent_region_has_no_p_and_leaves_the_others() -> None:
     (whole, _), (part, control) = scored({}), scored(WHY)
     for cortical in (part.cortical, control):
         assert WHY["PB"] in cortical.reason
@@ -55,3 +68,41 @@ def test_an_absent_region_has_no_p_and_leaves_the_others(monkeypatch: pytest.Mon
         assert after.p <= after.p_fwer <= before.p_fwer
     for key, values in whole.maps.items():
         np.testing.assert_array_equal(part.maps[key], values)
+
+
+def test_the_best_area_is_chosen_without_the_held_out_rows() -> None:
+    data, laid = prepared({})
+    data.usable[4] = False
+    tests = held_out_tests(laid.rows, SETTINGS, 0)
+    found = score_model(data, laid, tests, SETTINGS, 0)
+    best = found.maps[JOINT, "bestarea"]
+    stacked = np.stack([found.inner[area] for area in AREAS])
+    assert np.isnan(best[4])
+    for v in np.flatnonzero(data.usable):
+        chosen = int(best[v]) - 1
+        assert stacked[chosen, v] == stacked[:, v].max()
+    assert len(set(best[data.usable])) > 1
+    # other BOLD in the held-out run: other scores, the same choice
+    bold = data.bold.copy()
+    bold[laid.index] = np.random.default_rng(5).standard_normal((len(laid.index), bold.shape[1]))
+    again = score_model(replace(data, bold=bold), laid, tests, SETTINGS, 0)
+    np.testing.assert_array_equal(again.maps[JOINT, "bestarea"], best)
+    assert not np.allclose(again.maps["A1", "r"], found.maps["A1", "r"], equal_nan=True)
+
+
+def test_files_of_shares_count_the_negative_and_those_of_best_areas_name_them(tmp_path: Path) -> None:
+    data, laid = prepared({})
+    found = score_model(data, laid, held_out_tests(laid.rows, SETTINGS, 0), SETTINGS, 0)
+    assert any((found.maps[area, "share"] < 0).any() for area in AREAS)
+    (tmp_path / "dataset_description.json").write_text('{"Name": "x", "GeneratedBy": [{"Name": "ban-bids"}]}')
+    write_maps(tmp_path, Labels("01", "test", "MNI"), data, found, {})
+    out = load_derivatives(tmp_path)
+    for row in out.maps(stat="share").itertuples():
+        values = found.maps[row.area, "share"]
+        sidecar = json.loads(Path(row.path.replace(".nii.gz", ".json")).read_text())
+        assert sidecar["VoxelsNegative"] == int((values < 0).sum())
+    (row,) = out.maps(stat="bestarea").itertuples()
+    sidecar = json.loads(Path(row.path.replace(".nii.gz", ".json")).read_text())
+    assert sidecar["Levels"] == {"1": "A1", "2": "Belt", "3": "PB", "4": "T2T3"}
+    image = nib.load(row.path).get_fdata()
+    assert {area: int((image == k).sum()) for k, area in enumerate(AREAS, 1)} == sidecar["VoxelsOfArea"]

@@ -1,0 +1,72 @@
+"""Named arrays in one file: written whole or not at all, and damage is noticed when they are read."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ban_bids.errors import DataError
+
+_LOG = logging.getLogger(__name__)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays so that a reader, or another process, only ever sees a whole file.
+
+    Parameters
+    ----------
+    path : Path
+        ``.npz``; its folder is made where it is missing.
+    arrays : mapping of str to ndarray
+        Without objects.
+
+    Raises
+    ------
+    DataError
+        The folder cannot be written.
+    """
+    plain: dict[str, Any] = dict(arrays)
+    buffer = io.BytesIO()
+    np.savez(buffer, **plain)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(buffer.getbuffer())
+        Path(name).replace(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error}); free space or give another -w") from error
+
+
+def read_arrays(path: Path, *names: str) -> dict[str, np.ndarray] | None:
+    """Read arrays that `write_arrays` wrote.
+
+    Parameters
+    ----------
+    path : Path
+    *names : str
+        Arrays to read; all without one.
+
+    Returns
+    -------
+    dict of str to ndarray, or None
+        None where there is no such file, or where it is damaged: that is logged, and the file removed, so
+        that the caller makes it anew. Checksums of the arrays read are compared.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in names or stored.files}
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError) as error:
+        _LOG.warning("%s: damaged (%s); it is made anew", path, type(error).__name__)
+        path.unlink(missing_ok=True)
+        return None

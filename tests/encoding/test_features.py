@@ -1,0 +1,132 @@
+"""The cache of features: nothing twice, shared by content, safe with several processes, damage noticed."""
+
+from __future__ import annotations
+
+import multiprocessing
+from dataclasses import replace
+from multiprocessing.sharedctypes import Synchronized
+from pathlib import Path
+
+import numpy as np
+import pytest
+from listening import ToyModel
+
+from ban_bids.encoding import features as features_module
+from ban_bids.encoding.features import FeatureCache
+from ban_bids.errors import DataError
+from ban_bids.inputs.dataset import Clip
+
+ONE = Clip(Path("one.wav"), 1.0, 2.0, "one")
+
+
+@pytest.fixture(autouse=True)
+def no_audio(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features_module, "render_clip", lambda clip, rate: np.full(100, clip.start))
+    monkeypatch.setattr(features_module, "content_hash", lambda path: path.stem)
+
+
+class CountingModel(ToyModel):
+    """Counts the waveforms that it is given; its features are their mean and length."""
+
+    def features(self, waveforms: list[np.ndarray]) -> list[dict[str, np.ndarray]]:
+        self.calls += len(waveforms)
+        return [
+            {area: np.full((40, 2), [w.mean(), len(w)], np.float32) for area in self.areas} for w in waveforms
+        ]
+
+
+def test_each_clip_is_computed_once(tmp_path: Path) -> None:
+    one = ONE
+    clips = [one, replace(one, start=3.0), one, replace(one, audio=Path("two.wav"))]
+    model = CountingModel()
+    store = FeatureCache(model, tmp_path)
+    store.compute(clips)
+    assert model.calls == 1 + 3  # silence, and three distinct clips
+    FeatureCache(model, tmp_path).compute(clips)
+    assert model.calls == 4
+    assert np.all(store.load(clips[1], "Belt")[:, 0] == 3.0)
+    assert store.silence("A1").tolist() == [0.0, 4 * 22050]
+    # what the features depend on makes another entry; what they do not does not
+    for other, new in (
+        (replace(one, genre="jazz", track="x"), 0),
+        (replace(one, fade=2.0), 1),
+        (replace(one, rms=0.1), 1),
+        (replace(one, duration=2.5), 1),
+    ):
+        before = model.calls
+        store.compute([other])
+        assert model.calls - before == new
+    again = CountingModel(fingerprint="other weights")
+    FeatureCache(again, tmp_path).compute(clips)
+    assert again.calls == 4
+    elsewhere = CountingModel()
+    elsewhere.device = "cuda"  # type: ignore[attr-defined]
+    FeatureCache(elsewhere, tmp_path).compute(clips)
+    assert elsewhere.calls == 4
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_the_file_counts_not_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = {"a.wav": "same", "b.wav": "same", "c.wav": "other"}
+    monkeypatch.setattr(features_module, "content_hash", lambda path: content[path.name])
+    model = CountingModel()
+    for name, calls in (("a", 2), ("b", 2), ("c", 3)):
+        FeatureCache(model, tmp_path).compute([replace(ONE, audio=Path(f"{name}.wav"), track=name)])
+        assert model.calls == calls
+
+
+@pytest.mark.parametrize("how", ["cut", "flipped", "empty", "text", "gone"])
+def test_a_damaged_file_is_noticed_and_made_anew(
+    how: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = CountingModel()
+    store = FeatureCache(model, tmp_path)
+    store.compute([ONE])
+    expected, quiet = store.load(ONE, "PB"), store.silence("PB")
+    for path in tmp_path.glob("*.npz"):
+        whole = bytearray(path.read_bytes())
+        at = whole.index(b"PB.npy") + 200  # among the numbers of this area
+        whole[at] ^= 1
+        damaged = {"cut": whole[: len(whole) // 2], "flipped": whole, "empty": b"", "text": b"no archive"}
+        path.unlink() if how == "gone" else path.write_bytes(damaged[how])
+    fresh = FeatureCache(model, tmp_path)
+    np.testing.assert_array_equal(fresh.load(ONE, "PB"), expected)
+    np.testing.assert_array_equal(fresh.silence("PB"), quiet)
+    assert model.calls == 4
+    assert how == "gone" or caplog.text.count(": damaged (") == 2
+
+
+def test_a_disk_that_damages_everything_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features_module, "write_arrays", lambda path, arrays: path.write_bytes(b"?"))
+    with pytest.raises(DataError, match="check the disk"):
+        FeatureCache(CountingModel(), tmp_path).load(ONE, "A1")
+
+
+def compute(folder: Path, clips: list[Clip], start: object, total: Synchronized) -> None:
+    model = CountingModel()
+    start.wait()  # type: ignore[attr-defined]
+    FeatureCache(model, folder).compute(clips)
+    with total.get_lock():
+        total.value += model.calls
+
+
+def test_two_processes_compute_nothing_twice(tmp_path: Path) -> None:
+    fork = multiprocessing.get_context("fork")
+    clips = [replace(ONE, start=float(k)) for k in range(60)]
+    start, total = fork.Barrier(2), fork.Value("i", 0)
+    both = [fork.Process(target=compute, args=(tmp_path, clips, start, total)) for _ in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join()
+    assert [process.exitcode for process in both] == [0, 0]
+    assert total.value == 61
+    store = FeatureCache(CountingModel(), tmp_path)
+    assert all(np.all(store.load(clip, "A1")[:, 0] == clip.start) for clip in clips)
+
+
+def test_what_a_killed_process_left_half_written_is_no_entry(tmp_path: Path) -> None:
+    (tmp_path / "half.part").write_bytes(b"PK")
+    model = CountingModel()
+    FeatureCache(model, tmp_path).compute([ONE])
+    assert model.calls == 2

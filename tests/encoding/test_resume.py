@@ -1,0 +1,180 @@
+"""A run that is killed in the middle of encoding goes on after the last finished slab, to the same bytes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from listening import ToyModel, ToyStore, make_run, participant
+
+from ban_bids.encoding import design as design_module
+from ban_bids.encoding.backend import Engine
+from ban_bids.encoding.design import design
+from ban_bids.inputs.heldout import HeldOutPlan
+from ban_bids.scoring import participant as scoring
+from ban_bids.scoring.participant import (
+    ScoredModel,
+    finished_batches,
+    held_out_tests,
+    score_control,
+    score_model,
+)
+from ban_bids.scoring.resume import digest, forget
+from ban_bids.settings import EncodingSettings
+
+SETTINGS = EncodingSettings(
+    n_components=3, n_band_weights=3, alphas=(0.1, 10.0), n_permutations=200, n_bootstrap=20, slab=256
+)
+PLAN = HeldOutPlan((("task-test",),), "named", "test")
+N_VOXELS = 600  # three slabs
+
+
+class Killed(Exception):
+    """Stands for a process that is killed."""
+
+
+def prepared(folder: Path, settings: EncodingSettings = SETTINGS, fingerprint: int = 0) -> tuple:
+    """Arguments of `score_model`; ``fingerprint`` changes the model's features."""
+    runs = [make_run(f"train{r}", [f"t{r}{i}" for i in range(5)], n_volumes=55) for r in range(2)]
+    runs.append(make_run("test", [f"x{i}" for i in range(7)] * 2, n_volumes=145))
+    n_rows = sum(run.n_volumes for run in runs)
+    data = participant(runs, np.random.default_rng(1).standard_normal((n_rows, N_VOXELS)))
+    region = np.random.default_rng(2).integers(0, 5, N_VOXELS).astype(np.int16)
+    usable = np.ones(N_VOXELS, dtype=bool)
+    usable[300] = False
+    data = replace(data, region=region, usable=usable)
+    laid = design(data, ToyModel(n_features=6 + fingerprint), PLAN, settings, Path("unused"))
+    tests = held_out_tests(laid.rows, settings, 0)
+    finished = finished_batches(folder, data, tests, settings, 0, Engine())
+    return data, laid, tests, settings, 0, Engine(), finished
+
+
+def planted_kill(monkeypatch: pytest.MonkeyPatch, at: int) -> list[int]:
+    """Count slabs that are computed; the one numbered ``at`` is not finished."""
+    original, calls = scoring.encode, [0]
+
+    def encode(*args: object) -> object:
+        if calls[0] == at:
+            raise Killed
+        calls[0] += 1
+        return original(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(scoring, "encode", encode)
+    return calls
+
+
+def everything(found: ScoredModel) -> str:
+    """Hash of every byte of the results."""
+    return digest(
+        (found.model, found.areas, found.maps, found.ceiling, found.tests, found.cortical, found.inner)
+    )
+
+
+@pytest.fixture(autouse=True)
+def toy_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(design_module, "FeatureCache", ToyStore)
+
+
+def test_a_killed_run_goes_on_and_gives_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = everything(score_model(*prepared(tmp_path)[:-1]))
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        planted_kill(patch, at=2)
+        score_model(*prepared(tmp_path))
+    files = sorted(tmp_path.iterdir())
+    assert len(files) == 2
+    with monkeypatch.context() as patch:
+        calls = planted_kill(patch, at=-1)
+        assert everything(score_model(*prepared(tmp_path))) == whole
+        assert calls == [1]
+        # a third run computes nothing; one damaged file is noticed and done anew
+        assert everything(score_model(*prepared(tmp_path))) == whole
+        assert calls == [1]
+        middle = files[0].stat().st_size // 2
+        files[0].write_bytes(files[0].read_bytes()[:middle] + b"damage" + files[0].read_bytes()[middle + 6 :])
+        assert everything(score_model(*prepared(tmp_path))) == whole
+        assert calls == [2] and "damaged" in caplog.text
+    forget(tmp_path)
+    assert not tmp_path.exists()
+    forget(tmp_path)
+
+
+def test_a_process_killed_by_the_system_leaves_whole_slabs(tmp_path: Path) -> None:
+    script = (
+        f"import os, signal, sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "import test_resume as t\n"
+        "t.design_module.FeatureCache = t.ToyStore\n"
+        "original, calls = t.scoring.encode, []\n"
+        "def encode(*args):\n"
+        "    if calls: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    calls.append(1)\n"
+        "    return original(*args)\n"
+        "t.scoring.encode = encode\n"
+        "t.score_model(*t.prepared(t.Path(sys.argv[1])))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "sub-01")], capture_output=True, text=True, check=False,
+        env=dict(os.environ),
+    )  # fmt: skip
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    args = prepared(tmp_path / "sub-01")
+    assert args[-1].narrowed("model", args[1]).load((0, 256)) is not None
+    assert args[-1].narrowed("model", args[1]).load((256, 512)) is None
+    assert everything(score_model(*args)) == everything(score_model(*args[:-1]))
+
+
+def test_what_decides_the_results_decides_which_slabs_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    args = prepared(tmp_path)
+    score_model(*args)
+    calls = planted_kill(monkeypatch, at=-1)
+    data, laid, tests, settings = args[:4]
+
+    def again(changed: tuple, seed: int = 0) -> int:
+        before = calls[0]
+        finished = finished_batches(tmp_path, changed[0], changed[2], changed[3], seed, Engine())
+        score_model(*changed[:4], seed, Engine(), finished)
+        return calls[0] - before
+
+    assert again((data, laid, tests, settings)) == 0
+    bold = data.bold.copy()
+    bold[-1, -1] += 1e-3
+    assert again((replace(data, bold=bold), laid, tests, settings)) == 3
+    assert again((replace(data, region=np.roll(data.region, 1)), laid, tests, settings)) == 3
+    assert again((data, laid, tests, replace(settings, alphas=(0.1, 11.0)))) == 3
+    assert again((data, laid, held_out_tests(laid.rows, settings, 1), settings)) == 3
+    assert again((data, laid, tests, settings), seed=1) == 3
+    assert again(prepared(tmp_path, fingerprint=1)) == 3
+    assert again((data, laid, tests, replace(settings, slab=700))) == 1
+
+
+def test_controls_are_kept_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = score_control(*prepared(tmp_path))
+    calls = planted_kill(monkeypatch, at=0)
+    assert digest(score_control(*prepared(tmp_path))) == digest(first)
+    assert calls == [0]
+    with pytest.raises(Killed):
+        score_control(*prepared(tmp_path, fingerprint=1))
+
+
+def test_digests_tell_values_apart() -> None:
+    values = [
+        1, 1.0, "1", b"1", True, None, (1,), (1, 1), [1], ((1,), 1), {"a": 1}, {"a": 2}, Path("1"),
+        np.float32(1), np.zeros(2), np.zeros((2, 1)), np.zeros(2, np.float32), np.ones(2),
+        ("ab", "c"), ("a", "bc"),
+    ]  # fmt: skip
+    assert len({digest(value) for value in values}) == len(values)
+    large = np.arange(2**24, dtype=np.float64).reshape(2**12, -1)
+    changed = large.copy()
+    changed[-1, -1] += 1
+    assert digest(large) == digest(large.copy()) != digest(changed)
+    with pytest.raises(TypeError, match="object"):
+        digest(object())
