@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import signal
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -25,6 +26,8 @@ from ban_bids.training import lock
 from ban_bids.training.clock import CLOCKS
 from ban_bids.training.datasets import Collection, read_collection
 from ban_bids.training.lock import train_once
+from ban_bids.training.module import BANTraining
+from ban_bids.training.resume import state_path
 from ban_bids.training.settings import TrainingSettings
 from ban_bids.training.train import train_collection, train_model
 
@@ -212,6 +215,13 @@ def test_command_line_trains_and_evaluates(
         (["--data", "nowhere"], 65, "nowhere"),
         (["--out", "w.pt"], 2, "safetensors"),
         (["--exclude-stimuli", "nowhere"], 2, "--exclude-stimuli nowhere"),
+        (["--batch-size", "1"], 2, "--batch-size 1"),
+        (["--crop-seconds", "nan"], 2, "--crop-seconds nan"),
+        (["--learning-rate", "-1"], 2, "--learning-rate -1"),
+        (["--early-stopping", "0"], 2, "--early-stopping 0"),
+        (["--seed", "-1"], 2, "--seed -1"),
+        (["--devices", "0"], 2, "--devices"),
+        (["--strategy", "nosuch"], 2, "--strategy nosuch"),
     ],
 )
 def test_mistakes_are_one_line_and_an_exit_status(
@@ -225,3 +235,25 @@ def test_mistakes_are_one_line_and_an_exit_status(
     assert captured.err.count("\n") == 1
     assert words in captured.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_interruption_says_that_the_training_can_go_on(
+    genres: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(module: BANTraining, *_: object) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "w.safetensors"
+    words = ["--data", str(genres), "--out", str(out), "--preset", "ban-small", "--device", "cpu", "-q"]
+    handler = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        patch.setattr(BANTraining, "training_step", interrupted)
+        assert main(words) == 130
+    assert capsys.readouterr().err.endswith("interrupted; nothing was written\n")
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(signal.SIGINT) is handler  # Lightning ignores the signal from then on
+    state_path(out).write_bytes(b"")
+    with monkeypatch.context() as patch:
+        patch.setattr(BANTraining, "training_step", interrupted)
+        assert main(words) == 130
+    assert capsys.readouterr().err.endswith(f"interrupted; the same command goes on from {state_path(out)}\n")
