@@ -22,6 +22,7 @@ from ban_bids.errors import BanBidsError, DataError, NotComputable
 from ban_bids.inputs.dataset import Dataset, Participant, read_dataset
 from ban_bids.inputs.heldout import HeldOutPlan, held_out_plan, held_out_tracks
 from ban_bids.locks import file_lock
+from ban_bids.models.architectures import LOW_LEVEL, PRESETS
 from ban_bids.models.base import AudioModel
 from ban_bids.models.checkpoint import check_no_overlap
 from ban_bids.models.controls import control_models
@@ -54,6 +55,9 @@ from ban_bids.training.lock import train_once
 from ban_bids.training.settings import TrainingSettings
 
 _LOG = logging.getLogger(__name__)
+
+TRAINED_CONTROLS: tuple[str, ...] = ("ban-feedforward", "deepcnn")
+"""Presets that ``--controls full`` trains beside the scored model."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,30 +168,43 @@ def prepare_network(dataset: Dataset, settings: Settings) -> Network:
         The model was trained or validated on held-out tracks.
     """
     held_out = held_out_tracks(dataset, settings)
-    weights = settings.weights or _trained(dataset, settings, "ban")
-    model = load_model(settings.model, weights, settings.device)
+    weights = settings.weights or _trained(dataset, settings, settings.model)
+    model = load_model(settings.model, weights, settings.device, settings.random_seed)
     overlap = check_no_overlap(model.card, held_out, settings.allow_overlap)
     known = str(len(overlap)) if overlap else "none" if model.card else "unknown"
-    controls = [*control_models(model, settings.random_seed)]
-    missing = [("deepcnn", "this version has no conventional deep CNN")]
-    feedforward = _trained(dataset, settings, "ban-feedforward") if settings.controls == "full" else None
-    if feedforward is not None:
-        controls.append(load_model("ban", feedforward, settings.device))
-    else:
-        missing.insert(0, ("banfeedforward", "a trained control: give --gtzan-dir and --controls full"))
+    trained, missing = _trained_controls(dataset, settings, model.name)
+    controls = [*control_models(model, settings.random_seed), *trained]
     return Network(
         model,
         tuple(controls),
-        tuple(missing),
+        missing,
         weights,
         known,
         score_behavior(dataset, model, settings),
     )
 
 
+def _trained_controls(
+    dataset: Dataset, settings: Settings, model: str
+) -> tuple[list[AudioModel], tuple[tuple[str, str], ...]]:
+    """Networks trained as the scored one is, and those that were not asked for, with the reason."""
+    controls: list[AudioModel] = []
+    missing = []
+    for preset in TRAINED_CONTROLS:
+        name = PRESETS[preset].name
+        if name == model:  # no control of itself
+            continue
+        weights = _trained(dataset, settings, preset) if settings.controls == "full" else None
+        if weights is None:
+            missing.append((name, "a trained control: give --gtzan-dir and --controls full"))
+        else:
+            controls.append(load_model(preset, weights, settings.device))
+    return controls, tuple(missing)
+
+
 def _trained(dataset: Dataset, settings: Settings, preset: str) -> Path | None:
-    """Train BAN once for all participants, without the tracks of held-out runs and judged clips."""
-    if settings.gtzan_dir is None:
+    """Train a model of ours once for all participants, without tracks of held-out runs and judged clips."""
+    if settings.gtzan_dir is None or preset not in (*PRESETS, *LOW_LEVEL):
         return None
     judged = () if dataset.choices is None else (clip.audio for clip in dataset.choices.clips)
     return train_once(

@@ -105,7 +105,7 @@ def _add_training(group: argparse._ArgumentGroup) -> None:
     add(
         "--preset",
         help="ban, ban-feedforward, ban-feedback, ban-small, or a network to compare with: deepcnn, "
-        "alexnet, vgg, crnn (default: ban)",
+        "alexnet, vgg, crnn; or the read-out of a low-level model: logmel, modulation (default: ban)",
     )
     add("--seed", type=int, help=f"of weights, split and crops (default: {DEFAULT_SEED})")
     add("--epochs", type=int, help="passes over the tracks, one crop each (default: 200)")

@@ -34,6 +34,10 @@ PRESETS: dict[str, NetworkConfig] = {**_BAN_PRESETS, **_COMPARISON_PRESETS}
 """Configurations by the name that ``--preset`` and ``--model`` take."""
 
 
+LOW_LEVEL: tuple[str, ...] = ("logmel", "modulation")
+"""Models without trained layers, see :mod:`ban_bids.models.low_level`; they have no network configuration."""
+
+
 def preset(name: str) -> NetworkConfig:
     """Return the configuration with this name.
 
@@ -43,7 +47,7 @@ def preset(name: str) -> NetworkConfig:
         When there is none.
     """
     if name not in PRESETS:
-        raise UsageError(f"--preset {name}: unknown; choose one of {', '.join(PRESETS)}")
+        raise UsageError(f"--preset {name}: unknown; choose one of {', '.join([*PRESETS, *LOW_LEVEL])}")
     return PRESETS[name]
 
 
@@ -78,6 +82,11 @@ def build_stored(architecture: str, config: Mapping[str, Any], n_genres: int) ->
     CheckpointError
         For an architecture or a configuration that this version does not have.
     """
+    if architecture in LOW_LEVEL:
+        raise CheckpointError(
+            f"holds the read-out of the low-level model {architecture!r}, not a network; "
+            f"ask for it by --model {architecture}"
+        )
     if architecture not in _ARCHITECTURES:
         raise CheckpointError(
             f"holds a network of architecture {architecture!r}; this version has {', '.join(_ARCHITECTURES)}"

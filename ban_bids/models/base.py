@@ -126,7 +126,9 @@ class NetworkModel:
             When the weights came without the names of their genres.
         """
         if not self.genres:
-            raise NotComputable("the weights have no model card, so the genres of their read-out are unknown")
+            raise NotComputable(
+                "the genres of the read-out are unknown: the weights are random or have no card"
+            )
         out = np.empty((len(waveforms), len(self.genres)), dtype=np.float64)
         for indices, batch in self._batches(waveforms):
             with torch.no_grad():

@@ -111,13 +111,20 @@ def save_checkpoint(path: Path, network: AuditoryNetwork, card: ModelCard | None
     Path
         The file.
     """
+    return save_tensors(path, network.state_dict(), network.architecture, card)
+
+
+def save_tensors(
+    path: Path, tensors: Mapping[str, torch.Tensor], architecture: str, card: ModelCard | None
+) -> Path:
+    """Write named tensors with what they are; :func:`save_checkpoint` for models that are no networks."""
     path = Path(path)
     if path.suffix != ".safetensors":
         raise CheckpointError(f"{path}: checkpoints are .safetensors files; choose such a name")
-    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    state = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     about = {
         "format": _FORMAT,
-        "architecture": network.architecture,
+        "architecture": architecture,
         "card": None if card is None else asdict(card),
     }
     # one entry only: safetensors writes several in an order that changes from run to run
@@ -160,18 +167,44 @@ def load_checkpoint(path: Path) -> tuple[AuditoryNetwork, ModelCard | None]:
         For a missing file, a pickle, a damaged file, or weights of another architecture.
     """
     path = Path(path)
-    state, metadata = _read(path)
-    if _KEY not in metadata:
+    state, architecture, card = load_tensors(path)
+    if card is None:
         network = _from_shapes(path, state)
         _LOG.warning("%s: no model card; which tracks trained these weights is unknown", path)
         return network, None
     try:
-        architecture, card = _card(metadata[_KEY])
         network = build_stored(architecture, card.config, len(card.genres))
     except CheckpointError as err:
         raise CheckpointError(f"{path}: {err}") from err
     _fill(path, network, state)
     return network, card
+
+
+def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], str, ModelCard | None]:
+    """Read tensors, architecture and card, whatever the architecture is.
+
+    Returns
+    -------
+    tensors : dict of Tensor
+    architecture : str
+        Empty for bare weights.
+    card : ModelCard or None
+        None for bare weights.
+
+    Raises
+    ------
+    CheckpointError
+        For a missing file, a pickle, a damaged file or card.
+    """
+    path = Path(path)
+    state, metadata = _read(path)
+    if _KEY not in metadata:
+        return state, "", None
+    try:
+        architecture, card = _card(metadata[_KEY])
+    except CheckpointError as err:
+        raise CheckpointError(f"{path}: {err}") from err
+    return state, architecture, card
 
 
 def check_no_overlap(

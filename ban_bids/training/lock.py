@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ban_bids.errors import CheckpointError
 from ban_bids.locks import file_lock
-from ban_bids.models.checkpoint import load_checkpoint
+from ban_bids.models.checkpoint import load_tensors
 from ban_bids.training.datasets import read_collection
 from ban_bids.training.resume import training_fingerprint
 from ban_bids.training.settings import TrainingSettings
@@ -72,7 +72,7 @@ def _stored_fingerprint(out: Path) -> str | None:
     if not out.exists():
         return None
     try:
-        _, card = load_checkpoint(out)
+        *_, card = load_tensors(out)
     except CheckpointError as err:
         _LOG.warning("%s; trained anew", err)
         return ""

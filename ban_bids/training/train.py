@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ban_bids.errors import UsageError
-from ban_bids.models.architectures import build
+from ban_bids.models.architectures import LOW_LEVEL, build
 from ban_bids.models.architectures import preset as preset_config
 from ban_bids.models.checkpoint import save_checkpoint
 from ban_bids.models.network import AuditoryNetwork
@@ -26,6 +26,7 @@ from ban_bids.training.crops import CropBatches
 from ban_bids.training.datasets import Collection, Track, log_mel_frames, read_collection
 from ban_bids.training.evaluate import evaluate
 from ban_bids.training.hardware import ONE_PROCESS, Parallel, check_hardware
+from ban_bids.training.low_level import train_low_level
 from ban_bids.training.resume import ResumeState, training_fingerprint
 from ban_bids.training.settings import TrainingSettings, check_settings
 from ban_bids.training.splits import Split, split_tracks
@@ -139,6 +140,9 @@ def train_collection(
     """
     out = Path(out)
     _check(out, settings, device, parallel)
+    if settings.preset in LOW_LEVEL:
+        with _threads(nthreads):
+            return train_low_level(collection, out, settings, extra or {})
     started = time.monotonic()
     split = split_tracks(collection.tracks, settings.split, settings.seed, collection.excluded)
     state = ResumeState(out, training_fingerprint(collection, settings), parallel.n_processes)
@@ -170,7 +174,8 @@ def _check(out: Path, settings: TrainingSettings, device: str, parallel: Paralle
     """Refuse before minutes are spent what could not be used or written after them."""
     check_settings(settings)
     check_hardware(device, parallel)
-    preset_config(settings.preset)
+    if settings.preset not in LOW_LEVEL:
+        preset_config(settings.preset)
     if Path(out).suffix != ".safetensors":
         raise UsageError(f"{out}: a checkpoint's name ends in .safetensors")
     existing = next(folder for folder in Path(out).absolute().parents if folder.exists())

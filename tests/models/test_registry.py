@@ -14,7 +14,8 @@ from ban_bids.models.ban import BAN
 from ban_bids.models.base import NetworkModel, untrained_model
 from ban_bids.models.checkpoint import ModelCard, save_checkpoint
 from ban_bids.models.config import PRESETS
-from ban_bids.models.controls import LogMelModel, control_models, permuted_model
+from ban_bids.models.controls import control_models, permuted_model
+from ban_bids.models.low_level import LogMelModel, ModulationModel
 from ban_bids.models.registry import GROUP, load_model
 from ban_bids.settings import AREAS
 
@@ -54,7 +55,7 @@ def test_unknown_names_and_missing_weights(tmp_path: Path) -> None:
 
 def test_a_model_from_outside_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "outside_models.py").write_text(
-        "from ban_bids.models.controls import LogMelModel\n"
+        "from ban_bids.models.low_level import LogMelModel\n"
         "def factory(weights, device):\n    model = LogMelModel()\n    model.name = 'outsider'\n"
         "    return model\n"
         "def broken(weights, device):\n    return object()\n"
@@ -163,4 +164,5 @@ def test_log_mel_is_the_front_end_itself() -> None:
 
 
 def test_foreign_models_get_the_log_mel_control_only() -> None:
-    assert [c.name for c in control_models(LogMelModel(), seed=0)] == ["logmel"]
+    assert [c.name for c in control_models(ModulationModel(), seed=0)] == ["logmel"]
+    assert control_models(LogMelModel(), seed=0) == []  # a model is no control of itself

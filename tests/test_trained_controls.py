@@ -1,0 +1,85 @@
+"""Which models the participant level trains, and what stands in for those that it does not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ban_bids import pipeline
+from ban_bids.models.architectures import PRESETS, build
+from ban_bids.models.checkpoint import ModelCard, save_checkpoint
+from ban_bids.settings import Settings
+
+NOT_ASKED = "a trained control: give --gtzan-dir and --controls full"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(
+        bids_dir=tmp_path,
+        output_dir=tmp_path / "out",
+        level="participant",
+        work_dir=tmp_path / "work",
+        gtzan_dir=tmp_path / "gtzan",
+        controls="full",
+        random_seed=3,
+    )
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Trainings in order; each leaves random weights of its preset."""
+    presets: list[str] = []
+
+    def train_once(data_dir: Path, out: Path, exclude: set[Path], settings: Any, **how: Any) -> Path:
+        assert exclude == {Path("heard.wav"), Path("judged.wav")}
+        assert settings.seed == 3
+        presets.append(settings.preset)
+        network = build(PRESETS[settings.preset], 2)
+        return save_checkpoint(out, network, ModelCard(network.config.to_dict(), ("a", "b")))
+
+    monkeypatch.setattr(pipeline, "train_once", train_once)
+    monkeypatch.setattr(pipeline, "held_out_tracks", lambda dataset, settings: {Path("heard.wav")})
+    return presets
+
+
+@pytest.fixture
+def dataset() -> Any:
+    return SimpleNamespace(choices=SimpleNamespace(clips=[SimpleNamespace(audio=Path("judged.wav"))]))
+
+
+def test_full_controls_are_trained_like_the_model(
+    settings: Settings, trained: list[str], dataset: Any
+) -> None:
+    controls, missing = pipeline._trained_controls(dataset, settings, "ban")
+    assert trained == ["ban-feedforward", "deepcnn"]
+    assert [c.name for c in controls] == ["banfeedforward", "deepcnn"]
+    assert all(c.card is not None for c in controls)
+    assert missing == ()
+
+
+def test_without_them_the_reason_stands(settings: Settings, trained: list[str], dataset: Any) -> None:
+    for less in (replace(settings, controls="basic"), replace(settings, gtzan_dir=None)):
+        controls, missing = pipeline._trained_controls(dataset, less, "ban")
+        assert controls == []
+        assert missing == (("banfeedforward", NOT_ASKED), ("deepcnn", NOT_ASKED))
+    assert trained == []
+
+
+def test_a_model_is_no_control_of_itself(settings: Settings, trained: list[str], dataset: Any) -> None:
+    controls, missing = pipeline._trained_controls(dataset, settings, "deepcnn")
+    assert [c.name for c in controls] == ["banfeedforward"]
+    assert missing == ()
+
+
+def test_the_scored_models_own_preset_is_trained(
+    settings: Settings, trained: list[str], dataset: Any
+) -> None:
+    assert pipeline._trained(dataset, settings, "crnn") == settings.work_dir / "models" / "crnn.safetensors"
+    assert pipeline._trained(dataset, settings, "theirpackage.module:factory") is None
+    assert pipeline._trained(dataset, settings, "ban-untrained") is None
+    assert trained == ["crnn"]
