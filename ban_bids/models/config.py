@@ -135,7 +135,7 @@ class NetworkConfig:
 
     name: str
     front_end: FrontEndConfig = FrontEndConfig()
-    dropout: float = 0.2
+    dropout: float = 0.4
 
     def __post_init__(self) -> None:
         fit = self.name.isascii() and self.name.isalnum() and self.name == self.name.lower()

@@ -51,8 +51,8 @@ class Augmentation:
     stretch: float = 0.1
     shift: float = 1.5
     gain: float = 1.0
-    eq: float = 1.0
-    eq_knots: int = 5
+    eq: float = 1.2
+    eq_knots: int = 6
     frequency_masks: int = 1
     frequency_mask: int = 8
     time_masks: int = 1
