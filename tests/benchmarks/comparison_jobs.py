@@ -23,6 +23,7 @@ from ban_bids.models.architectures import PRESETS, build, preset
 from ban_bids.models.base import calibrate
 from ban_bids.models.checkpoint import load_checkpoint
 from ban_bids.models.network import AuditoryNetwork
+from ban_bids.settings import DEFAULT_SEED
 from ban_bids.training.datasets import Collection, Track, log_mel_frames
 from ban_bids.training.evaluate import crop_length, segment_frames, segment_probabilities
 from ban_bids.training.settings import TrainingSettings
@@ -36,7 +37,10 @@ _PENALTIES = {"logisticregression__C": [0.001, 0.01, 0.1, 1.0]}
 
 @dataclass(frozen=True)
 class Job:
-    """A model, a seed and a fold; the seed fixes weights, crops and which tracks make the folds."""
+    """A model, a seed and a fold.
+
+    The seed, counted from the package's default, fixes weights, crops and which tracks make the folds.
+    """
 
     model: str
     seed: int
@@ -67,7 +71,7 @@ class Plan:
         split = f"kfold-{job.fold}-of-{self.n_folds}"
         name = job.model.removesuffix(UNTRAINED)
         known = name if name in PRESETS else self.settings.preset
-        return replace(self.settings, preset=known, split=split, seed=job.seed)
+        return replace(self.settings, preset=known, split=split, seed=DEFAULT_SEED + job.seed)
 
     def file_of(self, job: Job) -> Path:
         """Where its result lies; the name changes with settings, architecture and tracks."""
