@@ -24,7 +24,7 @@ from ban_bids.training.cache import AudioCache
 from ban_bids.training.card import Trained, training_card, write_card
 from ban_bids.training.crops import CropBatches
 from ban_bids.training.datasets import Collection, Track, log_mel_frames, read_collection
-from ban_bids.training.evaluate import evaluate
+from ban_bids.training.evaluate import crop_length, evaluate
 from ban_bids.training.hardware import ONE_PROCESS, Parallel, check_hardware
 from ban_bids.training.low_level import train_low_level
 from ban_bids.training.resume import ResumeState, training_fingerprint
@@ -190,7 +190,7 @@ def _train(
     from ban_bids.training.fit import fit  # Lightning takes seconds to import; reusing weights must not wait
 
     _set_statistics(network, data.training.frames)
-    crop_frames = _crop_frames(settings, network)
+    crop_frames = crop_length(network, settings.crop_seconds)
 
     def batches(device: torch.device) -> CropBatches:
         return CropBatches(
@@ -259,12 +259,6 @@ def _set_statistics(network: AuditoryNetwork, frames: Sequence[np.ndarray]) -> N
     front_end = network.front_end
     front_end.mean.copy_(torch.from_numpy(np.asarray(mean, np.float32))[:, None])
     front_end.scale.copy_(torch.from_numpy(np.asarray(scale, np.float32))[:, None])
-
-
-def _crop_frames(settings: TrainingSettings, network: AuditoryNetwork) -> int:
-    """Frames of a crop, whole frames of the slowest area."""
-    stride = network.config.time_stride
-    return stride * max(1, round(settings.crop_seconds * network.front_end.config.frame_rate / stride))
 
 
 def _measured(
