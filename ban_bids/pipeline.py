@@ -370,6 +370,9 @@ def metadata(computed: ParticipantScores, network: Network, settings: Settings) 
         "HeldOutRule": computed.plan.rule,
         "HeldOutRuns": [name for fold in computed.plan.folds for name in fold],
         "Permutations": permutations.n_permutations if permutations else 0,
+        "PermutationTests": "whole prediction"
+        if permutations and permutations.rests
+        else "clip-specific prediction",
         "RandomSeed": settings.random_seed,
         "Solver": computed.scores.backend,
         "PreprocessedBy": computed.pre.source,

@@ -183,7 +183,7 @@ def _methods(
             if found
             else f"P values are not available: {tests.reasons['p']}."
         ),
-        rest=found is not None and bool(np.any(found.label < 0)),
+        rest=found is not None and found.rests,
         behavior=(
             f"Behaviour was compared on {behavior.n_clips} clips judged by {behavior.n_people} people."
             if behavior.n_clips

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import scipy.linalg
 
+from ban_bids.encoding.blocks import rests_between_clips
 from ban_bids.encoding.features import FeatureCache
 from ban_bids.encoding.folds import Fold, Listening, make_folds, offsets
 from ban_bids.encoding.nuisance import Nuisance
@@ -58,7 +59,8 @@ class FoldDesign:
     reduced : dict of str to tuple of Binned
         By area, one a run; all areas have the same number of components.
     specific : dict of str to tuple of Binned
-        The same less what the run's mean clip would give at every presentation.
+        What is tested: the same, or the same less what the run's mean clip would give at every presentation
+        (see `ban_bids.encoding.blocks.rests_between_clips`).
     held_out : ndarray, intp
         Where this fold's held-out rows stand in the table of held-out rows.
     """
@@ -71,7 +73,7 @@ class FoldDesign:
     def matrices(
         self, area: str, nuisance: Sequence[Nuisance], first: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the training and held-out features of an area, and what is specific to held-out clips.
+        """Return the training and held-out features of an area, and what of the held-out ones is tested.
 
         Parameters
         ----------
@@ -211,28 +213,33 @@ def design(
         No training rows are left, or an area's features do not vary.
     """
     delays = lags(max(run.rows.repetition_time for run in data.runs), settings.lag_max, settings.lag_step)
-    folds, notes = make_folds(
-        data.runs, plan_indices(data.sources, plan), float(delays[-1]), settings.min_training_rows
-    )
+    planned = plan_indices(data.sources, plan)
+    folds, notes = make_folds(data.runs, planned, float(delays[-1]), settings.min_training_rows)
     first = offsets(data.runs)
+    held_out = sorted({r for heard, _ in planned for r in heard})
+    whole = rests_between_clips(held_out_rows([(r, data.runs[r].rows) for r in held_out]))
     store = FeatureCache(model, cache)
     store.compute(data.clips)
     reduced: list[dict[str, tuple[Binned, ...]]] = [{} for _ in folds]
     specific: list[dict[str, tuple[Binned, ...]]] = [{} for _ in folds]
     for area in model.areas:
         binned = [bin_run(run, store, area, delays) for run in data.runs]
-        common = [bin_run(run, store, area, delays, mean_clip=True) for run in data.runs]
+        common = [] if whole else [bin_run(run, store, area, delays, mean_clip=True) for run in data.runs]
         now = np.concatenate([run.now for run in binned])
         for fold, areas, own in zip(folds, reduced, specific):
             reduction = fit_reduction(now[fold.training], settings.n_components)
             if reduction.axes.shape[1] == 0:
                 raise NotComputable(f"model {model.name}: features of {area} do not vary over training rows")
             areas[area] = tuple(Binned(reduction.apply(run.bins), run.index) for run in binned)
-            own[area] = tuple(
-                Binned(whole.bins - reduction.apply(mean.bins), whole.index)
-                for whole, mean in zip(areas[area], common)
-            )
+            own[area] = areas[area] if whole else _less(areas[area], reduction, common)
     return _assemble(data, model, folds, reduced, specific, delays, first, notes)
+
+
+def _less(reduced: Sequence[Binned], reduction: Reduction, common: Sequence[Binned]) -> tuple[Binned, ...]:
+    """Reduced features less those of the runs' mean clips."""
+    return tuple(
+        Binned(run.bins - reduction.apply(mean.bins), run.index) for run, mean in zip(reduced, common)
+    )
 
 
 def bin_run(

@@ -118,8 +118,9 @@ class HeldOut:
     prediction : dict of str to ndarray of shape (n, n_voxels), float32
         By area; also ``"Joint"`` where the joint model was fitted.
     specific : dict of str to ndarray of shape (n, n_voxels), float32
-        The prediction less what the run's mean clip would give at every presentation, with its nuisance: zero
-        on average over all orders of the run's clips. Tests permute its blocks.
+        What tests permute in blocks: the prediction with its nuisance, and, unless the held-out runs rest
+        between clips, less what the run's mean clip would give at every presentation, so that it is zero on
+        average over all orders of the run's clips.
     """
 
     table: HeldOutRows

@@ -23,9 +23,10 @@ STATISTICS: MappingProxyType[str, dict[str, str]] = MappingProxyType(
             "Units": "arbitrary",
         },
         "p": {
-            "Description": "p value of clip-specific prediction by permuting blocks of the held-out runs",
+            "Description": "p value of the prediction by permuting blocks of the held-out runs",
             "Definition": "(1 + b) / (1 + m): b of m block permutations, the same for all voxels, reach the "
-            "correlation of BOLD with the prediction less that of the run's mean clip",
+            "correlation of BOLD with the prediction; PermutationTests says whether the response to the "
+            "run's mean clip was first taken out of it",
             "Units": "arbitrary",
         },
         "q": {

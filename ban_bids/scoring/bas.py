@@ -140,7 +140,8 @@ COLUMNS: dict[str, dict[str, str]] = {
     "ci_high": _column("Upper limit", f"Upper limit of the {_INTERVAL}", "arbitrary"),
     "p": _column(
         "p value",
-        "Block permutation of the region's mean correlation with clip-specific prediction, "
+        "Block permutation of the region's mean correlation with the prediction (clip-specific, unless the "
+        "held-out runs rest between clips), "
         "max statistic over areas and regions",
     ),
     "p_uncorrected": _column("Uncorrected p value", "The same for the region alone"),

@@ -48,7 +48,7 @@ def listen(run: Run, clips: tuple[Clip, ...], t_ref: float = 0.0, non_steady: in
 
 @dataclass
 class ToyModel:
-    """Smooth random features of every track and area; ``constant`` areas hear nothing."""
+    """Smooth random features of every track and area, higher by ``loudness`` than those of silence."""
 
     name: str = "toy"
     areas: tuple[str, ...] = ("A1", "Belt", "PB", "T2T3")
@@ -59,6 +59,7 @@ class ToyModel:
     card: None = None
     fingerprint: str = "toy"
     n_features: int = 6
+    loudness: float = 0.0
     calls: int = 0
 
     def frames(self, clip: Clip | None, area: str) -> np.ndarray:
@@ -70,7 +71,7 @@ class ToyModel:
         width = int(2 * self.frame_rate[area])
         kernel = np.ones(width) / np.sqrt(width)
         smooth = np.apply_along_axis(np.convolve, 0, noise, kernel, mode="same")
-        return smooth.astype(np.float32)
+        return (smooth + self.loudness).astype(np.float32)
 
 
 class ToyStore:

@@ -105,10 +105,10 @@ def test_methods_say_that_this_is_a_reconstruction(tree):
 def test_methods_follow_the_facts():
     with_repeats = " ".join(methods_text(facts(), EncodingSettings(ev_floor=0.02)))
     assert "EV1 is under 0.02" in with_repeats
-    assert "no rest" not in with_repeats
+    assert "too little rest" not in with_repeats
     without = " ".join(methods_text(facts(n_repeats=1, rest=False), EncodingSettings()))
     assert "no noise ceiling" in without
-    assert "no rest" in without
+    assert "too little rest" in without
     assert len(methods_text(facts(), EncodingSettings())) == len(
         methods_text(facts(n_repeats=1), EncodingSettings())
     )
