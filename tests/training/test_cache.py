@@ -209,7 +209,7 @@ def test_the_command_line_chooses_the_folder(
 ) -> None:
     given: list[AudioCache] = []
 
-    def train(data: Path, out: Path, *, cache: AudioCache, **_: object) -> Path:
+    def train(data: Path, out: Path, *_: object, cache: AudioCache, **__: object) -> Path:
         given.append(cache)
         return out
 
