@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +11,11 @@ import torch
 from ban_bids.errors import NotComputable, UsageError
 from ban_bids.models.ban import BAN
 from ban_bids.models.base import NetworkModel, untrained_model
-from ban_bids.models.checkpoint import ModelCard, save_checkpoint
+from ban_bids.models.checkpoint import ModelCard, check_no_overlap, save_checkpoint
 from ban_bids.models.config import PRESETS
 from ban_bids.models.controls import control_models, permuted_model
 from ban_bids.models.low_level import LogMelModel, ModulationModel
-from ban_bids.models.registry import GROUP, load_model
+from ban_bids.models.registry import load_model
 from ban_bids.settings import AREAS
 
 RATE = 22_050
@@ -53,6 +52,22 @@ def test_unknown_names_and_missing_weights(tmp_path: Path) -> None:
         load_model("no_such_package.module:factory", None)
 
 
+@pytest.mark.parametrize("name", ["ban-untrained", "ban-small-untrained", "crnn-untrained"])
+def test_untrained_networks_need_no_file(tmp_path: Path, name: str) -> None:
+    model = load_model(name, None, seed=4)
+    assert model.name == name.replace("-", "")
+    assert model.fingerprint == load_model(name, None, seed=4).fingerprint
+    assert model.fingerprint != load_model(name, None, seed=5).fingerprint
+    assert check_no_overlap(model.card, [tmp_path / "any.wav"]) == []
+    assert model.card is not None  # "none" known of the stimuli, not "unknown"
+    frames = model.features([_sound(1.0)])[0]
+    assert all(0.01 < area.std() < 20 for area in frames.values())
+    with pytest.raises(NotComputable, match="random"):
+        model.genre_probabilities([_sound(1.0)])
+    with pytest.raises(UsageError, match="random weights; drop --weights"):
+        load_model(name, tmp_path / "w.safetensors")
+
+
 def test_a_model_from_outside_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "outside_models.py").write_text(
         "from ban_bids.models.low_level import LogMelModel\n"
@@ -66,11 +81,6 @@ def test_a_model_from_outside_the_package(tmp_path: Path, monkeypatch: pytest.Mo
         load_model("outside_models:broken", None)
     with pytest.raises(UsageError, match="cannot be imported"):
         load_model("outside_models:missing", None)
-    entry = importlib.metadata.EntryPoint("theirs", "outside_models:factory", GROUP)
-    monkeypatch.setattr("ban_bids.models.registry.entry_points", lambda group: (entry,))
-    assert load_model("theirs", None).name == "outsider"
-    with pytest.raises(UsageError, match="theirs"):
-        load_model("others", None)
 
 
 def test_features_are_the_networks_activations() -> None:

@@ -1,0 +1,170 @@
+"""Models from outside the package: any module's layers as areas, found by name and by entry point."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torchaudio.functional import resample
+
+from ban_bids.encoding.features import FeatureCache
+from ban_bids.errors import NotComputable, UsageError
+from ban_bids.models.layers import LayerModel
+from ban_bids.models.registry import load_model
+
+RATE = 22_050
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "usage.md"
+
+
+class _Net(nn.Module):
+    """Two strided convolutions over a waveform at 16 kHz, a recurrent layer, a read-out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.ModuleDict(
+            {"early": nn.Conv1d(1, 4, 400, 160, padding=200), "late": nn.Conv1d(4, 6, 3, 4, padding=1)}
+        )
+        self.memory = nn.GRU(6, 5, batch_first=True)
+        self.unused = nn.Linear(2, 2)
+        self.head = nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.body["early"](x))
+        x, _ = self.memory(torch.relu(self.body["late"](x)).mT)
+        return self.head(x.mean(dim=1))
+
+
+AREAS = {"A1": "body.early", "Belt": "body.late", "T2T3": "memory"}
+AXES = {"A1": -1, "Belt": 2, "T2T3": 1}
+
+
+def _model(**changes: object) -> LayerModel:
+    settings: dict[str, object] = {
+        "name": "theirs",
+        "sampling_rate": 16_000,
+        "preprocess": lambda waveform: waveform[:, None],
+        "time_axis": AXES,
+        "genres": ("a", "b", "c"),
+    }
+    return LayerModel(_Net(), AREAS, **(settings | changes))  # type: ignore[arg-type]
+
+
+def _sound(seconds: float, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, 0.1, round(seconds * RATE)).astype(np.float32)
+
+
+def test_layers_outputs_are_the_features() -> None:
+    model = _model()
+    assert model.areas == ("A1", "Belt", "T2T3")
+    assert model.frame_rate == {"A1": 100.0, "Belt": 25.0, "T2T3": 25.0}  # 16000/160, a quarter of it
+    features = model.features([_sound(2.0), _sound(1.0, 1)])
+    assert {area: f.shape for area, f in features[0].items()} == {
+        "A1": (200, 4), "Belt": (50, 6), "T2T3": (50, 5),
+    }  # fmt: skip
+    net = model.module
+    with torch.no_grad():
+        heard = resample(torch.from_numpy(_sound(2.0))[None], RATE, 16_000)[:, None]
+        early = net.body["early"](heard)  # type: ignore[index, operator]
+        memory, _ = net.memory(torch.relu(net.body["late"](torch.relu(early))).mT)  # type: ignore[index, operator]
+        logits = net(heard)
+    np.testing.assert_allclose(features[0]["A1"], early[0].T[:200].numpy(), atol=1e-6)
+    np.testing.assert_allclose(features[0]["T2T3"], memory[0][:50].numpy(), atol=1e-6)
+    expected = torch.softmax(logits.double(), dim=1).numpy()
+    np.testing.assert_allclose(model.genre_probabilities([_sound(2.0)]), expected, atol=1e-7)
+    assert all(not module._forward_hooks for module in net.modules())  # nothing is left on their module
+
+
+def test_frequency_is_flattened_behind_time() -> None:
+    class Spectral(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Identity()
+
+        def forward(self, x: Tensor) -> Tensor:
+            frames = x.unfold(1, 2205, 2205)  # (1, frames, 2205): ten a second
+            return self.layer(frames.unflatten(2, (5, 441)).permute(0, 2, 3, 1))
+
+    sound = np.arange(RATE, dtype=np.float32)
+    model = LayerModel(Spectral(), {"A1": "layer"}, name="spectral")
+    assert model.frame_rate == {"A1": 10.0}
+    np.testing.assert_array_equal(model.features([sound])[0]["A1"], sound.reshape(10, 2205))
+
+
+def test_wrong_descriptions_are_refused_with_the_remedy() -> None:
+    with pytest.raises(UsageError, match=r"no layer 'body.earl'; near it: body.early"):
+        LayerModel(_Net(), {"A1": "body.earl"}, name="theirs")
+    with pytest.raises(UsageError, match="no layer 'xyz'; near it: body, "):
+        LayerModel(_Net(), {"A1": "xyz"}, name="theirs")
+    with pytest.raises(UsageError, match="'PB!'.*letters and digits"):
+        LayerModel(_Net(), {"PB!": "memory"}, name="theirs")
+    how = {"name": "theirs", "sampling_rate": 16_000, "preprocess": lambda w: w[:, None]}
+    with pytest.raises(UsageError, match="layers of PB are not called"):
+        LayerModel(_Net(), {"PB": "unused"}, **how)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="axis 1 of the layer of A1 does not grow.*time_axis"):
+        _model(time_axis=1)
+    with pytest.raises(UsageError, match=r"gives the shape \(1, 4, \d+\).*set time_axis"):
+        _model(time_axis=3)
+    with pytest.raises(UsageError, match="frame rates are given for other areas"):
+        _model(frame_rate={"A1": 100.0})
+    with pytest.raises(UsageError, match="not a row of 2 logits"):
+        _model(genres=("a", "b")).genre_probabilities([_sound(1.0)])
+    with pytest.raises(NotComputable, match="no read-out"):
+        _model(genres=()).genre_probabilities([_sound(1.0)])
+
+
+def test_the_fingerprint_follows_weights_and_description() -> None:
+    model = _model()
+    assert _model().fingerprint == model.fingerprint
+    assert _model(sampling_rate=8000).fingerprint != model.fingerprint
+    assert _model(frame_rate={"A1": 100.0, "Belt": 25.0, "T2T3": 20.0}).fingerprint != model.fingerprint
+    net = _Net()
+    nn.init.zeros_(net.head.bias)
+    other = LayerModel(
+        net, AREAS, name="theirs", sampling_rate=16_000, preprocess=lambda w: w[:, None], time_axis=AXES
+    )
+    assert other.fingerprint != model.fingerprint
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The user guide's example, written down as an installed distribution: a module and its metadata."""
+    example = re.search(r"```python\n(# mymodels/listener\.py.*?)```", DOCS.read_text("utf-8"), re.S)
+    assert example is not None
+    folder = tmp_path / "site"
+    (folder / "mymodels").mkdir(parents=True)
+    (folder / "mymodels" / "__init__.py").touch()
+    (folder / "mymodels" / "listener.py").write_text(example[1])
+    info = folder / "mymodels-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mymodels\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[ban_bids.models]\nlistener = mymodels.listener:make\n")
+    monkeypatch.syspath_prepend(folder)
+    yield "mymodels.listener:make"
+    for name in [name for name in sys.modules if name.startswith("mymodels")]:
+        del sys.modules[name]
+
+
+def test_the_guides_example_is_found_by_path_and_by_entry_point(package: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="choose one of ban, .*deepcnn.*ban-untrained, logmel.*listener"):
+        load_model("nobody", None)
+    by_path, by_name = load_model(package, None), load_model("listener", None)
+    assert by_path.fingerprint == by_name.fingerprint
+    assert by_name.name == "listener"
+    assert set(by_name.areas) == {"A1", "Belt", "PB", "T2T3"}
+    sound = _sound(1.5)
+    features = by_name.features([sound])[0]
+    for area in by_name.areas:
+        n = np.ceil(1.5 * by_name.frame_rate[area])
+        assert n - 1 <= len(features[area]) <= n
+        assert np.isfinite(features[area]).all()
+    # and through what lays features on the run's time line
+    cache = FeatureCache(by_name, tmp_path / "cache")
+    cache.compute([])
+    assert np.isfinite(cache.silence("T2T3")).all()
