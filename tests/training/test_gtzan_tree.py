@@ -156,6 +156,7 @@ def test_what_cannot_be_decoded_is_listed_and_counted_on_the_card(
     _, card = load_checkpoint(out)
     assert card is not None
     assert card.unreadable == names
+    assert card.metrics["n_unreadable"] == 4
     assert "files that cannot be decoded and were skipped: 4" in card.notes
 
 
