@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ban_bids.audio.clips import load_waveform
 from ban_bids.errors import CheckpointError, DataError
+from ban_bids.models.architectures import LOW_LEVEL
 from ban_bids.models.base import resolve_device
-from ban_bids.models.checkpoint import ModelCard, load_checkpoint
+from ban_bids.models.checkpoint import ModelCard, load_checkpoint, load_tensors
+from ban_bids.models.low_level import load_low_level
 from ban_bids.models.network import AuditoryNetwork
 from ban_bids.training.cache import AudioCache
 from ban_bids.training.datasets import Track, log_mel_frames, read_collection
@@ -44,15 +47,15 @@ class CheckpointEvaluation:
         Classes of the read-out, in its order.
     split : str
         How training and validation tracks were told apart, from the card.
-    crop_seconds : float
-        Length of a segment.
+    crop_seconds : float or None
+        Length of a segment; None for a model that hears whole tracks.
     parts : dict
         Name -> Part, or None where the folder has no such tracks.
     """
 
     genres: tuple[str, ...]
     split: str
-    crop_seconds: float
+    crop_seconds: float | None
     parts: dict[str, Part | None]
 
     @property
@@ -65,7 +68,7 @@ class CheckpointEvaluation:
         plain: dict[str, Any] = {
             "genres": list(self.genres),
             "split": self.split,
-            "segment_seconds": round(self.crop_seconds, 4),
+            "segment_seconds": None if self.crop_seconds is None else round(self.crop_seconds, 4),
             "headline": self.headline,
         }
         for name, part in self.parts.items():
@@ -188,23 +191,53 @@ def evaluate_checkpoint(
     DataError
         When the data has a genre that the checkpoint does not know.
     """
-    network, card = load_checkpoint(checkpoint)
-    if card is None:
-        raise CheckpointError(f"{checkpoint}: has no model card, so its genres are unknown; train it again")
+    model = _stored(Path(checkpoint), device)
     collection = read_collection(data_dir, exclude, cache)
-    strangers = sorted(set(collection.genres) - set(card.genres))
+    genres = model.card.genres
+    strangers = sorted(set(collection.genres) - set(genres))
     if strangers:
         raise DataError(f"{data_dir}: the checkpoint does not know the genres {', '.join(strangers)}")
-    crop_frames = crop_length(network, float(card.settings.get("crop_seconds", _CROP_SECONDS)))
     parts: dict[str, Part | None] = {}
-    for name, tracks in _parts(card, collection.tracks).items():
-        frames = log_mel_frames(tracks, network.front_end.cpu(), collection.cache)
+    for name, tracks in _parts(model.card, collection.tracks).items():
+        if not tracks:
+            parts[name] = None
+            continue
+        truth = np.array([genres.index(t.genre) for t in tracks], dtype=int)
+        answers = Answers(truth, model.ask(tracks, collection.cache))
+        parts[name] = Part(tracks, answers, score(answers))
+    return CheckpointEvaluation(tuple(genres), model.card.split, model.crop_seconds, parts)
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A checkpoint's card, the probabilities it gives to tracks' segments, and their length."""
+
+    card: ModelCard
+    ask: Callable[[Sequence[Track], AudioCache], list[np.ndarray]]
+    crop_seconds: float | None
+
+
+def _stored(checkpoint: Path, device: str) -> _Stored:
+    """A network, asked segment by segment, or a low-level model, asked about whole tracks."""
+    _, architecture, card = load_tensors(checkpoint)
+    if card is None:
+        raise CheckpointError(f"{checkpoint}: has no model card, so its genres are unknown; train it again")
+    if architecture in LOW_LEVEL:
+        model = load_low_level(checkpoint)
+
+        def whole(tracks: Sequence[Track], cache: AudioCache) -> list[np.ndarray]:
+            return [model.genre_probabilities([load_waveform(t.path)]) for t in tracks]
+
+        return _Stored(card, whole, None)
+    network, _ = load_checkpoint(checkpoint)
+    crop_frames = crop_length(network, float(card.settings.get("crop_seconds", _CROP_SECONDS)))
+
+    def by_segment(tracks: Sequence[Track], cache: AudioCache) -> list[np.ndarray]:
+        frames = log_mel_frames(tracks, network.front_end.cpu(), cache)
         network.to(resolve_device(device))
-        truth = np.array([card.genres.index(t.genre) for t in tracks], dtype=int)
-        answers = Answers(truth, [segment_probabilities(network, f, crop_frames) for f in frames])
-        parts[name] = Part(tracks, answers, score(answers)) if tracks else None
-    seconds = crop_frames / network.front_end.config.frame_rate
-    return CheckpointEvaluation(tuple(card.genres), card.split, seconds, parts)
+        return [segment_probabilities(network, f, crop_frames) for f in frames]
+
+    return _Stored(card, by_segment, crop_frames / network.front_end.config.frame_rate)
 
 
 def _parts(card: ModelCard, tracks: Iterable[Track]) -> dict[str, tuple[Track, ...]]:

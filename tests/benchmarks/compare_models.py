@@ -34,6 +34,7 @@ from comparison_cost import model_cost
 from comparison_jobs import Job, Outcome, Plan
 from comparison_summary import N_DRAWS, compare, pool, times_right
 
+from ban_bids.models.architectures import LOW_LEVEL
 from ban_bids.models.checkpoint import library_versions
 from ban_bids.training.datasets import read_collection
 from ban_bids.training.settings import TrainingSettings
@@ -158,6 +159,7 @@ def summarise(plan: Plan, options: argparse.Namespace) -> dict[str, Any]:
             **model_cost(model, len(genres)),
             "training_cpu_seconds": round(float(np.mean([o.cpu_seconds for o in told])), 1),
             "steps": round(float(np.mean([o.steps for o in told]))),
+            **({"segment_accuracy": None} if model in LOW_LEVEL else {}),  # they hear whole tracks
             "not_recognised": [_wrong(names, answers) for names, answers in seeds],
         }
     return {**_frame(plan, options, codes), "models": models}

@@ -11,18 +11,34 @@ import torch
 from comparison_jobs import UNTRAINED
 from torch.utils.flop_counter import FlopCounterMode
 
-from ban_bids.models.architectures import build, preset
+from ban_bids.models.architectures import LOW_LEVEL, build, preset
+from ban_bids.models.config import FrontEndConfig
+from ban_bids.models.low_level import MODELS
 from ban_bids.models.network import AuditoryNetwork
 
 _COUNTED_SECONDS, _TIMED_SECONDS, _REPEATS = 10.0, 30.0, 5
 
 
-def model_cost(name: str, n_genres: int) -> dict[str, float]:
-    """Cost of any model of the comparison."""
+def model_cost(name: str, n_genres: int) -> dict[str, float | None]:
+    """Cost of any model of the comparison: see :func:`network_cost`; multiply-adds None where not counted."""
+    if name in LOW_LEVEL:
+        return low_level_cost(name, n_genres)
     return network_cost(name.removesuffix(UNTRAINED), n_genres)
 
 
-def network_cost(name: str, n_genres: int) -> dict[str, float]:
+def low_level_cost(name: str, n_genres: int) -> dict[str, float | None]:
+    """Cost of a low-level model: the read-out's parameters, and the speed of the statistics it hears."""
+    model = MODELS[name]()  # type: ignore[call-arg]
+    rate = FrontEndConfig().sampling_rate
+    n_statistics = len(model.summary(np.zeros(rate, np.float32)))
+    return {
+        "parameters": n_genres * (n_statistics + 1),
+        "multiply_adds": None,
+        "audio_seconds_per_cpu_second": round(speed(model.summary, rate), 1),
+    }
+
+
+def network_cost(name: str, n_genres: int) -> dict[str, float | None]:
     """Cost of a preset, waveform to logits in float32 on one thread, one track at a time.
 
     Parameters

@@ -19,13 +19,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import ban_bids
-from ban_bids.models.architectures import PRESETS, build, preset
+from ban_bids.models.architectures import LOW_LEVEL, PRESETS, build, preset
 from ban_bids.models.base import calibrate
 from ban_bids.models.checkpoint import load_checkpoint
 from ban_bids.models.network import AuditoryNetwork
 from ban_bids.settings import DEFAULT_SEED
 from ban_bids.training.datasets import Collection, Track, log_mel_frames
 from ban_bids.training.evaluate import crop_length, segment_frames, segment_probabilities
+from ban_bids.training.low_level import fit_low_level, summaries_of
 from ban_bids.training.settings import TrainingSettings
 from ban_bids.training.splits import split_tracks
 from ban_bids.training.train import train_collection
@@ -177,25 +178,29 @@ def load(path: Path) -> Outcome:
 def check(name: str) -> None:
     """Refuse the name of a model that there is not."""
     if name not in PRESETS and special(name) is None:
-        raise SystemExit(f"--models {name}: unknown; choose among {', '.join(PRESETS)}, PRESET{UNTRAINED}")
+        raise SystemExit(
+            f"--models {name}: unknown; choose among {', '.join([*PRESETS, *LOW_LEVEL])}, PRESET{UNTRAINED}"
+        )
 
 
 def default_models() -> list[str]:
-    """Every preset, and BAN without training."""
-    return [*PRESETS, f"ban{UNTRAINED}"]
+    """Every preset, BAN without training, and every low-level model."""
+    return [*PRESETS, f"ban{UNTRAINED}", *LOW_LEVEL]
 
 
 def special(name: str) -> Special | None:
     """How a model that is no preset is fitted; None for an unknown one."""
     if name.endswith(UNTRAINED) and name.removesuffix(UNTRAINED) in PRESETS:
         return _untrained
-    return None
+    return _low_level if name in LOW_LEVEL else None
 
 
 def about(name: str) -> dict[str, str]:
     """How a model came by its answers, in a word: ``kind``."""
     if name in PRESETS:
         return {"kind": "trained network"}
+    if name in LOW_LEVEL:
+        return {"kind": "logistic regression on whole tracks"}
     return {"kind": "random network, logistic regression"}
 
 
@@ -236,6 +241,17 @@ def _untrained(name: str, fold: Fold) -> tuple[list[np.ndarray], float]:
     validation = fold.frames(fold.validation, network)
     tested = [pooled_features(network, segment_frames(f, length)) for f in validation]
     return [model.predict_proba(x) for x in tested], seconds
+
+
+def _low_level(name: str, fold: Fold) -> tuple[list[np.ndarray], float]:
+    """Logistic regression on whole tracks, its penalty fixed beforehand; one segment a track."""
+    started = time.process_time()
+    summaries = summaries_of(name, fold.training)
+    model = fit_low_level(name, summaries, fold.labels.tolist(), len(fold.collection.genres))
+    seconds = time.process_time() - started
+    assert model.readout is not None
+    probabilities = model.readout.probabilities(summaries_of(name, fold.validation))
+    return [row[None] for row in probabilities], seconds
 
 
 def pooled_features(network: AuditoryNetwork, log_mel: np.ndarray) -> np.ndarray:

@@ -190,3 +190,17 @@ def test_pictures_take_any_number_of_genres(answers: Answers) -> None:
     genres = [f"genre number {k}" for k in range(N_GENRES)]
     assert confusion_figure(result, genres, "title").startswith(b"\x89PNG")
     assert reliability_figure(result, "title").startswith(b"\x89PNG")
+
+
+def test_low_level_models_hear_whole_tracks(
+    noises: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--data", str(noises), "-q"]
+    train = [*words, "--preset", "logmel", "--split", "stratified", "--out", str(tmp_path / "l.safetensors")]
+    assert main(train) == 0
+    capsys.readouterr()
+    assert main([*words, "--evaluate", str(tmp_path / "l.safetensors")]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["segment_seconds"] is None
+    assert printed["trained"]["n_tracks"] == printed["trained"]["n_segments"] == 4
+    assert printed["trained"]["track_accuracy"] == printed["validated"]["track_accuracy"] == 1.0
