@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from ban_bids.models.architectures import preset
 from ban_bids.models.checkpoint import library_versions
 from ban_bids.training.datasets import Collection
 from ban_bids.training.settings import TrainingSettings
@@ -23,11 +24,12 @@ _KEY = "ban_bids"
 
 
 def training_fingerprint(collection: Collection, settings: TrainingSettings) -> str:
-    """SHA-256 over every track's content and genre, the excluded tracks and the settings."""
+    """SHA-256 over every track's content and genre, the excluded tracks, the network and the settings."""
     parts = {
         "tracks": [(t.name, t.genre, t.digest) for t in collection.tracks],
         "excluded": sorted(t.digest for t in collection.excluded),
         "settings": asdict(settings),
+        "network": preset(settings.preset).to_dict(),  # what a name stands for may change
     }
     return _digest(parts)
 

@@ -12,6 +12,7 @@ import pytest
 from safetensors import safe_open
 from short_trainings import QUICK, Kill, train
 
+from ban_bids.models.architectures import PRESETS
 from ban_bids.models.checkpoint import load_checkpoint
 from ban_bids.training.clock import BudgetClock
 from ban_bids.training.datasets import read_collection
@@ -142,7 +143,9 @@ def test_damaged_state_is_not_used_and_runs_nothing(
     assert not (tmp_path / "trap").exists()
 
 
-def test_state_belongs_to_data_settings_and_processes(genres: Path, tmp_path: Path) -> None:
+def test_state_belongs_to_data_settings_network_and_processes(
+    genres: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = read_collection(genres)
     less = read_collection(genres, [genres / "low" / "low.00002.wav"])
     marks = [training_fingerprint(one, SETTINGS), training_fingerprint(less, SETTINGS)]
@@ -150,3 +153,6 @@ def test_state_belongs_to_data_settings_and_processes(genres: Path, tmp_path: Pa
     states = [ResumeState(tmp_path / "w", mark, n).fingerprint for mark in marks for n in (1, 2)]
     assert len(set(states)) == 6
     assert training_fingerprint(one, replace(SETTINGS)) == marks[0]
+    changed = replace(PRESETS["ban-small"], dropout=0.123)
+    monkeypatch.setitem(PRESETS, "ban-small", changed)
+    assert training_fingerprint(one, SETTINGS) not in marks
