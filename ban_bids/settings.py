@@ -42,7 +42,8 @@ class EncodingSettings:
     alphas : tuple of float
         Ridge penalties tried, on trace-normalised kernels.
     n_band_weights : int
-        Points of the band-weight grid on the simplex for the joint model.
+        Points of the band-weight grid on the simplex for the joint model, before it is refined around the
+        best one of each voxel. By default equal weights and all multiples of 1/3.
     high_pass : float
         Cut-off period of the cosine drift model, seconds, one for all runs.
     n_permutations : int
@@ -61,7 +62,7 @@ class EncodingSettings:
     lag_step: float = 2.0
     n_components: int = 64
     alphas: tuple[float, ...] = tuple(10.0**e for e in range(-4, 6))
-    n_band_weights: int = 20
+    n_band_weights: int = 21
     high_pass: float = 200.0
     n_permutations: int = 10_000
     min_training_rows: int = 30

@@ -12,8 +12,9 @@ from ban_bids.encoding.design import Design, FoldDesign
 from ban_bids.encoding.folds import offsets
 from ban_bids.encoding.limits import Limits
 from ban_bids.encoding.participant import ParticipantData
-from ban_bids.encoding.ridge import Joint, Single, band_weights, fit_joint, fit_single, fit_without
+from ban_bids.encoding.ridge import Joint, Single, fit_joint, fit_single, fit_without
 from ban_bids.encoding.rows import HeldOut, HeldOutRows
+from ban_bids.encoding.weights import band_weights, lattice_order
 from ban_bids.settings import DEFAULT_SEED, JOINT, EncodingSettings
 
 
@@ -134,12 +135,13 @@ def encode(
     chosen = np.arange(data.bold.shape[1])[slice(None) if voxels is None else voxels]
     found = _Found(design.areas, joint and len(design.areas) > 1, (len(design.index), len(chosen)))
     grid = band_weights(len(design.areas), settings.n_band_weights, seed)
+    finer = 2 * lattice_order(len(design.areas), len(grid))
     for fold in design.folds:
         fit = _FoldFit(data, fold, design.areas, chosen, settings.alphas, engine)
         for area in design.areas:
             found.add_single(area, fold.held_out, fit.single(area))
         if found.joint:
-            together = fit.joint(grid)
+            together = fit.joint(grid, finer)
             found.add_joint(fold.held_out, together)
             for area in design.areas:
                 found.without[area][fold.held_out] = fit.without(area, together)[: len(fold.held_out)]
@@ -219,8 +221,10 @@ class _FoldFit:
             self.training[area], self.bold, self.held_out[area], self.groups, self.alphas, self.engine
         )
 
-    def joint(self, grid: np.ndarray) -> Joint:
-        return fit_joint(self.training, self.bold, self.held_out, self.groups, self.alphas, grid, self.engine)
+    def joint(self, grid: np.ndarray, finer: int) -> Joint:
+        return fit_joint(
+            self.training, self.bold, self.held_out, self.groups, self.alphas, grid, self.engine, finer
+        )
 
     def without(self, area: str, joint: Joint) -> np.ndarray:
         return fit_without(

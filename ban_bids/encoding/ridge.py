@@ -63,29 +63,6 @@ class Joint:
         return np.sum(list(self.parts.values()), axis=0)
 
 
-def band_weights(n_areas: int, n_points: int, seed: int) -> np.ndarray:
-    """Return a fixed grid of area weights on the simplex.
-
-    Parameters
-    ----------
-    n_areas : int
-    n_points : int
-        At least ``n_areas + 1`` points come back.
-    seed : int
-        Of the random part.
-
-    Returns
-    -------
-    ndarray of shape (n_points, n_areas), float32
-        Equal weights, each area alone, then draws from a flat Dirichlet distribution.
-    """
-    fixed = np.vstack([np.full((1, n_areas), 1 / n_areas), np.eye(n_areas)])
-    if n_areas == 1:
-        return np.ones((1, 1), dtype=np.float32)
-    drawn = np.random.default_rng(seed).dirichlet(np.ones(n_areas), max(0, n_points - len(fixed)))
-    return np.vstack([fixed, drawn]).astype(np.float32)
-
-
 def fit_single(
     training: np.ndarray,
     bold: np.ndarray,
@@ -125,6 +102,7 @@ def fit_joint(
     alphas: Sequence[float],
     grid: np.ndarray,
     engine: Engine | None = None,
+    refine: int = 0,
 ) -> Joint:
     """Fit a banded ridge model: a kernel an area, weights and penalty chosen voxel by voxel.
 
@@ -141,6 +119,8 @@ def fit_joint(
         Weights to choose from.
     engine : Engine, optional
         The solver; the closed form by default.
+    refine : int
+        See `ban_bids.encoding.search.choose`; himalaya tries the grid alone.
 
     Returns
     -------
@@ -148,7 +128,7 @@ def fit_joint(
         Area i adds ``w_i X_i,held_out X_i' (K + alpha I)^-1 y`` with ``K = sum w_i X_i X_i'``.
     """
     widths = [x.shape[1] for x in training.values()]
-    solver = make_solver(engine or Engine(), alphas=tuple(alphas), widths=widths, grid=grid)
+    solver = make_solver(engine or Engine(), refine, alphas=tuple(alphas), widths=widths, grid=grid)
     solver.fit(_side_by_side(training), bold, groups)
     parts = dict(zip(training, solver.split(_side_by_side(held_out))))
     return Joint(parts, solver.weights_, solver.alpha_, solver.cv_score_)

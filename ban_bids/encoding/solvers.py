@@ -18,8 +18,9 @@ from sklearn.model_selection import PredefinedSplit
 from sklearn.utils.validation import check_is_fitted
 
 from ban_bids.encoding.backend import CLOSED_FORM, Engine, himalaya_backend
-from ban_bids.encoding.closed_form import Problem, choose, refit
+from ban_bids.encoding.closed_form import Problem, refit
 from ban_bids.encoding.limits import Limits, in_batches
+from ban_bids.encoding.search import choose
 
 
 class Solver(Protocol):
@@ -109,6 +110,8 @@ class BandedRidge(_Banded):
         Weights to choose from; equal weights by default.
     limits : Limits, optional
         Memory and threads.
+    refine, exhaustive
+        See `ban_bids.encoding.search.choose`.
 
     Attributes
     ----------
@@ -119,6 +122,19 @@ class BandedRidge(_Banded):
     cv_score_ : ndarray of shape (n_voxels,), float32
         Minus the mean squared error of left-out rows, averaged over inner folds.
     """
+
+    def __init__(
+        self,
+        alphas: Sequence[float] = (1.0,),
+        widths: Sequence[int] | None = None,
+        grid: np.ndarray | None = None,
+        limits: Limits | None = None,
+        refine: int = 0,
+        exhaustive: bool = False,
+    ) -> None:
+        super().__init__(alphas, widths, grid, limits)
+        self.refine = refine
+        self.exhaustive = exhaustive
 
     def fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray) -> Self:
         """Choose weights and penalty for every voxel and fit all rows.
@@ -133,10 +149,10 @@ class BandedRidge(_Banded):
         """
         widths, alphas, grid = self._prepared(X)
         problem = Problem(X, widths, y, groups, self.limits)
-        choice = choose(problem, alphas, grid)
-        self.coef_ = refit(problem, alphas, grid, choice)
+        choice = choose(problem, alphas, grid, self.refine, self.exhaustive)
+        self.coef_ = refit(problem, alphas, choice.grid, choice.point, choice.alpha)
         self.widths_, self.dtype_ = widths, y.dtype
-        self.weights_ = np.ascontiguousarray(grid[choice.point].T, dtype=np.float32)
+        self.weights_ = np.ascontiguousarray(choice.grid[choice.point].T, dtype=np.float32)
         self.alpha_ = alphas[choice.alpha].astype(np.float32)
         self.cv_score_ = choice.score.astype(np.float32) if y.dtype == np.float32 else choice.score
         return self
@@ -221,8 +237,8 @@ class HimalayaBandedRidge(_Banded):
             return weights, alpha, best, arrays.to_numpy(dual).astype(np.float64) / alpha
 
 
-def make_solver(engine: Engine, **parameters: Any) -> Solver:
-    """Return an unfitted solver; ``parameters`` are those of `BandedRidge`."""
+def make_solver(engine: Engine, refine: int = 0, **parameters: Any) -> Solver:
+    """Return an unfitted solver; ``parameters`` are those that both have, and himalaya refines no weights."""
     if engine.name == CLOSED_FORM:
-        return BandedRidge(limits=engine.limits, **parameters)
+        return BandedRidge(limits=engine.limits, refine=refine, **parameters)
     return HimalayaBandedRidge(limits=engine.limits, backend=engine.name, **parameters)

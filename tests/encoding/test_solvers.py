@@ -7,12 +7,12 @@ import pytest
 from sklearn.base import clone
 from sklearn.linear_model import Ridge
 
-from ban_bids.encoding import closed_form
 from ban_bids.encoding.basis import Bands
-from ban_bids.encoding.closed_form import Choice, Problem, choose, left_out_losses
+from ban_bids.encoding.closed_form import LeftOut, Problem
 from ban_bids.encoding.limits import Limits, in_batches
-from ban_bids.encoding.ridge import band_weights
+from ban_bids.encoding.search import Choice, choose
 from ban_bids.encoding.solvers import BandedRidge, HimalayaBandedRidge
+from ban_bids.encoding.weights import band_weights, lattice, lattice_order, neighbours
 from ban_bids.errors import MemoryLimitError
 
 ALPHAS = np.logspace(-2, 3, 6)
@@ -65,8 +65,9 @@ def test_left_out_losses_are_those_of_refitting(
     made = Problem(x, widths(x), y, groups)
     assert made.bands.primal == primal
     for weights in GRID[[0, 1, 5]]:
-        losses = left_out_losses(made.bands.basis(weights), made.bold, ALPHAS, made.folds)
-        for alpha, loss in zip(ALPHAS, losses, strict=True):
+        left = LeftOut(made.bands.basis(weights), made.folds, made.bold.dtype)
+        for alpha in ALPHAS:
+            loss = left.loss(alpha, made.bold, left.project(made.bold))
             assert np.allclose(loss, refitted(x, y, groups, weights, alpha), rtol=tolerance, atol=0)
 
 
@@ -79,7 +80,8 @@ def test_left_out_losses_at_real_size_solve_their_equations() -> None:
     groups, one = np.repeat(np.arange(4), 400), np.ones(1)
     for dtype, tolerance in ((np.float32, 1e-4), (np.float64, 1e-7)):
         made = Problem(x, (150,), y.astype(dtype), groups)
-        loss = next(left_out_losses(made.bands.basis(one), made.bold, [1e-4], made.folds))
+        left = LeftOut(made.bands.basis(one), made.folds, made.bold.dtype)
+        loss = left.loss(1e-4, made.bold, left.project(made.bold))
         expected = np.zeros(3)
         for g in range(4):
             fit, left = groups != g, groups == g
@@ -160,9 +162,9 @@ def test_little_memory_means_small_batches_and_the_same_numbers(monkeypatch: pyt
     given = {"alphas": ALPHAS, "widths": widths(x), "grid": GRID}
     whole = BandedRidge(**given).fit(x, y, groups)
     made = Problem(x, widths(x), y, groups)
-    assert made.resources()[1] > 300
-    monkeypatch.setattr(Limits, "left", lambda self: 400_000)
-    assert made.resources() == (1, 64)
+    assert made.resources(6)[1] > 300
+    monkeypatch.setattr(Limits, "left", lambda self: 900_000)
+    assert made.resources(6) == (1, 64)
     small = BandedRidge(**given).fit(x, y, groups)
     assert np.array_equal(whole.alpha_, small.alpha_)
     assert np.allclose(whole.coef_, small.coef_, atol=1e-12)
@@ -172,22 +174,22 @@ def test_running_out_of_memory_halves_the_batch(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     x, y, groups = problem(n_voxels=100)
-    given = {"alphas": ALPHAS, "widths": widths(x), "grid": GRID}
+    given = {"alphas": ALPHAS, "widths": widths(x), "grid": GRID, "exhaustive": True}
     whole = BandedRidge(**given).fit(x, y, groups)
     sizes: list[int] = []
 
-    def scarce(basis: object, bold: np.ndarray, *more: object) -> object:
-        sizes.append(bold.shape[1])
-        losses = left_out_losses(basis, bold, *more)
-        yield next(losses)  # some penalties are done when it happens
-        if bold.shape[1] > 30:
-            raise MemoryError
-        yield from losses
+    compute = LeftOut.loss
 
-    monkeypatch.setattr(closed_form, "left_out_losses", scarce)
+    def scarce(self: LeftOut, alpha: float, bold: np.ndarray, projected: np.ndarray) -> np.ndarray:
+        sizes.append(len(bold[0]))
+        if alpha > 0.1 and bold.shape[1] > 30:  # some penalties are done when it happens
+            raise MemoryError
+        return compute(self, alpha, bold, projected)
+
+    monkeypatch.setattr(LeftOut, "loss", scarce)
     with caplog.at_level(logging.WARNING):
         found = BandedRidge(**given).fit(x, y, groups)
-    assert set(sizes) == {100, 50, 25}
+    assert sizes[0] == 100
     assert "25 voxels at a time" in caplog.text
     assert np.array_equal(found.alpha_, whole.alpha_)
     assert np.allclose(found.cv_score_, whole.cv_score_, atol=1e-12)
@@ -230,9 +232,62 @@ def test_a_dead_voxel_and_a_constant_feature_are_harmless() -> None:
 
 
 def test_choice_is_the_best_of_all_candidates() -> None:
-    x, y, groups = problem(n_voxels=6)
-    choice = choose(Problem(x, widths(x), y, groups), ALPHAS, GRID)
-    assert isinstance(choice, Choice)
+    x, y, groups = problem(n_voxels=12)
     scores = np.array([[-refitted(x, y, groups, w, a) for a in ALPHAS] for w in GRID])
-    assert np.allclose(choice.score, scores.max(axis=(0, 1)), atol=1e-9)
-    assert np.allclose(scores[choice.point, choice.alpha, np.arange(6)], choice.score, atol=1e-9)
+    for exhaustive in (True, False):
+        choice = choose(Problem(x, widths(x), y, groups), ALPHAS, GRID, exhaustive=exhaustive)
+        assert isinstance(choice, Choice)
+        assert np.allclose(choice.score, scores.max(axis=(0, 1)), atol=1e-9)
+        assert np.allclose(scores[choice.point, choice.alpha, np.arange(12)], choice.score, atol=1e-9)
+
+
+def test_climbing_takes_fewer_penalties(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y, groups = problem(n_voxels=50)
+    compute, taken = LeftOut.loss, [0]
+
+    def counted(self: LeftOut, alpha: float, bold: np.ndarray, projected: np.ndarray) -> np.ndarray:
+        taken[0] += bold.shape[1]
+        return compute(self, alpha, bold, projected)
+
+    monkeypatch.setattr(LeftOut, "loss", counted)
+    alphas = np.logspace(-4, 5, 10)
+    made = Problem(x, widths(x), y, groups)
+    whole = choose(made, alphas, GRID, exhaustive=True)
+    assert taken[0] == 50 * 10 * len(GRID)
+    taken[0] = 0
+    climbed = choose(made, alphas, GRID)
+    assert taken[0] < 0.5 * 50 * 10 * len(GRID)
+    assert np.array_equal(whole.alpha, climbed.alpha)
+    assert np.array_equal(whole.point, climbed.point)
+
+
+def test_refining_only_improves_and_depends_on_the_voxel_alone() -> None:
+    x, y, groups = problem(n_voxels=30)
+    grid = band_weights(3, 7, 0)
+    made = Problem(x, widths(x), y, groups)
+    coarse, fine = (choose(made, ALPHAS, grid, refine=order) for order in (0, 2 * lattice_order(3, 7)))
+    assert np.all(fine.score >= coarse.score)
+    assert np.mean(fine.score > coarse.score) > 0.5
+    assert np.allclose(fine.grid.sum(axis=1), 1, atol=1e-6)
+    for voxels in ([3], [29, 5, 11]):
+        some = choose(Problem(x, widths(x), y[:, voxels], groups), ALPHAS, grid, refine=4)
+        assert np.array_equal(some.grid[some.point], fine.grid[fine.point[voxels]])
+        assert np.array_equal(some.alpha, fine.alpha[voxels])
+    v = int(np.argmax(fine.score - coarse.score))
+    expected = refitted(x, y, groups, fine.grid[fine.point[v]], ALPHAS[fine.alpha[v]])
+    assert np.allclose(-fine.score[v], expected[v], rtol=1e-8)
+
+
+def test_lattices_cover_the_simplex() -> None:
+    for n_areas, order, n_points in ((4, 3, 20), (4, 6, 84), (3, 2, 6), (2, 5, 6)):
+        points = lattice(n_areas, order)
+        assert points.shape == (n_points, n_areas)
+        assert len(np.unique(points, axis=0)) == n_points
+        assert np.allclose(points.sum(axis=1), 1)
+        assert np.array_equal(points[:n_areas], np.eye(n_areas))
+    assert [lattice_order(4, n) for n in (3, 10, 11, 20, 21, 35, 36)] == [1, 1, 2, 2, 3, 3, 4]
+    assert neighbours(np.array([1.0, 0, 0]), 6).tolist() == [[6, 0, 0], [5, 1, 0], [5, 0, 1]]
+    around = neighbours(np.full(4, 0.25, dtype=np.float32), 6)
+    assert around[0].tolist() == [2, 2, 1, 1]
+    assert len(around) == 13
+    assert np.all(around.sum(axis=1) == 6)

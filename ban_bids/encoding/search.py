@@ -1,0 +1,169 @@
+"""Weights and penalty of every voxel, by the error of left-out runs.
+
+A voxel's choice depends on that voxel alone, never on which others are fitted with it: batches and slabs of
+any size give the same.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+
+from ban_bids.encoding.closed_form import LeftOut, Problem, side_by_side
+from ban_bids.encoding.limits import in_batches
+from ban_bids.encoding.weights import neighbours
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """Weights and penalty chosen for every voxel.
+
+    Parameters
+    ----------
+    grid : ndarray of shape (n_points, n_areas)
+        All weights that were tried for some voxel.
+    point : ndarray of shape (n_voxels,), intp
+        Row of ``grid``.
+    alpha : ndarray of shape (n_voxels,), intp
+        Index of the penalty.
+    score : ndarray of shape (n_voxels,), float64
+        Minus the mean squared error of left-out rows, averaged over inner folds.
+    """
+
+    grid: np.ndarray
+    point: np.ndarray
+    alpha: np.ndarray
+    score: np.ndarray
+
+
+def choose(
+    problem: Problem, alphas: np.ndarray, grid: np.ndarray, refine: int = 0, exhaustive: bool = False
+) -> Choice:
+    """Choose weights and penalty for every voxel by left-out rows.
+
+    Parameters
+    ----------
+    problem : Problem
+    alphas : ndarray of shape (n_alphas,)
+        Of equally good ones the larger is taken.
+    grid : ndarray of shape (n_points, n_areas)
+        Tried for all voxels. Of equally good points the earlier is taken.
+    refine : int
+        Order of a finer lattice: its points around a voxel's best one are tried next; 0 for none.
+    exhaustive : bool
+        Try every penalty at every point. Otherwise all are tried at the first point; at the others the search
+        starts at the voxel's best one there and climbs until both neighbours are worse.
+
+    Returns
+    -------
+    Choice
+    """
+    rising = np.argsort(alphas)
+    search = _Search(problem, alphas[rising])
+    everyone = np.arange(problem.bold.shape[1])
+    search.try_all([(grid[0], everyone)])
+    if not exhaustive:
+        search.start = search.alpha.copy()
+    search.try_all([(weights, everyone) for weights in grid[1:]])
+    if refine:
+        search.try_all(_around(search, refine))
+    return Choice(np.array(search.tried), search.point, rising[search.alpha], search.score)
+
+
+class _Search:
+    """The best that was found so far for every voxel; penalties are in rising order."""
+
+    def __init__(self, problem: Problem, alphas: np.ndarray) -> None:
+        n_voxels = problem.bold.shape[1]
+        self.problem, self.alphas = problem, alphas
+        self.workers, self.size = problem.resources(len(alphas))
+        self.tried: list[np.ndarray] = []
+        self.start: np.ndarray | None = None
+        self.score = np.full(n_voxels, -np.inf)
+        self.point, self.alpha = (np.zeros(n_voxels, dtype=np.intp) for _ in range(2))
+        _LOG.debug("search: %d weightings and %d voxels at a time", self.workers, self.size)
+
+    def try_all(self, points: list[tuple[np.ndarray, np.ndarray]]) -> None:
+        """Try weights, each for some voxels, and keep what is better."""
+        found = side_by_side(self._best_at, points, self.workers)
+        for (weights, _), (voxels, score, alpha) in zip(points, found):
+            better = score > self.score[voxels]
+            mine = voxels[better]
+            self.score[mine], self.alpha[mine], self.point[mine] = (
+                score[better],
+                alpha[better],
+                len(self.tried),
+            )
+            self.tried.append(weights)
+
+    def _best_at(self, task: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return voxels, and score and penalty of each, at one set of weights."""
+        weights, voxels = task
+        if self.start is not None:
+            voxels = voxels[np.argsort(self.start[voxels], kind="stable")]
+        score, alpha = np.full(len(voxels), -np.inf), np.zeros(len(voxels), dtype=np.intp)
+        left = LeftOut(self.problem.bands.basis(weights), self.problem.folds, self.problem.bold.dtype)
+
+        def some(batch: slice) -> None:
+            mine = voxels[batch]
+            start = None if self.start is None else self.start[mine]
+            table = _climb(left, self.alphas, self.problem.bold[:, mine], start)
+            alpha[batch] = _highest(table)
+            score[batch] = table.max(axis=0)
+
+        in_batches(len(voxels), self.size, some)
+        return voxels, score, alpha
+
+
+def _climb(left: LeftOut, alphas: np.ndarray, bold: np.ndarray, start: np.ndarray | None) -> np.ndarray:
+    """Score voxels, in rising order of where they start, until both neighbours of the best penalty are known.
+
+    Returns
+    -------
+    ndarray of shape (n_alphas, n_voxels), float64
+        ``-inf`` where nothing was computed.
+    """
+    seen = left.project(bold)
+    table = np.full((len(alphas), bold.shape[1]), -np.inf)
+    known = np.zeros(table.shape, dtype=bool)
+    for a, alpha in enumerate(alphas):
+        near = slice(None)
+        if start is not None:
+            near = slice(*(int(k) for k in np.searchsorted(start, [a - 1, a + 2])))
+        if known[a, near].size:
+            table[a, near] = -left.loss(alpha, bold[:, near], seen[:, near])
+            known[a, near] = True
+    while True:
+        best = _highest(table)
+        unknown = [np.flatnonzero(~known[a] & (np.abs(best - a) == 1)) for a in range(len(alphas))]
+        if not any(map(len, unknown)):
+            return table
+        for a, voxels in enumerate(unknown):
+            if len(voxels):
+                table[a, voxels] = -left.loss(alphas[a], bold[:, voxels], seen[:, voxels])
+                known[a, voxels] = True
+
+
+def _highest(table: np.ndarray) -> np.ndarray:
+    """Return the row of the largest score of each column, the last of equal ones."""
+    return len(table) - 1 - table[::-1].argmax(axis=0)
+
+
+def _around(search: _Search, order: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Points of a lattice around each voxel's best one, and the voxels to try them for."""
+    tried = {tuple(np.round(np.asarray(weights) * order, 3)) for weights in search.tried}
+    members: dict[tuple[float, ...], list[np.ndarray]] = defaultdict(list)
+    for p in np.unique(search.point):
+        mine = np.flatnonzero(search.point == p)
+        for point in neighbours(search.tried[p], order):
+            if tuple(point.astype(float)) not in tried:
+                members[tuple(point.astype(float))].append(mine)
+    return [
+        ((np.array(point) / order).astype(np.float32), np.concatenate(voxels))
+        for point, voxels in sorted(members.items())
+    ]
