@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import signal
 
 from ban_bids.encoding.ceiling import cc_norm, noise_ceiling, repeat_rows, voxel_scores
 from ban_bids.encoding.rows import HeldOutRows
@@ -93,14 +94,83 @@ def test_ceiling_equals_loops_and_both_closed_forms(n_repeats: int, n_clips: int
 def test_planted_signal_gives_its_share_and_a_perfect_prediction_a_ccnorm_of_one() -> None:
     rng = np.random.default_rng(0)
     rows, share = table([list(range(40))] * 4, length=10), 0.3
-    signal = np.tile(rng.standard_normal((400, 30)), (4, 1))
-    bold = np.sqrt(share) * signal + np.sqrt(1 - share) * rng.standard_normal(signal.shape)
+    heard = np.tile(rng.standard_normal((400, 30)), (4, 1))
+    bold = np.sqrt(share) * heard + np.sqrt(1 - share) * rng.standard_normal(heard.shape)
     repeats = repeat_rows(rows)
     ceiling = noise_ceiling(bold, repeats)
     assert np.mean(ceiling.ev) == pytest.approx(share, abs=0.01)
-    r, _ = voxel_scores(signal, bold, rows, repeats)
+    r, _ = voxel_scores(heard, bold, rows, repeats)
     assert np.mean(cc_norm(r, ceiling, 0.01)) == pytest.approx(1, abs=0.02)
     assert np.mean(r / np.sqrt(ceiling.ev)) > 1.3  # the wrong divisor inflates
+
+
+@pytest.mark.parametrize("explainable", [0.02, 0.05, 0.3])
+@pytest.mark.parametrize("n_repeats", [2, 4])
+def test_explainable_variance_and_ceiling_are_unbiased_over_200_simulations(
+    explainable: float, n_repeats: int
+) -> None:
+    # every voxel is a simulation of its own: signal and noise autocorrelated, as BOLD is
+    rng = np.random.default_rng(3)
+    rows = table([list(range(60))] * n_repeats, length=10)
+    n = 600 * n_repeats
+
+    def smooth(size: int) -> np.ndarray:
+        made = signal.lfilter([1], [1, -0.4], rng.standard_normal((size, 200)), axis=0)
+        return made * np.sqrt(1 - 0.4**2)
+
+    bold = np.sqrt(explainable) * np.tile(smooth(600), (n_repeats, 1)) + np.sqrt(1 - explainable) * smooth(n)
+    ceiling = noise_ceiling(bold, repeat_rows(rows))
+    assert np.mean(ceiling.ev) == pytest.approx(explainable, abs=0.01)
+    squared = n_repeats * explainable / (1 + (n_repeats - 1) * explainable)
+    assert np.mean(ceiling.sp / ceiling.var_mean) == pytest.approx(squared, abs=0.01)
+
+
+# what is heard, run by run; -1 is rest
+LAYOUTS = {
+    "same run repeated": [[0, 1, 2, 3, 4]] * 3,
+    "cycles within a run": [[0, 1, 2, 3, 4] * 3],
+    "random order": [[3, 0, 4, 1, 2], [1, 4, 2, 0, 3], [0, 2, 3, 4, 1]],
+    "random order within a run, with rest": [[2, -1, 0, 4, 0, 1, -1, 3, 2, 4, 1, 3, -1, 0, 2, 1, 4, 3]],
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_repeats_are_found_in_any_layout_and_predictions_averaged_like_the_data(layout: str) -> None:
+    rng = np.random.default_rng(5)
+    rows = table(LAYOUTS[layout])
+    moments = rng.standard_normal((5, 4, 30))
+    bold = 0.8 * rng.standard_normal((len(rows), 30))
+    heard = rows.clip >= 0
+    bold[heard] += moments[rows.clip[heard], rows.position[heard]]
+    # a prediction made on the real time line: the same clip, but other after other clips
+    prediction = rng.standard_normal((len(rows), 30))
+    prediction[heard] += moments[rows.clip[heard], rows.position[heard]]
+    repeats = repeat_rows(rows)
+    assert repeats.index.shape == (20, 3)
+    ours = np.zeros((2, 20, 30))
+    for u, (clip, position) in enumerate((c, k) for c in range(5) for k in range(4)):
+        mine = np.flatnonzero((rows.clip == clip) & (rows.position == position))
+        assert len(mine) == 3
+        ours[0, u], ours[1, u] = prediction[mine].mean(0), bold[mine].mean(0)
+    ours -= ours.mean(axis=1, keepdims=True)
+    r, _ = voxel_scores(prediction, bold, rows, repeats)
+    expected = np.sum(ours[0] * ours[1], 0) / np.sqrt(np.sum(ours[0] ** 2, 0) * np.sum(ours[1] ** 2, 0))
+    np.testing.assert_allclose(r, expected, atol=1e-10)
+    # one presentation's prediction in place of the mean is another number
+    single = prediction[np.repeat(repeats.index[:, :1], 3, axis=1)].mean(axis=1)
+    assert np.abs(single - prediction[repeats.index].mean(axis=1)).max() > 0.1
+    ceiling = noise_ceiling(bold, repeats)
+    assert np.mean(ceiling.ev) == pytest.approx(1 / (1 + 0.8**2), abs=0.05)
+
+
+def test_the_order_of_repeats_and_runs_changes_no_ceiling() -> None:
+    rng = np.random.default_rng(6)
+    runs, found = rng.standard_normal((3, 20, 7)), []
+    for order in ([0, 1, 2], [2, 0, 1]):
+        rows = table([LAYOUTS["random order"][k] for k in order])
+        found.append(noise_ceiling(runs[order].reshape(60, 7), repeat_rows(rows)))
+    np.testing.assert_allclose(found[0].ev, found[1].ev, atol=1e-12)
+    np.testing.assert_allclose(found[0].var_mean, found[1].var_mean, atol=1e-12)
 
 
 def test_ccnorm_is_missing_below_the_floor_and_for_dead_voxels() -> None:
