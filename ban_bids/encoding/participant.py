@@ -181,6 +181,11 @@ def load_run(
         )
     nuisance = nuisance_basis(regressors(pre), run.repetition_time, settings.high_pass, rows.keep)
     cleaned, usable = clean(_voxels(pre.bold, mask, grid, run.n_volumes), nuisance)
+    if not usable.any():
+        raise DataError(
+            f"{pre.bold}: no voxel of the cortex is finite and varies; make the image again or leave the run "
+            "out (--bids-filter-file)"
+        )
     presentations = tuple(sorted(run.presentations, key=lambda item: item.onset))
     return Listening(run.name, rows, presentations), nuisance, cleaned, usable
 

@@ -100,6 +100,15 @@ def test_voxels_unusable_in_one_run_are_noted(images: PreprocessedParticipant, t
     assert "2 voxels" in data.notes[0]
 
 
+def test_a_run_without_a_single_usable_voxel_is_named(
+    images: PreprocessedParticipant, tmp_path: Path
+) -> None:
+    broken = write(tmp_path / "broken.nii.gz", np.full((*SHAPE, N), np.nan, np.float32))
+    runs = (images.runs[0], replace(images.runs[1], bold=broken))
+    with pytest.raises(DataError, match="broken.nii.gz: no voxel of the cortex is finite"):
+        load_participant(replace(images, runs=runs), EncodingSettings(), tmp_path)
+
+
 def test_what_does_not_fit_is_named(images: PreprocessedParticipant, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     short = write(tmp_path / "short.nii.gz", rng.standard_normal((*SHAPE, N - 1)).astype(np.float32))
