@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from ban_bids.encoding.blocks import rests_between_clips
 from ban_bids.encoding.rows import HeldOutRows
 from ban_bids.encoding.significance import (
     count_arrangements,
@@ -108,6 +109,30 @@ def test_jittered_lengths_are_trimmed_rather_than_dropped_and_lead_ins_stay_out(
     blocks, _, label, notes = cut_blocks(rows)
     assert blocks.shape == (8, 10) and 0 not in label
     assert any("clip-specific" in n for n in notes)
+
+
+@pytest.mark.parametrize(
+    ("runs", "rests"),
+    [
+        ([[(-1, 5), (0, 5), (-1, 5), (1, 5), (-1, 5), (2, 5)]], True),
+        (
+            [[(0, 5), (-1, 12), (1, 5), (-1, 7), (2, 5)], [(3, 5), (-1, 5), (4, 5), (5, 5), (-1, 5), (6, 5)]],
+            True,
+        ),
+        ([[(-1, 15), (0, 5), (1, 5), (2, 5), (-1, 15)]], False),  # at the edges only
+        ([[(0, 5), (-1, 15), (1, 5), (2, 5)]], False),  # one
+        ([[(0, 5), (-1, 3), (1, 5), (-1, 4), (2, 5)]], False),  # shorter than a block
+        ([[(0, 5), (-1, 5), (1, 5), (-1, 5), (2, 5)], [(3, 5), (4, 5), (5, 5)]], False),  # not in every run
+        ([[(-1, 30)]], False),
+    ],
+)
+def test_only_rest_between_clips_lets_hearing_itself_be_tested(
+    runs: list[list[tuple[int, int]]], rests: bool
+) -> None:
+    rows = table(runs)
+    assert rests_between_clips(rows) is rests
+    if rows.clip.max() >= 0:
+        assert any("clip-specific" in note for note in cut_blocks(rows)[3]) is not rests
 
 
 def test_arrangements_are_counted_with_repeats_as_one_label() -> None:
