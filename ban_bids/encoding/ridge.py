@@ -166,22 +166,15 @@ def fit_without(
     rest = joint.weights[others]
     total = rest.sum(axis=0)
     alone = total < _ALONE
-    scaled = np.where(alone, 0, rest / np.where(alone, 1, total))
-    _, first, choice = np.unique(np.round(scaled, 4), axis=1, return_index=True, return_inverse=True)
+    voxels = np.flatnonzero(~alone & ~idle)
     prediction = np.zeros((len(held_out[area]), bold.shape[1]), dtype=np.float32)
-    for c, weights in enumerate(scaled[:, first].T):
-        used = {names[i]: np.float32(np.sqrt(w)) for i, w in zip(others, weights) if w > 0}
-        voxels = np.flatnonzero((choice.ravel() == c) & ~idle)
-        if not used or not len(voxels):
-            continue
-        prediction[:, voxels] = fit_single(
-            np.hstack([training[name] * root for name, root in used.items()]),
-            bold[:, voxels],
-            np.hstack([held_out[name] * root for name, root in used.items()]),
-            groups,
-            alphas,
-            engine,
-        ).prediction
+    if len(voxels):
+        used = {names[i]: training[names[i]] for i in others}
+        widths = [x.shape[1] for x in used.values()]
+        solver = make_solver(engine or Engine(), alphas=tuple(alphas), widths=widths)
+        weights = (rest / np.where(alone, 1, total))[:, voxels]
+        solver.fit(_side_by_side(used), bold[:, voxels], groups, weights)
+        prediction[:, voxels] = solver.predict(_side_by_side({name: held_out[name] for name in used}))
     prediction[:, idle] = np.sum([part[:, idle] for part in joint.parts.values()], axis=0)
     return prediction
 

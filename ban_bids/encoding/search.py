@@ -75,6 +75,26 @@ def choose(
     return Choice(np.array(search.tried), search.point, rising[search.alpha], search.score)
 
 
+def choose_penalty(problem: Problem, alphas: np.ndarray, grid: np.ndarray, point: np.ndarray) -> Choice:
+    """Choose the penalty of voxels whose weights are known; all penalties are tried.
+
+    Parameters
+    ----------
+    problem, alphas, grid
+        As for `choose`.
+    point : ndarray of shape (n_voxels,), intp
+        Row of ``grid`` of each voxel.
+
+    Returns
+    -------
+    Choice
+    """
+    rising = np.argsort(alphas)
+    search = _Search(problem, alphas[rising])
+    search.try_all([(weights, np.flatnonzero(point == p)) for p, weights in enumerate(grid)])
+    return Choice(grid, point, rising[search.alpha], search.score)
+
+
 class _Search:
     """The best that was found so far for every voxel; penalties are in rising order."""
 

@@ -8,6 +8,7 @@ same numbers: tests compare them. One area is the case of one band.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -20,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 from ban_bids.encoding.backend import CLOSED_FORM, Engine, himalaya_backend
 from ban_bids.encoding.closed_form import Problem, refit
 from ban_bids.encoding.limits import Limits, in_batches
-from ban_bids.encoding.search import choose
+from ban_bids.encoding.search import choose, choose_penalty
 
 
 class Solver(Protocol):
@@ -31,8 +32,10 @@ class Solver(Protocol):
     alpha_: np.ndarray
     cv_score_: np.ndarray
 
-    def fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray) -> Self:
-        """Choose weights and penalty by inner folds and fit all rows."""
+    def fit(
+        self, X: np.ndarray, y: np.ndarray, groups: np.ndarray, weights: np.ndarray | None = None
+    ) -> Self:
+        """Choose weights (where they are not given) and penalty by inner folds and fit all rows."""
         ...
 
     def predict(self, X: np.ndarray) -> np.ndarray:
@@ -136,7 +139,9 @@ class BandedRidge(_Banded):
         self.refine = refine
         self.exhaustive = exhaustive
 
-    def fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray) -> Self:
+    def fit(
+        self, X: np.ndarray, y: np.ndarray, groups: np.ndarray, weights: np.ndarray | None = None
+    ) -> Self:
         """Choose weights and penalty for every voxel and fit all rows.
 
         Parameters
@@ -146,10 +151,15 @@ class BandedRidge(_Banded):
             Its type is that of products with voxels.
         groups : ndarray of shape (n,)
             Inner fold of each row.
+        weights : ndarray of shape (n_areas, n_voxels), optional
+            Only the penalty is chosen then.
         """
         widths, alphas, grid = self._prepared(X)
         problem = Problem(X, widths, y, groups, self.limits)
-        choice = choose(problem, alphas, grid, self.refine, self.exhaustive)
+        if weights is None:
+            choice = choose(problem, alphas, grid, self.refine, self.exhaustive)
+        else:
+            choice = choose_penalty(problem, alphas, *_distinct(weights))
         self.coef_ = refit(problem, alphas, choice.grid, choice.point, choice.alpha)
         self.widths_, self.dtype_ = widths, y.dtype
         self.weights_ = np.ascontiguousarray(choice.grid[choice.point].T, dtype=np.float32)
@@ -185,7 +195,9 @@ class HimalayaBandedRidge(_Banded):
         super().__init__(alphas, widths, grid, limits)
         self.backend = backend
 
-    def fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray) -> Self:
+    def fit(
+        self, X: np.ndarray, y: np.ndarray, groups: np.ndarray, weights: np.ndarray | None = None
+    ) -> Self:
         """Choose weights and penalty for every voxel and fit all rows, as `BandedRidge.fit` does."""
         import torch  # only for the name of its error
 
@@ -200,15 +212,28 @@ class HimalayaBandedRidge(_Banded):
         self.alpha_ = np.empty(shape[1], dtype=np.float32)
         self.cv_score_ = np.empty(shape[1], dtype=y.dtype)
 
-        def search(batch: slice) -> None:
-            found = self._searched(kernels, y[:, batch], groups, alphas, grid)
-            weights, self.alpha_[batch], self.cv_score_[batch], dual = found
-            self.weights_[:, batch] = weights
-            coefficients = [band.T.astype(np.float64) @ dual * w for band, w in zip(bands, weights)]
-            self.coef_[:, batch] = np.concatenate(coefficients)
+        def search(points: np.ndarray, of: np.ndarray, batch: slice) -> None:
+            voxels = of[batch]
+            found = self._searched(kernels, y[:, voxels], groups, alphas, points)
+            chosen, self.alpha_[voxels], self.cv_score_[voxels], dual = found
+            self.weights_[:, voxels] = chosen
+            coefficients = [band.T.astype(np.float64) @ dual * w for band, w in zip(bands, chosen)]
+            self.coef_[:, voxels] = np.concatenate(coefficients)
 
-        in_batches(y.shape[1], y.shape[1], search, (MemoryError, torch.OutOfMemoryError))
+        short = (MemoryError, torch.OutOfMemoryError)
+        for points, voxels in self._tasks(grid, weights, y.shape[1]):
+            in_batches(len(voxels), len(voxels), partial(search, points, voxels), short)
         return self
+
+    @staticmethod
+    def _tasks(
+        grid: np.ndarray, weights: np.ndarray | None, n_voxels: int
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return weights to choose from, and the voxels that do."""
+        if weights is None:
+            return [(grid, np.arange(n_voxels))]
+        distinct, point = _distinct(weights)
+        return [(row[None], np.flatnonzero(point == p)) for p, row in enumerate(distinct)]
 
     def _searched(
         self, kernels: np.ndarray, y: np.ndarray, groups: np.ndarray, alphas: np.ndarray, grid: np.ndarray
@@ -235,6 +260,12 @@ class HimalayaBandedRidge(_Banded):
             weights = np.exp(arrays.to_numpy(deltas).astype(np.float64)) * alpha
             best = arrays.to_numpy(scores).max(axis=0)
             return weights, alpha, best, arrays.to_numpy(dual).astype(np.float64) / alpha
+
+
+def _distinct(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return distinct weights (n_points, n_areas), to four digits, and the row of each voxel."""
+    rows, point = np.unique(np.round(weights.T.astype(np.float64), 4), axis=0, return_inverse=True)
+    return rows, point.ravel()
 
 
 def make_solver(engine: Engine, refine: int = 0, **parameters: Any) -> Solver:

@@ -124,6 +124,7 @@ def parsed() -> argparse.Namespace:
     }  # fmt: skip
     for name, value in sizes.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=value)
+    parser.add_argument("--draws", action="store_true", help="weights drawn at random, no lattice")
     parser.add_argument(
         "--refine", action="store_true", help="finer lattice around each voxel's best weights"
     )
@@ -137,6 +138,8 @@ def main() -> int:
     (x, z), (y, held), groups = simulate(given)
     alphas = np.logspace(-4, 5, given.alphas)
     grid = band_weights(given.areas, given.weightings, 0)
+    if given.draws:
+        grid[1:] = np.random.default_rng(0).dirichlet(np.ones(given.areas), len(grid) - 1)
     widths = (x.shape[1] // given.areas,) * given.areas
     print(json.dumps({"rows": len(x), "columns": x.shape[1], **vars(given)}))
     finer = 2 * lattice_order(given.areas, len(grid)) if given.refine else 0

@@ -291,3 +291,19 @@ def test_lattices_cover_the_simplex() -> None:
     assert around[0].tolist() == [2, 2, 1, 1]
     assert len(around) == 13
     assert np.all(around.sum(axis=1) == 6)
+
+
+@pytest.mark.parametrize("backend", [None, "numpy"])
+def test_given_weights_are_kept_and_the_penalty_is_chosen(backend: str | None) -> None:
+    x, y, groups = problem(n_voxels=9)
+    rows = np.array([[0.5, 0.5, 0.0], [0.0, 0.0, 1.0], [0.2, 0.3, 0.5]])
+    given = {"alphas": ALPHAS, "widths": widths(x)}
+    solver = BandedRidge(**given) if backend is None else HimalayaBandedRidge(**given, backend=backend)
+    point = np.arange(9) % 3
+    solver.fit(x, y, groups, rows[point].T)
+    assert np.allclose(solver.weights_, rows[point].T, atol=1e-6)
+    for p, weights in enumerate(rows):
+        mine = point == p
+        alone = BandedRidge(**given, grid=weights[None]).fit(x, y[:, mine], groups)
+        assert np.array_equal(solver.alpha_[mine], alone.alpha_)
+        assert np.allclose(solver.coef_[:, mine], alone.coef_, atol=1e-8)
