@@ -17,6 +17,7 @@ from ban_bids.encoding.basis import Bands, Basis
 from ban_bids.encoding.limits import Limits, in_batches
 
 _MOST_VOXELS = 8192
+_FEWEST_VOXELS = 64
 _R = TypeVar("_R")
 
 
@@ -63,7 +64,9 @@ class Problem:
         fixed = 8 * (2 * n_rows * order + 5 * order**2) + item * blocks
         a_voxel = item * (n_rows + order + 3 * max(sizes))
         workers = max(1, min(self.limits.workers(), left // (fixed + _MOST_VOXELS * a_voxel // 8)))
-        return workers, int(np.clip((left // workers - fixed) // a_voxel, 64, _MOST_VOXELS))
+        # whole multiples: a product's last bits depend on its width, and a resumed run gives the same bytes
+        voxels = (left // workers - fixed) // a_voxel // _FEWEST_VOXELS * _FEWEST_VOXELS
+        return workers, int(np.clip(voxels, _FEWEST_VOXELS, _MOST_VOXELS))
 
 
 class LeftOut:

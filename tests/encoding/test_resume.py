@@ -15,7 +15,10 @@ from listening import ToyModel, ToyStore, make_run, participant
 
 from ban_bids.encoding import design as design_module
 from ban_bids.encoding.backend import Engine
+from ban_bids.encoding.closed_form import Problem
 from ban_bids.encoding.design import design
+from ban_bids.encoding.limits import Limits
+from ban_bids.encoding.ridge import fit_joint
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.scoring import participant as scoring
 from ban_bids.scoring.participant import (
@@ -154,6 +157,31 @@ def test_what_decides_the_results_decides_which_slabs_count(
     assert again((data, laid, tests, settings), seed=1) == 3
     assert again(prepared(tmp_path, fingerprint=1)) == 3
     assert again((data, laid, tests, replace(settings, slab=700))) == 1
+
+
+def test_memory_that_happens_to_be_free_changes_no_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    # a resumed process holds less than the one that was killed, so that batches inside the solver differ
+    rng = np.random.default_rng(0)
+    training, held_out = (
+        {area: rng.standard_normal((n, 40)).astype(np.float32) for area in "ab"} for n in (240, 60)
+    )
+    bold = rng.standard_normal((240, 500)).astype(np.float32)
+    groups, grid = np.repeat(np.arange(4), 60), np.array([[0.5, 0.5], [1, 0], [0, 1], [0.3, 0.7]])
+    found, widths = set(), set()
+    original = Problem.resources
+
+    def resources(self: Problem, n_alphas: int) -> tuple[int, int]:
+        got = original(self, n_alphas)
+        widths.add(got[1])
+        return got
+
+    monkeypatch.setattr(Problem, "resources", resources)
+    for free in (4_000_000, 5_100_000, 5_300_000, 2**30):
+        monkeypatch.setattr(Limits, "left", lambda self, free=free: free)
+        joint = fit_joint(training, bold, held_out, groups, (0.1, 1.0, 10.0), grid)
+        found.add(digest((joint.parts, joint.weights, joint.alpha, joint.inner)))
+    assert len(widths) > 2 and all(width % 64 == 0 for width in widths)
+    assert len(found) == 1
 
 
 def test_controls_are_kept_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
