@@ -69,13 +69,6 @@ def training_card(
     extra : dict
         Written among the settings.
     """
-    counts = {
-        "n_training": len(split.training),
-        "n_validation": len(split.validation),
-        "n_excluded": len(collection.excluded),
-        "n_replicas": len(collection.replicas),
-        "n_unreadable": len(collection.unreadable),
-    }
     spent = {
         "steps": done.steps,
         "minutes": round(minutes, 2),
@@ -84,25 +77,49 @@ def training_card(
     }
     return ModelCard(
         config=done.network.config.to_dict(),
-        genres=collection.genres,
-        split=split.name,
-        training_hashes={t.name: t.digest for t in split.training},
-        validation_hashes={t.name: t.digest for t in split.validation},
-        excluded={t.name: t.digest for t in collection.excluded},
-        unreadable=collection.unreadable,
-        notes=tuple(_notes(done, collection, split, settings)),
-        metrics={**done.evaluation.to_dict(), **counts, **spent},
+        **origin(collection, split),
+        notes=(*track_notes(collection, split), *_notes(done, settings)),
+        metrics={**done.evaluation.to_dict(), **track_counts(collection, split), **spent},
         settings={**asdict(settings), **extra},
-        versions=library_versions(),
     )
 
 
-def _notes(done: Trained, collection: Collection, split: Split, settings: TrainingSettings) -> list[str]:
+def origin(collection: Collection, split: Split) -> dict[str, Any]:
+    """Fields of a card that say on which tracks, and with which libraries, any model was fitted."""
+    return {
+        "genres": collection.genres,
+        "split": split.name,
+        "training_hashes": {t.name: t.digest for t in split.training},
+        "validation_hashes": {t.name: t.digest for t in split.validation},
+        "excluded": {t.name: t.digest for t in collection.excluded},
+        "unreadable": collection.unreadable,
+        "versions": library_versions(),
+    }
+
+
+def track_counts(collection: Collection, split: Split) -> dict[str, int]:
+    """How many tracks did what, among a card's metrics."""
+    return {
+        "n_training": len(split.training),
+        "n_validation": len(split.validation),
+        "n_excluded": len(collection.excluded),
+        "n_replicas": len(collection.replicas),
+        "n_unreadable": len(collection.unreadable),
+    }
+
+
+def track_notes(collection: Collection, split: Split) -> list[str]:
+    """What a reader of a card should know of its tracks."""
     notes = [*split.notes]
     if collection.replicas:
         notes.append(f"files that repeat other tracks and were left out: {len(collection.replicas)}")
     if collection.unreadable:
         notes.append(f"files that cannot be decoded and were skipped: {len(collection.unreadable)}")
+    return notes
+
+
+def _notes(done: Trained, settings: TrainingSettings) -> list[str]:
+    notes = []
     if done.ended == "time":
         kind = "processor" if settings.budget_clock == "cpu" else "wall-clock"
         notes.append(f"the time budget of {settings.max_minutes} {kind} minutes ended the training")

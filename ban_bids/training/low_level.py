@@ -16,10 +16,10 @@ from sklearn.preprocessing import StandardScaler
 
 from ban_bids.audio.clips import load_waveform
 from ban_bids.errors import UsageError
-from ban_bids.models.checkpoint import ModelCard, library_versions
+from ban_bids.models.checkpoint import ModelCard
 from ban_bids.models.low_level import MODELS, LinearReadout, LowLevelModel, save_low_level
 from ban_bids.progress import progress
-from ban_bids.training.card import write_card
+from ban_bids.training.card import origin, track_counts, track_notes, write_card
 from ban_bids.training.datasets import Collection, Track
 from ban_bids.training.evaluation_scores import Answers, score
 from ban_bids.training.settings import TrainingSettings
@@ -103,15 +103,10 @@ def train_low_level(
     name, number = settings.preset, {genre: k for k, genre in enumerate(collection.genres)}
     card = ModelCard(
         config=asdict(MODELS[name]().config),  # type: ignore[call-arg]
-        genres=collection.genres,
-        split=split.name,
-        training_hashes={t.name: t.digest for t in split.training},
-        validation_hashes={t.name: t.digest for t in split.validation},
-        excluded={t.name: t.digest for t in collection.excluded},
-        unreadable=collection.unreadable,
-        notes=tuple(split.notes),
+        **origin(collection, split),
+        notes=tuple(track_notes(collection, split)),
+        metrics=dict(track_counts(collection, split)),
         settings={"preset": name, "split": settings.split, "seed": settings.seed, "C": PENALTY, **extra},
-        versions=library_versions(),
     )
     labels = [number[t.genre] for t in split.training]
     model = fit_low_level(name, summaries_of(name, split.training), labels, len(number), card)

@@ -14,8 +14,9 @@ from typing import Any
 
 import torch
 
-from ban_bids.models.architectures import preset
+from ban_bids.models.architectures import LOW_LEVEL, preset
 from ban_bids.models.checkpoint import library_versions
+from ban_bids.models.low_level import MODELS
 from ban_bids.training.datasets import Collection
 from ban_bids.training.settings import TrainingSettings
 
@@ -24,14 +25,21 @@ _KEY = "ban_bids"
 
 
 def training_fingerprint(collection: Collection, settings: TrainingSettings) -> str:
-    """SHA-256 over every track's content and genre, the excluded tracks, the network and the settings."""
+    """SHA-256 over every track's content and genre, the excluded tracks, the model and the settings."""
     parts = {
         "tracks": [(t.name, t.genre, t.digest) for t in collection.tracks],
         "excluded": sorted(t.digest for t in collection.excluded),
         "settings": asdict(settings),
-        "network": preset(settings.preset).to_dict(),  # what a name stands for may change
+        "network": _configuration(settings.preset),  # what a name stands for may change
     }
     return _digest(parts)
+
+
+def _configuration(name: str) -> dict[str, Any]:
+    """Of a network, or of the model whose read-out is fitted."""
+    if name in LOW_LEVEL:
+        return asdict(MODELS[name]().config)  # type: ignore[call-arg]
+    return preset(name).to_dict()
 
 
 def state_path(out: Path) -> Path:

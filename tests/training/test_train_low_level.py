@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,10 @@ def test_fitted_by_the_command_line(tmp_path: Path, genres: Path, name: str) -> 
     out = tmp_path / "w.safetensors"
     exclude = genres / "slow" / "slow.00001.wav"
     (tmp_path / "exclude.txt").write_text(f"{exclude}\n")
-    options = ["--data", str(genres), "--out", str(out), "--preset", name, "--split", "stratified"]
+    data = tmp_path / "data"
+    shutil.copytree(genres, data)
+    (data / "slow" / "broken.wav").write_bytes(b"no audio")
+    options = ["--data", str(data), "--out", str(out), "--preset", name, "--split", "stratified"]
     assert main([*options, "--exclude-stimuli", str(tmp_path / "exclude.txt"), "-q"]) == 0
     model = load_low_level(out)
     assert model.name == name
@@ -47,6 +51,9 @@ def test_fitted_by_the_command_line(tmp_path: Path, genres: Path, name: str) -> 
     assert card.genres == ("fast", "slow")
     assert card.settings["C"] == 1.0
     assert list(card.excluded) == ["slow.00001"]
+    assert card.unreadable == ("slow/broken.wav",)
+    assert (card.metrics["n_unreadable"], card.metrics["n_excluded"]) == (1, 1)
+    assert "files that cannot be decoded and were skipped: 1" in card.notes
     assert len(card.training_hashes) + len(card.validation_hashes) == 11
     sounds = {
         name: soundfile.read(genres / name[:4] / f"{name}.wav", dtype="float32")[0]
