@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from math import ceil
 from typing import Protocol
 
@@ -106,14 +108,11 @@ class NetworkModel:
             averaged where an area would be wider than 1024.
         """
         out: list[dict[str, np.ndarray]] = [{} for _ in waveforms]
-        for indices, batch in self._batches(waveforms):
-            with torch.no_grad():
-                _, areas = self.network(batch, return_areas=True)
-            seconds = batch.shape[1] / self.network.config.front_end.sampling_rate
+        for indices, (_, areas), seconds in self._heard(waveforms):
             for label, activation in areas.items():
                 # the network works on whole frames of its slowest area: drop those after the end
                 n_frames = ceil(seconds * self.frame_rate[label] - 1e-6)
-                for i, frames in zip(indices, _flatten(activation).cpu().numpy()):
+                for i, frames in zip(indices, activation):
                     out[i][label] = frames[:n_frames]
         return out
 
@@ -130,11 +129,37 @@ class NetworkModel:
                 "the genres of the read-out are unknown: the weights are random or have no card"
             )
         out = np.empty((len(waveforms), len(self.genres)), dtype=np.float64)
-        for indices, batch in self._batches(waveforms):
-            with torch.no_grad():
-                logits = self.network(batch)
-            out[indices] = torch.softmax(logits.double(), dim=1).cpu().numpy()
+        for indices, (logits, _), _ in self._heard(waveforms):
+            out[indices] = torch.softmax(torch.from_numpy(logits).double(), dim=1).numpy()
         return out
+
+    def _heard(
+        self, waveforms: Sequence[np.ndarray]
+    ) -> Iterator[tuple[list[int], tuple[np.ndarray, dict[str, np.ndarray]], float]]:
+        """Indices, what `_hear` returns, and the length in seconds of every batch.
+
+        On a CPU batches go side by side, one thread each: the threads of one operation wait for each other,
+        and where another process wants the same processors that makes them several times slower than one.
+        """
+        rate = self.network.config.front_end.sampling_rate
+        n_threads = torch.get_num_threads() if self.device.type == "cpu" else 1
+        if n_threads > 1:
+            torch.set_num_threads(1)
+        try:
+            with ThreadPoolExecutor(n_threads) as pool:
+                batches = self._batches(waveforms)
+                while some := list(islice(batches, n_threads)):
+                    for (indices, batch), made in zip(some, pool.map(self._hear, [b for _, b in some])):
+                        yield indices, made, batch.shape[1] / rate
+        finally:
+            if n_threads > 1:
+                torch.set_num_threads(n_threads)
+
+    def _hear(self, batch: Tensor) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Logits, and every area's activation as (batch, frames, features)."""
+        with torch.no_grad():
+            logits, areas = self.network(batch, return_areas=True)
+        return logits.cpu().numpy(), {label: _flatten(a).cpu().numpy() for label, a in areas.items()}
 
     def _batches(self, waveforms: Sequence[np.ndarray]) -> Iterator[tuple[list[int], Tensor]]:
         """Equal lengths together on a GPU; singly on a CPU, so that no result depends on its neighbours."""

@@ -83,6 +83,24 @@ def test_a_model_from_outside_the_package(tmp_path: Path, monkeypatch: pytest.Mo
         load_model("outside_models:missing", None)
 
 
+def test_threads_change_no_byte_and_are_put_back() -> None:
+    model, before = _model(), torch.get_num_threads()
+    sounds = [_sound(1.0, seed) for seed in range(5)] + [_sound(1.5, 9)]
+    try:
+        made = []
+        for n in (1, 3):
+            torch.set_num_threads(n)
+            made.append((model.features(sounds), model.genre_probabilities(sounds)))
+            assert torch.get_num_threads() == n
+    finally:
+        torch.set_num_threads(before)
+    (one, p_one), (three, p_three) = made
+    np.testing.assert_array_equal(p_one, p_three)
+    for a, b in zip(one, three):
+        for area in AREAS:
+            np.testing.assert_array_equal(a[area], b[area])
+
+
 def test_features_are_the_networks_activations() -> None:
     model = _model()
     sounds = [_sound(1.0), _sound(1.5, 1), _sound(1.0, 2)]
