@@ -18,6 +18,7 @@ _SETTINGS = (
     "batch_size", "crop_seconds", "learning_rate", "patience",
 )  # fmt: skip
 _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
+_DATASET = "dataset_description.json"
 _AUDIO = {".wav", ".au", ".flac", ".mp3", ".ogg"}
 
 
@@ -38,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         stream=sys.stderr,
     )
     try:
+        _check(options)
         if options.evaluate is not None:
             _evaluate(options)
         else:
@@ -139,6 +141,33 @@ def _add_hardware(group: argparse._ArgumentGroup) -> None:
     add("--compile", action="store_true", help="torch.compile, on CUDA; pays in long trainings")
 
 
+def _check(options: argparse.Namespace) -> None:
+    """Refuse options that would do nothing in what was asked for."""
+    from ban_bids.models.architectures import LOW_LEVEL  # torch takes a second to import
+
+    trains = {**dict.fromkeys(_SETTINGS), "devices": 1, "num_nodes": 1, "strategy": "auto", "compile": False}
+    given = [name for name, default in trains.items() if getattr(options, name) != default]
+    if options.evaluate is not None and given:
+        raise UsageError(f"{_spelled(given[0])} has no effect with --evaluate; drop it")
+    if options.evaluate is None and options.report is not None:
+        raise UsageError("--report has no effect without --evaluate; evaluate the checkpoint afterwards")
+    without = [name for name in given if name not in ("preset", "split", "seed")]
+    if options.preset in LOW_LEVEL and without:
+        raise UsageError(f"{_spelled(without[0])} has no effect with --preset {options.preset}; drop it")
+    named = options.exclude_stimuli is not None and (options.exclude_stimuli / _DATASET).is_file()
+    if (options.test_task or options.test_runs) and not named:
+        raise UsageError(
+            "--test-task and --test-runs have no effect unless --exclude-stimuli names a BIDS dataset "
+            f"(a folder with {_DATASET}); give one, or drop them"
+        )
+    if options.omp_nthreads < 1:
+        raise UsageError(f"--omp-nthreads {options.omp_nthreads}: must be 1 or more")
+
+
+def _spelled(name: str) -> str:
+    return "--early-stopping" if name == "patience" else f"--{name.replace('_', '-')}"
+
+
 def _train(options: argparse.Namespace) -> None:
     from ban_bids.training.cache import AudioCache
     from ban_bids.training.hardware import Parallel
@@ -180,7 +209,9 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     from ban_bids.training.cache import AudioCache
     from ban_bids.training.evaluate import evaluate_checkpoint
+    from ban_bids.training.hardware import ONE_PROCESS, check_hardware
 
+    check_hardware(options.device, ONE_PROCESS)
     torch.set_num_threads(options.omp_nthreads)
     cache = AudioCache(options.cache_dir)
     evaluation = evaluate_checkpoint(
@@ -198,7 +229,7 @@ def _excluded(options: argparse.Namespace) -> list[Path]:
     path: Path | None = options.exclude_stimuli
     if path is None:
         return []
-    if (path / "dataset_description.json").is_file():
+    if (path / _DATASET).is_file():
         return _held_out(path, options)
     if path.is_dir():
         found = sorted(file for file in path.rglob("*") if file.suffix.lower() in _AUDIO)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 from small_datasets import Toy
 
+from ban_bids.cli import train
 from ban_bids.errors import DataError, UsageError
 from ban_bids.inputs.dataset import Clip, Participant, Presentation, Run, read_dataset
 from ban_bids.inputs.heldout import held_out_plan, held_out_tracks
@@ -143,3 +145,13 @@ def test_tracks_of_all_participants_are_held_out_whoever_is_chosen(toy: Toy) -> 
         chosen = toy.settings(participant_labels=labels, test_runs=("2",))
         tracks = held_out_tracks(read_dataset(chosen), chosen)
         assert {path.stem for path in tracks} == {"disco.00000", "disco.00001", "rock.00000"}
+
+
+def test_the_trainer_leaves_out_what_scoring_holds_out(toy: Toy) -> None:
+    options = Namespace(exclude_stimuli=toy.root, data=toy.root, test_task=[], test_runs=["2"])
+    stimuli = toy.root / "stimuli"
+    assert train._excluded(options) == [stimuli / "disco.00000.wav", stimuli / "disco.00001.wav"]
+    choices = "stim_file\tresponse\ttrial_type\nrock.00001.wav\trock\trock\n"
+    (toy.root / "sub-01" / "beh").mkdir()
+    (toy.root / "sub-01" / "beh" / "sub-01_task-genre_beh.tsv").write_text(choices)
+    assert stimuli / "rock.00001.wav" in train._excluded(options)

@@ -222,6 +222,10 @@ def test_command_line_trains_and_evaluates(
         (["--seed", "-1"], 2, "--seed -1"),
         (["--devices", "0"], 2, "--devices"),
         (["--strategy", "nosuch"], 2, "--strategy nosuch"),
+        (["--omp-nthreads", "0"], 2, "--omp-nthreads 0"),
+        (["--report", "folder"], 2, "--report has no effect without --evaluate"),
+        (["--test-runs", "1"], 2, "--test-runs have no effect unless"),
+        (["--preset", "logmel"], 2, "--epochs has no effect with --preset logmel"),
     ],
 )
 def test_mistakes_are_one_line_and_an_exit_status(
@@ -235,6 +239,21 @@ def test_mistakes_are_one_line_and_an_exit_status(
     assert captured.err.count("\n") == 1
     assert words in captured.err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (["--epochs", "3"], "--epochs has no effect with --evaluate"),
+        (["--early-stopping", "3"], "--early-stopping has no effect with --evaluate"),
+        (["--compile"], "--compile has no effect with --evaluate"),
+    ],
+)
+def test_nothing_is_passed_over_in_silence(
+    change: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--data", "genres", "--evaluate", "w.safetensors", *change]) == 2
+    assert words in capsys.readouterr().err
 
 
 def test_interruption_says_that_the_training_can_go_on(
