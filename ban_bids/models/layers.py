@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from difflib import get_close_matches
@@ -176,9 +177,10 @@ class LayerModel:
         return rates
 
     def _fingerprint(self, areas: Mapping[str, str]) -> str:
-        """SHA-256 over the weights and everything else that decides features."""
-        how = getattr(self._preprocess, "__qualname__", type(self._preprocess).__qualname__)
-        about = [self.name, dict(areas), self._axis, self._rate, self.frame_rate, how]
+        """SHA-256 over the weights, the code and everything else that decides features; it keys caches."""
+        # strides and activations are in no tensor, and what code does is not in its name
+        code = [_source(self._preprocess), *sorted({_source(type(m)) for m in self.module.modules()})]
+        about = [self.name, dict(areas), self._axis, self._rate, self.frame_rate, repr(self.module), code]
         digest = hashlib.sha256(repr(about).encode())
         for key, value in sorted(self.module.state_dict().items()):
             digest.update(key.encode())
@@ -195,6 +197,15 @@ def _keep(caught: dict[str, Tensor], area: str) -> Callable[[nn.Module, Any, Any
         caught[area] = first
 
     return hook
+
+
+def _source(code: Any) -> str:
+    """What a function, or the class of an object, is written as; its name where that is not to be had."""
+    kind = code if inspect.isroutine(code) or inspect.isclass(code) else type(code)
+    try:
+        return inspect.getsource(kind)
+    except (OSError, TypeError):
+        return str(kind.__qualname__)
 
 
 def _layer(module: nn.Module, area: str, name: str) -> nn.Module:

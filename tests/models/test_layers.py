@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +130,27 @@ def test_the_fingerprint_follows_weights_and_description() -> None:
         net, AREAS, name="theirs", sampling_rate=16_000, preprocess=lambda w: w[:, None], time_axis=AXES
     )
     assert other.fingerprint != model.fingerprint
+
+
+def test_the_fingerprint_follows_what_is_in_no_tensor() -> None:
+    def once(waveform: torch.Tensor) -> torch.Tensor:
+        return waveform[:, None]
+
+    def twice(waveform: torch.Tensor) -> torch.Tensor:
+        return 2 * waveform[:, None]
+
+    twice.__qualname__ = once.__qualname__
+
+    def made(stage: nn.Module, preprocess: Callable[[torch.Tensor], torch.Tensor]) -> str:
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Conv1d(1, 2, 3, stride=100), stage)
+        rates = {"A1": 220.5}
+        return LayerModel(net, {"A1": "1"}, name="m", preprocess=preprocess, frame_rate=rates).fingerprint
+
+    same = made(nn.ReLU(), once)
+    assert made(nn.ReLU(), once) == same
+    assert made(nn.GELU(), once) != same
+    assert made(nn.ReLU(), twice) != same
 
 
 @pytest.fixture
