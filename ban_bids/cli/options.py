@@ -210,7 +210,10 @@ def _add_preprocessing(group: argparse._ArgumentGroup) -> None:
 
 def _add_model(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--model", metavar="NAME", help="ban (default), an entry point or package.module:factory"
+        "--model",
+        metavar="NAME",
+        help="ban (default), another network of ban-bids-train, ban-untrained, logmel, modulation, an entry "
+        "point, or package.module:factory",
     )
     group.add_argument("--weights", type=absolute, metavar="FILE", help="trained weights (safetensors)")
     group.add_argument(
