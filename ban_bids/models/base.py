@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ban_bids.errors import NotComputable
+from ban_bids.errors import NotComputable, UsageError
 from ban_bids.models.architectures import build
 from ban_bids.models.checkpoint import ModelCard
 from ban_bids.models.network import AuditoryNetwork
@@ -239,7 +239,15 @@ def fingerprint(network: AuditoryNetwork) -> str:
 
 
 def resolve_device(device: str) -> torch.device:
-    """``auto`` takes a GPU where there is one."""
+    """``auto`` takes a GPU where there is one.
+
+    Raises
+    ------
+    UsageError
+        For ``cuda`` where there is none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: torch finds no CUDA GPU here; choose --device cpu or auto")
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(device)

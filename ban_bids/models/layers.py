@@ -202,6 +202,8 @@ def _keep(caught: dict[str, Tensor], area: str) -> Callable[[nn.Module, Any, Any
 def _source(code: Any) -> str:
     """What a function, or the class of an object, is written as; its name where that is not to be had."""
     kind = code if inspect.isroutine(code) or inspect.isclass(code) else type(code)
+    if str(kind.__module__).startswith("torch."):  # known by name, and slow to look up
+        return str(kind.__qualname__)
     try:
         return inspect.getsource(kind)
     except (OSError, TypeError):

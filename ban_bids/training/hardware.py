@@ -61,8 +61,6 @@ def check_hardware(device: str, parallel: Parallel) -> None:
             f"--strategy {parallel.strategy}: divides the weights, of which every process averages all; "
             "choose auto or ddp"
         )
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: torch finds no CUDA GPU here; choose --device cpu or auto")
     if resolve_device(device).type == "cuda" and parallel.devices > torch.cuda.device_count():
         raise UsageError(
             f"--devices {parallel.devices}: torch finds {torch.cuda.device_count()} CUDA GPU(s) here; "

@@ -10,7 +10,7 @@ import torch
 
 from ban_bids.errors import NotComputable, UsageError
 from ban_bids.models.ban import BAN
-from ban_bids.models.base import NetworkModel, untrained_model
+from ban_bids.models.base import NetworkModel, resolve_device, untrained_model
 from ban_bids.models.checkpoint import ModelCard, save_checkpoint
 from ban_bids.models.config import PRESETS
 from ban_bids.models.controls import control_models, permuted_model
@@ -99,6 +99,13 @@ def test_threads_change_no_byte_and_are_put_back() -> None:
     for a, b in zip(one, three):
         for area in AREAS:
             np.testing.assert_array_equal(a[area], b[area])
+
+
+def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert resolve_device("auto").type == "cpu"
+    with pytest.raises(UsageError, match="--device cuda: torch finds no CUDA GPU"):
+        NetworkModel(BAN(PRESETS["ban-small"]), device="cuda")
 
 
 def test_features_are_the_networks_activations() -> None:
