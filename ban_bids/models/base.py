@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ban_bids.audio.clips import SAMPLING_RATE
 from ban_bids.errors import NotComputable, UsageError
 from ban_bids.models.architectures import build
 from ban_bids.models.checkpoint import ModelCard
@@ -141,7 +142,6 @@ class NetworkModel:
         On a CPU batches go side by side, one thread each: the threads of one operation wait for each other,
         and where another process wants the same processors that makes them several times slower than one.
         """
-        rate = self.network.config.front_end.sampling_rate
         n_threads = torch.get_num_threads() if self.device.type == "cpu" else 1
         if n_threads > 1:
             torch.set_num_threads(1)
@@ -150,7 +150,7 @@ class NetworkModel:
                 batches = self._batches(waveforms)
                 while some := list(islice(batches, n_threads)):
                     for (indices, batch), made in zip(some, pool.map(self._hear, [b for _, b in some])):
-                        yield indices, made, batch.shape[1] / rate
+                        yield indices, made, batch.shape[1] / SAMPLING_RATE
         finally:
             if n_threads > 1:
                 torch.set_num_threads(n_threads)
@@ -158,17 +158,18 @@ class NetworkModel:
     def _hear(self, batch: Tensor) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Logits, and every area's activation as (batch, frames, features)."""
         with torch.no_grad():
-            logits, areas = self.network(batch, return_areas=True)
+            logits, areas = self.network(batch, return_areas=True, sampling_rate=SAMPLING_RATE)
         return logits.cpu().numpy(), {label: _flatten(a).cpu().numpy() for label, a in areas.items()}
 
     def _batches(self, waveforms: Sequence[np.ndarray]) -> Iterator[tuple[list[int], Tensor]]:
         """Equal lengths together on a GPU; singly on a CPU, so that no result depends on its neighbours."""
         lengths = np.array([len(w) for w in waveforms], dtype=int)
-        rate = self.network.config.front_end.sampling_rate
         for length in np.unique(lengths):
             indices = np.flatnonzero(lengths == length)
             size = (
-                1 if self.device.type == "cpu" else max(1, int(_BATCH_SECONDS_CUDA * rate // max(length, 1)))
+                1
+                if self.device.type == "cpu"
+                else max(1, int(_BATCH_SECONDS_CUDA * SAMPLING_RATE // max(length, 1)))
             )
             for k in range(0, len(indices), size):
                 chosen = indices[k : k + size].tolist()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from ban_bids.errors import NotComputable, UsageError
 from ban_bids.models.ban import BAN
 from ban_bids.models.base import NetworkModel, resolve_device, untrained_model
 from ban_bids.models.checkpoint import ModelCard, save_checkpoint
-from ban_bids.models.config import PRESETS
+from ban_bids.models.config import PRESETS, FrontEndConfig
 from ban_bids.models.controls import control_models, permuted_model
 from ban_bids.models.low_level import LogMelModel, ModulationModel
 from ban_bids.models.registry import load_model
@@ -81,6 +83,21 @@ def test_a_model_from_outside_the_package(tmp_path: Path, monkeypatch: pytest.Mo
         load_model("outside_models:broken", None)
     with pytest.raises(UsageError, match="cannot be imported"):
         load_model("outside_models:missing", None)
+
+
+def test_a_network_of_another_rate_hears_the_same_pitch() -> None:
+    usual = FrontEndConfig()
+    double = replace(usual, sampling_rate=44_100, n_fft=2 * usual.n_fft, hop=2 * usual.hop)
+    tone = 0.5 * np.sin(2 * np.pi * 1000.0 * np.arange(RATE) / RATE).astype(np.float32)
+    loudest = []
+    for front_end in (usual, double):
+        network = BAN(replace(PRESETS["ban-small"], front_end=front_end))
+        heard: list[torch.Tensor] = []
+        network.front_end.register_forward_hook(lambda *call, heard=heard: heard.append(call[2]))
+        made = NetworkModel(network).features([tone])[0]
+        assert len(made["T2T3"]) == math.ceil(network.frame_rates["T2T3"])
+        loudest.append(int(heard[0][0, 0, :, 25].argmax()))
+    assert loudest[0] == loudest[1]
 
 
 def test_threads_change_no_byte_and_are_put_back() -> None:
