@@ -36,6 +36,13 @@ def test_modules_stay_readable() -> None:
     assert not long, f"files over 400 lines: {long}"
 
 
+def test_test_files_have_names_of_their_own() -> None:
+    # pytest imports them by their stem: of two with one stem only the first would run
+    stems = [path.stem for path in ROOT.glob("tests/**/test_*.py")]
+    twice = sorted({stem for stem in stems if stems.count(stem) > 1})
+    assert not twice, f"test files of the same name: {twice}"
+
+
 _ORDER = [
     "inputs", "preprocessing", "audio", "models", "training",
     "encoding", "scoring", "outputs", "reports", "demo",

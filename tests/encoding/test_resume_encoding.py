@@ -112,7 +112,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(
 def test_a_process_killed_by_the_system_leaves_whole_slabs(tmp_path: Path) -> None:
     script = (
         f"import os, signal, sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "import test_resume as t\n"
+        "import test_resume_encoding as t\n"
         "t.design_module.FeatureCache = t.ToyStore\n"
         "original, calls = t.scoring.encode, []\n"
         "def encode(*args):\n"
