@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,3 +26,16 @@ def _own_audio_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BAN_BIDS_CACHE", str(tmp_path_factory.mktemp("audio-cache")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _keep_logging() -> Iterator[None]:
+    """Put the loggers back as they were: the command line sets handlers and levels, in fixtures too."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(False)
+    for name in ("ban_bids", "py.warnings"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
