@@ -244,7 +244,7 @@ def _add_resources(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--mem", "--mem-mb", type=memory_mb, metavar="SIZE", help="most memory: 8G, or MB")
     group.add_argument("--device", choices=("auto", "cpu", "cuda"), help="where networks and ridge run")
     group.add_argument(
-        "--solver", choices=("auto", "closed-form", "himalaya"), help="of ridge (auto: closed-form on a CPU)"
+        "--solver", choices=("auto", "closed-form", "himalaya"), help="of ridge (auto: closed-form)"
     )
     group.add_argument("--use-plugin", type=absolute, metavar="FILE", help="Nipype plugin configuration")
     group.add_argument("--stop-on-first-crash", action="store_true", help="stop at the first failure")

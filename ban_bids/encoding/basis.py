@@ -39,26 +39,6 @@ class Basis:
         """Return f (q,), float64: the residual is ``U f U'y`` (complete) or ``y - U f U'y``."""
         return (alpha if self.complete else self.values) / (self.values + alpha)
 
-    def left_out(self, alpha: float, rows: slice) -> np.ndarray:
-        """Return ``(I - H_rr)^-1`` of left-out rows, (m, m), float64.
-
-        Raises
-        ------
-        numpy.linalg.LinAlgError
-            ``I - H_rr`` is not positive definite: the penalty is far too small for the kernel.
-        """
-        half = self.vectors[rows] * np.sqrt(self.filter(alpha))
-        block = half @ half.T
-        if not self.complete:
-            np.negative(block, out=block)
-            block.flat[:: len(block) + 1] += 1
-        factor, failed = scipy.linalg.lapack.dpotrf(block.T, lower=1, overwrite_a=1)
-        if failed:
-            raise np.linalg.LinAlgError(f"left-out rows with penalty {alpha:g}: not positive definite")
-        inverse, _ = scipy.linalg.lapack.dpotri(factor, lower=1, overwrite_c=1)
-        below = np.tril(inverse, -1)
-        return below + below.T + np.diag(inverse.diagonal())
-
 
 class Bands:
     """Training features of several areas, ready to be weighted.

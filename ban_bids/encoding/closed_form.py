@@ -1,4 +1,4 @@
-"""Left-out runs and fits of many voxels at many weights: one decomposition a weighting.
+"""Features, voxels and inner folds of a ridge problem, and its fits: one decomposition a weighting.
 
 Weightings are worked on side by side, each on one thread of BLAS: threads of one small factorisation wait
 for each other more than they work, and ten times as long where another process wants the same processors.
@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from ban_bids.encoding.basis import Bands, Basis
+from ban_bids.encoding.backend import arrays_of, free_on_device
+from ban_bids.encoding.basis import Bands
 from ban_bids.encoding.limits import Limits, in_batches
 
 _MOST_VOXELS = 8192
@@ -26,95 +27,97 @@ class Problem:
 
     Parameters
     ----------
-    features : ndarray of shape (n, p)
-        Areas side by side.
-    widths : sequence of int
-        Columns of each area.
+    bands : Bands
+        Features or kernels of every area; rows in the order of ``folds``.
     bold : ndarray of shape (n, n_voxels), float32 or float64
         Its type is that of all products with voxels; factorisations are float64 in any case.
-    groups : ndarray of shape (n,)
-        Inner fold of each row.
-    limits : Limits
+    folds : sequence of slice
+        Rows of each inner fold, see `inner_folds`.
+    limits : Limits, optional
+    backend : str
+        himalaya's, for the search: ``"numpy"``, ``"torch"`` or ``"torch_cuda"``. Decompositions and the
+        refit stay on the CPU, where as many go side by side as it has cores.
     """
 
     def __init__(
         self,
+        bands: Bands,
+        bold: np.ndarray,
+        folds: Sequence[slice],
+        limits: Limits | None = None,
+        backend: str = "numpy",
+    ) -> None:
+        self.bands, self.bold, self.folds, self.backend = bands, bold, tuple(folds), backend
+        self.limits = limits or Limits()
+        free = free_on_device(backend)
+        resident = free is None or bold.nbytes < free // 3
+        self._responses = arrays_of(backend).asarray(bold) if resident else None
+
+    @classmethod
+    def of_features(
+        cls,
         features: np.ndarray,
         widths: Sequence[int],
         bold: np.ndarray,
         groups: np.ndarray,
         limits: Limits | None = None,
-    ) -> None:
-        order = np.argsort(groups, kind="stable")
-        if np.any(order[1:] < order[:-1]):
+        backend: str = "numpy",
+    ) -> Problem:
+        """Set up a problem of features.
+
+        Parameters
+        ----------
+        features : ndarray of shape (n, p)
+            Areas side by side.
+        widths : sequence of int
+            Columns of each area.
+        bold : ndarray of shape (n, n_voxels)
+        groups : ndarray of shape (n,)
+            Inner fold of each row.
+        limits, backend
+            See `Problem`.
+        """
+        order, folds = inner_folds(groups)
+        if np.any(np.diff(order) < 0):
             features, bold = features[order], bold[order]
-        sizes = np.unique(groups, return_counts=True)[1]
-        stops = np.cumsum(sizes)
-        self.folds = tuple(slice(int(stop - size), int(stop)) for stop, size in zip(stops, sizes))
-        self.bold = bold
-        self.bands = Bands(features, widths, int(sizes.max()))
-        self.limits = limits or Limits()
+        return cls(Bands(features, widths, largest(folds)), bold, folds, limits, backend)
+
+    def responses(self, voxels: Any) -> Any:
+        """Return some voxels' responses (n, n_chosen) where the search's products are made."""
+        if self._responses is not None:
+            return self._responses[:, voxels]
+        return arrays_of(self.backend).asarray(self.bold[:, voxels])
 
     def resources(self, n_alphas: int) -> tuple[int, int]:
         """Return how many weightings to work on at a time, and on how many voxels at a time in each."""
         n_rows, order, item = len(self.bold), self.bands.order, self.bold.itemsize
         sizes = [fold.stop - fold.start for fold in self.folds]
-        left = self.limits.left()
-        blocks = n_alphas * sum(size**2 for size in sizes)
-        fixed = 8 * (2 * n_rows * order + 5 * order**2) + item * blocks
+        blocks = item * n_alphas * sum(size**2 for size in sizes)
         a_voxel = item * (n_rows + order + 3 * max(sizes))
-        workers = max(1, min(self.limits.workers(), left // (fixed + _MOST_VOXELS * a_voxel // 8)))
+        decomposition = 8 * (2 * n_rows * order + 5 * order**2)
+        free = free_on_device(self.backend)
+        if free is None:
+            left, fixed = self.limits.left(), decomposition + blocks
+            workers = max(1, min(self.limits.workers(), left // (fixed + _MOST_VOXELS * a_voxel // 8)))
+        else:
+            left, fixed = free, blocks + (8 + item) * n_rows * order
+            workers = max(
+                1, min(self.limits.workers(), self.limits.left() // decomposition, left // (2 * fixed))
+            )
         # whole multiples: a product's last bits depend on its width, and a resumed run gives the same bytes
         voxels = (left // workers - fixed) // a_voxel // _FEWEST_VOXELS * _FEWEST_VOXELS
         return workers, int(np.clip(voxels, _FEWEST_VOXELS, _MOST_VOXELS))
 
 
-class LeftOut:
-    """Errors of left-out rows at one weighting.
+def inner_folds(groups: np.ndarray) -> tuple[np.ndarray, tuple[slice, ...]]:
+    """Return an order of rows in which each inner fold's stand together, and its rows in that order."""
+    stops = np.cumsum(np.unique(groups, return_counts=True)[1])
+    return np.argsort(groups, kind="stable"), tuple(map(slice, [0, *stops[:-1].tolist()], stops.tolist()))
 
-    Parameters
-    ----------
-    basis : Basis
-    folds : sequence of slice
-        Rows of each inner fold.
-    dtype : dtype
-        Of products with voxels.
-    """
 
-    def __init__(self, basis: Basis, folds: Sequence[slice], dtype: np.dtype) -> None:
-        self.basis, self.folds, self.dtype = basis, folds, dtype
-        self.vectors = basis.vectors.astype(dtype, copy=False)
-        self._blocks: dict[float, list[np.ndarray]] = {}
-
-    def project(self, bold: np.ndarray) -> np.ndarray:
-        """Return responses (n, n_voxels) in the basis: (q, n_voxels)."""
-        return self.vectors.T @ bold
-
-    def loss(self, alpha: float, bold: np.ndarray, projected: np.ndarray) -> np.ndarray:
-        """Compute the mean over inner folds of the mean squared error of left-out rows.
-
-        Parameters
-        ----------
-        alpha : float
-        bold : ndarray of shape (n, n_voxels)
-        projected : ndarray of shape (q, n_voxels)
-            Of the same voxels.
-
-        Returns
-        -------
-        ndarray of shape (n_voxels,), float64
-        """
-        keep = self.basis.filter(alpha).astype(self.dtype)
-        if alpha not in self._blocks:
-            self._blocks[alpha] = [self.basis.left_out(alpha, r).astype(self.dtype) for r in self.folds]
-        loss = np.zeros(bold.shape[1])
-        for rows, block in zip(self.folds, self._blocks[alpha]):
-            residual = (self.vectors[rows] * keep) @ projected
-            if not self.basis.complete:
-                np.subtract(bold[rows], residual, out=residual)
-            error = block @ residual
-            loss += np.einsum("ij,ij->j", error, error) / (len(error) * len(self.folds))
-        return loss
+def largest(folds: Sequence[slice]) -> int:
+    """Return the number of rows of the largest inner fold."""
+    return max(fold.stop - fold.start for fold in folds)
 
 
 def refit(

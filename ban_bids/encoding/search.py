@@ -9,10 +9,13 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from ban_bids.encoding.closed_form import LeftOut, Problem, side_by_side
+from ban_bids.encoding.backend import exact_products, short_of_memory
+from ban_bids.encoding.closed_form import Problem, side_by_side
+from ban_bids.encoding.left_out import LeftOut
 from ban_bids.encoding.limits import in_batches
 from ban_bids.encoding.weights import neighbours
 
@@ -110,16 +113,14 @@ class _Search:
 
     def try_all(self, points: list[tuple[np.ndarray, np.ndarray]]) -> None:
         """Try weights, each for some voxels, and keep what is better."""
-        found = side_by_side(self._best_at, points, self.workers)
-        for (weights, _), (voxels, score, alpha) in zip(points, found):
-            better = score > self.score[voxels]
-            mine = voxels[better]
-            self.score[mine], self.alpha[mine], self.point[mine] = (
-                score[better],
-                alpha[better],
-                len(self.tried),
-            )
-            self.tried.append(weights)
+        with exact_products(self.problem.backend):
+            found = side_by_side(self._best_at, points, self.workers)
+            for (weights, _), (voxels, score, alpha) in zip(points, found):
+                better = score > self.score[voxels]
+                mine = voxels[better]
+                self.score[mine], self.alpha[mine] = score[better], alpha[better]
+                self.point[mine] = len(self.tried)
+                self.tried.append(weights)
 
     def _best_at(self, task: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return voxels, and score and penalty of each, at one set of weights."""
@@ -127,20 +128,21 @@ class _Search:
         if self.start is not None:
             voxels = voxels[np.argsort(self.start[voxels], kind="stable")]
         score, alpha = np.full(len(voxels), -np.inf), np.zeros(len(voxels), dtype=np.intp)
-        left = LeftOut(self.problem.bands.basis(weights), self.problem.folds, self.problem.bold.dtype)
+        problem = self.problem
+        left = LeftOut(problem.bands.basis(weights), problem.folds, problem.bold.dtype, problem.backend)
 
         def some(batch: slice) -> None:
             mine = voxels[batch]
             start = None if self.start is None else self.start[mine]
-            table = _climb(left, self.alphas, self.problem.bold[:, mine], start)
+            table = _climb(left, self.alphas, problem.responses(mine), start)
             alpha[batch] = _highest(table)
             score[batch] = table.max(axis=0)
 
-        in_batches(len(voxels), self.size, some)
+        in_batches(len(voxels), self.size, some, short_of_memory(problem.backend))
         return voxels, score, alpha
 
 
-def _climb(left: LeftOut, alphas: np.ndarray, bold: np.ndarray, start: np.ndarray | None) -> np.ndarray:
+def _climb(left: LeftOut, alphas: np.ndarray, bold: Any, start: np.ndarray | None) -> np.ndarray:
     """Score voxels, in rising order of where they start, until both neighbours of the best penalty are known.
 
     Returns

@@ -18,7 +18,7 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.model_selection import PredefinedSplit
 from sklearn.utils.validation import check_is_fitted
 
-from ban_bids.encoding.backend import CLOSED_FORM, Engine, himalaya_backend
+from ban_bids.encoding.backend import CLOSED_FORM, Engine, himalaya_backend, short_of_memory
 from ban_bids.encoding.closed_form import Problem, refit
 from ban_bids.encoding.limits import Limits, in_batches
 from ban_bids.encoding.search import choose, choose_penalty
@@ -64,11 +64,13 @@ class _Banded(MultiOutputMixin, RegressorMixin, BaseEstimator):
         widths: Sequence[int] | None = None,
         grid: np.ndarray | None = None,
         limits: Limits | None = None,
+        backend: str = "numpy",
     ) -> None:
         self.alphas = alphas
         self.widths = widths
         self.grid = grid
         self.limits = limits
+        self.backend = backend
 
     def _prepared(self, X: np.ndarray) -> tuple[tuple[int, ...], np.ndarray, np.ndarray]:
         """Return widths, penalties and grid; one band where no widths are given."""
@@ -113,6 +115,8 @@ class BandedRidge(_Banded):
         Weights to choose from; equal weights by default.
     limits : Limits, optional
         Memory and threads.
+    backend : str
+        himalaya's: ``"numpy"``, ``"torch"`` or ``"torch_cuda"``.
     refine, exhaustive
         See `ban_bids.encoding.search.choose`.
 
@@ -132,10 +136,11 @@ class BandedRidge(_Banded):
         widths: Sequence[int] | None = None,
         grid: np.ndarray | None = None,
         limits: Limits | None = None,
+        backend: str = "numpy",
         refine: int = 0,
         exhaustive: bool = False,
     ) -> None:
-        super().__init__(alphas, widths, grid, limits)
+        super().__init__(alphas, widths, grid, limits, backend)
         self.refine = refine
         self.exhaustive = exhaustive
 
@@ -155,7 +160,7 @@ class BandedRidge(_Banded):
             Only the penalty is chosen then.
         """
         widths, alphas, grid = self._prepared(X)
-        problem = Problem(X, widths, y, groups, self.limits)
+        problem = Problem.of_features(X, widths, y, groups, self.limits, self.backend)
         if weights is None:
             choice = choose(problem, alphas, grid, self.refine, self.exhaustive)
         else:
@@ -173,10 +178,8 @@ class HimalayaBandedRidge(_Banded):
 
     Parameters
     ----------
-    alphas, widths, grid, limits
+    alphas, widths, grid, limits, backend
         As for `BandedRidge`; penalties too small for the type of ``y`` are never chosen.
-    backend : str
-        ``"numpy"``, ``"torch"`` or ``"torch_cuda"``.
 
     Attributes
     ----------
@@ -184,23 +187,10 @@ class HimalayaBandedRidge(_Banded):
         As of `BandedRidge`.
     """
 
-    def __init__(
-        self,
-        alphas: Sequence[float] = (1.0,),
-        widths: Sequence[int] | None = None,
-        grid: np.ndarray | None = None,
-        limits: Limits | None = None,
-        backend: str = "numpy",
-    ) -> None:
-        super().__init__(alphas, widths, grid, limits)
-        self.backend = backend
-
     def fit(
         self, X: np.ndarray, y: np.ndarray, groups: np.ndarray, weights: np.ndarray | None = None
     ) -> Self:
         """Choose weights and penalty for every voxel and fit all rows, as `BandedRidge.fit` does."""
-        import torch  # only for the name of its error
-
         widths, alphas, grid = self._prepared(X)
         x = X.astype(y.dtype, copy=False)
         bands = np.split(x, np.cumsum(widths)[:-1], axis=1)
@@ -220,8 +210,8 @@ class HimalayaBandedRidge(_Banded):
             coefficients = [band.T.astype(np.float64) @ dual * w for band, w in zip(bands, chosen)]
             self.coef_[:, voxels] = np.concatenate(coefficients)
 
-        short = (MemoryError, torch.OutOfMemoryError)
         for points, voxels in self._tasks(grid, weights, y.shape[1]):
+            short = short_of_memory(self.backend)
             in_batches(len(voxels), len(voxels), partial(search, points, voxels), short)
         return self
 
@@ -270,6 +260,9 @@ def _distinct(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def make_solver(engine: Engine, refine: int = 0, **parameters: Any) -> Solver:
     """Return an unfitted solver; ``parameters`` are those that both have, and himalaya refines no weights."""
-    if engine.name == CLOSED_FORM:
-        return BandedRidge(limits=engine.limits, refine=refine, **parameters)
-    return HimalayaBandedRidge(limits=engine.limits, backend=engine.name, **parameters)
+    common = {"limits": engine.limits, "backend": engine.backend, **parameters}
+    return (
+        BandedRidge(refine=refine, **common)
+        if engine.solver == CLOSED_FORM
+        else HimalayaBandedRidge(**common)
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ban_bids.encoding.backend import CLOSED_FORM, Engine
+from ban_bids.encoding.backend import Engine
 from ban_bids.encoding.blocks import permutation_plan
 from ban_bids.encoding.ceiling import Ceiling, repeat_rows
 from ban_bids.encoding.design import Design
@@ -53,7 +53,7 @@ class ScoredModel:
     tests: tuple[RegionTest, ...]
     cortical: CorticalScore
     inner: dict[str, np.ndarray] = field(default_factory=dict)
-    backend: str = CLOSED_FORM
+    backend: str = Engine().name
 
 
 def held_out_tests(

@@ -6,7 +6,7 @@ import pytest
 from himalaya.scoring import r2_score_split
 from sklearn.linear_model import Ridge
 
-from ban_bids.encoding.backend import CLOSED_FORM, Engine, choose_engine, himalaya_backend
+from ban_bids.encoding.backend import CLOSED_FORM, HIMALAYA, Engine, choose_engine, himalaya_backend
 from ban_bids.encoding.ridge import Joint, fit_joint, fit_single, fit_without
 from ban_bids.encoding.weights import band_weights
 from ban_bids.errors import UsageError
@@ -47,12 +47,15 @@ def brute_score(features: np.ndarray, bold: np.ndarray, groups: np.ndarray, alph
     return -np.mean(losses, axis=0)
 
 
-@pytest.mark.parametrize("backend", [CLOSED_FORM, "numpy", "torch"])
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+@pytest.mark.parametrize("solver", [CLOSED_FORM, HIMALAYA])
 @pytest.mark.parametrize("p", [12, 200])
-def test_single_area_is_scikit_learns_ridge_with_the_brute_force_alpha(backend: str, p: int) -> None:
+def test_single_area_is_scikit_learns_ridge_with_the_brute_force_alpha(
+    solver: str, backend: str, p: int
+) -> None:
     training, held_out, bold, groups = problem(p=p)
     x, z = training["Belt"], held_out["Belt"]
-    found = fit_single(x, bold, z, groups, ALPHAS, Engine(backend))
+    found = fit_single(x, bold, z, groups, ALPHAS, Engine(solver, backend))
     scores = np.stack([brute_score(x, bold, groups, alpha) for alpha in ALPHAS])
     chosen = np.asarray(ALPHAS)[scores.argmax(axis=0)]
     assert len(set(chosen)) > 1
@@ -60,7 +63,7 @@ def test_single_area_is_scikit_learns_ridge_with_the_brute_force_alpha(backend: 
     assert np.allclose(found.inner, scores.max(axis=0), atol=1e-4)
     for v, alpha in enumerate(chosen):
         model = Ridge(alpha=alpha, fit_intercept=False).fit(x.astype(float), bold[:, v].astype(float))
-        tolerance = 1e-4 if backend == CLOSED_FORM else 1e-2  # himalaya solves in float32
+        tolerance = 1e-4 if solver == CLOSED_FORM else 1e-2  # himalaya solves in float32
         assert np.allclose(found.prediction[:, v], model.predict(z.astype(float)), atol=tolerance)
 
 
@@ -68,15 +71,15 @@ def test_joint_is_himalayas() -> None:
     training, held_out, bold, groups = problem(p=30)
     grid = band_weights(4, 9, 0)
     ours = fit_joint(training, bold, held_out, groups, ALPHAS, grid)
-    theirs = fit_joint(training, bold, held_out, groups, ALPHAS, grid, Engine("numpy"))
+    theirs = fit_joint(training, bold, held_out, groups, ALPHAS, grid, Engine(HIMALAYA))
     assert np.allclose(ours.weights, theirs.weights, atol=1e-5)
     assert np.array_equal(ours.alpha, theirs.alpha)
     assert np.allclose(ours.inner, theirs.inner, atol=1e-4)
     for area in AREAS:
         assert np.allclose(ours.parts[area], theirs.parts[area], atol=2e-3)
         without = [
-            fit_without(area, ours, training, bold, held_out, groups, ALPHAS, Engine(backend))
-            for backend in (CLOSED_FORM, "numpy")
+            fit_without(area, ours, training, bold, held_out, groups, ALPHAS, Engine(solver))
+            for solver in (CLOSED_FORM, HIMALAYA)
         ]
         assert np.allclose(*without, atol=2e-3)
 
@@ -173,12 +176,12 @@ def test_backend_is_put_back() -> None:
 
 def test_engine_follows_device_and_solver(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert choose_engine("cpu").name == choose_engine("auto").name == CLOSED_FORM
-    assert choose_engine("auto", "himalaya").name == "numpy"
+    assert choose_engine("cpu").name == choose_engine("auto").name == "closed-form (numpy)"
+    assert choose_engine("auto", "himalaya").name == "himalaya (numpy)"
     assert choose_engine("cpu", mem_mb=3000).limits.memory == 3000 * 2**20
     with pytest.raises(UsageError, match="--device cuda"):
         choose_engine("cuda")
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    assert choose_engine("auto").name == "torch_cuda"
-    assert choose_engine("cpu", "himalaya").name == "numpy"
-    assert choose_engine("cuda", CLOSED_FORM).name == CLOSED_FORM
+    assert choose_engine("auto").name == "closed-form (torch_cuda)"
+    assert choose_engine("cpu", "himalaya").name == "himalaya (numpy)"
+    assert choose_engine("cuda", "himalaya").name == "himalaya (torch_cuda)"

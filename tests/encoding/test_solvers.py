@@ -7,8 +7,10 @@ import pytest
 from sklearn.base import clone
 from sklearn.linear_model import Ridge
 
+from ban_bids.encoding.backend import exact_products
 from ban_bids.encoding.basis import Bands
-from ban_bids.encoding.closed_form import LeftOut, Problem
+from ban_bids.encoding.closed_form import Problem
+from ban_bids.encoding.left_out import LeftOut
 from ban_bids.encoding.limits import Limits, in_batches
 from ban_bids.encoding.search import Choice, choose
 from ban_bids.encoding.solvers import BandedRidge, HimalayaBandedRidge
@@ -57,17 +59,19 @@ def refitted(
 @pytest.mark.parametrize(
     ("p", "n_groups", "primal"), [(20, 6, True), (20, 2, True), (110, 6, False), (45, 2, False)]
 )
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
 def test_left_out_losses_are_those_of_refitting(
-    dtype: type, tolerance: float, p: int, n_groups: int, primal: bool
+    dtype: type, tolerance: float, p: int, n_groups: int, primal: bool, backend: str
 ) -> None:
     x, y, groups = problem(p=p, dtype=dtype, n_groups=n_groups)
     groups = np.random.default_rng(0).permutation(groups)  # rows of a fold need not be neighbours
-    made = Problem(x, widths(x), y, groups)
+    made = Problem.of_features(x, widths(x), y, groups, backend=backend)
     assert made.bands.primal == primal
+    bold = made.responses(slice(None))
     for weights in GRID[[0, 1, 5]]:
-        left = LeftOut(made.bands.basis(weights), made.folds, made.bold.dtype)
+        left = LeftOut(made.bands.basis(weights), made.folds, y.dtype, backend)
         for alpha in ALPHAS:
-            loss = left.loss(alpha, made.bold, left.project(made.bold))
+            loss = left.loss(alpha, bold, left.project(bold))
             assert np.allclose(loss, refitted(x, y, groups, weights, alpha), rtol=tolerance, atol=0)
 
 
@@ -79,7 +83,7 @@ def test_left_out_losses_at_real_size_solve_their_equations() -> None:
     y = x @ rng.standard_normal((150, 3)) + 0.1 * rng.standard_normal((1600, 3))
     groups, one = np.repeat(np.arange(4), 400), np.ones(1)
     for dtype, tolerance in ((np.float32, 1e-4), (np.float64, 1e-7)):
-        made = Problem(x, (150,), y.astype(dtype), groups)
+        made = Problem.of_features(x, (150,), y.astype(dtype), groups)
         left = LeftOut(made.bands.basis(one), made.folds, made.bold.dtype)
         loss = left.loss(1e-4, made.bold, left.project(made.bold))
         expected = np.zeros(3)
@@ -105,6 +109,47 @@ def test_closed_form_is_himalaya(dtype: type, tolerance: float, p: int) -> None:
     assert np.allclose(ours.cv_score_, theirs.cv_score_, rtol=tolerance, atol=0)
     assert np.allclose(ours.coef_, theirs.coef_, rtol=0, atol=tolerance * np.abs(theirs.coef_).max())
     assert np.allclose(ours.predict(x), theirs.predict(x), atol=tolerance * 10)
+
+
+@pytest.mark.parametrize("free", [None, 10**9, 4 * 10**5])
+@pytest.mark.parametrize("p", [20, 110])
+def test_closed_form_is_the_same_on_every_backend(
+    p: int, free: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # with a GPU responses lie there whole, or are sent batch by batch: both ways, here on the CPU
+    monkeypatch.setattr("ban_bids.encoding.closed_form.free_on_device", lambda backend: free)
+    x, y, groups = problem(p=p, n_voxels=300)
+    given = {"alphas": ALPHAS, "widths": widths(x), "grid": GRID, "refine": 4}
+    made = Problem.of_features(x, widths(x), y, groups, backend="torch")
+    assert (made._responses is None) == (free == 4 * 10**5)
+    assert (made.resources(6)[1] == 64) == (free == 4 * 10**5)
+    theirs, ours = (BandedRidge(**given, backend=name).fit(x, y, groups) for name in ("torch", "numpy"))
+    assert np.array_equal(ours.alpha_, theirs.alpha_)
+    assert np.array_equal(ours.weights_, theirs.weights_)
+    assert np.allclose(ours.cv_score_, theirs.cv_score_, rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+def test_a_penalty_too_small_for_the_kernel_is_named(backend: str) -> None:
+    x = np.vstack([np.eye(4), np.zeros((8, 4))])  # the others see nothing of what is left out
+    made = Problem.of_features(x, (4,), np.ones((12, 1)), np.repeat([0, 1, 2], 4))
+    left = LeftOut(made.bands.basis(np.ones(1)), made.folds, np.dtype(float), backend)
+    bold = left.arrays.asarray(made.bold)
+    with pytest.raises(np.linalg.LinAlgError, match="1e-20"):
+        left.loss(1e-20, bold, left.project(bold))
+
+
+def test_float32_is_multiplied_as_float32() -> None:
+    import torch
+
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        with exact_products("torch"):
+            assert torch.get_float32_matmul_precision() == "highest"
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def test_coefficients_are_ridges_on_weighted_features() -> None:
@@ -140,7 +185,7 @@ def test_estimators_keep_scikit_learns_conventions() -> None:
 
 
 def test_choice_of_equal_penalties_is_the_larger() -> None:
-    made = Problem(np.eye(6), (6,), np.zeros((6, 2), np.float32), np.repeat([0, 1], 3))
+    made = Problem.of_features(np.eye(6), (6,), np.zeros((6, 2), np.float32), np.repeat([0, 1], 3))
     choice = choose(made, np.array([1.0, 100.0, 10.0]), np.ones((1, 1)))
     assert choice.alpha.tolist() == [1, 1]
     assert np.all(choice.score == 0)
@@ -161,7 +206,7 @@ def test_little_memory_means_small_batches_and_the_same_numbers(monkeypatch: pyt
     x, y, groups = problem(n_voxels=300)
     given = {"alphas": ALPHAS, "widths": widths(x), "grid": GRID}
     whole = BandedRidge(**given).fit(x, y, groups)
-    made = Problem(x, widths(x), y, groups)
+    made = Problem.of_features(x, widths(x), y, groups)
     assert made.resources(6)[1] > 300
     monkeypatch.setattr(Limits, "left", lambda self: 900_000)
     assert made.resources(6) == (1, 64)
@@ -195,20 +240,22 @@ def test_running_out_of_memory_halves_the_batch(
     assert np.allclose(found.cv_score_, whole.cv_score_, atol=1e-12)
 
 
-def test_himalaya_goes_on_with_half_the_voxels(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+def test_himalaya_goes_on_with_half_the_voxels(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
     x, y, groups = problem(n_voxels=64)
-    whole = HimalayaBandedRidge(ALPHAS, widths(x), GRID).fit(x, y, groups)
+    given = {"alphas": ALPHAS, "widths": widths(x), "grid": GRID, "backend": backend}
+    whole = HimalayaBandedRidge(**given).fit(x, y, groups)
     search = HimalayaBandedRidge._searched
 
     def scarce(self: HimalayaBandedRidge, kernels: np.ndarray, some: np.ndarray, *more: np.ndarray) -> object:
         if some.shape[1] > 32:
-            raise torch.OutOfMemoryError
+            raise MemoryError if backend == "numpy" else torch.OutOfMemoryError
         return search(self, kernels, some, *more)
 
     monkeypatch.setattr(HimalayaBandedRidge, "_searched", scarce)
-    found = HimalayaBandedRidge(ALPHAS, widths(x), GRID).fit(x, y, groups)
+    found = HimalayaBandedRidge(**given).fit(x, y, groups)
     assert np.allclose(found.coef_, whole.coef_, atol=1e-9)
 
 
@@ -235,7 +282,7 @@ def test_choice_is_the_best_of_all_candidates() -> None:
     x, y, groups = problem(n_voxels=12)
     scores = np.array([[-refitted(x, y, groups, w, a) for a in ALPHAS] for w in GRID])
     for exhaustive in (True, False):
-        choice = choose(Problem(x, widths(x), y, groups), ALPHAS, GRID, exhaustive=exhaustive)
+        choice = choose(Problem.of_features(x, widths(x), y, groups), ALPHAS, GRID, exhaustive=exhaustive)
         assert isinstance(choice, Choice)
         assert np.allclose(choice.score, scores.max(axis=(0, 1)), atol=1e-9)
         assert np.allclose(scores[choice.point, choice.alpha, np.arange(12)], choice.score, atol=1e-9)
@@ -251,7 +298,7 @@ def test_climbing_takes_fewer_penalties(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(LeftOut, "loss", counted)
     alphas = np.logspace(-4, 5, 10)
-    made = Problem(x, widths(x), y, groups)
+    made = Problem.of_features(x, widths(x), y, groups)
     whole = choose(made, alphas, GRID, exhaustive=True)
     assert taken[0] == 50 * 10 * len(GRID)
     taken[0] = 0
@@ -264,13 +311,13 @@ def test_climbing_takes_fewer_penalties(monkeypatch: pytest.MonkeyPatch) -> None
 def test_refining_only_improves_and_depends_on_the_voxel_alone() -> None:
     x, y, groups = problem(n_voxels=30)
     grid = band_weights(3, 7, 0)
-    made = Problem(x, widths(x), y, groups)
+    made = Problem.of_features(x, widths(x), y, groups)
     coarse, fine = (choose(made, ALPHAS, grid, refine=order) for order in (0, 2 * lattice_order(3, 7)))
     assert np.all(fine.score >= coarse.score)
     assert np.mean(fine.score > coarse.score) > 0.5
     assert np.allclose(fine.grid.sum(axis=1), 1, atol=1e-6)
     for voxels in ([3], [29, 5, 11]):
-        some = choose(Problem(x, widths(x), y[:, voxels], groups), ALPHAS, grid, refine=4)
+        some = choose(Problem.of_features(x, widths(x), y[:, voxels], groups), ALPHAS, grid, refine=4)
         assert np.array_equal(some.grid[some.point], fine.grid[fine.point[voxels]])
         assert np.array_equal(some.alpha, fine.alpha[voxels])
     v = int(np.argmax(fine.score - coarse.score))
