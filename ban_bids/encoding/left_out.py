@@ -61,16 +61,20 @@ class LeftOut:
             ``I - H_rr`` is not positive definite: the penalty is far too small for the kernel.
         """
         keep = self.arrays.asarray(self.basis.filter(alpha), dtype=self.dtype.name)
-        if alpha not in self._blocks:
-            self._blocks[alpha] = [self._block(alpha, rows) for rows in self.folds]
         loss = np.zeros(bold.shape[1])
-        for rows, block in zip(self.folds, self._blocks[alpha]):
+        for rows, block in zip(self.folds, self.blocks(alpha)):
             residual = (self.vectors[rows] * keep) @ projected
             if not self.basis.complete:
                 residual *= -1
                 residual += bold[rows]
             loss += _mean_square(block @ residual) / len(self.folds)
         return loss
+
+    def blocks(self, alpha: float) -> list[Any]:
+        """Return ``(I - H_rr)^-1`` of every inner fold, computed at the first call."""
+        if alpha not in self._blocks:
+            self._blocks[alpha] = [self._block(alpha, rows) for rows in self.folds]
+        return self._blocks[alpha]
 
     def _block(self, alpha: float, rows: slice) -> Any:
         """Return ``(I - H_rr)^-1`` of left-out rows, (m, m), of the type of products with voxels."""

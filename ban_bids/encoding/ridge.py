@@ -153,7 +153,7 @@ def fit_without(
     joint : Joint
         The model of all areas.
     training, bold, held_out, groups, alphas, engine
-        As for `fit_joint`; the penalty is chosen anew.
+        As for `fit_joint`; the penalty is chosen anew, by a climb from the joint model's.
 
     Returns
     -------
@@ -173,7 +173,7 @@ def fit_without(
         widths = [x.shape[1] for x in used.values()]
         solver = make_solver(engine or Engine(), alphas=tuple(alphas), widths=widths)
         weights = (rest / np.where(alone, 1, total))[:, voxels]
-        solver.fit(_side_by_side(used), bold[:, voxels], groups, weights)
+        solver.fit(_side_by_side(used), bold[:, voxels], groups, weights, joint.alpha[voxels])
         prediction[:, voxels] = solver.predict(_side_by_side({name: held_out[name] for name in used}))
     prediction[:, idle] = np.sum([part[:, idle] for part in joint.parts.values()], axis=0)
     return prediction

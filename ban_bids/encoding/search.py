@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from ban_bids.encoding.limits import in_batches
 from ban_bids.encoding.weights import neighbours
 
 _LOG = logging.getLogger(__name__)
+_Best = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Voxels, and the score and the penalty's index of each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +81,10 @@ def choose(
     return Choice(np.array(search.tried), search.point, rising[search.alpha], search.score)
 
 
-def choose_penalty(problem: Problem, alphas: np.ndarray, grid: np.ndarray, point: np.ndarray) -> Choice:
-    """Choose the penalty of voxels whose weights are known; all penalties are tried.
+def choose_penalty(
+    problem: Problem, alphas: np.ndarray, grid: np.ndarray, point: np.ndarray, near: np.ndarray | None = None
+) -> Choice:
+    """Choose the penalty of voxels whose weights are known.
 
     Parameters
     ----------
@@ -87,6 +92,9 @@ def choose_penalty(problem: Problem, alphas: np.ndarray, grid: np.ndarray, point
         As for `choose`.
     point : ndarray of shape (n_voxels,), intp
         Row of ``grid`` of each voxel.
+    near : ndarray of shape (n_voxels,), optional
+        A penalty for each voxel to start at, climbing until both neighbours are worse; all are tried by
+        default.
 
     Returns
     -------
@@ -94,6 +102,8 @@ def choose_penalty(problem: Problem, alphas: np.ndarray, grid: np.ndarray, point
     """
     rising = np.argsort(alphas)
     search = _Search(problem, alphas[rising])
+    if near is not None:
+        search.start = np.abs(np.log(alphas[rising][:, None] / near)).argmin(axis=0)
     search.try_all([(weights, np.flatnonzero(point == p)) for p, weights in enumerate(grid)])
     return Choice(grid, point, rising[search.alpha], search.score)
 
@@ -114,31 +124,55 @@ class _Search:
     def try_all(self, points: list[tuple[np.ndarray, np.ndarray]]) -> None:
         """Try weights, each for some voxels, and keep what is better."""
         with exact_products(self.problem.backend):
+            if len(points) == 1:
+                self._keep(points[0][0], self._best_of_many(*points[0]))
+                return
             found = side_by_side(self._best_at, points, self.workers)
-            for (weights, _), (voxels, score, alpha) in zip(points, found):
-                better = score > self.score[voxels]
-                mine = voxels[better]
-                self.score[mine], self.alpha[mine] = score[better], alpha[better]
-                self.point[mine] = len(self.tried)
-                self.tried.append(weights)
+            for (weights, _), best in zip(points, found):
+                self._keep(weights, best)
 
-    def _best_at(self, task: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _keep(self, weights: np.ndarray, best: _Best) -> None:
+        voxels, score, alpha = best
+        better = score > self.score[voxels]
+        mine = voxels[better]
+        self.score[mine], self.alpha[mine], self.point[mine] = score[better], alpha[better], len(self.tried)
+        self.tried.append(weights)
+
+    def _left_out(self, weights: np.ndarray) -> LeftOut:
+        made = self.problem
+        return LeftOut(made.bands.basis(weights), made.folds, made.bold.dtype, made.backend)
+
+    def _best_at(self, task: tuple[np.ndarray, np.ndarray]) -> _Best:
         """Return voxels, and score and penalty of each, at one set of weights."""
         weights, voxels = task
+        return self._best_of(self._left_out(weights), voxels)
+
+    def _best_of_many(self, weights: np.ndarray, voxels: np.ndarray) -> _Best:
+        """As `_best_at`, but penalties and voxels are worked on side by side."""
+        left = self._left_out(weights)
+        if self.start is None:
+            for _ in side_by_side(left.blocks, self.alphas, self.workers):
+                pass
+        parts = [voxels[k : k + self.size] for k in range(0, len(voxels), self.size)]
+        if len(parts) < self.workers:
+            parts = np.array_split(voxels, self.workers)
+        found = list(side_by_side(partial(self._best_of, left), parts, self.workers))
+        together, score, alpha = (np.concatenate(values) for values in zip(*found))
+        return together, score, alpha
+
+    def _best_of(self, left: LeftOut, voxels: np.ndarray) -> _Best:
         if self.start is not None:
             voxels = voxels[np.argsort(self.start[voxels], kind="stable")]
         score, alpha = np.full(len(voxels), -np.inf), np.zeros(len(voxels), dtype=np.intp)
-        problem = self.problem
-        left = LeftOut(problem.bands.basis(weights), problem.folds, problem.bold.dtype, problem.backend)
 
         def some(batch: slice) -> None:
             mine = voxels[batch]
             start = None if self.start is None else self.start[mine]
-            table = _climb(left, self.alphas, problem.responses(mine), start)
+            table = _climb(left, self.alphas, self.problem.responses(mine), start)
             alpha[batch] = _highest(table)
             score[batch] = table.max(axis=0)
 
-        in_batches(len(voxels), self.size, some, short_of_memory(problem.backend))
+        in_batches(len(voxels), self.size, some, short_of_memory(self.problem.backend))
         return voxels, score, alpha
 
 

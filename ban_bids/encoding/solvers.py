@@ -33,7 +33,12 @@ class Solver(Protocol):
     cv_score_: np.ndarray
 
     def fit(
-        self, X: np.ndarray, y: np.ndarray, groups: np.ndarray, weights: np.ndarray | None = None
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        groups: np.ndarray,
+        weights: np.ndarray | None = None,
+        near: np.ndarray | None = None,
     ) -> Self:
         """Choose weights (where they are not given) and penalty by inner folds and fit all rows."""
         ...
@@ -145,7 +150,12 @@ class BandedRidge(_Banded):
         self.exhaustive = exhaustive
 
     def fit(
-        self, X: np.ndarray, y: np.ndarray, groups: np.ndarray, weights: np.ndarray | None = None
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        groups: np.ndarray,
+        weights: np.ndarray | None = None,
+        near: np.ndarray | None = None,
     ) -> Self:
         """Choose weights and penalty for every voxel and fit all rows.
 
@@ -158,13 +168,15 @@ class BandedRidge(_Banded):
             Inner fold of each row.
         weights : ndarray of shape (n_areas, n_voxels), optional
             Only the penalty is chosen then.
+        near : ndarray of shape (n_voxels,), optional
+            With ``weights``: penalties to start at, see `ban_bids.encoding.search.choose_penalty`.
         """
         widths, alphas, grid = self._prepared(X)
         problem = Problem.of_features(X, widths, y, groups, self.limits, self.backend)
         if weights is None:
             choice = choose(problem, alphas, grid, self.refine, self.exhaustive)
         else:
-            choice = choose_penalty(problem, alphas, *_distinct(weights))
+            choice = choose_penalty(problem, alphas, *_distinct(weights), near)
         self.coef_ = refit(problem, alphas, choice.grid, choice.point, choice.alpha)
         self.widths_, self.dtype_ = widths, y.dtype
         self.weights_ = np.ascontiguousarray(choice.grid[choice.point].T, dtype=np.float32)
@@ -188,9 +200,17 @@ class HimalayaBandedRidge(_Banded):
     """
 
     def fit(
-        self, X: np.ndarray, y: np.ndarray, groups: np.ndarray, weights: np.ndarray | None = None
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        groups: np.ndarray,
+        weights: np.ndarray | None = None,
+        near: np.ndarray | None = None,
     ) -> Self:
-        """Choose weights and penalty for every voxel and fit all rows, as `BandedRidge.fit` does."""
+        """Choose weights and penalty for every voxel and fit all rows, as `BandedRidge.fit` does.
+
+        Every penalty is tried, whatever ``near`` is.
+        """
         widths, alphas, grid = self._prepared(X)
         x = X.astype(y.dtype, copy=False)
         bands = np.split(x, np.cumsum(widths)[:-1], axis=1)

@@ -220,6 +220,7 @@ def test_running_out_of_memory_halves_the_batch(
 ) -> None:
     x, y, groups = problem(n_voxels=100)
     given = {"alphas": ALPHAS, "widths": widths(x), "grid": GRID, "exhaustive": True}
+    given["limits"] = Limits(threads=1)
     whole = BandedRidge(**given).fit(x, y, groups)
     sizes: list[int] = []
 
@@ -349,8 +350,12 @@ def test_given_weights_are_kept_and_the_penalty_is_chosen(backend: str | None) -
     point = np.arange(9) % 3
     solver.fit(x, y, groups, rows[point].T)
     assert np.allclose(solver.weights_, rows[point].T, atol=1e-6)
+    near = solver.alpha_[::-1]  # of other voxels: a start that is mostly wrong
+    climbed = clone(solver).fit(x, y, groups, rows[point].T, near)
+    assert np.any(near != climbed.alpha_)
     for p, weights in enumerate(rows):
         mine = point == p
         alone = BandedRidge(**given, grid=weights[None]).fit(x, y[:, mine], groups)
-        assert np.array_equal(solver.alpha_[mine], alone.alpha_)
-        assert np.allclose(solver.coef_[:, mine], alone.coef_, atol=1e-8)
+        for found in (solver, climbed):
+            assert np.array_equal(found.alpha_[mine], alone.alpha_)
+            assert np.allclose(found.coef_[:, mine], alone.coef_, atol=1e-8)
