@@ -50,6 +50,7 @@ class Problem:
         self.bands, self.bold, self.folds, self.backend = bands, bold, tuple(folds), backend
         self.limits = limits or Limits()
         free = free_on_device(backend)
+        self.on_device = free is not None
         resident = free is None or bold.nbytes < free // 3
         self._responses = arrays_of(backend).asarray(bold) if resident else None
 
@@ -95,17 +96,15 @@ class Problem:
         blocks = item * n_alphas * sum(size**2 for size in sizes)
         a_voxel = item * (n_rows + order + 3 * max(sizes))
         decomposition = 8 * (2 * n_rows * order + 5 * order**2)
-        free = free_on_device(self.backend)
+        left, free = self.limits.left(), free_on_device(self.backend)
         if free is None:
-            left, fixed = self.limits.left(), decomposition + blocks
-            workers = max(1, min(self.limits.workers(), left // (fixed + _MOST_VOXELS * a_voxel // 8)))
+            fixed, a_worker = decomposition + blocks, decomposition + blocks + _MOST_VOXELS * a_voxel // 8
         else:
-            left, fixed = free, blocks + (8 + item) * n_rows * order
-            workers = max(
-                1, min(self.limits.workers(), self.limits.left() // decomposition, left // (2 * fixed))
-            )
+            fixed, a_worker = blocks + (8 + item) * n_rows * order, decomposition
+        workers = max(1, min(self.limits.workers(), left // a_worker))
+        room = left // workers if free is None else free
         # whole multiples: a product's last bits depend on its width, and a resumed run gives the same bytes
-        voxels = (left // workers - fixed) // a_voxel // _FEWEST_VOXELS * _FEWEST_VOXELS
+        voxels = (room - fixed) // a_voxel // _FEWEST_VOXELS * _FEWEST_VOXELS
         return workers, int(np.clip(voxels, _FEWEST_VOXELS, _MOST_VOXELS))
 
 

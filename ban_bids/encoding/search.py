@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ban_bids.encoding.backend import exact_products, short_of_memory
+from ban_bids.encoding.basis import Basis
 from ban_bids.encoding.closed_form import Problem, side_by_side
 from ban_bids.encoding.left_out import LeftOut
 from ban_bids.encoding.limits import in_batches
@@ -124,12 +125,21 @@ class _Search:
     def try_all(self, points: list[tuple[np.ndarray, np.ndarray]]) -> None:
         """Try weights, each for some voxels, and keep what is better."""
         with exact_products(self.problem.backend):
-            if len(points) == 1:
+            if self.problem.on_device:
+                self._try_on_device(points)
+            elif len(points) == 1:
                 self._keep(points[0][0], self._best_of_many(*points[0]))
-                return
-            found = side_by_side(self._best_at, points, self.workers)
-            for (weights, _), best in zip(points, found):
-                self._keep(weights, best)
+            else:
+                for (weights, _), best in zip(points, side_by_side(self._best_at, points, self.workers)):
+                    self._keep(weights, best)
+
+    def _try_on_device(self, points: list[tuple[np.ndarray, np.ndarray]]) -> None:
+        """Decompose some at a time on the CPU; one thread alone asks the GPU for factorisations."""
+        for first in range(0, len(points), self.workers):
+            some = points[first : first + self.workers]
+            bases = side_by_side(self.problem.bands.basis, [weights for weights, _ in some], self.workers)
+            for (weights, voxels), basis in zip(some, bases):
+                self._keep(weights, self._best_of(self._left_out(basis), voxels))
 
     def _keep(self, weights: np.ndarray, best: _Best) -> None:
         voxels, score, alpha = best
@@ -138,18 +148,17 @@ class _Search:
         self.score[mine], self.alpha[mine], self.point[mine] = score[better], alpha[better], len(self.tried)
         self.tried.append(weights)
 
-    def _left_out(self, weights: np.ndarray) -> LeftOut:
-        made = self.problem
-        return LeftOut(made.bands.basis(weights), made.folds, made.bold.dtype, made.backend)
+    def _left_out(self, basis: Basis) -> LeftOut:
+        return LeftOut(basis, self.problem.folds, self.problem.bold.dtype, self.problem.backend)
 
     def _best_at(self, task: tuple[np.ndarray, np.ndarray]) -> _Best:
         """Return voxels, and score and penalty of each, at one set of weights."""
         weights, voxels = task
-        return self._best_of(self._left_out(weights), voxels)
+        return self._best_of(self._left_out(self.problem.bands.basis(weights)), voxels)
 
     def _best_of_many(self, weights: np.ndarray, voxels: np.ndarray) -> _Best:
         """As `_best_at`, but penalties and voxels are worked on side by side."""
-        left = self._left_out(weights)
+        left = self._left_out(self.problem.bands.basis(weights))
         if self.start is None:
             for _ in side_by_side(left.blocks, self.alphas, self.workers):
                 pass
