@@ -135,7 +135,8 @@ def refit(
     Returns
     -------
     ndarray of shape (p, n_voxels), float64
-        Coefficients of the features as they were given: the prediction is features @ coefficients.
+        Coefficients of the features as they were given: the prediction is features @ coefficients; 0 where
+        weights are.
     """
     workers, size = problem.resources(0)
     coefficients = np.zeros((problem.bands.features.shape[1], problem.bold.shape[1]))
@@ -153,7 +154,7 @@ def refit(
 
         in_batches(len(mine), max(64, size // 4), some)
 
-    for _ in side_by_side(solve, np.unique(point), workers):
+    for _ in side_by_side(solve, [p for p in np.unique(point) if grid[p].any()], workers):
         pass
     return coefficients
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ban_bids.encoding.backend import Engine
 from ban_bids.encoding.ceiling import Repeats, mean_over_repeats
-from ban_bids.encoding.design import Design, FoldDesign
-from ban_bids.encoding.folds import offsets
+from ban_bids.encoding.choices import FoldChoice, FoldFit, columns
+from ban_bids.encoding.design import Design
 from ban_bids.encoding.limits import Limits
 from ban_bids.encoding.participant import ParticipantData
-from ban_bids.encoding.ridge import Joint, Single, fit_joint, fit_single, fit_without
+from ban_bids.encoding.ridge import Joint, Single
 from ban_bids.encoding.rows import HeldOut, HeldOutRows
-from ban_bids.encoding.weights import band_weights, lattice_order
 from ban_bids.settings import DEFAULT_SEED, JOINT, EncodingSettings
 
 
@@ -105,6 +105,7 @@ def encode(
     repeats: Repeats | None = None,
     engine: Engine | None = None,
     seed: int = DEFAULT_SEED,
+    choices: Sequence[FoldChoice] | None = None,
 ) -> Encoded:
     """Fit some voxels in every fold and predict all held-out rows.
 
@@ -125,6 +126,9 @@ def encode(
         Solver, from `ban_bids.encoding.backend.choose_engine`; the closed form by default.
     seed : int
         Of the random part of the grid of area weights.
+    choices : sequence of FoldChoice, optional
+        Of all voxels, from `ban_bids.encoding.choices.choose_models` with the same arguments; chosen here by
+        default.
 
     Returns
     -------
@@ -134,18 +138,17 @@ def encode(
     engine = engine or Engine()
     chosen = np.arange(data.bold.shape[1])[slice(None) if voxels is None else voxels]
     found = _Found(design.areas, joint and len(design.areas) > 1, (len(design.index), len(chosen)))
-    grid = band_weights(len(design.areas), settings.n_band_weights, seed)
-    finer = 2 * lattice_order(len(design.areas), len(grid))
-    for fold in design.folds:
-        fit = _FoldFit(data, fold, design.areas, chosen, settings.alphas, engine)
+    for i, fold in enumerate(design.folds):
+        picked = None if choices is None else choices[i].of(chosen)
+        fit = FoldFit(data, fold, design.areas, chosen, settings, engine, seed, picked)
         for area in design.areas:
             found.add_single(area, fold.held_out, fit.single(area))
         if found.joint:
-            together = fit.joint(grid, finer)
+            together = fit.joint()
             found.add_joint(fold.held_out, together)
             for area in design.areas:
                 found.without[area][fold.held_out] = fit.without(area, together)[: len(fold.held_out)]
-    measured = _columns(data.bold, design.index, chosen)
+    measured = columns(data.bold, design.index, chosen)
     held_out = HeldOut(design.rows, measured, found.prediction, found.specific)
     share, unique, rsquare = _variances(held_out, found.parts, found.without, repeats, data.usable[chosen])
     return Encoded(
@@ -193,51 +196,6 @@ class _Found:
 
 def _zeros(names: tuple[str, ...], shape: tuple[int, int]) -> dict[str, np.ndarray]:
     return {name: np.zeros(shape, dtype=np.float32) for name in names}
-
-
-class _FoldFit:
-    """The three kinds of model of one fold, on the same matrices."""
-
-    def __init__(
-        self,
-        data: ParticipantData,
-        fold: FoldDesign,
-        areas: tuple[str, ...],
-        voxels: np.ndarray,
-        alphas: tuple[float, ...],
-        engine: Engine,
-    ) -> None:
-        first = offsets(data.runs)
-        made = {area: fold.matrices(area, data.nuisance, first) for area in areas}
-        self.training = {area: matrices[0] for area, matrices in made.items()}
-        self.held_out = {area: np.vstack(matrices[1:]) for area, matrices in made.items()}
-        self.bold = _columns(data.bold, fold.fold.training, voxels)
-        self.groups = fold.fold.groups
-        self.alphas = alphas
-        self.engine = engine
-
-    def single(self, area: str) -> Single:
-        return fit_single(
-            self.training[area], self.bold, self.held_out[area], self.groups, self.alphas, self.engine
-        )
-
-    def joint(self, grid: np.ndarray, finer: int) -> Joint:
-        return fit_joint(
-            self.training, self.bold, self.held_out, self.groups, self.alphas, grid, self.engine, finer
-        )
-
-    def without(self, area: str, joint: Joint) -> np.ndarray:
-        return fit_without(
-            area, joint, self.training, self.bold, self.held_out, self.groups, self.alphas, self.engine
-        )
-
-
-def _columns(bold: np.ndarray, rows: np.ndarray, voxels: np.ndarray) -> np.ndarray:
-    """Copy some rows and voxels of BOLD into memory, whole rows at a time (it may lie on disk)."""
-    out = np.empty((len(rows), len(voxels)), dtype=np.float32)
-    for i, row in enumerate(rows):
-        out[i] = bold[row][voxels]
-    return out
 
 
 def _variances(

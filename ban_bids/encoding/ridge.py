@@ -10,13 +10,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ban_bids.encoding.backend import Engine
-from ban_bids.encoding.solvers import make_solver
+from ban_bids.encoding.solvers import BandedRidge, Solver, make_solver
 
 _ALONE = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """Weights and penalty of every voxel, chosen on inner folds.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (n_areas, n_voxels), float32
+        Weight of each area's kernel, summing to 1; all 0 for voxels that are left out.
+    alpha : ndarray of shape (n_voxels,), float32
+    inner : ndarray of shape (n_voxels,), float32
+        Score over inner folds: minus the mean squared error; ``-inf`` for voxels that are left out.
+    """
+
+    weights: np.ndarray
+    alpha: np.ndarray
+    inner: np.ndarray
+
+    def of(self, voxels: slice | np.ndarray) -> Chosen:
+        """Return the same for some voxels."""
+        return Chosen(self.weights[:, voxels], self.alpha[voxels], self.inner[voxels])
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +86,82 @@ class Joint:
         return np.sum(list(self.parts.values()), axis=0)
 
 
+def choose_joint(
+    training: Mapping[str, np.ndarray],
+    bold: np.ndarray,
+    groups: np.ndarray,
+    alphas: Sequence[float],
+    grid: np.ndarray,
+    engine: Engine | None = None,
+    refine: int = 0,
+) -> Chosen:
+    """Choose weights and penalty of a banded ridge model by the closed form, and fit nothing yet.
+
+    One decomposition a weighting serves all voxels: choose for as many as memory allows, then fit slab by
+    slab.
+
+    Parameters
+    ----------
+    training, bold, groups, alphas, grid, engine, refine
+        As for `fit_joint`; one area is the case of a single-area model.
+
+    Returns
+    -------
+    Chosen
+    """
+    solver = _closed_form(training, alphas, engine, grid=grid, refine=refine)
+    solver.choose(_side_by_side(training), bold, groups)
+    return Chosen(solver.weights_, solver.alpha_, solver.cv_score_)
+
+
+def choose_without(
+    area: str,
+    joint: Chosen,
+    training: Mapping[str, np.ndarray],
+    bold: np.ndarray,
+    groups: np.ndarray,
+    alphas: Sequence[float],
+    engine: Engine | None = None,
+) -> Chosen:
+    """Choose the penalty of the model of all areas but one, by a climb from the joint model's.
+
+    Parameters
+    ----------
+    area : str
+        The area to leave out.
+    joint : Chosen
+        Of the model of all areas; the weights are renormalised.
+    training, bold, groups, alphas, engine
+        As for `fit_joint`.
+
+    Returns
+    -------
+    Chosen
+        Voxels are left out that use this area alone, or do not use it.
+    """
+    used = {name: x for name, x in training.items() if name != area}
+    solver = _closed_form(used, alphas, engine)
+    weights = _renormalised(joint.weights, list(training).index(area))
+    solver.choose(_side_by_side(used), bold, groups, weights, joint.alpha)
+    return Chosen(solver.weights_, solver.alpha_, solver.cv_score_)
+
+
+def _closed_form(
+    training: Mapping[str, np.ndarray], alphas: Sequence[float], engine: Engine | None, **more: Any
+) -> BandedRidge:
+    engine = engine or Engine()
+    widths = [x.shape[1] for x in training.values()]
+    return BandedRidge(tuple(alphas), widths, limits=engine.limits, backend=engine.backend, **more)
+
+
+def _renormalised(weights: np.ndarray, i: int) -> np.ndarray:
+    """Weights without area i, summing to 1; 0 in voxels that use it alone, or do not use it."""
+    rest = np.delete(weights, i, axis=0)
+    total = rest.sum(axis=0)
+    active = (total >= _ALONE) & (weights[i] != 0)
+    return np.where(active, rest / np.where(active, total, 1), 0).astype(np.float32)
+
+
 def fit_single(
     training: np.ndarray,
     bold: np.ndarray,
@@ -70,6 +169,7 @@ def fit_single(
     groups: np.ndarray,
     alphas: Sequence[float],
     engine: Engine | None = None,
+    chosen: Chosen | None = None,
 ) -> Single:
     """Fit a ridge model of one area and predict held-out rows.
 
@@ -84,13 +184,15 @@ def fit_single(
         Penalties to choose from.
     engine : Engine, optional
         The solver; the closed form by default.
+    chosen : Chosen, optional
+        Penalties, from `choose_joint`.
 
     Returns
     -------
     Single
     """
     alone = np.ones((1, 1), dtype=np.float32)
-    joint = fit_joint({"": training}, bold, {"": held_out}, groups, alphas, alone, engine)
+    joint = fit_joint({"": training}, bold, {"": held_out}, groups, alphas, alone, engine, 0, chosen)
     return Single(joint.parts[""], joint.alpha, joint.inner)
 
 
@@ -103,6 +205,7 @@ def fit_joint(
     grid: np.ndarray,
     engine: Engine | None = None,
     refine: int = 0,
+    chosen: Chosen | None = None,
 ) -> Joint:
     """Fit a banded ridge model: a kernel an area, weights and penalty chosen voxel by voxel.
 
@@ -121,17 +224,27 @@ def fit_joint(
         The solver; the closed form by default.
     refine : int
         See `ban_bids.encoding.search.choose`; himalaya tries the grid alone.
+    chosen : Chosen, optional
+        Weights and penalties, from `choose_joint`: nothing is chosen then.
 
     Returns
     -------
     Joint
         Area i adds ``w_i X_i,held_out X_i' (K + alpha I)^-1 y`` with ``K = sum w_i X_i X_i'``.
     """
-    widths = [x.shape[1] for x in training.values()]
-    solver = make_solver(engine or Engine(), refine, alphas=tuple(alphas), widths=widths, grid=grid)
-    solver.fit(_side_by_side(training), bold, groups)
+    x = _side_by_side(training)
+    if chosen is None:
+        widths = [part.shape[1] for part in training.values()]
+        solver: Solver = make_solver(
+            engine or Engine(), refine, alphas=tuple(alphas), widths=widths, grid=grid
+        )
+        solver.fit(x, bold, groups)
+        chosen = Chosen(solver.weights_, solver.alpha_, solver.cv_score_)
+    else:
+        solver = _closed_form(training, alphas, engine)
+        solver.fit(x, bold, groups, chosen.weights, alpha=chosen.alpha)
     parts = dict(zip(training, solver.split(_side_by_side(held_out))))
-    return Joint(parts, solver.weights_, solver.alpha_, solver.cv_score_)
+    return Joint(parts, chosen.weights, chosen.alpha, chosen.inner)
 
 
 def fit_without(
@@ -143,6 +256,7 @@ def fit_without(
     groups: np.ndarray,
     alphas: Sequence[float],
     engine: Engine | None = None,
+    chosen: Chosen | None = None,
 ) -> np.ndarray:
     """Predict held-out rows from all areas but one, with the joint model's weights renormalised.
 
@@ -154,27 +268,31 @@ def fit_without(
         The model of all areas.
     training, bold, held_out, groups, alphas, engine
         As for `fit_joint`; the penalty is chosen anew, by a climb from the joint model's.
+    chosen : Chosen, optional
+        Penalties, from `choose_without`.
 
     Returns
     -------
     ndarray of shape (n_held_out, n_voxels), float32
         0 for voxels whose joint model uses this area alone; the joint prediction where it does not use it.
     """
-    names = list(training)
-    others = [i for i, name in enumerate(names) if name != area]
-    idle = joint.weights[names.index(area)] == 0
-    rest = joint.weights[others]
-    total = rest.sum(axis=0)
-    alone = total < _ALONE
-    voxels = np.flatnonzero(~alone & ~idle)
+    i = list(training).index(area)
+    weights = _renormalised(joint.weights, i) if chosen is None else chosen.weights
+    voxels = np.flatnonzero(weights.any(axis=0))
     prediction = np.zeros((len(held_out[area]), bold.shape[1]), dtype=np.float32)
     if len(voxels):
-        used = {names[i]: training[names[i]] for i in others}
-        widths = [x.shape[1] for x in used.values()]
-        solver = make_solver(engine or Engine(), alphas=tuple(alphas), widths=widths)
-        weights = (rest / np.where(alone, 1, total))[:, voxels]
-        solver.fit(_side_by_side(used), bold[:, voxels], groups, weights, joint.alpha[voxels])
+        used = {name: x for name, x in training.items() if name != area}
+        x, y = _side_by_side(used), bold[:, voxels]
+        solver: Solver
+        if chosen is None:
+            widths = [part.shape[1] for part in used.values()]
+            solver = make_solver(engine or Engine(), alphas=tuple(alphas), widths=widths)
+            solver.fit(x, y, groups, weights[:, voxels], joint.alpha[voxels])
+        else:
+            solver = _closed_form(used, alphas, engine)
+            solver.fit(x, y, groups, weights[:, voxels], alpha=chosen.alpha[voxels])
         prediction[:, voxels] = solver.predict(_side_by_side({name: held_out[name] for name in used}))
+    idle = joint.weights[i] == 0
     prediction[:, idle] = np.sum([part[:, idle] for part in joint.parts.values()], axis=0)
     return prediction
 

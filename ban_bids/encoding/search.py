@@ -92,7 +92,7 @@ def choose_penalty(
     problem, alphas, grid
         As for `choose`.
     point : ndarray of shape (n_voxels,), intp
-        Row of ``grid`` of each voxel.
+        Row of ``grid`` of each voxel; nothing is computed for a row of zeros.
     near : ndarray of shape (n_voxels,), optional
         A penalty for each voxel to start at, climbing until both neighbours are worse; all are tried by
         default.
@@ -105,7 +105,7 @@ def choose_penalty(
     search = _Search(problem, alphas[rising])
     if near is not None:
         search.start = np.abs(np.log(alphas[rising][:, None] / near)).argmin(axis=0)
-    search.try_all([(weights, np.flatnonzero(point == p)) for p, weights in enumerate(grid)])
+    search.try_all([(row, np.flatnonzero(point == p)) for p, row in enumerate(grid) if row.any()])
     return Choice(grid, point, rising[search.alpha], search.score)
 
 

@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 from ban_bids.encoding.backend import CLOSED_FORM, Engine, himalaya_backend, short_of_memory
 from ban_bids.encoding.closed_form import Problem, refit
 from ban_bids.encoding.limits import Limits, in_batches
-from ban_bids.encoding.search import choose, choose_penalty
+from ban_bids.encoding.search import Choice, choose, choose_penalty
 
 
 class Solver(Protocol):
@@ -149,6 +149,21 @@ class BandedRidge(_Banded):
         self.refine = refine
         self.exhaustive = exhaustive
 
+    def choose(
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        groups: np.ndarray,
+        weights: np.ndarray | None = None,
+        near: np.ndarray | None = None,
+    ) -> Self:
+        """Choose weights and penalty for every voxel, but fit nothing: all attributes but ``coef_`` are set.
+
+        Parameters and source as for `fit`.
+        """
+        self._choose(*self._set_up(X, y, groups), weights, near)
+        return self
+
     def fit(
         self,
         X: np.ndarray,
@@ -156,6 +171,7 @@ class BandedRidge(_Banded):
         groups: np.ndarray,
         weights: np.ndarray | None = None,
         near: np.ndarray | None = None,
+        alpha: np.ndarray | None = None,
     ) -> Self:
         """Choose weights and penalty for every voxel and fit all rows.
 
@@ -167,22 +183,49 @@ class BandedRidge(_Banded):
         groups : ndarray of shape (n,)
             Inner fold of each row.
         weights : ndarray of shape (n_areas, n_voxels), optional
-            Only the penalty is chosen then.
+            Only the penalty is chosen then; voxels whose weights are all 0 are left out and predicted as 0.
         near : ndarray of shape (n_voxels,), optional
             With ``weights``: penalties to start at, see `ban_bids.encoding.search.choose_penalty`.
+        alpha : ndarray of shape (n_voxels,), optional
+            With ``weights``: penalties, of ``alphas``; nothing is chosen then and there is no ``cv_score_``.
         """
-        widths, alphas, grid = self._prepared(X)
-        problem = Problem.of_features(X, widths, y, groups, self.limits, self.backend)
+        problem, alphas, grid = self._set_up(X, y, groups)
+        if weights is None or alpha is None:
+            choice = self._choose(problem, alphas, grid, weights, near)
+        else:
+            choice = self._given(alphas, weights, alpha)
+        self.coef_ = refit(problem, alphas, choice.grid, choice.point, choice.alpha)
+        return self
+
+    def _set_up(
+        self, X: np.ndarray, y: np.ndarray, groups: np.ndarray
+    ) -> tuple[Problem, np.ndarray, np.ndarray]:
+        self.widths_, alphas, grid = self._prepared(X)
+        self.dtype_ = y.dtype
+        return Problem.of_features(X, self.widths_, y, groups, self.limits, self.backend), alphas, grid
+
+    def _choose(
+        self,
+        problem: Problem,
+        alphas: np.ndarray,
+        grid: np.ndarray,
+        weights: np.ndarray | None,
+        near: np.ndarray | None,
+    ) -> Choice:
         if weights is None:
             choice = choose(problem, alphas, grid, self.refine, self.exhaustive)
         else:
             choice = choose_penalty(problem, alphas, *_distinct(weights), near)
-        self.coef_ = refit(problem, alphas, choice.grid, choice.point, choice.alpha)
-        self.widths_, self.dtype_ = widths, y.dtype
         self.weights_ = np.ascontiguousarray(choice.grid[choice.point].T, dtype=np.float32)
         self.alpha_ = alphas[choice.alpha].astype(np.float32)
-        self.cv_score_ = choice.score.astype(np.float32) if y.dtype == np.float32 else choice.score
-        return self
+        self.cv_score_ = choice.score.astype(np.float32) if self.dtype_ == np.float32 else choice.score
+        return choice
+
+    def _given(self, alphas: np.ndarray, weights: np.ndarray, alpha: np.ndarray) -> Choice:
+        grid, point = np.unique(weights.T, axis=0, return_inverse=True)
+        index = np.abs(np.log(alphas[:, None] / alpha)).argmin(axis=0)
+        self.weights_, self.alpha_ = weights, alphas[index].astype(np.float32)
+        return Choice(grid, point.ravel(), index, np.full(len(alpha), np.nan))
 
 
 class HimalayaBandedRidge(_Banded):

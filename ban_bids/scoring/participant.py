@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ban_bids.encoding.backend import Engine
+from ban_bids.encoding.backend import CLOSED_FORM, Engine
 from ban_bids.encoding.blocks import permutation_plan
 from ban_bids.encoding.ceiling import Ceiling, repeat_rows
+from ban_bids.encoding.choices import choose_models
 from ban_bids.encoding.design import Design
 from ban_bids.encoding.encode import encode, slab_size
 from ban_bids.encoding.participant import ParticipantData
@@ -124,13 +125,16 @@ def score_model(
     cortex = Cortex(design.areas, data, tests)
     size = slab_size(design, settings, engine.limits)
     slabs = [slice(k, min(k + size, len(data.region))) for k in range(0, len(data.region), size)]
+    choices = None
     for slab in progress(slabs, f"sub-{data.label}: encoding with {design.model}"):
         batch = (slab.start, slab.stop)
         known = None if own is None else own.load(batch)
         if known is not None:
             cortex.add(SlabScores.from_arrays(known))
             continue
-        encoded = encode(data, design, settings, slab, True, tests.repeats, engine, seed)
+        if choices is None and engine.solver == CLOSED_FORM:
+            choices = choose_models(data, design, settings, True, engine, seed, own)
+        encoded = encode(data, design, settings, slab, True, tests.repeats, engine, seed, choices)
         scores = score_slab(encoded, slab, data, tests, settings)
         if own is not None:
             own.save(batch, scores.arrays())

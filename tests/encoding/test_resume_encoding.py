@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 from listening import ToyModel, ToyStore, make_run, participant
 
+from ban_bids.encoding import choices
 from ban_bids.encoding import design as design_module
 from ban_bids.encoding.backend import Engine
 from ban_bids.encoding.closed_form import Problem
 from ban_bids.encoding.design import design
+from ban_bids.encoding.encode import encode
 from ban_bids.encoding.limits import Limits
 from ban_bids.encoding.ridge import fit_joint
 from ban_bids.inputs.heldout import HeldOutPlan
@@ -91,8 +93,10 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(
     with monkeypatch.context() as patch, pytest.raises(Killed):
         planted_kill(patch, at=2)
         score_model(*prepared(tmp_path))
-    files = sorted(tmp_path.iterdir())
-    assert len(files) == 2
+    args = prepared(tmp_path)
+    store = args[-1].narrowed("model", args[1])
+    slabs = [store._path(slab) for slab in ((0, 256), (256, 512), (512, 600))]
+    assert [path.exists() for path in slabs] == [True, True, False]
     with monkeypatch.context() as patch:
         calls = planted_kill(patch, at=-1)
         assert everything(score_model(*prepared(tmp_path))) == whole
@@ -100,13 +104,56 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(
         # a third run computes nothing; one damaged file is noticed and done anew
         assert everything(score_model(*prepared(tmp_path))) == whole
         assert calls == [1]
-        middle = files[0].stat().st_size // 2
-        files[0].write_bytes(files[0].read_bytes()[:middle] + b"damage" + files[0].read_bytes()[middle + 6 :])
+        content = slabs[0].read_bytes()
+        middle = len(content) // 2
+        slabs[0].write_bytes(content[:middle] + b"damage" + content[middle + 6 :])
         assert everything(score_model(*prepared(tmp_path))) == whole
         assert calls == [2] and "damaged" in caplog.text
     forget(tmp_path)
     assert not tmp_path.exists()
     forget(tmp_path)
+
+
+def test_a_run_killed_while_it_chooses_goes_on_with_the_next_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = everything(score_model(*prepared(tmp_path)[:-1]))
+    original, done = choices.choose_without, []
+
+    def choose_without(area: str, *args: object) -> object:
+        if len(done) == 2:
+            raise Killed
+        done.append(area)
+        return original(area, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(choices, "choose_without", choose_without)
+    with pytest.raises(Killed):
+        score_model(*prepared(tmp_path))
+    first, done[:] = list(done), []
+    monkeypatch.setattr(choices, "choose_joint", None)  # all of these are known
+    assert everything(score_model(*prepared(tmp_path))) == whole
+    assert done and not set(first) & set(done)
+
+
+@pytest.mark.parametrize("memory", [2**30, 2**19])
+def test_choosing_for_all_voxels_first_changes_nothing(memory: int) -> None:
+    data, laid, tests, settings, seed, *_ = prepared(Path("unused"))
+    engine = Engine(limits=Limits(memory))
+    assert (choices.search_size(110, engine.limits) < N_VOXELS) == (memory == 2**19)
+    chosen = choices.choose_models(data, laid, settings, True, engine, seed)
+    for slab in (slice(0, 256), slice(300, 600)):
+        whole, again = (
+            encode(data, laid, settings, slab, True, tests.repeats, engine, seed, given)
+            for given in (None, chosen)
+        )
+        for name, values in whole.held_out.prediction.items():
+            assert np.array_equal(whole.alpha[name], again.alpha[name])
+            assert np.allclose(whole.inner[name], again.inner[name], atol=1e-6)
+            assert np.allclose(values, again.held_out.prediction[name], atol=1e-6)
+        assert whole.weights is not None and np.array_equal(whole.weights, again.weights)
+        for area in laid.areas:
+            assert np.allclose(whole.unique[area], again.unique[area], atol=1e-6, equal_nan=True)
+            assert np.allclose(whole.share[area], again.share[area], atol=1e-6, equal_nan=True)
 
 
 def test_a_process_killed_by_the_system_leaves_whole_slabs(tmp_path: Path) -> None:

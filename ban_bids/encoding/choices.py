@@ -1,0 +1,254 @@
+"""The models of a fold; and their weights and penalties, chosen for many voxels before any are fitted.
+
+A decomposition serves every voxel, while predictions take memory in each: choices are made for as many voxels
+as memory allows, and models then fitted slab by slab.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Protocol
+
+import numpy as np
+
+from ban_bids.encoding.backend import Engine
+from ban_bids.encoding.design import Design, FoldDesign
+from ban_bids.encoding.folds import offsets
+from ban_bids.encoding.limits import Limits
+from ban_bids.encoding.participant import ParticipantData
+from ban_bids.encoding.ridge import (
+    Chosen,
+    Joint,
+    Single,
+    choose_joint,
+    choose_without,
+    fit_joint,
+    fit_single,
+    fit_without,
+)
+from ban_bids.encoding.weights import band_weights, lattice_order
+from ban_bids.settings import JOINT, EncodingSettings
+
+_ALONE = np.ones((1, 1), dtype=np.float32)
+
+
+class Store(Protocol):
+    """Where finished work is kept, see `ban_bids.scoring.resume.Finished`."""
+
+    def load(self, batch: object) -> dict[str, np.ndarray] | None:
+        """Return what was kept, or None."""
+        ...
+
+    def save(self, batch: object, arrays: Mapping[str, np.ndarray]) -> None:
+        """Keep arrays."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class FoldChoice:
+    """What one fold's models have chosen.
+
+    Parameters
+    ----------
+    models : dict of str to Chosen
+        By area, and ``"Joint"``.
+    without : dict of str to Chosen
+        Of the joint model without each area.
+    """
+
+    models: dict[str, Chosen]
+    without: dict[str, Chosen]
+
+    def of(self, voxels: slice | np.ndarray) -> FoldChoice:
+        """Return the same for some voxels."""
+        return FoldChoice(
+            {name: chosen.of(voxels) for name, chosen in self.models.items()},
+            {name: chosen.of(voxels) for name, chosen in self.without.items()},
+        )
+
+
+class FoldFit:
+    """The three kinds of model of one fold, on the same matrices.
+
+    Parameters
+    ----------
+    data : ParticipantData
+    fold : FoldDesign
+    areas : tuple of str
+    voxels : ndarray of int
+        Columns of ``data.bold``.
+    settings : EncodingSettings
+        ``alphas`` and ``n_band_weights`` are used here.
+    engine : Engine
+    seed : int
+        Of the random part of the grid of area weights.
+    choice : FoldChoice, optional
+        Of these voxels; chosen at each fit by default.
+    """
+
+    def __init__(
+        self,
+        data: ParticipantData,
+        fold: FoldDesign,
+        areas: tuple[str, ...],
+        voxels: np.ndarray,
+        settings: EncodingSettings,
+        engine: Engine,
+        seed: int,
+        choice: FoldChoice | None = None,
+    ) -> None:
+        self._source = (data, fold, areas, voxels)
+        self.groups, self.alphas, self.engine, self.choice = fold.fold.groups, settings.alphas, engine, choice
+        self.grid = band_weights(len(areas), settings.n_band_weights, seed)
+        self.finer = 2 * lattice_order(len(areas), len(self.grid))
+
+    @cached_property
+    def bold(self) -> np.ndarray:
+        """Training rows, (n_training, n_voxels), float32."""
+        data, fold, _, voxels = self._source
+        return columns(data.bold, fold.fold.training, voxels)
+
+    @cached_property
+    def _matrices(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Training rows, and held-out ones with what of them is tested below, by area."""
+        data, fold, areas, _ = self._source
+        first = offsets(data.runs)
+        made = {area: fold.matrices(area, data.nuisance, first) for area in areas}
+        training = {area: parts[0] for area, parts in made.items()}
+        return training, {area: np.vstack(parts[1:]) for area, parts in made.items()}
+
+    def single(self, area: str) -> Single:
+        """Fit one area's model."""
+        training, held_out = (matrices[area] for matrices in self._matrices)
+        chosen = None if self.choice is None else self.choice.models[area]
+        return fit_single(training, self.bold, held_out, self.groups, self.alphas, self.engine, chosen)
+
+    def joint(self) -> Joint:
+        """Fit the model of all areas."""
+        training, held_out = self._matrices
+        chosen = None if self.choice is None else self.choice.models[JOINT]
+        given = (self.groups, self.alphas, self.grid, self.engine, self.finer)
+        return fit_joint(training, self.bold, held_out, *given, chosen)
+
+    def without(self, area: str, joint: Joint) -> np.ndarray:
+        """Predict held-out rows from all areas but one."""
+        training, held_out = self._matrices
+        chosen = None if self.choice is None else self.choice.without[area]
+        given = (self.groups, self.alphas, self.engine)
+        return fit_without(area, joint, training, self.bold, held_out, *given, chosen)
+
+    def choose(self, name: str) -> Chosen:
+        """Choose weights and penalties of an area's model, or of the joint one."""
+        training, _ = self._matrices
+        if name == JOINT:
+            given = (self.groups, self.alphas, self.grid, self.engine, self.finer)
+            return choose_joint(training, self.bold, *given)
+        return choose_joint({name: training[name]}, self.bold, self.groups, self.alphas, _ALONE, self.engine)
+
+    def choose_without(self, area: str, joint: Chosen) -> Chosen:
+        """Choose penalties of the joint model without an area."""
+        training, _ = self._matrices
+        return choose_without(area, joint, training, self.bold, self.groups, self.alphas, self.engine)
+
+
+def choose_models(
+    data: ParticipantData,
+    design: Design,
+    settings: EncodingSettings,
+    joint: bool,
+    engine: Engine,
+    seed: int,
+    store: Store | None = None,
+) -> tuple[FoldChoice, ...]:
+    """Choose weights and penalties of every model, for all voxels, by the closed form.
+
+    Parameters
+    ----------
+    data : ParticipantData
+    design : Design
+    settings : EncodingSettings
+        ``alphas`` and ``n_band_weights`` are used here.
+    joint : bool
+        Also for the joint model, and for it without each area; ignored for models of one area.
+    engine : Engine
+    seed : int
+        Of the random part of the grid of area weights.
+    store : Store, optional
+        Each model's choices are kept there, and taken from there.
+
+    Returns
+    -------
+    tuple of FoldChoice
+        One a fold.
+    """
+    size = search_size(max(len(fold.fold.training) for fold in design.folds), engine.limits)
+    n_voxels = data.bold.shape[1]
+    found = []
+    for i, fold in enumerate(design.folds):
+        parts = []
+        for first in range(0, n_voxels, size):
+            voxels = np.arange(first, min(first + size, n_voxels))
+            fit = FoldFit(data, fold, design.areas, voxels, settings, engine, seed)
+            kept = _Kept(store, (i, first, len(voxels)))
+            parts.append(_choose_fold(fit, design.areas, joint and len(design.areas) > 1, kept))
+        found.append(_joined(parts))
+    return tuple(found)
+
+
+def search_size(n_training: int, limits: Limits) -> int:
+    """Return for how many voxels to choose at a time: their training rows take two fifths of the memory."""
+    return int(max(256, 2 * limits.memory // 5 // (4 * n_training + 256)))
+
+
+def columns(bold: np.ndarray, rows: np.ndarray, voxels: np.ndarray) -> np.ndarray:
+    """Copy some rows and voxels of BOLD into memory, whole rows at a time (it may lie on disk)."""
+    out = np.empty((len(rows), len(voxels)), dtype=np.float32)
+    for i, row in enumerate(rows):
+        out[i] = bold[row][voxels]
+    return out
+
+
+class _Kept:
+    """Choices of some voxels in one fold, kept one model after the other."""
+
+    def __init__(self, store: Store | None, batch: tuple[int, ...]) -> None:
+        self.store, self.batch = store, batch
+
+    def take(self, name: str, make: Callable[[], Chosen]) -> Chosen:
+        """Return what was kept, or make and keep it."""
+        known = None if self.store is None else self.store.load(("choice", self.batch, name))
+        if known is not None:
+            return Chosen(**known)
+        chosen = make()
+        if self.store is not None:
+            self.store.save(("choice", self.batch, name), vars(chosen))
+        return chosen
+
+
+def _choose_fold(fit: FoldFit, areas: tuple[str, ...], joint: bool, kept: _Kept) -> FoldChoice:
+    models = {area: kept.take(area, partial(fit.choose, area)) for area in areas}
+    without: dict[str, Chosen] = {}
+    if joint:
+        models[JOINT] = kept.take(JOINT, partial(fit.choose, JOINT))
+        for area in areas:
+            make = partial(fit.choose_without, area, models[JOINT])
+            without[area] = kept.take(f"without {area}", make)
+    return FoldChoice(models, without)
+
+
+def _joined(parts: Sequence[FoldChoice]) -> FoldChoice:
+    """Voxels after voxels."""
+
+    def join(of: Sequence[dict[str, Chosen]]) -> dict[str, Chosen]:
+        return {
+            name: Chosen(
+                np.concatenate([one[name].weights for one in of], axis=1),
+                np.concatenate([one[name].alpha for one in of]),
+                np.concatenate([one[name].inner for one in of]),
+            )
+            for name in of[0]
+        }
+
+    return FoldChoice(join([part.models for part in parts]), join([part.without for part in parts]))
