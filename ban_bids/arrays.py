@@ -1,9 +1,10 @@
-"""Named arrays in one file: written whole or not at all, and damage is noticed when they are read."""
+"""Arrays on disk: named ones in a file, written whole or not at all, damage noticed; and scratch arrays."""
 
 from __future__ import annotations
 
 import io
 import logging
+import math
 import os
 import tempfile
 import zipfile
@@ -70,3 +71,37 @@ def read_arrays(path: Path, *names: str) -> dict[str, np.ndarray] | None:
         _LOG.warning("%s: damaged (%s); it is made anew", path, type(error).__name__)
         path.unlink(missing_ok=True)
         return None
+
+
+def scratch_array(shape: tuple[int, ...], folder: Path, in_memory: int) -> np.ndarray:
+    """Make an array of zeros, in memory or in a file that has no name and is gone with the array.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    folder : Path
+        Where the file lies; made where it is missing.
+    in_memory : int
+        Most bytes of an array in memory.
+
+    Returns
+    -------
+    ndarray of that shape, float32
+
+    Raises
+    ------
+    DataError
+        The folder has no room, or cannot be written.
+    """
+    n_bytes = 4 * math.prod(shape)
+    if n_bytes <= in_memory:
+        return np.zeros(shape, dtype=np.float32)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as stream:
+            return np.memmap(stream, dtype=np.float32, mode="w+", shape=shape)
+    except OSError as error:
+        gigabytes = n_bytes / 2**30
+        raise DataError(
+            f"{folder}: no {gigabytes:.1f} GiB ({error}); free space or give another -w"
+        ) from error

@@ -95,7 +95,7 @@ class ParticipantScores:
     tests: HeldOutTests
     scores: ScoredModel
     controls: tuple[CorticalScore, ...]
-    n_components: int
+    dimensions: dict[str, int]
     notes: tuple[str, ...]
 
 
@@ -317,7 +317,7 @@ def score_participant(
     for note in dict.fromkeys(notes):
         _LOG.warning("sub-%s: %s", person.label, note)
     return ParticipantScores(
-        pre, data, plan, tests, scores, tuple(controls), min(main.n_components), tuple(dict.fromkeys(notes))
+        pre, data, plan, tests, scores, tuple(controls), main.dimensions, tuple(dict.fromkeys(notes))
     )
 
 
@@ -375,6 +375,8 @@ def metadata(computed: ParticipantScores, network: Network, settings: Settings) 
         else "clip-specific prediction",
         "RandomSeed": settings.random_seed,
         "Solver": computed.scores.backend,
+        "FeatureReduction": "principal components" if settings.encoding.n_components else "none",
+        "FeatureDimensions": computed.dimensions,
         "PreprocessedBy": computed.pre.source,
         "ConfoundsStrategy": settings.confounds,
         "ConfoundsRegressed": sorted({name for run in computed.pre.runs for name in run.regressors}),

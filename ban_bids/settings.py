@@ -38,7 +38,7 @@ class EncodingSettings:
     lag_step : float
         Largest step between lags, seconds; the step used is ``min(TR, lag_step)``.
     n_components : int
-        Equal PCA dimension of every area.
+        Equal PCA dimension of every area; 0: no PCA, all features of an area as a linear kernel.
     alphas : tuple of float
         Ridge penalties tried, on trace-normalised kernels.
     n_band_weights : int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -127,7 +127,7 @@ def _facts(
         ("Model", computed.scores.model),
         ("Weights", network.weights.name if network.weights else "none"),
         ("Held-out tracks known to the model", network.overlap),
-        ("Components of every area", computed.n_components),
+        ("Features of each area", ", ".join(f"{area} {n}" for area, n in computed.dimensions.items())),
         ("Permutations", permutations.n_permutations if permutations else "n/a"),
         ("Preprocessing", computed.pre.source),
         ("Space", computed.pre.space),
@@ -159,6 +159,25 @@ def confounds_sentence(runs: Sequence[PreprocessedRun], strategy: str) -> str:
     return f"Confounds (strategy {strategy}, {source}): {columns or 'none'}.{left_out}"
 
 
+def dimensions_sentence(dimensions: Mapping[str, int], n_components: int) -> str:
+    """Return how many features of each area the models were given.
+
+    Parameters
+    ----------
+    dimensions : mapping of str to int
+        By area.
+    n_components : int
+        ``--n-components``; 0 for all features.
+    """
+    if n_components:
+        return f"Every area was reduced to {min(dimensions.values())} principal components."
+    widths = ", ".join(f"{area} {n}" for area, n in dimensions.items())
+    return (
+        f"All features that vary were used ({widths}), z-scored on training volumes, as a linear kernel an "
+        "area; kernels were scaled to mean diagonal 1 on training volumes."
+    )
+
+
 def _methods(
     computed: ParticipantScores, network: Network, labels: Labels, settings: Settings
 ) -> MethodsFacts:
@@ -176,7 +195,7 @@ def _methods(
         n_training_runs=n_runs - 1 if everywhere else n_runs - len(held_out),
         n_held_out_runs=len(held_out),
         n_repeats=computed.scores.cortical.n_repeats,
-        n_components=computed.n_components,
+        dimensions=dimensions_sentence(computed.dimensions, settings.encoding.n_components),
         n_voxels=len(computed.data.region),
         permutations=(
             f"P values rest on {found.n_permutations} permutations of {len(found.run)} blocks."

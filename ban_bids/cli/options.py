@@ -45,6 +45,15 @@ def count(text: str) -> int:
     return int(text)
 
 
+def components(text: str) -> int:
+    """Whole number from 1; ``all`` is 0."""
+    if text.strip().lower() == "all":
+        return 0
+    if not re.fullmatch(r"\+?\d+", text.strip()) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1, nor 'all'")
+    return int(text)
+
+
 def seed(text: str) -> int:
     """Whole number that every random generator in use accepts."""
     if not re.fullmatch(r"\d+", text.strip()) or int(text) >= 2**32:
@@ -226,6 +235,12 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
         "--allow-overlap", action="store_true", help="score although training heard held-out tracks"
     )
     group.add_argument("--controls", choices=("basic", "full"), help="full: train control networks too")
+    group.add_argument(
+        "--n-components",
+        type=components,
+        metavar="N",
+        help="principal components of every area (default 64); all: all features, as kernels",
+    )
     group.add_argument(
         "--n-permutations", type=positive, metavar="N", help="block permutations (default 10000)"
     )

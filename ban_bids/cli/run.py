@@ -69,7 +69,8 @@ def parse(arguments: Sequence[str] | None = None) -> Settings:
     config_file: Path | None = given.pop("config_file", None)
     options, encoding = read_config(config_file) if config_file else ({}, encoding_settings({}, Path()))
     options |= given
-    knobs = {name: options.pop(name) for name in ("n_permutations", "high_pass") if name in options}
+    names = ("n_components", "n_permutations", "high_pass")
+    knobs = {name: options.pop(name) for name in names if name in options}
     if not knobs.get("high_pass", 1.0) > 0:
         raise UsageError(f"--high-pass {knobs['high_pass']}: write a period in seconds")
     settings = _settings(argparse.Namespace(**options))

@@ -65,6 +65,11 @@ class Bands:
         """Order of the matrices that are factorised."""
         return int(min(self.features.shape) if self.primal else len(self.features))
 
+    @property
+    def n_coefficients(self) -> int:
+        """Coefficients of a voxel: one a feature."""
+        return self.features.shape[1]
+
     def columns(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return columns of areas with weight, and the square root of each one's weight, float64."""
         each = np.repeat(np.asarray(weights, dtype=np.float64), self.widths)
@@ -106,13 +111,8 @@ class Bands:
         matrix = self._kernel(used, root) if self._gram is None else self._weighted_gram(used, root)
         found = []
         for alpha, response in zip(alphas, responses):
-            shifted = matrix.copy()
-            shifted.flat[:: len(matrix) + 1] += alpha
-            # both are symmetric: the transpose is the same matrix in the order that LAPACK overwrites
-            factor = scipy.linalg.cho_factor(shifted.T, lower=True, overwrite_a=True, check_finite=False)
             y = response.astype(np.float64)
-            right = y if self._gram is None else (x.T @ y) * root[:, None]
-            solved = scipy.linalg.cho_solve(factor, right, check_finite=False)
+            solved = solve_shifted(matrix, alpha, y if self._gram is None else (x.T @ y) * root[:, None])
             if self._gram is None:
                 solved = (x.T @ solved) * root[:, None]
             out = np.zeros((self.features.shape[1], y.shape[1]))
@@ -130,3 +130,12 @@ class Bands:
     def _weighted_gram(self, used: np.ndarray, root: np.ndarray) -> np.ndarray:
         assert self._gram is not None
         return self._gram[np.ix_(used, used)] * root * root[:, None]
+
+
+def solve_shifted(matrix: np.ndarray, alpha: float, right: np.ndarray) -> np.ndarray:
+    """Solve ``(M + alpha I) x = b`` for a symmetric positive semidefinite M, in float64."""
+    shifted = matrix.copy()
+    shifted.flat[:: len(matrix) + 1] += alpha
+    # both are symmetric: the transpose is the same matrix in the order that LAPACK overwrites
+    factor = scipy.linalg.cho_factor(shifted.T, lower=True, overwrite_a=True, check_finite=False)
+    return scipy.linalg.cho_solve(factor, right, check_finite=False)

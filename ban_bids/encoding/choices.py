@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from ban_bids.encoding.backend import Engine
-from ban_bids.encoding.design import Design, FoldDesign
+from ban_bids.encoding.design import AnyFold, Design
 from ban_bids.encoding.folds import offsets
 from ban_bids.encoding.limits import Limits
 from ban_bids.encoding.participant import ParticipantData
@@ -75,7 +75,7 @@ class FoldFit:
     Parameters
     ----------
     data : ParticipantData
-    fold : FoldDesign
+    fold : FoldDesign or KernelFold
     areas : tuple of str
     voxels : ndarray of int
         Columns of ``data.bold``.
@@ -91,7 +91,7 @@ class FoldFit:
     def __init__(
         self,
         data: ParticipantData,
-        fold: FoldDesign,
+        fold: AnyFold,
         areas: tuple[str, ...],
         voxels: np.ndarray,
         settings: EncodingSettings,
@@ -101,6 +101,7 @@ class FoldFit:
     ) -> None:
         self._source = (data, fold, areas, voxels)
         self.groups, self.alphas, self.engine, self.choice = fold.fold.groups, settings.alphas, engine, choice
+        self.kernel = fold.kernel
         self.grid = band_weights(len(areas), settings.n_band_weights, seed)
         self.finer = 2 * lattice_order(len(areas), len(self.grid))
 
@@ -111,46 +112,56 @@ class FoldFit:
         return columns(data.bold, fold.fold.training, voxels)
 
     @cached_property
-    def _matrices(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """Training rows, and held-out ones with what of them is tested below, by area."""
+    def _matrices(self) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
         data, fold, areas, _ = self._source
         first = offsets(data.runs)
-        made = {area: fold.matrices(area, data.nuisance, first) for area in areas}
-        training = {area: parts[0] for area, parts in made.items()}
-        return training, {area: np.vstack(parts[1:]) for area, parts in made.items()}
+        return {area: fold.matrices(area, data.nuisance, first) for area in areas}
+
+    @property
+    def _training(self) -> dict[str, np.ndarray]:
+        """Training rows, by area."""
+        return {area: parts[0] for area, parts in self._matrices.items()}
+
+    @cached_property
+    def _held_out(self) -> dict[str, np.ndarray]:
+        """Held-out rows with what of them is tested below, by area; not made where models are only chosen."""
+        return {area: np.vstack(parts[1:]) for area, parts in self._matrices.items()}
 
     def single(self, area: str) -> Single:
         """Fit one area's model."""
-        training, held_out = (matrices[area] for matrices in self._matrices)
+        training, held_out = self._training[area], self._held_out[area]
         chosen = None if self.choice is None else self.choice.models[area]
-        return fit_single(training, self.bold, held_out, self.groups, self.alphas, self.engine, chosen)
+        given = (self.groups, self.alphas, self.engine, chosen, self.kernel)
+        return fit_single(training, self.bold, held_out, *given)
 
     def joint(self) -> Joint:
         """Fit the model of all areas."""
-        training, held_out = self._matrices
+        training, held_out = self._training, self._held_out
         chosen = None if self.choice is None else self.choice.models[JOINT]
         given = (self.groups, self.alphas, self.grid, self.engine, self.finer)
-        return fit_joint(training, self.bold, held_out, *given, chosen)
+        return fit_joint(training, self.bold, held_out, *given, chosen, self.kernel)
 
     def without(self, area: str, joint: Joint) -> np.ndarray:
         """Predict held-out rows from all areas but one."""
-        training, held_out = self._matrices
+        training, held_out = self._training, self._held_out
         chosen = None if self.choice is None else self.choice.without[area]
         given = (self.groups, self.alphas, self.engine)
-        return fit_without(area, joint, training, self.bold, held_out, *given, chosen)
+        return fit_without(area, joint, training, self.bold, held_out, *given, chosen, self.kernel)
 
     def choose(self, name: str) -> Chosen:
         """Choose weights and penalties of an area's model, or of the joint one."""
-        training, _ = self._matrices
+        training = self._training
+        common = (self.bold, self.groups, self.alphas)
         if name == JOINT:
-            given = (self.groups, self.alphas, self.grid, self.engine, self.finer)
-            return choose_joint(training, self.bold, *given)
-        return choose_joint({name: training[name]}, self.bold, self.groups, self.alphas, _ALONE, self.engine)
+            return choose_joint(training, *common, self.grid, self.engine, self.finer, self.kernel)
+        alone = {name: training[name]}
+        return choose_joint(alone, *common, _ALONE, self.engine, kernel=self.kernel)
 
     def choose_without(self, area: str, joint: Chosen) -> Chosen:
         """Choose penalties of the joint model without an area."""
-        training, _ = self._matrices
-        return choose_without(area, joint, training, self.bold, self.groups, self.alphas, self.engine)
+        training = self._training
+        given = (self.groups, self.alphas, self.engine, self.kernel)
+        return choose_without(area, joint, training, self.bold, *given)
 
 
 def choose_models(

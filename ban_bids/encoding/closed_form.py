@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from ban_bids.encoding.backend import arrays_of, free_on_device
 from ban_bids.encoding.basis import Bands
+from ban_bids.encoding.kernel_bands import KernelBands, in_order
 from ban_bids.encoding.limits import Limits, in_batches
 
 _MOST_VOXELS = 8192
@@ -27,7 +28,7 @@ class Problem:
 
     Parameters
     ----------
-    bands : Bands
+    bands : Bands or KernelBands
         Features or kernels of every area; rows in the order of ``folds``.
     bold : ndarray of shape (n, n_voxels), float32 or float64
         Its type is that of all products with voxels; factorisations are float64 in any case.
@@ -41,7 +42,7 @@ class Problem:
 
     def __init__(
         self,
-        bands: Bands,
+        bands: Bands | KernelBands,
         bold: np.ndarray,
         folds: Sequence[slice],
         limits: Limits | None = None,
@@ -82,6 +83,30 @@ class Problem:
         if np.any(np.diff(order) < 0):
             features, bold = features[order], bold[order]
         return cls(Bands(features, widths, largest(folds)), bold, folds, limits, backend)
+
+    @classmethod
+    def of_kernels(
+        cls,
+        kernels: Sequence[np.ndarray],
+        bold: np.ndarray,
+        groups: np.ndarray,
+        limits: Limits | None = None,
+        backend: str = "numpy",
+    ) -> Problem:
+        """Set up a problem of precomputed kernels.
+
+        Parameters
+        ----------
+        kernels : sequence of ndarray of shape (n, n)
+            One an area.
+        bold, groups, limits, backend
+            As for `of_features`. Coefficients follow the order of `inner_folds`.
+        """
+        order, folds = inner_folds(groups)
+        bands = KernelBands([in_order(kernel, order) for kernel in kernels])
+        if np.any(np.diff(order) < 0):
+            bold = bold[order]
+        return cls(bands, bold, folds, limits, backend)
 
     def responses(self, voxels: Any) -> Any:
         """Return some voxels' responses (n, n_chosen) where the search's products are made."""
@@ -134,12 +159,12 @@ def refit(
 
     Returns
     -------
-    ndarray of shape (p, n_voxels), float64
-        Coefficients of the features as they were given: the prediction is features @ coefficients; 0 where
-        weights are.
+    ndarray of shape (n_coefficients, n_voxels), float64
+        Of the features as they were given: the prediction is features @ coefficients; 0 where weights are. Of
+        kernels: the dual coefficients.
     """
     workers, size = problem.resources(0)
-    coefficients = np.zeros((problem.bands.features.shape[1], problem.bold.shape[1]))
+    coefficients = np.zeros((problem.bands.n_coefficients, problem.bold.shape[1]))
 
     def solve(p: int) -> None:
         mine = np.flatnonzero(point == p)

@@ -1,20 +1,21 @@
-"""Design matrices of a model: equal-dimension areas, lagged, cleaned like BOLD, one set a fold."""
+"""A model's design, fold by fold: areas of one dimension, lagged and cleaned like BOLD, or their kernels."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import scipy.linalg
 
 from ban_bids.encoding.blocks import rests_between_clips
 from ban_bids.encoding.features import FeatureCache
 from ban_bids.encoding.folds import Fold, Listening, make_folds, offsets
+from ban_bids.encoding.kernels import AreaFeatures, KernelFold, area_kernels
 from ban_bids.encoding.nuisance import Nuisance
 from ban_bids.encoding.participant import ParticipantData
+from ban_bids.encoding.reduction import Reduction, fit_reduction, fit_scaler
 from ban_bids.encoding.rows import HeldOutRows, held_out_rows
 from ban_bids.encoding.timeline import Binned, lags, lay_features, steps
 from ban_bids.errors import DataError, NotComputable
@@ -24,29 +25,7 @@ from ban_bids.models.base import AudioModel
 from ban_bids.settings import EncodingSettings
 
 _LOG = logging.getLogger(__name__)
-_RANK_TOLERANCE = 1e-10
-_FLAT = 1e-7
-
-
-@dataclass(frozen=True, eq=False)
-class Reduction:
-    """Scaler and principal axes of one area, fitted on training rows.
-
-    Parameters
-    ----------
-    mean, scale : ndarray of shape (n_features,), float64
-        ``scale`` is infinite for features that do not vary.
-    axes : ndarray of shape (n_features, n_components), float64
-        Orthonormal, by falling variance.
-    """
-
-    mean: np.ndarray
-    scale: np.ndarray
-    axes: np.ndarray
-
-    def apply(self, features: np.ndarray) -> np.ndarray:
-        """Return component scores (n_rows, n_components), float32, of features (n_rows, n_features)."""
-        return (((features - self.mean) / self.scale) @ self.axes).astype(np.float32)
+_IN_MEMORY_BYTES = 2**30
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +48,19 @@ class FoldDesign:
     reduced: dict[str, tuple[Binned, ...]]
     specific: dict[str, tuple[Binned, ...]]
     held_out: np.ndarray
+
+    kernel = "linear"
+    """What solvers are given, in scikit-learn's terms: features."""
+
+    @property
+    def dimensions(self) -> dict[str, int]:
+        """Components of each area."""
+        return {area: runs[0].bins.shape[1] for area, runs in self.reduced.items()}
+
+    @property
+    def n_coefficients(self) -> int:
+        """Coefficients of a voxel's joint model."""
+        return sum(runs[0].bins.shape[1] * runs[0].index.shape[1] for runs in self.reduced.values())
 
     def matrices(
         self, area: str, nuisance: Sequence[Nuisance], first: np.ndarray
@@ -109,6 +101,9 @@ class FoldDesign:
         return training * scale, held_out * scale, own * scale
 
 
+AnyFold = FoldDesign | KernelFold
+
+
 @dataclass(frozen=True, eq=False)
 class Design:
     """A model's design matrices for one participant.
@@ -121,55 +116,25 @@ class Design:
         In the model's order.
     lags : tuple of float
         Seconds.
-    n_components : tuple of int
-        Components of every area, one entry a fold.
-    folds : tuple of FoldDesign
+    dimensions : dict of str to int
+        Components of each area, equal for all, or its features that vary; the fewest over folds.
+    folds : tuple of FoldDesign or of KernelFold
     rows : HeldOutRows
         The held-out rows of all folds, by run and volume.
     index : ndarray of shape (n_held_out,), intp
         Their rows, counted through all runs.
     notes : tuple of str
-        Dropped rows and split folds.
+        Dropped rows, split folds, areas of different dimensions.
     """
 
     model: str
     areas: tuple[str, ...]
     lags: tuple[float, ...]
-    n_components: tuple[int, ...]
-    folds: tuple[FoldDesign, ...]
+    dimensions: dict[str, int]
+    folds: tuple[AnyFold, ...]
     rows: HeldOutRows
     index: np.ndarray
     notes: tuple[str, ...]
-
-
-def fit_reduction(features: np.ndarray, n_components: int) -> Reduction:
-    """Fit scaler and principal axes on training rows.
-
-    Parameters
-    ----------
-    features : ndarray of shape (n_rows, n_features)
-    n_components : int
-        At most so many axes; fewer where the features have lower rank.
-
-    Returns
-    -------
-    Reduction
-        Features that do not vary are left out (z-score, then eigenvectors of the smaller Gram matrix).
-    """
-    table = features.astype(np.float64)
-    mean, scale = table.mean(axis=0), table.std(axis=0)
-    scale[scale <= _FLAT * np.maximum(np.abs(mean), np.finfo(np.float64).tiny)] = np.inf
-    table = (table - mean) / scale
-    n_rows, n_features = table.shape
-    wide = n_features > n_rows
-    gram = table @ table.T if wide else table.T @ table
-    first = max(0, len(gram) - n_components)
-    values, vectors = scipy.linalg.eigh(gram, subset_by_index=(first, len(gram) - 1))
-    values, vectors = values[::-1], vectors[:, ::-1]
-    sound = values > _RANK_TOLERANCE * max(float(values[0]), np.finfo(np.float64).tiny)
-    values, vectors = values[sound], vectors[:, sound]
-    axes = table.T @ vectors / np.sqrt(values) if wide else vectors
-    return Reduction(mean, scale, axes)
 
 
 def plan_indices(runs: Sequence[Run], plan: HeldOutPlan) -> list[tuple[list[int], list[int]]]:
@@ -220,25 +185,94 @@ def design(
     whole = rests_between_clips(held_out_rows([(r, data.runs[r].rows) for r in held_out]))
     store = FeatureCache(model, cache)
     store.compute(data.clips)
-    reduced: list[dict[str, tuple[Binned, ...]]] = [{} for _ in folds]
-    specific: list[dict[str, tuple[Binned, ...]]] = [{} for _ in folds]
-    for area in model.areas:
-        binned = [bin_run(run, store, area, delays) for run in data.runs]
-        common = [] if whole else [bin_run(run, store, area, delays, mean_clip=True) for run in data.runs]
+    laid = _Laid(data, store, delays, tuple(folds), first, () if whole else tuple(held_out))
+    index = np.sort(np.concatenate([fold.held_out for fold in folds]))
+    made: tuple[AnyFold, ...]
+    if settings.n_components:
+        made = _folds(laid, index, settings.n_components)
+    else:
+        made = _kernel_folds(laid, index, cache)
+    return _assemble(laid, made, index, notes)
+
+
+@dataclass(frozen=True, eq=False)
+class _Laid:
+    """A model's features on the participant's runs; runs of which a mean clip is ``less`` what is tested."""
+
+    data: ParticipantData
+    store: FeatureCache
+    delays: np.ndarray
+    folds: tuple[Fold, ...]
+    first: np.ndarray
+    less: tuple[int, ...]
+
+    def area(self, area: str) -> tuple[list[Binned], dict[int, Binned]]:
+        """Return an area's features, one a run, and by run those of its mean clip."""
+        runs, given = self.data.runs, (self.store, area, self.delays)
+        common = {r: bin_run(runs[r], *given, mean_clip=True) for r in self.less}
+        return [bin_run(run, *given) for run in runs], common
+
+    def silent(self, area: str) -> NotComputable:
+        name = self.store.model.name
+        return NotComputable(f"model {name}: features of {area} do not vary over training rows")
+
+
+def _folds(laid: _Laid, index: np.ndarray, n_components: int) -> tuple[FoldDesign, ...]:
+    """Reduce every area, in every fold, to the same number of components."""
+    reduced: list[dict[str, tuple[Binned, ...]]] = [{} for _ in laid.folds]
+    specific: list[dict[str, tuple[Binned, ...]]] = [{} for _ in laid.folds]
+    for area in laid.store.model.areas:
+        binned, common = laid.area(area)
         now = np.concatenate([run.now for run in binned])
-        for fold, areas, own in zip(folds, reduced, specific):
-            reduction = fit_reduction(now[fold.training], settings.n_components)
+        for fold, areas, own in zip(laid.folds, reduced, specific):
+            reduction = fit_reduction(now[fold.training], n_components)
             if reduction.axes.shape[1] == 0:
-                raise NotComputable(f"model {model.name}: features of {area} do not vary over training rows")
+                raise laid.silent(area)
             areas[area] = tuple(Binned(reduction.apply(run.bins), run.index) for run in binned)
-            own[area] = areas[area] if whole else _less(areas[area], reduction, common)
-    return _assemble(data, model, folds, reduced, specific, delays, first, notes)
+            own[area] = _less(areas[area], reduction, common)
+    counts = [min(runs[0].bins.shape[1] for runs in areas.values()) for areas in reduced]
+    return tuple(
+        FoldDesign(fold, _cut(areas, count), _cut(own, count), np.searchsorted(index, fold.held_out))
+        for fold, areas, own, count in zip(laid.folds, reduced, specific, counts)
+    )
 
 
-def _less(reduced: Sequence[Binned], reduction: Reduction, common: Sequence[Binned]) -> tuple[Binned, ...]:
+def _kernel_folds(laid: _Laid, index: np.ndarray, folder: Path) -> tuple[KernelFold, ...]:
+    """Make kernels of all features of every area in every fold."""
+    areas, nuisance = laid.store.model.areas, laid.data.nuisance
+    in_memory = _IN_MEMORY_BYTES // (len(laid.folds) * len(areas))
+    kernels: list[dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]] = [{} for _ in laid.folds]
+    varying: list[dict[str, int]] = [{} for _ in laid.folds]
+    for area in areas:
+        binned, common = laid.area(area)
+        for fold, made, counts in zip(laid.folds, kernels, varying):
+            scaler = fit_scaler(_training_now(binned, fold, laid.first))
+            if scaler.n_varying == 0:
+                raise laid.silent(area)
+            features = AreaFeatures(binned, common, scaler, nuisance)
+            made[area] = area_kernels(features, fold, laid.first, folder, in_memory)
+            counts[area] = scaler.n_varying
+    return tuple(
+        KernelFold(fold, made, counts, np.searchsorted(index, fold.held_out))
+        for fold, made, counts in zip(laid.folds, kernels, varying)
+    )
+
+
+def _training_now(binned: Sequence[Binned], fold: Fold, first: np.ndarray) -> np.ndarray:
+    """Features of training rows at lag 0, (n_training, n_features)."""
+    run = np.searchsorted(first, fold.training, side="right") - 1
+    return np.concatenate(
+        [binned[r].bins[binned[r].index[fold.training[run == r] - first[r], 0]] for r in np.unique(run)]
+    )
+
+
+def _less(
+    reduced: tuple[Binned, ...], reduction: Reduction, common: Mapping[int, Binned]
+) -> tuple[Binned, ...]:
     """Reduced features less those of the runs' mean clips."""
     return tuple(
-        Binned(run.bins - reduction.apply(mean.bins), run.index) for run, mean in zip(reduced, common)
+        Binned(run.bins - reduction.apply(common[r].bins), run.index) if r in common else run
+        for r, run in enumerate(reduced)
     )
 
 
@@ -277,34 +311,29 @@ def _mean_frames(clips: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _assemble(
-    data: ParticipantData,
-    model: AudioModel,
-    folds: Sequence[Fold],
-    reduced: Sequence[dict[str, tuple[Binned, ...]]],
-    specific: Sequence[dict[str, tuple[Binned, ...]]],
-    delays: np.ndarray,
-    first: np.ndarray,
+    laid: _Laid,
+    made: tuple[AnyFold, ...],
+    index: np.ndarray,
     notes: tuple[str, ...],
 ) -> Design:
-    """Give every area of a fold the same number of components, and list the held-out rows."""
-    index = np.sort(np.concatenate([fold.held_out for fold in folds]))
-    held_out = np.unique(np.searchsorted(first, index, side="right") - 1)
-    counts = [min(runs[0].bins.shape[1] for runs in areas.values()) for areas in reduced]
+    """List the held-out rows; tell where areas differ in dimension."""
+    held_out = np.unique(np.searchsorted(laid.first, index, side="right") - 1)
+    model = laid.store.model
+    dimensions = {area: min(fold.dimensions[area] for fold in made) for area in model.areas}
+    if len(set(dimensions.values())) > 1:
+        widths = ", ".join(f"{area} {width}" for area, width in dimensions.items())
+        notes = (
+            *notes,
+            f"{model.name}: areas are compared with all their features, not matched in number "
+            f"({widths}); --n-components N matches them",
+        )
     return Design(
         model=model.name,
         areas=tuple(model.areas),
-        lags=tuple(delays),
-        n_components=tuple(counts),
-        folds=tuple(
-            FoldDesign(
-                fold,
-                _cut(areas, count),
-                _cut(own, count),
-                np.searchsorted(index, fold.held_out),
-            )
-            for fold, areas, own, count in zip(folds, reduced, specific, counts)
-        ),
-        rows=held_out_rows([(int(r), data.runs[r].rows) for r in held_out]),
+        lags=tuple(laid.delays),
+        dimensions=dimensions,
+        folds=made,
+        rows=held_out_rows([(int(r), laid.data.runs[r].rows) for r in held_out]),
         index=index,
         notes=notes,
     )

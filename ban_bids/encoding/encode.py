@@ -67,8 +67,8 @@ def slab_size(design: Design, settings: EncodingSettings, limits: Limits | None 
     """
     limits = limits or Limits()
     training = max(len(fold.fold.training) for fold in design.folds)
-    columns = max(design.n_components) * len(design.lags) * len(design.areas)
-    bytes_a_voxel = 4 * (12 * len(design.index) + 3 * training) + 8 * columns
+    coefficients = max(fold.n_coefficients for fold in design.folds)
+    bytes_a_voxel = 4 * (12 * len(design.index) + 3 * training) + 8 * coefficients
     return int(max(256, min(settings.slab, limits.memory // 2 // bytes_a_voxel)))
 
 

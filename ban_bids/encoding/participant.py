@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
+from ban_bids.arrays import scratch_array
 from ban_bids.encoding.folds import Listening
 from ban_bids.encoding.nuisance import Nuisance, clean, crowding, nuisance_basis
 from ban_bids.encoding.rows import run_rows
@@ -111,7 +111,7 @@ def load_participant(
     _same_grid(seg, cortex, pre.dseg)
     clips = tuple(dict.fromkeys(item.clip for run in pre.runs for item in run.run.presentations))
     lengths = [run.run.n_volumes for run in pre.runs]
-    bold = _allocate(sum(lengths), int(mask.sum()), scratch)
+    bold = scratch_array((sum(lengths), int(mask.sum())), scratch, _IN_MEMORY_BYTES)
     usable = np.ones(bold.shape[1], dtype=bool)
     runs: list[Listening] = []
     removed: list[Nuisance] = []
@@ -214,12 +214,3 @@ def _voxels(path: Path, mask: np.ndarray, grid: Any, n_volumes: int) -> np.ndarr
         last = min(first + _VOLUMES_AT_ONCE, n_volumes)
         voxels[first:last] = np.asanyarray(image.dataobj[..., first:last])[mask].T
     return voxels
-
-
-def _allocate(n_rows: int, n_voxels: int, scratch: Path) -> np.ndarray:
-    """Return an array for the BOLD of all runs: in memory, or in a file that has no name."""
-    if 4 * n_rows * n_voxels <= _IN_MEMORY_BYTES:
-        return np.zeros((n_rows, n_voxels), dtype=np.float32)
-    scratch.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=scratch) as stream:
-        return np.memmap(stream, dtype=np.float32, mode="w+", shape=(n_rows, n_voxels))

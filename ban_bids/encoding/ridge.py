@@ -1,7 +1,9 @@
 """Ridge regression of many voxels on one area, or on several areas with a weight each.
 
 All solvers take features and BOLD whose columns have mean 0 in every run: there is no intercept. Penalties
-and weights are chosen voxel by voxel: the smallest mean squared error over inner folds.
+and weights are chosen voxel by voxel: the smallest mean squared error over inner folds. With
+``kernel="precomputed"`` an area's features (n_rows, n_features) are instead their kernel with the training
+rows, (n_rows, n_training).
 
 `ban_bids.encoding.solvers` has the estimators; here they meet areas by name and held-out rows.
 """
@@ -15,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ban_bids.encoding.backend import Engine
-from ban_bids.encoding.solvers import BandedRidge, Solver, make_solver
+from ban_bids.encoding.solvers import PRECOMPUTED, Areas, BandedRidge, Solver, make_solver
 
 _ALONE = 1e-6
 
@@ -94,6 +96,7 @@ def choose_joint(
     grid: np.ndarray,
     engine: Engine | None = None,
     refine: int = 0,
+    kernel: str = "linear",
 ) -> Chosen:
     """Choose weights and penalty of a banded ridge model by the closed form, and fit nothing yet.
 
@@ -102,15 +105,15 @@ def choose_joint(
 
     Parameters
     ----------
-    training, bold, groups, alphas, grid, engine, refine
+    training, bold, groups, alphas, grid, engine, refine, kernel
         As for `fit_joint`; one area is the case of a single-area model.
 
     Returns
     -------
     Chosen
     """
-    solver = _closed_form(training, alphas, engine, grid=grid, refine=refine)
-    solver.choose(_side_by_side(training), bold, groups)
+    solver = _closed_form(training, alphas, engine, kernel, grid=grid, refine=refine)
+    solver.choose(_together(training, kernel), bold, groups)
     return Chosen(solver.weights_, solver.alpha_, solver.cv_score_)
 
 
@@ -122,6 +125,7 @@ def choose_without(
     groups: np.ndarray,
     alphas: Sequence[float],
     engine: Engine | None = None,
+    kernel: str = "linear",
 ) -> Chosen:
     """Choose the penalty of the model of all areas but one, by a climb from the joint model's.
 
@@ -131,7 +135,7 @@ def choose_without(
         The area to leave out.
     joint : Chosen
         Of the model of all areas; the weights are renormalised.
-    training, bold, groups, alphas, engine
+    training, bold, groups, alphas, engine, kernel
         As for `fit_joint`.
 
     Returns
@@ -140,18 +144,22 @@ def choose_without(
         Voxels are left out that use this area alone, or do not use it.
     """
     used = {name: x for name, x in training.items() if name != area}
-    solver = _closed_form(used, alphas, engine)
+    solver = _closed_form(used, alphas, engine, kernel)
     weights = _renormalised(joint.weights, list(training).index(area))
-    solver.choose(_side_by_side(used), bold, groups, weights, joint.alpha)
+    solver.choose(_together(used, kernel), bold, groups, weights, joint.alpha)
     return Chosen(solver.weights_, solver.alpha_, solver.cv_score_)
 
 
 def _closed_form(
-    training: Mapping[str, np.ndarray], alphas: Sequence[float], engine: Engine | None, **more: Any
+    training: Mapping[str, np.ndarray],
+    alphas: Sequence[float],
+    engine: Engine | None,
+    kernel: str,
+    **more: Any,
 ) -> BandedRidge:
     engine = engine or Engine()
-    widths = [x.shape[1] for x in training.values()]
-    return BandedRidge(tuple(alphas), widths, limits=engine.limits, backend=engine.backend, **more)
+    more |= {"limits": engine.limits, "backend": engine.backend, "kernel": kernel}
+    return BandedRidge(tuple(alphas), _widths(training), **more)
 
 
 def _renormalised(weights: np.ndarray, i: int) -> np.ndarray:
@@ -170,6 +178,7 @@ def fit_single(
     alphas: Sequence[float],
     engine: Engine | None = None,
     chosen: Chosen | None = None,
+    kernel: str = "linear",
 ) -> Single:
     """Fit a ridge model of one area and predict held-out rows.
 
@@ -186,13 +195,16 @@ def fit_single(
         The solver; the closed form by default.
     chosen : Chosen, optional
         Penalties, from `choose_joint`.
+    kernel : {"linear", "precomputed"}
+        What ``training`` and ``held_out`` are.
 
     Returns
     -------
     Single
     """
     alone = np.ones((1, 1), dtype=np.float32)
-    joint = fit_joint({"": training}, bold, {"": held_out}, groups, alphas, alone, engine, 0, chosen)
+    given = (groups, alphas, alone, engine, 0, chosen, kernel)
+    joint = fit_joint({"": training}, bold, {"": held_out}, *given)
     return Single(joint.parts[""], joint.alpha, joint.inner)
 
 
@@ -206,6 +218,7 @@ def fit_joint(
     engine: Engine | None = None,
     refine: int = 0,
     chosen: Chosen | None = None,
+    kernel: str = "linear",
 ) -> Joint:
     """Fit a banded ridge model: a kernel an area, weights and penalty chosen voxel by voxel.
 
@@ -226,24 +239,24 @@ def fit_joint(
         See `ban_bids.encoding.search.choose`; himalaya tries the grid alone.
     chosen : Chosen, optional
         Weights and penalties, from `choose_joint`: nothing is chosen then.
+    kernel : {"linear", "precomputed"}
+        What ``training`` and ``held_out`` are.
 
     Returns
     -------
     Joint
         Area i adds ``w_i X_i,held_out X_i' (K + alpha I)^-1 y`` with ``K = sum w_i X_i X_i'``.
     """
-    x = _side_by_side(training)
+    x = _together(training, kernel)
     if chosen is None:
-        widths = [part.shape[1] for part in training.values()]
-        solver: Solver = make_solver(
-            engine or Engine(), refine, alphas=tuple(alphas), widths=widths, grid=grid
-        )
+        given = {"alphas": tuple(alphas), "widths": _widths(training), "grid": grid, "kernel": kernel}
+        solver: Solver = make_solver(engine or Engine(), refine, **given)
         solver.fit(x, bold, groups)
         chosen = Chosen(solver.weights_, solver.alpha_, solver.cv_score_)
     else:
-        solver = _closed_form(training, alphas, engine)
+        solver = _closed_form(training, alphas, engine, kernel)
         solver.fit(x, bold, groups, chosen.weights, alpha=chosen.alpha)
-    parts = dict(zip(training, solver.split(_side_by_side(held_out))))
+    parts = dict(zip(training, solver.split(_together(held_out, kernel))))
     return Joint(parts, chosen.weights, chosen.alpha, chosen.inner)
 
 
@@ -257,6 +270,7 @@ def fit_without(
     alphas: Sequence[float],
     engine: Engine | None = None,
     chosen: Chosen | None = None,
+    kernel: str = "linear",
 ) -> np.ndarray:
     """Predict held-out rows from all areas but one, with the joint model's weights renormalised.
 
@@ -266,7 +280,7 @@ def fit_without(
         The area to leave out.
     joint : Joint
         The model of all areas.
-    training, bold, held_out, groups, alphas, engine
+    training, bold, held_out, groups, alphas, engine, kernel
         As for `fit_joint`; the penalty is chosen anew, by a climb from the joint model's.
     chosen : Chosen, optional
         Penalties, from `choose_without`.
@@ -282,20 +296,27 @@ def fit_without(
     prediction = np.zeros((len(held_out[area]), bold.shape[1]), dtype=np.float32)
     if len(voxels):
         used = {name: x for name, x in training.items() if name != area}
-        x, y = _side_by_side(used), bold[:, voxels]
+        x, y = _together(used, kernel), bold[:, voxels]
         solver: Solver
         if chosen is None:
-            widths = [part.shape[1] for part in used.values()]
-            solver = make_solver(engine or Engine(), alphas=tuple(alphas), widths=widths)
+            widths = _widths(used)
+            solver = make_solver(engine or Engine(), alphas=tuple(alphas), widths=widths, kernel=kernel)
             solver.fit(x, y, groups, weights[:, voxels], joint.alpha[voxels])
         else:
-            solver = _closed_form(used, alphas, engine)
+            solver = _closed_form(used, alphas, engine, kernel)
             solver.fit(x, y, groups, weights[:, voxels], alpha=chosen.alpha[voxels])
-        prediction[:, voxels] = solver.predict(_side_by_side({name: held_out[name] for name in used}))
+        prediction[:, voxels] = solver.predict(_together({name: held_out[name] for name in used}, kernel))
     idle = joint.weights[i] == 0
     prediction[:, idle] = np.sum([part[:, idle] for part in joint.parts.values()], axis=0)
     return prediction
 
 
-def _side_by_side(areas: Mapping[str, np.ndarray]) -> np.ndarray:
+def _widths(areas: Mapping[str, np.ndarray]) -> list[int]:
+    return [part.shape[1] for part in areas.values()]
+
+
+def _together(areas: Mapping[str, np.ndarray], kernel: str) -> Areas:
+    """Features side by side, or kernels one after the other."""
+    if kernel == PRECOMPUTED:
+        return list(areas.values())
     return np.hstack(list(areas.values())) if len(areas) > 1 else next(iter(areas.values()))

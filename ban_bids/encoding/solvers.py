@@ -1,13 +1,15 @@
 """Banded ridge as estimators in scikit-learn's conventions: our closed form, and himalaya's search.
 
-Both take the areas' features side by side, with columns of mean 0 in every run (there is no intercept),
-choose weights and penalty voxel by voxel by the smallest mean squared error over inner folds, and give the
-same numbers: tests compare them. One area is the case of one band.
+Both take the areas' features side by side, with columns of mean 0 in every run (there is no intercept). With
+``kernel="precomputed"`` they take a kernel of such features for each area, as scikit-learn's and himalaya's
+kernel ridge do: (n_areas, n, n) to fit, (n_areas, m, n) against the training rows to predict. They choose
+weights and penalty voxel by voxel by the smallest mean squared error over inner folds, and give the same
+numbers: tests compare them. One area is the case of one band.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, Protocol, Self
 
@@ -19,22 +21,27 @@ from sklearn.model_selection import PredefinedSplit
 from sklearn.utils.validation import check_is_fitted
 
 from ban_bids.encoding.backend import CLOSED_FORM, Engine, himalaya_backend, short_of_memory
-from ban_bids.encoding.closed_form import Problem, refit
+from ban_bids.encoding.closed_form import Problem, inner_folds, refit
 from ban_bids.encoding.limits import Limits, in_batches
 from ban_bids.encoding.search import Choice, choose, choose_penalty
+
+Areas = Any
+"""Features of the areas side by side, an array; or a kernel of each, an array or a sequence of them."""
+
+PRECOMPUTED = "precomputed"
+"""``kernel`` of solvers that are given kernels; ``"linear"`` of those that are given features."""
 
 
 class Solver(Protocol):
     """What encoding asks of a solver."""
 
-    coef_: np.ndarray
     weights_: np.ndarray
     alpha_: np.ndarray
     cv_score_: np.ndarray
 
     def fit(
         self,
-        X: np.ndarray,
+        X: Areas,
         y: np.ndarray,
         groups: np.ndarray,
         weights: np.ndarray | None = None,
@@ -43,15 +50,15 @@ class Solver(Protocol):
         """Choose weights (where they are not given) and penalty by inner folds and fit all rows."""
         ...
 
-    def predict(self, X: np.ndarray) -> np.ndarray:
+    def predict(self, X: Areas) -> np.ndarray:
         """Predict rows."""
         ...
 
-    def split(self, X: np.ndarray) -> list[np.ndarray]:
+    def split(self, X: Areas) -> list[np.ndarray]:
         """Return what each area adds to the prediction."""
         ...
 
-    def score(self, X: np.ndarray, y: np.ndarray) -> np.ndarray:
+    def score(self, X: Areas, y: np.ndarray) -> np.ndarray:
         """Return R² of every voxel."""
         ...
 
@@ -70,18 +77,25 @@ class _Banded(MultiOutputMixin, RegressorMixin, BaseEstimator):
         grid: np.ndarray | None = None,
         limits: Limits | None = None,
         backend: str = "numpy",
+        kernel: str = "linear",
     ) -> None:
         self.alphas = alphas
         self.widths = widths
         self.grid = grid
         self.limits = limits
         self.backend = backend
+        self.kernel = kernel
 
-    def _prepared(self, X: np.ndarray) -> tuple[tuple[int, ...], np.ndarray, np.ndarray]:
+    def _prepared(self, X: Areas) -> tuple[tuple[int, ...], np.ndarray, np.ndarray]:
         """Return widths, penalties and grid; one band where no widths are given."""
-        widths = (X.shape[1],) if self.widths is None else tuple(self.widths)
-        if sum(widths) != X.shape[1]:
-            raise ValueError(f"widths {widths} do not sum to the {X.shape[1]} columns of X")
+        if self.kernel == PRECOMPUTED:
+            widths = tuple(len(kernel) for kernel in X)
+            if any(kernel.shape != (widths[0], widths[0]) for kernel in X):
+                raise ValueError("X: a kernel of shape (n, n) for each area is needed")
+        else:
+            widths = (X.shape[1],) if self.widths is None else tuple(self.widths)
+            if sum(widths) != X.shape[1]:
+                raise ValueError(f"widths {widths} do not sum to the {X.shape[1]} columns of X")
         grid = np.full((1, len(widths)), 1 / len(widths)) if self.grid is None else np.asarray(self.grid)
         if grid.ndim != 2 or grid.shape[1] != len(widths):
             raise ValueError(
@@ -89,19 +103,33 @@ class _Banded(MultiOutputMixin, RegressorMixin, BaseEstimator):
             )
         return widths, np.asarray(self.alphas, dtype=np.float64), grid
 
-    def predict(self, X: np.ndarray) -> np.ndarray:
-        """Predict rows: (n, p) features to (n, n_voxels) of the type of the training responses."""
+    def predict(self, X: Areas) -> np.ndarray:
+        """Predict rows: (m, p) features, or (n_areas, m, n) kernels, to (m, n_voxels), typed as responses."""
+        if self.kernel == PRECOMPUTED:
+            return np.asarray(sum(self._parts(X))).astype(self.dtype_)
         check_is_fitted(self, "coef_")
         return (X.astype(np.float64) @ self.coef_).astype(self.dtype_)
 
-    def split(self, X: np.ndarray) -> list[np.ndarray]:
-        """Return what each area adds to the prediction, arrays of shape (n, n_voxels)."""
+    def split(self, X: Areas) -> list[np.ndarray]:
+        """Return what each area adds to the prediction, arrays of shape (m, n_voxels)."""
+        return [part.astype(self.dtype_) for part in self._parts(X)]
+
+    def _parts(self, X: Areas) -> Iterator[np.ndarray]:
+        """Yield what each area adds, float64."""
+        if self.kernel == PRECOMPUTED:
+            check_is_fitted(self, "dual_coef_")
+            for kernel, weight in zip(X, self.weights_, strict=True):
+                part = kernel.astype(np.float64) @ self.dual_coef_
+                part *= weight
+                yield part
+            return
         check_is_fitted(self, "coef_")
         stops = np.cumsum(self.widths_)
-        bands = [slice(stop - width, stop) for stop, width in zip(stops, self.widths_)]
-        return [(X[:, b].astype(np.float64) @ self.coef_[b]).astype(self.dtype_) for b in bands]
+        for stop, width in zip(stops, self.widths_):
+            band = slice(stop - width, stop)
+            yield X[:, band].astype(np.float64) @ self.coef_[band]
 
-    def score(self, X: np.ndarray, y: np.ndarray, sample_weight: None = None) -> np.ndarray:
+    def score(self, X: Areas, y: np.ndarray, sample_weight: None = None) -> np.ndarray:
         """Return R² of every voxel, (n_voxels,)."""
         with himalaya_backend("numpy"):
             return r2_score(np.asarray(y), self.predict(X))
@@ -115,19 +143,24 @@ class BandedRidge(_Banded):
     alphas : sequence of float
         Penalties to choose from.
     widths : sequence of int, optional
-        Columns of each area; one area by default.
+        Columns of each area; one area by default. Not needed for kernels.
     grid : ndarray of shape (n_points, n_areas), optional
         Weights to choose from; equal weights by default.
     limits : Limits, optional
         Memory and threads.
     backend : str
         himalaya's: ``"numpy"``, ``"torch"`` or ``"torch_cuda"``.
+    kernel : {"linear", "precomputed"}
+        Whether features are given or kernels.
     refine, exhaustive
         See `ban_bids.encoding.search.choose`.
 
     Attributes
     ----------
     coef_ : ndarray of shape (p, n_voxels), float64
+        Of features.
+    dual_coef_ : ndarray of shape (n, n_voxels), float64
+        Of kernels, of rows in the order of ``X``.
     weights_ : ndarray of shape (n_areas, n_voxels), float32
         Weight of each area's kernel.
     alpha_ : ndarray of shape (n_voxels,), float32
@@ -142,16 +175,17 @@ class BandedRidge(_Banded):
         grid: np.ndarray | None = None,
         limits: Limits | None = None,
         backend: str = "numpy",
+        kernel: str = "linear",
         refine: int = 0,
         exhaustive: bool = False,
     ) -> None:
-        super().__init__(alphas, widths, grid, limits, backend)
+        super().__init__(alphas, widths, grid, limits, backend, kernel)
         self.refine = refine
         self.exhaustive = exhaustive
 
     def choose(
         self,
-        X: np.ndarray,
+        X: Areas,
         y: np.ndarray,
         groups: np.ndarray,
         weights: np.ndarray | None = None,
@@ -166,7 +200,7 @@ class BandedRidge(_Banded):
 
     def fit(
         self,
-        X: np.ndarray,
+        X: Areas,
         y: np.ndarray,
         groups: np.ndarray,
         weights: np.ndarray | None = None,
@@ -177,7 +211,7 @@ class BandedRidge(_Banded):
 
         Parameters
         ----------
-        X : ndarray of shape (n, p)
+        X : ndarray of shape (n, p), or kernels of shape (n_areas, n, n)
         y : ndarray of shape (n, n_voxels), float32 or float64
             Its type is that of products with voxels.
         groups : ndarray of shape (n,)
@@ -194,15 +228,21 @@ class BandedRidge(_Banded):
             choice = self._choose(problem, alphas, grid, weights, near)
         else:
             choice = self._given(alphas, weights, alpha)
-        self.coef_ = refit(problem, alphas, choice.grid, choice.point, choice.alpha)
+        found = refit(problem, alphas, choice.grid, choice.point, choice.alpha)
+        if self.kernel == PRECOMPUTED:
+            self.dual_coef_ = np.empty_like(found)
+            self.dual_coef_[inner_folds(groups)[0]] = found
+        else:
+            self.coef_ = found
         return self
 
-    def _set_up(
-        self, X: np.ndarray, y: np.ndarray, groups: np.ndarray
-    ) -> tuple[Problem, np.ndarray, np.ndarray]:
+    def _set_up(self, X: Areas, y: np.ndarray, groups: np.ndarray) -> tuple[Problem, np.ndarray, np.ndarray]:
         self.widths_, alphas, grid = self._prepared(X)
         self.dtype_ = y.dtype
-        return Problem.of_features(X, self.widths_, y, groups, self.limits, self.backend), alphas, grid
+        given = (y, groups, self.limits, self.backend)
+        if self.kernel == PRECOMPUTED:
+            return Problem.of_kernels(X, *given), alphas, grid
+        return Problem.of_features(X, self.widths_, *given), alphas, grid
 
     def _choose(
         self,
@@ -233,18 +273,18 @@ class HimalayaBandedRidge(_Banded):
 
     Parameters
     ----------
-    alphas, widths, grid, limits, backend
+    alphas, widths, grid, limits, backend, kernel
         As for `BandedRidge`; penalties too small for the type of ``y`` are never chosen.
 
     Attributes
     ----------
-    coef_, weights_, alpha_, cv_score_
+    coef_, dual_coef_, weights_, alpha_, cv_score_
         As of `BandedRidge`.
     """
 
     def fit(
         self,
-        X: np.ndarray,
+        X: Areas,
         y: np.ndarray,
         groups: np.ndarray,
         weights: np.ndarray | None = None,
@@ -255,23 +295,27 @@ class HimalayaBandedRidge(_Banded):
         Every penalty is tried, whatever ``near`` is.
         """
         widths, alphas, grid = self._prepared(X)
-        x = X.astype(y.dtype, copy=False)
-        bands = np.split(x, np.cumsum(widths)[:-1], axis=1)
-        kernels = np.stack([band @ band.T for band in bands])
-        shape = (len(widths), y.shape[1])
+        bands: list[np.ndarray] = []
+        if self.kernel == PRECOMPUTED:
+            kernels = np.stack([kernel.astype(y.dtype, copy=False) for kernel in X])
+            found = np.empty(y.shape)
+            self.dual_coef_ = found
+        else:
+            bands = np.split(X.astype(y.dtype, copy=False), np.cumsum(widths)[:-1], axis=1)
+            kernels = np.stack([band @ band.T for band in bands])
+            found = np.empty((X.shape[1], y.shape[1]))
+            self.coef_ = found
         self.widths_, self.dtype_ = widths, y.dtype
-        self.coef_ = np.empty((X.shape[1], y.shape[1]))
-        self.weights_ = np.empty(shape, dtype=np.float32)
-        self.alpha_ = np.empty(shape[1], dtype=np.float32)
-        self.cv_score_ = np.empty(shape[1], dtype=y.dtype)
+        self.weights_ = np.empty((len(widths), y.shape[1]), dtype=np.float32)
+        self.alpha_ = np.empty(y.shape[1], dtype=np.float32)
+        self.cv_score_ = np.empty(y.shape[1], dtype=y.dtype)
 
         def search(points: np.ndarray, of: np.ndarray, batch: slice) -> None:
             voxels = of[batch]
-            found = self._searched(kernels, y[:, voxels], groups, alphas, points)
-            chosen, self.alpha_[voxels], self.cv_score_[voxels], dual = found
-            self.weights_[:, voxels] = chosen
-            coefficients = [band.T.astype(np.float64) @ dual * w for band, w in zip(bands, chosen)]
-            self.coef_[:, voxels] = np.concatenate(coefficients)
+            *chosen, dual = self._searched(kernels, y[:, voxels], groups, alphas, points)
+            self.weights_[:, voxels], self.alpha_[voxels], self.cv_score_[voxels] = chosen
+            parts = [band.T.astype(np.float64) @ dual * w for band, w in zip(bands, chosen[0])]
+            found[:, voxels] = np.concatenate(parts) if parts else dual
 
         for points, voxels in self._tasks(grid, weights, y.shape[1]):
             short = short_of_memory(self.backend)

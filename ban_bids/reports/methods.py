@@ -29,8 +29,8 @@ class MethodsFacts:
         Numbers of runs.
     n_repeats : int
         Presentations of each held-out clip; 1 or 0: no noise ceiling.
-    n_components : int
-        Principal components kept of every area.
+    dimensions : str
+        A sentence: how many components or features of each area were used.
     n_voxels : int
         Voxels that were predicted.
     permutations : str
@@ -56,7 +56,7 @@ class MethodsFacts:
     n_training_runs: int
     n_held_out_runs: int
     n_repeats: int
-    n_components: int
+    dimensions: str
     n_voxels: int
     permutations: str
     rest: bool

@@ -108,6 +108,9 @@ TABLE: list[tuple[str, str, object]] = [
     ("--allow-overlap", "allow_overlap", True),
     ("--device cuda", "device", "cuda"),
     ("--solver himalaya", "solver", "himalaya"),
+    ("--n-components 32", "encoding.n_components", 32),
+    ("--n-components all", "encoding.n_components", 0),
+    ("--n_components ALL", "encoding.n_components", 0),
     ("--n-permutations 99", "encoding.n_permutations", 99),
     ("--high-pass 128", "encoding.high_pass", 128.0),
 ]
@@ -161,7 +164,7 @@ def test_memory(text: str, mb: int) -> None:
     [
         "--mem lots", "--mem 0", "--nprocs 0", "--random-seed -1", "--device tpu", "--controls some",
         "--n-permutations 1.5", "--participant-label s/1", "--unknown", "--participant 01", "--space a:b",
-        "-d =prep", "--high-pass much",
+        "-d =prep", "--high-pass much", "--n-components 0", "--n-components some",
     ],
 )  # fmt: skip
 def test_arguments_that_cannot_be_parsed(place: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -255,6 +258,12 @@ def test_command_line_wins_over_the_configuration_file(place: Path) -> None:
     )
     assert parse(f"{option} --test-runs 3 -d a=stim --high-pass 99").test_runs == ("3",)
     assert parse(f"{option} -d a=stim").derivatives == (("a", place / "stim"),)
+    assert parse(f"{option} --n-components all").encoding.n_components == 0
+
+
+@pytest.mark.parametrize("text", ["n-components = 'all'", "[encoding]\nn_components = 0"])
+def test_all_features_can_be_asked_for_in_a_file(place: Path, text: str) -> None:
+    assert parse(write_config(place, text)).encoding.n_components == 0
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,11 @@ from listening import ToyModel, ToyStore, make_run, participant
 
 from ban_bids.encoding import design as design_module
 from ban_bids.encoding.ceiling import repeat_rows, voxel_scores
-from ban_bids.encoding.design import Design, design, fit_reduction, plan_indices
+from ban_bids.encoding.design import Design, design, plan_indices
 from ban_bids.encoding.encode import encode, slab_size
 from ban_bids.encoding.folds import offsets
 from ban_bids.encoding.participant import ParticipantData
+from ban_bids.encoding.reduction import fit_reduction
 from ban_bids.errors import DataError, NotComputable
 from ban_bids.inputs.dataset import Run
 from ban_bids.inputs.heldout import HeldOutPlan
@@ -72,7 +73,7 @@ def fitted(data: ParticipantData, made: Design, **options: object) -> dict[str, 
 def test_planted_signal_is_recovered(runs: list[Run]) -> None:
     data, _ = planted(runs, snr=4.0)
     made = design(data, ToyModel(), PLAN, SETTINGS, Path("unused"))
-    assert made.n_components == (6,)
+    assert made.dimensions == dict.fromkeys(AREAS, 6)
     found = encode(data, made, SETTINGS)
     r, rsquare = {}, {}
     for name, prediction in found.held_out.prediction.items():

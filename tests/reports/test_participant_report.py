@@ -20,7 +20,7 @@ def facts(**changes):
         "n_training_runs": 2,
         "n_held_out_runs": 1,
         "n_repeats": 4,
-        "n_components": 32,
+        "dimensions": "Every area was reduced to 32 principal components.",
         "n_voxels": 1234,
         "permutations": "m = 10000.",
         "rest": True,

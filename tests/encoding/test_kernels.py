@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from listening import ToyModel, ToyStore, make_run, participant
+
+from ban_bids.encoding import design as design_module
+from ban_bids.encoding.backend import Engine
+from ban_bids.encoding.choices import choose_models
+from ban_bids.encoding.design import Design, bin_run, design
+from ban_bids.encoding.encode import encode, slab_size
+from ban_bids.encoding.folds import offsets
+from ban_bids.encoding.kernels import KernelFold
+from ban_bids.encoding.limits import Limits
+from ban_bids.encoding.nuisance import nuisance_basis
+from ban_bids.encoding.participant import ParticipantData
+from ban_bids.errors import NotComputable
+from ban_bids.inputs.heldout import HeldOutPlan
+from ban_bids.scoring.resume import digest
+from ban_bids.settings import DEFAULT_SEED, EncodingSettings
+
+KERNELS = EncodingSettings(n_components=0, n_band_weights=9, alphas=tuple(10.0**e for e in range(-2, 4)))
+AREAS = ToyModel().areas
+PLAN = HeldOutPlan((("task-test",),), "named", "test")
+EACH = HeldOutPlan((("task-test",), ("task-train0",)), "all", "test", leave_one_out=True)
+
+
+class Uneven(ToyModel):
+    """Each area with a feature more than the one before it, of different spreads, one of them flat."""
+
+    def frames(self, clip: object, area: str) -> np.ndarray:
+        whole = super().frames(clip, area) * np.arange(1, self.n_features + 1)
+        whole[:, 1] = 3.0
+        return whole[:, : 3 + self.areas.index(area)].astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def toy_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(design_module, "FeatureCache", ToyStore)
+
+
+def listened(tr: float = 1.5, test: str = "x", gap: float = 0.0, n_voxels: int = 3) -> ParticipantData:
+    """Two training runs and one to be held out; lead-ins, a track on both sides, volumes left out."""
+    kinds = {"tr": tr, "gap": gap, "lead_in": True, "n_volumes": int(7 * (15 + gap) / tr)}
+    runs = [make_run(f"train{r}", [f"t{r}{i}" for i in range(7)], **kinds) for r in range(2)]
+    runs[1] = make_run("train1", ["t10", f"{test}1", *[f"t1{i}" for i in range(2, 7)]], **kinds)
+    runs.append(make_run("test", [f"{test}{i}" for i in (2, 0, 1, 2, 0, 1)], **kinds))
+    rng = np.random.default_rng(3)
+    data = participant(runs, rng.standard_normal((sum(run.n_volumes for run in runs), n_voxels)))
+    keep = np.ones(runs[0].n_volumes, dtype=bool)
+    keep[[0, 1, 17, 18, 40]] = False
+    heard = replace(data.runs[0], rows=replace(data.runs[0].rows, keep=keep))
+    cleaned = nuisance_basis(rng.standard_normal((len(keep), 4)), tr, 200.0, keep)
+    return replace(data, runs=(heard, *data.runs[1:]), nuisance=(cleaned, *data.nuisance[1:]))
+
+
+def made_of(
+    data: ParticipantData, settings: EncodingSettings = KERNELS, plan: HeldOutPlan = PLAN, **model: object
+) -> Design:
+    return design(data, Uneven(**model), plan, settings, Path("unused"))
+
+
+def laid_out(
+    data: ParticipantData, made: Design, fold: KernelFold, area: str, rests: bool = False
+) -> list[np.ndarray]:
+    """Lagged, cleaned and scaled features as they were before there were kernels, float64, by other means."""
+    store, delays, first = ToyStore(Uneven(), Path()), np.array(made.lags), offsets(data.runs)
+    binned = [bin_run(run, store, area, delays) for run in data.runs]
+    common = [bin_run(run, store, area, delays, mean_clip=True) for run in data.runs]
+    now = np.vstack([run.now for run in binned]).astype(float)[fold.fold.training]
+    varies = now.std(axis=0) > 1e-6
+    mean, spread = now.mean(axis=0)[varies], now.std(axis=0)[varies]
+    cleaned, whole = [], []
+    for r, run in enumerate(binned):
+        z = (run.bins[:, varies] - mean) / spread
+        lagged = z[run.index].reshape(len(run.index), -1)
+        regressors, keep = data.nuisance[r].basis, data.nuisance[r].keep
+        fitted = np.linalg.lstsq(regressors[keep], lagged[keep], rcond=None)[0]
+        cleaned.append(np.where(keep[:, None], lagged - regressors @ fitted, 0))
+        own = z if rests else (run.bins - common[r].bins)[:, varies] / spread
+        whole.append(own[run.index].reshape(len(run.index), -1))
+    assert first[-1] == sum(map(len, cleaned))
+    x = np.vstack(cleaned)
+    x, own = (
+        values / np.sqrt(np.mean((x[fold.fold.training] ** 2).sum(axis=1)))
+        for values in (x, np.vstack(whole))
+    )
+    return [x[fold.fold.training], x[fold.fold.held_out], own[fold.fold.held_out]]
+
+
+@pytest.mark.parametrize(
+    ("tr", "lag_step", "plan"),
+    [(1.5, 2.0, PLAN), (2.5, 2.0, PLAN), (2.5, 0.7, PLAN), (1.5, 2.0, EACH)],
+    ids=["lags on the grid", "lags off the grid", "lags finer than a TR", "two folds"],
+)
+def test_kernels_of_shifts_are_products_of_lagged_features(
+    tr: float, lag_step: float, plan: HeldOutPlan
+) -> None:
+    data = listened(tr)
+    made = made_of(data, replace(KERNELS, lag_step=lag_step), plan)
+    assert len(made.folds) == len(plan.folds)
+    assert any("rows dropped" in note for note in made.notes)
+    for fold in made.folds:
+        assert isinstance(fold, KernelFold)
+        for area in (AREAS[0], AREAS[3]):
+            found = fold.matrices(area, data.nuisance, offsets(data.runs))
+            training, *others = laid_out(data, made, fold, area)
+            for kernel, rows in zip(found, [training, *others]):
+                expected = rows @ training.T
+                assert kernel.dtype == np.float32
+                assert np.linalg.norm(kernel - expected) < 1e-6 * np.linalg.norm(expected)
+            assert np.trace(found[0], dtype=float) / len(training) == pytest.approx(1, abs=1e-6)
+            assert not np.allclose(found[1], found[2], atol=0.01)
+
+
+def test_tracks_of_one_run_on_both_sides_and_rest_between_clips() -> None:
+    runs = [make_run(f"r{r}", [f"t{i}" for i in range(6)], n_volumes=120, gap=15.0) for r in range(2)]
+    data = participant(runs, np.random.default_rng(0).standard_normal((240, 2)))
+    plan = HeldOutPlan((("task-r0",), ("task-r1",)), "all", "r", leave_one_out=True)
+    made = made_of(data, replace(KERNELS, min_training_rows=60), plan)
+    assert len(made.folds) > 2
+    for fold in made.folds:
+        training, held_out, whole = laid_out(data, made, fold, "PB", rests=True)
+        kernels = fold.matrices("PB", data.nuisance, offsets(data.runs))
+        np.testing.assert_allclose(kernels[0], training @ training.T, atol=1e-5)
+        np.testing.assert_allclose(kernels[1], held_out @ training.T, atol=1e-5)
+        np.testing.assert_allclose(kernels[2], whole @ training.T, atol=1e-5)
+
+
+@pytest.mark.parametrize("plan", [PLAN, EACH], ids=["one fold", "two folds"])
+def test_predictions_are_those_of_all_components(plan: HeldOutPlan) -> None:
+    data = listened(n_voxels=6)
+    # a rotation of all features changes no kernel
+    features, kernels = (
+        design(data, ToyModel(), plan, replace(KERNELS, n_components=k), Path("unused")) for k in (6, 0)
+    )
+    assert features.dimensions == kernels.dimensions == dict.fromkeys(AREAS, 6)
+    assert features.notes == kernels.notes
+    was, now = (encode(data, made, KERNELS) for made in (features, kernels))
+    for name in (*AREAS, "Joint"):
+        assert np.abs(was.held_out.prediction[name]).max() > 0.01
+        np.testing.assert_array_equal(now.alpha[name], was.alpha[name])
+        np.testing.assert_allclose(now.inner[name], was.inner[name], rtol=1e-4)
+        np.testing.assert_allclose(now.held_out.prediction[name], was.held_out.prediction[name], atol=2e-4)
+        np.testing.assert_allclose(now.held_out.specific[name], was.held_out.specific[name], atol=2e-4)
+    assert was.weights is not None and now.weights is not None
+    np.testing.assert_allclose(now.weights, was.weights, atol=1e-6)
+    for area in AREAS:
+        np.testing.assert_allclose(now.share[area], was.share[area], atol=1e-4)
+        np.testing.assert_allclose(now.unique[area], was.unique[area], atol=1e-4)
+
+
+def test_choices_for_all_voxels_and_slabs_change_nothing() -> None:
+    data = listened(n_voxels=6)
+    made = made_of(data)
+    whole = encode(data, made, KERNELS)
+    choices = choose_models(data, made, KERNELS, True, Engine(), DEFAULT_SEED)
+    some = encode(data, made, KERNELS, slice(2, 5), choices=choices)
+    for name, prediction in whole.held_out.prediction.items():
+        np.testing.assert_allclose(some.held_out.prediction[name], prediction[:, 2:5], atol=1e-5)
+    for area in AREAS:
+        np.testing.assert_allclose(some.unique[area], whole.unique[area][2:5], atol=1e-5)
+    n = len(made.folds[0].fold.training)
+    memory = 2**23
+    assert slab_size(made, KERNELS, Limits(memory)) == memory // 2 // (4 * (12 * 70 + 3 * n) + 8 * n)
+
+
+def test_held_out_clips_change_no_training_kernel() -> None:
+    training = [make_run(f"train{r}", [f"t{r}{i}" for i in range(7)], n_volumes=70) for r in range(2)]
+    found = []
+    for test in ("x", "longer"):
+        runs = [*training, make_run("test", [f"{test}{i}" for i in range(3)] * 2, n_volumes=70)]
+        data = participant(runs, np.ones((210, 1)))
+        fold = made_of(data).folds[0]
+        assert len(fold.fold.training) == 140
+        found.append([fold.matrices(area, data.nuisance, offsets(data.runs)) for area in AREAS])
+    for before, after in zip(*found):
+        np.testing.assert_array_equal(before[0], after[0])
+        assert not np.allclose(before[1], after[1], atol=0.01)
+
+
+def test_kernels_on_disk_are_those_in_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    data = listened()
+    in_memory = made_of(data)
+    monkeypatch.setattr(design_module, "_IN_MEMORY_BYTES", 0)
+    on_disk = design(data, Uneven(), PLAN, KERNELS, tmp_path)
+    assert list(tmp_path.iterdir()) == []  # their file has no name
+    for area in AREAS:
+        was, now = (made.folds[0].matrices(area, (), np.zeros(0)) for made in (in_memory, on_disk))
+        assert [type(kernel) for kernel in now] == [np.memmap] * 3
+        assert all(np.array_equal(a, b) for a, b in zip(was, now))
+    # resuming rests on a hash of the design: it holds the kernels
+    assert digest(in_memory) == digest(on_disk)
+    on_disk.folds[0].matrices("A1", (), np.zeros(0))[0][3, 4] += 0.01
+    assert digest(in_memory) != digest(on_disk)
+
+
+def test_areas_of_different_dimension_are_told_of() -> None:
+    data = listened()
+    made = made_of(data)
+    assert made.dimensions == {"A1": 2, "Belt": 3, "PB": 4, "T2T3": 5}  # less the flat one
+    assert "not matched in number (A1 2, Belt 3, PB 4, T2T3 5); --n-components N matches" in made.notes[-1]
+    matched = made_of(data, replace(KERNELS, n_components=64))
+    assert matched.dimensions == dict.fromkeys(AREAS, 2)
+    assert not any("matched" in note for note in matched.notes)
+
+
+def test_a_deaf_area_is_refused() -> None:
+    class Deaf(ToyModel):
+        def frames(self, clip: object, area: str) -> np.ndarray:
+            return np.zeros((50, 3), np.float32)
+
+    with pytest.raises(NotComputable, match="A1 do not vary"):
+        design(listened(), Deaf(), PLAN, KERNELS, Path("unused"))
