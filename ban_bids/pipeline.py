@@ -373,6 +373,7 @@ def metadata(computed: ParticipantScores, network: Network, settings: Settings) 
         "PermutationTests": "whole prediction"
         if permutations and permutations.rests
         else "clip-specific prediction",
+        "CrossingFactors": computed.scores.factors,
         "RandomSeed": settings.random_seed,
         "Solver": computed.scores.backend,
         "FeatureReduction": "principal components" if settings.encoding.n_components else "none",

@@ -20,12 +20,14 @@ MIN_ARRANGEMENTS = 1000
 
 
 CROSSED = float(np.sqrt(0.5))
-"""Factor of the observed statistic's distance from its expectation with leave-one-run-out.
+"""Least factor of the observed statistic's distance from its expectation with leave-one-run-out.
 
 Each pair of runs then meets in two folds, once either way round, while blocks are permuted in each fold on
-its own: the sum over R folds of T_r, each made of R - 1 pairs, has twice the variance of the permuted sum
-(the folds' correlation is 1 / (R - 1)). Each fold's prediction is brought to norm 1 first, so that none
-counts more for having had penalties chosen on runs that happen to agree; p would be far too large otherwise.
+its own. With every fold's prediction brought to norm 1, T_r is a sum over the R - 1 other runs s of
+contributions of variance v_rs, of which T_s shares one: cov(T_r, T_s) <= sqrt(v_rs v_sr), so that the sum
+over folds has at most twice the variance of the permuted sum (Cauchy-Schwarz; reached with many parameters
+and one penalty, where the folds' correlation is 1 / (R - 1)). Single voxels share less:
+`ban_bids.encoding.crossed` estimates how much.
 """
 
 

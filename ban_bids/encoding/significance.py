@@ -32,6 +32,7 @@ __all__ = [
     "max_statistic_p",
     "null_from_sums",
     "permutation_plan",
+    "relative_distance",
     "roi_null",
     "roi_p",
     "roi_sums",
@@ -42,11 +43,14 @@ _VOXELS = 128
 """Voxels at a time: their tables of inner products then stay in the processor's cache."""
 
 _PERMUTATIONS = 2000
+_FOR_A_QUANTILE = 1000
 _TIE = 1e-5
 """Correlations closer than this are ties: float32 sums in another order differ by about 1e-6."""
 
 
-def voxel_p(plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray) -> np.ndarray:
+def voxel_p(
+    plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray, factor: float = CROSSED
+) -> np.ndarray:
     """One-sided permutation p value of every voxel's pooled correlation.
 
     Parameters
@@ -55,6 +59,9 @@ def voxel_p(plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray) -> 
         From `permutation_plan` for the same n rows.
     prediction, bold : ndarray of shape (n, V)
         Of all held-out rows.
+    factor : float
+        Of the observed distance from the expectation where the plan is crossed, see
+        `ban_bids.encoding.crossed`; else not used.
 
     Returns
     -------
@@ -66,16 +73,46 @@ def voxel_p(plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray) -> 
     p = np.full(prediction.shape[1], np.nan)
     for start in range(0, len(p), _VOXELS):
         chosen = slice(start, start + _VOXELS)
-        x, x_norm = _centred_blocks(plan, prediction[:, chosen])
-        y, y_norm = _centred_blocks(plan, bold[:, chosen])
-        table = torch.from_numpy(np.concatenate([g.reshape(-1, x.shape[2]) for g in _inner(plan, x, y)]))
-        threshold = _observed(plan, identity, table) - torch.from_numpy(_TIE * x_norm * y_norm)
-        larger = torch.zeros(x.shape[2], dtype=torch.int64)
+        table, norm = _tables(plan, prediction[:, chosen], bold[:, chosen])
+        threshold = _observed(plan, identity, table, factor) - torch.from_numpy(_TIE * norm)
+        larger = torch.zeros(len(norm), dtype=torch.int64)
         for part in gather.split(_PERMUTATIONS):
             larger += (_bag(part, table) >= threshold).sum(dim=0)
-        usable = (x_norm * y_norm) > 0
-        p[chosen] = np.where(usable, (1.0 + larger.numpy()) / (1.0 + plan.n_permutations), np.nan)
+        p[chosen] = np.where(norm > 0, (1.0 + larger.numpy()) / (1.0 + plan.n_permutations), np.nan)
     return p
+
+
+def relative_distance(
+    plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray, level: float = 0.05
+) -> np.ndarray:
+    """How far the observed statistic lies from its expectation over arrangements: 1 where p is ``level``.
+
+    Parameters
+    ----------
+    plan : PermutationPlan
+        Its first 1000 arrangements are used.
+    prediction, bold : ndarray of shape (n, V)
+        Of all held-out rows.
+    level : float
+        The unit is the distance that this share of the arrangements exceeds.
+
+    Returns
+    -------
+    ndarray of shape (V,), float64
+        NaN where prediction or BOLD is constant or not finite.
+    """
+    gather, identity = _gather_index(plan)
+    out = np.full(prediction.shape[1], np.nan)
+    for start in range(0, len(out), _VOXELS):
+        chosen = slice(start, start + _VOXELS)
+        table, norm = _tables(plan, prediction[:, chosen], bold[:, chosen])
+        mean = _expected(plan, table).numpy()
+        reached = np.quantile(_bag(gather[:_FOR_A_QUANTILE], table).numpy(), 1 - level, axis=0) - mean
+        observed = _bag(identity, table)[0].numpy() - mean
+        out[chosen] = np.divide(
+            observed, reached, out=np.full(len(norm), np.nan), where=(norm > 0) & (reached > 0)
+        )
+    return out
 
 
 def _bag(index: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
@@ -98,14 +135,21 @@ def _gather_index(plan: PermutationPlan) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(gather), torch.from_numpy(((block - first) * size + column)[None])
 
 
-def _observed(plan: PermutationPlan, identity: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
-    """The statistic in the true order; with crossed folds its distance from the mean is scaled by CROSSED."""
+def _observed(
+    plan: PermutationPlan, identity: torch.Tensor, table: torch.Tensor, factor: float
+) -> torch.Tensor:
+    """The statistic in the true order; with crossed folds its distance from the mean times ``factor``."""
     observed = _bag(identity, table)[0]
     if not plan.crossed:
         return observed
+    mean = _expected(plan, table)
+    return mean + factor * (observed - mean)
+
+
+def _expected(plan: PermutationPlan, table: torch.Tensor) -> torch.Tensor:
+    """Mean of the statistic over all arrangements."""
     size = np.concatenate([np.full(len(places) ** 2, len(places)) for places in _runs(plan)])
-    mean = (table / torch.from_numpy(size).to(table.dtype)[:, None]).sum(dim=0)
-    return mean + CROSSED * (observed - mean)
+    return (table / torch.from_numpy(size).to(table.dtype)[:, None]).sum(dim=0)
 
 
 def _runs(plan: PermutationPlan) -> list[np.ndarray]:
@@ -138,6 +182,16 @@ def _centred_blocks(plan: PermutationPlan, values: np.ndarray) -> tuple[np.ndarr
     with np.errstate(invalid="ignore"):
         usable = np.isfinite(norm) & (norm > 1e-5 * scale * np.sqrt(scored.sum()))
     return np.where(usable, out, np.float32(0)), np.where(usable, norm, 0).astype(np.float32)
+
+
+def _tables(
+    plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray
+) -> tuple[torch.Tensor, np.ndarray]:
+    """The runs' tables of inner products, stacked, (sum of B squared, V); the product of norms, (V,)."""
+    x, x_norm = _centred_blocks(plan, prediction)
+    y, y_norm = _centred_blocks(plan, bold)
+    table = np.concatenate([inner.reshape(-1, x.shape[2]) for inner in _inner(plan, x, y)])
+    return torch.from_numpy(table), x_norm * y_norm
 
 
 def _inner(plan: PermutationPlan, x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
@@ -212,7 +266,7 @@ def null_from_sums(plan: PermutationPlan, sums: RoiSums) -> tuple[np.ndarray, np
     gather, identity = _gather_index(plan)
     with np.errstate(invalid="ignore", divide="ignore"):
         table = torch.from_numpy((sums.inner / sums.count[:, None]).T.copy())
-    return _observed(plan, identity, table).numpy(), _bag(gather, table).numpy()
+    return _observed(plan, identity, table, CROSSED).numpy(), _bag(gather, table).numpy()
 
 
 def roi_null(

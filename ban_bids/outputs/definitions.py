@@ -26,7 +26,9 @@ STATISTICS: MappingProxyType[str, dict[str, str]] = MappingProxyType(
             "Description": "p value of the prediction by permuting blocks of the held-out runs",
             "Definition": "(1 + b) / (1 + m): b of m block permutations, the same for all voxels, reach the "
             "correlation of BOLD with the prediction; PermutationTests says whether the response to the "
-            "run's mean clip was first taken out of it",
+            "run's mean clip was first taken out of it. With leave-one-run-out the correlation's distance "
+            "from its mean over arrangements is multiplied by the area's CrossingFactors, the joint model's "
+            "by the square root of 1/2",
             "Units": "arbitrary",
         },
         "q": {

@@ -12,6 +12,7 @@ from ban_bids.encoding.backend import CLOSED_FORM, Engine
 from ban_bids.encoding.blocks import permutation_plan
 from ban_bids.encoding.ceiling import Ceiling, repeat_rows
 from ban_bids.encoding.choices import choose_models
+from ban_bids.encoding.crossed import N_SHIFTED, crossing_factors
 from ban_bids.encoding.design import Design
 from ban_bids.encoding.encode import encode, slab_size
 from ban_bids.encoding.participant import ParticipantData
@@ -45,6 +46,8 @@ class ScoredModel:
         Score of each area on inner folds, for choosing a best area without the held-out rows.
     backend : str
         Name of the solver that runs, see `ban_bids.encoding.backend`.
+    factors : dict of str to float
+        By area, see `ban_bids.encoding.crossed`; empty unless each run is held out in turn.
     """
 
     model: str
@@ -55,6 +58,7 @@ class ScoredModel:
     cortical: CorticalScore
     inner: dict[str, np.ndarray] = field(default_factory=dict)
     backend: str = Engine().name
+    factors: dict[str, float] = field(default_factory=dict)
 
 
 def held_out_tests(
@@ -125,6 +129,9 @@ def score_model(
     cortex = Cortex(design.areas, data, tests)
     size = slab_size(design, settings, engine.limits)
     slabs = [slice(k, min(k + size, len(data.region))) for k in range(0, len(data.region), size)]
+    factors = _factors(data, design, tests, settings, seed, engine, own)
+    if own is not None and factors:
+        own = own.narrowed(factors)
     choices = None
     for slab in progress(slabs, f"sub-{data.label}: encoding with {design.model}"):
         batch = (slab.start, slab.stop)
@@ -135,7 +142,7 @@ def score_model(
         if choices is None and engine.solver == CLOSED_FORM:
             choices = choose_models(data, design, settings, True, engine, seed, own)
         encoded = encode(data, design, settings, slab, True, tests.repeats, engine, seed, choices)
-        scores = score_slab(encoded, slab, data, tests, settings)
+        scores = score_slab(encoded, slab, data, tests, settings, factors)
         if own is not None:
             own.save(batch, scores.arrays())
         cortex.add(scores)
@@ -149,7 +156,30 @@ def score_model(
         cortical,
         cortex.inner,
         engine.name,
+        factors,
     )
+
+
+def _factors(
+    data: ParticipantData,
+    design: Design,
+    tests: HeldOutTests,
+    settings: EncodingSettings,
+    seed: int,
+    engine: Engine,
+    own: Finished | None,
+) -> dict[str, float]:
+    """Crossing factors, taken from an earlier run where it found them."""
+    if tests.permutations is None:
+        return {}
+    known = None if own is None else own.load("crossing factors")
+    if known is not None:
+        return {area: float(value) for area, value in known.items()}
+    n_shifted = min(N_SHIFTED, slab_size(design, settings, engine.limits))
+    found = crossing_factors(data, design, tests.permutations, settings, seed, engine, n_shifted)
+    if own is not None:
+        own.save("crossing factors", {area: np.array(value) for area, value in found.items()})
+    return found
 
 
 def score_control(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from types import MappingProxyType
 
 import numpy as np
 
-from ban_bids.encoding.blocks import PermutationPlan
+from ban_bids.encoding.blocks import CROSSED, PermutationPlan
 from ban_bids.encoding.ceiling import Ceiling, Repeats, cc_norm, noise_ceiling, voxel_scores
 from ban_bids.encoding.encode import Encoded
 from ban_bids.encoding.participant import ParticipantData
@@ -130,7 +131,12 @@ class SlabScores:
 
 
 def score_slab(
-    encoded: Encoded, slab: slice, data: ParticipantData, tests: HeldOutTests, settings: EncodingSettings
+    encoded: Encoded,
+    slab: slice,
+    data: ParticipantData,
+    tests: HeldOutTests,
+    settings: EncodingSettings,
+    factors: Mapping[str, float] = MappingProxyType({}),
 ) -> SlabScores:
     """Score the predictions of a slab's voxels: correlation, ceiling, permutations.
 
@@ -144,6 +150,8 @@ def score_slab(
     tests : HeldOutTests
     settings : EncodingSettings
         ``ev_floor`` is used here.
+    factors : mapping of str to float
+        By area, from `ban_bids.encoding.crossed`; the bound for those that are not in it.
 
     Returns
     -------
@@ -160,7 +168,7 @@ def score_slab(
         if ceiling is not None:
             maps[name, "ccnorm"] = cc_norm(maps[name, "r"], ceiling, settings.ev_floor)
         if plan is not None:
-            maps[name, "p"] = voxel_p(plan, held.specific[name], held.bold)
+            maps[name, "p"] = voxel_p(plan, held.specific[name], held.bold, factors.get(name, CROSSED))
             labels = np.where(usable, region, 0)
             sums[name] = roi_sums(plan, held.specific[name], held.bold, labels, len(REGIONS))
     for area in encoded.share:

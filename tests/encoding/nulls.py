@@ -2,30 +2,81 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from listening import ToyModel, make_run, participant
 from scipy import signal
 
-from ban_bids.encoding.blocks import permutation_plan
-from ban_bids.encoding.design import design
+from ban_bids.encoding.blocks import CROSSED, PermutationPlan, permutation_plan
+from ban_bids.encoding.crossed import crossing_factors
+from ban_bids.encoding.design import Design, design
 from ban_bids.encoding.encode import encode
+from ban_bids.encoding.participant import ParticipantData
 from ban_bids.encoding.significance import roi_null, roi_p, voxel_p
 from ban_bids.inputs.dataset import Run
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.settings import EncodingSettings
 
-SETTINGS = EncodingSettings(n_components=6, alphas=tuple(10.0**e for e in range(-2, 4)))
+ALPHAS = tuple(10.0**e for e in range(-2, 4))
 N_VOXELS = 20
 TR = 1.5
+_DELAY = 4.5
 
 
-def runs_of(layout: str, n_runs: int) -> list[Run]:
+@dataclass(frozen=True)
+class Setting:
+    """What is simulated.
+
+    Parameters
+    ----------
+    layout : {"back-to-back", "on-off"}
+    crossed : bool
+        Leave-one-run-out; else the last two runs are held out.
+    n_runs : int
+    autocorrelation : float
+        Of the noise, at one volume; voxels share a part of it.
+    n_components : int
+        Features of the model, each at seven lags.
+    hearing : float
+        Height of a planted response to sound, in standard deviations of the white part of the noise.
+    tuned : float
+        The same of a response to one feature of the clips.
+    first : int
+        The first voxel that responds; those before it hear nothing.
+    n_voxels, n_permutations, n_shifted : int
+    """
+
+    layout: str = "back-to-back"
+    crossed: bool = True
+    n_runs: int = 3
+    autocorrelation: float = 0.4
+    n_components: int = 6
+    hearing: float = 0.0
+    tuned: float = 0.0
+    first: int = 0
+    n_voxels: int = N_VOXELS
+    n_permutations: int = 1000
+    n_shifted: int = 600
+
+    @property
+    def encoding(self) -> EncodingSettings:
+        """Settings of the engine."""
+        return EncodingSettings(n_components=self.n_components, alphas=ALPHAS)
+
+    @property
+    def model(self) -> ToyModel:
+        """One area that hears loudness besides its features."""
+        return ToyModel(areas=("A1",), loudness=3.0, n_features=self.n_components)
+
+
+def runs_of(layout: str, n_runs: int, seed: int = 0) -> list[Run]:
     """Seven clips of 15 s a run, back to back after 6 s, or with 15 s of rest before each (``on-off``)."""
     first, gap, n_volumes = (6.0, 0.0, 80) if layout == "back-to-back" else (15.0, 15.0, 150)
     return [
-        make_run(f"r{r}", [f"t{r}{i}" for i in range(7)], TR, n_volumes, first, gap) for r in range(n_runs)
+        make_run(f"r{r}", [f"t{seed}x{r}x{i}" for i in range(7)], TR, n_volumes, first, gap)
+        for r in range(n_runs)
     ]
 
 
@@ -39,35 +90,75 @@ def on_off(run: Run) -> np.ndarray:
     return np.convolve(heard, response / response.sum())[: run.n_volumes]
 
 
-def p_values(
-    seed: int, layout: str, crossed: bool, autocorrelation: float = 0.4, response: float = 0.0
-) -> tuple[float, float]:
-    """p of a region and of its first voxel in one simulation.
+def follows(run: Run, model: ToyModel) -> np.ndarray:
+    """Response to the model's first feature, late, less its loudness, (n_volumes,)."""
+    times = np.arange(run.n_volumes) * TR - _DELAY
+    out = np.zeros(run.n_volumes)
+    for item in run.presentations:
+        inside = np.flatnonzero((times >= item.onset) & (times < item.onset + item.clip.duration - 0.1))
+        frames = model.frames(item.clip, "A1")[:, 0] - model.loudness
+        out[inside] = frames[((times[inside] - item.onset) * model.frame_rate["A1"]).astype(int)]
+    return out
 
-    Parameters
-    ----------
-    seed : int
-    layout : {"back-to-back", "on-off"}
-    crossed : bool
-        Leave-one-run-out over three runs; else two runs train and two are held out.
-    autocorrelation : float
-        Of the noise, at one volume; voxels share a part of it.
-    response : float
-        Height of a planted response to sound, in standard deviations of the white part of the noise.
-    """
-    rng = np.random.default_rng(seed)
-    runs = runs_of(layout, 3 if crossed else 4)
-    n = sum(run.n_volumes for run in runs)
+
+def noise(rng: np.random.Generator, shape: tuple[int, int], autocorrelation: float) -> np.ndarray:
+    """Autocorrelated noise of three common sources and each voxel's own."""
     shared, own = (
-        signal.lfilter([1], [1, -autocorrelation], rng.standard_normal((n, k)), axis=0) for k in (3, N_VOXELS)
+        signal.lfilter([1], [1, -autocorrelation], rng.standard_normal((shape[0], k)), axis=0)
+        for k in (3, shape[1])
     )
+    return np.asarray(shared @ rng.standard_normal((3, shape[1])) + own)
+
+
+def laid_out(seed: int, setting: Setting) -> tuple[ParticipantData, Design, PermutationPlan]:
+    """One dataset, its design and its permutations."""
+    rng = np.random.default_rng(seed)
+    runs = runs_of(setting.layout, setting.n_runs, seed)
+    n = sum(run.n_volumes for run in runs)
+    bold = noise(rng, (n, setting.n_voxels), setting.autocorrelation)
     heard = np.concatenate([on_off(run) for run in runs])[:, None]
-    data = participant(runs, shared @ rng.standard_normal((3, N_VOXELS)) + own + response * heard)
+    specific = np.concatenate([follows(run, setting.model) for run in runs])[:, None]
+    bold[:, setting.first :] += setting.hearing * heard + setting.tuned * specific
+    data = participant(runs, bold)
     names = [run.name for run in runs]
-    folds = tuple((name,) for name in names) if crossed else (tuple(names[2:]),)
-    model = ToyModel(areas=("A1",), loudness=3.0)
-    made = design(data, model, HeldOutPlan(folds, "named", "t", crossed), SETTINGS, Path("unused"))
-    held = encode(data, made, SETTINGS, joint=False).held_out
-    plan = permutation_plan(made.rows, 1000, seed, crossed)
-    observed, null = roi_null(plan, held.specific["A1"], held.bold, np.ones(N_VOXELS, dtype=int))
-    return float(roi_p(observed, null)[0]), float(voxel_p(plan, held.specific["A1"], held.bold)[0])
+    folds = tuple((name,) for name in names) if setting.crossed else (tuple(names[-2:]),)
+    held_out = HeldOutPlan(folds, "named", "t", setting.crossed)
+    made = design(data, setting.model, held_out, setting.encoding, Path("unused"))
+    return data, made, permutation_plan(made.rows, setting.n_permutations, seed, setting.crossed)
+
+
+@dataclass(frozen=True, eq=False)
+class Tested:
+    """p values of one simulation: of the region, of its voxels, and of these with the bound as factor."""
+
+    region: float
+    voxels: np.ndarray
+    bound: np.ndarray
+    factor: float
+
+
+def simulate(seed: int, setting: Setting) -> Tested:
+    """Make data, fit, predict, permute."""
+    data, made, plan = laid_out(seed, setting)
+    held = encode(data, made, setting.encoding, joint=False).held_out
+    specific = held.specific["A1"]
+    observed, null = roi_null(plan, specific, held.bold, np.ones(setting.n_voxels, dtype=int))
+    factors = crossing_factors(data, made, plan, setting.encoding, seed, n_shifted=setting.n_shifted)
+    factor = factors.get("A1", CROSSED)
+    return Tested(
+        float(roi_p(observed, null)[0]),
+        voxel_p(plan, specific, held.bold, factor),
+        voxel_p(plan, specific, held.bold),
+        factor,
+    )
+
+
+def p_values(seed: int, setting: Setting) -> tuple[float, float]:
+    """p of the region and of its first voxel in one simulation."""
+    found = simulate(seed, setting)
+    return found.region, float(found.voxels[0])
+
+
+def fixed_or_crossed(layout: str, crossed: bool, **more: float) -> Setting:
+    """Two of four runs held out, or each of three in turn."""
+    return replace(Setting(layout, crossed, 3 if crossed else 4), **more)  # type: ignore[arg-type]

@@ -1,0 +1,173 @@
+"""Leave-one-run-out: the crossing factor against relabelling and refitting, and one case by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from listening import ToyModel, ToyStore, make_run, participant
+from nulls import ALPHAS, Setting, laid_out, runs_of
+
+from ban_bids.encoding import design as design_module
+from ban_bids.encoding.backend import Engine
+from ban_bids.encoding.blocks import CROSSED, PermutationPlan, permutation_plan
+from ban_bids.encoding.crossed import crossing_factors, shifted_voxels
+from ban_bids.encoding.design import Design, design
+from ban_bids.encoding.encode import encode
+from ban_bids.encoding.participant import ParticipantData
+from ban_bids.encoding.significance import relative_distance, voxel_p
+from ban_bids.inputs.dataset import Run
+from ban_bids.inputs.heldout import HeldOutPlan
+from ban_bids.scoring import participant as scoring
+from ban_bids.scoring.participant import finished_batches, held_out_tests, score_model
+from ban_bids.settings import AREAS, JOINT, EncodingSettings
+
+
+@pytest.fixture(autouse=True)
+def toy_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(design_module, "FeatureCache", ToyStore)
+
+
+def relabelled(run: Run, rng: np.random.Generator) -> Run:
+    """The run's clips in another order: the same where the run trains and where it is held out."""
+    clips = [run.presentations[i].clip for i in rng.permutation(len(run.presentations))]
+    return replace(
+        run,
+        presentations=tuple(replace(item, clip=clip) for item, clip in zip(run.presentations, clips)),
+    )
+
+
+def test_with_the_factor_five_percent_of_relabellings_with_refits_have_p_under_05() -> None:
+    setting = Setting(n_voxels=200, n_runs=3, n_permutations=500)
+    data, made, plan = laid_out(0, setting)
+    factor = crossing_factors(data, made, plan, setting.encoding, 0)["A1"]
+    rng = np.random.default_rng(1)
+    new, old, none = [], [], []
+    for _ in range(20):
+        runs = [relabelled(run, rng) for run in data.sources]
+        moved = replace(participant(runs, data.bold), bold=data.bold, nuisance=data.nuisance)
+        plan_of_runs = HeldOutPlan(tuple((run.name,) for run in runs), "named", "t", True)
+        refit = design(moved, setting.model, plan_of_runs, setting.encoding, Path("unused"))
+        held = encode(moved, refit, setting.encoding, joint=False).held_out
+        for shares, tried in ((new, factor), (old, CROSSED), (none, 1.0)):
+            shares.append(np.mean(voxel_p(plan, held.specific["A1"], held.bold, tried) < 0.05))
+    assert CROSSED + 0.03 < factor < 0.95
+    assert np.mean(new) == pytest.approx(0.05, abs=0.013)
+    assert np.mean(old) < 0.036
+    assert np.mean(none) > 0.075
+
+
+def one_parameter(n_runs: int) -> tuple[ParticipantData, Design, PermutationPlan, EncodingSettings]:
+    """One feature, one lag: a fold's prediction is that feature, up or down."""
+    settings = EncodingSettings(n_components=1, alphas=(1.0,), lag_max=0.1)
+    runs = runs_of("back-to-back", n_runs)
+    n = sum(run.n_volumes for run in runs)
+    data = participant(runs, np.random.default_rng(0).standard_normal((n, 300)))
+    held_out = HeldOutPlan(tuple((run.name,) for run in runs), "named", "t", True)
+    made = design(data, ToyModel(areas=("A1",), n_features=1), held_out, settings, Path("unused"))
+    return data, made, permutation_plan(made.rows, 1000, 0, True), settings
+
+
+@pytest.mark.parametrize("n_runs", [3, 6])
+def test_one_parameter_has_the_factor_of_sums_of_signed_normals(n_runs: int) -> None:
+    data, made, plan, settings = one_parameter(n_runs)
+    factor = crossing_factors(data, made, plan, settings, 0, n_shifted=4000)["A1"]
+    # fold r's statistic is b_r times the sign of the other runs' sum; permuted, it is normal
+    slopes = np.random.default_rng(1).standard_normal((400_000, n_runs))
+    others = slopes.sum(axis=1, keepdims=True) - slopes
+    pooled = np.sum(slopes * np.sign(others), axis=1)
+    expected = 1.6449 * np.sqrt(n_runs) / np.quantile(pooled, 0.95)
+    assert factor == pytest.approx(expected, abs=0.04)
+
+
+def test_strong_responses_in_other_voxels_never_raise_the_factor_much() -> None:
+    quiet, loud = Setting(n_voxels=100), Setting(n_voxels=100, first=70, tuned=3.0)
+    found = []
+    for setting in (quiet, loud):
+        data, made, plan = laid_out(0, setting)
+        found.append(crossing_factors(data, made, plan, setting.encoding, 0)["A1"])
+    assert CROSSED <= found[1] < found[0] + 0.04
+    assert found[1] > CROSSED + 0.02  # nor do they spoil it: shifted, they hear nothing
+
+
+def test_shifted_voxels_are_rolled_over_the_scored_rows_of_each_run() -> None:
+    runs = [make_run(f"r{r}", [f"t{r}{i}" for i in range(6)], n_volumes=70, lead_in=True) for r in range(2)]
+    data = participant(runs, np.random.default_rng(0).standard_normal((140, 5)))
+    usable = np.array([True, True, False, True, True])
+    data = replace(
+        data, usable=usable, nuisance=tuple(replace(n, basis=n.basis[:, :0]) for n in data.nuisance)
+    )
+    shifted = shifted_voxels(data, 10, 11, np.random.default_rng(3))
+    assert shifted.bold.shape == (140, 11) and shifted.usable.all() and not shifted.region.any()
+    sources = []
+    for r in range(2):
+        scored = data.runs[r].rows.scored
+        before, after = (x[70 * r : 70 * r + 70] for x in (data.bold, shifted.bold))
+        for v in range(11):
+            rolled = [
+                (u, k)
+                for u in np.flatnonzero(usable)
+                for k in range(10, scored.sum() - 9)
+                if np.array_equal(np.roll(before[scored, u], k), after[scored, v])
+            ]
+            assert len(rolled) == 1
+            np.testing.assert_array_equal(after[~scored, v], before[~scored, rolled[0][0]])
+            sources.append((r, v, *rolled[0]))
+    assert {u for _, _, u, _ in sources} == {0, 1, 3, 4}
+    assert len({k for *_, k in sources}) > 8
+
+
+def test_the_unit_of_distance_is_where_p_is_five_percent() -> None:
+    _, made, plan = laid_out(0, Setting(n_voxels=60))
+    rng = np.random.default_rng(0)
+    prediction, bold = rng.standard_normal((2, len(made.rows), 400)).astype(np.float32)
+    bold[:, ::2] += 0.09 * prediction[:, ::2]
+    prediction[:, 5] = 0
+    distance = relative_distance(plan, prediction, bold)
+    p = voxel_p(plan, prediction, bold, 1.0)
+    assert np.isnan(distance[5]) and np.isnan(p[5])
+    clear = np.isfinite(p) & (np.abs(p - 0.05) > 0.002)
+    np.testing.assert_array_equal(distance[clear] > 1, p[clear] < 0.05)
+    assert 40 < np.sum(p < 0.05) < 300
+
+
+def test_folds_that_are_not_crossed_have_no_factor() -> None:
+    setting = Setting(crossed=False, n_runs=4)
+    data, made, plan = laid_out(0, setting)
+    assert crossing_factors(data, made, plan, setting.encoding, 0) == {}
+    held = encode(data, made, setting.encoding, joint=False).held_out
+    one, other = (voxel_p(plan, held.specific["A1"], held.bold, factor) for factor in (0.1, 1.0))
+    np.testing.assert_array_equal(one, other)
+
+
+def test_a_scored_model_uses_the_factors_and_keeps_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = EncodingSettings(
+        n_components=3, n_band_weights=3, alphas=ALPHAS[1::2], n_permutations=1000, n_bootstrap=20
+    )
+    runs = runs_of("back-to-back", 3)
+    n = sum(run.n_volumes for run in runs)
+    data = participant(runs, np.random.default_rng(0).standard_normal((n, 40)))
+    data = replace(data, region=np.repeat([0, 1, 2, 3, 4], 8).astype(np.int16))
+    held_out = HeldOutPlan(tuple((run.name,) for run in runs), "named", "t", True)
+    laid = design(data, ToyModel(), held_out, settings, Path("unused"))
+    tests = held_out_tests(laid.rows, settings, 0, crossed=True)
+    assert tests.permutations is not None
+    finished = finished_batches(tmp_path, data, tests, settings, 0, Engine())
+    found = score_model(data, laid, tests, settings, 0, finished=finished)
+    assert set(found.factors) == set(AREAS)
+    held = encode(data, laid, settings).held_out
+    for name in (*AREAS, JOINT):
+        p = voxel_p(tests.permutations, held.specific[name], held.bold, found.factors.get(name, CROSSED))
+        np.testing.assert_allclose(found.maps[name, "p"], p, atol=2e-3)
+
+    def refuse(*_: object) -> dict[str, float]:
+        raise AssertionError("found before")
+
+    monkeypatch.setattr(scoring, "crossing_factors", refuse)
+    again = score_model(data, laid, tests, settings, 0, finished=finished)
+    assert again.factors == found.factors
+    np.testing.assert_array_equal(again.maps[JOINT, "p"], found.maps[JOINT, "p"])
