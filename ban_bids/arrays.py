@@ -99,6 +99,8 @@ def scratch_array(shape: tuple[int, ...], folder: Path, in_memory: int) -> np.nd
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as stream:
+            if hasattr(os, "posix_fallocate"):  # or a full disk would kill the process at some later write
+                os.posix_fallocate(stream.fileno(), 0, n_bytes)
             return np.memmap(stream, dtype=np.float32, mode="w+", shape=shape)
     except OSError as error:
         gigabytes = n_bytes / 2**30

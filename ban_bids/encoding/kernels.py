@@ -152,10 +152,9 @@ def area_kernels(
 
 
 def _range(index: np.ndarray) -> slice | np.ndarray:
-    """The same rows as a slice where they are evenly spaced: a view in place of a copy."""
-    step = int(index[1] - index[0]) if len(index) > 1 else 1
-    even = step > 0 and bool(np.all(np.diff(index) == step))
-    return slice(int(index[0]), int(index[-1]) + 1, step) if even else index
+    """The same rows as a slice where they stand together: a view in place of a copy."""
+    together = bool(np.all(np.diff(index) == 1))
+    return slice(int(index[0]), int(index[-1]) + 1) if together else index
 
 
 def _by_run(rows: np.ndarray, first: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:

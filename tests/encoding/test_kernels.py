@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from listening import ToyModel, ToyStore, make_run, participant
 
+from ban_bids.arrays import scratch_array
 from ban_bids.encoding import design as design_module
 from ban_bids.encoding.backend import Engine
 from ban_bids.encoding.choices import choose_models
@@ -17,8 +19,9 @@ from ban_bids.encoding.kernels import KernelFold
 from ban_bids.encoding.limits import Limits
 from ban_bids.encoding.nuisance import nuisance_basis
 from ban_bids.encoding.participant import ParticipantData
-from ban_bids.errors import NotComputable
+from ban_bids.errors import DataError, NotComputable
 from ban_bids.inputs.heldout import HeldOutPlan
+from ban_bids.scoring.participant import finished_batches, held_out_tests, score_model
 from ban_bids.scoring.resume import digest
 from ban_bids.settings import DEFAULT_SEED, EncodingSettings
 
@@ -196,6 +199,35 @@ def test_kernels_on_disk_are_those_in_memory(monkeypatch: pytest.MonkeyPatch, tm
     assert digest(in_memory) == digest(on_disk)
     on_disk.folds[0].matrices("A1", (), np.zeros(0))[0][3, 4] += 0.01
     assert digest(in_memory) != digest(on_disk)
+
+
+def test_a_full_disk_is_told_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(DataError, match=f"{tmp_path}: no 0.2 GiB .*No space left.*-w"):
+        scratch_array((7000, 7000), tmp_path, 2**20)
+
+
+def test_scores_are_those_of_all_components_and_are_kept(tmp_path: Path) -> None:
+    data = listened(n_voxels=8)
+    data = replace(data, region=np.repeat(np.arange(1, 5, dtype=np.int16), 2))
+    found = []
+    for n_components in (6, 0):
+        settings = replace(KERNELS, n_components=n_components, n_permutations=1000, n_bootstrap=20)
+        laid = design(data, ToyModel(), PLAN, settings, Path("unused"))
+        tests = held_out_tests(laid.rows, settings, 0)
+        finished = finished_batches(tmp_path, data, tests, settings, 0, Engine())
+        found.append(score_model(data, laid, tests, settings, 0, Engine(), finished))
+        kept = {path.name for path in tmp_path.iterdir()}
+        again = score_model(data, laid, tests, settings, 0, Engine(), finished)
+        assert {path.name for path in tmp_path.iterdir()} == kept
+        assert digest(again.maps) == digest(found[-1].maps)
+    assert found[0].maps.keys() == found[1].maps.keys()
+    for name, values in found[0].maps.items():
+        if name[1] in ("r", "rsquare", "share", "unique", "p"):
+            np.testing.assert_allclose(found[1].maps[name], values, atol=1e-3)
 
 
 def test_areas_of_different_dimension_are_told_of() -> None:

@@ -65,9 +65,10 @@ def test_kernels_give_what_their_features_give(
     np.testing.assert_allclose(ours.score(kernels, y), plain.score(np.hstack(x[:, :180]), y), atol=1e-3)
 
 
-def test_himalayas_estimator_agrees(areas: np.ndarray, bold: np.ndarray) -> None:
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+def test_himalayas_estimator_agrees(areas: np.ndarray, bold: np.ndarray, backend: str) -> None:
     kernels, new = kernels_of(areas)
-    ours = BandedRidge(ALPHAS, grid=GRID, kernel=PRECOMPUTED).fit(kernels, bold, GROUPS)
+    ours = BandedRidge(ALPHAS, grid=GRID, backend=backend, kernel=PRECOMPUTED).fit(kernels, bold, GROUPS)
     theirs = MultipleKernelRidgeCV(
         kernels=PRECOMPUTED,
         solver="random_search",
