@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ban_bids.inputs.dataset import Run
 from ban_bids.preprocessing.result import PreprocessedRun
-from ban_bids.summary import confounds_sentence
+from ban_bids.summary import confounds_sentence, dimensions_sentence
 
 
 def make_run(regressors: tuple[str, ...], scrubbed: tuple[int, ...] = ()) -> PreprocessedRun:
@@ -26,3 +26,10 @@ def test_confounds_are_named_by_family_and_counted() -> None:
     assert "a_comp_cor (2), csf_power2." in told
     assert told.endswith("2 of 200 volumes were scrubbed: left out as rows.")
     assert ": none." in confounds_sentence([make_run(())], "simple")
+
+
+def test_methods_say_how_many_features_of_each_area_were_used() -> None:
+    matched = dimensions_sentence({"A1": 64, "Belt": 64}, 64)
+    assert matched == "Every area was reduced to 64 principal components."
+    whole = dimensions_sentence({"A1": 80, "Belt": 512}, 0)
+    assert "All features that vary were used (A1 80, Belt 512)" in whole and "components" not in whole
