@@ -233,14 +233,12 @@ def fit_joint(
         Penalties to choose from.
     grid : ndarray of shape (n_points, n_areas)
         Weights to choose from.
-    engine : Engine, optional
-        The solver; the closed form by default.
+    engine, kernel
+        As for `fit_single`.
     refine : int
         See `ban_bids.encoding.search.choose`; himalaya tries the grid alone.
     chosen : Chosen, optional
         Weights and penalties, from `choose_joint`: nothing is chosen then.
-    kernel : {"linear", "precomputed"}
-        What ``training`` and ``held_out`` are.
 
     Returns
     -------
@@ -256,8 +254,8 @@ def fit_joint(
     else:
         solver = _closed_form(training, alphas, engine, kernel)
         solver.fit(x, bold, groups, chosen.weights, alpha=chosen.alpha)
-    parts = dict(zip(training, solver.split(_together(held_out, kernel))))
-    return Joint(parts, chosen.weights, chosen.alpha, chosen.inner)
+    parts = solver.split(_together(held_out, kernel))
+    return Joint(dict(zip(training, parts)), chosen.weights, chosen.alpha, chosen.inner)
 
 
 def fit_without(
