@@ -45,7 +45,11 @@ class Setting:
         The same of a response to one feature of the clips.
     first : int
         The first voxel that responds; those before it hear nothing.
-    n_voxels, n_permutations, n_shifted : int
+    n_voxels : int
+        In each region.
+    n_regions : int
+        Each with noise of its own.
+    n_permutations, n_shifted : int
     """
 
     layout: str = "back-to-back"
@@ -57,6 +61,7 @@ class Setting:
     tuned: float = 0.0
     first: int = 0
     n_voxels: int = N_VOXELS
+    n_regions: int = 1
     n_permutations: int = 1000
     n_shifted: int = 600
 
@@ -115,7 +120,8 @@ def laid_out(seed: int, setting: Setting) -> tuple[ParticipantData, Design, Perm
     rng = np.random.default_rng(seed)
     runs = runs_of(setting.layout, setting.n_runs, seed)
     n = sum(run.n_volumes for run in runs)
-    bold = noise(rng, (n, setting.n_voxels), setting.autocorrelation)
+    regions = [noise(rng, (n, setting.n_voxels), setting.autocorrelation) for _ in range(setting.n_regions)]
+    bold = np.hstack(regions)
     heard = np.concatenate([on_off(run) for run in runs])[:, None]
     specific = np.concatenate([follows(run, setting.model) for run in runs])[:, None]
     bold[:, setting.first :] += setting.hearing * heard + setting.tuned * specific
@@ -129,9 +135,9 @@ def laid_out(seed: int, setting: Setting) -> tuple[ParticipantData, Design, Perm
 
 @dataclass(frozen=True, eq=False)
 class Tested:
-    """p values of one simulation: of the region, of its voxels, and of these with the bound as factor."""
+    """p values of one dataset: of regions, of their voxels, and of these with the bound as factor."""
 
-    region: float
+    regions: np.ndarray
     voxels: np.ndarray
     bound: np.ndarray
     factor: float
@@ -142,11 +148,12 @@ def simulate(seed: int, setting: Setting) -> Tested:
     data, made, plan = laid_out(seed, setting)
     held = encode(data, made, setting.encoding, joint=False).held_out
     specific = held.specific["A1"]
-    observed, null = roi_null(plan, specific, held.bold, np.ones(setting.n_voxels, dtype=int))
+    labels = np.repeat(np.arange(1, setting.n_regions + 1), setting.n_voxels)
+    observed, null = roi_null(plan, specific, held.bold, labels)
     factors = crossing_factors(data, made, plan, setting.encoding, seed, n_shifted=setting.n_shifted)
     factor = factors.get("A1", CROSSED)
     return Tested(
-        float(roi_p(observed, null)[0]),
+        roi_p(observed, null),
         voxel_p(plan, specific, held.bold, factor),
         voxel_p(plan, specific, held.bold),
         factor,
@@ -156,7 +163,7 @@ def simulate(seed: int, setting: Setting) -> Tested:
 def p_values(seed: int, setting: Setting) -> tuple[float, float]:
     """p of the region and of its first voxel in one simulation."""
     found = simulate(seed, setting)
-    return found.region, float(found.voxels[0])
+    return float(found.regions[0]), float(found.voxels[0])
 
 
 def fixed_or_crossed(layout: str, crossed: bool, **more: float) -> Setting:
