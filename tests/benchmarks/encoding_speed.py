@@ -1,171 +1,151 @@
-"""How long does joint banded ridge take at ds003720's size, and how much memory? Beside himalaya's search.
+"""How long does encoding take at ds003720's size, and how much memory? Beside himalaya's random search.
 
-    python tests/benchmarks/encoding_speed.py [--voxels 5000] [--runs 12] [--volumes 400] [...]
+    python tests/benchmarks/encoding_speed.py [--out docs/speed.json] [--voxels 5000] [--parts ...] [...]
 
-Simulates correlated areas with lags, voxels that each answer to one or two areas, and autocorrelated noise;
-fits on the training runs, predicts the held-out rows, and prints a line of JSON for every solver: CPU and
-wall seconds, peak memory of the process in MB, mean score over inner folds and of held-out rows, and, for
-ours, the multiplications and additions that an exhaustive search takes. ``--himalaya N`` adds himalaya's
-random search over the first N weightings on the first ``--himalaya-voxels``, on one thread: its seconds are
-also scaled to the full number of weightings (and voxels).
+Simulates the dataset (`encoding_data`), runs each part in a fresh process (`encoding_tasks`), prints a line
+of JSON for each, and puts all of them under "headline" in the file that ``docs/make_speed.py`` reads.
+himalaya gets its quickest backend on this machine (tried first, on a smaller problem), all threads, every
+voxel, and the first ``--himalaya-weightings`` of the weightings that ours searches; its time
+is scaled to all of them.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
-import time
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from scipy.signal import lfilter
-from threadpoolctl import threadpool_limits
+import encoding_tasks as tasks
+from encoding_data import Size
+from encoding_tasks import Work
+from measuring import Found, hardware, in_child, least
 
-from ban_bids.encoding.limits import Limits
-from ban_bids.encoding.solvers import BandedRidge, HimalayaBandedRidge
-from ban_bids.encoding.weights import band_weights, lattice_order
-
-LAGS = 7
-
-
-def simulate(given: argparse.Namespace) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:
-    """Lagged features (training, held out), BOLD of both, and inner folds."""
-    rng = np.random.default_rng(given.seed)
-    lengths = [given.volumes] * given.runs + [given.held_out]
-    k, n_areas = given.components, given.areas
-    spectrum = np.arange(1, k + 1) ** -0.5
-    parts = []
-    for length in lengths:
-        shared = rng.standard_normal((length + LAGS, k))
-        own = [0.6 * shared + 0.8 * rng.standard_normal(shared.shape) for _ in range(n_areas)]
-        smooth = [lfilter([1], [1, -0.5], x, axis=0) * spectrum for x in own]
-        lagged = [np.hstack([x[LAGS - j : len(x) - j] for j in range(LAGS)]) for x in smooth]
-        parts.append([x - x.mean(axis=0) for x in lagged])
-    areas = [np.concatenate([run[i] for run in parts]) for i in range(n_areas)]
-    n = given.runs * given.volumes
-    areas = [x / np.sqrt(np.mean((x[:n] ** 2).sum(axis=1))) for x in areas]
-    bold = lfilter([1], [1, -0.4], rng.standard_normal((len(areas[0]), given.voxels)), axis=0)
-    bold /= bold.std(axis=0)
-    for first in range(0, given.voxels, 500):
-        some = slice(first, min(first + 500, given.voxels))
-        width = some.stop - some.start
-        drawn = rng.dirichlet(np.full(n_areas, 0.3), width)
-        coefficients = [rng.standard_normal((x.shape[1], width)) * np.sqrt(w) for x, w in zip(areas, drawn.T)]
-        signal = sum(x @ c for x, c in zip(areas, coefficients))
-        bold[:, some] += signal / signal.std(axis=0) * np.sqrt(rng.uniform(0, 0.3, width))
-    bold = bold / bold.std(axis=0)
-    x = np.hstack(areas).astype(np.float32)
-    y = bold.astype(np.float32)
-    groups = np.repeat(np.arange(given.runs), given.volumes)
-    return [x[:n], x[n:]], [y[:n], y[n:]], groups
-
-
-def operations(given: argparse.Namespace) -> dict[str, float]:
-    """Multiplications and additions of each stage of an exhaustive search, in 1e12."""
-    n, v, m = given.runs * given.volumes, given.voxels, given.volumes
-    p = given.areas * given.components * LAGS
-    a, w = given.alphas, given.weightings
-    return {
-        "decomposition": w * 9 * p**3 / 1e12,
-        "vectors": w * 2 * n * p**2 / 1e12,
-        "projection of voxels": w * 2 * n * p * v / 1e12,
-        "residuals": w * a * 2 * n * p * v / 1e12,
-        "left-out blocks": w * a * given.runs * (m**2 * p + m**3) / 1e12,
-        "left-out residuals": w * a * 2 * n * m * v / 1e12,
-        "refit": (w * a * p**3 / 3 + 2 * n * p * v + 2 * p**2 * v) / 1e12,
-    }
-
-
-class Stopwatch:
-    """CPU and wall seconds of a ``with`` block, and the peak memory of the process in it (Linux)."""
-
-    def __enter__(self) -> Stopwatch:
-        Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
-        self.before = _peak_mb()
-        self.cpu, self.wall = time.process_time(), time.perf_counter()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.cpu, self.wall = time.process_time() - self.cpu, time.perf_counter() - self.wall
-        self.peak = _peak_mb()
-
-    def line(self) -> dict[str, float]:
-        return {
-            "cpu_s": round(self.cpu, 1),
-            "wall_s": round(self.wall, 1),
-            "peak_mb": self.peak,
-            "before_mb": self.before,
-        }
-
-
-def _peak_mb() -> int:
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) // 1024
-
-
-def report(name: str, model: object, watch: Stopwatch, x: np.ndarray, y: np.ndarray, **more: object) -> None:
-    found = {
-        "solver": name,
-        **watch.line(),
-        "cv_score": round(float(np.mean(model.cv_score_)), 6),
-        "held_out_rsquare": round(float(np.mean(model.score(x, y))), 5),
-        **more,
-    }
-    print(json.dumps(found), flush=True)
+PARTS = ("joint", "draws", "default", "unique", "same", "himalaya", "singles")
 
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    sizes = {
-        "voxels": 5000, "runs": 12, "volumes": 400, "held_out": 2400, "components": 64, "areas": 4,
-        "weightings": 50, "alphas": 10, "threads": 2, "seed": 0, "himalaya": 0, "himalaya_voxels": 500,
-        "mem_mb": 4096,
+    numbers = {
+        "voxels": 5000, "single-voxels": 50_000, "runs": 12, "volumes": 400, "held-out-runs": 6,
+        "components": 64, "areas": 4, "weightings": 50, "alphas": 10, "threads": 2, "mem-mb": 4096,
+        "himalaya-weightings": 2,
     }  # fmt: skip
-    for name, value in sizes.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=value)
-    parser.add_argument("--draws", action="store_true", help="weights drawn at random, no lattice")
-    parser.add_argument(
-        "--refine", action="store_true", help="finer lattice around each voxel's best weights"
-    )
-    parser.add_argument("--exhaustive", action="store_true", help="every penalty at every weighting")
+    for name, value in numbers.items():
+        parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--himalaya-voxels", type=int, help="fewer voxels for himalaya; scaled, and said so")
+    parser.add_argument("--backend", default="numpy", help="ours: numpy, torch or torch_cuda")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--scratch", type=Path, help="folder for simulated data, 2 GB")
+    parser.add_argument("--out", type=Path, help="JSON to put the results into")
     return parser.parse_args()
 
 
 def main() -> int:
-    """Run the solvers and print what they took."""
+    """Measure all parts; exit status 1 where one failed."""
     given = parsed()
-    (x, z), (y, held), groups = simulate(given)
-    alphas = np.logspace(-4, 5, given.alphas)
-    grid = band_weights(given.areas, given.weightings, 0)
-    if given.draws:
-        grid[1:] = np.random.default_rng(0).dirichlet(np.ones(given.areas), len(grid) - 1)
-    widths = (x.shape[1] // given.areas,) * given.areas
-    print(json.dumps({"rows": len(x), "columns": x.shape[1], **vars(given)}))
-    finer = 2 * lattice_order(given.areas, len(grid)) if given.refine else 0
-    ours = BandedRidge(
-        alphas, widths, grid, Limits(given.mem_mb * 2**20, given.threads), finer, given.exhaustive
+    with tempfile.TemporaryDirectory(dir=given.scratch) as folder:
+        found = measured(given, Path(folder))
+    size = size_of(given)
+    headline = {
+        "command": f"python tests/benchmarks/encoding_speed.py {shlex.join(told(sys.argv[1:]))}".strip(),
+        "hardware": hardware(given.threads, given.backend),
+        "size": {**vars(size), "rows": size.rows, "columns": size.columns},
+        "weightings": given.weightings, "alphas": given.alphas, "mem_mb": given.mem_mb,
+        "backend": given.backend, "parts": found,
+    }  # fmt: skip
+    if given.out:
+        put(given.out, "headline", headline)
+    return int(any("failed" in part for part in found.values()))
+
+
+def put(out: Path, section: str, found: Found) -> None:
+    """Write one section of a JSON file and leave the others."""
+    whole = json.loads(out.read_text("utf-8")) if out.exists() else {}
+    out.write_text(json.dumps({**whole, section: found}, indent=1) + "\n", "utf-8")
+
+
+def told(arguments: list[str]) -> list[str]:
+    """The arguments without folders of this machine."""
+    kept, skip = [], False
+    for argument in arguments:
+        if not skip and argument != "--scratch":
+            kept.append(argument)
+        skip = argument == "--scratch"
+    return kept
+
+
+def size_of(given: argparse.Namespace) -> Size:
+    return Size(
+        given.voxels, given.runs, given.volumes, given.held_out_runs, given.areas, given.components
+    )  # fmt: skip
+
+
+def measured(given: argparse.Namespace, folder: Path) -> dict[str, Found]:
+    """Run the parts that were asked for, in order: the joint models share their data and the joint choice."""
+    size, found = size_of(given), {}
+    ours = Work(
+        size, folder / "joint", given.weightings, given.alphas, given.mem_mb, given.threads, given.backend
     )
-    with Stopwatch() as watch:
-        ours.fit(x, y, groups)
-        ours.split(z)
-    first = round(float(np.mean(ours.cv_score_[: given.himalaya_voxels])), 6)
-    report("closed-form", ours, watch, z, held, cv_score_of_himalayas_voxels=first)
-    print(json.dumps({name: round(value, 2) for name, value in operations(given).items()}))
-    if given.himalaya:
-        few, voxels = grid[: given.himalaya], slice(0, given.himalaya_voxels)
-        theirs = HimalayaBandedRidge(alphas, widths, few, Limits(given.mem_mb * 2**20), "numpy")
-        with Stopwatch() as watch, threadpool_limits(1):
-            theirs.fit(x, y[:, voxels], groups)
-            theirs.split(z)
-        n_fit = min(given.himalaya_voxels, given.voxels)
-        scaled = given.weightings / len(few)
-        report(
-            "himalaya", theirs, watch, z, held[:, voxels], weightings=len(few), voxels=n_fit,
-            cpu_s_all_weightings_these_voxels=round(watch.cpu * scaled),
-            cpu_s_if_voxels_cost_all_of_it=round(watch.cpu * scaled * given.voxels / n_fit),
-        )  # fmt: skip
-    return 0
+
+    def part(name: str, work: Work, task: Callable[..., Found], *args: object) -> None:
+        if name in given.parts or (name == "default" and "unique" in given.parts):
+            found[name] = {"voxels": work.size.voxels, "weightings": work.weightings, "backend": work.backend,
+                           **in_child(task, work, *args, threads=given.threads)}  # fmt: skip
+            print(json.dumps({name: found[name]}), flush=True)
+
+    if set(given.parts) - {"singles"}:
+        in_child(tasks.prepare, size, ours.folder)
+    part("draws", replace(ours, draws=True), tasks.joint)
+    part("joint", ours, tasks.joint)
+    part("default", replace(ours, weightings=21), tasks.joint, None, True, False)
+    part("unique", replace(ours, weightings=21), tasks.unique)
+    if {"same", "himalaya"} & set(given.parts):
+        against(given, ours, part)
+        scale(given, found)
+    if "singles" in given.parts:
+        many = replace(ours, size=replace(size, voxels=given.single_voxels), folder=folder / "singles")
+        in_child(tasks.prepare, many.size, many.folder)
+        part("singles", replace(many, weightings=1), tasks.singles)
+    return found
+
+
+def against(given: argparse.Namespace, ours: Work, part: Callable[..., None]) -> None:
+    """Ours and himalaya's on the same weightings, penalties, voxels and folds."""
+    few = replace(ours, weightings=min(given.himalaya_weightings, given.weightings))
+    if given.himalaya_voxels:
+        few = replace(few, size=replace(few.size, voxels=given.himalaya_voxels), folder=ours.folder / "few")
+        in_child(tasks.prepare, few.size, few.folder)
+    part("same", few, tasks.joint, given.weightings)
+    if "himalaya" in given.parts:
+        backend = quickest(given.threads, ours.folder / "trial")
+        part("himalaya", replace(few, backend=backend), tasks.himalaya, given.weightings)
+
+
+def scale(given: argparse.Namespace, found: dict[str, Found]) -> None:
+    """Scale himalaya's search to all weightings, and to all voxels as if nothing but weightings cost time."""
+    theirs = found.get("himalaya", {"failed": ""})
+    if "failed" in theirs:
+        return
+    search = theirs["fit_wall_s"] * given.weightings / theirs["weightings"]
+    theirs["scaled_wall_s"] = round(search + theirs["prediction_wall_s"], 1)
+
+
+def quickest(threads: int, folder: Path) -> str:
+    """Return himalaya's quicker backend on a CPU, tried on a problem of a quarter of the rows."""
+    work = Work(Size(voxels=500, runs=4, volumes=200, held_out_runs=1, components=16), folder, 2)
+    in_child(tasks.prepare, work.size, folder)
+    seconds = {}
+    for backend in ("numpy", "torch"):
+        one = replace(work, backend=backend)
+        found = least(lambda one=one: in_child(tasks.himalaya, one, threads=threads), 2)  # type: ignore[misc]
+        seconds[backend] = found.get("fit_wall_s", float("inf"))
+    print(json.dumps({"himalaya's backends": seconds}), flush=True)
+    return min(seconds, key=lambda name: seconds[name])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,120 @@
+"""Seconds and peak memory of one piece of work, each in a fresh process; and the machine in words."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import platform
+import threading
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+Found = dict[str, Any]
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+class Watch:
+    """Wall and processor seconds of a ``with`` block."""
+
+    def __enter__(self) -> Watch:
+        self.cpu, self.wall = time.process_time(), time.perf_counter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cpu, self.wall = time.process_time() - self.cpu, time.perf_counter() - self.wall
+
+    def found(self, prefix: str = "") -> Found:
+        return {f"{prefix}wall_s": round(self.wall, 3), f"{prefix}cpu_s": round(self.cpu, 3)}
+
+
+def peak_mb() -> int:
+    """Most memory that this process has held, MB (Linux: VmHWM)."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) // 1024
+
+
+def in_child(work: Callable[..., Found], *args: Any, threads: int = 2, seconds: float | None = None) -> Found:
+    """Call a function of a module in a fresh interpreter, for ``seconds`` at most.
+
+    Returns what it returns with ``peak_mb``; ``{"failed": why}`` where it took longer or died.
+    """
+    os.environ.update(dict.fromkeys(_THREADS, str(threads)))  # read when the child loads its libraries
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe(duplex=False)
+    child = context.Process(target=_report, args=(there, work, args))
+    child.start()
+    there.close()
+    try:
+        found: Found = here.recv() if here.poll(seconds) else {"failed": f"stopped after {seconds:.0f} s"}
+    except EOFError:
+        found = {"failed": "the process died"}
+    if "failed" in found:
+        child.kill()
+    child.join()
+    return found
+
+
+def _report(out: Connection, work: Callable[..., Found], args: tuple[Any, ...]) -> None:
+    with OwnMemory() as own:
+        found = work(*args)
+    out.send({**found, "peak_mb": peak_mb(), "own_peak_mb": own.peak // 2**20})
+    out.close()
+
+
+class OwnMemory:
+    """Most memory without pages of files in a ``with`` block, looked at 50 times a second.
+
+    Of BOLD that lies on disk the system may take pages back at any time: ``--mem`` does not count them, while
+    `peak_mb` does.
+    """
+
+    def __enter__(self) -> OwnMemory:
+        self.peak, self._done = 0, threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        process = psutil.Process()
+        while True:
+            used = process.memory_info()
+            self.peak = max(self.peak, used.rss - used.shared)
+            if self._done.wait(0.02):
+                return
+
+
+def least(measure: Callable[[], Found], repeats: int, long: float = 30) -> Found:
+    """Measure several times and return the quickest; once where that takes longer than ``long`` seconds."""
+    found = [measure()]
+    while len(found) < repeats and found[0].get("wall_s", long) < long:
+        found.append(measure())
+    timed = [one for one in found if "wall_s" in one]
+    return {**min(timed or found, key=lambda one: one.get("wall_s", 0)), "repeats": len(found)}
+
+
+def hardware(threads: int, backend: str = "numpy") -> Found:
+    """Processor, threads and versions: what a reader needs, and no names of machines."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    names = ("numpy", "scipy", "torch", "himalaya", "scikit-learn")
+    found: Found = {
+        "processor": model or platform.machine(),
+        "threads": threads,
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in names},
+    }
+    if backend == "torch_cuda":
+        import torch  # only to name the device
+
+        found["gpu"] = torch.cuda.get_device_name()
+    return found
