@@ -63,7 +63,9 @@ def joint(work: Work, of: int | None = None, refine: bool = False, exhaustive: b
     """Our closed form: search, refit, and prediction of held-out rows; the choice is kept on disk."""
     data, grid = load(work.size, work.folder), work.grid(of)
     finer = 2 * lattice_order(work.size.areas, len(grid)) if refine else 0
-    model = BandedRidge(work.penalties, work.size.widths, grid, work.limits, work.backend, finer, exhaustive)
+    model = BandedRidge(
+        work.penalties, work.size.widths, grid, work.limits, work.backend, refine=finer, exhaustive=exhaustive
+    )
     found = _fitted(model, data)
     np.savez(work.folder / "choice.npz", weights=model.weights_, alpha=model.alpha_, inner=model.cv_score_)
     return found
