@@ -160,7 +160,7 @@ def scored(given: argparse.Namespace, folder: Path) -> Found:
     return {
         **watch.found(), "design_wall_s": round(design_watch.wall, 2), "stages_wall_s": told_of,
         "rows": sum(len(fold.fold.training) for fold in laid.folds), "columns": int(
-            laid.n_components[0] * len(laid.lags) * len(laid.areas)
+            given.components * len(laid.lags) * len(laid.areas)
         ),
         "mean_r": float(np.nanmean(found.maps[JOINT, "r"])),
         "slabs": -(-given.voxels // scoring.slab_size(laid, settings, engine.limits)),
