@@ -142,8 +142,9 @@ class FoldFit:
         return fit_joint(training, self.bold, held_out, *given, chosen, self.kernel)
 
     def without(self, area: str, joint: Joint) -> np.ndarray:
-        """Predict held-out rows from all areas but one."""
-        training, held_out = self._training, self._held_out
+        """Predict held-out rows (of which nothing is tested) from all areas but one."""
+        training = self._training
+        held_out = {name: parts[1] for name, parts in self._matrices.items()}
         chosen = None if self.choice is None else self.choice.without[area]
         given = (self.groups, self.alphas, self.engine)
         return fit_without(area, joint, training, self.bold, held_out, *given, chosen, self.kernel)

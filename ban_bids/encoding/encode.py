@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from ban_bids.encoding.participant import ParticipantData
 from ban_bids.encoding.ridge import Joint, Single
 from ban_bids.encoding.rows import HeldOut, HeldOutRows
 from ban_bids.settings import DEFAULT_SEED, JOINT, EncodingSettings
+
+_WITHOUT_VOXELS = 2**30
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,15 +63,16 @@ class Encoded:
 def slab_size(design: Design, settings: EncodingSettings, limits: Limits | None = None) -> int:
     """Return how many voxels to encode at a time: ``settings.slab``, fewer where memory asks for it.
 
-    About twelve arrays of (held-out rows, voxels), three of (training rows, voxels) and the coefficients
-    are alive at once; they take at most half of the memory. Every slab repeats the decompositions: large
-    slabs pay.
+    What is alive at once where memory peaks: 4 A + 4 arrays of (held-out rows, voxels) with a joint model of A
+    areas, one of (training rows, voxels), and coefficients in float64 with what makes them. A process without
+    voxels takes less than 1 GiB. What makes a weighting's fit is repeated slab by slab: large slabs pay.
     """
     limits = limits or Limits()
     training = max(len(fold.fold.training) for fold in design.folds)
     coefficients = max(fold.n_coefficients for fold in design.folds)
-    bytes_a_voxel = 4 * (12 * len(design.index) + 3 * training) + 8 * coefficients
-    return int(max(256, min(settings.slab, limits.memory // 2 // bytes_a_voxel)))
+    arrays = 4 * ((4 * len(design.areas) + 4) * len(design.index) + training)
+    room = max(limits.memory // 4, limits.memory - _WITHOUT_VOXELS)
+    return int(max(256, min(settings.slab, room // (arrays + 16 * coefficients))))
 
 
 def compared(values: np.ndarray, rows: HeldOutRows, repeats: Repeats | None) -> np.ndarray:
@@ -144,10 +147,9 @@ def encode(
         for area in design.areas:
             found.add_single(area, fold.held_out, fit.single(area))
         if found.joint:
-            together = fit.joint()
-            found.add_joint(fold.held_out, together)
+            whole = found.add_joint(fold.held_out, fit.joint())
             for area in design.areas:
-                found.without[area][fold.held_out] = fit.without(area, together)[: len(fold.held_out)]
+                found.without[area][fold.held_out] = fit.without(area, whole)
     measured = columns(data.bold, design.index, chosen)
     held_out = HeldOut(design.rows, measured, found.prediction, found.specific)
     share, unique, rsquare = _variances(held_out, found.parts, found.without, repeats, data.usable[chosen])
@@ -184,7 +186,8 @@ class _Found:
         self.alpha[area].append(found.alpha)
         self.inner[area].append(found.inner)
 
-    def add_joint(self, rows: np.ndarray, found: Joint) -> None:
+    def add_joint(self, rows: np.ndarray, found: Joint) -> Joint:
+        """Take a joint model's predictions; return it with that of held-out rows alone, in one part."""
         self.alpha[JOINT].append(found.alpha)
         self.inner[JOINT].append(found.inner)
         self.weights.append(found.weights)
@@ -192,6 +195,7 @@ class _Found:
             self.parts[area][rows] = part[: len(rows)]
             self.prediction[JOINT][rows] += part[: len(rows)]
             self.specific[JOINT][rows] += part[len(rows) :]
+        return replace(found, parts={JOINT: self.prediction[JOINT][rows]})
 
 
 def _zeros(names: tuple[str, ...], shape: tuple[int, int]) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ numbers: tests compare them. One area is the case of one band.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Protocol, Self
 
@@ -30,6 +30,9 @@ Areas = Any
 
 PRECOMPUTED = "precomputed"
 """``kernel`` of solvers that are given kernels; ``"linear"`` of those that are given features."""
+
+
+_VOXELS = 1024
 
 
 class Solver(Protocol):
@@ -105,29 +108,31 @@ class _Banded(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     def predict(self, X: Areas) -> np.ndarray:
         """Predict rows: (m, p) features, or (n_areas, m, n) kernels, to (m, n_voxels), typed as responses."""
-        if self.kernel == PRECOMPUTED:
-            return np.asarray(sum(self._parts(X))).astype(self.dtype_)
-        check_is_fitted(self, "coef_")
-        return (X.astype(np.float64) @ self.coef_).astype(self.dtype_)
+        return self._sum(self._pieces(X))
 
     def split(self, X: Areas) -> list[np.ndarray]:
         """Return what each area adds to the prediction, arrays of shape (m, n_voxels)."""
-        return [part.astype(self.dtype_) for part in self._parts(X)]
+        return [self._sum([piece]) for piece in self._pieces(X)]
 
-    def _parts(self, X: Areas) -> Iterator[np.ndarray]:
-        """Yield what each area adds, float64."""
+    def _pieces(self, X: Areas) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Return for each area rows (m, k), coefficients (k, n_voxels), and factors of their product."""
         if self.kernel == PRECOMPUTED:
             check_is_fitted(self, "dual_coef_")
-            for kernel, weight in zip(X, self.weights_, strict=True):
-                part = kernel.astype(np.float64) @ self.dual_coef_
-                part *= weight
-                yield part
-            return
+            return [(kernel, self.dual_coef_, w) for kernel, w in zip(X, self.weights_, strict=True)]
         check_is_fitted(self, "coef_")
         stops = np.cumsum(self.widths_)
-        for stop, width in zip(stops, self.widths_):
-            band = slice(stop - width, stop)
-            yield X[:, band].astype(np.float64) @ self.coef_[band]
+        bands = [slice(stop - width, stop) for stop, width in zip(stops, self.widths_)]
+        ones = np.ones(self.coef_.shape[1])
+        return [(X[:, band], self.coef_[band], ones) for band in bands]
+
+    def _sum(self, pieces: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarray:
+        """Multiply and add in float64, some voxels at a time: only what is kept is large."""
+        rows, coefficients, _ = pieces[0]
+        out = np.empty((len(rows), coefficients.shape[1]), dtype=self.dtype_)
+        for first in range(0, out.shape[1], _VOXELS):
+            some = slice(first, first + _VOXELS)
+            out[:, some] = sum(x.astype(np.float64) @ c[:, some] * factor[some] for x, c, factor in pieces)
+        return out
 
     def score(self, X: Areas, y: np.ndarray, sample_weight: None = None) -> np.ndarray:
         """Return R² of every voxel, (n_voxels,)."""

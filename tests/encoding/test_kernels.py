@@ -168,7 +168,7 @@ def test_choices_for_all_voxels_and_slabs_change_nothing() -> None:
         np.testing.assert_allclose(some.unique[area], whole.unique[area][2:5], atol=1e-5)
     n = len(made.folds[0].fold.training)
     memory = 2**23
-    assert slab_size(made, KERNELS, Limits(memory)) == memory // 2 // (4 * (12 * 70 + 3 * n) + 8 * n)
+    assert slab_size(made, KERNELS, Limits(memory)) == memory // 4 // (4 * (20 * 70 + n) + 16 * n)
 
 
 def test_held_out_clips_change_no_training_kernel() -> None:
