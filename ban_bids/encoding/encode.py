@@ -63,9 +63,9 @@ class Encoded:
 def slab_size(design: Design, settings: EncodingSettings, limits: Limits | None = None) -> int:
     """Return how many voxels to encode at a time: ``settings.slab``, fewer where memory asks for it.
 
-    What is alive at once where memory peaks: 4 A + 4 arrays of (held-out rows, voxels) with a joint model of A
-    areas, one of (training rows, voxels), and coefficients in float64 with what makes them. A process without
-    voxels takes less than 1 GiB. What makes a weighting's fit is repeated slab by slab: large slabs pay.
+    Alive at once where memory peaks: 4 A + 4 arrays of (held-out rows, voxels) with a joint model of A areas,
+    one of (training rows, voxels), and coefficients in float64 with what makes them. A process without voxels
+    takes less than 1 GiB. What makes a weighting's fit is repeated slab by slab: large slabs pay.
     """
     limits = limits or Limits()
     training = max(len(fold.fold.training) for fold in design.folds)
