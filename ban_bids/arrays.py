@@ -7,8 +7,10 @@ import logging
 import math
 import os
 import tempfile
+import uuid
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +39,14 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     plain: dict[str, Any] = dict(arrays)
     buffer = io.BytesIO()
     np.savez(buffer, **plain)
+    part = path.with_name(f"{uuid.uuid4().hex}.part")  # opened as any file: others of the group may read it
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(buffer.getbuffer())
-        Path(name).replace(path)
+        part.write_bytes(buffer.getbuffer())
+        part.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            part.unlink()
         raise DataError(f"{path}: cannot be written ({error}); free space or give another -w") from error
 
 
@@ -61,12 +64,19 @@ def read_arrays(path: Path, *names: str) -> dict[str, np.ndarray] | None:
     dict of str to ndarray, or None
         None where there is no such file, or where it is damaged: that is logged, and the file removed, so
         that the caller makes it anew. Checksums of the arrays read are compared.
+
+    Raises
+    ------
+    DataError
+        The file belongs to someone who does not let this user read it.
     """
     try:
         with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in names or stored.files}
     except FileNotFoundError:
         return None
+    except PermissionError as error:
+        raise DataError(f"{path}: may not be read; have its owner allow it, or give another -w") from error
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError) as error:
         _LOG.warning("%s: damaged (%s); it is made anew", path, type(error).__name__)
         path.unlink(missing_ok=True)

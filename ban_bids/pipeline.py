@@ -274,7 +274,9 @@ def _failures_logged(settings: Settings, label: str) -> Iterator[list[str]]:
     reason: list[str] = []
     try:
         yield reason
-    except (BanBidsError, OSError, ValueError, RuntimeError, ArithmeticError, LookupError) as error:
+    except (
+        BanBidsError, OSError, ValueError, RuntimeError, ArithmeticError, LookupError, MemoryError
+    ) as error:  # fmt: skip
         if settings.stop_on_first_crash:
             raise
         crash = settings.output_dir / "logs" / f"sub-{label}_crash.txt"

@@ -75,8 +75,13 @@ class FeatureCache:
     def _compute(self, clips: Mapping[Path, Clip | None]) -> None:
         """Compute and write some clips (None: silence), wherever there is a file already."""
         waves = [_silence() if clip is None else render_clip(clip, SAMPLING_RATE) for clip in clips.values()]
-        for path, features in zip(clips, self.model.features(waves)):
-            write_arrays(path, {area: np.asarray(a, dtype=np.float32) for area, a in features.items()})
+        for (path, clip), features in zip(clips.items(), self.model.features(waves)):
+            arrays = {area: np.asarray(a, dtype=np.float32) for area, a in features.items()}
+            broken = [area for area, values in arrays.items() if not np.isfinite(values).all()]
+            if broken:
+                name = f"model {self.model.name}: features of {broken[0]} are not finite"
+                raise DataError(f"{name} ({_heard(clip)}); check its weights")
+            write_arrays(path, arrays)
 
     def load(self, clip: Clip, area: str) -> np.ndarray:
         """Return a computed clip's features of one area: (n_frames, n_features), float32."""
@@ -97,6 +102,12 @@ class FeatureCache:
         if found is None:
             raise DataError(f"{path}: damaged as soon as it is written; check the disk or give another -w")
         return found[area]
+
+
+def _heard(clip: Clip | None) -> str:
+    if clip is None:
+        return "silence"
+    return f"{clip.audio}, {clip.start:g} to {clip.start + clip.duration:g} s"
 
 
 def _silence() -> np.ndarray:

@@ -50,8 +50,8 @@ STATISTICS: MappingProxyType[str, dict[str, str]] = MappingProxyType(
         "bestarea": {
             "Description": "Area of the model that predicts the voxel best",
             "Definition": "Number of the area (see Levels) with the smallest mean squared error on inner "
-            "folds of the training runs; held-out runs have no part in the choice. Every voxel has one, also "
-            "where no area predicts: threshold by q",
+            "folds of the training runs, mean over folds; held-out runs have no part in the choice, unless "
+            "each run is held out in turn. Every voxel has one, also where no area predicts: threshold by q",
             "Units": "arbitrary",
         },
         "ev": {

@@ -11,7 +11,7 @@ import numpy as np
 from ban_bids.encoding.backend import CLOSED_FORM, Engine
 from ban_bids.encoding.blocks import permutation_plan
 from ban_bids.encoding.ceiling import Ceiling, repeat_rows
-from ban_bids.encoding.choices import choose_models
+from ban_bids.encoding.choices import choose_models, columns
 from ban_bids.encoding.crossed import N_SHIFTED, crossing_factors
 from ban_bids.encoding.design import Design
 from ban_bids.encoding.encode import encode, slab_size
@@ -193,16 +193,24 @@ def score_control(
 ) -> CorticalScore:
     """Cortical score of a control model: single-area ridge on auditory voxels only.
 
-    Parameters and source as for `score_model`; all voxels are one batch.
+    Parameters and source as for `score_model`; as many voxels at a time as there.
     """
+    engine = engine or Engine()
     own = None if finished is None else finished.narrowed("control", design)
-    predictions = None if own is None else own.load("auditory")
-    if predictions is None:
-        voxels = np.flatnonzero(data.region > 0)
-        encoded = encode(data, design, settings, voxels, False, tests.repeats, engine, seed)
-        predictions = encoded.held_out.prediction
-        if own is not None:
-            own.save("auditory", predictions)
+    auditory = np.flatnonzero(data.region > 0)
+    size = slab_size(design, settings, engine.limits)
+    parts = []
+    for first in range(0, len(auditory), size):
+        voxels = auditory[first : first + size]
+        batch = ("auditory", first, len(voxels))
+        found = None if own is None else own.load(batch)
+        if found is None:
+            encoded = encode(data, design, settings, voxels, False, tests.repeats, engine, seed)
+            found = encoded.held_out.prediction
+            if own is not None:
+                own.save(batch, found)
+        parts.append(found)
+    predictions = {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
     return _cortical(design.model, predictions, data, tests, settings, seed)
 
 
@@ -241,7 +249,7 @@ def _cortical(
     seed: int,
 ) -> CorticalScore:
     auditory = np.flatnonzero(data.region > 0)
-    bold = np.array(data.bold[_held_out_index(data, tests.rows)][:, auditory])
+    bold = columns(data.bold, _held_out_index(data, tests.rows), auditory)
     bold[:, ~data.usable[auditory]] = np.nan
     return cortical_score(
         model,

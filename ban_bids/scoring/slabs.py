@@ -251,7 +251,8 @@ def best_area(inner: Mapping[str, np.ndarray], areas: tuple[str, ...], usable: n
     ----------
     inner : mapping of str to ndarray of shape (n_voxels,)
         Scores on inner folds: no held-out row has a part in them, so that the held-out score of the area
-        chosen is not raised by the choice.
+        chosen is not raised by the choice. With leave-one-run-out that holds within a fold only: these are
+        means over folds, in which each run is held out once and trains the others.
     areas : tuple of str
         In the model's order.
     usable : ndarray of shape (n_voxels,), bool

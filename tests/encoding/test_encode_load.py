@@ -86,14 +86,18 @@ def test_bold_on_disk_is_the_same(
     assert not any((tmp_path / "scratch").iterdir())
 
 
-def test_voxels_unusable_in_one_run_are_noted(images: PreprocessedParticipant, tmp_path: Path) -> None:
-    image = nib.load(images.runs[1].bold)
+@pytest.mark.parametrize("which", [0, 1])
+def test_voxels_unusable_in_one_run_are_noted(
+    which: int, images: PreprocessedParticipant, tmp_path: Path
+) -> None:
+    image = nib.load(images.runs[which].bold)
     values = image.get_fdata(dtype=np.float32)
     values[1, 1, 0] = np.nan
     values[1, 1, 1] = 5
     path = write(tmp_path / "broken.nii.gz", values)
-    runs = (images.runs[0], replace(images.runs[1], bold=path))
-    data = load_participant(replace(images, runs=runs), EncodingSettings(), tmp_path)
+    runs = list(images.runs)
+    runs[which] = replace(runs[which], bold=path)
+    data = load_participant(replace(images, runs=tuple(runs)), EncodingSettings(), tmp_path)
     assert int((~data.usable).sum()) == 2
     assert np.all(data.bold[:, ~data.usable] == 0)
     assert np.isfinite(data.bold).all()

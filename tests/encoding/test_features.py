@@ -125,6 +125,20 @@ def test_two_processes_compute_nothing_twice(tmp_path: Path) -> None:
     assert all(np.all(store.load(clip, "A1")[:, 0] == clip.start) for clip in clips)
 
 
+def test_features_that_are_not_finite_are_named_and_not_kept(tmp_path: Path) -> None:
+    class Broken(CountingModel):
+        def features(self, waveforms: list[np.ndarray]) -> list[dict[str, np.ndarray]]:
+            made = super().features(waveforms)
+            made[-1]["PB"][3, 0] = np.nan
+            return made
+
+    with pytest.raises(DataError, match=r"model toy: features of PB are not finite \(one.wav, 1 to 3 s\)"):
+        FeatureCache(Broken(), tmp_path).compute([ONE])
+    model = CountingModel()
+    FeatureCache(model, tmp_path).compute([ONE])
+    assert model.calls == 1  # silence was sound
+
+
 def test_what_a_killed_process_left_half_written_is_no_entry(tmp_path: Path) -> None:
     (tmp_path / "half.part").write_bytes(b"PK")
     model = CountingModel()

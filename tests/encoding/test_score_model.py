@@ -10,13 +10,17 @@ import nibabel as nib
 import numpy as np
 import pytest
 from listening import ToyModel, ToyStore, make_run, participant
+from scipy import stats
 
 from ban_bids.encoding import design as design_module
 from ban_bids.encoding.design import Design, design
+from ban_bids.encoding.encode import encode
 from ban_bids.encoding.participant import ParticipantData
+from ban_bids.encoding.significance import roi_null
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.outputs.derivatives import load_derivatives
 from ban_bids.outputs.participant import Labels, write_maps
+from ban_bids.scoring import participant as scoring
 from ban_bids.scoring.cortical import CorticalScore
 from ban_bids.scoring.participant import ScoredModel, held_out_tests, score_control, score_model
 from ban_bids.settings import AREAS, JOINT, REGIONS, EncodingSettings
@@ -75,6 +79,7 @@ def test_the_best_area_is_chosen_without_the_held_out_rows() -> None:
     data.usable[4] = False
     tests = held_out_tests(laid.rows, SETTINGS, 0)
     found = score_model(data, laid, tests, SETTINGS, 0)
+    assert all(np.isnan(values[4]) for values in found.maps.values())
     best = found.maps[JOINT, "bestarea"]
     stacked = np.stack([found.inner[area] for area in AREAS])
     assert np.isnan(best[4])
@@ -88,6 +93,35 @@ def test_the_best_area_is_chosen_without_the_held_out_rows() -> None:
     again = score_model(replace(data, bold=bold), laid, tests, SETTINGS, 0)
     np.testing.assert_array_equal(again.maps[JOINT, "bestarea"], best)
     assert not np.allclose(again.maps["A1", "r"], found.maps["A1", "r"], equal_nan=True)
+
+
+def test_q_is_over_all_voxels_and_the_maximum_over_all_areas_and_regions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data, laid = prepared({})
+    data.usable[4], data.bold[:, 4] = False, 0
+    monkeypatch.setattr(scoring, "slab_size", lambda *args: 6)  # three slabs
+    tests = held_out_tests(laid.rows, SETTINGS, 0)
+    found = score_model(data, laid, tests, SETTINGS, 0)
+    for area in (*AREAS, JOINT):
+        p, q = found.maps[area, "p"], found.maps[area, "q"]
+        assert np.isnan(q[4]) and np.isnan(p[4])
+        used = np.delete(np.arange(14), 4)
+        np.testing.assert_allclose(q[used], stats.false_discovery_control(p[used].astype(float)), rtol=1e-6)
+        assert not np.allclose(p[used], q[used])
+    assert tests.permutations is not None
+    held, observed, null = encode(data, laid, SETTINGS).held_out, [], []
+    for area in AREAS:
+        one = roi_null(
+            tests.permutations, held.specific[area], held.bold, np.where(data.usable, data.region, 0)
+        )
+        observed.append(one[0])
+        null.append(one[1])
+    largest = np.concatenate(null, axis=1).max(axis=1)
+    for test, value in zip(found.tests, np.concatenate(observed)):
+        assert test.mean_r == pytest.approx(value, abs=1e-5)
+        assert test.p_fwer == pytest.approx((1 + np.sum(largest >= value)) / (1 + len(largest)), abs=2e-3)
+    assert any(test.p_fwer > test.p + 0.05 for test in found.tests)
 
 
 def test_files_of_shares_count_the_negative_and_those_of_best_areas_name_them(tmp_path: Path) -> None:

@@ -113,23 +113,24 @@ def test_share_is_unbiased_for_a_weak_prediction_where_squared_correlation_is_no
     assert np.mean(squares) > np.mean(shares)
 
 
-@pytest.mark.parametrize(("explainable", "too_much"), [(0.02, 0.33), (0.05, 0.31)])
+@pytest.mark.parametrize(("explainable", "too_much"), [(0.02, 0.36), (0.05, 0.32)])
 def test_a_planted_share_of_thirty_percent_comes_out_where_squared_correlations_give_more(
     explainable: float, too_much: float
 ) -> None:
     rng = np.random.default_rng(11)
-    rows = table(40, 4, 10)
+    # as many independent rows as 600 rows of autocorrelated BOLD are worth
+    rows = table(36, 4, 10)
     shares, squares = [], []
-    for _ in range(10):
-        signal, other = rng.standard_normal((2, 400, 600), dtype=np.float32)
-        bold = np.sqrt(1 - explainable) * rng.standard_normal((1600, 600), dtype=np.float32)
+    for _ in range(16):
+        signal, other = rng.standard_normal((2, 360, 600), dtype=np.float32)
+        bold = np.sqrt(1 - explainable) * rng.standard_normal((1440, 600), dtype=np.float32)
         bold += np.sqrt(explainable) * np.tile(signal, (4, 1))
         prediction = np.tile(np.sqrt(0.3) * signal + np.sqrt(0.7) * other, (4, 1))
         result = score(rows, prediction.astype(np.float32), bold.astype(np.float32), n_bootstrap=10)
         shares.append(result.value)
         squares.append(result.areas[0].squared_ratio)
     assert np.mean(shares) == pytest.approx(0.30, abs=0.01)
-    assert np.mean(squares) > too_much
+    assert np.mean(squares) == pytest.approx(too_much, abs=0.01)
 
 
 def test_alignment_and_totals_over_four_areas() -> None:

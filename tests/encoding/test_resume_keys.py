@@ -1,0 +1,44 @@
+"""A finished batch counts for the same inputs only: each of them changes the key by itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from listening import make_run, participant
+
+from ban_bids.encoding.backend import HIMALAYA, Engine
+from ban_bids.encoding.rows import held_out_rows
+from ban_bids.scoring.participant import finished_batches, held_out_tests
+from ban_bids.settings import EncodingSettings
+
+SETTINGS = EncodingSettings(n_permutations=1000)
+
+
+def test_every_input_changes_the_key_of_a_finished_batch(tmp_path: Path) -> None:
+    runs = [make_run(name, [f"{name}{i}" for i in range(7)], n_volumes=75) for name in "ab"]
+    data = participant(runs, np.random.default_rng(0).standard_normal((150, 4)))
+    tests = held_out_tests(held_out_rows([(1, data.runs[1].rows)]), SETTINGS, 0)
+    base = (data, tests, SETTINGS, 0, Engine())
+    finished_batches(tmp_path, *base).save((0, 4), {"x": np.ones(1)})
+    assert finished_batches(tmp_path, *base).load((0, 4)) is not None
+    basis = data.nuisance[0].basis + 1e-9
+    scrubbed = replace(data.runs[0], rows=replace(data.runs[0].rows, keep=np.arange(75) > 2))
+    region = data.region.copy()
+    region[1] = 2
+    others = [
+        (replace(data, usable=np.arange(4) > 0), *base[1:]),
+        (replace(data, region=region), *base[1:]),
+        (replace(data, bold=data.bold + np.float32(1e-3)), *base[1:]),
+        (replace(data, nuisance=(replace(data.nuisance[0], basis=basis), data.nuisance[1])), *base[1:]),
+        (replace(data, runs=(scrubbed, data.runs[1])), *base[1:]),
+        (data, held_out_tests(tests.rows, SETTINGS, 1), *base[2:]),
+        (data, tests, replace(SETTINGS, ev_floor=0.02), *base[3:]),
+        (data, tests, SETTINGS, 1, Engine()),
+        (data, tests, SETTINGS, 0, Engine(HIMALAYA)),
+        (data, tests, SETTINGS, 0, Engine(backend="torch")),
+    ]
+    for changed in others:
+        assert finished_batches(tmp_path, *changed).load((0, 4)) is None
+    assert finished_batches(tmp_path, *base).load((0, 3)) is None
