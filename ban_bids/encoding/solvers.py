@@ -91,6 +91,8 @@ class _Banded(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     def _prepared(self, X: Areas) -> tuple[tuple[int, ...], np.ndarray, np.ndarray]:
         """Return widths, penalties and grid; one band where no widths are given."""
+        if self.kernel not in ("linear", PRECOMPUTED):
+            raise ValueError(f"kernel={self.kernel!r}: linear or {PRECOMPUTED}")
         if self.kernel == PRECOMPUTED:
             widths = tuple(len(kernel) for kernel in X)
             if any(kernel.shape != (widths[0], widths[0]) for kernel in X):

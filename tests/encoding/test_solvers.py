@@ -178,6 +178,8 @@ def test_estimators_keep_scikit_learns_conventions() -> None:
         assert np.allclose(sum(again.split(x)), again.predict(x), atol=1e-10)
         sse = np.sum((y - again.predict(x)) ** 2, axis=0)
         assert np.allclose(again.score(x, y), 1 - sse / np.sum((y - y.mean(axis=0)) ** 2, axis=0), atol=1e-6)
+        with pytest.raises(ValueError, match="kernel='rbf'"):
+            clone(solver).set_params(kernel="rbf").fit(x, y, groups)
         with pytest.raises(ValueError, match="columns of X"):
             clone(solver).set_params(widths=(1, 2, 3)).fit(x, y, groups)
     alone = BandedRidge((0.5,)).fit(x, y, groups)
