@@ -33,7 +33,7 @@ N_SHIFTED = 2000
 """Voxels refitted: the factor then has a standard error of 3 %, the share of p under .05 one of .5 points."""
 
 _LEVEL = 0.05
-"""Where p is made right. Further out the factor is on the safe side or equal, see docs/method.md."""
+"""Where p is made right. Further out it is right as far as the tails of both distributions are alike."""
 
 
 def crossing_factors(

@@ -79,6 +79,8 @@ def parsed() -> argparse.Namespace:
 def main() -> int:
     """Measure all curves; exit status 1 where one of ours failed."""
     given = parsed()
+    if given.scratch:
+        given.scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=given.scratch) as scratch:
         folder = Path(scratch)
         plan = Plan(

@@ -48,6 +48,8 @@ def parsed() -> argparse.Namespace:
 def main() -> int:
     """Measure all parts; exit status 1 where one failed."""
     given = parsed()
+    if given.scratch:
+        given.scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=given.scratch) as folder:
         found = measured(given, Path(folder))
     size = size_of(given)

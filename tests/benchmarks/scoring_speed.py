@@ -63,6 +63,8 @@ def parsed() -> argparse.Namespace:
 def main() -> int:
     """Measure and print; exit status 1 where it failed or took more memory than it was given."""
     given = parsed()
+    if given.scratch:
+        given.scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=given.scratch) as folder:
         in_child(prepare, given, Path(folder))
         found = in_child(scored, given, Path(folder), threads=given.threads)
