@@ -200,7 +200,7 @@ def score_control(
     auditory = np.flatnonzero(data.region > 0)
     size = slab_size(design, settings, engine.limits)
     parts = []
-    for first in range(0, len(auditory), size):
+    for first in range(0, max(1, len(auditory)), size):
         voxels = auditory[first : first + size]
         batch = ("auditory", first, len(voxels))
         found = None if own is None else own.load(batch)

@@ -74,6 +74,13 @@ def test_an_absent_region_has_no_p_and_leaves_the_others() -> None:
         np.testing.assert_array_equal(part.maps[key], values)
 
 
+def test_without_any_region_every_score_is_missing_with_the_reason() -> None:
+    absent = {name: f"no region {name}" for name in REGIONS}
+    _, control = scored(absent)
+    assert np.isnan(control.value)
+    assert all(name in control.reason for name in REGIONS)
+
+
 def test_the_best_area_is_chosen_without_the_held_out_rows() -> None:
     data, laid = prepared({})
     data.usable[4] = False
