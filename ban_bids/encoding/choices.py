@@ -29,6 +29,7 @@ from ban_bids.encoding.ridge import (
     fit_without,
 )
 from ban_bids.encoding.weights import band_weights, lattice_order
+from ban_bids.progress import progress
 from ban_bids.settings import JOINT, EncodingSettings
 
 _ALONE = np.ones((1, 1), dtype=np.float32)
@@ -204,7 +205,8 @@ def choose_models(
             voxels = np.arange(first, min(first + size, n_voxels))
             fit = FoldFit(data, fold, design.areas, voxels, settings, engine, seed)
             kept = _Kept(store, (i, first, len(voxels)))
-            parts.append(_choose_fold(fit, design.areas, joint and len(design.areas) > 1, kept))
+            told = f"weights and penalties of {design.model}, fold {i + 1} of {len(design.folds)}"
+            parts.append(_choose_fold(fit, design.areas, joint and len(design.areas) > 1, kept, told))
         found.append(_joined(parts))
     return tuple(found)
 
@@ -239,14 +241,18 @@ class _Kept:
         return chosen
 
 
-def _choose_fold(fit: FoldFit, areas: tuple[str, ...], joint: bool, kept: _Kept) -> FoldChoice:
-    models = {area: kept.take(area, partial(fit.choose, area)) for area in areas}
+def _choose_fold(fit: FoldFit, areas: tuple[str, ...], joint: bool, kept: _Kept, told: str) -> FoldChoice:
+    models: dict[str, Chosen] = {}
     without: dict[str, Chosen] = {}
+    steps = [(area, False) for area in areas]
     if joint:
-        models[JOINT] = kept.take(JOINT, partial(fit.choose, JOINT))
-        for area in areas:
-            make = partial(fit.choose_without, area, models[JOINT])
-            without[area] = kept.take(f"without {area}", make)
+        steps += [(JOINT, False), *((area, True) for area in areas)]
+    for name, left_out in progress(steps, told):
+        if left_out:
+            make = partial(fit.choose_without, name, models[JOINT])
+            without[name] = kept.take(f"without {name}", make)
+        else:
+            models[name] = kept.take(name, partial(fit.choose, name))
     return FoldChoice(models, without)
 
 
