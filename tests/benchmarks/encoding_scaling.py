@@ -14,7 +14,6 @@ import argparse
 import json
 import shlex
 import sys
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +21,7 @@ import encoding_tasks as tasks
 from encoding_data import Size
 from encoding_speed import put, quickest, told
 from encoding_tasks import Work
-from measuring import Found, hardware, in_child, least
+from measuring import Found, hardware, in_child, least, parser, scratch_folder
 
 BASE = Size(voxels=1000, runs=8, volumes=150, held_out_runs=1, components=16)
 WEIGHTINGS = 10
@@ -64,25 +63,18 @@ class Plan:
 
 
 def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     numbers = {
         "threads": 2, "mem-mb": 4096, "himalaya-weightings": 2, "seconds": 60, "repeats": 2
     }  # fmt: skip
-    for name, value in numbers.items():
-        parser.add_argument(f"--{name}", type=int, default=value)
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, to try the program")
-    parser.add_argument("--scratch", type=Path, help="folder for simulated data")
-    parser.add_argument("--out", type=Path, help="JSON to put the results into")
-    return parser.parse_args()
+    options = parser(__doc__, numbers)
+    options.add_argument("--quick", action="store_true", help="tiny sizes, to try the program")
+    return options.parse_args()
 
 
 def main() -> int:
     """Measure all curves; exit status 1 where one of ours failed."""
     given = parsed()
-    if given.scratch:
-        given.scratch.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=given.scratch) as scratch:
-        folder = Path(scratch)
+    with scratch_folder(given.scratch) as folder:
         plan = Plan(
             QUICK_BASE if given.quick else BASE, QUICK_FACTORS if given.quick else FACTORS, given.threads,
             given.mem_mb, given.himalaya_weightings, given.seconds, given.repeats,

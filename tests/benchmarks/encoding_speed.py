@@ -15,7 +15,6 @@ import argparse
 import json
 import shlex
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,35 +22,29 @@ from pathlib import Path
 import encoding_tasks as tasks
 from encoding_data import Size
 from encoding_tasks import Work
-from measuring import Found, hardware, in_child, least
+from measuring import Found, hardware, in_child, least, parser, scratch_folder
 
 PARTS = ("joint", "draws", "default", "unique", "same", "himalaya", "singles")
 
 
 def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     numbers = {
         "voxels": 5000, "single-voxels": 50_000, "runs": 12, "volumes": 400, "held-out-runs": 6,
         "components": 64, "areas": 4, "weightings": 50, "alphas": 10, "threads": 2, "mem-mb": 4096,
         "himalaya-weightings": 2,
     }  # fmt: skip
-    for name, value in numbers.items():
-        parser.add_argument(f"--{name}", type=int, default=value)
-    parser.add_argument("--himalaya-voxels", type=int, help="fewer voxels for himalaya; scaled, and said so")
-    parser.add_argument("--backend", default="numpy", help="ours: numpy, torch or torch_cuda")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--scratch", type=Path, help="folder for simulated data, 2 GB")
-    parser.add_argument("--out", type=Path, help="JSON to put the results into")
-    return parser.parse_args()
+    options = parser(__doc__, numbers)
+    options.add_argument("--himalaya-voxels", type=int, help="fewer voxels for himalaya; scaled, and said so")
+    options.add_argument("--backend", default="numpy", help="ours: numpy, torch or torch_cuda")
+    options.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    return options.parse_args()
 
 
 def main() -> int:
     """Measure all parts; exit status 1 where one failed."""
     given = parsed()
-    if given.scratch:
-        given.scratch.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=given.scratch) as folder:
-        found = measured(given, Path(folder))
+    with scratch_folder(given.scratch) as folder:
+        found = measured(given, folder)
     size = size_of(given)
     headline = {
         "command": f"python tests/benchmarks/encoding_speed.py {shlex.join(told(sys.argv[1:]))}".strip(),

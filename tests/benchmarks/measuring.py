@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
 import os
 import platform
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -118,3 +121,22 @@ def hardware(threads: int, backend: str = "numpy") -> Found:
 
         found["gpu"] = torch.cuda.get_device_name()
     return found
+
+
+def parser(description: str | None, numbers: Mapping[str, int]) -> argparse.ArgumentParser:
+    """Options of a benchmark: whole numbers with their defaults, a folder for data, a JSON for results."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawTextHelpFormatter)
+    for name, value in numbers.items():
+        made.add_argument(f"--{name}", type=int, default=value)
+    made.add_argument("--scratch", type=Path, help="folder for simulated data, 2 GB at full size")
+    made.add_argument("--out", type=Path, help="JSON to put the results into")
+    return made
+
+
+@contextmanager
+def scratch_folder(parent: Path | None) -> Iterator[Path]:
+    """A folder for data that is gone after the ``with`` block; its parent is made where it is missing."""
+    if parent:
+        parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=parent) as folder:
+        yield Path(folder)

@@ -15,7 +15,6 @@ import functools
 import json
 import shlex
 import sys
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -25,7 +24,7 @@ from typing import Any
 
 import numpy as np
 from encoding_speed import put, told
-from measuring import Found, Watch, hardware, in_child
+from measuring import Found, Watch, hardware, in_child, parser, scratch_folder
 from scipy.signal import lfilter
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "encoding"))
@@ -47,27 +46,21 @@ _VOLUMES_A_CLIP, _AT_ONCE, _LATENT = 10, 1000, 4
 
 
 def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     numbers = {
         "voxels": 500, "runs": 12, "held-out-runs": 6, "clips": 40, "components": 64, "permutations": 1000,
         "threads": 2, "mem-mb": 4096,
     }  # fmt: skip
-    for name, value in numbers.items():
-        parser.add_argument(f"--{name}", type=int, default=value)
-    parser.add_argument("--backend", default="numpy", help="numpy, torch or torch_cuda")
-    parser.add_argument("--scratch", type=Path, help="folder for simulated BOLD, 1.5 GB at 50 000 voxels")
-    parser.add_argument("--out", type=Path, help="JSON to put the results into")
-    return parser.parse_args()
+    options = parser(__doc__, numbers)
+    options.add_argument("--backend", default="numpy", help="numpy, torch or torch_cuda")
+    return options.parse_args()
 
 
 def main() -> int:
     """Measure and print; exit status 1 where it failed or took more memory than it was given."""
     given = parsed()
-    if given.scratch:
-        given.scratch.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=given.scratch) as folder:
-        in_child(prepare, given, Path(folder))
-        found = in_child(scored, given, Path(folder), threads=given.threads)
+    with scratch_folder(given.scratch) as folder:
+        in_child(prepare, given, folder)
+        found = in_child(scored, given, folder, threads=given.threads)
     print(json.dumps(found))
     if given.out:
         sizes = (
