@@ -22,7 +22,7 @@ import numpy as np
 from ban_bids.encoding.backend import Engine
 from ban_bids.encoding.blocks import CROSSED, PermutationPlan
 from ban_bids.encoding.design import Design
-from ban_bids.encoding.encode import encode
+from ban_bids.encoding.encode import encode, slab_size
 from ban_bids.encoding.participant import ParticipantData
 from ban_bids.encoding.significance import relative_distance
 from ban_bids.settings import EncodingSettings
@@ -73,10 +73,8 @@ def crossing_factors(
     if not plan.crossed or not data.usable.any():
         return {}
     shifted = shifted_voxels(data, plan.blocks.shape[1], n_shifted, np.random.default_rng(seed))
-    held = encode(shifted, design, settings, joint=False, engine=engine, seed=seed).held_out
-    factors = {}
-    for area, specific in held.specific.items():
-        distance = relative_distance(plan, specific, held.bold, _LEVEL)
+    engine, factors = engine or Engine(), {}
+    for area, distance in _distances(shifted, design, plan, settings, seed, engine).items():
         finite = distance[np.isfinite(distance)]
         reached = float(np.quantile(finite, 1 - _LEVEL)) if finite.size else np.inf
         factors[area] = float(np.clip(1 / max(reached, 1.0), CROSSED, 1.0))
@@ -85,6 +83,25 @@ def crossing_factors(
             data.label, design.model, area, factors[area],
         )  # fmt: skip
     return factors
+
+
+def _distances(
+    shifted: ParticipantData,
+    design: Design,
+    plan: PermutationPlan,
+    settings: EncodingSettings,
+    seed: int,
+    engine: Engine,
+) -> dict[str, np.ndarray]:
+    """Relative distances of every shifted voxel, by area; as many voxels at a time as memory allows."""
+    n_voxels, size = shifted.bold.shape[1], slab_size(design, settings, engine.limits)
+    parts: dict[str, list[np.ndarray]] = {area: [] for area in design.areas}
+    for first in range(0, n_voxels, size):
+        slab = slice(first, min(first + size, n_voxels))
+        held = encode(shifted, design, settings, slab, joint=False, engine=engine, seed=seed).held_out
+        for area, specific in held.specific.items():
+            parts[area].append(relative_distance(plan, specific, held.bold, _LEVEL))
+    return {area: np.concatenate(values) for area, values in parts.items()}
 
 
 def shifted_voxels(

@@ -12,7 +12,7 @@ from ban_bids.encoding.backend import CLOSED_FORM, Engine
 from ban_bids.encoding.blocks import permutation_plan
 from ban_bids.encoding.ceiling import Ceiling, repeat_rows
 from ban_bids.encoding.choices import choose_models, columns
-from ban_bids.encoding.crossed import N_SHIFTED, crossing_factors
+from ban_bids.encoding.crossed import crossing_factors
 from ban_bids.encoding.design import Design
 from ban_bids.encoding.encode import encode, slab_size
 from ban_bids.encoding.participant import ParticipantData
@@ -175,8 +175,7 @@ def _factors(
     known = None if own is None else own.load("crossing factors")
     if known is not None:
         return {area: float(value) for area, value in known.items()}
-    n_shifted = min(N_SHIFTED, slab_size(design, settings, engine.limits))
-    found = crossing_factors(data, design, tests.permutations, settings, seed, engine, n_shifted)
+    found = crossing_factors(data, design, tests.permutations, settings, seed, engine)
     if own is not None:
         own.save("crossing factors", {area: np.array(value) for area, value in found.items()})
     return found

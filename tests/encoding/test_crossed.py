@@ -15,7 +15,8 @@ from ban_bids.encoding.backend import Engine
 from ban_bids.encoding.blocks import CROSSED, PermutationPlan, permutation_plan
 from ban_bids.encoding.crossed import crossing_factors, shifted_voxels
 from ban_bids.encoding.design import Design, design
-from ban_bids.encoding.encode import encode
+from ban_bids.encoding.encode import encode, slab_size
+from ban_bids.encoding.limits import Limits
 from ban_bids.encoding.participant import ParticipantData
 from ban_bids.encoding.significance import relative_distance, voxel_p
 from ban_bids.inputs.dataset import Run
@@ -80,6 +81,19 @@ def test_one_parameter_has_the_factor_of_sums_of_signed_normals(n_runs: int) -> 
     pooled = np.sum(slopes * np.sign(others), axis=1)
     expected = 1.6449 * np.sqrt(n_runs) / np.quantile(pooled, 0.95)
     assert factor == pytest.approx(expected, abs=0.04)
+
+
+def test_memory_changes_no_factor() -> None:
+    setting = Setting(n_voxels=100, n_runs=3)
+    data, made, plan = laid_out(0, setting)
+    little, much = (Engine(limits=Limits(memory)) for memory in (2**20, 2**32))
+    assert slab_size(made, setting.encoding, little.limits) < 600
+    found = [
+        crossing_factors(data, made, plan, setting.encoding, 0, engine, n_shifted=600)["A1"]
+        for engine in (little, much)
+    ]
+    assert CROSSED < found[0] < 1
+    assert found[0] == pytest.approx(found[1], abs=1e-6)
 
 
 def test_strong_responses_in_other_voxels_never_raise_the_factor_much() -> None:
