@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+from page_generators import DOCS, load_generator
 
 
 @pytest.fixture(scope="module")
 def generator() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_results", DOCS / "make_results.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_generator("make_results")
 
 
 def _model(accuracy: float, difference: tuple[float, float, float] | None) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
@@ -10,18 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from page_generators import DOCS, load_generator
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
 HARDWARE = {"processor": "a chip", "threads": 2, "python": "3.11", "versions": {"numpy": "2.0"}}
 
 
 @pytest.fixture(scope="module")
 def generator() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_speed", DOCS / "make_speed.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_generator("make_speed")
 
 
 def part(seconds: float, cv: float, weightings: int = 50) -> dict[str, Any]:
