@@ -76,7 +76,8 @@ def run_group(output_dir: Path, settings: Settings) -> int:
     Raises
     ------
     DataError
-        Nobody finished, or participants were scored with different weights, atlases, spaces or grids.
+        Nobody finished, or participants were scored with different weights, atlases, features,
+        spaces or grids.
     UsageError
         A chosen participant is unknown.
     """
@@ -86,7 +87,7 @@ def run_group(output_dir: Path, settings: Settings) -> int:
     maps = _chosen(out.maps(stat="r"), members, settings)
     # everything that can be refused is refused before the first file is written
     check_weights(files)
-    check_atlases(files)
+    check_same(files)
     check_maps(maps, members.labels)
     table = group_table(_chosen(out.scores(), members, settings))
     write_table(output_dir / "group_bas.tsv", table, COLUMNS, _table_facts(files, members))
@@ -188,8 +189,8 @@ def check_weights(files: pd.DataFrame) -> None:
             )
 
 
-def check_atlases(files: pd.DataFrame) -> None:
-    """Refuse a group whose members' regions come from different atlases.
+def check_same(files: pd.DataFrame) -> None:
+    """Refuse a group whose members' regions or features were made in different ways.
 
     Parameters
     ----------
@@ -199,15 +200,18 @@ def check_atlases(files: pd.DataFrame) -> None:
     Raises
     ------
     DataError
-        Names the participants and their atlases.
+        Names the participants and their atlases, or what their features were reduced to.
     """
-    atlas = files["atlas"].astype(object).where(files["atlas"].notna(), "unknown")
-    if atlas.nunique() > 1:
-        who = ", ".join(f"sub-{p} {a}" for p, a in zip(files["participant"], atlas, strict=True))
-        raise DataError(
-            f"regions of different atlases in the group ({who}); run the participant level of all with the "
-            "same --atlas"
-        )
+    for column, what, option in (
+        ("atlas", "regions of different atlases", "--atlas"),
+        ("feature_reduction", "features reduced in different ways", "--n-components"),
+    ):
+        found = files[column].astype(object).where(files[column].notna(), "unknown")
+        if found.nunique() > 1:
+            who = ", ".join(f"sub-{p} {value}" for p, value in zip(files["participant"], found, strict=True))
+            raise DataError(
+                f"{what} in the group ({who}); run the participant level of all with the same {option}"
+            )
 
 
 def group_table(scores: pd.DataFrame) -> pd.DataFrame:

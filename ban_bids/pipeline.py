@@ -50,7 +50,7 @@ from ban_bids.scoring.participant import (
 from ban_bids.scoring.resume import forget
 from ban_bids.settings import Settings
 from ban_bids.stages import StageClock
-from ban_bids.summary import Outcome, show_table, summarise
+from ban_bids.summary import Outcome, feature_reduction, show_table, summarise
 from ban_bids.training.lock import train_once
 from ban_bids.training.settings import TrainingSettings
 
@@ -378,7 +378,7 @@ def metadata(computed: ParticipantScores, network: Network, settings: Settings) 
         "CrossingFactors": computed.scores.factors,
         "RandomSeed": settings.random_seed,
         "Solver": computed.scores.backend,
-        "FeatureReduction": "principal components" if settings.encoding.n_components else "none",
+        "FeatureReduction": feature_reduction(settings.encoding.n_components),
         "FeatureDimensions": computed.dimensions,
         "PreprocessedBy": computed.pre.source,
         "ConfoundsStrategy": settings.confounds,

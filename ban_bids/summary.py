@@ -159,6 +159,11 @@ def confounds_sentence(runs: Sequence[PreprocessedRun], strategy: str) -> str:
     return f"Confounds (strategy {strategy}, {source}): {columns or 'none'}.{left_out}"
 
 
+def feature_reduction(n_components: int) -> str:
+    """Return what the sidecars call ``--n-components``: participants of a group share it."""
+    return f"{n_components} principal components" if n_components else "none"
+
+
 def dimensions_sentence(dimensions: Mapping[str, int], n_components: int) -> str:
     """Return how many features of each area the models were given.
 

@@ -71,6 +71,7 @@ def make_tree(
     *,
     fingerprints: dict[str, str] | None = None,
     atlases: dict[str, str] | None = None,
+    reductions: dict[str, str] | None = None,
     affines: dict[str, np.ndarray] | None = None,
     model: str = "ban",
     areas: Sequence[str] = (*AREAS, JOINT),
@@ -89,6 +90,7 @@ def make_tree(
         facts = {
             "ModelFingerprint": (fingerprints or {}).get(label, "f" * 16),
             "Atlas": (atlases or {}).get(label, "HCP-MMP1.0"),
+            "FeatureReduction": (reductions or {}).get(label, "64 principal components"),
             "NumberOfRepeats": 4,
             "RepeatsUsed": "mean of 4 repeats",
             "Sources": [f"bids:raw:sub-{label}/func/sub-{label}_task-{TASK}_run-01_bold.nii.gz"],

@@ -179,6 +179,14 @@ def test_mixed_atlases_are_refused_and_nothing_is_written(tmp_path):
     assert not list(tree.root.glob("group*"))
 
 
+def test_features_reduced_in_different_ways_are_refused_and_nothing_is_written(tmp_path):
+    for label, other in (("02", "none"), ("02", "32 principal components")):
+        tree = small_tree(tmp_path / other[:2], ["01", "02"], reductions={label: other})
+        with pytest.raises(DataError, match=f"sub-01 64 principal.*sub-02 {other}.*same --n-components"):
+            run_group(tree.root, settings(tree.root))
+        assert not list(tree.root.glob("group*"))
+
+
 def test_a_region_that_the_atlas_lacks_stays_unavailable_in_the_group(tmp_path):
     tree = small_tree(tmp_path / "out", ["01", "02"])
     why = "atlas juelich has no region PB"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ban_bids.inputs.dataset import Run
 from ban_bids.preprocessing.result import PreprocessedRun
-from ban_bids.summary import confounds_sentence, dimensions_sentence
+from ban_bids.summary import confounds_sentence, dimensions_sentence, feature_reduction
 
 
 def make_run(regressors: tuple[str, ...], scrubbed: tuple[int, ...] = ()) -> PreprocessedRun:
@@ -33,3 +33,4 @@ def test_methods_say_how_many_features_of_each_area_were_used() -> None:
     assert matched == "Every area was reduced to 64 principal components."
     whole = dimensions_sentence({"A1": 80, "Belt": 512}, 0)
     assert "All features that vary were used (A1 80, Belt 512)" in whole and "components" not in whole
+    assert [feature_reduction(n) for n in (64, 0)] == ["64 principal components", "none"]

@@ -159,7 +159,7 @@ class Derivatives:
         -------
         DataFrame
             Columns ``path``, ``participant``, ``session``, ``task``, ``model``, ``model_fingerprint``,
-            ``atlas``.
+            ``atlas``, ``feature_reduction``.
         """
         rows = []
         for path in self._participant_files("*_bas.json"):
@@ -173,9 +173,11 @@ class Derivatives:
                     "model": _model(content, name),
                     "model_fingerprint": content.get("ModelFingerprint"),
                     "atlas": content.get("Atlas"),
+                    "feature_reduction": content.get("FeatureReduction"),
                 }
             )
-        return pd.DataFrame(rows, columns=["path", *_SCORE_COLUMNS, "model_fingerprint", "atlas"])
+        more = ["model_fingerprint", "atlas", "feature_reduction"]
+        return pd.DataFrame(rows, columns=["path", *_SCORE_COLUMNS, *more])
 
     def score_definitions(self) -> dict[str, Any]:
         """What each column of the score tables means, from their JSON files."""
