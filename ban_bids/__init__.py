@@ -7,13 +7,13 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ban_bids.derivatives.read import load_derivatives as load_derivatives
     from ban_bids.models.ban import BAN as BAN
-    from ban_bids.outputs.derivatives import load_derivatives as load_derivatives
 
 __version__ = version("ban-bids")
 __all__ = ["BAN", "__version__", "load_derivatives"]
 
-_LAZY = {"BAN": "ban_bids.models.ban", "load_derivatives": "ban_bids.outputs.derivatives"}
+_LAZY = {"BAN": "ban_bids.models.ban", "load_derivatives": "ban_bids.derivatives.read"}
 
 
 def __getattr__(name: str) -> Any:

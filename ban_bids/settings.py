@@ -6,25 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from ban_bids.constants import ATLASES, DEFAULT_SEED
+
 Level = Literal["participant", "group"]
-
-AREAS: tuple[str, ...] = ("A1", "Belt", "PB", "T2T3")
-"""BAN's four areas in order, as labelled in file names and tables."""
-
-JOINT = "Joint"
-"""Label of the four areas together (banded ridge)."""
-
-REGIONS: tuple[str, ...] = AREAS
-"""Anatomical regions: each area's own, under the same label."""
-
-ATLASES: tuple[str, ...] = ("hcp-mmp", "juelich", "harvard-oxford", "destrieux")
-"""Names that ``--atlas`` knows, the default first."""
-
-AROMA = "ica_aroma"
-CONFOUNDS = ("motion12", "simple", "scrubbing", "compcor", AROMA)
-"""Strategies of ``--confounds``: ours, and those of nilearn's load_confounds_strategy."""
-
-DEFAULT_SEED = 20250221
 
 
 @dataclass(frozen=True)

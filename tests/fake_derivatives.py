@@ -10,14 +10,15 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from ban_bids.outputs.dataset import source_dataset, write_dataset_files
-from ban_bids.outputs.maps import write_statmap
-from ban_bids.outputs.names import bas_name, region_name, sidecar
-from ban_bids.outputs.provenance import write_provenance, write_status
-from ban_bids.outputs.tables import write_table
-from ban_bids.outputs.writers import atomic_path
+from ban_bids.bids.names import bas_name, region_name, sidecar
+from ban_bids.constants import AREAS, JOINT
+from ban_bids.derivatives.dataset import source_dataset, write_dataset_files
+from ban_bids.derivatives.maps import write_statmap
+from ban_bids.derivatives.provenance import write_provenance, write_status
+from ban_bids.derivatives.tables import write_table
+from ban_bids.files.write import atomic_path
 from ban_bids.scoring.bas import COLUMNS
-from ban_bids.settings import AREAS, JOINT, Settings
+from ban_bids.settings import Settings
 
 SPACE = "MNI152NLin2009cAsym"
 TASK = "Test"
@@ -80,9 +81,7 @@ def make_tree(
     rng = np.random.default_rng(0)
     mask = np.zeros(SHAPE, dtype=bool)
     mask[2:-2, 2:-2, 2:-2] = True
-    write_dataset_files(
-        root, [source_dataset(root.parent / "bids", doi="doi:10.18112/openneuro.ds003720.v1.0.0")]
-    )
+    write_dataset_files(root, [source_dataset(root.parent / "bids", doi="doi:10.18112/openneuro.ds003720.v1.0.0")])
     maps: dict[tuple[str, str, str], np.ndarray] = {}
     scores: dict[str, pd.DataFrame] = {}
     for label in participants:
@@ -98,11 +97,7 @@ def make_tree(
         place = {"participant": label, "task": TASK, "space": SPACE, "metadata": facts}
         for area in areas:
             for stat in ("r", "p"):
-                values = (
-                    rng.uniform(-0.2, 0.6, int(mask.sum()))
-                    if stat == "r"
-                    else rng.uniform(0.01, 1, mask.sum())
-                )
+                values = rng.uniform(-0.2, 0.6, int(mask.sum())) if stat == "r" else rng.uniform(0.01, 1, mask.sum())
                 values[int(label)] = np.nan
                 maps[label, area, stat] = values
                 write_statmap(root, values, mask, affine, stat=stat, model=model, area=area, **place)
@@ -110,9 +105,7 @@ def make_tree(
         maps[label, "", "ev"] = ceiling
         write_statmap(root, ceiling, mask, affine, stat="ev", **place)
         scores[label] = score_rows(rng, model)
-        write_table(
-            bas_name(label, TASK, model).path(root), scores[label], COLUMNS, {"Model": model, **facts}
-        )
+        write_table(bas_name(label, TASK, model).path(root), scores[label], COLUMNS, {"Model": model, **facts})
         _write_regions(root, label, mask, affine)
         write_provenance(root, f"sub-{label}", fake_settings(root), [root.parent / "bids" / "x_bold.nii.gz"])
         write_status(root, label, "done")

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ban_bids.arrays import read_arrays, write_arrays
 from ban_bids.errors import DataError
+from ban_bids.files.arrays import read_arrays, write_arrays
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
@@ -36,9 +36,7 @@ def test_others_may_read_what_the_umask_allows(tmp_path: Path) -> None:
     assert (tmp_path / "a.npz").stat().st_mode == plain.stat().st_mode
 
 
-def test_a_file_that_may_not_be_read_is_not_taken_for_damaged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_may_not_be_read_is_not_taken_for_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.npz"
     write_arrays(path, {"x": np.zeros(1)})
 

@@ -16,7 +16,7 @@ import pytest
 
 from ban_bids import load_derivatives
 from ban_bids.cli.demo import main as demo
-from ban_bids.settings import AREAS, JOINT
+from ban_bids.constants import AREAS, JOINT
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
@@ -115,9 +115,7 @@ def test_nothing_half_written_is_left(done: Path) -> None:
     assert not [p for p in (done / "out").rglob(".tmp*") if "work" not in p.parts]
 
 
-@pytest.mark.skipif(
-    shutil.which("bids-validator-deno") is None, reason="bids-validator-deno is not installed"
-)
+@pytest.mark.skipif(shutil.which("bids-validator-deno") is None, reason="bids-validator-deno is not installed")
 @pytest.mark.parametrize("folder", ["bids", "out"])
 def test_the_official_validator_finds_no_error(done: Path, folder: str) -> None:
     command = ["bids-validator-deno", str(done / folder), "--json"]

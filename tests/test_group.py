@@ -8,16 +8,17 @@ from fake_derivatives import AFFINE, BEHAVIORAL, SPACE, TASK, fake_settings, mak
 from scipy import stats
 
 from ban_bids import load_derivatives
+from ban_bids.app.group import run_group
+from ban_bids.bids.names import bas_name
+from ban_bids.constants import AREAS, JOINT
+from ban_bids.derivatives.group_maps import group_statistics
+from ban_bids.derivatives.maps import write_statmap
+from ban_bids.derivatives.provenance import write_status
+from ban_bids.derivatives.tables import write_table
 from ban_bids.errors import DataError, UsageError
-from ban_bids.group import run_group
-from ban_bids.outputs.group_maps import group_statistics
-from ban_bids.outputs.maps import write_statmap
-from ban_bids.outputs.names import bas_name
-from ban_bids.outputs.provenance import write_status
-from ban_bids.outputs.tables import write_table
-from ban_bids.outputs.writers import read_json
+from ban_bids.files.write import read_json
 from ban_bids.scoring.bas import COLUMNS
-from ban_bids.settings import AREAS, JOINT, Settings
+from ban_bids.settings import Settings
 
 
 def settings(root: Path, **changes) -> Settings:
@@ -86,9 +87,7 @@ def test_a_score_that_nobody_has_keeps_its_reason(finished):
 @pytest.mark.parametrize("area", [*AREAS, JOINT])
 def test_maps_are_those_of_scipy_voxel_by_voxel(finished, area):
     out = load_derivatives(finished.root)
-    stack = np.stack([finished.maps[label, area, "r"] for label in ("01", "02", "03", "04")]).astype(
-        np.float32
-    )
+    stack = np.stack([finished.maps[label, area, "r"] for label in ("01", "02", "03", "04")]).astype(np.float32)
     valid = np.isfinite(stack).all(axis=0)
     assert (~valid).sum() == 4
     z = np.arctanh(stack[:, valid].astype(float))

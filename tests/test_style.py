@@ -21,9 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
     ids=lambda command: " ".join(command),
 )
 def test_checker_passes(command: list[str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ban_bids.inputs.dataset import Run
+from ban_bids.app.outcome import confounds_sentence, dimensions_sentence, feature_reduction
+from ban_bids.inputs.types import Run
 from ban_bids.preprocessing.result import PreprocessedRun
-from ban_bids.summary import confounds_sentence, dimensions_sentence, feature_reduction
 
 
 def make_run(regressors: tuple[str, ...], scrubbed: tuple[int, ...] = ()) -> PreprocessedRun:

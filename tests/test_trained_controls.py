@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from ban_bids import pipeline
-from ban_bids.models.architectures import PRESETS, build
+from ban_bids.app import participant as pipeline
 from ban_bids.models.checkpoint import ModelCard, save_checkpoint
+from ban_bids.models.presets import PRESETS, build
 from ban_bids.settings import Settings
 
 NOT_ASKED = "a trained control: give --gtzan-dir and --controls full"
@@ -52,9 +52,7 @@ def dataset() -> Any:
     return SimpleNamespace(choices=SimpleNamespace(clips=[SimpleNamespace(audio=Path("judged.wav"))]))
 
 
-def test_full_controls_are_trained_like_the_model(
-    settings: Settings, trained: list[str], dataset: Any
-) -> None:
+def test_full_controls_are_trained_like_the_model(settings: Settings, trained: list[str], dataset: Any) -> None:
     controls, missing = pipeline._trained_controls(dataset, settings, "ban")
     assert trained == ["ban-feedforward", "deepcnn"]
     assert [c.name for c in controls] == ["banfeedforward", "deepcnn"]
@@ -76,9 +74,7 @@ def test_a_model_is_no_control_of_itself(settings: Settings, trained: list[str],
     assert missing == ()
 
 
-def test_the_scored_models_own_preset_is_trained(
-    settings: Settings, trained: list[str], dataset: Any
-) -> None:
+def test_the_scored_models_own_preset_is_trained(settings: Settings, trained: list[str], dataset: Any) -> None:
     assert pipeline._trained(dataset, settings, "crnn") == settings.work_dir / "models" / "crnn.safetensors"
     assert pipeline._trained(dataset, settings, "theirpackage.module:factory") is None
     assert pipeline._trained(dataset, settings, "ban-untrained") is None

@@ -39,9 +39,7 @@ def _tokens(key: str, value: Any, action: argparse.Action, source: Path) -> list
         value = [f"{name}={path}" for name, path in value.items()]
     items = value if isinstance(value, list) else [value]
     if not items or any(isinstance(item, bool | dict | list) for item in items):
-        raise UsageError(
-            f"--config-file {source}: {key} = {value!r} is not a text, a number or a list of them"
-        )
+        raise UsageError(f"--config-file {source}: {key} = {value!r} is not a text, a number or a list of them")
     if action.nargs is None and len(items) > 1 and not isinstance(action, argparse._AppendAction):
         raise UsageError(f"--config-file {source}: {key} takes one value")
     if action.nargs == "+":
@@ -123,9 +121,7 @@ def encoding_settings(table: Any, source: Path) -> EncodingSettings:
     for key, value in table.items():
         name = key.replace("-", "_")
         if name not in known:
-            raise UsageError(
-                f"--config-file {source}: unknown key {key!r} in [encoding]; known: {sorted(known)}"
-            )
+            raise UsageError(f"--config-file {source}: unknown key {key!r} in [encoding]; known: {sorted(known)}")
         changes[name] = _like(known[name], value, f"--config-file {source}: [encoding] {key}")
     return replace(defaults, **changes)
 

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ban_bids.constants import DEFAULT_SEED
 from ban_bids.errors import BanBidsError, UsageError
-from ban_bids.settings import DEFAULT_SEED
 
 _INTERRUPTED = 130
 _PARTS = ("bids", "truth", "genres", "out", "ban.safetensors")

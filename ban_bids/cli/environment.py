@@ -128,9 +128,7 @@ def set_logging(verbosity: int) -> None:
         handler.setFormatter(logging.Formatter("%(message)s", datefmt="%H:%M:%S"))
     else:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"))
-    logging.basicConfig(
-        level=logging.DEBUG if verbosity > 1 else logging.WARNING, handlers=[handler], force=True
-    )
+    logging.basicConfig(level=logging.DEBUG if verbosity > 1 else logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("ban_bids").setLevel(logging.DEBUG if verbosity else logging.INFO)
     logging.captureWarnings(True)
     # libraries' deprecation notes are for developers

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ban_bids.settings import ATLASES
+from ban_bids.constants import ATLASES
 
 _UNITS = {"": 1.0, "m": 1.0, "k": 1 / 1024, "g": 1024.0, "t": 1024.0**2}
 
@@ -95,9 +95,7 @@ def atlas(text: str) -> str | Path:
     if text.lower() in ATLASES:
         return text.lower()
     if not text.endswith((".nii", ".nii.gz")):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no atlas; choose {', '.join(ATLASES)}, or give NAME_dseg.nii.gz"
-        )
+        raise argparse.ArgumentTypeError(f"{text!r} is no atlas; choose {', '.join(ATLASES)}, or give NAME_dseg.nii.gz")
     return absolute(text)
 
 
@@ -157,9 +155,7 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--session-id", nargs="+", type=label("ses-"), metavar="LABEL", help="these sessions")
     group.add_argument("-t", "--task-id", nargs="+", type=label("task-"), metavar="LABEL", help="these tasks")
-    group.add_argument(
-        "--bids-filter-file", type=absolute, metavar="JSON", help="pybids filters in fMRIPrep's format"
-    )
+    group.add_argument("--bids-filter-file", type=absolute, metavar="JSON", help="pybids filters in fMRIPrep's format")
     group.add_argument(
         "-d",
         "--derivatives",
@@ -168,14 +164,10 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
         metavar="NAME=PATH",
         help="take preprocessed images from there, e.g. fmriprep=PATH (repeatable)",
     )
-    group.add_argument(
-        "--bids-database-dir", type=absolute, metavar="DIR", help="keep the pybids index there"
-    )
+    group.add_argument("--bids-database-dir", type=absolute, metavar="DIR", help="keep the pybids index there")
     group.add_argument("--skip-bids-validation", action="store_true", help="go on without a description")
     group.add_argument("--stimuli-dir", type=absolute, metavar="DIR", help="where the audio files are")
-    group.add_argument(
-        "--behavior", type=absolute, metavar="TSV", help="human genre choices (default: the dataset's)"
-    )
+    group.add_argument("--behavior", type=absolute, metavar="TSV", help="human genre choices (default: the dataset's)")
     group.add_argument("--test-task", nargs="+", type=label("task-"), metavar="LABEL", help="held-out tasks")
     group.add_argument(
         "--test-runs",
@@ -186,9 +178,7 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_preprocessing(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--space", "--output-spaces", nargs="+", type=space, metavar="SPACE", help="output space (one)"
-    )
+    group.add_argument("--space", "--output-spaces", nargs="+", type=space, metavar="SPACE", help="output space (one)")
     group.add_argument("--res", metavar="RES", help="output resolution: native (default) or millimetres")
     group.add_argument(
         "--atlas",
@@ -206,9 +196,7 @@ def _add_preprocessing(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--dummy-scans", type=count, metavar="N", help="volumes before the steady state (default: detected)"
     )
-    group.add_argument(
-        "--use-syn-sdc", action="store_true", help="reduce distortions by registration to the T1w image"
-    )
+    group.add_argument("--use-syn-sdc", action="store_true", help="reduce distortions by registration to the T1w image")
     group.add_argument(
         "--confounds",
         metavar="STRATEGY",
@@ -231,9 +219,7 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
         metavar="DIR",
         help="folder of genres: train on it first, and find stimuli",
     )
-    group.add_argument(
-        "--allow-overlap", action="store_true", help="score although training heard held-out tracks"
-    )
+    group.add_argument("--allow-overlap", action="store_true", help="score although training heard held-out tracks")
     group.add_argument("--controls", choices=("basic", "full"), help="full: train control networks too")
     group.add_argument(
         "--n-components",
@@ -241,31 +227,21 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
         metavar="N",
         help="principal components of every area (default 64); all: all features, as kernels",
     )
-    group.add_argument(
-        "--n-permutations", type=positive, metavar="N", help="block permutations (default 10000)"
-    )
-    group.add_argument(
-        "--high-pass", type=float, metavar="SECONDS", help="longest drift period removed (200)"
-    )
+    group.add_argument("--n-permutations", type=positive, metavar="N", help="block permutations (default 10000)")
+    group.add_argument("--high-pass", type=float, metavar="SECONDS", help="longest drift period removed (200)")
     group.add_argument("--random-seed", type=seed, metavar="N", help="default fixed; recorded in the logs")
 
 
 def _add_resources(group: argparse._ArgumentGroup) -> None:
     group.add_argument("-w", "--work-dir", type=absolute, metavar="DIR", help="default OUTPUT_DIR/work")
-    group.add_argument(
-        "--nprocs", "--nthreads", "--n-cpus", type=positive, metavar="N", help="default: all available"
-    )
+    group.add_argument("--nprocs", "--nthreads", "--n-cpus", type=positive, metavar="N", help="default: all available")
     group.add_argument("--omp-nthreads", type=positive, metavar="N", help="threads of one process")
     group.add_argument("--mem", "--mem-mb", type=memory_mb, metavar="SIZE", help="most memory: 8G, or MB")
     group.add_argument("--device", choices=("auto", "cpu", "cuda"), help="where networks and ridge run")
-    group.add_argument(
-        "--solver", choices=("auto", "closed-form", "himalaya"), help="of ridge (auto: closed-form)"
-    )
+    group.add_argument("--solver", choices=("auto", "closed-form", "himalaya"), help="of ridge (auto: closed-form)")
     group.add_argument("--use-plugin", type=absolute, metavar="FILE", help="Nipype plugin configuration")
     group.add_argument("--stop-on-first-crash", action="store_true", help="stop at the first failure")
     group.add_argument("--reports-only", action="store_true", help="write the reports again, nothing else")
-    group.add_argument(
-        "--dry-run", action="store_true", help="print which files would be used; write nothing"
-    )
+    group.add_argument("--dry-run", action="store_true", help="print which files would be used; write nothing")
     group.add_argument("--config-file", type=absolute, metavar="TOML", help="options; the command line wins")
     group.add_argument("-v", "--verbose", action="count", help="-v: details; -vv: also of libraries")

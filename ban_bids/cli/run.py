@@ -129,9 +129,7 @@ def check(settings: Settings) -> None:
     if settings.level == "group":
         return
     if not settings.bids_dir.is_dir():
-        raise UsageError(
-            f"BIDS_DIR {settings.bids_dir}: no such folder; give the top folder of a BIDS dataset"
-        )
+        raise UsageError(f"BIDS_DIR {settings.bids_dir}: no such folder; give the top folder of a BIDS dataset")
     check_confounds(settings)
     files = {
         "--bids-filter-file": settings.bids_filter_file,
@@ -158,8 +156,8 @@ def check(settings: Settings) -> None:
 def _run(settings: Settings) -> int:
     set_logging(settings.verbosity)
     if settings.dry_run and settings.level == "participant":
-        from ban_bids.inputs.dataset import read_dataset
         from ban_bids.inputs.describe import describe_files
+        from ban_bids.inputs.types import read_dataset
 
         print(describe_files(read_dataset(settings), settings))
         return 0
@@ -167,12 +165,12 @@ def _run(settings: Settings) -> int:
     made = set_environment(settings.work_dir, settings.omp_nthreads)
     try:
         if settings.level == "group":
-            from ban_bids.pipeline import group
+            from ban_bids.app.participant import group
 
             status = group(settings)
             remove_empty(made)
             return status
-        from ban_bids.pipeline import participant
+        from ban_bids.app.participant import participant
 
         return participant(settings)
     except BanBidsError:

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ban_bids.constants import DEFAULT_SEED
 from ban_bids.errors import BanBidsError, UsageError
-from ban_bids.settings import DEFAULT_SEED
 
 _SETTINGS = (
     "preset", "split", "seed", "epochs", "max_minutes", "budget_clock",
@@ -143,7 +143,7 @@ def _add_hardware(group: argparse._ArgumentGroup) -> None:
 
 def _check(options: argparse.Namespace) -> None:
     """Refuse options that would do nothing in what was asked for."""
-    from ban_bids.models.architectures import LOW_LEVEL  # torch takes a second to import
+    from ban_bids.models.presets import LOW_LEVEL  # torch takes a second to import
 
     trains = {**dict.fromkeys(_SETTINGS), "devices": 1, "num_nodes": 1, "strategy": "auto", "compile": False}
     given = [name for name, default in trains.items() if getattr(options, name) != default]
@@ -214,9 +214,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     check_hardware(options.device, ONE_PROCESS)
     torch.set_num_threads(options.omp_nthreads)
     cache = AudioCache(options.cache_dir)
-    evaluation = evaluate_checkpoint(
-        options.evaluate, options.data, _excluded(options), options.device, cache
-    )
+    evaluation = evaluate_checkpoint(options.evaluate, options.data, _excluded(options), options.device, cache)
     if options.report is not None:
         from ban_bids.training.evaluation_report import write_report  # matplotlib takes a second to import
 
@@ -239,9 +237,7 @@ def _excluded(options: argparse.Namespace) -> list[Path]:
     else:
         raise UsageError(f"--exclude-stimuli {path}: no such file or folder")
     if not found:
-        raise UsageError(
-            f"--exclude-stimuli {path}: names no audio file; drop the option or correct the path"
-        )
+        raise UsageError(f"--exclude-stimuli {path}: names no audio file; drop the option or correct the path")
     return found
 
 
@@ -254,8 +250,8 @@ def _lines(path: Path) -> list[str]:
 
 def _held_out(bids_dir: Path, options: argparse.Namespace) -> list[Path]:
     """Tracks of a BIDS dataset's held-out runs, by the rule that scoring uses, and of clips people judged."""
-    from ban_bids.inputs.dataset import read_dataset
     from ban_bids.inputs.heldout import held_out_tracks
+    from ban_bids.inputs.types import read_dataset
     from ban_bids.settings import Settings
 
     root = bids_dir.resolve()

@@ -18,8 +18,8 @@ import numpy.typing as npt
 from nibabel.openers import Opener
 from scipy.ndimage import affine_transform, distance_transform_edt, gaussian_filter, map_coordinates
 
+from ban_bids.constants import REGIONS
 from ban_bids.errors import DataError
-from ban_bids.settings import REGIONS
 
 Floats = npt.NDArray[np.float64]
 Image = npt.NDArray[np.float32]
@@ -41,7 +41,7 @@ class HeadTemplate:
     brain, grey : ndarray of float32
         Brain mask, and fraction of grey matter.
     labels : ndarray of uint8
-        True regions, 1..4 in the order of :data:`ban_bids.settings.REGIONS`.
+        True regions, 1..4 in the order of :data:`ban_bids.constants.REGIONS`.
     affine : ndarray, shape (4, 4)
         Voxel to MNI millimetre.
     label_source : str
@@ -215,9 +215,7 @@ def write_t1w(path: Path, warp: Warp, voxel: float, rng: np.random.Generator) ->
     save_image(path, data, affine)
 
 
-def save_image(
-    path: Path, data: npt.NDArray[np.generic], affine: Floats, repetition_time: float | None = None
-) -> None:
+def save_image(path: Path, data: npt.NDArray[np.generic], affine: Floats, repetition_time: float | None = None) -> None:
     """Write an image in its own type with millimetre, second and scanner codes set."""
     image = nib.Nifti1Image(data, affine)
     image.set_qform(affine, code=1)

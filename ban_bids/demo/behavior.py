@@ -45,9 +45,7 @@ def choice_probabilities(
     return (1 - lapse) * soft + lapse / teacher.shape[1]
 
 
-def human_temperature(
-    teacher: npt.NDArray[np.float64], right: Sequence[int], accuracy: float = ACCURACY
-) -> float:
+def human_temperature(teacher: npt.NDArray[np.float64], right: Sequence[int], accuracy: float = ACCURACY) -> float:
     """Temperature at which a listener with the teacher's ears is about as often right as people are.
 
     Parameters

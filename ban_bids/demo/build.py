@@ -16,13 +16,7 @@ from ban_bids.demo.anatomy import head_template
 from ban_bids.demo.behavior import choice_probabilities, draw_choices, human_temperature, write_choices
 from ban_bids.demo.dataset import participant_label, write_top_level
 from ban_bids.demo.music import write_tracks
-from ban_bids.demo.networks import (
-    REFERENCE_SEED,
-    TEACHER_SEED,
-    TrainingJob,
-    train_network,
-    workers,
-)
+from ban_bids.demo.networks import REFERENCE_SEED, TEACHER_SEED, TrainingJob, train_network, workers
 from ban_bids.demo.participants import RESPONSIVE, ParticipantJob, make_participant
 from ban_bids.demo.phantom import responsive_in_mni
 from ban_bids.demo.plan import FIRST_CHOICE, FIRST_STIMULUS, DemoSize, plan_runs
@@ -105,15 +99,13 @@ def listen_to(
     """
     import torch
 
-    from ban_bids.audio.clips import load_waveform
-    from ban_bids.models.base import NetworkModel, untrained_model
+    from ban_bids.audio.waveforms import load_waveform
+    from ban_bids.models.candidate import NetworkModel, untrained_model
     from ban_bids.models.checkpoint import load_checkpoint
 
     torch.set_num_threads(1)
     network, _ = load_checkpoint(weights)
-    model = (
-        NetworkModel(network, GENRES) if untrained is None else untrained_model(network, untrained, GENRES)
-    )
+    model = NetworkModel(network, GENRES) if untrained is None else untrained_model(network, untrained, GENRES)
     waves = [load_waveform(clip) for clip in clips]
     probabilities = model.genre_probabilities(waves) if waves else np.empty((0, len(GENRES)))
     return listen(model, excerpts), probabilities

@@ -77,9 +77,7 @@ def write_top_level(bids: Path, size: DemoSize, labels: Sequence[str], seed: int
     )
     _write_json(bids / f"task-{TASK}_bold.json", _bold_sidecar(size.scan(1)))
     _write_json(bids / f"task-{TASK}_events.json", _events_sidecar())
-    _write_json(
-        bids / "T1w.json", {"Modality": "MR", "Manufacturer": "synthetic", "MagneticFieldStrength": 3}
-    )
+    _write_json(bids / "T1w.json", {"Modality": "MR", "Manufacturer": "synthetic", "MagneticFieldStrength": 3})
 
 
 def _bold_sidecar(scan: Scan) -> dict[str, Any]:

@@ -13,9 +13,9 @@ import numpy.typing as npt
 import soundfile
 from scipy.signal import lfilter
 
+from ban_bids.constants import SAMPLING_RATE
 from ban_bids.demo.styles import GENRES, STYLES, Style, Voice
 
-SAMPLING_RATE = 22_050
 """Samples a second of every file, GTZAN's rate."""
 
 STEPS = 16
@@ -189,9 +189,7 @@ def _distort(sound: Audio, drive: float) -> Audio:
 
 def _levels(bars: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
     """A part's level in every bar: now and then it fades back or rests, as arrangements do."""
-    return rng.uniform(0.5, 1.3) * rng.choice(
-        [0.0, 0.35, 0.7, 1.0, 1.3], size=bars, p=[0.12, 0.13, 0.2, 0.35, 0.2]
-    )
+    return rng.uniform(0.5, 1.3) * rng.choice([0.0, 0.35, 0.7, 1.0, 1.3], size=bars, p=[0.12, 0.13, 0.2, 0.35, 0.2])
 
 
 def synthesise_track(genre: str, duration: float, rng: np.random.Generator) -> Audio:

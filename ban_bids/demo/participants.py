@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ban_bids.constants import REGIONS
 from ban_bids.demo.anatomy import head_template, random_warp, rigid, save_image, write_t1w
 from ban_bids.demo.dataset import bold_path, write_events
 from ban_bids.demo.phantom import (
@@ -22,7 +23,6 @@ from ban_bids.demo.phantom import (
 )
 from ban_bids.demo.plan import DemoSize, PlannedRun
 from ban_bids.demo.responses import Courses, VoxelPlan, plan_voxels, run_signals
-from ban_bids.settings import REGIONS
 
 RESPONSIVE = 0.75
 """Share of each region that responds."""

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter, gaussian_filter1d, map_coordinates, spline_filter
 
+from ban_bids.constants import REGIONS
 from ban_bids.demo.anatomy import (
     Floats,
     HeadTemplate,
@@ -26,7 +27,6 @@ from ban_bids.demo.anatomy import (
     save_image,
     smooth_field,
 )
-from ban_bids.settings import REGIONS
 
 
 @dataclass(frozen=True)
@@ -236,9 +236,7 @@ def moving_tissue(scan: Scan, tissue: Tissue, planted: Planted, motion: Floats) 
     for volume, parameters in enumerate(motion):
         back = np.linalg.inv(rigid(parameters))
         place = (back[:3, :3] @ grid + back[:3, 3:] + centre) / scan.voxel
-        values = map_coordinates(
-            coefficients, place.astype(np.float32), order=3, prefilter=False, output=np.float32
-        )
+        values = map_coordinates(coefficients, place.astype(np.float32), order=3, prefilter=False, output=np.float32)
         signal = _moved_signal(planted, column, place[:, near], volume, slot)
         values[near] *= 1 + signal
         images[volume, head] = np.maximum(values, 0)

@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import eigh
 
-from ban_bids.audio.clips import load_waveform
+from ban_bids.audio.waveforms import load_waveform
+from ban_bids.constants import REGIONS, SAMPLING_RATE
 from ban_bids.demo.anatomy import Floats
 from ban_bids.demo.responses import Courses
-from ban_bids.models.base import AudioModel
-from ban_bids.settings import REGIONS
+from ban_bids.models.candidate import AudioModel
 
 COARSE = 0.5
 """Step in which features are averaged before anything else, seconds: blood is too slow for less."""
@@ -85,7 +85,7 @@ def listen(model: AudioModel, excerpts: Sequence[Excerpt]) -> Listening:
             edges = np.linspace(0, frames.shape[0], count + 1).astype(int)
             means = np.add.reduceat(frames, edges[:-1], axis=0) / np.diff(edges)[:, None]
             bins[area].append(means.astype(np.float32))
-    quiet = model.features([np.zeros(3 * 22_050, dtype=np.float32)])[0]
+    quiet = model.features([np.zeros(3 * SAMPLING_RATE, dtype=np.float32)])[0]
     return Listening(
         {area: np.stack(values).astype(np.float32) for area, values in bins.items()},
         {area: quiet[area][-1] for area in REGIONS},

@@ -11,10 +11,10 @@ import numpy.typing as npt
 import pandas as pd
 from nilearn.image import resample_to_img
 
+from ban_bids.constants import AREAS
 from ban_bids.demo.truth import REGION_FILE, RESPONSIVE_FILE, read_table
+from ban_bids.derivatives.read import Derivatives, load_derivatives
 from ban_bids.errors import DataError
-from ban_bids.outputs.derivatives import Derivatives, load_derivatives
-from ban_bids.settings import AREAS
 
 Floats = npt.NDArray[np.float64]
 
@@ -87,9 +87,7 @@ def _scored_model(scores: pd.DataFrame) -> str:
     return str(scores.loc[scores["role"] == "scored", "model"].iloc[0])
 
 
-def _region_rows(
-    derivatives: Derivatives, scores: pd.DataFrame, truth: Path, label: str
-) -> list[dict[str, object]]:
+def _region_rows(derivatives: Derivatives, scores: pd.DataFrame, truth: Path, label: str) -> list[dict[str, object]]:
     """One row a region of one participant."""
     maps = derivatives.maps(participant=label, stat="r", model=_scored_model(scores))
     images = [nib.load(maps.loc[maps["area"] == area, "path"].iloc[0]) for area in AREAS]

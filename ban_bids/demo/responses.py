@@ -15,9 +15,9 @@ import numpy.typing as npt
 from scipy.signal import fftconvolve
 from scipy.stats import gamma
 
+from ban_bids.constants import REGIONS
 from ban_bids.demo.anatomy import Floats, smooth_field
 from ban_bids.demo.phantom import Planted, Scan, Tissue
-from ban_bids.settings import REGIONS
 
 FINE = 0.1
 """Step of the fine time grid, seconds."""

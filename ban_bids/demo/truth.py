@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ban_bids.constants import REGIONS
 from ban_bids.demo.anatomy import head_template, save_image
 from ban_bids.demo.plan import DemoSize
-from ban_bids.settings import REGIONS
 
 REGION_FILE = "space-MNI152NLin2009cAsym_desc-planted_dseg.nii.gz"
 RESPONSIVE_FILE = "space-MNI152NLin2009cAsym_desc-responsive_mask.nii.gz"

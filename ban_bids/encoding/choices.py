@@ -13,12 +13,11 @@ from typing import Protocol
 
 import numpy as np
 
-from ban_bids.encoding.backend import Engine
+from ban_bids.constants import JOINT
+from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.design import AnyFold, Design
 from ban_bids.encoding.folds import offsets
-from ban_bids.encoding.limits import Limits
-from ban_bids.encoding.participant import ParticipantData
-from ban_bids.encoding.ridge import (
+from ban_bids.encoding.models import (
     Chosen,
     Joint,
     Single,
@@ -28,9 +27,11 @@ from ban_bids.encoding.ridge import (
     fit_single,
     fit_without,
 )
-from ban_bids.encoding.weights import band_weights, lattice_order
-from ban_bids.progress import progress
-from ban_bids.settings import JOINT, EncodingSettings
+from ban_bids.encoding.ridge.backend import Engine
+from ban_bids.encoding.ridge.limits import Limits
+from ban_bids.encoding.ridge.weights import band_weights, lattice_order
+from ban_bids.files.progress import progress
+from ban_bids.settings import EncodingSettings
 
 _ALONE = np.ones((1, 1), dtype=np.float32)
 

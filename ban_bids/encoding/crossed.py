@@ -3,7 +3,7 @@
 Blocks are permuted in each held-out run on its own, as if the folds' predictions had nothing to do with the
 BOLD of the other folds. They have: if runs r and s agree by chance, both folds score above 0. The pooled
 statistic therefore varies more, where nothing is heard, than its permutations say, by up to twice the
-variance (`ban_bids.encoding.blocks.CROSSED`), in single voxels by less. How much less depends on how many
+variance (`ban_bids.encoding.permutation.CROSSED`), in single voxels by less. How much less depends on how many
 parameters are effective, on the norm of the predictions, and on the penalties. It cannot be told from a
 voxel's own penalties: where runs agree by chance, weak penalties are chosen *and* the statistic is large, so
 that voxels of one penalty have no null distribution about 0. It is found by refitting instead: voxels whose
@@ -19,11 +19,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from ban_bids.encoding.backend import Engine
-from ban_bids.encoding.blocks import CROSSED, PermutationPlan
+from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.design import Design
 from ban_bids.encoding.encode import encode, slab_size
-from ban_bids.encoding.participant import ParticipantData
+from ban_bids.encoding.permutation import CROSSED, PermutationPlan
+from ban_bids.encoding.ridge.backend import Engine
 from ban_bids.encoding.significance import relative_distance
 from ban_bids.settings import EncodingSettings
 
@@ -104,9 +104,7 @@ def _distances(
     return {area: np.concatenate(values) for area, values in parts.items()}
 
 
-def shifted_voxels(
-    data: ParticipantData, least: int, n_shifted: int, rng: np.random.Generator
-) -> ParticipantData:
+def shifted_voxels(data: ParticipantData, least: int, n_shifted: int, rng: np.random.Generator) -> ParticipantData:
     """Voxels whose BOLD is moved round in each run, each by its own random time.
 
     The response leaves the clips while autocorrelation, power and what voxels and runs differ in stay.

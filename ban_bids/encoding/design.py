@@ -9,19 +9,19 @@ from pathlib import Path
 
 import numpy as np
 
-from ban_bids.encoding.blocks import rests_between_clips
+from ban_bids.encoding.bold import ParticipantData
+from ban_bids.encoding.cleaning import Nuisance
 from ban_bids.encoding.features import FeatureCache
 from ban_bids.encoding.folds import Fold, Listening, make_folds, offsets
 from ban_bids.encoding.kernels import AreaFeatures, KernelFold, area_kernels
-from ban_bids.encoding.nuisance import Nuisance
-from ban_bids.encoding.participant import ParticipantData
+from ban_bids.encoding.permutation import rests_between_clips
 from ban_bids.encoding.reduction import Reduction, fit_reduction, fit_scaler
 from ban_bids.encoding.rows import HeldOutRows, held_out_rows
 from ban_bids.encoding.timeline import Binned, lags, lay_features, steps
 from ban_bids.errors import DataError, NotComputable
-from ban_bids.inputs.dataset import Run
 from ban_bids.inputs.heldout import HeldOutPlan
-from ban_bids.models.base import AudioModel
+from ban_bids.inputs.types import Run
+from ban_bids.models.candidate import AudioModel
 from ban_bids.settings import EncodingSettings
 
 _LOG = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class FoldDesign:
         By area, one a run; all areas have the same number of components.
     specific : dict of str to tuple of Binned
         What is tested: the same, or the same less what the run's mean clip would give at every presentation
-        (see `ban_bids.encoding.blocks.rests_between_clips`).
+        (see `ban_bids.encoding.permutation.rests_between_clips`).
     held_out : ndarray, intp
         Where this fold's held-out rows stand in the table of held-out rows.
     """
@@ -188,10 +188,7 @@ def design(
     laid = _Laid(data, store, delays, tuple(folds), first, () if whole else tuple(held_out))
     index = np.sort(np.concatenate([fold.held_out for fold in folds]))
     made: tuple[AnyFold, ...]
-    if settings.n_components:
-        made = _folds(laid, index, settings.n_components)
-    else:
-        made = _kernel_folds(laid, index, cache)
+    made = _folds(laid, index, settings.n_components) if settings.n_components else _kernel_folds(laid, index, cache)
     return _assemble(laid, made, index, notes)
 
 
@@ -266,9 +263,7 @@ def _training_now(binned: Sequence[Binned], fold: Fold, first: np.ndarray) -> np
     )
 
 
-def _less(
-    reduced: tuple[Binned, ...], reduction: Reduction, common: Mapping[int, Binned]
-) -> tuple[Binned, ...]:
+def _less(reduced: tuple[Binned, ...], reduction: Reduction, common: Mapping[int, Binned]) -> tuple[Binned, ...]:
     """Reduced features less those of the runs' mean clips."""
     return tuple(
         Binned(run.bins - reduction.apply(common[r].bins), run.index) if r in common else run
@@ -276,9 +271,7 @@ def _less(
     )
 
 
-def bin_run(
-    run: Listening, store: FeatureCache, area: str, delays: np.ndarray, mean_clip: bool = False
-) -> Binned:
+def bin_run(run: Listening, store: FeatureCache, area: str, delays: np.ndarray, mean_clip: bool = False) -> Binned:
     """Return one area's features in one run, averaged over every volume at every lag.
 
     With ``mean_clip`` every presentation but lead-ins holds the mean, frame by frame, of those clips: what
@@ -341,6 +334,4 @@ def _assemble(
 
 def _cut(areas: dict[str, tuple[Binned, ...]], count: int) -> dict[str, tuple[Binned, ...]]:
     """The first components of every area in every run."""
-    return {
-        area: tuple(Binned(run.bins[:, :count], run.index) for run in runs) for area, runs in areas.items()
-    }
+    return {area: tuple(Binned(run.bins[:, :count], run.index) for run in runs) for area, runs in areas.items()}

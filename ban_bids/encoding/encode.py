@@ -7,15 +7,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ban_bids.encoding.backend import Engine
-from ban_bids.encoding.ceiling import Repeats, mean_over_repeats
+from ban_bids.constants import DEFAULT_SEED, JOINT
+from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.choices import FoldChoice, FoldFit, columns
 from ban_bids.encoding.design import Design
-from ban_bids.encoding.limits import Limits
-from ban_bids.encoding.participant import ParticipantData
-from ban_bids.encoding.ridge import Joint, Single
+from ban_bids.encoding.models import Joint, Single
+from ban_bids.encoding.ridge.backend import Engine
+from ban_bids.encoding.ridge.limits import Limits
 from ban_bids.encoding.rows import HeldOut, HeldOutRows
-from ban_bids.settings import DEFAULT_SEED, JOINT, EncodingSettings
+from ban_bids.scoring.ceiling import Repeats, mean_over_repeats
+from ban_bids.settings import EncodingSettings
 
 _WITHOUT_VOXELS = 2**30
 
@@ -126,7 +127,7 @@ def encode(
     repeats : Repeats, optional
         Where R², shares and unique variance are taken (see `Encoded`).
     engine : Engine, optional
-        Solver, from `ban_bids.encoding.backend.choose_engine`; the closed form by default.
+        Solver, from `ban_bids.encoding.ridge.backend.choose_engine`; the closed form by default.
     seed : int
         Of the random part of the grid of area weights.
     choices : sequence of FoldChoice, optional

@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from ban_bids import __version__
-from ban_bids.arrays import read_arrays, write_arrays
-from ban_bids.audio.clips import content_hash, render_clip
+from ban_bids.audio.waveforms import content_hash, render_clip
+from ban_bids.constants import SAMPLING_RATE
 from ban_bids.errors import DataError
-from ban_bids.inputs.dataset import Clip
-from ban_bids.locks import file_lock
-from ban_bids.models.base import AudioModel
-from ban_bids.progress import progress
+from ban_bids.files.arrays import read_arrays, write_arrays
+from ban_bids.files.locks import file_lock
+from ban_bids.files.progress import progress
+from ban_bids.inputs.types import Clip
+from ban_bids.models.candidate import AudioModel
 
-SAMPLING_RATE = 22050
 _SILENCE_SECONDS = 4.0
 _BATCH = 8
 

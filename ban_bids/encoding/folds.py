@@ -14,7 +14,7 @@ import numpy as np
 
 from ban_bids.encoding.rows import REST, Rows
 from ban_bids.errors import NotComputable
-from ban_bids.inputs.dataset import Presentation
+from ban_bids.inputs.types import Presentation
 
 _LOG = logging.getLogger(__name__)
 _INNER_CLIP_GROUPS = 5
@@ -183,10 +183,7 @@ def make_folds(
     for held_out, training in plan:
         names = ", ".join(runs[r].name for r in held_out)
         for n_groups in range(1, 1 + max(1, _n_tracks(runs, held_out))):
-            made = [
-                _fold(runs, part, training, longest_lag)
-                for part in _parts(runs, held_out, n_groups, longest_lag)
-            ]
+            made = [_fold(runs, part, training, longest_lag) for part in _parts(runs, held_out, n_groups, longest_lag)]
             if all(len(fold.training) >= min_training_rows for fold in made):
                 break
         else:

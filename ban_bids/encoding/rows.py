@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from ban_bids.inputs.dataset import Clip, Run
+    from ban_bids.inputs.types import Clip, Run
 
 REST = -1
 """Entry of ``clip``, ``presentation`` and ``position`` for volumes outside every clip."""
@@ -183,9 +183,7 @@ def run_rows(run: Run, t_ref: float, non_steady: int, scrubbed: Sequence[int], c
     clip, presentation, position = (np.full(n, REST, dtype=np.int32) for _ in range(3))
     lead_in = np.zeros(n, dtype=bool)
     for j, heard in enumerate(sorted(run.presentations, key=lambda p: p.onset)):
-        inside = np.flatnonzero(
-            (times >= heard.onset - _EDGE) & (times < heard.onset + heard.clip.duration - _EDGE)
-        )
+        inside = np.flatnonzero((times >= heard.onset - _EDGE) & (times < heard.onset + heard.clip.duration - _EDGE))
         clip[inside] = index_of[heard.clip]
         presentation[inside] = j
         position[inside] = np.arange(len(inside))

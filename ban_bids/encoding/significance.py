@@ -1,6 +1,6 @@
 """Could a voxel's held-out prediction be luck? Blocks of the held-out runs are permuted whole.
 
-The predictions of the blocks change places within their run (`ban_bids.encoding.blocks`), in the same way
+The predictions of the blocks change places within their run (`ban_bids.encoding.permutation`), in the same way
 for every voxel, so that the dependence between voxels and within blocks survives. The statistic is the
 correlation pooled over all blocks' rows, one-sided. Centring on the mean of each run's blocks makes both
 norms the same under every permutation, so that only inner products between blocks are needed:
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ban_bids.encoding.blocks import (
+from ban_bids.encoding.permutation import (
     CROSSED,
     PermutationPlan,
     count_arrangements,
@@ -48,9 +48,7 @@ _TIE = 1e-5
 """Correlations closer than this are ties: float32 sums in another order differ by about 1e-6."""
 
 
-def voxel_p(
-    plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray, factor: float = CROSSED
-) -> np.ndarray:
+def voxel_p(plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray, factor: float = CROSSED) -> np.ndarray:
     """One-sided permutation p value of every voxel's pooled correlation.
 
     Parameters
@@ -109,9 +107,7 @@ def relative_distance(
         mean = _expected(plan, table).numpy()
         reached = np.quantile(_bag(gather[:_FOR_A_QUANTILE], table).numpy(), 1 - level, axis=0) - mean
         observed = _bag(identity, table)[0].numpy() - mean
-        out[chosen] = np.divide(
-            observed, reached, out=np.full(len(norm), np.nan), where=(norm > 0) & (reached > 0)
-        )
+        out[chosen] = np.divide(observed, reached, out=np.full(len(norm), np.nan), where=(norm > 0) & (reached > 0))
     return out
 
 
@@ -135,9 +131,7 @@ def _gather_index(plan: PermutationPlan) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(gather), torch.from_numpy(((block - first) * size + column)[None])
 
 
-def _observed(
-    plan: PermutationPlan, identity: torch.Tensor, table: torch.Tensor, factor: float
-) -> torch.Tensor:
+def _observed(plan: PermutationPlan, identity: torch.Tensor, table: torch.Tensor, factor: float) -> torch.Tensor:
     """The statistic in the true order; with crossed folds its distance from the mean times ``factor``."""
     observed = _bag(identity, table)[0]
     if not plan.crossed:
@@ -175,18 +169,14 @@ def _centred_blocks(plan: PermutationPlan, values: np.ndarray) -> tuple[np.ndarr
     if plan.crossed:
         for places in _runs(plan):
             one = np.sqrt(np.einsum("ijv,ijv->v", out[places], out[places]))
-            out[places] = np.divide(
-                out[places], one, out=np.zeros_like(out[places]), where=one > 1e-5 * scale
-            )
+            out[places] = np.divide(out[places], one, out=np.zeros_like(out[places]), where=one > 1e-5 * scale)
     norm = np.sqrt(np.einsum("ijv,ijv->v", out, out))
     with np.errstate(invalid="ignore"):
         usable = np.isfinite(norm) & (norm > 1e-5 * scale * np.sqrt(scored.sum()))
     return np.where(usable, out, np.float32(0)), np.where(usable, norm, 0).astype(np.float32)
 
 
-def _tables(
-    plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray
-) -> tuple[torch.Tensor, np.ndarray]:
+def _tables(plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
     """The runs' tables of inner products, stacked, (sum of B squared, V); the product of norms, (V,)."""
     x, x_norm = _centred_blocks(plan, prediction)
     y, y_norm = _centred_blocks(plan, bold)
@@ -312,9 +302,7 @@ def max_statistic_p(observed: np.ndarray, null: np.ndarray) -> np.ndarray:
     finite = np.isfinite(observed)
     if not finite.any():
         return np.full(observed.shape, np.nan)
-    return np.where(
-        finite, roi_p(observed, np.repeat(null[:, finite].max(axis=1)[:, None], len(observed), 1)), np.nan
-    )
+    return np.where(finite, roi_p(observed, np.repeat(null[:, finite].max(axis=1)[:, None], len(observed), 1)), np.nan)
 
 
 def fdr_bh(p: np.ndarray) -> np.ndarray:

@@ -144,9 +144,7 @@ def interval_means(edges: np.ndarray, values: np.ndarray, start: np.ndarray, sto
     return means
 
 
-def lay_features(
-    edges: np.ndarray, values: np.ndarray, times: np.ndarray, width: float, delays: np.ndarray
-) -> Binned:
+def lay_features(edges: np.ndarray, values: np.ndarray, times: np.ndarray, width: float, delays: np.ndarray) -> Binned:
     """Average a run's features over each volume, at each lag.
 
     Parameters

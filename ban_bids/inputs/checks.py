@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ban_bids.constants import AROMA, CONFOUNDS
 from ban_bids.errors import UsageError
-from ban_bids.settings import AROMA, CONFOUNDS, Settings
+from ban_bids.settings import Settings
 
 
 def _user() -> str:
@@ -34,9 +35,7 @@ def check_writable(folder: Path, option: str) -> None:
     if not place.is_dir():
         raise UsageError(f"{option} {folder}: {place} is not a folder; choose another path")
     if not os.access(place, os.W_OK | os.X_OK):
-        raise UsageError(
-            f"{option} {folder}: {_user()} cannot write in {place}; change its rights or the path"
-        )
+        raise UsageError(f"{option} {folder}: {_user()} cannot write in {place}; change its rights or the path")
 
 
 def _check_outside(folder: Path, bids_dir: Path, option: str) -> None:

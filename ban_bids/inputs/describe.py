@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ban_bids.errors import BanBidsError
-from ban_bids.inputs.dataset import Dataset, Participant, Run
 from ban_bids.inputs.heldout import held_out_plan, held_out_tracks
+from ban_bids.inputs.types import Dataset, Participant, Run
 from ban_bids.settings import Settings
 
 

@@ -55,9 +55,7 @@ class Row:
             return None
         value = float(text) if _NUMBER.fullmatch(text) else math.nan
         if not math.isfinite(value):
-            raise DataError(
-                f"{self.where}: {column} is {text!r}; write a number with a decimal point, or n/a"
-            )
+            raise DataError(f"{self.where}: {column} is {text!r}; write a number with a decimal point, or n/a")
         return value
 
 
@@ -93,9 +91,7 @@ def _lines(path: Path) -> list[str]:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read ({error.strerror}); fetch the file or fix its rights"
-        ) from error
+        raise DataError(f"{path}: cannot be read ({error.strerror}); fetch the file or fix its rights") from error
     codec = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
         text = raw.decode(codec)
@@ -137,8 +133,7 @@ def parse_table(path: Path, lines: Sequence[str]) -> Table:
         cells = [clean_cell(cell) for cell in line.split("\t")]
         if any(cell is not None for cell in cells[len(columns) :]):
             raise DataError(
-                f"{path}, line {number}: {len(cells)} cells under {len(columns)} columns; "
-                "separate cells by one tab"
+                f"{path}, line {number}: {len(cells)} cells under {len(columns)} columns; separate cells by one tab"
             )
         cells += [None] * (len(columns) - len(cells))
         rows.append(Row(path, number, dict(zip(columns, cells))))

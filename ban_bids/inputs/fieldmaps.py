@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ban_bids.inputs.dataset import Run
-from ban_bids.inputs.index import Index, entities, file_suffix
+from ban_bids.bids.index import Index, entities, file_suffix
+from ban_bids.inputs.types import Run
 from ban_bids.settings import Settings
 
 _SUFFIXES = {
@@ -107,9 +107,7 @@ def _field_map(paths: Sequence[Path], label: str, index: Index) -> FieldMap:
     )
 
 
-def field_map_notes(
-    label: str, runs: Sequence[Run], index: Index, settings: Settings, root: Path
-) -> tuple[str, ...]:
+def field_map_notes(label: str, runs: Sequence[Run], index: Index, settings: Settings, root: Path) -> tuple[str, ...]:
     """One note where field maps apply to a participant's runs: they are found, and not used.
 
     Parameters
@@ -132,12 +130,7 @@ def field_map_notes(
         return ()
     maps = find_field_maps(label, index)
     sources = [_texts(index.metadata(run.bold).get("B0FieldSource")) for run in runs]
-    pairs = [
-        (run, field)
-        for run, source in zip(runs, sources)
-        for field in maps
-        if field.applies(run, source, root)
-    ]
+    pairs = [(run, field) for run, source in zip(runs, sources) for field in maps if field.applies(run, source, root)]
     if not pairs:
         return ()
     found, names = {field.images for _, field in pairs}, list(dict.fromkeys(run.name for run, _ in pairs))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ban_bids.errors import BanBidsError, DataError, UsageError
-from ban_bids.inputs.dataset import Dataset, Participant, Run, read_dataset
+from ban_bids.inputs.types import Dataset, Participant, Run, read_dataset
 from ban_bids.settings import Settings
 
 _LOG = logging.getLogger(__name__)
@@ -180,16 +180,12 @@ def held_out_tracks(dataset: Dataset, settings: Settings) -> frozenset[Path]:
     tracks: set[Path] = set()
     for person in whole.participants:
         if person.failure is not None:
-            _LOG.warning(
-                "sub-%s cannot be read, so its held-out tracks are unknown: %s", person.label, person.failure
-            )
+            _LOG.warning("sub-%s cannot be read, so its held-out tracks are unknown: %s", person.label, person.failure)
             continue
         try:
             held_out = held_out_plan(person, settings).held_out
         except BanBidsError as error:
             _LOG.warning("sub-%s has no held-out runs: %s", person.label, error)
             continue
-        tracks.update(
-            item.clip.audio for run in person.runs if run.name in held_out for item in run.presentations
-        )
+        tracks.update(item.clip.audio for run in person.runs if run.name in held_out for item in run.presentations)
     return frozenset(tracks)

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ban_bids.bids.index import Index, entities
 from ban_bids.errors import DataError
-from ban_bids.inputs.dataset import Presentation, Run
 from ban_bids.inputs.events import Table, read_table
-from ban_bids.inputs.images import BoldHeader, read_bold_header
-from ban_bids.inputs.index import Index, entities
 from ban_bids.inputs.stimuli import Stimuli
+from ban_bids.inputs.timing import BoldHeader, read_bold_header
+from ban_bids.inputs.types import Presentation, Run
 from ban_bids.settings import Settings
 
 OVERLAP = 0.1
@@ -89,9 +89,7 @@ def find_runs(label: str, index: Index, stimuli: Stimuli, settings: Settings) ->
             continue
         _add_run(files, bold, index, stimuli)
     if not files.chosen:
-        raise DataError(
-            files.reasons[0] if files.reasons else f"sub-{label}: no BOLD image {pattern}; add it"
-        )
+        raise DataError(files.reasons[0] if files.reasons else f"sub-{label}: no BOLD image {pattern}; add it")
     files.notes += [f"left out: {reason}" for reason in files.reasons]
     _refuse_mixtures([bold for bold, _ in files.chosen], label)
     return files

@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath
 import soundfile
 
 from ban_bids.errors import DataError
-from ban_bids.inputs.dataset import Clip
 from ban_bids.inputs.events import Row
-from ban_bids.inputs.profiles import Profile
+from ban_bids.inputs.rules import Profile
+from ban_bids.inputs.types import Clip
 
 PAST_END = 0.1
 """Seconds by which an excerpt may end after its file: rounding, filled with silence by the audio stage."""
@@ -68,9 +68,7 @@ def audio_seconds(path: Path) -> float:
     try:
         info = soundfile.info(str(path))
     except soundfile.LibsndfileError as error:
-        raise DataError(
-            f"{path}: stimulus is not audio that can be read ({error.error_string}); {remedy}"
-        ) from error
+        raise DataError(f"{path}: stimulus is not audio that can be read ({error.error_string}); {remedy}") from error
     if info.frames <= 0 or info.samplerate <= 0:
         raise DataError(f"{path}: stimulus has zero length; {remedy}")
     return float(info.frames / info.samplerate)
@@ -141,9 +139,7 @@ class Stimuli:
         if duration is None and whole_file:
             duration = length - start
         if duration is None or duration <= 0:
-            raise DataError(
-                f"{row.where}: duration of {audio.name} is not given; write its length in seconds"
-            )
+            raise DataError(f"{row.where}: duration of {audio.name} is not given; write its length in seconds")
         if start < 0 or start + duration > length + PAST_END:
             raise DataError(
                 f"{row.where}: excerpt {start:g} to {start + duration:g} s lies outside {audio}, "
@@ -156,9 +152,7 @@ class Stimuli:
             start=round(start, 6),
             duration=self._one_duration(audio, round(start, 6), round(duration, 6)),
             track=audio.stem,
-            genre=row.text(profile.genre)
-            if profile and profile.genre
-            else row.text("genre") or row.text("trial_type"),
+            genre=row.text(profile.genre) if profile and profile.genre else row.text("genre") or row.text("trial_type"),
             fade=profile.fade if profile else 0.0,
             rms=profile.rms if profile else None,
         )
@@ -184,9 +178,7 @@ class Stimuli:
         duration = row.number("duration")
         # ends are rounded to hundredths in ds003720: 9.59 to 24.58 lasts 15 s
         if None not in (start, end, duration) and abs(end - start - duration) > PAST_END:  # type: ignore[operator]
-            raise DataError(
-                f"{row.where}: excerpt {start:g} to {end:g} s, but duration {duration:g} s; correct one"
-            )
+            raise DataError(f"{row.where}: excerpt {start:g} to {end:g} s, but duration {duration:g} s; correct one")
         return start or 0.0
 
     def seconds(self, audio: Path) -> float:

@@ -21,10 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ban_bids.constants import AREAS
 from ban_bids.errors import UsageError
 from ban_bids.models.config import MAX_PARAMETERS, AreaConfig, BANConfig
 from ban_bids.models.network import AuditoryNetwork
-from ban_bids.settings import AREAS
 
 
 class CausalConv2d(nn.Module):
@@ -64,9 +64,7 @@ class Area(nn.Module):
         """What comes from below: its share of the drive, and the skip path."""
         return self.bottom_up(below), self.skip(self.pool(below))
 
-    def forward(
-        self, heard: tuple[Tensor, Tensor], own: Tensor | None, above: Tensor | None, step: int
-    ) -> Tensor:
+    def forward(self, heard: tuple[Tensor, Tensor], own: Tensor | None, above: Tensor | None, step: int) -> Tensor:
         """Activation at ``step`` from the area below now, and from itself and the next area a step ago."""
         drive, skip = heard
         if self.lateral is not None and own is not None:

@@ -15,10 +15,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ban_bids.audio.clips import audio_hash
+from ban_bids.audio.waveforms import audio_hash
 from ban_bids.errors import CheckpointError, LeakError
-from ban_bids.models.architectures import PRESETS, build, build_stored
 from ban_bids.models.network import AuditoryNetwork
+from ban_bids.models.presets import PRESETS, build, build_stored
 
 _LOG = logging.getLogger(__name__)
 _FORMAT = "ban-bids-checkpoint-1"
@@ -40,7 +40,7 @@ class ModelCard:
     split : str
         How training and validation tracks were told apart, in words.
     training_hashes, validation_hashes : dict
-        Track name -> :func:`ban_bids.audio.clips.audio_hash`, for every track that trained or validated.
+        Track name -> :func:`ban_bids.audio.waveforms.audio_hash`, for every track that trained or validated.
     excluded : dict
         The same for tracks that were left out on request.
     unreadable : tuple of str
@@ -89,9 +89,7 @@ class ModelCard:
 
 def library_versions() -> dict[str, str]:
     """Versions of the libraries that decide what a checkpoint holds."""
-    return {
-        name: version(name) for name in ("ban-bids", "torch", "torchaudio", "lightning", "numpy", "soundfile")
-    }
+    return {name: version(name) for name in ("ban-bids", "torch", "torchaudio", "lightning", "numpy", "soundfile")}
 
 
 def save_checkpoint(path: Path, network: AuditoryNetwork, card: ModelCard | None) -> Path:
@@ -114,9 +112,7 @@ def save_checkpoint(path: Path, network: AuditoryNetwork, card: ModelCard | None
     return save_tensors(path, network.state_dict(), network.architecture, card)
 
 
-def save_tensors(
-    path: Path, tensors: Mapping[str, torch.Tensor], architecture: str, card: ModelCard | None
-) -> Path:
+def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], architecture: str, card: ModelCard | None) -> Path:
     """Write named tensors with what they are; :func:`save_checkpoint` for models that are no networks."""
     path = Path(path)
     if path.suffix != ".safetensors":
@@ -131,9 +127,7 @@ def save_tensors(
     metadata = {} if card is None else {_KEY: json.dumps(about, sort_keys=True)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp", delete=False
-        ) as file:
+        with NamedTemporaryFile(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp", delete=False) as file:
             temporary = Path(file.name)
         try:
             save_file(state, temporary, metadata=metadata)
@@ -207,9 +201,7 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], str, ModelCard | 
     return state, architecture, card
 
 
-def check_no_overlap(
-    card: ModelCard | None, audio_paths: Iterable[Path], allow_overlap: bool = False
-) -> list[str]:
+def check_no_overlap(card: ModelCard | None, audio_paths: Iterable[Path], allow_overlap: bool = False) -> list[str]:
     """Find held-out tracks on which a model was trained or validated, by content and by name.
 
     Parameters
@@ -299,7 +291,6 @@ def _fill(path: Path, network: AuditoryNetwork, state: Mapping[str, torch.Tensor
     except RuntimeError as err:
         first = str(err).splitlines()[1:2] or [str(err)]
         raise CheckpointError(
-            f"{path}: the weights do not fit the architecture on their card ({first[0].strip()[:120]}); "
-            f"{_REMEDY}"
+            f"{path}: the weights do not fit the architecture on their card ({first[0].strip()[:120]}); {_REMEDY}"
         ) from err
     network.eval()

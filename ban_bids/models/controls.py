@@ -7,16 +7,14 @@ from copy import deepcopy
 
 import torch
 
-from ban_bids.models.base import AudioModel, NetworkModel, calibrate, untrained_model
+from ban_bids.models.candidate import AudioModel, NetworkModel, calibrate, untrained_model
 from ban_bids.models.low_level import LogMelModel
 from ban_bids.models.network import AuditoryNetwork
 
 _LOG = logging.getLogger(__name__)
 
 
-def permuted_model(
-    network: AuditoryNetwork, seed: int, name: str | None = None, device: str = "cpu"
-) -> NetworkModel:
+def permuted_model(network: AuditoryNetwork, seed: int, name: str | None = None, device: str = "cpu") -> NetworkModel:
     """Return a copy whose weights are shuffled within each tensor: trained values, no learned structure.
 
     Normalisations are calibrated anew, since their statistics belonged to the unshuffled weights.

@@ -43,7 +43,7 @@ class FrontEnd(nn.Module):
         self.register_buffer("scale", torch.full((config.n_mels, 1), 3.0))
 
     def mono(self, sound: Tensor, sampling_rate: int | None = None) -> Tensor:
-        """One channel at the network's own rate, as :func:`ban_bids.audio.clips.load_waveform` makes it.
+        """One channel at the network's own rate, as :func:`ban_bids.audio.waveforms.load_waveform` makes it.
 
         Channels are averaged first, then resampled. Samples beyond ±1 are kept as they are. Integers are
         PCM and are divided by their full scale.
@@ -67,9 +67,7 @@ class FrontEnd(nn.Module):
             hear it on.
         """
         if sound.ndim not in (2, 3) or 0 in sound.shape:
-            raise DataError(
-                f"sound of shape {tuple(sound.shape)}: give (batch, samples) or (batch, channels, samples)"
-            )
+            raise DataError(f"sound of shape {tuple(sound.shape)}: give (batch, samples) or (batch, channels, samples)")
         sound = self._as_float(sound)
         if not torch.compiler.is_compiling() and not torch.isfinite(sound).all():
             raise DataError("the sound holds samples that are not numbers; decode the original again")

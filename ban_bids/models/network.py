@@ -8,9 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from ban_bids.constants import AREAS
 from ban_bids.models.config import NetworkConfig
 from ban_bids.models.front_end import FrontEnd
-from ban_bids.settings import AREAS
 
 
 class AuditoryNetwork(nn.Module, ABC):

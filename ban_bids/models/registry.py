@@ -8,12 +8,12 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
+from ban_bids.constants import DEFAULT_SEED
 from ban_bids.errors import UsageError
-from ban_bids.models.architectures import LOW_LEVEL, PRESETS, build, preset_name
-from ban_bids.models.base import AudioModel, NetworkModel, untrained_model
+from ban_bids.models.candidate import AudioModel, NetworkModel, untrained_model
 from ban_bids.models.checkpoint import ModelCard, load_checkpoint
 from ban_bids.models.low_level import MODELS, LowLevelModel, load_low_level
-from ban_bids.settings import DEFAULT_SEED
+from ban_bids.models.presets import LOW_LEVEL, PRESETS, build, preset_name
 
 GROUP = "ban_bids.models"
 """Entry-point group; each entry is a factory ``(weights: Path | None, device: str) -> AudioModel``."""
@@ -70,9 +70,7 @@ def _foreign(name: str, weights: Path | None, device: str) -> AudioModel:
         known = {entry.name: entry for entry in entry_points(group=GROUP)}
         if name not in known:
             names = ", ".join([*PRESETS, f"ban{UNTRAINED}", *LOW_LEVEL, *sorted(known)])
-            raise UsageError(
-                f"--model {name}: unknown; choose one of {names}, or give package.module:factory"
-            )
+            raise UsageError(f"--model {name}: unknown; choose one of {names}, or give package.module:factory")
         factory = _import(known[name])
     model = factory(weights, device)
     missing = [member for member in _MEMBERS if not hasattr(model, member)]
@@ -82,16 +80,14 @@ def _foreign(name: str, weights: Path | None, device: str) -> AudioModel:
     if fault:
         raise UsageError(
             f"--model {name}: the factory's result is not a model for ban-bids ({fault}); "
-            "see ban_bids.models.base.AudioModel"
+            "see ban_bids.models.candidate.AudioModel"
         )
     return model
 
 
 def _network(name: str, weights: Path | None, device: str) -> NetworkModel:
     if weights is None:
-        raise UsageError(
-            f"--model {name} needs weights: give --weights FILE, or --gtzan-dir DIR to train them"
-        )
+        raise UsageError(f"--model {name} needs weights: give --weights FILE, or --gtzan-dir DIR to train them")
     network, card = load_checkpoint(weights)
     # "ban" stands for the family; a preset's own name must be what the file holds
     if name not in ("ban", preset_name(network.config)):
@@ -128,6 +124,4 @@ def _import(entry: EntryPoint) -> Callable[[Path | None, str], AudioModel]:
     try:
         return getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as err:
-        raise UsageError(
-            f"--model {entry.name}: cannot be imported ({err}); check the name and PYTHONPATH"
-        ) from err
+        raise UsageError(f"--model {entry.name}: cannot be imported ({err}); check the name and PYTHONPATH") from err

@@ -14,7 +14,7 @@ from scipy import ndimage
 from ban_bids.errors import DataError
 from ban_bids.preprocessing.files import load_image, load_mask, save_image
 from ban_bids.preprocessing.masks import head_mask, largest_component, tissue_probabilities
-from ban_bids.preprocessing.register import (
+from ban_bids.preprocessing.space.register import (
     bias_corrected,
     from_ants,
     normalize,
@@ -22,8 +22,8 @@ from ban_bids.preprocessing.register import (
     template_mask_back,
     to_ants,
 )
-from ban_bids.preprocessing.template import template_brain
-from ban_bids.preprocessing.transforms import sample
+from ban_bids.preprocessing.space.template import template_brain
+from ban_bids.preprocessing.space.transforms import sample
 
 Floats = NDArray[np.floating[Any]]
 _WORKING = 2.0
@@ -84,9 +84,7 @@ def prepare_t1w(path: Path, folder: Path) -> dict[str, Path]:
     _, small_affine = from_ants(small)
     bias = np.clip(_onto(field, small_affine, data.shape, affine), 0.2, 5.0)
     corrected: NDArray[np.float32] = data / bias
-    mask = (
-        _onto(ndimage.gaussian_filter(brain.astype(np.float32), 0.5), small_affine, data.shape, affine) > 0.5
-    )
+    mask = _onto(ndimage.gaussian_filter(brain.astype(np.float32), 0.5), small_affine, data.shape, affine) > 0.5
     tissues = tissue_probabilities(corrected, mask)
     result = {"t1w": save_image(folder / "t1w.nii.gz", corrected, affine)}
     result["mask"] = save_image(folder / "mask.nii.gz", mask, affine)
@@ -107,9 +105,7 @@ def working_grid(data: NDArray[np.float32], affine: Floats) -> tuple[NDArray[np.
     return ndimage.affine_transform(smooth, scale[:3, :3], output_shape=shape, order=1), affine @ scale
 
 
-def _onto(
-    data: NDArray[np.float32], affine: Floats, shape: tuple[int, ...], target: Floats
-) -> NDArray[np.float32]:
+def _onto(data: NDArray[np.float32], affine: Floats, shape: tuple[int, ...], target: Floats) -> NDArray[np.float32]:
     """Linear interpolation on another grid; the nearest value outside."""
     move = np.linalg.inv(affine) @ target
     return ndimage.affine_transform(
@@ -123,7 +119,7 @@ def normalize_t1w(t1w: Path, mask: Path, folder: Path) -> tuple[dict[str, Path],
     Returns
     -------
     files : dict
-        See :func:`ban_bids.preprocessing.register.normalize`.
+        See :func:`ban_bids.preprocessing.space.register.normalize`.
     correlation : float
         Of the warped brain with the template inside the template's mask.
     """

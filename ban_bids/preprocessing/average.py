@@ -15,9 +15,9 @@ from ban_bids.errors import DataError
 from ban_bids.preprocessing.anatomy import conform, working_grid
 from ban_bids.preprocessing.files import save_image
 from ban_bids.preprocessing.masks import head_mask
-from ban_bids.preprocessing.register import align_heads, from_ants, resample_to, to_ants
-from ban_bids.preprocessing.template import Grid
-from ban_bids.preprocessing.transforms import apply_affine, sample
+from ban_bids.preprocessing.space.register import align_heads, from_ants, resample_to, to_ants
+from ban_bids.preprocessing.space.template import Grid
+from ban_bids.preprocessing.space.transforms import apply_affine, sample
 
 _LOG = logging.getLogger(__name__)
 Floats = NDArray[np.floating[Any]]

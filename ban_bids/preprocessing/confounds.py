@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ban_bids.errors import DataError
 from ban_bids.preprocessing.compcor import PERIOD, compcor, cosines
-from ban_bids.preprocessing.realign import rigid_matrix
+from ban_bids.preprocessing.space.realign import rigid_matrix
 
 Floats = NDArray[np.floating[Any]]
 

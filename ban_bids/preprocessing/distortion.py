@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ban_bids.errors import DataError
-from ban_bids.inputs.dataset import Participant
+from ban_bids.inputs.types import Participant
 from ban_bids.preprocessing.anatomy import averaged_at
 from ban_bids.preprocessing.files import load_image, load_mask
 from ban_bids.preprocessing.quality.measures import normalised_mutual_information
-from ban_bids.preprocessing.register import ants_folder, bias_corrected, to_ants
-from ban_bids.preprocessing.template import Grid
-from ban_bids.preprocessing.transforms import Displacement, apply_affine, sample
+from ban_bids.preprocessing.space.register import ants_folder, bias_corrected, to_ants
+from ban_bids.preprocessing.space.template import Grid
+from ban_bids.preprocessing.space.transforms import Displacement, apply_affine, sample
 
 Floats = NDArray[np.floating[Any]]
 _WORKING = 3.0  # mm; distortion is smooth, and smoothness below is in voxels
@@ -90,9 +90,7 @@ def check_phase_encoding(participant: Participant) -> None:
     DataError
     """
     if not participant.t1w:
-        raise DataError(
-            f"sub-{participant.label}: --use-syn-sdc without a T1w image; add one, or leave the option out"
-        )
+        raise DataError(f"sub-{participant.label}: --use-syn-sdc without a T1w image; add one, or leave the option out")
     for run in participant.runs:
         if run.phase_encoding is None:
             raise DataError(

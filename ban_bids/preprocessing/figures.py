@@ -17,11 +17,11 @@ import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 from scipy import ndimage  # noqa: E402
 
+from ban_bids.constants import REGIONS  # noqa: E402
 from ban_bids.preprocessing.confounds import MOTION, framewise_displacement_of, read_confounds  # noqa: E402
 from ban_bids.preprocessing.files import load_image  # noqa: E402
-from ban_bids.preprocessing.template import mask_grid, template_brain  # noqa: E402
-from ban_bids.preprocessing.transforms import apply_affine, sample  # noqa: E402
-from ban_bids.settings import REGIONS  # noqa: E402
+from ban_bids.preprocessing.space.template import mask_grid, template_brain  # noqa: E402
+from ban_bids.preprocessing.space.transforms import apply_affine, sample  # noqa: E402
 
 Image = NDArray[np.float32]
 Floats = NDArray[np.floating[Any]]
@@ -140,12 +140,9 @@ def _references(rows: Sequence[tuple[str, Map, str]], mask: str, wm: str, path: 
     grid = mask_grid(brain > 0.5, affine, 1.5, pad=6)
     points = grid.points()
     outlines = [
-        (sample(part, affine, points).reshape(grid.shape), colour)
-        for part, colour in ((brain, "red"), (white, "cyan"))
+        (sample(part, affine, points).reshape(grid.shape), colour) for part, colour in ((brain, "red"), (white, "cyan"))
     ]
-    planes = [
-        (axis, i) for axis, n in ((0, 2), (1, 2), (2, 3)) for i in _slices(outlines[0][0] > 0.5, axis, n)
-    ]
+    planes = [(axis, i) for axis, n in ((0, 2), (1, 2), (2, 3)) for i in _slices(outlines[0][0] > 0.5, axis, n)]
     figure, axes_of = plt.subplots(
         len(rows), len(planes), figsize=(14, 2.1 * len(rows) + 0.1), facecolor="black", squeeze=False
     )
@@ -184,9 +181,7 @@ def motion(confounds: Sequence[str], names: Sequence[str], folder: Path) -> Path
         axes.set_ylabel(label)
         axes.spines[["top", "right"]].set_visible(False)
     for axes in rows[:2]:
-        axes.legend(
-            [plt.Line2D([], [], color=f"C{i}") for i in range(3)], "xyz", fontsize=7, loc="upper right"
-        )
+        axes.legend([plt.Line2D([], [], color=f"C{i}") for i in range(3)], "xyz", fontsize=7, loc="upper right")
     rows[2].set_xlabel("volume, runs in order")
     figure.tight_layout()
     figure.savefig(folder / "motion.png", dpi=_DPI)
@@ -207,9 +202,7 @@ def regions(t1w: str, dseg: str, folder: Path) -> Path:
             _show(axes, image, axis, index, [], top)
             plane = np.take(labels, index, axis).T
             shown = np.ma.masked_equal(plane, 0)
-            axes.imshow(
-                shown, cmap=colours, vmin=0.5, vmax=4.5, origin="lower", interpolation="nearest", alpha=0.8
-            )
+            axes.imshow(shown, cmap=colours, vmin=0.5, vmax=4.5, origin="lower", interpolation="nearest", alpha=0.8)
         _sides(grid[axis, 0], axis)
     for number, (name, colour) in enumerate(zip(REGIONS, _COLOURS)):
         shown_name = name if (labels == number + 1).any() else f"({name})"

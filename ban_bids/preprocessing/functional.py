@@ -17,17 +17,17 @@ from ban_bids.preprocessing.files import load_image, load_mask, save_image
 from ban_bids.preprocessing.masks import count_non_steady, epi_mask
 from ban_bids.preprocessing.quality.carpet import Layout, save_run_quality
 from ban_bids.preprocessing.quality.measures import temporal_snr
-from ban_bids.preprocessing.realign import align_images, realign
-from ban_bids.preprocessing.register import bias_corrected, coregister, resample_to, to_ants
-from ban_bids.preprocessing.resample import (
+from ban_bids.preprocessing.space.realign import align_images, realign
+from ban_bids.preprocessing.space.register import bias_corrected, coregister, resample_to, to_ants
+from ban_bids.preprocessing.space.resample import (
     correct_slice_timing,
     inside_image,
     load_run,
     resample_run,
     write_series,
 )
-from ban_bids.preprocessing.template import Grid
-from ban_bids.preprocessing.transforms import apply_affine, sample
+from ban_bids.preprocessing.space.template import Grid
+from ban_bids.preprocessing.space.transforms import apply_affine, sample
 
 Floats = NDArray[np.floating[Any]]
 
@@ -172,9 +172,7 @@ def resample_to_target(
     chosen = np.flatnonzero(_covered(missing, affine, points, matrices, parameters))
     before = _raw_tsnr(data[..., non_steady:], affine, points[:, chosen])
     if timing.slice_timing:
-        correct_slice_timing(
-            data, timing.slice_timing, timing.direction, timing.repetition_time, timing.middle
-        )
+        correct_slice_timing(data, timing.slice_timing, timing.direction, timing.repetition_time, timing.middle)
     rows = np.empty((data.shape[3], len(chosen)), np.float32)
     for index, row in enumerate(resample_run(data, affine, matrices, points[:, chosen])):
         rows[index] = row

@@ -33,7 +33,5 @@ def participants_locked(labels: Iterable[str], folder: Path) -> Iterator[None]:
                 _LOG.warning("sub-%s is being preprocessed by another process; waiting for it", label)
                 fcntl.flock(stream, fcntl.LOCK_EX)
             except OSError as error:
-                _LOG.warning(
-                    "%s: no locks on this file system (%s); run one process at a time", folder, error
-                )
+                _LOG.warning("%s: no locks on this file system (%s); run one process at a time", folder, error)
         yield

@@ -75,9 +75,7 @@ def epi_mask(image: NDArray[np.float32]) -> NDArray[np.bool_]:
     return ndimage.binary_fill_holes(grown | opened)
 
 
-def tissue_probabilities(
-    image: NDArray[np.float32], mask: NDArray[np.bool_]
-) -> tuple[NDArray[np.float32], ...]:
+def tissue_probabilities(image: NDArray[np.float32], mask: NDArray[np.bool_]) -> tuple[NDArray[np.float32], ...]:
     """CSF, grey and white matter from a three-class Gaussian mixture of T1w intensities.
 
     Parameters

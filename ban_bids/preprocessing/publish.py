@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ban_bids.inputs.dataset import Participant, Run
+from ban_bids.inputs.types import Participant, Run
 from ban_bids.preprocessing.atlases import description
 from ban_bids.preprocessing.files import place, place_sidecar, raw_uri
 from ban_bids.preprocessing.publish_anat import publish_anat, publish_transforms
@@ -26,9 +26,7 @@ FIGURES = (
 )
 
 
-def publish(
-    participant: Participant, summary: Mapping[str, Any], settings: Settings
-) -> PreprocessedParticipant:
+def publish(participant: Participant, summary: Mapping[str, Any], settings: Settings) -> PreprocessedParticipant:
     """Place all files and say what they are.
 
     Parameters
@@ -44,9 +42,7 @@ def publish(
     """
     space, folder = settings.space, settings.output_dir / f"sub-{participant.label}"
     publish_anat(participant, summary, settings, folder / "anat")
-    runs = tuple(
-        _publish_run(run, index, summary, settings, folder) for index, run in enumerate(participant.runs)
-    )
+    runs = tuple(_publish_run(run, index, summary, settings, folder) for index, run in enumerate(participant.runs))
     stem = folder / "func" / f"sub-{participant.label}_space-{space}"
     dseg = place(Path(summary["dseg"]), Path(f"{stem}_desc-auditory_dseg.nii.gz"))
     table = place(Path(summary["table"]), Path(f"{stem}_desc-auditory_dseg.tsv"))
@@ -78,9 +74,7 @@ def _title(title: str, participant: Participant) -> str:
     return title.replace("T1w brain", "BOLD brain").replace("T1w image", "BOLD reference")
 
 
-def _distortions(
-    participant: Participant, summary: Mapping[str, Any], folder: Path
-) -> tuple[tuple[str, Path], ...]:
+def _distortions(participant: Participant, summary: Mapping[str, Any], folder: Path) -> tuple[tuple[str, Path], ...]:
     """Pictures of ``--use-syn-sdc``, one a field."""
     stem = folder / "figures" / f"sub-{participant.label}_desc-distortion"
     return tuple(
@@ -92,9 +86,7 @@ def _distortions(
     )
 
 
-def _carpets(
-    participant: Participant, summary: Mapping[str, Any], folder: Path
-) -> tuple[tuple[str, Path], ...]:
+def _carpets(participant: Participant, summary: Mapping[str, Any], folder: Path) -> tuple[tuple[str, Path], ...]:
     stem = folder / "figures" / f"sub-{participant.label}_"
     return tuple(
         (carpet_title(run.name), place(Path(path), Path(f"{stem}{run.name}_desc-carpet.png")))
@@ -102,14 +94,10 @@ def _carpets(
     )
 
 
-def _publish_run(
-    run: Run, index: int, summary: Mapping[str, Any], settings: Settings, folder: Path
-) -> PreprocessedRun:
+def _publish_run(run: Run, index: int, summary: Mapping[str, Any], settings: Settings, folder: Path) -> PreprocessedRun:
     place_in = folder / f"ses-{run.session}" / "func" if run.session else folder / "func"
     stem = place_in / f"sub-{run.participant}_{run.name}"
-    bold = place(
-        Path(summary["bolds"][index]), Path(f"{stem}_space-{settings.space}_desc-preproc_bold.nii.gz")
-    )
+    bold = place(Path(summary["bolds"][index]), Path(f"{stem}_space-{settings.space}_desc-preproc_bold.nii.gz"))
     mask = place(Path(summary["masks"][index]), Path(f"{stem}_space-{settings.space}_desc-brain_mask.nii.gz"))
     table = place(Path(summary["confounds"][index]), Path(f"{stem}_desc-confounds_timeseries.tsv"))
     source = {"Sources": [raw_uri(run.bold, settings.bids_dir)]}

@@ -11,19 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from ban_bids.inputs.dataset import Participant, Run
+from ban_bids.inputs.types import Participant, Run
 from ban_bids.preprocessing.files import place, place_sidecar, place_text, raw_uri
-from ban_bids.preprocessing.template import NATIVE, TEMPLATE
-from ban_bids.preprocessing.transforms import itk_text
+from ban_bids.preprocessing.space.template import NATIVE, TEMPLATE
+from ban_bids.preprocessing.space.transforms import itk_text
 from ban_bids.settings import Settings
 
 _WITHOUT_T1W = "firstboldref"
 """What stands in the names for the T1w image where there is none: the first run's reference."""
 
 
-def publish_anat(
-    participant: Participant, summary: Mapping[str, Any], settings: Settings, folder: Path
-) -> None:
+def publish_anat(participant: Participant, summary: Mapping[str, Any], settings: Settings, folder: Path) -> None:
     """Place the T1w image, its mask and the transforms to and from the template."""
     used = [participant.t1w[number] for number in summary["t1w_used"]] or [participant.runs[0].bold]
     source = {"Sources": [raw_uri(path, settings.bids_dir) for path in used]}
@@ -45,9 +43,7 @@ def publish_anat(
         place_sidecar(place(Path(summary["t1w_in_space"]), Path(name)), {"SkullStripped": False, **source})
 
 
-def publish_transforms(
-    run: Run, index: int, summary: Mapping[str, Any], settings: Settings, stem: Path
-) -> None:
+def publish_transforms(run: Run, index: int, summary: Mapping[str, Any], settings: Settings, stem: Path) -> None:
     """Place a run's reference, its coregistration and its head motion.
 
     Parameters
@@ -71,9 +67,7 @@ def publish_transforms(
         ("from-orig_to-boldref_mode-image_desc-hmc_xfm", list(motion)),
     ):
         path = place_text(itk_text(matrices), Path(f"{stem}_{name}.txt"))
-        place_sidecar(
-            path, {"Description": "ITK affine, one a volume" if "hmc" in name else "ITK affine", **source}
-        )
+        place_sidecar(path, {"Description": "ITK affine, one a volume" if "hmc" in name else "ITK affine", **source})
 
 
 def _anatomy(participant: Participant) -> str:

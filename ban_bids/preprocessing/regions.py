@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ban_bids.constants import ATLASES, REGIONS
 from ban_bids.errors import DataError
 from ban_bids.preprocessing.files import load_image
-from ban_bids.preprocessing.transforms import sample
-from ban_bids.settings import ATLASES, REGIONS
+from ban_bids.preprocessing.space.transforms import sample
 
 Floats = NDArray[np.floating[Any]]
 

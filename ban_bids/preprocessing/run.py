@@ -12,7 +12,7 @@ import nibabel as nib
 
 from ban_bids.errors import BanBidsError, DataError
 from ban_bids.inputs.checks import check_confounds
-from ban_bids.inputs.dataset import Participant
+from ban_bids.inputs.types import Participant
 from ban_bids.preprocessing.atlases import find_atlas
 from ban_bids.preprocessing.distortion import check_phase_encoding
 from ban_bids.preprocessing.fmriprep.ingest import ingest
@@ -20,8 +20,8 @@ from ban_bids.preprocessing.lock import participants_locked
 from ban_bids.preprocessing.publish import publish, read_summary
 from ban_bids.preprocessing.regions import read_atlas
 from ban_bids.preprocessing.result import PreprocessedParticipant
+from ban_bids.preprocessing.space.template import NATIVE, TEMPLATE, check_space, resolution_mm
 from ban_bids.preprocessing.strategies import with_strategy
-from ban_bids.preprocessing.template import NATIVE, TEMPLATE, check_space, resolution_mm
 from ban_bids.settings import Settings
 
 _LOG = logging.getLogger(__name__)
@@ -130,9 +130,7 @@ def _run_and_publish(participants: Sequence[Participant], settings: Settings, ba
         if name in crashes:
             outcome[participant.label] = crashes[name]
         elif not summary.is_file() or (crashes and settings.stop_on_first_crash):
-            outcome[participant.label] = DataError(
-                f"{name}: preprocessing was stopped before its end; run again"
-            )
+            outcome[participant.label] = DataError(f"{name}: preprocessing was stopped before its end; run again")
         else:
             outcome[participant.label] = publish(participant, read_summary(summary), settings)
     return outcome
@@ -146,9 +144,7 @@ def _check_images(participant: Participant, space: str) -> None:
     DataError
     """
     if not participant.t1w and space == NATIVE:
-        raise DataError(
-            f"sub-{participant.label}: --space {NATIVE} without a T1w image; add one, or take {TEMPLATE}"
-        )
+        raise DataError(f"sub-{participant.label}: --space {NATIVE} without a T1w image; add one, or take {TEMPLATE}")
     for run in participant.runs:
         try:
             nib.load(run.bold)
@@ -179,9 +175,7 @@ def _memory_gb(participant: Participant, resolution: float) -> float:
     return round(_WORKER_GB + 4 * max(needs) / 1e9, 2)
 
 
-def _run_workflow(
-    participants: Sequence[Participant], settings: Settings, base: Path
-) -> dict[str, BanBidsError]:
+def _run_workflow(participants: Sequence[Participant], settings: Settings, base: Path) -> dict[str, BanBidsError]:
     """Build and run; crashes by workflow name (``sub_<label>``)."""
     from nipype.pipeline.engine import Workflow
 

@@ -20,10 +20,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ban_bids.constants import AROMA, CONFOUNDS
 from ban_bids.errors import DataError
 from ban_bids.preprocessing.confounds import DVARS_OUTLIER, FD_OUTLIER, MOTION, read_confounds
 from ban_bids.preprocessing.result import PreprocessedParticipant, PreprocessedRun
-from ban_bids.settings import AROMA, CONFOUNDS
 
 _LOG = logging.getLogger(__name__)
 _SEGMENT = 5  # volumes; shorter stretches between outliers are scrubbed as well (Power et al. 2014)
@@ -49,7 +49,7 @@ def with_strategy(pre: PreprocessedParticipant, strategy: str) -> PreprocessedPa
     pre : PreprocessedParticipant
         Its tables may be ours or fMRIPrep's.
     strategy : str
-        One of :data:`ban_bids.settings.CONFOUNDS`.
+        One of :data:`ban_bids.constants.CONFOUNDS`.
 
     Returns
     -------
@@ -143,9 +143,7 @@ def _ask_nilearn(run: PreprocessedRun, strategy: str) -> tuple[tuple[str, ...], 
     with _where_nilearn_looks(run, strategy) as image, warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # all volumes scrubbed: encoding refuses the run
         try:
-            found, kept = load_confounds_strategy(
-                str(image), denoise_strategy=strategy, demean=False, **options
-            )
+            found, kept = load_confounds_strategy(str(image), denoise_strategy=strategy, demean=False, **options)
         except (ValueError, KeyError) as error:
             raise DataError(
                 f"{run.confounds}: nilearn finds no columns for --confounds {strategy} "

@@ -22,8 +22,8 @@ from ban_bids.preprocessing.regions import (
     region_table,
     write_region_table,
 )
-from ban_bids.preprocessing.template import NATIVE, mask_grid, template_grid
-from ban_bids.preprocessing.transforms import Normalization, sample
+from ban_bids.preprocessing.space.template import NATIVE, mask_grid, template_grid
+from ban_bids.preprocessing.space.transforms import Normalization, sample
 
 Floats = NDArray[np.floating[Any]]
 
@@ -103,9 +103,7 @@ def make_regions(
     labels = np.where(kept & common, before, 0).astype(np.uint8)
     cortex |= labels > 0
     if not cortex.any():
-        raise DataError(
-            f"{masks[0]}: no cortical voxel lies in every run's field of view; look at the images"
-        )
+        raise DataError(f"{masks[0]}: no cortical voxel lies in every run's field of view; look at the images")
     table, notes = region_table(labels, before, atlas)
     image, affine = load_image(files["t1w"])
     t1w = sample(image, affine, t1w_points, order=1).reshape(grid.shape)

@@ -13,11 +13,11 @@ from scipy import ndimage
 from ban_bids.preprocessing.anatomy import cropped_template
 from ban_bids.preprocessing.files import load_image, save_image
 from ban_bids.preprocessing.masks import count_non_steady, epi_mask, tissue_probabilities
-from ban_bids.preprocessing.realign import realign
-from ban_bids.preprocessing.register import bias_corrected, from_ants, normalize, resample_to, to_ants
-from ban_bids.preprocessing.resample import load_run
-from ban_bids.preprocessing.template import Grid, template_brain
-from ban_bids.preprocessing.transforms import Normalization, sample
+from ban_bids.preprocessing.space.realign import realign
+from ban_bids.preprocessing.space.register import bias_corrected, from_ants, normalize, resample_to, to_ants
+from ban_bids.preprocessing.space.resample import load_run
+from ban_bids.preprocessing.space.template import Grid, template_brain
+from ban_bids.preprocessing.space.transforms import Normalization, sample
 
 Floats = NDArray[np.floating[Any]]
 _WORKING = 2.0
@@ -30,9 +30,7 @@ WARNING = (
 )
 
 
-def anatomy_from_bold(
-    bold: Path, folder: Path, dummy_scans: int | None = None
-) -> tuple[dict[str, Path], float]:
+def anatomy_from_bold(bold: Path, folder: Path, dummy_scans: int | None = None) -> tuple[dict[str, Path], float]:
     """Normalise a run's reference and bring the template's brain and tissues to it.
 
     Parameters
@@ -48,7 +46,7 @@ def anatomy_from_bold(
     -------
     files : dict
         What :func:`ban_bids.preprocessing.anatomy.prepare_t1w` and
-        :func:`ban_bids.preprocessing.register.normalize` give, on a grid of 2 mm in the run's world;
+        :func:`ban_bids.preprocessing.space.register.normalize` give, on a grid of 2 mm in the run's world;
         ``reference`` (on the run's grid) and ``matrix`` (identity), to which runs are aligned.
     correlation : float
         Multiple correlation of the warped reference with the template's tissue probabilities: the contrast

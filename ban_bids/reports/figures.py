@@ -93,9 +93,7 @@ def _matrix_cell(
     limit: float,
 ) -> None:
     if not np.isfinite(value):
-        box = Rectangle(
-            (column - 0.5, row - 0.5), 1, 1, facecolor="#eeeeee", edgecolor="#999999", hatch=_HATCH
-        )
+        box = Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor="#eeeeee", edgecolor="#999999", hatch=_HATCH)
         axes.add_patch(box)
         text, colour = "n/a", "black"
     else:
@@ -149,9 +147,7 @@ def bar_figure(labels: Sequence[str], series: Sequence[Bars], ylabel: str) -> by
 
 def _label_bar(axes: Axes, x: float, width: float, value: float, interval: np.ndarray) -> None:
     if not np.isfinite(value):
-        axes.axvspan(
-            x - width * 0.46, x + width * 0.46, 0, 1, fc="#f4f4f4", ec="#bbbbbb", hatch=_HATCH, zorder=0
-        )
+        axes.axvspan(x - width * 0.46, x + width * 0.46, 0, 1, fc="#f4f4f4", ec="#bbbbbb", hatch=_HATCH, zorder=0)
         axes.text(x, 0, "n/a", ha="center", va="bottom", fontsize=8, color="black")
         return
     top = value

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ban_bids import __version__
+from ban_bids.constants import ATLASES
 from ban_bids.preprocessing.atlases import atlas_of
-from ban_bids.settings import ATLASES, EncodingSettings
+from ban_bids.settings import EncodingSettings
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,6 @@ def methods_text(facts: MethodsFacts, settings: EncodingSettings) -> tuple[str, 
         Paragraphs of plain text; the first is the statement that this is a reconstruction.
     """
     # plain text, escaped later by the page that shows it
-    environment = Environment(
-        loader=PackageLoader("ban_bids.reports"), autoescape=False, undefined=StrictUndefined
-    )
+    environment = Environment(loader=PackageLoader("ban_bids.reports"), autoescape=False, undefined=StrictUndefined)
     text = environment.get_template("methods.txt").render(facts=facts, settings=settings, version=__version__)
     return tuple(" ".join(paragraph.split()) for paragraph in text.split("\n\n") if paragraph.strip())

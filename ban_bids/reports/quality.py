@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ban_bids.outputs.quality import OUTLIER_RULE
-from ban_bids.outputs.writers import NOT_AVAILABLE
+from ban_bids.derivatives.quality import OUTLIER_RULE
+from ban_bids.files.write import NOT_AVAILABLE
 from ban_bids.preprocessing.quality.definitions import DEFINITIONS
 from ban_bids.reports.page import Figure, Table
 
@@ -48,7 +48,7 @@ def quality_tables(table: pd.DataFrame) -> list[Table]:
     Parameters
     ----------
     table : DataFrame
-        From :meth:`ban_bids.outputs.derivatives.Derivatives.quality`.
+        From :meth:`ban_bids.derivatives.read.Derivatives.quality`.
     """
     found = []
     match = table["measure"].isin(_MATCH)
@@ -127,9 +127,7 @@ def quality_figures(pictures: Sequence[tuple[str, Path]]) -> list[Figure]:
     for title, path in pictures:
         caption = next((text for part, text in _CAPTIONS.items() if part in path.name), "")
         carpets += "_desc-carpet." in path.name
-        figures.append(
-            Figure(title, path, caption, folded=carpets > _SHOWN_CARPETS and "_desc-carpet." in path.name)
-        )
+        figures.append(Figure(title, path, caption, folded=carpets > _SHOWN_CARPETS and "_desc-carpet." in path.name))
     return figures
 
 
@@ -139,7 +137,7 @@ def group_quality_tables(table: pd.DataFrame) -> list[Table]:
     Parameters
     ----------
     table : DataFrame
-        From :meth:`ban_bids.outputs.derivatives.Derivatives.group_quality`.
+        From :meth:`ban_bids.derivatives.read.Derivatives.group_quality`.
     """
     if table.empty:
         return []

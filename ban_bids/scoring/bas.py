@@ -9,11 +9,11 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from ban_bids.constants import REGIONS
 from ban_bids.preprocessing.regions import FEWEST_VOXELS
 from ban_bids.scoring.behavioral import BehavioralScore, Part
 from ban_bids.scoring.bootstrap import LEVEL, percentile_interval
 from ban_bids.scoring.cortical import AreaScore, CorticalScore
-from ban_bids.settings import REGIONS
 
 NO_GEOMETRIC = "the geometric mean needs both parts positive"
 
@@ -122,9 +122,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     ),
     "model": _column("Model", "Name of the model"),
     "role": _column("Role of the model", "scored, or control"),
-    "belongs_to": _column(
-        "What the row describes", "participant, or dataset (rows that every participant repeats)"
-    ),
+    "belongs_to": _column("What the row describes", "participant, or dataset (rows that every participant repeats)"),
     "area": _column("Model area", "Area of the model whose features predict"),
     "region": _column("Region", "Anatomical region whose voxels are predicted"),
     "value": _column(

@@ -199,13 +199,9 @@ def _i2n_part(responses: Responses, counts: np.ndarray, n_splits: int, seed: int
     value, rho, reliability = consistency(chosen, counts[:, keep], n_splits, seed)
     raw, people, n_clips = float(rho[0]), float(reliability[0]), int(keep.sum())
     if not people > 0:
-        return _missing(
-            f"I2n: people's split-half reliability is not positive ({people:.2f})", raw, people, n_clips
-        )
+        return _missing(f"I2n: people's split-half reliability is not positive ({people:.2f})", raw, people, n_clips)
     if not np.isfinite(raw):
-        return _missing(
-            "I2n: the model's or the people's pattern over clips is constant", raw, people, n_clips
-        )
+        return _missing("I2n: the model's or the people's pattern over clips is constant", raw, people, n_clips)
     low, high = percentile_interval(value[1:])
     return Part(float(value[0]), low, high, value[1:], raw, people, n_clips)
 
@@ -229,9 +225,7 @@ def _kappa_part(responses: Responses, counts: np.ndarray) -> Part:
     elif not np.isfinite(raw):
         reason = f"kappa: nobody judged {MIN_COMMON} clips, or all answers of model and people are right"
     elif not low > 0:
-        reason = (
-            f"kappa: people agree no more than by chance ({people:.2f}, interval {low:.2f} to {high:.2f})"
-        )
+        reason = f"kappa: people agree no more than by chance ({people:.2f}, interval {low:.2f} to {high:.2f})"
     if reason:
         return _missing(reason, raw, people, n_clips)
     with np.errstate(invalid="ignore"):
@@ -272,7 +266,5 @@ def mean_kappa(first: np.ndarray, second: np.ndarray, common: np.ndarray, counts
         usable = (1 - expected > 1e-9) & (n >= 1)
         kappa = np.where(usable, (observed - expected) / np.where(usable, 1 - expected, 1), 0)
         n_pairs = usable.sum(axis=1)
-        out[start : start + _DRAWS] = np.where(
-            n_pairs > 0, kappa.sum(axis=1) / np.maximum(n_pairs, 1), np.nan
-        )
+        out[start : start + _DRAWS] = np.where(n_pairs > 0, kappa.sum(axis=1) / np.maximum(n_pairs, 1), np.nan)
     return out

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ban_bids.encoding.ceiling import Repeats
+from ban_bids.scoring.ceiling import Repeats
 
 LEVEL = 0.95
 """Coverage of every interval."""
@@ -43,9 +43,7 @@ def resample_counts(
     groups = np.zeros(n_units, dtype=int) if strata is None else strata
     for group in np.unique(groups):
         members = np.flatnonzero(groups == group)
-        counts[:, members] = rng.multinomial(
-            len(members), np.full(len(members), 1 / len(members)), size=n_draws
-        )
+        counts[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), size=n_draws)
     return counts
 
 

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from ban_bids.encoding.ceiling import Repeats, cc_norm, noise_ceiling, voxel_scores
+from ban_bids.constants import JOINT, REGIONS
 from ban_bids.encoding.rows import HeldOutRows
 from ban_bids.scoring.bootstrap import (
     centred_draws,
@@ -19,7 +19,7 @@ from ban_bids.scoring.bootstrap import (
     percentile_interval,
     resample_counts,
 )
-from ban_bids.settings import JOINT, REGIONS
+from ban_bids.scoring.ceiling import Repeats, cc_norm, noise_ceiling, voxel_scores
 
 logger = logging.getLogger(__name__)
 
@@ -172,9 +172,7 @@ def cortical_score(
     scores, draws = [], []
     for area, region in chosen:
         v = _usable(members[region], predictions[area], bold, rows, repeats)
-        score, drawn = _area(
-            area, region, predictions[area][:, v], bold[:, v], rows, repeats, counts, ev_floor
-        )
+        score, drawn = _area(area, region, predictions[area][:, v], bold[:, v], rows, repeats, counts, ev_floor)
         scores.append(replace(score, reason=absent[region]) if region in absent else score)
         draws.append(drawn)
     alignment = np.full((3, len(areas), len(regions)), np.nan)
@@ -285,8 +283,7 @@ def _together(missing: list[AreaScore]) -> str:
         why = score.reason.replace(f"region {score.region}", _THE_REGION)
         regions.setdefault(why, []).append(score.region)
     return "; ".join(
-        why.replace(_THE_REGION, f"region {', '.join(dict.fromkeys(names))}")
-        for why, names in regions.items()
+        why.replace(_THE_REGION, f"region {', '.join(dict.fromkeys(names))}") for why, names in regions.items()
     )
 
 

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from ban_bids.encoding.backend import CLOSED_FORM, Engine
-from ban_bids.encoding.blocks import permutation_plan
-from ban_bids.encoding.ceiling import Ceiling, repeat_rows
+from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.choices import choose_models, columns
 from ban_bids.encoding.crossed import crossing_factors
 from ban_bids.encoding.design import Design
 from ban_bids.encoding.encode import encode, slab_size
-from ban_bids.encoding.participant import ParticipantData
+from ban_bids.encoding.permutation import permutation_plan
+from ban_bids.encoding.ridge.backend import CLOSED_FORM, Engine
 from ban_bids.encoding.rows import HeldOutRows
 from ban_bids.errors import NotComputable
-from ban_bids.progress import progress
+from ban_bids.files.progress import progress
+from ban_bids.scoring.ceiling import Ceiling, repeat_rows
 from ban_bids.scoring.cortical import CorticalScore, cortical_score
 from ban_bids.scoring.resume import Finished
 from ban_bids.scoring.slabs import Cortex, HeldOutTests, RegionTest, SlabScores, score_slab
@@ -45,7 +45,7 @@ class ScoredModel:
     inner : dict of str to ndarray of shape (n_voxels,)
         Score of each area on inner folds, for choosing a best area without the held-out rows.
     backend : str
-        Name of the solver that runs, see `ban_bids.encoding.backend`.
+        Name of the solver that runs, see `ban_bids.encoding.ridge.backend`.
     factors : dict of str to float
         By area, see `ban_bids.encoding.crossed`; empty unless each run is held out in turn.
     """
@@ -61,9 +61,7 @@ class ScoredModel:
     factors: dict[str, float] = field(default_factory=dict)
 
 
-def held_out_tests(
-    rows: HeldOutRows, settings: EncodingSettings, seed: int, crossed: bool = False
-) -> HeldOutTests:
+def held_out_tests(rows: HeldOutRows, settings: EncodingSettings, seed: int, crossed: bool = False) -> HeldOutTests:
     """Find repeats and draw permutations, the same for every model of a participant.
 
     Parameters
@@ -73,7 +71,7 @@ def held_out_tests(
         ``n_permutations`` is used here.
     seed : int
     crossed : bool
-        Each run is held out in turn, see `ban_bids.encoding.blocks.CROSSED`.
+        Each run is held out in turn, see `ban_bids.encoding.permutation.CROSSED`.
 
     Returns
     -------

@@ -113,9 +113,7 @@ def match_responses(
     keep = known & ~trained & choices["response"].notna().to_numpy()
     if not keep.any():
         if trained.any():
-            raise NotComputable(
-                "the model was trained or validated on the track of every clip that people judged"
-            )
+            raise NotComputable("the model was trained or validated on the track of every clip that people judged")
         raise NotComputable("no human choice is on a clip and genre of the model")
     return _tabulate(
         choices["participant"][keep].astype(str).to_numpy(),

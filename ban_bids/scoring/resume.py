@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ban_bids import __version__
-from ban_bids.arrays import read_arrays, write_arrays
+from ban_bids.files.arrays import read_arrays, write_arrays
 
 _LOG = logging.getLogger(__name__)
 _BYTES_AT_ONCE = 2**26

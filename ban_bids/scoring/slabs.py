@@ -8,10 +8,10 @@ from types import MappingProxyType
 
 import numpy as np
 
-from ban_bids.encoding.blocks import CROSSED, PermutationPlan
-from ban_bids.encoding.ceiling import Ceiling, Repeats, cc_norm, noise_ceiling, voxel_scores
+from ban_bids.constants import JOINT, REGIONS
+from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.encode import Encoded
-from ban_bids.encoding.participant import ParticipantData
+from ban_bids.encoding.permutation import CROSSED, PermutationPlan
 from ban_bids.encoding.rows import HeldOutRows
 from ban_bids.encoding.significance import (
     RoiSums,
@@ -22,7 +22,8 @@ from ban_bids.encoding.significance import (
     roi_sums,
     voxel_p,
 )
-from ban_bids.settings import JOINT, REGIONS, EncodingSettings
+from ban_bids.scoring.ceiling import Ceiling, Repeats, cc_norm, noise_ceiling, voxel_scores
+from ban_bids.settings import EncodingSettings
 
 BEST_AREA = "bestarea"
 _CEILING = tuple(field.name for field in fields(Ceiling) if field.name != "n_repeats")

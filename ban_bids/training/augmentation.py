@@ -61,9 +61,7 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         if not 0 <= self.stretch <= 0.5 or self.eq_knots < 2 or any(v < 0 for v in vars(self).values()):
-            raise UsageError(
-                f"{self}: stretch lies within 0 and 0.5, eq_knots is 2 or more, nothing is negative"
-            )
+            raise UsageError(f"{self}: stretch lies within 0 and 0.5, eq_knots is 2 or more, nothing is negative")
 
 
 PLAIN = Augmentation(

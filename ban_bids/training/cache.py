@@ -3,7 +3,7 @@
 Below the folder of the cache:
 
 ``digests.json``
-    Path -> size, times of the last change of content and inode, :func:`ban_bids.audio.clips.audio_hash`.
+    Path -> size, times of the last change of content and inode, :func:`ban_bids.audio.waveforms.audio_hash`.
 ``<key>/index.json``
     Content hash of a track -> place, number of frames and checksum; ``<key>`` stands for a front end.
 ``<key>/<name>.f16``
@@ -36,10 +36,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from ban_bids.audio.clips import audio_hash, check_audio
+from ban_bids.audio.waveforms import audio_hash, check_audio
 from ban_bids.errors import DataError
+from ban_bids.files.progress import progress
 from ban_bids.models.front_end import FrontEnd
-from ban_bids.progress import progress
 
 _LOG = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class AudioCache:
         Returns
         -------
         dict
-            File -> :func:`ban_bids.audio.clips.audio_hash`, or the error.
+            File -> :func:`ban_bids.audio.waveforms.audio_hash`, or the error.
         """
         known = _read_json(self.folder / "digests.json")
         result: dict[Path, str | DataError] = {}

@@ -69,6 +69,4 @@ class KeepState(pl.Callback):
         except OSError as err:
             if trainer.world_size > 1:  # the others would wait for this process
                 raise
-            _LOG.warning(
-                "%s: cannot be written (%s); a kill would lose the work", self._state.path, err.strerror
-            )
+            _LOG.warning("%s: cannot be written (%s); a kill would lose the work", self._state.path, err.strerror)

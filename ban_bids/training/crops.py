@@ -186,9 +186,7 @@ def _shifted(crops: Tensor, shift: Tensor) -> Tensor:
     above = (low.long() < n_mels - 1).long()
     lines = crops.view(n * n_mels, n_frames)
     below = lines.index_select(0, row.reshape(-1)).view_as(crops)
-    return torch.lerp(
-        below, lines.index_select(0, (row + above).reshape(-1)).view_as(crops), (place - low)[:, :, None]
-    )
+    return torch.lerp(below, lines.index_select(0, (row + above).reshape(-1)).view_as(crops), (place - low)[:, :, None])
 
 
 def _masked(crops: Tensor, bands: Tensor, frames: Tensor) -> Tensor:

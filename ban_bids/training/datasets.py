@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torchaudio.datasets.gtzan import filtered_test, filtered_train, filtered_valid
 
-from ban_bids.audio.clips import load_waveform
+from ban_bids.audio.waveforms import load_waveform
 from ban_bids.errors import DataError
 from ban_bids.models.front_end import FrontEnd
 from ban_bids.training.cache import AudioCache
@@ -43,7 +43,7 @@ class Track:
     genre : str
         Its folder.
     digest : str
-        :func:`ban_bids.audio.clips.audio_hash`.
+        :func:`ban_bids.audio.waveforms.audio_hash`.
     """
 
     path: Path
@@ -80,9 +80,7 @@ class Collection:
     cache: AudioCache = field(default_factory=AudioCache, compare=False, repr=False)
 
 
-def read_collection(
-    data_dir: Path, exclude: Iterable[Path] = (), cache: AudioCache | None = None
-) -> Collection:
+def read_collection(data_dir: Path, exclude: Iterable[Path] = (), cache: AudioCache | None = None) -> Collection:
     """List a folder of genres, in any of GTZAN's usual layouts.
 
     Files of one genre that differ in their suffix alone are one track; the first readable one of
@@ -179,9 +177,7 @@ class _SortedOut:
         )
 
 
-def log_mel_frames(
-    tracks: Iterable[Track], front_end: FrontEnd, cache: AudioCache | None = None
-) -> list[np.ndarray]:
+def log_mel_frames(tracks: Iterable[Track], front_end: FrontEnd, cache: AudioCache | None = None) -> list[np.ndarray]:
     """Log-mel frames of whole tracks, decoded once and memory-mapped from then on.
 
     Parameters
@@ -240,9 +236,7 @@ def _why_none(data_dir: Path) -> str:
     if not found:
         return f"no folders of genres with {', '.join(SUFFIXES)} files in it or in {', '.join(LAYOUTS[:-1])}"
     if folders == [data_dir]:
-        return (
-            "audio lies in it and not in folders of genres; give the folder above, or make a folder a genre"
-        )
+        return "audio lies in it and not in folders of genres; give the folder above, or make a folder a genre"
     if len(folders) == 1:
         return f"there is one genre ({folders[0].name}), and training needs at least two"
     return (

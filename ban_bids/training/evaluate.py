@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ban_bids.audio.clips import load_waveform
+from ban_bids.audio.waveforms import load_waveform
 from ban_bids.errors import CheckpointError, DataError
-from ban_bids.models.architectures import LOW_LEVEL
-from ban_bids.models.base import resolve_device
+from ban_bids.models.candidate import resolve_device
 from ban_bids.models.checkpoint import ModelCard, load_checkpoint, load_tensors
 from ban_bids.models.low_level import load_low_level
 from ban_bids.models.network import AuditoryNetwork
+from ban_bids.models.presets import LOW_LEVEL
 from ban_bids.training.cache import AudioCache
 from ban_bids.training.datasets import Track, log_mel_frames, read_collection
 from ban_bids.training.evaluation_scores import Answers, Evaluation, score

@@ -43,9 +43,7 @@ def confusion_figure(evaluation: Evaluation, genres: Sequence[str], title: str) 
         colour = "white" if shares[row, column] > 0.55 else "black"
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
     for row in np.flatnonzero(totals == 0):
-        box = Rectangle(
-            (-0.5, row - 0.5), len(genres), 1, facecolor="#eeeeee", edgecolor="#999999", hatch="///"
-        )
+        box = Rectangle((-0.5, row - 0.5), len(genres), 1, facecolor="#eeeeee", edgecolor="#999999", hatch="///")
         axes.add_patch(box)
     axes.set_xticks(range(len(genres)), genres, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(genres)), [f"{genre} (n = {n})" for genre, n in zip(genres, totals)])

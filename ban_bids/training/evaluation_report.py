@@ -44,9 +44,7 @@ def write_report(evaluation: CheckpointEvaluation, folder: Path) -> list[Path]:
     }
     for name, part in evaluation.parts.items():
         if part is not None:
-            contents |= {
-                f"{name}_{rest}": text for rest, text in _part(name, part, evaluation.genres).items()
-            }
+            contents |= {f"{name}_{rest}": text for rest, text in _part(name, part, evaluation.genres).items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for file, content in contents.items():

@@ -121,9 +121,7 @@ class Evaluation:
         for k, right in enumerate(np.diag(self.confusion)):
             n, given = int(self.confusion[k].sum()), int(self.confusion[:, k].sum())
             precision = float(right / given) if given else None
-            row = (
-                GenreRow(n, precision, float(right / n), float(2 * right / (n + given))) if n else GenreRow(0)
-            )
+            row = GenreRow(n, precision, float(right / n), float(2 * right / (n + given))) if n else GenreRow(0)
             rows.append(row)
         return rows
 

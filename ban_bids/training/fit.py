@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ban_bids.errors import UsageError
-from ban_bids.models.base import resolve_device
+from ban_bids.models.candidate import resolve_device
 from ban_bids.models.network import AuditoryNetwork
 from ban_bids.training.callbacks import KeepState, LogLines
 from ban_bids.training.crops import BatchOrder, CropBatches
@@ -84,9 +84,7 @@ def fit(
             between = max(1, patience // _LOOKS_WITHIN_PATIENCE)
             stopping = EarlyStopping(network, inner, between, patience)
         module = BANTraining(network, settings, n_steps, stopping, _compiled(device, parallel))
-        order = BatchOrder(
-            len(batches), n_steps, lambda: module.steps_done, trainer.global_rank, trainer.world_size
-        )
+        order = BatchOrder(len(batches), n_steps, lambda: module.steps_done, trainer.global_rank, trainer.world_size)
         loader = DataLoader(batches, batch_size=None, sampler=order)
         with _interruptible(trainer):
             trainer.fit(module, loader, ckpt_path=state.find(), weights_only=True)

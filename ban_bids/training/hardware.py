@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ban_bids.errors import UsageError
-from ban_bids.models.base import resolve_device
+from ban_bids.models.candidate import resolve_device
 
 _SHARDING = ("fsdp", "deepspeed")
 
@@ -63,8 +63,7 @@ def check_hardware(device: str, parallel: Parallel) -> None:
         )
     if resolve_device(device).type == "cuda" and parallel.devices > torch.cuda.device_count():
         raise UsageError(
-            f"--devices {parallel.devices}: torch finds {torch.cuda.device_count()} CUDA GPU(s) here; "
-            "ask for fewer"
+            f"--devices {parallel.devices}: torch finds {torch.cuda.device_count()} CUDA GPU(s) here; ask for fewer"
         )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ban_bids.errors import CheckpointError
-from ban_bids.locks import file_lock
+from ban_bids.files.locks import file_lock
 from ban_bids.models.checkpoint import load_tensors
 from ban_bids.training.datasets import read_collection
 from ban_bids.training.resume import training_fingerprint

@@ -14,11 +14,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ban_bids.audio.clips import load_waveform
+from ban_bids.audio.waveforms import load_waveform
 from ban_bids.errors import UsageError
+from ban_bids.files.progress import progress
 from ban_bids.models.checkpoint import ModelCard
 from ban_bids.models.low_level import MODELS, LinearReadout, LowLevelModel, save_low_level
-from ban_bids.progress import progress
 from ban_bids.training.card import origin, track_counts, track_notes, write_card
 from ban_bids.training.datasets import Collection, Track
 from ban_bids.training.evaluation_scores import Answers, score
@@ -82,9 +82,7 @@ def summaries_of(name: str, tracks: Sequence[Track]) -> np.ndarray:
     return np.stack([model.summary(load_waveform(track.path)) for track in shown])
 
 
-def train_low_level(
-    collection: Collection, out: Path, settings: TrainingSettings, extra: dict[str, Any]
-) -> Path:
+def train_low_level(collection: Collection, out: Path, settings: TrainingSettings, extra: dict[str, Any]) -> Path:
     """Fit on a collection's training tracks and write the read-out with its card.
 
     Parameters

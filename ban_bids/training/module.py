@@ -98,9 +98,7 @@ class BANTraining(pl.LightningModule):
         """Cross-entropy with label smoothing on one batch of crops and (mixed) targets."""
         crops, targets = batch
         logits, _ = self._from_frames(self.network.front_end.standardise(crops))
-        return torch.nn.functional.cross_entropy(
-            logits.float(), targets, label_smoothing=self.settings.label_smoothing
-        )
+        return torch.nn.functional.cross_entropy(logits.float(), targets, label_smoothing=self.settings.label_smoothing)
 
     def on_train_batch_start(self, batch: Any, batch_index: int) -> None:
         """Set the learning rate (a short warm-up, then half a cosine down to zero) and dropout's seed."""
@@ -162,9 +160,5 @@ class BANTraining(pl.LightningModule):
     def _blend(self) -> None:
         """Draw the averaged weights towards those of this step."""
         # a short memory at first: the random start must not linger in the average
-        decay = (
-            min(self.settings.ema, self.steps_done / (_EMA_RAMP + self.steps_done))
-            if self.steps_done > 1
-            else 0.0
-        )
+        decay = min(self.settings.ema, self.steps_done / (_EMA_RAMP + self.steps_done)) if self.steps_done > 1 else 0.0
         get_ema_multi_avg_fn(decay)(list(self.average.parameters()), list(self.network.parameters()), None)

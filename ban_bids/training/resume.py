@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from ban_bids.models.architectures import LOW_LEVEL, preset
 from ban_bids.models.checkpoint import library_versions
 from ban_bids.models.low_level import MODELS
+from ban_bids.models.presets import LOW_LEVEL, preset
 from ban_bids.training.datasets import Collection
 from ban_bids.training.settings import TrainingSettings
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ban_bids.constants import DEFAULT_SEED
 from ban_bids.errors import UsageError
-from ban_bids.settings import DEFAULT_SEED
 from ban_bids.training.augmentation import Augmentation
 from ban_bids.training.clock import CLOCKS
 
@@ -79,13 +79,9 @@ def check_settings(settings: TrainingSettings) -> None:
     if settings.epochs < 1 or (settings.max_minutes is not None and not settings.max_minutes > 0):
         raise UsageError("--epochs and --max-minutes must be above zero")
     if settings.budget_clock not in CLOCKS:
-        raise UsageError(
-            f"--budget-clock {settings.budget_clock}: unknown; choose one of {', '.join(CLOCKS)}"
-        )
+        raise UsageError(f"--budget-clock {settings.budget_clock}: unknown; choose one of {', '.join(CLOCKS)}")
     if settings.batch_size < 2:
-        raise UsageError(
-            f"--batch-size {settings.batch_size}: normalisation over a batch needs at least two crops"
-        )
+        raise UsageError(f"--batch-size {settings.batch_size}: normalisation over a batch needs at least two crops")
     if not 0.2 <= settings.crop_seconds <= 600:
         raise UsageError(f"--crop-seconds {settings.crop_seconds:g}: must lie within 0.2 and 600")
     if not 0 < settings.learning_rate < 10:

@@ -68,9 +68,7 @@ class EarlyStopping(nn.Module):
         losses = []
         with torch.no_grad():
             for crops, targets in self._batches:
-                logits, _ = network.from_frames(
-                    network.front_end.standardise(crops.to(self.best_loss.device))
-                )
+                logits, _ = network.from_frames(network.front_end.standardise(crops.to(self.best_loss.device)))
                 targets = targets.to(logits.device)
                 losses.append(nn.functional.cross_entropy(logits.double(), targets.double(), reduction="sum"))
         return float(torch.stack(losses).sum()) / sum(len(targets) for _, targets in self._batches)

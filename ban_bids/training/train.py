@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 from ban_bids.errors import UsageError
-from ban_bids.models.architectures import LOW_LEVEL, build
-from ban_bids.models.architectures import preset as preset_config
 from ban_bids.models.checkpoint import save_checkpoint
 from ban_bids.models.network import AuditoryNetwork
+from ban_bids.models.presets import LOW_LEVEL, build
+from ban_bids.models.presets import preset as preset_config
 from ban_bids.training.augmentation import PLAIN
 from ban_bids.training.cache import AudioCache
 from ban_bids.training.card import Trained, training_card, write_card
@@ -218,15 +218,11 @@ def _train(
     )
 
 
-def _load(
-    network: AuditoryNetwork, collection: Collection, split: Split, settings: TrainingSettings
-) -> _Data:
+def _load(network: AuditoryNetwork, collection: Collection, split: Split, settings: TrainingSettings) -> _Data:
     number = {genre: k for k, genre in enumerate(collection.genres)}
 
     def side(tracks: Sequence[Track]) -> _Side:
-        return _Side(
-            log_mel_frames(tracks, network.front_end, collection.cache), [number[t.genre] for t in tracks]
-        )
+        return _Side(log_mel_frames(tracks, network.front_end, collection.cache), [number[t.genre] for t in tracks])
 
     training: Sequence[Track] = split.training
     inner: Sequence[Track] = ()
@@ -236,9 +232,7 @@ def _load(
     return _Data(side(training), side(inner), side(split.validation), len(collection.genres))
 
 
-def _inner_crops(
-    data: _Data, crop_frames: int, settings: TrainingSettings
-) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def _inner_crops(data: _Data, crop_frames: int, settings: TrainingSettings) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """The same unaugmented crops of the inner tracks for every look of early stopping."""
     if not data.inner.frames:
         return []
@@ -261,9 +255,7 @@ def _set_statistics(network: AuditoryNetwork, frames: Sequence[np.ndarray]) -> N
     front_end.scale.copy_(torch.from_numpy(np.asarray(scale, np.float32))[:, None])
 
 
-def _measured(
-    network: AuditoryNetwork, frames: Sequence[np.ndarray], crop_frames: int, seed: int
-) -> AuditoryNetwork:
+def _measured(network: AuditoryNetwork, frames: Sequence[np.ndarray], crop_frames: int, seed: int) -> AuditoryNetwork:
     """Averaged weights, their normalisation measured anew on unaugmented crops of the training tracks."""
     crops = CropBatches(frames, [0] * len(frames), 1, crop_frames, 32, PLAIN, seed)
     norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]

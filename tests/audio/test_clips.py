@@ -11,14 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from ban_bids.audio.clips import (
-    SAMPLING_RATE,
-    audio_hash,
-    content_hash,
-    load_waveform,
-    render_clip,
-    sine_fade,
-)
+from ban_bids.audio.waveforms import audio_hash, content_hash, load_waveform, render_clip, sine_fade
+from ban_bids.constants import SAMPLING_RATE
 from ban_bids.errors import DataError
 
 
@@ -76,9 +70,7 @@ def test_excerpt_just_past_the_end_is_padded_and_logged(wav: Path, caplog: pytes
     assert wav.name in caplog.text
 
 
-@pytest.mark.parametrize(
-    ("start", "duration"), [(3.0, 1.2), (4.0, 0.05), (9.0, 1.0), (-1.0, 1.0), (0.0, 0.0)]
-)
+@pytest.mark.parametrize(("start", "duration"), [(3.0, 1.2), (4.0, 0.05), (9.0, 1.0), (-1.0, 1.0), (0.0, 0.0)])
 def test_excerpt_outside_the_file_is_refused(wav: Path, start: float, duration: float) -> None:
     with pytest.raises(DataError, match="blues.00000.wav.*events file"):
         load_waveform(wav, start, duration)

@@ -17,7 +17,7 @@ from comparison_summary import compare, pool, sign_flip_p
 from scipy.stats import binomtest
 from torch import nn
 
-from ban_bids.models.architectures import build, preset
+from ban_bids.models.presets import build, preset
 from ban_bids.training.datasets import Collection, Track
 from ban_bids.training.evaluation_scores import Answers
 from ban_bids.training.settings import TrainingSettings
@@ -78,9 +78,7 @@ def test_folds_are_joined_by_track() -> None:
 
 
 def _plan(folder: Path, settings: TrainingSettings) -> Plan:
-    tracks = tuple(
-        Track(Path(f"{g}{k}.wav"), f"{g}{k}", g, f"digest {g}{k}") for g in GENRES for k in range(4)
-    )
+    tracks = tuple(Track(Path(f"{g}{k}.wav"), f"{g}{k}", g, f"digest {g}{k}") for g in GENRES for k in range(4))
     return Plan(Collection(tracks, GENRES), 2, settings, folder)
 
 

@@ -17,8 +17,9 @@ from ban_bids.cli import run as cli
 from ban_bids.cli.config import read_config
 from ban_bids.cli.environment import environment, set_environment
 from ban_bids.cli.options import make_parser, memory_mb
+from ban_bids.constants import DEFAULT_SEED
 from ban_bids.errors import DataError, UsageError
-from ban_bids.settings import DEFAULT_SEED, EncodingSettings, Settings
+from ban_bids.settings import EncodingSettings, Settings
 
 HEAVY = (
     "torch",
@@ -253,9 +254,7 @@ def test_command_line_wins_over_the_configuration_file(place: Path) -> None:
     assert (found.mem_mb, found.random_seed, found.test_runs) == (2048, 4, ("1", "2"))
     assert (found.dry_run, found.reports_only, found.verbosity) == (True, False, 2)
     assert found.derivatives == (("fmriprep", place / "prep"),)
-    assert found.encoding == EncodingSettings(
-        n_components=16, lag_max=6.0, alphas=(1.0, 10.0), high_pass=150.0
-    )
+    assert found.encoding == EncodingSettings(n_components=16, lag_max=6.0, alphas=(1.0, 10.0), high_pass=150.0)
     assert parse(f"{option} --test-runs 3 -d a=stim --high-pass 99").test_runs == ("3",)
     assert parse(f"{option} -d a=stim").derivatives == (("a", place / "stim"),)
     assert parse(f"{option} --n-components all").encoding.n_components == 0
@@ -375,7 +374,7 @@ def test_a_call_that_fails_takes_back_its_empty_folders(
         monkeypatch.setenv(name, "before")
     monkeypatch.setattr("tempfile.tempdir", None)
     # the real pipeline imports torch and nipype, which this test does not need
-    monkeypatch.setitem(sys.modules, "ban_bids.pipeline", SimpleNamespace(participant=fail))
+    monkeypatch.setitem(sys.modules, "ban_bids.app.participant", SimpleNamespace(participant=fail))
     assert cli.main(["bids", "out", "participant", "--weights", "w.safetensors"]) == 65
     left = sorted(path for path in place.glob("out/**/*") if path.is_file())
     assert left == [place / "out" / "work" / name for name in kept]
@@ -395,7 +394,7 @@ def test_the_group_level_has_its_caches_too_and_leaves_no_empty_folder(
         seen.append(Path(os.environ["MPLCONFIGDIR"]).is_dir())
         return 0
 
-    monkeypatch.setitem(sys.modules, "ban_bids.pipeline", SimpleNamespace(group=group))
+    monkeypatch.setitem(sys.modules, "ban_bids.app.participant", SimpleNamespace(group=group))
     assert cli.main(["bids", "out", "group"]) == 0
     assert seen == [True]
     assert not (place / "out" / "work").exists()
@@ -407,9 +406,7 @@ def test_work_folder_that_cannot_be_made(place: Path) -> None:
         set_environment(place / "work", 1)
 
 
-@pytest.mark.parametrize(
-    ("text", "most"), [("100000 100000", 1), ("max 100000", None), (None, None), ("1 9", 1)]
-)
+@pytest.mark.parametrize(("text", "most"), [("100000 100000", 1), ("max 100000", None), (None, None), ("1 9", 1)])
 def test_available_processors(tmp_path: Path, text: str | None, most: int | None) -> None:
     quota = tmp_path / "cpu.max"
     if text is not None:

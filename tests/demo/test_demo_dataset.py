@@ -17,10 +17,10 @@ from ban_bids.demo.build import make_demo
 from ban_bids.demo.phantom import Scan
 from ban_bids.demo.plan import SIZES, DemoSize, plan_runs
 from ban_bids.demo.styles import GENRES
-from ban_bids.inputs.dataset import read_dataset
 from ban_bids.inputs.heldout import held_out_plan
+from ban_bids.inputs.types import read_dataset
 from ban_bids.models.ban import BAN
-from ban_bids.models.base import calibrate
+from ban_bids.models.candidate import calibrate
 from ban_bids.models.checkpoint import ModelCard, load_checkpoint, save_checkpoint
 from ban_bids.settings import Settings
 
@@ -72,9 +72,7 @@ def _validator():
 
 @pytest.mark.skipif(_validator() is None, reason="bids-validator-deno is not installed")
 def test_official_validator_finds_no_error(demo):
-    run = subprocess.run(
-        [_validator(), str(demo / "bids"), "--json"], capture_output=True, text=True, check=False
-    )
+    run = subprocess.run([_validator(), str(demo / "bids"), "--json"], capture_output=True, text=True, check=False)
     issues = json.loads(run.stdout)["issues"]["issues"]
     assert [i for i in issues if i["severity"] == "error"] == []
     assert run.returncode == 0
@@ -132,9 +130,7 @@ def test_truth_states_the_planted_strength(demo):
     planted = table[table["n_responsive"] > 0]
     assert set(planted["participant_id"]) == {"sub-01", "sub-02"}
     np.testing.assert_allclose(planted["snr"], SNR, rtol=1e-3)
-    np.testing.assert_allclose(
-        planted["ceiling_repeat_mean"], np.sqrt(SNR / (SNR + 1 / TINY.repeats)), rtol=1e-3
-    )
+    np.testing.assert_allclose(planted["ceiling_repeat_mean"], np.sqrt(SNR / (SNR + 1 / TINY.repeats)), rtol=1e-3)
     for label in ("01", "02"):
         folder = demo / "truth" / f"sub-{label}"
         assert len(list(folder.glob("*_motion.tsv"))) == 3

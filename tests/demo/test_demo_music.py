@@ -16,9 +16,7 @@ from ban_bids.demo.styles import GENRES, STYLES
 def test_every_genre_has_a_style():
     assert tuple(STYLES) == GENRES
     for style in STYLES.values():
-        assert all(
-            len(p) == 16 for p in (*style.comp_patterns, *style.bass_patterns, *style.kick, *style.hat)
-        )
+        assert all(len(p) == 16 for p in (*style.comp_patterns, *style.bass_patterns, *style.kick, *style.hat))
 
 
 @pytest.mark.parametrize("genre", GENRES)
@@ -40,9 +38,7 @@ def test_same_seed_same_track_and_another_seed_another():
 
 def test_files_are_laid_out_like_gtzan_and_differ_by_purpose(tmp_path):
     paths = write_tracks(tmp_path / "genres", "training", 1, 1.0, 5, by_genre=True)
-    assert [p.relative_to(tmp_path).as_posix() for p in paths] == [
-        f"genres/{g}/{g}.00000.wav" for g in GENRES
-    ]
+    assert [p.relative_to(tmp_path).as_posix() for p in paths] == [f"genres/{g}/{g}.00000.wav" for g in GENRES]
     info = soundfile.info(paths[0])
     assert (info.samplerate, info.channels, info.subtype, info.duration) == (22_050, 1, "PCM_16", 1.0)
     flat = write_tracks(tmp_path / "stimuli", "stimuli", 1, 1.0, 5, by_genre=False)

@@ -6,6 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from ban_bids.constants import REGIONS
 from ban_bids.demo.anatomy import (
     centred_affine,
     grid_points,
@@ -27,7 +28,6 @@ from ban_bids.demo.phantom import (
     still_tissue,
 )
 from ban_bids.demo.responses import Courses, Heard, VoxelPlan, haemodynamic_response, run_signals
-from ban_bids.settings import REGIONS
 
 
 @pytest.fixture(scope="module")
@@ -117,9 +117,7 @@ def test_motion_by_a_whole_voxel_moves_image_and_signal_by_one(scan, tissue):
     signal = np.full((voxels.size, 2, np.unique(scan.slice_times).size), 0.3, dtype=np.float32)
     motion = np.zeros((2, 6))
     motion[1, 0] = scan.voxel
-    still, moved = (
-        i.reshape(scan.shape) for i in moving_tissue(few, tissue, Planted(voxels, signal), motion)
-    )
+    still, moved = (i.reshape(scan.shape) for i in moving_tissue(few, tissue, Planted(voxels, signal), motion))
     inner = np.zeros(scan.shape, dtype=bool)
     inner[8:-8, 8:-8, 8:-8] = True
     np.testing.assert_allclose(moved[inner], np.roll(still, 1, axis=0)[inner], rtol=1e-3)

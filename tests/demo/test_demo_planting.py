@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ban_bids.constants import REGIONS
 from ban_bids.demo.behavior import choice_probabilities, draw_choices, human_temperature
 from ban_bids.demo.planting import Listening, plant, specific_directions
 from ban_bids.demo.styles import GENRES
 from ban_bids.demo.truth import with_ceilings
-from ban_bids.settings import REGIONS
 
 
 def test_directions_are_those_that_only_the_own_area_explains():

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ban_bids.encoding.bold import ParticipantData
+from ban_bids.encoding.cleaning import clean, nuisance_basis
 from ban_bids.encoding.folds import Listening, offsets
-from ban_bids.encoding.nuisance import clean, nuisance_basis
-from ban_bids.encoding.participant import ParticipantData
 from ban_bids.encoding.rows import run_rows
-from ban_bids.inputs.dataset import Clip, Presentation, Run
+from ban_bids.inputs.types import Clip, Presentation, Run
 
 
 def make_clip(track: str, duration: float = 15.0, start: float = 0.0) -> Clip:
@@ -33,9 +33,7 @@ def make_run(
         for i, track in enumerate(tracks)
     )
     entities = (("sub", "01"), ("task", name))
-    return Run(
-        "01", None, name, None, entities, Path("b"), Path("e"), tr, n_volumes, None, "k", None, presentations
-    )
+    return Run("01", None, name, None, entities, Path("b"), Path("e"), tr, n_volumes, None, "k", None, presentations)
 
 
 def all_clips(runs: list[Run]) -> tuple[Clip, ...]:
@@ -52,9 +50,7 @@ class ToyModel:
 
     name: str = "toy"
     areas: tuple[str, ...] = ("A1", "Belt", "PB", "T2T3")
-    frame_rate: dict[str, float] = field(
-        default_factory=lambda: {"A1": 20.0, "Belt": 10.0, "PB": 10.0, "T2T3": 7.3}
-    )
+    frame_rate: dict[str, float] = field(default_factory=lambda: {"A1": 20.0, "Belt": 10.0, "PB": 10.0, "T2T3": 7.3})
     genres: tuple[str, ...] = ()
     card: None = None
     fingerprint: str = "toy"
@@ -99,9 +95,7 @@ def participant(runs: list[Run], bold: np.ndarray, t_ref: float = 0.75, seed: in
     nuisance = tuple(
         nuisance_basis(rng.standard_normal((run.n_volumes, 2)), run.repetition_time, 200.0) for run in runs
     )
-    cleaned = [
-        clean(bold[first[r] : first[r + 1]].astype(np.float32), nuisance[r])[0] for r in range(len(runs))
-    ]
+    cleaned = [clean(bold[first[r] : first[r + 1]].astype(np.float32), nuisance[r])[0] for r in range(len(runs))]
     n_voxels = bold.shape[1]
     return ParticipantData(
         label="01",

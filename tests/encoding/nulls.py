@@ -9,14 +9,14 @@ import numpy as np
 from listening import ToyModel, make_run, participant
 from scipy import signal
 
-from ban_bids.encoding.blocks import CROSSED, PermutationPlan, permutation_plan
+from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.crossed import crossing_factors
 from ban_bids.encoding.design import Design, design
 from ban_bids.encoding.encode import encode
-from ban_bids.encoding.participant import ParticipantData
+from ban_bids.encoding.permutation import CROSSED, PermutationPlan, permutation_plan
 from ban_bids.encoding.significance import roi_null, roi_p, voxel_p
-from ban_bids.inputs.dataset import Run
 from ban_bids.inputs.heldout import HeldOutPlan
+from ban_bids.inputs.types import Run
 from ban_bids.settings import EncodingSettings
 
 ALPHAS = tuple(10.0**e for e in range(-2, 4))
@@ -79,10 +79,7 @@ class Setting:
 def runs_of(layout: str, n_runs: int, seed: int = 0) -> list[Run]:
     """Seven clips of 15 s a run, back to back after 6 s, or with 15 s of rest before each (``on-off``)."""
     first, gap, n_volumes = (6.0, 0.0, 80) if layout == "back-to-back" else (15.0, 15.0, 150)
-    return [
-        make_run(f"r{r}", [f"t{seed}x{r}x{i}" for i in range(7)], TR, n_volumes, first, gap)
-        for r in range(n_runs)
-    ]
+    return [make_run(f"r{r}", [f"t{seed}x{r}x{i}" for i in range(7)], TR, n_volumes, first, gap) for r in range(n_runs)]
 
 
 def on_off(run: Run) -> np.ndarray:
@@ -109,8 +106,7 @@ def follows(run: Run, model: ToyModel) -> np.ndarray:
 def noise(rng: np.random.Generator, shape: tuple[int, int], autocorrelation: float) -> np.ndarray:
     """Autocorrelated noise of three common sources and each voxel's own."""
     shared, own = (
-        signal.lfilter([1], [1, -autocorrelation], rng.standard_normal((shape[0], k)), axis=0)
-        for k in (3, shape[1])
+        signal.lfilter([1], [1, -autocorrelation], rng.standard_normal((shape[0], k)), axis=0) for k in (3, shape[1])
     )
     return np.asarray(shared @ rng.standard_normal((3, shape[1])) + own)
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import signal
 
-from ban_bids.encoding.ceiling import cc_norm, noise_ceiling, repeat_rows, voxel_scores
 from ban_bids.encoding.rows import HeldOutRows
 from ban_bids.errors import NotComputable
+from ban_bids.scoring.ceiling import cc_norm, noise_ceiling, repeat_rows, voxel_scores
 
 
 def table(runs: list[list[int]], length: int = 4, lead_in: bool = False) -> HeldOutRows:
@@ -106,9 +106,7 @@ def test_planted_signal_gives_its_share_and_a_perfect_prediction_a_ccnorm_of_one
 
 @pytest.mark.parametrize("explainable", [0.02, 0.05, 0.3])
 @pytest.mark.parametrize("n_repeats", [2, 4])
-def test_explainable_variance_and_ceiling_are_unbiased_over_200_simulations(
-    explainable: float, n_repeats: int
-) -> None:
+def test_explainable_variance_and_ceiling_are_unbiased_over_200_simulations(explainable: float, n_repeats: int) -> None:
     # every voxel is a simulation of its own: signal and noise autocorrelated, as BOLD is
     rng = np.random.default_rng(3)
     rows = table([list(range(60))] * n_repeats, length=10)

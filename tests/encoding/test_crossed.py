@@ -10,20 +10,21 @@ import pytest
 from listening import ToyModel, ToyStore, make_run, participant
 from nulls import ALPHAS, Setting, laid_out, runs_of
 
+from ban_bids.constants import AREAS, JOINT
 from ban_bids.encoding import design as design_module
-from ban_bids.encoding.backend import Engine
-from ban_bids.encoding.blocks import CROSSED, PermutationPlan, permutation_plan
+from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.crossed import crossing_factors, shifted_voxels
 from ban_bids.encoding.design import Design, design
 from ban_bids.encoding.encode import encode, slab_size
-from ban_bids.encoding.limits import Limits
-from ban_bids.encoding.participant import ParticipantData
+from ban_bids.encoding.permutation import CROSSED, PermutationPlan, permutation_plan
+from ban_bids.encoding.ridge.backend import Engine
+from ban_bids.encoding.ridge.limits import Limits
 from ban_bids.encoding.significance import relative_distance, voxel_p
-from ban_bids.inputs.dataset import Run
 from ban_bids.inputs.heldout import HeldOutPlan
+from ban_bids.inputs.types import Run
 from ban_bids.scoring import participant as scoring
 from ban_bids.scoring.participant import finished_batches, held_out_tests, score_model
-from ban_bids.settings import AREAS, JOINT, EncodingSettings
+from ban_bids.settings import EncodingSettings
 
 
 @pytest.fixture(autouse=True)
@@ -110,9 +111,7 @@ def test_shifted_voxels_are_rolled_over_the_scored_rows_of_each_run() -> None:
     runs = [make_run(f"r{r}", [f"t{r}{i}" for i in range(6)], n_volumes=70, lead_in=True) for r in range(2)]
     data = participant(runs, np.random.default_rng(0).standard_normal((140, 5)))
     usable = np.array([True, True, False, True, True])
-    data = replace(
-        data, usable=usable, nuisance=tuple(replace(n, basis=n.basis[:, :0]) for n in data.nuisance)
-    )
+    data = replace(data, usable=usable, nuisance=tuple(replace(n, basis=n.basis[:, :0]) for n in data.nuisance))
     shifted = shifted_voxels(data, 10, 11, np.random.default_rng(3))
     assert shifted.bold.shape == (140, 11) and shifted.usable.all() and not shifted.region.any()
     sources = []
@@ -156,9 +155,7 @@ def test_folds_that_are_not_crossed_have_no_factor() -> None:
     np.testing.assert_array_equal(one, other)
 
 
-def test_a_scored_model_uses_the_factors_and_keeps_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_scored_model_uses_the_factors_and_keeps_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = EncodingSettings(
         n_components=3, n_band_weights=3, alphas=ALPHAS[1::2], n_permutations=1000, n_bootstrap=20
     )

@@ -9,15 +9,15 @@ import pytest
 from listening import ToyModel, ToyStore, make_run, participant
 
 from ban_bids.encoding import design as design_module
-from ban_bids.encoding.ceiling import repeat_rows, voxel_scores
+from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.design import Design, design, plan_indices
 from ban_bids.encoding.encode import encode, slab_size
 from ban_bids.encoding.folds import offsets
-from ban_bids.encoding.participant import ParticipantData
 from ban_bids.encoding.reduction import fit_reduction
 from ban_bids.errors import DataError, NotComputable
-from ban_bids.inputs.dataset import Run
 from ban_bids.inputs.heldout import HeldOutPlan
+from ban_bids.inputs.types import Run
+from ban_bids.scoring.ceiling import repeat_rows, voxel_scores
 from ban_bids.settings import EncodingSettings
 
 SETTINGS = EncodingSettings(n_components=6, n_band_weights=12, alphas=tuple(10.0**e for e in range(-3, 4)))

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from listening import make_run
 
-from ban_bids.encoding import participant as participant_module
-from ban_bids.encoding.nuisance import clean, nuisance_basis
-from ban_bids.encoding.participant import load_participant
+from ban_bids.encoding import bold as participant_module
+from ban_bids.encoding.bold import load_participant
+from ban_bids.encoding.cleaning import clean, nuisance_basis
 from ban_bids.errors import DataError
-from ban_bids.inputs.dataset import Participant
+from ban_bids.inputs.types import Participant
 from ban_bids.preprocessing.result import PreprocessedParticipant, PreprocessedRun
 from ban_bids.settings import EncodingSettings
 
@@ -40,9 +40,7 @@ def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PreprocessedParti
         runs.append(PreprocessedRun(run, path, path, tmp_path / f"{name}.tsv", 1.0, 2, (7,)))
     tables = {run.confounds: rng.standard_normal((N, 2)) for run in runs}
     monkeypatch.setattr(participant_module, "regressors", lambda run: tables[run.confounds])
-    (tmp_path / "dseg.tsv").write_text(
-        "index\tname\treason\n1\tA1\tn/a\nn/a\tPB\tatlas small has no region PB\n"
-    )
+    (tmp_path / "dseg.tsv").write_text("index\tname\treason\n1\tA1\tn/a\nn/a\tPB\tatlas small has no region PB\n")
     return PreprocessedParticipant(
         Participant("01", (), tuple(run.run for run in runs)),
         "MNI",
@@ -87,9 +85,7 @@ def test_bold_on_disk_is_the_same(
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_voxels_unusable_in_one_run_are_noted(
-    which: int, images: PreprocessedParticipant, tmp_path: Path
-) -> None:
+def test_voxels_unusable_in_one_run_are_noted(which: int, images: PreprocessedParticipant, tmp_path: Path) -> None:
     image = nib.load(images.runs[which].bold)
     values = image.get_fdata(dtype=np.float32)
     values[1, 1, 0] = np.nan
@@ -104,9 +100,7 @@ def test_voxels_unusable_in_one_run_are_noted(
     assert "2 voxels" in data.notes[0]
 
 
-def test_a_run_without_a_single_usable_voxel_is_named(
-    images: PreprocessedParticipant, tmp_path: Path
-) -> None:
+def test_a_run_without_a_single_usable_voxel_is_named(images: PreprocessedParticipant, tmp_path: Path) -> None:
     broken = write(tmp_path / "broken.nii.gz", np.full((*SHAPE, N), np.nan, np.float32))
     runs = (images.runs[0], replace(images.runs[1], bold=broken))
     with pytest.raises(DataError, match="broken.nii.gz: no voxel of the cortex is finite"):
@@ -117,9 +111,7 @@ def test_what_does_not_fit_is_named(images: PreprocessedParticipant, tmp_path: P
     rng = np.random.default_rng(1)
     short = write(tmp_path / "short.nii.gz", rng.standard_normal((*SHAPE, N - 1)).astype(np.float32))
     flat = write(tmp_path / "flat.nii.gz", rng.standard_normal(SHAPE).astype(np.float32))
-    moved = write(
-        tmp_path / "moved.nii.gz", rng.standard_normal((*SHAPE, N)).astype(np.float32), 3 * np.eye(4)
-    )
+    moved = write(tmp_path / "moved.nii.gz", rng.standard_normal((*SHAPE, N)).astype(np.float32), 3 * np.eye(4))
     (tmp_path / "text.nii.gz").write_text("no image")
     for name, path in (("short", short), ("flat", flat), ("grid", moved), ("text", tmp_path / "text.nii.gz")):
         runs = (replace(images.runs[0], bold=path), images.runs[1])

@@ -14,7 +14,7 @@ from listening import ToyModel
 from ban_bids.encoding import features as features_module
 from ban_bids.encoding.features import FeatureCache
 from ban_bids.errors import DataError
-from ban_bids.inputs.dataset import Clip
+from ban_bids.inputs.types import Clip
 
 ONE = Clip(Path("one.wav"), 1.0, 2.0, "one")
 
@@ -30,9 +30,7 @@ class CountingModel(ToyModel):
 
     def features(self, waveforms: list[np.ndarray]) -> list[dict[str, np.ndarray]]:
         self.calls += len(waveforms)
-        return [
-            {area: np.full((40, 2), [w.mean(), len(w)], np.float32) for area in self.areas} for w in waveforms
-        ]
+        return [{area: np.full((40, 2), [w.mean(), len(w)], np.float32) for area in self.areas} for w in waveforms]
 
 
 def test_each_clip_is_computed_once(tmp_path: Path) -> None:
@@ -76,9 +74,7 @@ def test_the_file_counts_not_its_name(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("how", ["cut", "flipped", "empty", "text", "gone"])
-def test_a_damaged_file_is_noticed_and_made_anew(
-    how: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_damaged_file_is_noticed_and_made_anew(how: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     model = CountingModel()
     store = FeatureCache(model, tmp_path)
     store.compute([ONE])

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from listening import all_clips, listen, make_run
 
-from ban_bids.encoding.ceiling import repeat_rows
 from ban_bids.encoding.folds import inner_groups, make_folds, offsets, training_rows, within_reach
 from ban_bids.encoding.rows import held_out_rows
 from ban_bids.errors import NotComputable
+from ban_bids.scoring.ceiling import repeat_rows
 
 LAG = 9.0
 
@@ -137,10 +137,7 @@ def check_no_track_on_both_sides(heard: list, folds: tuple) -> None:
 @given(seed=st.integers(0, 10_000), tr=st.floats(0.7, 3.0))
 def test_no_track_is_ever_on_both_sides(seed: int, tr: float) -> None:
     rng = np.random.default_rng(seed)
-    runs = [
-        make_run(name, [f"t{i}" for i in rng.integers(0, 9, 5)], tr=tr, n_volumes=int(90 / tr))
-        for name in "abcd"
-    ]
+    runs = [make_run(name, [f"t{i}" for i in rng.integers(0, 9, 5)], tr=tr, n_volumes=int(90 / tr)) for name in "abcd"]
     heard = [listen(run, all_clips(runs)) for run in runs]
     plan = [([r], [q for q in range(4) if q != r]) for r in range(4)]
     try:

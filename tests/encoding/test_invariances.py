@@ -10,13 +10,13 @@ import pytest
 from listening import ToyModel, ToyStore, make_run, participant
 
 from ban_bids.encoding import design as design_module
-from ban_bids.encoding.ceiling import repeat_rows
+from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.design import design
 from ban_bids.encoding.encode import Encoded, encode
 from ban_bids.encoding.folds import offsets
-from ban_bids.encoding.participant import ParticipantData
-from ban_bids.inputs.dataset import Clip, Run
 from ban_bids.inputs.heldout import HeldOutPlan
+from ban_bids.inputs.types import Clip, Run
+from ban_bids.scoring.ceiling import repeat_rows
 from ban_bids.settings import EncodingSettings
 
 SETTINGS = EncodingSettings(n_components=4, n_band_weights=8, alphas=(0.01, 0.1, 1.0, 10.0))
@@ -137,6 +137,4 @@ def test_a_dead_voxel_leaves_the_others_alone() -> None:
     dead = encoded(replace(data, bold=bold, usable=usable), model())
     for name in plain.rsquare:
         assert np.isnan(dead.rsquare[name][3])
-        np.testing.assert_allclose(
-            np.delete(dead.rsquare[name], 3), np.delete(plain.rsquare[name], 3), atol=1e-4
-        )
+        np.testing.assert_allclose(np.delete(dead.rsquare[name], 3), np.delete(plain.rsquare[name], 3), atol=1e-4)

@@ -8,22 +8,23 @@ import numpy as np
 import pytest
 from listening import ToyModel, ToyStore, make_run, participant
 
-from ban_bids.arrays import scratch_array
+from ban_bids.constants import DEFAULT_SEED
 from ban_bids.encoding import design as design_module
-from ban_bids.encoding.backend import Engine
+from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.choices import choose_models
+from ban_bids.encoding.cleaning import nuisance_basis
 from ban_bids.encoding.design import Design, bin_run, design
 from ban_bids.encoding.encode import encode, slab_size
 from ban_bids.encoding.folds import offsets
 from ban_bids.encoding.kernels import KernelFold
-from ban_bids.encoding.limits import Limits
-from ban_bids.encoding.nuisance import nuisance_basis
-from ban_bids.encoding.participant import ParticipantData
+from ban_bids.encoding.ridge.backend import Engine
+from ban_bids.encoding.ridge.limits import Limits
 from ban_bids.errors import DataError, NotComputable
+from ban_bids.files.arrays import scratch_array
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.scoring.participant import finished_batches, held_out_tests, score_model
 from ban_bids.scoring.resume import digest
-from ban_bids.settings import DEFAULT_SEED, EncodingSettings
+from ban_bids.settings import EncodingSettings
 
 KERNELS = EncodingSettings(n_components=0, n_band_weights=9, alphas=tuple(10.0**e for e in range(-2, 4)))
 AREAS = ToyModel().areas
@@ -66,9 +67,7 @@ def made_of(
     return design(data, Uneven(**model), plan, settings, Path("unused"))
 
 
-def laid_out(
-    data: ParticipantData, made: Design, fold: KernelFold, area: str, rests: bool = False
-) -> list[np.ndarray]:
+def laid_out(data: ParticipantData, made: Design, fold: KernelFold, area: str, rests: bool = False) -> list[np.ndarray]:
     """Lagged, cleaned and scaled features as they were before there were kernels, float64, by other means."""
     store, delays, first = ToyStore(Uneven(), Path()), np.array(made.lags), offsets(data.runs)
     binned = [bin_run(run, store, area, delays) for run in data.runs]
@@ -87,10 +86,7 @@ def laid_out(
         whole.append(own[run.index].reshape(len(run.index), -1))
     assert first[-1] == sum(map(len, cleaned))
     x = np.vstack(cleaned)
-    x, own = (
-        values / np.sqrt(np.mean((x[fold.fold.training] ** 2).sum(axis=1)))
-        for values in (x, np.vstack(whole))
-    )
+    x, own = (values / np.sqrt(np.mean((x[fold.fold.training] ** 2).sum(axis=1))) for values in (x, np.vstack(whole)))
     return [x[fold.fold.training], x[fold.fold.held_out], own[fold.fold.held_out]]
 
 
@@ -99,9 +95,7 @@ def laid_out(
     [(1.5, 2.0, PLAN), (2.5, 2.0, PLAN), (2.5, 0.7, PLAN), (1.5, 2.0, EACH)],
     ids=["lags on the grid", "lags off the grid", "lags finer than a TR", "two folds"],
 )
-def test_kernels_of_shifts_are_products_of_lagged_features(
-    tr: float, lag_step: float, plan: HeldOutPlan
-) -> None:
+def test_kernels_of_shifts_are_products_of_lagged_features(tr: float, lag_step: float, plan: HeldOutPlan) -> None:
     data = listened(tr)
     made = made_of(data, replace(KERNELS, lag_step=lag_step), plan)
     assert len(made.folds) == len(plan.folds)

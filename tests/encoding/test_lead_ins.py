@@ -13,8 +13,8 @@ from ban_bids.encoding import design as design_module
 from ban_bids.encoding.design import bin_run, design
 from ban_bids.encoding.encode import encode
 from ban_bids.encoding.timeline import lags
-from ban_bids.inputs.dataset import Run
 from ban_bids.inputs.heldout import HeldOutPlan
+from ban_bids.inputs.types import Run
 from ban_bids.settings import EncodingSettings
 
 SETTINGS = EncodingSettings(n_components=3, n_band_weights=3, alphas=(1.0,))
@@ -37,9 +37,7 @@ def test_later_volumes_hear_a_lead_in_through_their_lags(tr: float) -> None:
     clips = tuple(item.clip for item in run.presentations)
     store = ToyStore(ToyModel(loudness=2.0), Path("unused"))
     delays = lags(tr, 9.0, 2.0)
-    with_it, without = (
-        bin_run(listen(r, clips, tr / 2), store, "Belt", delays).lagged() for r in (run, plain(run))
-    )
+    with_it, without = (bin_run(listen(r, clips, tr / 2), store, "Belt", delays).lagged() for r in (run, plain(run)))
     np.testing.assert_array_equal(with_it, without)
     silent = replace(run, presentations=run.presentations[1:])
     alone = bin_run(listen(silent, clips, tr / 2), store, "Belt", delays).lagged()

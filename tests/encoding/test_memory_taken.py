@@ -11,22 +11,20 @@ import pytest
 from listening import ToyModel, ToyStore, make_run, participant
 
 from ban_bids.encoding import design as design_module
-from ban_bids.encoding import solvers as solvers_module
-from ban_bids.encoding.backend import HIMALAYA, Engine
+from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.design import Design, design
 from ban_bids.encoding.encode import slab_size
-from ban_bids.encoding.limits import Limits, in_batches
-from ban_bids.encoding.participant import ParticipantData
-from ban_bids.encoding.solvers import HimalayaBandedRidge, make_solver
+from ban_bids.encoding.ridge import solvers as solvers_module
+from ban_bids.encoding.ridge.backend import HIMALAYA, Engine
+from ban_bids.encoding.ridge.limits import Limits, in_batches
+from ban_bids.encoding.ridge.solvers import HimalayaBandedRidge, make_solver
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.scoring import participant as scoring
 from ban_bids.scoring.participant import held_out_tests, score_control, score_model
 from ban_bids.scoring.resume import digest
 from ban_bids.settings import EncodingSettings
 
-SETTINGS = EncodingSettings(
-    n_components=3, n_band_weights=3, alphas=(0.1, 10.0), n_permutations=200, n_bootstrap=20
-)
+SETTINGS = EncodingSettings(n_components=3, n_band_weights=3, alphas=(0.1, 10.0), n_permutations=200, n_bootstrap=20)
 PLAN = HeldOutPlan((("task-test",),), "named", "test")
 N_VOXELS = 700
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from listening import ToyModel, ToyStore, make_run, participant
 
-from ban_bids import pipeline
+from ban_bids.app import participant as pipeline
 from ban_bids.encoding import design as design_module
 from ban_bids.errors import DataError
+from ban_bids.files.progress import StageClock
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.settings import EncodingSettings, Settings
-from ban_bids.stages import StageClock
 
 DEAD = "3 voxels are not finite or do not vary in some run: n/a"
 
@@ -34,9 +34,7 @@ class Stub:
 
 def settings(folder: Path) -> Settings:
     few = EncodingSettings(n_components=3, n_band_weights=3, alphas=(1.0,), n_bootstrap=20)
-    return Settings(
-        folder, folder / "out", "participant", work_dir=folder / "work", device="cpu", encoding=few
-    )
+    return Settings(folder, folder / "out", "participant", work_dir=folder / "work", device="cpu", encoding=few)
 
 
 def network() -> pipeline.Network:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from nilearn.glm.first_level.design_matrix import create_cosine_drift
 
-from ban_bids.encoding.nuisance import clean, cosine_drifts, crowding, nuisance_basis
+from ban_bids.encoding.cleaning import clean, cosine_drifts, crowding, nuisance_basis
 
 
 def test_cosines_span_what_nilearn_makes() -> None:

@@ -7,10 +7,10 @@ from sklearn.base import clone
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.model_selection import PredefinedSplit
 
-from ban_bids.encoding.backend import CLOSED_FORM, HIMALAYA, Engine
-from ban_bids.encoding.ridge import choose_joint, choose_without, fit_joint, fit_single, fit_without
-from ban_bids.encoding.solvers import PRECOMPUTED, BandedRidge, HimalayaBandedRidge
-from ban_bids.encoding.weights import band_weights
+from ban_bids.encoding.models import choose_joint, choose_without, fit_joint, fit_single, fit_without
+from ban_bids.encoding.ridge.backend import CLOSED_FORM, HIMALAYA, Engine
+from ban_bids.encoding.ridge.solvers import PRECOMPUTED, BandedRidge, HimalayaBandedRidge
+from ban_bids.encoding.ridge.weights import band_weights
 
 ALPHAS = np.logspace(-2, 3, 6)
 GRID = band_weights(3, 8, 0)
@@ -100,8 +100,7 @@ def test_models_of_areas_take_kernels(areas: np.ndarray, bold: np.ndarray, solve
         joint = fit_joint(training, bold, held_out, *common, kernel=kernel)
         alone = fit_single(training["b"], bold, held_out["b"], GROUPS, tuple(ALPHAS), engine, kernel=kernel)
         rest = [
-            fit_without(a, joint, training, bold, held_out, GROUPS, tuple(ALPHAS), engine, kernel=kernel)
-            for a in names
+            fit_without(a, joint, training, bold, held_out, GROUPS, tuple(ALPHAS), engine, kernel=kernel) for a in names
         ]
         return [*joint.parts.values(), alone.prediction, *rest]
 

@@ -15,12 +15,12 @@ from listening import ToyModel, ToyStore, make_run, participant
 
 from ban_bids.encoding import choices
 from ban_bids.encoding import design as design_module
-from ban_bids.encoding.backend import Engine
-from ban_bids.encoding.closed_form import Problem
 from ban_bids.encoding.design import design
 from ban_bids.encoding.encode import encode
-from ban_bids.encoding.limits import Limits
-from ban_bids.encoding.ridge import fit_joint
+from ban_bids.encoding.models import fit_joint
+from ban_bids.encoding.ridge.backend import Engine
+from ban_bids.encoding.ridge.closed_form import Problem
+from ban_bids.encoding.ridge.limits import Limits
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.scoring import participant as scoring
 from ban_bids.scoring.participant import (
@@ -76,9 +76,7 @@ def planted_kill(monkeypatch: pytest.MonkeyPatch, at: int) -> list[int]:
 
 def everything(found: ScoredModel) -> str:
     """Hash of every byte of the results."""
-    return digest(
-        (found.model, found.areas, found.maps, found.ceiling, found.tests, found.cortical, found.inner)
-    )
+    return digest((found.model, found.areas, found.maps, found.ceiling, found.tests, found.cortical, found.inner))
 
 
 @pytest.fixture(autouse=True)
@@ -143,8 +141,7 @@ def test_choosing_for_all_voxels_first_changes_nothing(memory: int) -> None:
     chosen = choices.choose_models(data, laid, settings, True, engine, seed)
     for slab in (slice(0, 256), slice(300, 600)):
         whole, again = (
-            encode(data, laid, settings, slab, True, tests.repeats, engine, seed, given)
-            for given in (None, chosen)
+            encode(data, laid, settings, slab, True, tests.repeats, engine, seed, given) for given in (None, chosen)
         )
         for name, values in whole.held_out.prediction.items():
             assert np.array_equal(whole.alpha[name], again.alpha[name])
@@ -180,9 +177,7 @@ def test_a_process_killed_by_the_system_leaves_whole_slabs(tmp_path: Path) -> No
     assert everything(score_model(*args)) == everything(score_model(*args[:-1]))
 
 
-def test_what_decides_the_results_decides_which_slabs_count(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_decides_the_results_decides_which_slabs_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     args = prepared(tmp_path)
     score_model(*args)
     calls = planted_kill(monkeypatch, at=-1)
@@ -209,9 +204,7 @@ def test_what_decides_the_results_decides_which_slabs_count(
 def test_memory_that_happens_to_be_free_changes_no_byte(monkeypatch: pytest.MonkeyPatch) -> None:
     # a resumed process holds less than the one that was killed, so that batches inside the solver differ
     rng = np.random.default_rng(0)
-    training, held_out = (
-        {area: rng.standard_normal((n, 40)).astype(np.float32) for area in "ab"} for n in (240, 60)
-    )
+    training, held_out = ({area: rng.standard_normal((n, 40)).astype(np.float32) for area in "ab"} for n in (240, 60))
     bold = rng.standard_normal((240, 500)).astype(np.float32)
     groups, grid = np.repeat(np.arange(4), 60), np.array([[0.5, 0.5], [1, 0], [0, 1], [0.3, 0.7]])
     found, widths = set(), set()

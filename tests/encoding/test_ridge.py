@@ -6,9 +6,9 @@ import pytest
 from himalaya.scoring import r2_score_split
 from sklearn.linear_model import Ridge
 
-from ban_bids.encoding.backend import CLOSED_FORM, HIMALAYA, Engine, choose_engine, himalaya_backend
-from ban_bids.encoding.ridge import Joint, fit_joint, fit_single, fit_without
-from ban_bids.encoding.weights import band_weights
+from ban_bids.encoding.models import Joint, fit_joint, fit_single, fit_without
+from ban_bids.encoding.ridge.backend import CLOSED_FORM, HIMALAYA, Engine, choose_engine, himalaya_backend
+from ban_bids.encoding.ridge.weights import band_weights
 from ban_bids.errors import UsageError
 
 ALPHAS = (1e-3, 1e-1, 1.0, 10.0, 1e3)
@@ -50,9 +50,7 @@ def brute_score(features: np.ndarray, bold: np.ndarray, groups: np.ndarray, alph
 @pytest.mark.parametrize("backend", ["numpy", "torch"])
 @pytest.mark.parametrize("solver", [CLOSED_FORM, HIMALAYA])
 @pytest.mark.parametrize("p", [12, 200])
-def test_single_area_is_scikit_learns_ridge_with_the_brute_force_alpha(
-    solver: str, backend: str, p: int
-) -> None:
+def test_single_area_is_scikit_learns_ridge_with_the_brute_force_alpha(solver: str, backend: str, p: int) -> None:
     training, held_out, bold, groups = problem(p=p)
     x, z = training["Belt"], held_out["Belt"]
     found = fit_single(x, bold, z, groups, ALPHAS, Engine(solver, backend))
@@ -105,10 +103,7 @@ def test_joint_equals_ridge_on_scaled_features() -> None:
     training, held_out, bold, groups = problem()
     grid = np.array([[0.1, 0.6, 0.3, 0.0]], dtype=np.float32)
     joint = fit_joint(training, bold, held_out, groups, (1.0,), grid)
-    x, z = (
-        np.hstack([side[area] * np.sqrt(w) for area, w in zip(AREAS, grid[0])])
-        for side in (training, held_out)
-    )
+    x, z = (np.hstack([side[area] * np.sqrt(w) for area, w in zip(AREAS, grid[0])]) for side in (training, held_out))
     model = Ridge(alpha=1.0, fit_intercept=False).fit(x.astype(float), bold.astype(float))
     assert np.allclose(joint.prediction, model.predict(z.astype(float)), atol=1e-4)
 

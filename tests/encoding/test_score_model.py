@@ -12,22 +12,21 @@ import pytest
 from listening import ToyModel, ToyStore, make_run, participant
 from scipy import stats
 
+from ban_bids.constants import AREAS, JOINT, REGIONS
+from ban_bids.derivatives.participant import Labels, write_maps
+from ban_bids.derivatives.read import load_derivatives
 from ban_bids.encoding import design as design_module
+from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.design import Design, design
 from ban_bids.encoding.encode import encode
-from ban_bids.encoding.participant import ParticipantData
 from ban_bids.encoding.significance import roi_null
 from ban_bids.inputs.heldout import HeldOutPlan
-from ban_bids.outputs.derivatives import load_derivatives
-from ban_bids.outputs.participant import Labels, write_maps
 from ban_bids.scoring import participant as scoring
 from ban_bids.scoring.cortical import CorticalScore
 from ban_bids.scoring.participant import ScoredModel, held_out_tests, score_control, score_model
-from ban_bids.settings import AREAS, JOINT, REGIONS, EncodingSettings
+from ban_bids.settings import EncodingSettings
 
-SETTINGS = EncodingSettings(
-    n_components=4, n_band_weights=3, alphas=(0.1, 10.0), n_permutations=1000, n_bootstrap=20
-)
+SETTINGS = EncodingSettings(n_components=4, n_band_weights=3, alphas=(0.1, 10.0), n_permutations=1000, n_bootstrap=20)
 PLAN = HeldOutPlan((("task-test",),), "named", "test")
 WHY = {"PB": "atlas juelich has no region PB"}
 
@@ -119,9 +118,7 @@ def test_q_is_over_all_voxels_and_the_maximum_over_all_areas_and_regions(
     assert tests.permutations is not None
     held, observed, null = encode(data, laid, SETTINGS).held_out, [], []
     for area in AREAS:
-        one = roi_null(
-            tests.permutations, held.specific[area], held.bold, np.where(data.usable, data.region, 0)
-        )
+        one = roi_null(tests.permutations, held.specific[area], held.bold, np.where(data.usable, data.region, 0))
         observed.append(one[0])
         null.append(one[1])
     largest = np.concatenate(null, axis=1).max(axis=1)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ban_bids.encoding.blocks import rests_between_clips
+from ban_bids.encoding.permutation import rests_between_clips
 from ban_bids.encoding.rows import HeldOutRows
 from ban_bids.encoding.significance import (
     count_arrangements,
@@ -126,9 +126,7 @@ def test_jittered_lengths_are_trimmed_rather_than_dropped_and_lead_ins_stay_out(
         ([[(-1, 30)]], False),
     ],
 )
-def test_only_rest_between_clips_lets_hearing_itself_be_tested(
-    runs: list[list[tuple[int, int]]], rests: bool
-) -> None:
+def test_only_rest_between_clips_lets_hearing_itself_be_tested(runs: list[list[tuple[int, int]]], rests: bool) -> None:
     rows = table(runs)
     assert rests_between_clips(rows) is rests
     if rows.clip.max() >= 0:
@@ -138,9 +136,7 @@ def test_only_rest_between_clips_lets_hearing_itself_be_tested(
 def test_arrangements_are_counted_with_repeats_as_one_label() -> None:
     run, label = np.array([0] * 5 + [1] * 3), np.array([0, 1, 0, -1, -1, 2, 2, 3])
     distinct = {
-        (tuple(a), tuple(b))
-        for a in itertools.permutations(label[:5])
-        for b in itertools.permutations(label[5:])
+        (tuple(a), tuple(b)) for a in itertools.permutations(label[:5]) for b in itertools.permutations(label[5:])
     }
     assert np.exp(count_arrangements(run, label)) == pytest.approx(len(distinct))
 

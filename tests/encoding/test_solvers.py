@@ -7,14 +7,13 @@ import pytest
 from sklearn.base import clone
 from sklearn.linear_model import Ridge
 
-from ban_bids.encoding.backend import exact_products
-from ban_bids.encoding.basis import Bands
-from ban_bids.encoding.closed_form import Problem
-from ban_bids.encoding.left_out import LeftOut
-from ban_bids.encoding.limits import Limits, in_batches
-from ban_bids.encoding.search import Choice, choose
-from ban_bids.encoding.solvers import BandedRidge, HimalayaBandedRidge
-from ban_bids.encoding.weights import band_weights, lattice, lattice_order, neighbours
+from ban_bids.encoding.ridge.backend import exact_products
+from ban_bids.encoding.ridge.bands import Bands
+from ban_bids.encoding.ridge.closed_form import LeftOut, Problem
+from ban_bids.encoding.ridge.limits import Limits, in_batches
+from ban_bids.encoding.ridge.search import Choice, choose
+from ban_bids.encoding.ridge.solvers import BandedRidge, HimalayaBandedRidge
+from ban_bids.encoding.ridge.weights import band_weights, lattice, lattice_order, neighbours
 from ban_bids.errors import MemoryLimitError
 
 ALPHAS = np.logspace(-2, 3, 6)
@@ -40,25 +39,19 @@ def widths(x: np.ndarray) -> tuple[int, ...]:
     return (x.shape[1] // 3,) * 3
 
 
-def refitted(
-    x: np.ndarray, y: np.ndarray, groups: np.ndarray, weights: np.ndarray, alpha: float
-) -> np.ndarray:
+def refitted(x: np.ndarray, y: np.ndarray, groups: np.ndarray, weights: np.ndarray, alpha: float) -> np.ndarray:
     """Mean over inner folds of the mean squared error, each model fitted anew, in float64."""
     scaled = x.astype(np.float64) * np.repeat(np.sqrt(weights.astype(np.float64)), widths(x))
     losses = []
     for g in np.unique(groups):
         fit, left = groups != g, groups == g
-        model = Ridge(alpha=alpha, fit_intercept=False, solver="svd").fit(
-            scaled[fit], y[fit].astype(np.float64)
-        )
+        model = Ridge(alpha=alpha, fit_intercept=False, solver="svd").fit(scaled[fit], y[fit].astype(np.float64))
         losses.append(np.mean((y[left] - model.predict(scaled[left])) ** 2, axis=0))
     return np.mean(losses, axis=0)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-4), (np.float64, 1e-8)])
-@pytest.mark.parametrize(
-    ("p", "n_groups", "primal"), [(20, 6, True), (20, 2, True), (110, 6, False), (45, 2, False)]
-)
+@pytest.mark.parametrize(("p", "n_groups", "primal"), [(20, 6, True), (20, 2, True), (110, 6, False), (45, 2, False)])
 @pytest.mark.parametrize("backend", ["numpy", "torch"])
 def test_left_out_losses_are_those_of_refitting(
     dtype: type, tolerance: float, p: int, n_groups: int, primal: bool, backend: str
@@ -113,11 +106,9 @@ def test_closed_form_is_himalaya(dtype: type, tolerance: float, p: int) -> None:
 
 @pytest.mark.parametrize("free", [None, 10**9, 4 * 10**5])
 @pytest.mark.parametrize("p", [20, 110])
-def test_closed_form_is_the_same_on_every_backend(
-    p: int, free: int | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_closed_form_is_the_same_on_every_backend(p: int, free: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     # with a GPU responses lie there whole, or are sent batch by batch: both ways, here on the CPU
-    monkeypatch.setattr("ban_bids.encoding.closed_form.free_on_device", lambda backend: free)
+    monkeypatch.setattr("ban_bids.encoding.ridge.closed_form.free_on_device", lambda backend: free)
     x, y, groups = problem(p=p, n_voxels=300)
     given = {"alphas": ALPHAS, "widths": widths(x), "grid": GRID, "refine": 4}
     made = Problem.of_features(x, widths(x), y, groups, backend="torch")
@@ -159,9 +150,7 @@ def test_coefficients_are_ridges_on_weighted_features() -> None:
         weights = np.array([0.7, 0.0, 0.3])
         root = np.repeat(np.sqrt(weights), p)
         for alpha, found in zip((0.1, 10.0), bands.coefficients(weights, (0.1, 10.0), (y, y[:, :3]))):
-            model = Ridge(alpha=alpha, fit_intercept=False, solver="svd").fit(
-                x * root, y[:, : found.shape[1]]
-            )
+            model = Ridge(alpha=alpha, fit_intercept=False, solver="svd").fit(x * root, y[:, : found.shape[1]])
             assert np.allclose(found, model.coef_.T * root[:, None], atol=1e-9)
 
 

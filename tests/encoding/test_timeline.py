@@ -96,9 +96,7 @@ def test_overlapping_clips_are_refused() -> None:
     tr=st.floats(0.3, 4.0),
     height=st.floats(-100.0, 100.0),
 )
-def test_the_integral_of_a_clip_is_kept(
-    rate: float, onset: float, duration: float, tr: float, height: float
-) -> None:
+def test_the_integral_of_a_clip_is_kept(rate: float, onset: float, duration: float, tr: float, height: float) -> None:
     # adjoining bins cover the line once: their sum times TR is the clip's height times its duration
     frames = [np.full((max(1, int(np.ceil(duration * rate))), 1), height)]
     edges, values = steps([onset], [duration], frames, rate, np.zeros(1))

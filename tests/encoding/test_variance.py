@@ -13,8 +13,8 @@ from ban_bids.encoding import folds as folds_module
 from ban_bids.encoding.design import design
 from ban_bids.encoding.encode import Encoded, encode
 from ban_bids.encoding.folds import offsets, training_rows
-from ban_bids.inputs.dataset import Clip, Run
 from ban_bids.inputs.heldout import HeldOutPlan
+from ban_bids.inputs.types import Clip, Run
 from ban_bids.settings import EncodingSettings
 
 SETTINGS = EncodingSettings(n_components=4, n_band_weights=30, alphas=tuple(10.0**e for e in range(-3, 3)))

@@ -33,9 +33,7 @@ def tree() -> Callable[[Path], dict[str, tuple[int, int]]]:
     """Snapshot of a folder: every path with its size and time of change."""
 
     def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
-        return {
-            str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(folder.rglob("*"))
-        }
+        return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(folder.rglob("*"))}
 
     return snapshot
 

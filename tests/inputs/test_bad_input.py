@@ -11,7 +11,7 @@ import pytest
 from small_datasets import HEADER, Toy, write_audio, write_bold
 
 from ban_bids.errors import BanBidsError, DataError, UsageError
-from ban_bids.inputs.dataset import read_dataset
+from ban_bids.inputs.types import read_dataset
 
 BOLD = "bold.nii.gz"
 
@@ -242,9 +242,7 @@ PERSONAL = [
 
 
 @pytest.mark.parametrize(("spoil", "text"), PERSONAL, ids=lambda item: getattr(item, "__name__", None))
-def test_one_participant_fails_and_the_others_go_on(
-    toy: Toy, spoil: Callable[[Toy], None], text: str
-) -> None:
+def test_one_participant_fails_and_the_others_go_on(toy: Toy, spoil: Callable[[Toy], None], text: str) -> None:
     spoil(toy)
     dataset = read_dataset(toy.settings())
     first, second = dataset.participants

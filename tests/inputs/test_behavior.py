@@ -8,8 +8,8 @@ import pytest
 from small_datasets import Toy
 
 from ban_bids.errors import DataError
-from ban_bids.inputs.behavior import COLUMNS
-from ban_bids.inputs.dataset import read_dataset
+from ban_bids.inputs.people import COLUMNS
+from ban_bids.inputs.types import read_dataset
 
 ROWS = (
     "stim_file\tstim_start\tduration\tgenre\tresponse\n"
@@ -63,9 +63,7 @@ def test_column_of_events(toy: Toy) -> None:
 
 
 def test_button_presses_are_no_choices(toy: Toy) -> None:
-    toy.events(
-        1, "0\t8\tblues\tblues.00000.wav\t3\n", header="onset\tduration\ttrial_type\tstim_file\tresponse\n"
-    )
+    toy.events(1, "0\t8\tblues\tblues.00000.wav\t3\n", header="onset\tduration\ttrial_type\tstim_file\tresponse\n")
     assert read_dataset(toy.settings()).choices is None
 
 
@@ -80,9 +78,7 @@ def test_given_file_comes_first(toy: Toy, tmp_path: Path) -> None:
     assert choices.source == str(path)
 
 
-@pytest.mark.parametrize(
-    "text", ["stim_file\tgenre\nblues.00000.wav\tblues\n", "genre\tresponse\nblues\tblues\n"]
-)
+@pytest.mark.parametrize("text", ["stim_file\tgenre\nblues.00000.wav\tblues\n", "genre\tresponse\nblues\tblues\n"])
 def test_given_file_without_choices(toy: Toy, tmp_path: Path, text: str) -> None:
     path = tmp_path / "answers.tsv"
     path.write_text(text)

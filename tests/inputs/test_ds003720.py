@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from small_datasets import Skeleton
 
-from ban_bids.inputs.dataset import Dataset, Run, read_dataset
 from ban_bids.inputs.heldout import held_out_plan, held_out_tracks
+from ban_bids.inputs.types import Dataset, Run, read_dataset
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +24,7 @@ def used_rows(run: Run) -> list[tuple[Path, float, int]]:
         time = volume * run.repetition_time
         for item in run.presentations:
             if item.onset <= time < item.end and not item.lead_in:
-                rows.append(
-                    (item.clip.audio, item.clip.start, round((time - item.onset) / run.repetition_time))
-                )
+                rows.append((item.clip.audio, item.clip.start, round((time - item.onset) / run.repetition_time)))
     return rows
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from small_datasets import Toy, write_bold
 
-from ban_bids.inputs.dataset import read_dataset
+from ban_bids.inputs.types import read_dataset
 
 
 def add(toy: Toy, name: str, folder: str = "sub-01/fmap", **sidecar: object) -> Path:

@@ -10,9 +10,9 @@ from small_datasets import Toy
 
 from ban_bids.cli import train
 from ban_bids.errors import DataError, UsageError
-from ban_bids.inputs.dataset import Clip, Participant, Presentation, Run, read_dataset
 from ban_bids.inputs.heldout import held_out_plan, held_out_tracks
 from ban_bids.inputs.runs import mark_lead_ins
+from ban_bids.inputs.types import Clip, Participant, Presentation, Run, read_dataset
 from ban_bids.settings import Settings
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from ban_bids.errors import DataError
 from ban_bids.inputs.events import Row
-from ban_bids.inputs.profiles import choose_profile, read_profile, shipped_profiles
+from ban_bids.inputs.rules import choose_profile, read_profile, shipped_profiles
 
 DOI = "10.18112/openneuro.ds003720"
 

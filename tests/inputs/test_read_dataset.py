@@ -11,8 +11,8 @@ import pytest
 from small_datasets import Toy, write_audio, write_bold
 
 from ban_bids.errors import DataError
-from ban_bids.inputs.dataset import Clip, read_dataset
 from ban_bids.inputs.describe import describe_files
+from ban_bids.inputs.types import Clip, read_dataset
 
 
 def test_plain_dataset(toy: Toy) -> None:
@@ -39,11 +39,7 @@ def test_files_are_those_used(toy: Toy) -> None:
     (toy.root / "sub-01" / "func" / "sub-01_task-rest_bold.json").write_text("{}")
     dataset = read_dataset(toy.settings(participant_labels=("01",)))
     names = {str(path.relative_to(toy.root)) for path in dataset.files}
-    runs = {
-        f"sub-01/func/sub-01_task-music_run-{n}_{end}"
-        for n in (1, 2, 3)
-        for end in ("bold.nii.gz", "events.tsv")
-    }
+    runs = {f"sub-01/func/sub-01_task-music_run-{n}_{end}" for n in (1, 2, 3) for end in ("bold.nii.gz", "events.tsv")}
     stimuli = {f"stimuli/{genre}.0000{n}.wav" for genre in ("blues", "disco", "rock") for n in (0, 1)}
     shared = {"dataset_description.json", "task-music_bold.json", "sub-01/anat/sub-01_T1w.nii.gz"}
     assert names == runs | stimuli | shared
@@ -99,9 +95,7 @@ def test_sessions(tmp_path: Path, toy: Toy) -> None:
         for run in (1, 2, 10):
             stem = base / "func" / f"sub-03_ses-{session}_task-music_run-{run}"
             write_bold(stem.with_name(f"{stem.name}_bold.nii.gz"), (2, 2, 2, 10))
-            stem.with_name(f"{stem.name}_events.tsv").write_text(
-                "onset\tduration\tstim_file\n0\t8\tblues.00000.wav\n"
-            )
+            stem.with_name(f"{stem.name}_events.tsv").write_text("onset\tduration\tstim_file\n0\t8\tblues.00000.wav\n")
     person = read_dataset(toy.settings(participant_labels=("03",))).participants[0]
     assert [run.name for run in person.runs] == [
         f"ses-{session}_task-music_run-{run}" for session in "ab" for run in (1, 2, 10)
@@ -235,9 +229,7 @@ def test_database_is_made_once_and_serves_every_participant(toy: Toy, tmp_path: 
 
 
 @pytest.mark.parametrize("database", [False, True])
-def test_describing_writes_nothing(
-    toy: Toy, tmp_path: Path, tree: Callable[[Path], object], database: bool
-) -> None:
+def test_describing_writes_nothing(toy: Toy, tmp_path: Path, tree: Callable[[Path], object], database: bool) -> None:
     settings = toy.settings(dry_run=True, bids_database_dir=tmp_path / "index" if database else None)
     before = tree(tmp_path)
     text = describe_files(read_dataset(settings), settings)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from ban_bids.constants import AREAS
 from ban_bids.errors import UsageError
-from ban_bids.models.architectures import preset
 from ban_bids.models.ban import BAN, CausalConv2d
-from ban_bids.models.base import calibrate
+from ban_bids.models.candidate import calibrate
 from ban_bids.models.config import PRESETS, BANConfig
-from ban_bids.settings import AREAS
+from ban_bids.models.presets import preset
 
 RATE = 22_050
 
@@ -178,9 +178,7 @@ def test_feedback_reaches_an_area_one_step_late() -> None:
         ban.areas["T2T3"].bottom_up.conv.weight.mul_(2.0)
         after = ban(sound, every_step=True)[1]
     # T2T3 changes at step 0, PB hears it at step 1, Belt at step 2, A1 would at step 3
-    heard = {
-        label: [bool((a != b).any()) for a, b in zip(before[label][0], after[label][0])] for label in AREAS
-    }
+    heard = {label: [bool((a != b).any()) for a, b in zip(before[label][0], after[label][0])] for label in AREAS}
     assert heard == {
         "A1": [False, False, False],
         "Belt": [False, False, True],

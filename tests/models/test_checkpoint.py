@@ -13,10 +13,10 @@ import soundfile
 import torch
 from safetensors.torch import save_file
 
-from ban_bids.audio.clips import audio_hash
+from ban_bids.audio.waveforms import audio_hash
 from ban_bids.errors import CheckpointError, LeakError
 from ban_bids.models.ban import BAN
-from ban_bids.models.base import fingerprint
+from ban_bids.models.candidate import fingerprint
 from ban_bids.models.checkpoint import ModelCard, check_no_overlap, load_checkpoint, save_checkpoint
 from ban_bids.models.config import PRESETS
 
@@ -60,9 +60,7 @@ class _Bomb:
 
 @pytest.mark.parametrize("name", ["w.pt", "w.pth", "w.ckpt", "w.safetensors"])
 @pytest.mark.parametrize("zipped", [True, False])
-def test_pickles_are_refused_unopened(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, zipped: bool
-) -> None:
+def test_pickles_are_refused_unopened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, zipped: bool) -> None:
     monkeypatch.chdir(tmp_path)
     path = tmp_path / name
     if zipped:

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from ban_bids.models.architectures import PRESETS, build
-from ban_bids.models.base import NetworkModel, fingerprint
+from ban_bids.constants import AREAS
+from ban_bids.models.candidate import NetworkModel, fingerprint
 from ban_bids.models.checkpoint import ModelCard, load_checkpoint, save_checkpoint
-from ban_bids.models.comparison import PRESETS as CONVENTIONAL
 from ban_bids.models.controls import control_models
+from ban_bids.models.conventional import PRESETS as CONVENTIONAL
 from ban_bids.models.network import AuditoryNetwork
+from ban_bids.models.presets import PRESETS, build
 from ban_bids.models.registry import load_model
-from ban_bids.settings import AREAS
 
 RATE = 22_050
 # channels × frequency bins of A1, Belt, PB, T2T3, frames a second, millions of parameters from the papers'

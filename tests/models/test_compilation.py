@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch.export import Dim
 
+from ban_bids.constants import AREAS
 from ban_bids.models.ban import BAN
-from ban_bids.models.base import calibrate
+from ban_bids.models.candidate import calibrate
 from ban_bids.models.config import PRESETS
-from ban_bids.settings import AREAS
 
 RATE = 22_050
 
@@ -65,9 +65,7 @@ def test_exported_for_any_batch_and_length(network: BAN) -> None:
 def test_exported_with_channels_and_another_rate(network: BAN) -> None:
     """Any batch; torchaudio's resampling fixes the length."""
     dynamic = {"waveform": {0: Dim.AUTO}, "sampling_rate": None}
-    exported = torch.export.export(
-        network, (_noise(2, 2, 44_100),), {"sampling_rate": 44_100}, dynamic_shapes=dynamic
-    )
+    exported = torch.export.export(network, (_noise(2, 2, 44_100),), {"sampling_rate": 44_100}, dynamic_shapes=dynamic)
     sound = _noise(3, 2, 44_100, seed=1)
     with torch.no_grad():
         expected = network(sound, sampling_rate=44_100)

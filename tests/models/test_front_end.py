@@ -10,8 +10,8 @@ import pytest
 import soundfile
 import torch
 
-from ban_bids.audio.clips import load_waveform
 from ban_bids.audio.resampling import resampled
+from ban_bids.audio.waveforms import load_waveform
 from ban_bids.errors import DataError
 from ban_bids.models.ban import BAN
 from ban_bids.models.checkpoint import load_checkpoint, save_checkpoint
@@ -31,9 +31,7 @@ def _noise(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def _mel_centres(config: FrontEndConfig) -> np.ndarray:
-    edges = np.linspace(
-        *(2595 * np.log10(1 + f / 700) for f in (config.f_min, config.f_max)), config.n_mels + 2
-    )
+    edges = np.linspace(*(2595 * np.log10(1 + f / 700) for f in (config.f_min, config.f_max)), config.n_mels + 2)
     return 700 * (10 ** (edges[1:-1] / 2595) - 1)
 
 
@@ -64,9 +62,7 @@ def test_log_mel_by_hand(front_end: FrontEnd) -> None:
 
 @pytest.mark.parametrize("rate", [8000, 11_025, 22_050, 32_000, 44_100, 48_000, 22_255])
 @pytest.mark.parametrize("channels", [1, 2])
-def test_same_numbers_as_the_encoding_path(
-    tmp_path: Path, front_end: FrontEnd, rate: int, channels: int
-) -> None:
+def test_same_numbers_as_the_encoding_path(tmp_path: Path, front_end: FrontEnd, rate: int, channels: int) -> None:
     sound = _noise(channels, round(1.3 * rate)).clamp(-0.99, 0.99)
     path = tmp_path / "sound.wav"
     soundfile.write(path, sound.T.numpy(), rate, subtype="FLOAT")
@@ -111,16 +107,12 @@ def test_rates_without_a_common_factor_need_no_huge_filter_bank() -> None:
     ("subtype", "dtype", "shift"),
     [("PCM_U8", torch.uint8, 24), ("PCM_16", torch.int16, 16), ("PCM_32", torch.int32, 0)],
 )
-def test_integers_are_pcm(
-    tmp_path: Path, front_end: FrontEnd, subtype: str, dtype: torch.dtype, shift: int
-) -> None:
+def test_integers_are_pcm(tmp_path: Path, front_end: FrontEnd, subtype: str, dtype: torch.dtype, shift: int) -> None:
     path = tmp_path / "sound.wav"
     soundfile.write(path, _noise(2000).clamp(-0.9, 0.9).numpy(), RATE, subtype=subtype)
     stored = soundfile.read(path, dtype="int32")[0] >> shift
     pcm = torch.from_numpy(stored + (128 if dtype == torch.uint8 else 0)).to(dtype)
-    torch.testing.assert_close(
-        front_end.mono(pcm[None])[0], torch.from_numpy(load_waveform(path)), rtol=0, atol=0
-    )
+    torch.testing.assert_close(front_end.mono(pcm[None])[0], torch.from_numpy(load_waveform(path)), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("samples", [1, 440, RATE, RATE + 1])
@@ -148,9 +140,7 @@ def test_samples_beyond_one_are_kept(front_end: FrontEnd) -> None:
     loud = _noise(1, 12 * 1764) * 10
     assert float(loud.abs().max()) > 1.0
     quiet, louder = front_end.log_mel(front_end.mono(loud)), front_end.log_mel(front_end.mono(10 * loud))
-    torch.testing.assert_close(
-        louder - quiet, torch.full_like(quiet, float(np.log(100.0))), rtol=0, atol=1e-3
-    )
+    torch.testing.assert_close(louder - quiet, torch.full_like(quiet, float(np.log(100.0))), rtol=0, atol=1e-3)
     assert torch.isfinite(front_end(loud.sign() * 32_768.0)).all()
 
 
@@ -175,9 +165,7 @@ def test_samples_that_are_not_numbers_are_refused(front_end: FrontEnd, wrong: fl
         (torch.zeros(1, RATE), 22_050.5, "sampling rate"),
     ],
 )
-def test_what_is_no_sound_is_refused(
-    front_end: FrontEnd, sound: torch.Tensor, rate: int | None, message: str
-) -> None:
+def test_what_is_no_sound_is_refused(front_end: FrontEnd, sound: torch.Tensor, rate: int | None, message: str) -> None:
     with pytest.raises(DataError, match=message):
         front_end(sound, rate)
 

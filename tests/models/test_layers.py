@@ -15,7 +15,7 @@ from torchaudio.functional import resample
 
 from ban_bids.encoding.features import FeatureCache
 from ban_bids.errors import NotComputable, UsageError
-from ban_bids.models.layers import LayerModel
+from ban_bids.models.foreign import LayerModel
 from ban_bids.models.registry import load_model
 
 RATE = 22_050
@@ -126,9 +126,7 @@ def test_the_fingerprint_follows_weights_and_description() -> None:
     assert _model(frame_rate={"A1": 100.0, "Belt": 25.0, "T2T3": 20.0}).fingerprint != model.fingerprint
     net = _Net()
     nn.init.zeros_(net.head.bias)
-    other = LayerModel(
-        net, AREAS, name="theirs", sampling_rate=16_000, preprocess=lambda w: w[:, None], time_axis=AXES
-    )
+    other = LayerModel(net, AREAS, name="theirs", sampling_rate=16_000, preprocess=lambda w: w[:, None], time_axis=AXES)
     assert other.fingerprint != model.fingerprint
 
 

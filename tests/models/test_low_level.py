@@ -15,18 +15,19 @@ from sklearn.preprocessing import StandardScaler
 from torchaudio.functional import create_dct
 
 from ban_bids.errors import CheckpointError, NotComputable, UsageError
-from ban_bids.models.architectures import LOW_LEVEL, build, preset
 from ban_bids.models.checkpoint import ModelCard, load_checkpoint, save_checkpoint
 from ban_bids.models.low_level import (
     MODELS,
     LogMelModel,
+    ModulationBank,
+    ModulationConfig,
     ModulationModel,
     load_low_level,
     log_mel_statistics,
     mfcc,
     save_low_level,
 )
-from ban_bids.models.modulation import ModulationBank, ModulationConfig
+from ban_bids.models.presets import LOW_LEVEL, build, preset
 from ban_bids.models.registry import load_model
 from ban_bids.training.low_level import fit_low_level
 
@@ -106,8 +107,7 @@ def test_a_rippled_sound_peaks_in_its_channel(rate: float, scale: float, directi
     model = ModulationModel()
     # the tones beat with each other, so what the ripple adds to them is looked at
     rippled, flat = (
-        features["Modulation"]
-        for features in model.features([(level * tones).sum(axis=0), tones.sum(axis=0)])
+        features["Modulation"] for features in model.features([(level * tones).sum(axis=0), tones.sum(axis=0)])
     )
     assert rippled.shape == (45, 60)
     assert model.frame_rate == {"Modulation": 15.0}
@@ -164,23 +164,17 @@ def test_foreign_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(CheckpointError, match="low-level model 'logmel'"):
         load_model("ban", path)
     network = build(preset("crnn"), 2)
-    nets = save_checkpoint(
-        tmp_path / "n.safetensors", network, ModelCard(network.config.to_dict(), ("a", "b"))
-    )
+    nets = save_checkpoint(tmp_path / "n.safetensors", network, ModelCard(network.config.to_dict(), ("a", "b")))
     with pytest.raises(CheckpointError, match="holds crnn, not a low-level model.*--preset logmel"):
         load_low_level(nets)
     with pytest.raises(CheckpointError, match="holds bare weights"):
         load_low_level(save_checkpoint(tmp_path / "b.safetensors", network, None))
     bad = ModelCard({"n_mels": 64, "wheels": 4}, ("a", "b"))
     with pytest.raises(CheckpointError, match="configuration is not one of this version"):
-        load_low_level(
-            save_low_level(tmp_path / "c.safetensors", fit_low_level("logmel", x, [0, 1] * 3, 2, bad))
-        )
+        load_low_level(save_low_level(tmp_path / "c.safetensors", fit_low_level("logmel", x, [0, 1] * 3, 2, bad)))
     three = ModelCard(vars(LogMelModel().config), ("a", "b", "c"))
     with pytest.raises(CheckpointError, match="read-out is damaged"):
-        load_low_level(
-            save_low_level(tmp_path / "d.safetensors", fit_low_level("logmel", x, [0, 1] * 3, 2, three))
-        )
+        load_low_level(save_low_level(tmp_path / "d.safetensors", fit_low_level("logmel", x, [0, 1] * 3, 2, three)))
     pickled = tmp_path / "p.safetensors"
     monkeypatch.chdir(tmp_path)
 

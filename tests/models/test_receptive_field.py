@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from ban_bids.constants import AREAS
 from ban_bids.models.ban import BAN
 from ban_bids.models.config import PRESETS, AreaConfig, BANConfig
-from ban_bids.settings import AREAS
 
 _FRAMES = 64
 _UNEVEN = BANConfig(
@@ -75,17 +75,13 @@ def _extent(heard: torch.Tensor) -> torch.Tensor:
 def test_a_changed_sample_is_heard_inside_the_field_only(positive: BAN) -> None:
     config = positive.config.front_end
     positive.front_end.mean.fill_(-50.0)  # log-mel frames are positive then
-    sound = torch.randn(
-        1, _FRAMES * config.hop, generator=torch.Generator().manual_seed(0), dtype=torch.float64
-    )
+    sound = torch.randn(1, _FRAMES * config.hop, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     with torch.no_grad():
         before = _history(positive, positive.front_end(sound))
         for label, fields in positive.config.receptive_fields.items():
             stride = round(config.frame_rate / positive.frame_rates[label])
             for step, field in enumerate(fields):
-                ends = range(
-                    before[label][step].shape[3] - positive.config.time_stride // stride, _FRAMES // stride
-                )
+                ends = range(before[label][step].shape[3] - positive.config.time_stride // stride, _FRAMES // stride)
                 heard = []
                 for k in ends:
                     first = (k + 1) * stride * config.hop - field.samples

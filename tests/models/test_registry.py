@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
+from ban_bids.constants import AREAS
 from ban_bids.errors import NotComputable, UsageError
 from ban_bids.models.ban import BAN
-from ban_bids.models.base import NetworkModel, resolve_device, untrained_model
+from ban_bids.models.candidate import NetworkModel, resolve_device, untrained_model
 from ban_bids.models.checkpoint import ModelCard, save_checkpoint
 from ban_bids.models.config import PRESETS, FrontEndConfig
 from ban_bids.models.controls import control_models, permuted_model
 from ban_bids.models.low_level import LogMelModel, ModulationModel
 from ban_bids.models.registry import load_model
-from ban_bids.settings import AREAS
 
 RATE = 22_050
 GENRES = ("a", "b", "c")

@@ -10,8 +10,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from ban_bids.constants import ATLASES, REGIONS
 from ban_bids.errors import DataError, UsageError
-from ban_bids.preprocessing import atlases, template
+from ban_bids.preprocessing import atlases
 from ban_bids.preprocessing.atlases import (
     NAMED,
     citations,
@@ -22,9 +23,9 @@ from ban_bids.preprocessing.atlases import (
 )
 from ban_bids.preprocessing.files import load_image
 from ban_bids.preprocessing.regions import HCP_MMP, SHIPPED, AtlasFiles, read_atlas, region_indices
-from ban_bids.preprocessing.template import sixth_generation_brain, template_brain
-from ban_bids.preprocessing.transforms import apply_affine, sample
-from ban_bids.settings import ATLASES, REGIONS
+from ban_bids.preprocessing.space import template
+from ban_bids.preprocessing.space.template import sixth_generation_brain, template_brain
+from ban_bids.preprocessing.space.transforms import apply_affine, sample
 
 OTHERS = ATLASES[1:]
 
@@ -187,9 +188,7 @@ def test_terms_and_acknowledgement_go_with_the_hcp_regions() -> None:
         told = description(name)
         assert told["AtlasLimits"] and told["AtlasLicense"] and told["AtlasReferences"]
         assert not any("Human Connectome" in line for line in citations(name))
-    assert description(Path("/data/my_dseg.nii.gz")) == {
-        "Atlas": "the label image my_dseg.nii.gz that was given"
-    }
+    assert description(Path("/data/my_dseg.nii.gz")) == {"Atlas": "the label image my_dseg.nii.gz that was given"}
     assert "no PB and no T2T3" in NAMED["juelich"].regions
     assert NAMED["juelich"].limits in NAMED["juelich"].regions
     assert "; T2T3 = A4 + A5 + TA2 + STGa + STSda + STSdp (" in NAMED["hcp-mmp"].regions

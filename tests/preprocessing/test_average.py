@@ -13,9 +13,9 @@ from ban_bids.errors import DataError
 from ban_bids.preprocessing import average
 from ban_bids.preprocessing.average import average_t1w
 from ban_bids.preprocessing.files import load_image, save_image
-from ban_bids.preprocessing.realign import rigid_matrix
-from ban_bids.preprocessing.template import template_brain
-from ban_bids.preprocessing.transforms import apply_affine, sample
+from ban_bids.preprocessing.space.realign import rigid_matrix
+from ban_bids.preprocessing.space.template import template_brain
+from ban_bids.preprocessing.space.transforms import apply_affine, sample
 
 NOISE = 4.0
 AFFINE = nib.load(template_brain()).affine @ np.diag([3.0, 3, 3, 1])

@@ -11,9 +11,9 @@ from scipy import ndimage
 from ban_bids.preprocessing.files import save_image
 from ban_bids.preprocessing.functional import coregister_session
 from ban_bids.preprocessing.masks import epi_mask
-from ban_bids.preprocessing.realign import rigid_matrix
-from ban_bids.preprocessing.template import template_brain
-from ban_bids.preprocessing.transforms import apply_affine
+from ban_bids.preprocessing.space.realign import rigid_matrix
+from ban_bids.preprocessing.space.template import template_brain
+from ban_bids.preprocessing.space.transforms import apply_affine
 
 
 def test_receive_field_does_not_tilt_the_head(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from nipype.pipeline.engine.utils import generate_expanded_graph
 from scipy import ndimage
 
 from ban_bids.errors import DataError
-from ban_bids.inputs.dataset import Participant, Run
+from ban_bids.inputs.types import Participant, Run
 from ban_bids.preprocessing.distortion import (
     Distortion,
     ToReference,
@@ -24,10 +24,10 @@ from ban_bids.preprocessing.distortion import (
 )
 from ban_bids.preprocessing.files import save_image
 from ban_bids.preprocessing.masks import epi_mask
-from ban_bids.preprocessing.realign import rigid_matrix
 from ban_bids.preprocessing.regions import HCP_MMP
-from ban_bids.preprocessing.template import template_brain
-from ban_bids.preprocessing.transforms import Displacement, apply_affine, sample
+from ban_bids.preprocessing.space.realign import rigid_matrix
+from ban_bids.preprocessing.space.template import template_brain
+from ban_bids.preprocessing.space.transforms import Displacement, apply_affine, sample
 from ban_bids.preprocessing.workflows.participant import init_participant_wf
 from ban_bids.settings import Settings
 
@@ -130,9 +130,7 @@ def test_the_working_grid_covers_the_mask_on_the_images_axes(planted: Planted) -
     affine = planted.affine @ np.diag([0.5, 0.75, 1.25, 1.0])  # voxels of 2, 3 and 5 mm
     grid = working_grid(mask.shape, affine, mask)
     np.testing.assert_allclose(grid.affine[:3, :3] / 3.0, affine[:3, :3] / [2.0, 3.0, 5.0], atol=1e-9)
-    corners = apply_affine(
-        np.linalg.inv(grid.affine), apply_affine(affine, np.array([[10, 29], [5, 44], [0, 19]]))
-    )
+    corners = apply_affine(np.linalg.inv(grid.affine), apply_affine(affine, np.array([[10, 29], [5, 44], [0, 19]])))
     assert (corners[:, 0] > -1e-6).all() and (corners[:, 1] < np.array(grid.shape)).all()
     # from 20 - 12 to 58 + 12 mm, from 15 - 12 to 132 + 12 mm, and from the first slice to the last, 95 mm
     assert grid.shape == (21, 48, 32)
@@ -140,9 +138,7 @@ def test_the_working_grid_covers_the_mask_on_the_images_axes(planted: Planted) -
 
 def test_the_axis_must_be_known(tmp_path: Path) -> None:
     runs = [
-        Run(
-            "01", None, "x", None, (), tmp_path / name, tmp_path, 2.0, 9, None, "k", None, (), None, 0.0, axis
-        )
+        Run("01", None, "x", None, (), tmp_path / name, tmp_path, 2.0, 9, None, "k", None, (), None, 0.0, axis)
         for name, axis in (("a_bold.nii", "j"), ("b_bold.nii", None))
     ]
     check_phase_encoding(Participant("01", (tmp_path,), tuple(runs[:1])))

@@ -10,7 +10,7 @@ import pytest
 from test_realign import AFFINE, head
 
 from ban_bids.errors import DataError
-from ban_bids.inputs.dataset import Participant, Run
+from ban_bids.inputs.types import Participant, Run
 from ban_bids.preprocessing.functional import reference_and_motion
 from ban_bids.preprocessing.run import preprocess
 from ban_bids.settings import Settings

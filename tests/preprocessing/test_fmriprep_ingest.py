@@ -13,18 +13,13 @@ import numpy as np
 import pytest
 
 from ban_bids.errors import DataError, UsageError
-from ban_bids.inputs.dataset import Participant, Run
+from ban_bids.inputs.types import Participant, Run
 from ban_bids.preprocessing.files import load_mask
-from ban_bids.preprocessing.fmriprep.files import (
-    find_anatomical,
-    find_confounds,
-    find_series,
-    version_of,
-)
+from ban_bids.preprocessing.fmriprep.files import find_anatomical, find_confounds, find_series, version_of
 from ban_bids.preprocessing.regions import absent_regions, read_atlas
 from ban_bids.preprocessing.run import preprocess
+from ban_bids.preprocessing.space.template import NATIVE, TEMPLATE, template_grid
 from ban_bids.preprocessing.strategies import MOTION12
-from ban_bids.preprocessing.template import NATIVE, TEMPLATE, template_grid
 from ban_bids.settings import Settings
 
 N = 6
@@ -160,9 +155,7 @@ def test_layouts_of_versions_and_options(name: str, tmp_path: Path) -> None:
         assert not load_mask(mask)[:, : 14 * (k + 1)].any(), "another run's"
         assert load_mask(mask)[:, 14 * (k + 1) :].all()
         table = find_confounds(run, folder)
-        assert (
-            table.name == bold.name.split(f"_{layout.space}")[0] + f"_desc-confounds_{layout.confounds}.tsv"
-        )
+        assert table.name == bold.name.split(f"_{layout.space}")[0] + f"_desc-confounds_{layout.confounds}.tsv"
     (grey,), notes = find_anatomical(participant, folder, TEMPLATE, layout.grey)
     assert grey.parent == folder / "sub-01" / layout.anat
     assert notes == ()

@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ban_bids.inputs.dataset import Run
+from ban_bids.inputs.types import Run
 from ban_bids.preprocessing.fmriprep.quality import Anatomy, Assessed, assess_derivatives
 from ban_bids.preprocessing.quality.carpet import TISSUES
 from ban_bids.preprocessing.quality.definitions import DEFINITIONS
 from ban_bids.preprocessing.quality.measures import temporal_snr
 from ban_bids.preprocessing.result import PreprocessedRun
-from ban_bids.preprocessing.template import Grid
+from ban_bids.preprocessing.space.template import Grid
 
 SHAPE = (14, 16, 12)
 GRID = Grid(SHAPE, np.array([[4.0, 0, 0, -60], [0, 4, 0, -70], [0, 0, 4, -20], [0, 0, 0, 1]]))
@@ -96,9 +96,7 @@ def test_anatomy_that_is_there_is_used(runs: tuple[PreprocessedRun, ...], tmp_pa
     assert np.isfinite(found["registration_correlation", None])
 
 
-def test_a_series_is_read_again_only_when_it_changed(
-    runs: tuple[PreprocessedRun, ...], tmp_path: Path
-) -> None:
+def test_a_series_is_read_again_only_when_it_changed(runs: tuple[PreprocessedRun, ...], tmp_path: Path) -> None:
     assessed(runs, Anatomy(), tmp_path)
     kept = sorted((tmp_path / "work").glob("*_quality-*.npz"))
     assert len(kept) == 2

@@ -12,9 +12,9 @@ import pytest
 from test_preprocessing_workflow import phantom
 
 from ban_bids.preprocessing import anatomy
-from ban_bids.preprocessing.register import normalize
 from ban_bids.preprocessing.result import PreprocessedParticipant
 from ban_bids.preprocessing.run import preprocess
+from ban_bids.preprocessing.space.register import normalize
 from ban_bids.settings import Settings
 
 _KILLED_IN_RUN_2 = """

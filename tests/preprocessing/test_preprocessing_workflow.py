@@ -15,15 +15,15 @@ from nilearn.interfaces.fmriprep import load_confounds_strategy
 from scipy import ndimage
 
 from ban_bids.errors import DataError, UsageError
-from ban_bids.inputs.dataset import Participant, Run
+from ban_bids.inputs.types import Participant, Run
 from ban_bids.preprocessing import anatomy, without_t1w
 from ban_bids.preprocessing.files import load_image, load_mask
-from ban_bids.preprocessing.realign import rigid_matrix
 from ban_bids.preprocessing.regions import read_atlas
-from ban_bids.preprocessing.register import normalize
 from ban_bids.preprocessing.run import preprocess
-from ban_bids.preprocessing.template import TEMPLATE, template_brain
-from ban_bids.preprocessing.transforms import sample
+from ban_bids.preprocessing.space.realign import rigid_matrix
+from ban_bids.preprocessing.space.register import normalize
+from ban_bids.preprocessing.space.template import TEMPLATE, template_brain
+from ban_bids.preprocessing.space.transforms import sample
 from ban_bids.settings import Settings
 
 N = 8
@@ -74,9 +74,7 @@ def phantom(folder: Path, label: str, n_runs: int = 2) -> Participant:
 
 
 def settings_for(folder: Path) -> Settings:
-    return Settings(
-        bids_dir=folder, output_dir=folder / "out", level="participant", work_dir=folder / "work", nprocs=2
-    )
+    return Settings(bids_dir=folder, output_dir=folder / "out", level="participant", work_dir=folder / "work", nprocs=2)
 
 
 def check_published_transforms(folder: Path) -> None:

@@ -91,9 +91,7 @@ def test_mutual_information_is_that_of_scikit_learn() -> None:
     one = rng.normal(size=4000)
     other = one**2 + 0.3 * rng.normal(size=4000)
     limits = [np.percentile(v, [0.5, 99.5]) for v in (one, other)]
-    a, b = (
-        np.digitize(np.clip(v, *ends), np.linspace(*ends, 33)[1:-1]) for v, ends in zip((one, other), limits)
-    )
+    a, b = (np.digitize(np.clip(v, *ends), np.linspace(*ends, 33)[1:-1]) for v, ends in zip((one, other), limits))
     alone = [mutual_info_score(v, v) for v in (a, b)]
     expected = sum(alone) / (sum(alone) - mutual_info_score(a, b))
     assert normalised_mutual_information(one, other) == pytest.approx(expected, abs=2e-3)

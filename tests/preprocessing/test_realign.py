@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ban_bids.preprocessing.realign import align_images, realign, rigid_matrix, rigid_parameters
+from ban_bids.preprocessing.space.realign import align_images, realign, rigid_matrix, rigid_parameters
 
 AFFINE = np.array([[-3.5, 0, 0, 70.0], [0, 3.5, 0, -80.0], [0, 0, 3.5, -50.0], [0, 0, 0, 1]])
 
@@ -58,9 +58,7 @@ def errors(found: NDArray[np.float64], true: list[NDArray[np.float64]]) -> float
 
 
 @pytest.mark.parametrize(("size", "tolerance"), [(0.3, 0.05), (3.0, 0.15)])
-def test_motion_injected_into_a_real_volume_is_recovered(
-    shared_data: Path, size: float, tolerance: float
-) -> None:
+def test_motion_injected_into_a_real_volume_is_recovered(shared_data: Path, size: float, tolerance: float) -> None:
     image = nib.load(shared_data / "studyforrest/sub-02/func/sub-02_task-oneback_run-1_bold.nii.gz")
     volume = np.asarray(image.dataobj[..., 20:40], np.float32).mean(3)
     rng, centre = (
@@ -72,9 +70,7 @@ def test_motion_injected_into_a_real_volume_is_recovered(
         for k in range(8)
     ]
     noise = 0.02 * float(np.percentile(volume, 98))
-    series = np.stack(
-        [moved(volume, matrix, image.affine) + rng.normal(0, noise, volume.shape) for matrix in true], -1
-    )
+    series = np.stack([moved(volume, matrix, image.affine) + rng.normal(0, noise, volume.shape) for matrix in true], -1)
     found = realign(series.astype(np.float32), image.affine).matrices
     assert errors(found, true) <= tolerance, errors(found, true)
 
@@ -89,9 +85,7 @@ def test_gain_is_not_taken_for_motion() -> None:
 
 def test_matrix_and_parameters_are_inverse() -> None:
     parameters, centre = np.array([1.0, -2, 0.5, 0.1, -0.05, 0.2]), np.array([3.0, -20, 11])
-    np.testing.assert_allclose(
-        rigid_parameters(rigid_matrix(parameters, centre), centre), parameters, atol=1e-12
-    )
+    np.testing.assert_allclose(rigid_parameters(rigid_matrix(parameters, centre), centre), parameters, atol=1e-12)
 
 
 def test_large_offset_between_runs_is_found() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ban_bids.constants import REGIONS
 from ban_bids.errors import DataError
 from ban_bids.preprocessing.atlases import find_atlas, to_sixth_generation
 from ban_bids.preprocessing.regions import (
@@ -25,9 +26,8 @@ from ban_bids.preprocessing.regions import (
     region_table,
     write_region_table,
 )
-from ban_bids.preprocessing.template import template_grid
-from ban_bids.preprocessing.transforms import apply_affine
-from ban_bids.settings import REGIONS
+from ban_bids.preprocessing.space.template import template_grid
+from ban_bids.preprocessing.space.transforms import apply_affine
 
 # Figures of an independent count from the same surfaces: centres in mm, 2-mm voxels left and right
 CENTRES = {"left": (-41, -25, 10), "right": (44, -22, 10)}

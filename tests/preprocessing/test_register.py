@@ -8,10 +8,10 @@ import ants
 import numpy as np
 import pytest
 
-from ban_bids.preprocessing.realign import rigid_matrix
-from ban_bids.preprocessing.register import from_ants, normalize, resample_to, to_ants
-from ban_bids.preprocessing.template import template_brain
-from ban_bids.preprocessing.transforms import (
+from ban_bids.preprocessing.space.realign import rigid_matrix
+from ban_bids.preprocessing.space.register import from_ants, normalize, resample_to, to_ants
+from ban_bids.preprocessing.space.template import template_brain
+from ban_bids.preprocessing.space.transforms import (
     Normalization,
     apply_affine,
     itk_affine,
@@ -43,9 +43,7 @@ def brain(template: ants.ANTsImage) -> ants.ANTsImage:
 
 
 @pytest.fixture(scope="module")
-def found(
-    template: ants.ANTsImage, brain: ants.ANTsImage, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Path]:
+def found(template: ants.ANTsImage, brain: ants.ANTsImage, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return normalize(brain, template, tmp_path_factory.mktemp("first"), ITERATIONS)
 
 

@@ -13,17 +13,17 @@ from test_realign import AFFINE, head
 
 from ban_bids.errors import DataError, UsageError
 from ban_bids.preprocessing.functional import Timing
-from ban_bids.preprocessing.realign import rigid_matrix
-from ban_bids.preprocessing.register import from_ants, to_ants
-from ban_bids.preprocessing.resample import (
+from ban_bids.preprocessing.space.realign import rigid_matrix
+from ban_bids.preprocessing.space.register import from_ants, to_ants
+from ban_bids.preprocessing.space.resample import (
     correct_slice_timing,
     inside_image,
     load_run,
     resample_run,
     write_series,
 )
-from ban_bids.preprocessing.template import Grid, mask_grid, resolution_mm, template_grid
-from ban_bids.preprocessing.transforms import Displacement, apply_affine, itk_affine
+from ban_bids.preprocessing.space.template import Grid, mask_grid, resolution_mm, template_grid
+from ban_bids.preprocessing.space.transforms import Displacement, apply_affine, itk_affine
 
 
 def test_composed_resampling_equals_each_transform_in_turn() -> None:

@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 from nilearn.interfaces.fmriprep import load_confounds_strategy
 
-from ban_bids.encoding.nuisance import nuisance_basis
+from ban_bids.encoding.cleaning import nuisance_basis
 from ban_bids.encoding.rows import run_rows
 from ban_bids.errors import DataError, UsageError
 from ban_bids.inputs.checks import check_confounds
-from ban_bids.inputs.dataset import Participant, Run
+from ban_bids.inputs.types import Participant, Run
 from ban_bids.preprocessing.confounds import confound_table, write_confounds
 from ban_bids.preprocessing.result import PreprocessedParticipant, PreprocessedRun
 from ban_bids.preprocessing.strategies import MOTION12, regressors, with_strategy
@@ -59,9 +59,7 @@ def ours(tmp_path: Path) -> PreprocessedRun:
 def theirs(folder: Path, suffix: str) -> PreprocessedRun:
     """fMRIPrep's own tables, of 20.2 (old suffix) and of 21, that nilearn carries for its tests."""
     data = files("nilearn.interfaces.fmriprep") / "data"
-    name = (
-        "test_desc-confounds_regressors" if suffix == "regressors" else "test-v21_desc-confounds_timeseries"
-    )
+    name = "test_desc-confounds_regressors" if suffix == "regressors" else "test-v21_desc-confounds_timeseries"
     path = folder / f"sub-01_task-music_desc-confounds_{suffix}.tsv"
     path.write_text((data / f"{name}.tsv").read_text())
     path.with_suffix(".json").write_text((data / f"{name}.json").read_text())
@@ -74,9 +72,7 @@ def theirs(folder: Path, suffix: str) -> PreprocessedRun:
 @pytest.mark.filterwarnings("ignore:All volumes were marked:RuntimeWarning")
 @pytest.mark.parametrize("strategy", ["simple", "scrubbing", "compcor"])
 @pytest.mark.parametrize("source", ["ours", "timeseries", "regressors"])
-def test_columns_and_volumes_are_nilearns(
-    strategy: str, source: str, ours: PreprocessedRun, tmp_path: Path
-) -> None:
+def test_columns_and_volumes_are_nilearns(strategy: str, source: str, ours: PreprocessedRun, tmp_path: Path) -> None:
     (tmp_path / "fmriprep").mkdir()
     run = ours if source == "ours" else theirs(tmp_path / "fmriprep", source)
     expected, kept = load_confounds_strategy(str(run.bold), denoise_strategy=strategy, demean=False)

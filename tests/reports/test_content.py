@@ -3,13 +3,13 @@ import numpy as np
 import pytest
 from fake_derivatives import SPACE, TASK, make_tree
 
-from ban_bids.outputs.names import bas_name
-from ban_bids.outputs.participant import Summary, read_summary, write_summary
-from ban_bids.outputs.tables import write_table
-from ban_bids.reports import content
-from ban_bids.reports.content import render_participant
+from ban_bids.bids.names import bas_name
+from ban_bids.constants import AREAS
+from ban_bids.derivatives.participant import Summary, read_summary, write_summary
+from ban_bids.derivatives.tables import write_table
+from ban_bids.reports import participant as content
+from ban_bids.reports.participant import render_participant
 from ban_bids.scoring.bas import COLUMNS
-from ban_bids.settings import AREAS
 
 
 def summary(values: np.ndarray, **more) -> Summary:
@@ -36,9 +36,7 @@ def text_of(path, title):
 def test_a_page_from_derivatives_alone(tree):
     values = np.full((4, 4), 0.25)
     values[0, 3] = np.nan
-    write_summary(
-        tree.root, summary(values, notes=["look here"], reasons={"Significance": "n/a: few blocks"})
-    )
+    write_summary(tree.root, summary(values, notes=["look here"], reasons={"Significance": "n/a: few blocks"}))
     assert np.asarray(read_summary(tree.root, "01").alignment["values"], dtype=object)[0, 3] == "n/a"
     page = render_participant(tree.root, "01")
     assert "0.250 [0.150, 0.350]" in text_of(page, "Areas and regions")
@@ -84,9 +82,7 @@ def test_without_repeats_the_page_says_why(tree):
 
 def test_seeds_of_the_untrained_model_are_one_bar(tree, monkeypatch):
     drawn = []
-    monkeypatch.setattr(
-        content, "bar_figure", lambda labels, series, ylabel: drawn.extend(series) or b"<svg></svg>"
-    )
+    monkeypatch.setattr(content, "bar_figure", lambda labels, series, ylabel: drawn.extend(series) or b"<svg></svg>")
     table = tree.scores["01"]
     control = table[table["role"] == "control"]
     second = control.assign(model="banuntrained2", value=control["value"] + 1)

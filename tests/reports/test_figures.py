@@ -17,9 +17,7 @@ def drawn(monkeypatch):
     texts, hatches = [], []
     text, annotate, add_patch = Axes.text, Axes.annotate, Axes.add_patch
     monkeypatch.setattr(Axes, "text", lambda self, x, y, s, **k: texts.append(s) or text(self, x, y, s, **k))
-    monkeypatch.setattr(
-        Axes, "annotate", lambda self, s, *a, **k: texts.append(s) or annotate(self, s, *a, **k)
-    )
+    monkeypatch.setattr(Axes, "annotate", lambda self, s, *a, **k: texts.append(s) or annotate(self, s, *a, **k))
 
     def patch(self, shape):
         if shape.get_hatch():

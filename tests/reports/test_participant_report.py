@@ -4,11 +4,12 @@ import pandas as pd
 import pytest
 from fake_derivatives import score_rows
 
+from ban_bids.constants import AREAS
 from ban_bids.preprocessing.atlases import atlas_of
 from ban_bids.reports.methods import MethodsFacts, methods_text
 from ban_bids.reports.page import Headline, Table
 from ban_bids.reports.participant import SECTIONS, Alignment, ParticipantReport, write_participant_report
-from ban_bids.settings import AREAS, EncodingSettings
+from ban_bids.settings import EncodingSettings
 
 
 def facts(**changes):
@@ -109,9 +110,7 @@ def test_methods_follow_the_facts():
     without = " ".join(methods_text(facts(n_repeats=1, rest=False), EncodingSettings()))
     assert "no noise ceiling" in without
     assert "too little rest" in without
-    assert len(methods_text(facts(), EncodingSettings())) == len(
-        methods_text(facts(n_repeats=1), EncodingSettings())
-    )
+    assert len(methods_text(facts(), EncodingSettings())) == len(methods_text(facts(n_repeats=1), EncodingSettings()))
 
 
 def test_an_unknown_section_is_refused():
@@ -120,9 +119,7 @@ def test_an_unknown_section_is_refused():
 
 
 def test_a_failed_participant_has_a_page_too(tmp_path):
-    path = write_participant_report(
-        tmp_path / "sub-02.html", ParticipantReport("sub-02", "failed: BOLD is 3-D")
-    )
+    path = write_participant_report(tmp_path / "sub-02.html", ParticipantReport("sub-02", "failed: BOLD is 3-D"))
     root = lxml.html.parse(str(path)).getroot()
     assert root.findtext(".//p[@class='status']") == "failed: BOLD is 3-D"
     assert len(root.xpath("//section")) == len(SECTIONS)

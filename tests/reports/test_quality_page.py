@@ -3,13 +3,13 @@ import pytest
 from fake_derivatives import SPACE, TASK, fake_settings, make_tree
 
 from ban_bids import load_derivatives
-from ban_bids.group import run_group
-from ban_bids.outputs.participant import Summary, write_summary
-from ban_bids.outputs.quality import write_quality
-from ban_bids.outputs.writers import read_json
+from ban_bids.app.group import run_group
+from ban_bids.derivatives.participant import Summary, write_summary
+from ban_bids.derivatives.quality import write_quality
+from ban_bids.files.write import read_json
 from ban_bids.preprocessing.quality.thresholds import Measurement, quality_notes
-from ban_bids.reports.content import render_participant
 from ban_bids.reports.figures import Bars, bar_figure
+from ban_bids.reports.participant import render_participant
 
 CARPET = "sub-01_task-music_run-{}_desc-carpet.png"
 SECTION = "//section[h2='Preprocessing quality']"
@@ -66,9 +66,7 @@ def test_only_two_carpets_are_in_sight(page):
     images = page.xpath(f"{SECTION}//img")
     assert len(images) == 4
     folded = page.xpath(f"{SECTION}//details[figure]")
-    assert [part.findtext("summary") for part in folded] == [
-        "Picture sub-01_task-music_run-3_desc-carpet.png"
-    ]
+    assert [part.findtext("summary") for part in folded] == ["Picture sub-01_task-music_run-3_desc-carpet.png"]
     assert all("0.5 mm" in text for text in page.xpath(f"{SECTION}//figure[.//img]//figcaption/text()")[1:])
 
 
@@ -85,9 +83,7 @@ def test_the_group_shows_outliers_and_warnings(tmp_path):
     assert "Iglewicz" in read_json(tree.root / "group_quality.json")["OutlierRule"]
     page = lxml.html.parse(str(tree.root / "group.html")).getroot()
     rows = page.xpath(f"{SECTION}//table[caption='Outliers and warnings']/tbody/tr")
-    assert [row.xpath("./td/text()") for row in rows] == [
-        ["sub-06", "task-music_run-1", "mean FD, mm", "0.45", "high"]
-    ]
+    assert [row.xpath("./td/text()") for row in rows] == [["sub-06", "task-music_run-1", "mean FD, mm", "0.45", "high"]]
     people = page.xpath(f"{SECTION}//table[caption='Each participant']/tbody/tr")
     assert people[5].xpath("./td/text()")[:3] == ["sub-06", "54.00", "0.45"]
 

@@ -11,9 +11,14 @@ import pytest
 from scipy.stats import norm
 from sklearn.metrics import cohen_kappa_score
 
-from ban_bids.scoring.behavioral import BehavioralScore, behavioral_score, mean_kappa, no_behavior
+from ban_bids.scoring.behavioral import (
+    BehavioralScore,
+    behavioral_score,
+    match_responses,
+    mean_kappa,
+    no_behavior,
+)
 from ban_bids.scoring.i2n import d_prime, human_rates, model_rates, pair_correlation, split_halves
-from ban_bids.scoring.responses import match_responses
 
 GENRES = ("blues", "hip-hop", "jazz", "metal", "pop")
 
@@ -98,9 +103,7 @@ def test_rates_and_d_prime_equal_loops() -> None:
             assert people[i, d] == pytest.approx((k + 0.5) / (k + counts[i, d] + 1))
             limited = min(max(p[i, t] / (p[i, t] + p[i, d]), 0.5 / (n + 1)), (n + 0.5) / (n + 1))
             assert model[i, d] == pytest.approx(limited)
-            wrong = [
-                (counts[j, t] + 0.5) / (counts[j, t] + counts[j, d] + 1) for j in range(5) if true[j] == d
-            ]
+            wrong = [(counts[j, t] + 0.5) / (counts[j, t] + counts[j, d] + 1) for j in range(5) if true[j] == d]
             assert values[i, d] == pytest.approx(norm.ppf(people[i, d]) - norm.ppf(np.mean(wrong)))
 
 

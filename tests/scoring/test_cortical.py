@@ -7,16 +7,11 @@ import itertools
 import numpy as np
 import pytest
 
-from ban_bids.encoding.ceiling import repeat_rows, voxel_scores
 from ban_bids.encoding.rows import HeldOutRows
 from ban_bids.scoring.bas import ModelScores, bas_score, score_table
 from ban_bids.scoring.behavioral import no_behavior
-from ban_bids.scoring.bootstrap import (
-    clip_sums,
-    explained_and_signal,
-    percentile_interval,
-    resample_counts,
-)
+from ban_bids.scoring.bootstrap import clip_sums, explained_and_signal, percentile_interval, resample_counts
+from ban_bids.scoring.ceiling import repeat_rows, voxel_scores
 from ban_bids.scoring.cortical import CorticalScore, cortical_score, default_pairs
 
 AREAS = ("A1", "Belt", "PB", "T2T3")
@@ -50,9 +45,7 @@ def brute_share(prediction: np.ndarray, bold: np.ndarray, index: np.ndarray) -> 
     return top / bottom
 
 
-def simulate(
-    rho: float, seed: int, v: int = 200, share: float = 0.3
-) -> tuple[HeldOutRows, np.ndarray, np.ndarray]:
+def simulate(rho: float, seed: int, v: int = 200, share: float = 0.3) -> tuple[HeldOutRows, np.ndarray, np.ndarray]:
     """BOLD whose signal a prediction of another scale correlates with by ``rho``."""
     rng = np.random.default_rng(seed)
     rows = table(20, 3, 10)
@@ -86,9 +79,7 @@ def test_share_equals_loops_in_the_estimate_and_in_a_draw_of_clips() -> None:
 
 
 @pytest.mark.parametrize(("rho", "expected"), [(1.0, 1.0), (0.7, 0.49), (-0.7, -0.49)])
-def test_planted_correlation_with_the_signal_gives_its_square_with_its_sign(
-    rho: float, expected: float
-) -> None:
+def test_planted_correlation_with_the_signal_gives_its_square_with_its_sign(rho: float, expected: float) -> None:
     values = [score(*simulate(rho, seed)).value for seed in range(10)]
     assert np.mean(values) == pytest.approx(expected, abs=0.02)
 
@@ -171,9 +162,7 @@ def test_same_seed_same_interval() -> None:
 
 def test_without_repeats_only_the_unnormalised_number_exists() -> None:
     rows, prediction, bold = simulate(0.7, 0, v=20)
-    result = cortical_score(
-        "m", {"A1": prediction}, bold, np.ones(20, dtype=int), rows, None, regions=("A1",)
-    )
+    result = cortical_score("m", {"A1": prediction}, bold, np.ones(20, dtype=int), rows, None, regions=("A1",))
     r, _ = voxel_scores(prediction, bold, rows, None)
     area = result.areas[0]
     assert area.unnormalised == pytest.approx(np.mean(r * np.abs(r)))
@@ -203,9 +192,7 @@ def four_regions(absent: tuple[str, ...]) -> CorticalScore:
     predictions = {a: (signal + rng.standard_normal((120, 48))).astype(np.float32) for a in AREAS}
     reasons = {name: f"atlas juelich has no region {name}" for name in absent}
     labels[np.isin(labels, [AREAS.index(name) + 1 for name in absent])] = 0
-    return cortical_score(
-        "ban", predictions, bold, labels, rows, repeat_rows(rows), absent=reasons, n_bootstrap=50
-    )
+    return cortical_score("ban", predictions, bold, labels, rows, repeat_rows(rows), absent=reasons, n_bootstrap=50)
 
 
 def test_an_absent_region_is_not_available_and_changes_no_other() -> None:

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 import torch
 
-from ban_bids.audio.clips import audio_hash
+from ban_bids.audio.waveforms import audio_hash
 from ban_bids.cli.train import main
 from ban_bids.models.config import FrontEndConfig
 from ban_bids.models.front_end import FrontEnd
@@ -204,9 +204,7 @@ def test_a_killed_process_loses_little(genres: Path, tmp_path: Path, monkeypatch
     assert [(f.shape, float(f[0, 0])) for f in kept] == [((64, 10 + k), k) for k in range(4)]
 
 
-def test_the_command_line_chooses_the_folder(
-    genres: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_command_line_chooses_the_folder(genres: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[AudioCache] = []
 
     def train(data: Path, out: Path, *_: object, cache: AudioCache, **__: object) -> Path:
@@ -220,9 +218,7 @@ def test_the_command_line_chooses_the_folder(
     assert [cache.folder for cache in given] == [tmp_path / "c" / "1", default_folder() / "1"]
 
 
-def test_damaged_digests_are_made_anew(
-    genres: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_damaged_digests_are_made_anew(genres: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     cache = AudioCache(tmp_path / "c")
     before = read_collection(genres, cache=cache)
     (tmp_path / "c" / "1" / "digests.json").write_text("{")
@@ -263,10 +259,7 @@ def test_processes_that_write_at_once_keep_everything(
 ) -> None:
     context = multiprocessing.get_context("fork")
     barrier = context.Barrier(3)
-    workers = [
-        context.Process(target=_worker, args=(str(genres), str(tmp_path / "c"), barrier, k))
-        for k in (0, 2, 4)
-    ]
+    workers = [context.Process(target=_worker, args=(str(genres), str(tmp_path / "c"), barrier, k)) for k in (0, 2, 4)]
     for worker in workers:
         worker.start()
     for worker in workers:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from short_trainings import QUICK
 
-from ban_bids.audio.clips import audio_hash
+from ban_bids.audio.waveforms import audio_hash
 from ban_bids.models.checkpoint import ModelCard, load_checkpoint
 from ban_bids.training.datasets import read_collection
 from ban_bids.training.train import train_collection

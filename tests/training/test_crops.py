@@ -106,9 +106,7 @@ def test_stretch_changes_pace_within_bounds() -> None:
     ramp = [np.tile(np.arange(400, dtype=np.float16), (8, 1))] * 50
     crops, _ = CropBatches(ramp, [0] * 50, 1, 100, 50, replace(PLAIN, stretch=0.2), 0)[0, 0]
     steps = np.diff(crops[:, 0], axis=1)
-    np.testing.assert_allclose(
-        steps, np.broadcast_to(steps.mean(axis=1, keepdims=True), steps.shape), atol=1e-3
-    )
+    np.testing.assert_allclose(steps, np.broadcast_to(steps.mean(axis=1, keepdims=True), steps.shape), atol=1e-3)
     assert 0.8 <= steps.mean(axis=1).min() < 0.83
     assert 1.17 < steps.mean(axis=1).max() <= 1.2001
 
@@ -186,9 +184,7 @@ def test_every_track_gives_its_crops_before_any_gives_another() -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(
-    st.integers(0, 2**40), st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2)), min_size=1, max_size=6)
-)
+@given(st.integers(0, 2**40), st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2)), min_size=1, max_size=6))
 def test_a_batch_is_a_function_of_seed_epoch_and_number(seed: int, asked: list[tuple[int, int]]) -> None:
     used = _batches(EVERYTHING, seed=seed, n_frames=10)
     for index in asked:  # in any order, with others before

@@ -13,9 +13,9 @@ from PIL import Image
 from sklearn.metrics import brier_score_loss, confusion_matrix, f1_score, precision_recall_fscore_support
 
 from ban_bids.cli.train import main
-from ban_bids.models.architectures import preset
 from ban_bids.models.ban import BAN
 from ban_bids.models.checkpoint import ModelCard, save_checkpoint
+from ban_bids.models.presets import preset
 from ban_bids.training.datasets import read_collection
 from ban_bids.training.evaluate import evaluate, segment_probabilities
 from ban_bids.training.evaluation_figures import confusion_figure, reliability_figure
@@ -44,9 +44,7 @@ def test_figures_are_those_of_scikit_learn(answers: Answers) -> None:
     probabilities = np.stack([np.mean(s, axis=0) for s in answers.segments])
     told, present = probabilities.argmax(axis=1), sorted(set(answers.truth.tolist()))
     assert ABSENT in told  # else the cases below are not met
-    np.testing.assert_array_equal(
-        result.confusion, confusion_matrix(answers.truth, told, labels=range(N_GENRES))
-    )
+    np.testing.assert_array_equal(result.confusion, confusion_matrix(answers.truth, told, labels=range(N_GENRES)))
     expected = f1_score(answers.truth, told, labels=present, average="macro")
     assert result.macro_f1.value == pytest.approx(expected)
     assert result.track_accuracy.value == pytest.approx(np.mean(told == answers.truth))
@@ -111,9 +109,7 @@ def test_track_probability_is_the_mean_over_segments() -> None:
             expected.append(torch.softmax(logits[0], dim=0).numpy())
     found = segment_probabilities(network, frames, 40)
     np.testing.assert_allclose(found, expected, atol=1e-5)
-    np.testing.assert_allclose(
-        Answers(np.array([0]), [found]).tracks[0], np.mean(expected, axis=0), atol=1e-5
-    )
+    np.testing.assert_allclose(Answers(np.array([0]), [found]).tracks[0], np.mean(expected, axis=0), atol=1e-5)
     assert segment_probabilities(network, frames[:, :33], 40).shape == (1, 3)  # shorter than a segment
 
 
@@ -131,9 +127,7 @@ def test_accuracy_and_its_interval() -> None:
     assert result.track_accuracy.value == 0.75
     half = 1.96 * np.sqrt(0.75 * 0.25 / 40)
     assert result.track_accuracy.interval == pytest.approx((0.75 - half, 0.75 + half), abs=0.03)
-    np.testing.assert_array_equal(
-        result.confusion, [[10, 0, 0, 10], [0, 10, 0, 0], [0, 0, 10, 0], [0, 0, 0, 0]]
-    )
+    np.testing.assert_array_equal(result.confusion, [[10, 0, 0, 10], [0, 10, 0, 0], [0, 0, 10, 0], [0, 0, 0, 0]])
 
 
 @pytest.fixture(scope="module")
@@ -192,9 +186,7 @@ def test_pictures_take_any_number_of_genres(answers: Answers) -> None:
     assert reliability_figure(result, "title").startswith(b"\x89PNG")
 
 
-def test_low_level_models_hear_whole_tracks(
-    noises: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_low_level_models_hear_whole_tracks(noises: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--data", str(noises), "-q"]
     train = [*words, "--preset", "logmel", "--split", "stratified", "--out", str(tmp_path / "l.safetensors")]
     assert main(train) == 0

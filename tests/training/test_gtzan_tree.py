@@ -10,7 +10,7 @@ import pytest
 import soundfile
 from torchaudio.datasets.gtzan import filtered_test, filtered_train, filtered_valid
 
-from ban_bids.audio.clips import audio_hash
+from ban_bids.audio.waveforms import audio_hash
 from ban_bids.errors import DataError
 from ban_bids.models.checkpoint import load_checkpoint
 from ban_bids.training.augmentation import PLAIN
@@ -174,9 +174,7 @@ def test_what_cannot_be_decoded_is_listed_and_counted_on_the_card(
         ([".blues/a.wav", ".rock/b.wav"], "no folders of genres with"),
     ],
 )
-def test_trees_of_another_kind_are_refused_with_the_reason(
-    tmp_path: Path, files: list[str], words: str
-) -> None:
+def test_trees_of_another_kind_are_refused_with_the_reason(tmp_path: Path, files: list[str], words: str) -> None:
     for name in files:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"audio or not, it is not opened")

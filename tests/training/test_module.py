@@ -11,7 +11,7 @@ import pytest
 import torch
 from short_trainings import QUICK
 
-from ban_bids.models.architectures import build, preset
+from ban_bids.models.presets import build, preset
 from ban_bids.training.clock import CLOCKS
 from ban_bids.training.module import BANTraining
 

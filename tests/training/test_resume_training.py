@@ -12,8 +12,8 @@ import pytest
 from safetensors import safe_open
 from short_trainings import QUICK, Kill, train
 
-from ban_bids.models.architectures import PRESETS
 from ban_bids.models.checkpoint import load_checkpoint
+from ban_bids.models.presets import PRESETS
 from ban_bids.training.clock import BudgetClock
 from ban_bids.training.datasets import read_collection
 from ban_bids.training.resume import ResumeState, state_path, training_fingerprint

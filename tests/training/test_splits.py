@@ -100,9 +100,7 @@ def _set(sizes: list[int]) -> list[Track]:
     st.sampled_from(["stratified", "random", "kfold-1-of-3", "fmri-safe"]),
     st.randoms(),
 )
-def test_no_track_is_on_both_sides_and_none_is_lost(
-    sizes: list[int], seed: int, name: str, shuffle: Random
-) -> None:
+def test_no_track_is_on_both_sides_and_none_is_lost(sizes: list[int], seed: int, name: str, shuffle: Random) -> None:
     tracks = _set(sizes)
     split = split_tracks(tracks, name, seed)
     assert not _names(split.training) & _names(split.validation)

@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from ban_bids.models.architectures import build, preset
+from ban_bids.models.presets import build, preset
 from ban_bids.training.stopping import EarlyStopping
 
 
@@ -31,9 +31,7 @@ def test_loss_is_that_of_the_weights_with_the_running_normalisation() -> None:
     expected.eval()
     with torch.no_grad():
         terms = [
-            -(
-                targets * expected.from_frames(expected.front_end.standardise(crops))[0].log_softmax(dim=1)
-            ).sum()
+            -(targets * expected.from_frames(expected.front_end.standardise(crops))[0].log_softmax(dim=1)).sum()
             for crops, targets in _batches()
         ]
     stopping = EarlyStopping(network, _batches(), 1, 1)

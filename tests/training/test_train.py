@@ -15,13 +15,13 @@ import soundfile
 import torch
 from short_trainings import QUICK
 
-from ban_bids.audio.clips import audio_hash
+from ban_bids.audio.waveforms import audio_hash
 from ban_bids.cli.train import main
 from ban_bids.errors import LeakError, UsageError
-from ban_bids.models.architectures import preset
 from ban_bids.models.ban import BAN
-from ban_bids.models.base import fingerprint
+from ban_bids.models.candidate import fingerprint
 from ban_bids.models.checkpoint import ModelCard, check_no_overlap, load_checkpoint, save_checkpoint
+from ban_bids.models.presets import preset
 from ban_bids.training import lock
 from ban_bids.training.clock import CLOCKS
 from ban_bids.training.datasets import Collection, read_collection
@@ -73,9 +73,7 @@ def test_statistics_are_those_of_the_training_tracks(trained: Path, genres: Path
         frames.append(raw.log_mel(torch.from_numpy(samples)[None])[0].numpy())
     everything = np.concatenate(frames, axis=1)
     np.testing.assert_allclose(network.front_end.mean[:, 0], everything.mean(axis=1), atol=0.01)
-    np.testing.assert_allclose(
-        network.front_end.scale[:, 0], np.maximum(everything.std(axis=1), 0.5), atol=0.01
-    )
+    np.testing.assert_allclose(network.front_end.scale[:, 0], np.maximum(everything.std(axis=1), 0.5), atol=0.01)
 
 
 def test_same_seed_same_weights(genres: Path, tmp_path: Path) -> None:
@@ -88,9 +86,7 @@ def test_same_seed_same_weights(genres: Path, tmp_path: Path) -> None:
         marks.add(fingerprint(load_checkpoint(out)[0]))
     assert len(marks) == 1
     assert torch.equal(torch.get_rng_state(), state)  # nobody else's random numbers are touched
-    other = train_collection(
-        read_collection(genres), tmp_path / "o.safetensors", replace(short, seed=2), device="cpu"
-    )
+    other = train_collection(read_collection(genres), tmp_path / "o.safetensors", replace(short, seed=2), device="cpu")
     assert fingerprint(load_checkpoint(other)[0]) not in marks
 
 
@@ -130,9 +126,7 @@ def test_budget_is_measured_by_the_clock_that_was_chosen(
 
 def test_unknown_budget_clock(genres: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--budget-clock sun: unknown; choose one of wall, cpu"):
-        train_collection(
-            read_collection(genres), tmp_path / "w.safetensors", replace(QUICK, budget_clock="sun")
-        )
+        train_collection(read_collection(genres), tmp_path / "w.safetensors", replace(QUICK, budget_clock="sun"))
 
 
 @pytest.mark.parametrize("values", [{"epochs": 0}, {"max_minutes": 0.0}])
@@ -190,9 +184,7 @@ def test_other_exclusions_or_settings_train_anew(genres: Path, tmp_path: Path) -
     assert load_checkpoint(out)[1] is not None
 
 
-def test_command_line_trains_and_evaluates(
-    genres: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_command_line_trains_and_evaluates(genres: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "w.safetensors"
     stimuli = tmp_path / "heard.txt"
     stimuli.write_text(f"# tracks of the held-out runs\n{genres / 'low' / 'low.00000.wav'}\n")
@@ -249,9 +241,7 @@ def test_mistakes_are_one_line_and_an_exit_status(
         (["--compile"], "--compile has no effect with --evaluate"),
     ],
 )
-def test_nothing_is_passed_over_in_silence(
-    change: list[str], words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_nothing_is_passed_over_in_silence(change: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--data", "genres", "--evaluate", "w.safetensors", *change]) == 2
     assert words in capsys.readouterr().err
 

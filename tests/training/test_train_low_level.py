@@ -10,8 +10,8 @@ import pytest
 import soundfile
 
 from ban_bids.cli.train import main
-from ban_bids.models.architectures import LOW_LEVEL
 from ban_bids.models.low_level import load_low_level
+from ban_bids.models.presets import LOW_LEVEL
 from ban_bids.training import lock
 from ban_bids.training.lock import train_once
 from ban_bids.training.settings import TrainingSettings
@@ -56,8 +56,7 @@ def test_fitted_by_the_command_line(tmp_path: Path, genres: Path, name: str) -> 
     assert "files that cannot be decoded and were skipped: 1" in card.notes
     assert len(card.training_hashes) + len(card.validation_hashes) == 11
     sounds = {
-        name: soundfile.read(genres / name[:4] / f"{name}.wav", dtype="float32")[0]
-        for name in card.validation_hashes
+        name: soundfile.read(genres / name[:4] / f"{name}.wav", dtype="float32")[0] for name in card.validation_hashes
     }
     answers = model.genre_probabilities(list(sounds.values())).argmax(axis=1)
     right = np.mean([card.genres[a] == n[:4] for a, n in zip(answers, sounds)])

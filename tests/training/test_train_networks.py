@@ -9,8 +9,8 @@ import pytest
 import soundfile
 import torch
 
-from ban_bids.models.architectures import build
-from ban_bids.models.comparison import PRESETS
+from ban_bids.models.conventional import PRESETS
+from ban_bids.models.presets import build
 from ban_bids.models.registry import load_model
 from ban_bids.training.datasets import read_collection
 from ban_bids.training.settings import TrainingSettings
@@ -35,9 +35,7 @@ def genres(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("preset", sorted(PRESETS))
 def test_training_moves_every_weight(tmp_path: Path, genres: Path, preset: str) -> None:
     settings = TrainingSettings(preset=preset, seed=1, epochs=2, crop_seconds=0.64, batch_size=4)
-    out = train_collection(
-        read_collection(genres), tmp_path / "w.safetensors", settings, device="cpu", progress=False
-    )
+    out = train_collection(read_collection(genres), tmp_path / "w.safetensors", settings, device="cpu", progress=False)
     model = load_model(preset, out)
     assert model.card is not None
     assert model.card.settings["preset"] == preset

@@ -10,11 +10,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from ban_bids.constants import AROMA
 from ban_bids.errors import DataError
-from ban_bids.inputs.dataset import Participant, Run
+from ban_bids.inputs.types import Participant, Run
+from ban_bids.preprocessing.space.template import NATIVE, TEMPLATE
 from ban_bids.preprocessing.strategies import series_tail
-from ban_bids.preprocessing.template import NATIVE, TEMPLATE
-from ban_bids.settings import AROMA, Settings
+from ban_bids.settings import Settings
 
 _LOG = logging.getLogger(__name__)
 _NIFTI = (".nii.gz", ".nii")
@@ -112,8 +113,7 @@ def find_anatomical(
         here = [
             path
             for path in images
-            if _entities(path).get("space", NATIVE) == space
-            and ("desc" in _entities(path)) == tail.startswith("desc-")
+            if _entities(path).get("space", NATIVE) == space and ("desc" in _entities(path)) == tail.startswith("desc-")
         ]
         found += [here] if here else []
     if not found:
@@ -139,9 +139,7 @@ def find_transform(participant: Participant, folder: Path) -> Path:
     return _one(found[0] if found else [], pattern, folder / f"sub-{participant.label}", hint)
 
 
-def _anatomical(
-    participant: Participant, folder: Path, tail: str, extensions: Sequence[str]
-) -> list[list[Path]]:
+def _anatomical(participant: Participant, folder: Path, tail: str, extensions: Sequence[str]) -> list[list[Path]]:
     """Files of ``anat/``, of the runs' sessions and of the others, folder by folder."""
     subject = folder / f"sub-{participant.label}"
     sessions = [f"ses-{run.session}" for run in participant.runs if run.session]
@@ -182,9 +180,7 @@ def _of_run(
     """Files of a run with a tail, in any space and resolution; ``more`` entities may be in their names."""
     wanted = {key: value for key, value in run.entities if key not in _NOT_KEPT}
     subject = folder / f"sub-{run.participant}"
-    places = dict.fromkeys(
-        [subject / (f"ses-{run.session}" if run.session else "") / "func", subject / "func"]
-    )
+    places = dict.fromkeys([subject / (f"ses-{run.session}" if run.session else "") / "func", subject / "func"])
     found = []
     for path in (path for place in places for path in _files(place, run.participant, tail, extensions)):
         has = _entities(path)

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ban_bids.errors import DataError
-from ban_bids.inputs.dataset import Participant, Run
+from ban_bids.inputs.types import Participant, Run
 from ban_bids.preprocessing import figures
 from ban_bids.preprocessing.atlases import description, find_atlas
 from ban_bids.preprocessing.confounds import read_confounds
@@ -39,8 +39,8 @@ from ban_bids.preprocessing.regions import (
     write_region_table,
 )
 from ban_bids.preprocessing.result import PreprocessedParticipant, PreprocessedRun
-from ban_bids.preprocessing.template import NATIVE, TEMPLATE, Grid
-from ban_bids.preprocessing.transforms import sample
+from ban_bids.preprocessing.space.template import NATIVE, TEMPLATE, Grid
+from ban_bids.preprocessing.space.transforms import sample
 from ban_bids.settings import Settings
 
 Floats = NDArray[np.floating[Any]]
@@ -116,9 +116,7 @@ def _find_run(run: Run, folder: Path, settings: Settings) -> PreprocessedRun:
     bold, mask = find_series(run, folder, settings)
     confounds = find_confounds(run, folder)
     _check_length(bold, run)
-    return PreprocessedRun(
-        run, bold, mask, confounds, _reference(bold, run), _non_steady(confounds, settings)
-    )
+    return PreprocessedRun(run, bold, mask, confounds, _reference(bold, run), _non_steady(confounds, settings))
 
 
 def _check_length(bold: Path, run: Run) -> None:

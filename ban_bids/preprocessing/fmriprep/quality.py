@@ -20,8 +20,8 @@ from ban_bids.preprocessing.quality.figures import TSNR_TITLE, carpet_title
 from ban_bids.preprocessing.quality.measures import correlation, dice, normalised_mutual_information
 from ban_bids.preprocessing.quality.thresholds import Measurement, measured, unavailable
 from ban_bids.preprocessing.result import PreprocessedRun
-from ban_bids.preprocessing.template import Grid, template_brain
-from ban_bids.preprocessing.transforms import sample
+from ban_bids.preprocessing.space.template import Grid, template_brain
+from ban_bids.preprocessing.space.transforms import sample
 
 Floats = NDArray[np.floating[Any]]
 _VOLUMES_AT_ONCE = 8
@@ -112,9 +112,7 @@ def assess_derivatives(
     tsnr, carpets = assess.quality_pictures(files, labels, grid, work)
     shown = [(TSNR_TITLE, place(tsnr, Path(f"{figures}desc-tsnr.png")))]
     for run, path in zip(runs, carpets):
-        shown.append(
-            (carpet_title(run.run.name), place(path, Path(f"{figures}{run.run.name}_desc-carpet.png")))
-        )
+        shown.append((carpet_title(run.run.name), place(path, Path(f"{figures}{run.run.name}_desc-carpet.png"))))
     return Assessed(tuple(found), tuple(shown))
 
 

@@ -63,9 +63,7 @@ class NormalizeT1w(Step):
     input_spec, output_spec = _NormalizeInput, _NormalizeOutput
 
     def _run_interface(self, runtime: Any) -> Any:
-        files, correlation = anatomy.normalize_t1w(
-            Path(self.inputs.t1w), Path(self.inputs.mask), Path(runtime.cwd)
-        )
+        files, correlation = anatomy.normalize_t1w(Path(self.inputs.t1w), Path(self.inputs.mask), Path(runtime.cwd))
         self.keep({**files, "correlation": correlation})
         return runtime
 

@@ -11,7 +11,7 @@ from nipype.interfaces.base import File, TraitedSpec, isdefined, traits
 from ban_bids.preprocessing import functional
 from ban_bids.preprocessing.distortion import ToReference
 from ban_bids.preprocessing.interfaces.base import InputSpec, Step
-from ban_bids.preprocessing.transforms import Displacement
+from ban_bids.preprocessing.space.transforms import Displacement
 
 
 class _ReferenceInput(InputSpec):

@@ -15,7 +15,7 @@ from ban_bids.preprocessing.files import load_image
 from ban_bids.preprocessing.interfaces.base import InputSpec, Step
 from ban_bids.preprocessing.quality import assess
 from ban_bids.preprocessing.quality.thresholds import Measurement, measured
-from ban_bids.preprocessing.template import Grid
+from ban_bids.preprocessing.space.template import Grid
 
 _TISSUES = ("csf", "gm", "wm")
 
@@ -94,8 +94,6 @@ class Quality(Step):
             given.repetition_times, given.references, given.matrices,
         )  # fmt: skip
         return [
-            assess.RunFiles(
-                name, session, Path(mask), Path(table), Path(signal), skip, tr, Path(ref), Path(m)
-            )
+            assess.RunFiles(name, session, Path(mask), Path(table), Path(signal), skip, tr, Path(ref), Path(m))
             for name, session, mask, table, signal, skip, tr, ref, m in zip(*columns, strict=True)
         ]

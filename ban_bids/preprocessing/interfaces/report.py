@@ -96,9 +96,7 @@ class Collect(Step):
 
     def _run_interface(self, runtime: Any) -> Any:
         content = {
-            name: value
-            for name, value in self.inputs.get().items()
-            if isdefined(value) and name not in ("version",)
+            name: value for name, value in self.inputs.get().items() if isdefined(value) and name not in ("version",)
         }
         path = Path(runtime.cwd) / "summary.json"
         path.write_text(json.dumps(content, default=list, indent=1), encoding="utf-8")

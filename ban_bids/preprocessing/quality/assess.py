@@ -25,9 +25,9 @@ from ban_bids.preprocessing.quality.measures import (
     normalised_mutual_information,
 )
 from ban_bids.preprocessing.quality.thresholds import Measurement, measured, unavailable
-from ban_bids.preprocessing.resample import inside_image
-from ban_bids.preprocessing.template import Grid, mask_grid
-from ban_bids.preprocessing.transforms import apply_affine, sample
+from ban_bids.preprocessing.space.resample import inside_image
+from ban_bids.preprocessing.space.template import Grid, mask_grid
+from ban_bids.preprocessing.space.transforms import apply_affine, sample
 
 Floats = NDArray[np.floating[Any]]
 _WORKING = 2.0

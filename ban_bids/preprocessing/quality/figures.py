@@ -138,9 +138,7 @@ def tsnr(
                 axes.contour(outline, levels=[0.5], colors=["#40e0ff"], linewidths=1.0)
             axes.set_axis_off()
         for place, letter in zip((0.03, 0.97), sides):
-            row[0].text(
-                place, 0.02, letter, color="0.75", fontsize=7, ha="center", transform=row[0].transAxes
-            )
+            row[0].text(place, 0.02, letter, color="0.75", fontsize=7, ha="center", transform=row[0].transAxes)
         row[0].text(0, 1, name, color="white", fontsize=8, transform=row[0].transAxes, va="bottom")
     bar = canvas.colorbar(ScalarMappable(Normalize(0, top), "inferno"), ax=grid, fraction=0.015, pad=0.01)
     bar.set_label("tSNR", color="white")

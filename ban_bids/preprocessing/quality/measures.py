@@ -147,8 +147,7 @@ def confound_measures(table: pd.DataFrame, non_steady: int) -> dict[str, float]:
     # the difference between the last volume before the steady state and the first one in it
     steady = table.iloc[non_steady + 1 :]
     jump, standard = (
-        median(steady[name].to_numpy(float)) if name in table else float("nan")
-        for name in ("dvars", "std_dvars")
+        median(steady[name].to_numpy(float)) if name in table else float("nan") for name in ("dvars", "std_dvars")
     )
     return {
         "fd_mean": float(moved.mean()) if moved.size else float("nan"),

@@ -104,9 +104,7 @@ def measured(
 ) -> list[Measurement]:
     """Measurements of one run, region or participant; a NaN gets the reason that it could not be computed."""
     return [
-        Measurement(
-            name, value, run, region, None if math.isfinite(value) else "its data have no such values"
-        )
+        Measurement(name, value, run, region, None if math.isfinite(value) else "its data have no such values")
         for name, value in values
     ]
 
@@ -116,9 +114,7 @@ def unavailable(names: Sequence[str], reason: str, run: str | None = None) -> li
     return [Measurement(name, math.nan, run, None, reason) for name in names]
 
 
-def quality_notes(
-    measurements: Iterable[Measurement], thresholds: QualityThresholds | None = None
-) -> tuple[str, ...]:
+def quality_notes(measurements: Iterable[Measurement], thresholds: QualityThresholds | None = None) -> tuple[str, ...]:
     """One line for every measure beyond its threshold: where, measure, value, threshold, what to do."""
     limits = thresholds or QualityThresholds()
     return tuple(_note(one, limits) for one in measurements if one.beyond(limits))

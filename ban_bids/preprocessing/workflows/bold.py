@@ -7,7 +7,7 @@ from typing import Any
 from nipype.interfaces.utility import Merge
 from nipype.pipeline.engine import Node, Workflow
 
-from ban_bids.inputs.dataset import Run
+from ban_bids.inputs.types import Run
 from ban_bids.preprocessing.interfaces import bold as steps
 from ban_bids.preprocessing.interfaces.distortion import FindDistortion
 from ban_bids.preprocessing.workflows.base import fields_node

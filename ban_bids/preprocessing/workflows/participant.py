@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from nipype.interfaces.utility import Merge
 from nipype.pipeline.engine import Node, Workflow
 
-from ban_bids.inputs.dataset import Participant
+from ban_bids.inputs.types import Participant
 from ban_bids.preprocessing.interfaces.quality import Quality
 from ban_bids.preprocessing.interfaces.report import Collect, Figures
 from ban_bids.preprocessing.regions import AtlasFiles
@@ -33,16 +33,12 @@ def init_participant_wf(
         anat = init_anat_wf(settings.space, resolution)
         anat.inputs.inputnode.t1w = [str(path) for path in participant.t1w]
     else:
-        anat = init_anat_from_bold_wf(
-            participant.runs[0].bold, settings.space, resolution, settings.dummy_scans
-        )
+        anat = init_anat_from_bold_wf(participant.runs[0].bold, settings.space, resolution, settings.dummy_scans)
     rois = init_rois_wf(settings.space, atlas)
     runs = _connect_runs(wf, anat, participant, settings, mem_gb)
     names = [run.name for run in participant.runs]
     figures = Node(Figures(names=names), name="figures", mem_gb=0.5)
-    collect = Node(
-        Collect(content={"label": participant.label, "names": names}), name="collect", overwrite=True
-    )
+    collect = Node(Collect(content={"label": participant.label, "names": names}), name="collect", overwrite=True)
     merged = {field: _merged(wf, runs, field) for field in _PLURAL}
     wf.connect(merged["mask"], "out", rois, "inputnode.masks")
     for field in ("bold", "mask", "confounds", "non_steady", "reference", "matrix", "motion"):
@@ -137,9 +133,7 @@ def _merged(wf: Workflow, runs: Sequence[Workflow], field: str) -> Node:
 
     Made every time, like the summary: it holds full paths, which change where the work folder moves.
     """
-    merge = Node(
-        Merge(len(runs), no_flatten=True), name=f"all_{field}", run_without_submitting=True, overwrite=True
-    )
+    merge = Node(Merge(len(runs), no_flatten=True), name=f"all_{field}", run_without_submitting=True, overwrite=True)
     for number, run in enumerate(runs, 1):
         wf.connect(run, f"outputnode.{field}", merge, f"in{number}")
     return merge

@@ -1,0 +1,235 @@
+"""Which files a dataset holds: a pybids index of the chosen participants' anat, func and fmap folders."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sqlite3
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bids.layout import BIDSLayout, BIDSLayoutIndexer, Query
+from sqlalchemy.exc import SQLAlchemyError
+
+from ban_bids.errors import DataError, UsageError
+from ban_bids.settings import Settings
+
+_LOG = logging.getLogger(__name__)
+_DATABASE = "layout_index.sqlite"
+_IMAGES = [".nii", ".nii.gz"]
+_FMRIPREP_KEYS = frozenset({"bold", "t1w", "t2w", "flair", "sbref", "fmap", "roi", "events"})
+_QUERIES: Mapping[str, Mapping[str, Any]] = {
+    "bold": {"datatype": "func", "suffix": "bold"},
+    "t1w": {"datatype": "anat", "suffix": "T1w"},
+    "fmap": {"datatype": "fmap"},
+}
+_SUFFIXES = "T1w|bold|events|epi|phasediff|phase1|phase2|fieldmap|magnitude[12]?"
+
+
+def entities(path: Path) -> tuple[tuple[str, str], ...]:
+    """Entities of a BIDS file name in order, short keys and labels as spelled."""
+    stem = path.name.split(".")[0]
+    pairs = (part.partition("-") for part in stem.split("_"))
+    return tuple((key, value) for key, dash, value in pairs if dash)
+
+
+def file_suffix(path: Path) -> str:
+    """Suffix of a BIDS file name (``bold``)."""
+    return path.name.split(".")[0].split("_")[-1]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read or is not a JSON object.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DataError(f"{path}: not readable JSON ({error}); correct the file") from error
+    if not isinstance(data, dict):
+        raise DataError(f"{path}: not a JSON object; correct the file")
+    return data
+
+
+def participant_labels(root: Path) -> tuple[str, ...]:
+    """Labels of the dataset's participants, sorted, without ``sub-``."""
+    return tuple(sorted(path.name[4:] for path in root.glob("sub-*") if path.is_dir() and path.name[4:]))
+
+
+def chosen_labels(root: Path, wanted: Sequence[str]) -> tuple[str, ...]:
+    """Labels asked for, checked against those there.
+
+    Raises
+    ------
+    UsageError
+        The dataset holds no participant, or not the one asked for.
+    """
+    there = participant_labels(root)
+    if not there:
+        raise UsageError(f"BIDS_DIR {root}: no sub-* folder in it; give the top folder of a BIDS dataset")
+    unknown = [label for label in wanted if label not in there]
+    if unknown:
+        raise UsageError(f"--participant-label {' '.join(unknown)}: not in {root}; there are: {', '.join(there)}")
+    return tuple(label for label in there if not wanted or label in wanted)
+
+
+def _ignored(labels: Sequence[str] | None) -> re.Pattern[str]:
+    """Pattern of what is not indexed: all but images, events and sidecars of these participants."""
+    subject = "[^/]+" if labels is None else f"(?:{'|'.join(map(re.escape, labels))})"
+    shared = rf"[^/]*(?:{_SUFFIXES})\.(?:json|tsv)"
+    image = rf"[^/]+_(?:{_SUFFIXES})\.(?:nii|nii\.gz|json|tsv)"
+    inside = rf"(?:/ses-[^/]+)?(?:/(?:anat|func|fmap)(?:/{image})?|/{shared})?"
+    return re.compile(rf"^/(?!(?:sub-{subject}{inside}|{shared})$)")
+
+
+def _filters(path: Path | None) -> dict[str, dict[str, Any]]:
+    """Queries of ``--bids-filter-file``, fMRIPrep's format, over our own."""
+    queries = {kind: dict(query) for kind, query in _QUERIES.items()}
+    if path is None:
+        return queries
+    try:
+        given = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UsageError(f"--bids-filter-file {path}: not readable JSON ({error})") from error
+    if not isinstance(given, dict) or not all(isinstance(query, dict) for query in given.values()):
+        raise UsageError(f'--bids-filter-file {path}: write {{"bold": {{"task": "music"}}, "t1w": {{}}}}')
+    unknown = sorted(set(given) - _FMRIPREP_KEYS)
+    if unknown:
+        raise UsageError(f"--bids-filter-file {path}: unknown {unknown}; known: {sorted(_FMRIPREP_KEYS)}")
+    for kind in set(given) & set(queries):
+        queries[kind] |= {key: _query_value(value) for key, value in given[kind].items()}
+    return queries
+
+
+def _query_value(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_query_value(item) for item in value]
+    if value is None or value == "Query.NONE":
+        return Query.NONE
+    return Query.ANY if value in ("*", "Query.ANY") else value
+
+
+@dataclass(frozen=True)
+class Index:
+    """The indexed files of a dataset.
+
+    Parameters
+    ----------
+    layout : BIDSLayout
+        Over the chosen participants.
+    companions : Mapping of str to sequence of Path
+        Sidecars and tables by suffix and extension (``events.tsv``).
+    queries : Mapping
+        What selects ``bold``, ``t1w`` and ``fmap`` images.
+    """
+
+    layout: BIDSLayout
+    companions: Mapping[str, Sequence[Path]]
+    queries: Mapping[str, Mapping[str, Any]]
+
+    def images(self, kind: str, label: str, **more: Any) -> list[Path]:
+        """Images of a participant, sorted; ``kind`` is ``bold``, ``t1w`` or ``fmap``."""
+        query = {**more, **self.queries[kind], "subject": label, "extension": _IMAGES}
+        try:
+            found = self.layout.get(return_type="filename", invalid_filters="allow", **query)
+        except (ValueError, TypeError, SQLAlchemyError) as error:
+            raise UsageError(f"--bids-filter-file: cannot select {kind} images by {query} ({error})") from error
+        return sorted(Path(path) for path in found)
+
+    def inherited(self, image: Path, suffix: str, extension: str) -> list[Path]:
+        """Files with this suffix that apply to an image, the nearest first (BIDS inheritance principle)."""
+        own = dict(entities(image))
+        found = []
+        for path in self.companions.get(suffix + extension, ()):
+            theirs = dict(entities(path))
+            if path.parent in image.parents and theirs.items() <= own.items():
+                found.append((-len(path.parts), -len(theirs), path))
+        return [path for _, _, path in sorted(found)]
+
+    def metadata(self, image: Path) -> dict[str, Any]:
+        """Sidecar fields of an image: those of nearer files win.
+
+        Raises
+        ------
+        DataError
+            A sidecar is not JSON.
+        """
+        fields: dict[str, Any] = {}
+        for path in reversed(self.inherited(image, file_suffix(image), ".json")):
+            fields |= read_json(path)
+        return fields
+
+
+def _layout(root: Path, labels: Sequence[str], database: Path | None) -> BIDSLayout:
+    """Index in memory, or a saved one; a new one is moved into place whole, for calls at the same time."""
+    if database is not None and (database / _DATABASE).is_file():
+        return BIDSLayout(str(root), validate=False, database_path=str(database))
+    ignored = _ignored(labels if database is None else None)
+    indexer = BIDSLayoutIndexer(validate=False, ignore=[ignored], index_metadata=False)
+    layout = BIDSLayout(str(root), validate=False, indexer=indexer)
+    if database is not None:
+        database.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=database) as folder:
+            layout.save(folder, replace_connection=False)
+            (Path(folder) / _DATABASE).replace(database / _DATABASE)
+    return layout
+
+
+def _companions(layout: BIDSLayout) -> dict[str, list[Path]]:
+    """Sidecars and tables by suffix and extension."""
+    found: dict[str, list[Path]] = {}
+    for name in layout.get(return_type="filename", extension=[".json", ".tsv"]):
+        path = Path(name)
+        found.setdefault(file_suffix(path) + path.suffix, []).append(path)
+    return found
+
+
+def build_index(root: Path, labels: Sequence[str], settings: Settings) -> Index:
+    """Index the chosen participants with pybids.
+
+    With ``--bids-database-dir`` an index that lies there is used as it is; a new one holds every participant,
+    so that it serves all later calls.
+
+    Parameters
+    ----------
+    root : Path
+        The BIDS folder.
+    labels : sequence of str
+        Participants.
+    settings : Settings
+        ``bids_database_dir``, ``bids_filter_file`` and ``dry_run`` are used.
+
+    Returns
+    -------
+    Index
+        Ready to be asked.
+
+    Raises
+    ------
+    DataError
+        The folder cannot be listed, or the saved index cannot be used.
+    UsageError
+        The filter file cannot be used.
+    """
+    queries = _filters(settings.bids_filter_file)
+    database = settings.bids_database_dir
+    if database is not None and settings.dry_run and not (database / _DATABASE).is_file():
+        database = None
+    try:
+        layout = _layout(root, labels, database)
+        known = set(layout.get_subjects())
+    except (OSError, ValueError, KeyError, TypeError, SQLAlchemyError, sqlite3.Error) as error:
+        where = f"{root}" if database is None else f"--bids-database-dir {database}"
+        raise DataError(f"{where}: no index of the dataset ({' '.join(str(error).split())}); correct it") from error
+    missing = [label for label in labels if label not in known]
+    if database is not None and missing:
+        _LOG.warning("Index in %s holds no files of %s; delete it to index again", database, ", ".join(missing))
+    return Index(layout, _companions(layout), queries)

@@ -1,0 +1,126 @@
+"""What the derivatives folder says of itself: description, ``.bidsignore``, README."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from ban_bids import __version__
+from ban_bids.files.write import TEMPORARY_PREFIX, write_json, write_text
+
+BIDS_VERSION = "1.10.0"
+
+_IGNORED = (
+    "/work",
+    "/logs",
+    "*.html",
+    "*_statmap.*",
+    "*_bas.*",
+    "*_qc.*",
+    "group_quality.*",
+    "*_desc-auditory_dseg.*",
+    "*_desc-cortex_mask.*",
+    "*_boldref.*",
+    "*_xfm.*",
+    "*_timeseries.*",
+    "figures",
+    f"{TEMPORARY_PREFIX}*",
+)
+"""What BIDS has no rule for: maps of statistics, tables of scores and quality, reports, figures,
+transforms, confounds, and regions and masks in ``func`` that belong to no task.
+
+Folders stand without a closing slash: the official validator does not apply ``work/`` to the folder itself.
+"""
+
+
+def write_dataset_files(
+    root: Path,
+    sources: Sequence[dict[str, Any]] = (),
+    *,
+    name: str = "ban-bids: brain-like auditory scores",
+    dataset_license: str | None = None,
+    ignored: Sequence[str] = (),
+) -> Path:
+    """Write ``dataset_description.json``, ``.bidsignore`` and ``README``.
+
+    Parameters
+    ----------
+    root : Path
+        The derivatives folder; made where it does not exist.
+    sources : sequence of dict
+        ``SourceDatasets`` of BIDS: objects with ``URL``, ``DOI`` or ``Version``.
+    name : str
+        Name of the derived dataset.
+    dataset_license : str, optional
+        Licence that the raw dataset imposes on what is made from it.
+    ignored : sequence of str
+        Further lines of ``.bidsignore``, e.g. of a work directory with another name.
+
+    Returns
+    -------
+    Path
+        ``dataset_description.json``.
+    """
+    generated: dict[str, Any] = {
+        "Name": "ban-bids",
+        "Version": __version__,
+        "Description": "Brain-like auditory scores of auditory networks",
+    }
+    container = container_from_environment()
+    if container:
+        generated["Container"] = container
+    content: dict[str, Any] = {
+        "Name": name,
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "derivative",
+        "GeneratedBy": [generated],
+    }
+    if sources:
+        content["SourceDatasets"] = [dict(source) for source in sources]
+    if dataset_license:
+        content["License"] = dataset_license
+    write_text(root / ".bidsignore", "\n".join((*_IGNORED, *ignored)) + "\n")
+    readme = (files("ban_bids.derivatives") / "readme.txt").read_text(encoding="utf-8")
+    write_text(root / "README", readme.format(version=__version__))
+    return write_json(root / "dataset_description.json", content)
+
+
+def source_dataset(root: Path | None, doi: str | None = None, version: str | None = None) -> dict[str, str]:
+    """One entry of ``SourceDatasets``.
+
+    Parameters
+    ----------
+    root : Path or None
+        Where the dataset lies; becomes a ``file://`` address.
+    doi, version : str, optional
+        As its own description gives them.
+
+    Returns
+    -------
+    dict
+        Keys ``URL``, ``DOI``, ``Version``, where known.
+    """
+    entry = {
+        "URL": root.resolve().as_uri() if root is not None else None,
+        "DOI": doi,
+        "Version": version,
+    }
+    return {key: value for key, value in entry.items() if value}
+
+
+def container_from_environment() -> dict[str, str]:
+    """The container that this runs in, as the image says: ``BAN_BIDS_CONTAINER`` and ``…_CONTAINER_TAG``.
+
+    Returns
+    -------
+    dict
+        ``Type`` and ``Tag``; empty outside containers.
+    """
+    kind = os.environ.get("BAN_BIDS_CONTAINER")
+    if not kind:
+        return {}
+    tag = os.environ.get("BAN_BIDS_CONTAINER_TAG")
+    return {"Type": kind, "Tag": tag} if tag else {"Type": kind}

@@ -1,0 +1,147 @@
+"""Maps of the group: mean, t and p of Fisher's z over participants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from nibabel.affines import voxel_sizes
+from scipy import stats
+
+from ban_bids.bids.names import map_name
+from ban_bids.derivatives.statistics import GROUP_P, STATISTICS
+from ban_bids.errors import DataError
+from ban_bids.files.write import write_map
+
+_AT_LEAST_T, _AT_LEAST_P = 2, 3
+_LARGEST_R = 1 - 1e-7
+_GRID_TOLERANCE = 1e-3
+
+
+def write_group_maps(root: Path, maps: pd.DataFrame, labels: Sequence[str]) -> tuple[list[Path], tuple[str, ...]]:
+    """Write mean, t and p of Fisher's z for every model area and space.
+
+    Parameters
+    ----------
+    root : Path
+        The derivatives folder.
+    maps : DataFrame
+        The members' maps of r that :func:`check_maps` let pass.
+    labels : sequence of str
+        The members.
+
+    Returns
+    -------
+    written : list of Path
+        Images.
+    notes : tuple of str
+        What is n/a and why.
+
+    """
+    written: list[Path] = []
+    n = len(labels)
+    notes = []
+    if n < _AT_LEAST_P:
+        lacking = "t and p are" if n < _AT_LEAST_T else "p is"
+        notes.append(f"group maps of {lacking} n/a: {n} participant(s), t needs {_AT_LEAST_T} and p {_AT_LEAST_P}")
+    for (space, model, area), mine in maps.groupby(["space", "model", "area"], sort=False):
+        found = _write_area(root, str(space), str(model), str(area), mine)
+        if not found:
+            notes.append(f"{model} {area} in {space}: no voxel is valid in all participants, so no group maps")
+        written += found
+    return written, tuple(notes)
+
+
+def _write_area(root: Path, space: str, model: str, area: str, mine: pd.DataFrame) -> list[Path]:
+    """Maps of one area; ``mine`` has one row a participant. Nothing where no voxel is valid in all."""
+    paths = [Path(path) for path in mine["path"]]
+    images = [nib.load(path) for path in paths]
+    r = np.stack([np.asarray(image.dataobj, dtype=np.float32) for image in images])
+    # maps hold 0 outside the mask and NaN where not computable
+    mask = (np.isfinite(r) & (r != 0)).all(axis=0)
+    if not mask.any():
+        return []
+    facts = {
+        "Model": model,
+        "Area": area,
+        "SpatialReference": space,
+        "Participants": list(mine["participant"]),
+        "Mask": "voxels whose r is computable in every participant",
+        "ModelFingerprint": mine["model_fingerprint"].iloc[0],
+        "Sources": [f"bids::{path.relative_to(root)}" for path in paths],
+    }
+    written = []
+    for stat, values in group_statistics(r[:, mask]).items():
+        path = map_name(None, stat=stat, space=space, model=model, area=area).path(root)
+        text = GROUP_P if stat == "p" else STATISTICS[stat]
+        written.append(write_map(path, values, mask, images[0].affine, {"Statistic": stat, **text, **facts}))
+    return written
+
+
+def group_statistics(r: np.ndarray) -> dict[str, np.ndarray]:
+    """Mean, t and p over participants, on Fisher's z.
+
+    Parameters
+    ----------
+    r : ndarray of shape (n_participants, n_voxels)
+        Correlations.
+
+    Returns
+    -------
+    dict of str to ndarray of shape (n_voxels,)
+        ``mean``: tanh of the mean z; ``t``: one-sample t of z, from two participants on; ``p``: one-sided
+        (r > 0), from three on. NaN where z does not vary.
+    """
+    z = np.arctanh(np.clip(np.asarray(r, dtype=float), -_LARGEST_R, _LARGEST_R))
+    n = len(z)
+    found = {"mean": np.tanh(z.mean(axis=0))}
+    if n >= _AT_LEAST_T:
+        error = z.std(axis=0, ddof=1) / np.sqrt(n)
+        found["t"] = np.divide(z.mean(axis=0), error, out=np.full(z.shape[1], np.nan), where=error > 0)
+    if n >= _AT_LEAST_P:
+        found["p"] = stats.t.sf(found["t"], n - 1)
+    return found
+
+
+def check_maps(maps: pd.DataFrame, labels: Sequence[str]) -> None:
+    """Refuse maps that cannot be averaged voxel by voxel.
+
+    Parameters
+    ----------
+    maps : DataFrame
+        The members' maps of r.
+    labels : sequence of str
+        The members.
+
+    Raises
+    ------
+    DataError
+        Spaces or grids differ, or a participant has several maps of one area; names the participants.
+    """
+    spaces = {label: sorted(set(maps.loc[maps["participant"] == label, "space"])) for label in labels}
+    if len({tuple(found) for found in spaces.values()}) > 1:
+        who = "; ".join(f"sub-{label}: {', '.join(found) or 'no maps'}" for label, found in spaces.items())
+        raise DataError(f"participants are in different spaces ({who}); run all with the same --space")
+    twice = maps[maps.duplicated(["participant", "space", "model", "area"])]
+    if not twice.empty:
+        name = Path(twice["path"].iloc[0]).name
+        raise DataError(f"{name}: not the only map of its area; choose with --task-id or --session-id")
+    for _, mine in maps.groupby("space"):
+        first = nib.load(mine["path"].iloc[0])
+        for row in mine.itertuples():
+            image = nib.load(str(row.path))
+            if image.shape == first.shape and np.allclose(image.affine, first.affine, atol=_GRID_TOLERANCE):
+                continue
+            raise DataError(
+                f"sub-{row.participant} and sub-{mine['participant'].iloc[0]} are on different grids "
+                f"({_grid(image)}; {_grid(first)}); run the participant level of all with the same --res"
+            )
+
+
+def _grid(image: nib.Nifti1Image) -> str:
+    size = " x ".join(f"{side:g}" for side in voxel_sizes(image.affine))
+    origin = ", ".join(f"{x:g}" for x in image.affine[:3, 3])
+    return f"{' x '.join(map(str, image.shape))} voxels of {size} mm from {origin}"

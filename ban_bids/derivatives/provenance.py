@@ -1,0 +1,199 @@
+"""The ``logs`` folder: how to cite, with which settings, versions and files, and how each participant ended.
+
+Files of one participant carry its label, so that two runs in one output directory do not overwrite each
+other's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from ban_bids import __version__
+from ban_bids.errors import DataError
+from ban_bids.files.write import read_json, write_json, write_text
+from ban_bids.preprocessing.atlases import citations
+from ban_bids.settings import Settings
+
+Status = Literal["done", "failed"]
+
+
+def write_citation(root: Path, extra: Sequence[str] = ()) -> Path:
+    """Write ``logs/CITATION.md``.
+
+    Parameters
+    ----------
+    root : Path
+        The derivatives folder.
+    extra : sequence of str
+        Further references, e.g. of the dataset, the atlas, or fMRIPrep.
+
+    Returns
+    -------
+    Path
+    """
+    lines = "".join(f"- {line}\n" for line in extra)
+    text = (files("ban_bids.derivatives") / "citation.txt").read_text(encoding="utf-8")
+    return write_text(root / "logs" / "CITATION.md", text.format(version=__version__, extra=lines))
+
+
+def write_settings(root: Path, settings: Settings, label: str) -> Path:
+    """Write the settings of a run as TOML.
+
+    Parameters
+    ----------
+    root : Path
+        The derivatives folder.
+    settings : Settings
+        As they were in force; options that were not given are left out.
+    label : str
+        ``sub-01`` or ``group``: beginning of the file's name.
+
+    Returns
+    -------
+    Path
+        ``logs/<label>_settings.toml``.
+    """
+    return write_text(root / "logs" / f"{label}_settings.toml", settings_toml(settings))
+
+
+def settings_toml(settings: Settings) -> str:
+    """Settings as TOML text: one key a field, ``[encoding]`` as a table; ``name=path`` for derivatives."""
+    values = dataclasses.asdict(settings)
+    values["derivatives"] = [f"{name}={path}" for name, path in settings.derivatives]
+    tables = {key: value for key, value in values.items() if isinstance(value, dict)}
+    lines = [f"# ban-bids {__version__}"]
+    lines += [f"{k} = {_toml(v)}" for k, v in values.items() if v is not None and k not in tables]
+    for name, table in tables.items():
+        lines += ["", f"[{name}]", *(f"{k} = {_toml(v)}" for k, v in table.items() if v is not None)]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    # a JSON string is a TOML basic string but for DEL, which JSON lets stand
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007F")
+
+
+def versions() -> dict[str, str]:
+    """Versions of ban-bids, of Python, and of the packages that ban-bids declares.
+
+    Returns
+    -------
+    dict
+        Package -> version, ban-bids and Python first.
+    """
+    found = {"ban-bids": __version__, "python": platform.python_version(), "platform": platform.platform()}
+    declared = [line for line in requires("ban-bids") or [] if "extra ==" not in line]
+    for name in sorted(re.split(r"[^A-Za-z0-9_.-]", line)[0] for line in declared):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def write_provenance(
+    root: Path,
+    label: str,
+    settings: Settings,
+    used: Iterable[Path | str],
+    more: Mapping[str, Any] | None = None,
+) -> None:
+    """Write all of one participant's (or the group's) provenance.
+
+    Parameters
+    ----------
+    root : Path
+        The derivatives folder.
+    label : str
+        ``sub-01`` or ``group``.
+    settings : Settings
+        As they were in force.
+    used : iterable of Path
+        Exactly the files that were read.
+    more : mapping, optional
+        Further facts for the list of files, e.g. checksums of weights.
+
+    Notes
+    -----
+    Makes ``logs/CITATION.md`` and ``logs/<label>_{settings.toml,versions.json,files.json}``.
+    """
+    logs = root / "logs"
+    # the group level has no atlas of its own: the participant level's references stand
+    if label != "group" or not (logs / "CITATION.md").is_file():
+        write_citation(root, citations(settings.atlas))
+    write_settings(root, settings, label)
+    write_json(logs / f"{label}_versions.json", versions())
+    paths = sorted({str(path) for path in used})
+    write_json(logs / f"{label}_files.json", {**(more or {}), "FilesUsed": paths})
+
+
+def write_status(root: Path, participant: str, status: Status, reason: str | None = None) -> Path:
+    """Record how a participant ended, for the group level to tell.
+
+    Parameters
+    ----------
+    root : Path
+        The derivatives folder.
+    participant : str
+        Label without ``sub-``.
+    status : {"done", "failed"}
+        How it ended.
+    reason : str, optional
+        Why it failed, in one line.
+
+    Returns
+    -------
+    Path
+        ``logs/sub-<label>_status.json``.
+    """
+    content = {
+        "participant": participant,
+        "status": status,
+        "reason": reason,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    return write_json(root / "logs" / f"sub-{participant}_status.json", content)
+
+
+def read_statuses(root: Path) -> dict[str, tuple[str, str | None]]:
+    """Read back all that :func:`write_status` wrote.
+
+    Parameters
+    ----------
+    root : Path
+        The derivatives folder.
+
+    Returns
+    -------
+    dict
+        Participant -> (status, reason or None).
+
+    Raises
+    ------
+    DataError
+        A file lacks the status.
+    """
+    found: dict[str, tuple[str, str | None]] = {}
+    for path in sorted((root / "logs").glob("sub-*_status.json")):
+        content = read_json(path)
+        if "status" not in content:
+            raise DataError(f"{path}: names no status; delete it and run the participant level again")
+        reason = content.get("reason")
+        label = path.name[len("sub-") : -len("_status.json")]
+        found[label] = (str(content["status"]), None if reason is None else str(reason))
+    return found

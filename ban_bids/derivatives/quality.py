@@ -1,0 +1,173 @@
+"""Table of the measures of quality: one file a participant, and the group's with its outliers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ban_bids.bids.names import DerivativeName
+from ban_bids.derivatives.tables import write_table
+from ban_bids.preprocessing.quality.definitions import DEFINITIONS
+from ban_bids.preprocessing.quality.thresholds import Measurement, QualityThresholds
+
+COLUMNS: dict[str, str] = {
+    "participant": "Label of the participant",
+    "scope": "What the value belongs to: run, participant or region",
+    "run": "Run, by the entities of its name",
+    "region": "Auditory region",
+    "measure": "Name of the measure; 'Measures' in this file defines each",
+    "value": "Its value, in the unit of the row; n/a with a reason",
+    "unit": "Unit; 1: none",
+    "threshold": "When the value becomes a warning; n/a: never",
+    "warning": "Whether it lies beyond the threshold",
+    "reason": "Why the value is not available",
+    "outlier": "Whether it is far on the bad side of the group's values of the measure, low or high",
+}
+"""Columns of ``_qc.tsv`` (the first and the last one: only of ``group_quality.tsv``)."""
+
+_SCOPES = ("run", "participant", "region")
+OUTLIER_SCORE = 3.5
+_FEWEST = 5
+OUTLIER_RULE = (
+    f"Modified z-score 0.6745 (x - median) / MAD beyond {OUTLIER_SCORE} on the bad side, over all rows of "
+    f"the measure (and region) in the group; from {_FEWEST} values on (Iglewicz & Hoaglin 1993)"
+)
+
+
+def quality_path(root: Path, participant: str) -> Path:
+    """Where a participant's table lies: ``sub-01/sub-01_desc-quality_qc.tsv``."""
+    name = DerivativeName("qc", ".tsv", participant, desc="quality")
+    return root / f"sub-{participant}" / str(name)
+
+
+def quality_table(measurements: Sequence[Measurement], thresholds: QualityThresholds | None = None) -> pd.DataFrame:
+    """One row a value, runs first, with its threshold and whether it lies beyond it.
+
+    Parameters
+    ----------
+    measurements : sequence of Measurement
+    thresholds : QualityThresholds, optional
+
+    Returns
+    -------
+    DataFrame
+        Columns :data:`COLUMNS` from ``scope`` to ``reason``.
+    """
+    limits = thresholds or QualityThresholds()
+    rows = [
+        {
+            "scope": one.definition.scope,
+            "run": one.run,
+            "region": one.region,
+            "measure": one.measure,
+            "value": one.value,
+            "unit": one.definition.unit,
+            "threshold": limits.text(one.measure),
+            "warning": one.beyond(limits),
+            "reason": one.reason,
+        }
+        for one in _in_order(measurements)
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS)[1:-1])
+
+
+def _in_order(measurements: Sequence[Measurement]) -> list[Measurement]:
+    """Runs, then the participant, then regions; each in its first place, measures as they are defined."""
+    order = list(DEFINITIONS)
+    owners = list(dict.fromkeys((one.run, one.region) for one in measurements))
+    return sorted(
+        measurements,
+        key=lambda one: (
+            _SCOPES.index(one.definition.scope),
+            owners.index((one.run, one.region)),
+            order.index(one.measure),
+        ),
+    )
+
+
+def write_quality(root: Path, participant: str, measurements: Sequence[Measurement], source: str) -> Path:
+    """Write a participant's table and the JSON file that defines every measure.
+
+    Parameters
+    ----------
+    root : Path
+        The derivatives folder.
+    participant : str
+        Label without ``sub-``.
+    measurements : sequence of Measurement
+    source : str
+        Who preprocessed.
+
+    Returns
+    -------
+    Path
+        The table.
+    """
+    facts = {"PreprocessedBy": source, "Measures": measure_definitions()}
+    return write_table(quality_path(root, participant), quality_table(measurements), COLUMNS, facts)
+
+
+def measure_definitions(thresholds: QualityThresholds | None = None) -> Mapping[str, Any]:
+    """Every measure in BIDS keys: name, description, units, source, threshold."""
+    limits = thresholds or QualityThresholds()
+    return {
+        one.name: {
+            "LongName": one.title,
+            "Description": one.description,
+            "Units": one.unit,
+            "Source": one.source,
+            "Threshold": limits.text(one.name),
+        }
+        for one in DEFINITIONS.values()
+    }
+
+
+def with_outliers(table: pd.DataFrame) -> pd.DataFrame:
+    """Tables of several participants with a column ``outlier``: low, high or nothing.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows of all participants, columns ``measure``, ``region``, ``value``.
+
+    Returns
+    -------
+    DataFrame
+        See :data:`OUTLIER_RULE`. Where more than half of the values are the same there is no spread to
+        judge by, and no outlier.
+    """
+    marks = pd.Series([None] * len(table), index=table.index, dtype=object)
+    for key, mine in table.groupby(["measure", "region"], dropna=False, sort=False):
+        values = mine["value"].to_numpy(float)
+        there = np.isfinite(values)
+        if there.sum() < _FEWEST:
+            continue
+        middle = np.median(values[there])
+        spread = np.median(np.abs(values[there] - middle))
+        if spread == 0:
+            continue
+        score = 0.6745 * (values - middle) / spread
+        worse = DEFINITIONS[str(key[0])].worse
+        if worse in ("low", "both"):
+            marks[mine.index[score < -OUTLIER_SCORE]] = "low"
+        if worse in ("high", "both"):
+            marks[mine.index[score > OUTLIER_SCORE]] = "high"
+    return table.assign(outlier=marks)
+
+
+def write_group_quality(root: Path, table: pd.DataFrame) -> Path:
+    """Write ``group_quality.tsv`` and its JSON file.
+
+    Parameters
+    ----------
+    root : Path
+        The derivatives folder.
+    table : DataFrame
+        From :func:`with_outliers`.
+    """
+    facts = {"Measures": measure_definitions(), "OutlierRule": OUTLIER_RULE}
+    return write_table(root / "group_quality.tsv", table, COLUMNS, facts)

@@ -1,0 +1,377 @@
+"""Read back what ban-bids wrote; nothing else, the raw dataset least of all, is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ban_bids.bids.names import DerivativeName, parse_name, sidecar
+from ban_bids.errors import DataError, UsageError
+from ban_bids.files.write import read_json, read_tsv
+
+_MAP_COLUMNS = (
+    "path",
+    "participant",
+    "session",
+    "task",
+    "space",
+    "model",
+    "area",
+    "stat",
+    "n_repeats",
+    "model_fingerprint",
+    "json",
+)
+_QUALITY_COLUMNS = (
+    "participant",
+    "scope",
+    "run",
+    "region",
+    "measure",
+    "value",
+    "unit",
+    "threshold",
+    "warning",
+    "reason",
+)
+_SCORE_COLUMNS = ("participant", "session", "task", "model")
+
+
+@dataclass(frozen=True)
+class Regions:
+    """A participant's auditory regions.
+
+    Parameters
+    ----------
+    image : Path
+        Integer label image; nilearn takes it as a labels image.
+    table : DataFrame
+        Columns ``index``, ``name``, ``abbreviation``, ``n_voxels``, ...
+    """
+
+    image: Path
+    table: pd.DataFrame
+
+    def index(self, name: str) -> int:
+        """Label of a region in the image.
+
+        Raises
+        ------
+        UsageError
+            There is no such region, or the atlas does not have it.
+        """
+        table = self.table
+        found = table.loc[(table["name"] == name) | (table["abbreviation"] == name), "index"]
+        if found.empty:
+            raise UsageError(f"region '{name}' is unknown: choose from {', '.join(self.table['abbreviation'])}")
+        if found.isna().all():
+            raise UsageError(f"region '{name}' is n/a: {table.loc[found.index[0], 'reason']}")
+        return int(found.iloc[0])
+
+
+@dataclass(frozen=True)
+class Derivatives:
+    """A folder that ban-bids wrote. Made by :func:`load_derivatives`; every call reads the files anew."""
+
+    root: Path
+
+    @property
+    def participants(self) -> tuple[str, ...]:
+        """Labels (without ``sub-``) of all participants that have a folder, sorted."""
+        return tuple(sorted(p.name[4:] for p in self.root.glob("sub-*") if p.is_dir()))
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """Content of ``dataset_description.json``."""
+        return read_json(self.root / "dataset_description.json")
+
+    def maps(self, **filters: Any) -> pd.DataFrame:
+        """Statistical maps of participants.
+
+        Parameters
+        ----------
+        **filters
+            Column = value or list of values, e.g. ``area="T2T3", stat=["r", "p"]``; None finds maps
+            without the property (noise ceilings belong to no model).
+
+        Returns
+        -------
+        DataFrame
+            Columns ``path`` (str, as nilearn takes it), ``participant``, ``session``, ``task``,
+            ``space``, ``model``, ``area``, ``stat``, ``n_repeats``, ``model_fingerprint``, ``json``.
+            Model, area, statistic come from the JSON files. Empty where nothing matches.
+
+        Raises
+        ------
+        UsageError
+            A filter is no column.
+        DataError
+            A JSON file is damaged or its image is missing.
+        """
+        found = [_map_row(path) for path in self._participant_files("*_statmap.json")]
+        return _filtered(_table(found, _MAP_COLUMNS), filters)
+
+    def group_maps(self, **filters: Any) -> pd.DataFrame:
+        """Maps of the group level; see :meth:`maps`."""
+        found = [_map_row(path) for path in sorted(self.root.glob("group_*_statmap.json"))]
+        columns = [c for c in _MAP_COLUMNS if c not in ("participant", "session", "task")]
+        return _filtered(_table(found, _MAP_COLUMNS)[columns], filters)
+
+    def scores(self, participant: str | None = None, **filters: Any) -> pd.DataFrame:
+        """Score tables, all participants one below the other.
+
+        Parameters
+        ----------
+        participant : str, optional
+            Label, with or without ``sub-``.
+        **filters
+            Column = value or list of values.
+
+        Returns
+        -------
+        DataFrame
+            ``participant``, ``session``, ``task``, ``model``, then the columns of the tables. The JSON
+            file beside each table defines them.
+
+        Raises
+        ------
+        UsageError
+            A filter is no column.
+        """
+        tables = [_score_table(path) for path in self._participant_files("*_bas.json")]
+        # an all-missing column has no type to speak of, and says nothing on the type of the others'
+        whole = pd.concat([t.astype(object) for t in tables], ignore_index=True) if tables else None
+        table = pd.DataFrame(columns=list(_SCORE_COLUMNS)) if whole is None else whole.infer_objects()
+        if participant is not None:
+            filters["participant"] = participant.removeprefix("sub-")
+        return _filtered(table, filters)
+
+    def score_files(self) -> pd.DataFrame:
+        """Score tables as files.
+
+        Returns
+        -------
+        DataFrame
+            Columns ``path``, ``participant``, ``session``, ``task``, ``model``, ``model_fingerprint``,
+            ``atlas``, ``feature_reduction``.
+        """
+        rows = []
+        for path in self._participant_files("*_bas.json"):
+            name, content = parse_name(path), read_json(path)
+            rows.append(
+                {
+                    "path": str(sidecar(path, ".tsv")),
+                    "participant": name.participant,
+                    "session": name.session,
+                    "task": name.task,
+                    "model": _model(content, name),
+                    "model_fingerprint": content.get("ModelFingerprint"),
+                    "atlas": content.get("Atlas"),
+                    "feature_reduction": content.get("FeatureReduction"),
+                }
+            )
+        more = ["model_fingerprint", "atlas", "feature_reduction"]
+        return pd.DataFrame(rows, columns=["path", *_SCORE_COLUMNS, *more])
+
+    def score_definitions(self) -> dict[str, Any]:
+        """What each column of the score tables means, from their JSON files."""
+        merged: dict[str, Any] = {}
+        for path in self._participant_files("*_bas.json"):
+            merged.update(read_json(path))
+        return merged
+
+    def regions(self, participant: str, space: str | None = None) -> Regions:
+        """Auditory regions of one participant.
+
+        Parameters
+        ----------
+        participant : str
+            Label, with or without ``sub-``.
+        space : str, optional
+            Needed where there are several.
+
+        Returns
+        -------
+        Regions
+
+        Raises
+        ------
+        DataError
+            There is no image of regions, or several.
+        """
+        label = participant.removeprefix("sub-")
+        found = [
+            path
+            for path in self._participant_files("*_desc-auditory_dseg.tsv")
+            if parse_name(path).participant == label and space in (None, parse_name(path).space)
+        ]
+        if len(found) != 1:
+            spaces = ", ".join(str(parse_name(path).space) for path in found) or "none"
+            raise DataError(
+                f"{self.root}: need one image of regions of participant {label}, found spaces: {spaces}; "
+                "choose one, or run the participant level"
+            )
+        return Regions(sidecar(found[0], ".nii.gz"), read_tsv(found[0]))
+
+    def quality(self, participant: str | None = None, **filters: Any) -> pd.DataFrame:
+        """Measures of quality of preprocessing, all participants one below the other.
+
+        Parameters
+        ----------
+        participant : str, optional
+            Label, with or without ``sub-``.
+        **filters
+            Column = value or list of values, e.g. ``measure="fd_mean"``, ``warning=True``.
+
+        Returns
+        -------
+        DataFrame
+            ``participant``, ``scope`` (run, participant, region), ``run``, ``region``, ``measure``,
+            ``value``, ``unit``, ``threshold``, ``warning``, ``reason``. The JSON file beside each table
+            defines the measures.
+
+        Raises
+        ------
+        UsageError
+            A filter is no column.
+        """
+        tables = []
+        for path in sorted(self.root.glob("sub-*/sub-*_desc-quality_qc.tsv")):
+            table = read_tsv(path)
+            table.insert(0, "participant", parse_name(path).participant)
+            tables.append(table.astype(object))
+        whole = pd.concat(tables, ignore_index=True).infer_objects() if tables else None
+        if participant is not None:
+            filters["participant"] = participant.removeprefix("sub-")
+        return _filtered(pd.DataFrame(columns=list(_QUALITY_COLUMNS)) if whole is None else whole, filters)
+
+    def group_quality(self) -> pd.DataFrame:
+        """Measures of quality of all members of the group, with the column ``outlier`` (low, high).
+
+        Raises
+        ------
+        DataError
+            The group level has not run.
+        """
+        return self._group_table("group_quality.tsv")
+
+    def group_scores(self) -> pd.DataFrame:
+        """Score table of the group level.
+
+        Raises
+        ------
+        DataError
+            The group level has not run.
+        """
+        return self._group_table("group_bas.tsv")
+
+    def _group_table(self, name: str) -> pd.DataFrame:
+        path = self.root / name
+        if not path.is_file():
+            raise DataError(f"{path}: not there; run 'ban-bids BIDS_DIR {self.root} group' first")
+        return read_tsv(path)
+
+    def _participant_files(self, pattern: str) -> Iterator[Path]:
+        # the pattern starts with sub-, so that files which are just being written (.tmp-…) never match
+        for folder in sorted(self.root.glob("sub-*")):
+            if folder.is_dir():
+                yield from sorted(folder.glob(f"func/sub-{pattern}"))
+                yield from sorted(folder.glob(f"ses-*/func/sub-{pattern}"))
+
+
+def load_derivatives(output_dir: str | Path) -> Derivatives:
+    """Open a folder of ban-bids derivatives.
+
+    Parameters
+    ----------
+    output_dir : str or Path
+        ``OUTPUT_DIR`` of the run.
+
+    Returns
+    -------
+    Derivatives
+
+    Raises
+    ------
+    DataError
+        The folder does not exist or was not written by ban-bids.
+
+    Examples
+    --------
+    >>> from ban_bids import load_derivatives
+    >>> from nilearn import plotting
+    >>> maps = load_derivatives("out").maps(area="T2T3", stat="r")  # doctest: +SKIP
+    >>> plotting.plot_stat_map(maps.path[0])  # doctest: +SKIP
+    """
+    root = Path(output_dir)
+    description = root / "dataset_description.json"
+    if not description.is_file():
+        raise DataError(f"{root}: no dataset_description.json; give the output directory of a ban-bids run")
+    made_by = [str(entry.get("Name", "")) for entry in read_json(description).get("GeneratedBy", [])]
+    if "ban-bids" not in made_by:
+        raise DataError(f"{description}: not generated by ban-bids; give the output directory of a ban-bids run")
+    return Derivatives(root)
+
+
+def _map_row(json_path: Path) -> dict[str, Any]:
+    name: DerivativeName = parse_name(json_path)
+    content = read_json(json_path)
+    image = sidecar(json_path, ".nii.gz")
+    if not image.is_file():
+        raise DataError(f"{image}: missing beside {json_path.name}; run the participant level again")
+    return {
+        "path": str(image),
+        "participant": name.participant,
+        "session": name.session,
+        "task": name.task,
+        "space": name.space,
+        "model": content.get("Model"),
+        "area": content.get("Area"),
+        "stat": content.get("Statistic"),
+        "n_repeats": content.get("NumberOfRepeats"),
+        "model_fingerprint": content.get("ModelFingerprint"),
+        "json": str(json_path),
+    }
+
+
+def _score_table(json_path: Path) -> pd.DataFrame:
+    name = parse_name(json_path)
+    content = read_json(json_path)
+    table = read_tsv(sidecar(json_path, ".tsv"))
+    facts = {
+        "participant": name.participant,
+        "session": name.session,
+        "task": name.task,
+        "model": _model(content, name),
+    }
+    table = table.drop(columns=[c for c in facts if c in table and c != "model"])
+    for position, (column, value) in enumerate(facts.items()):
+        if column not in table:
+            table.insert(position, column, value)
+    return table
+
+
+def _model(content: dict[str, Any], name: DerivativeName) -> str | None:
+    stated = content.get("Model")
+    return stated if isinstance(stated, str) else name.desc
+
+
+def _table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=list(columns))
+
+
+def _filtered(table: pd.DataFrame, filters: dict[str, Any]) -> pd.DataFrame:
+    keep = pd.Series(True, index=table.index)
+    for column, wanted in filters.items():
+        if column not in table:
+            raise UsageError(f"'{column}' is no column to filter by: choose from {', '.join(map(str, table.columns))}")
+        values = list(wanted) if isinstance(wanted, list | tuple | set | frozenset) else [wanted]
+        match = table[column].isin([value for value in values if value is not None])
+        if any(value is None for value in values):
+            match |= table[column].isna()
+        keep &= match
+    return table[keep].reset_index(drop=True)

@@ -1,0 +1,291 @@
+"""Features, voxels and inner folds of a ridge problem, and its fits: one decomposition a weighting.
+
+Weightings are worked on side by side, each on one thread of BLAS: threads of one small factorisation wait
+for each other more than they work, and ten times as long where another process wants the same processors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
+import scipy.linalg
+from threadpoolctl import threadpool_limits
+
+from ban_bids.encoding.ridge.backend import arrays_of, free_on_device
+from ban_bids.encoding.ridge.bands import Bands, Basis, KernelBands, in_order
+from ban_bids.encoding.ridge.limits import Limits, in_batches
+
+_MOST_VOXELS = 8192
+_FEWEST_VOXELS = 64
+_R = TypeVar("_R")
+
+
+class Problem:
+    """Features, responses and inner folds, with the rows of an inner fold side by side.
+
+    Parameters
+    ----------
+    bands : Bands or KernelBands
+        Features or kernels of every area; rows in the order of ``folds``.
+    bold : ndarray of shape (n, n_voxels), float32 or float64
+        Its type is that of all products with voxels; factorisations are float64 in any case.
+    folds : sequence of slice
+        Rows of each inner fold, see `inner_folds`.
+    limits : Limits, optional
+    backend : str
+        himalaya's, for the search: ``"numpy"``, ``"torch"`` or ``"torch_cuda"``. Decompositions and the
+        refit stay on the CPU, where as many go side by side as it has cores.
+    """
+
+    def __init__(
+        self,
+        bands: Bands | KernelBands,
+        bold: np.ndarray,
+        folds: Sequence[slice],
+        limits: Limits | None = None,
+        backend: str = "numpy",
+    ) -> None:
+        self.bands, self.bold, self.folds, self.backend = bands, bold, tuple(folds), backend
+        self.limits = limits or Limits()
+        free = free_on_device(backend)
+        self.on_device = free is not None
+        resident = free is None or bold.nbytes < free // 3
+        self._responses = arrays_of(backend).asarray(bold) if resident else None
+
+    @classmethod
+    def of_features(
+        cls,
+        features: np.ndarray,
+        widths: Sequence[int],
+        bold: np.ndarray,
+        groups: np.ndarray,
+        limits: Limits | None = None,
+        backend: str = "numpy",
+    ) -> Problem:
+        """Set up a problem of features.
+
+        Parameters
+        ----------
+        features : ndarray of shape (n, p)
+            Areas side by side.
+        widths : sequence of int
+            Columns of each area.
+        bold : ndarray of shape (n, n_voxels)
+        groups : ndarray of shape (n,)
+            Inner fold of each row.
+        limits, backend
+            See `Problem`.
+        """
+        order, folds = inner_folds(groups)
+        if np.any(np.diff(order) < 0):
+            features, bold = features[order], bold[order]
+        return cls(Bands(features, widths, largest(folds)), bold, folds, limits, backend)
+
+    @classmethod
+    def of_kernels(
+        cls,
+        kernels: Sequence[np.ndarray],
+        bold: np.ndarray,
+        groups: np.ndarray,
+        limits: Limits | None = None,
+        backend: str = "numpy",
+    ) -> Problem:
+        """Set up a problem of precomputed kernels.
+
+        Parameters
+        ----------
+        kernels : sequence of ndarray of shape (n, n)
+            One an area.
+        bold, groups, limits, backend
+            As for `of_features`. Coefficients follow the order of `inner_folds`.
+        """
+        order, folds = inner_folds(groups)
+        bands = KernelBands([in_order(kernel, order) for kernel in kernels])
+        if np.any(np.diff(order) < 0):
+            bold = bold[order]
+        return cls(bands, bold, folds, limits, backend)
+
+    def responses(self, voxels: Any) -> Any:
+        """Return some voxels' responses (n, n_chosen) where the search's products are made."""
+        if self._responses is not None:
+            return self._responses[:, voxels]
+        return arrays_of(self.backend).asarray(self.bold[:, voxels])
+
+    def resources(self, n_alphas: int) -> tuple[int, int]:
+        """Return how many weightings to work on at a time, and on how many voxels at a time in each."""
+        n_rows, order, item = len(self.bold), self.bands.order, self.bold.itemsize
+        sizes = [fold.stop - fold.start for fold in self.folds]
+        blocks = item * n_alphas * sum(size**2 for size in sizes)
+        a_voxel = item * (n_rows + order + 3 * max(sizes))
+        decomposition = 8 * (2 * n_rows * order + 5 * order**2)
+        left, free = self.limits.left(), free_on_device(self.backend)
+        if free is None:
+            fixed, a_worker = decomposition + blocks, decomposition + blocks + _MOST_VOXELS * a_voxel // 8
+        else:
+            fixed, a_worker = blocks + (8 + item) * n_rows * order, decomposition
+        workers = max(1, min(self.limits.workers(), left // a_worker))
+        room = left // workers if free is None else free
+        # whole multiples: a product's last bits depend on its width, and a resumed run gives the same bytes
+        voxels = (room - fixed) // a_voxel // _FEWEST_VOXELS * _FEWEST_VOXELS
+        return workers, int(np.clip(voxels, _FEWEST_VOXELS, _MOST_VOXELS))
+
+
+def inner_folds(groups: np.ndarray) -> tuple[np.ndarray, tuple[slice, ...]]:
+    """Return an order of rows in which each inner fold's stand together, and its rows in that order."""
+    stops = np.cumsum(np.unique(groups, return_counts=True)[1])
+    return np.argsort(groups, kind="stable"), tuple(map(slice, [0, *stops[:-1].tolist()], stops.tolist()))
+
+
+def largest(folds: Sequence[slice]) -> int:
+    """Return the number of rows of the largest inner fold."""
+    return max(fold.stop - fold.start for fold in folds)
+
+
+def refit(problem: Problem, alphas: np.ndarray, grid: np.ndarray, point: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Fit every voxel on all rows with its own weights and penalty.
+
+    Parameters
+    ----------
+    problem : Problem
+    alphas : ndarray of shape (n_alphas,)
+    grid : ndarray of shape (n_points, n_areas)
+    point, alpha : ndarray of shape (n_voxels,), intp
+        Row of ``grid`` and index of ``alphas`` of each voxel.
+
+    Returns
+    -------
+    ndarray of shape (n_coefficients, n_voxels), float64
+        Of the features as they were given: the prediction is features @ coefficients; 0 where weights are. Of
+        kernels: the dual coefficients.
+    """
+    workers, size = problem.resources(0)
+    coefficients = np.zeros((problem.bands.n_coefficients, problem.bold.shape[1]))
+
+    def solve(p: int) -> None:
+        mine = np.flatnonzero(point == p)
+        mine = mine[np.argsort(alpha[mine], kind="stable")]
+
+        def some(batch: slice) -> None:
+            used = np.unique(alpha[mine[batch]])
+            voxels = [mine[batch][alpha[mine[batch]] == a] for a in used]
+            responses = [problem.bold[:, v] for v in voxels]
+            for v, solved in zip(voxels, problem.bands.coefficients(grid[p], alphas[used], responses)):
+                coefficients[:, v] = solved
+
+        in_batches(len(mine), max(64, size // 4), some)
+
+    for _ in side_by_side(solve, [p for p in np.unique(point) if grid[p].any()], workers):
+        pass
+    return coefficients
+
+
+def side_by_side(task: Callable[[Any], _R], items: Sequence[Any] | np.ndarray, workers: int) -> Iterator[_R]:
+    """Yield what a task makes of every item, in order; some at a time, each on one thread of BLAS."""
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(workers) as pool:
+        yield from pool.map(task, items)
+
+
+class LeftOut:
+    """Errors of left-out rows at one weighting.
+
+    Parameters
+    ----------
+    basis : Basis
+    folds : sequence of slice
+        Rows of each inner fold.
+    dtype : dtype
+        Of products with voxels; what is done before them is float64.
+    backend : str
+        himalaya's: ``"numpy"``, ``"torch"`` or ``"torch_cuda"``. Responses are its arrays.
+
+    Notes
+    -----
+    The error of rows r is ``(I - H_rr)^-1 (y - H y)_r``, see `ban_bids.encoding.ridge.bands`.
+    """
+
+    def __init__(self, basis: Basis, folds: Sequence[slice], dtype: np.dtype, backend: str = "numpy") -> None:
+        self.basis, self.folds, self.dtype = basis, folds, np.dtype(dtype)
+        self.arrays = arrays_of(backend)
+        self._exact = self.arrays.asarray(basis.vectors)
+        self.vectors = self.arrays.asarray(basis.vectors, dtype=self.dtype.name)
+        self._blocks: dict[float, list[Any]] = {}
+
+    def project(self, bold: Any) -> Any:
+        """Return responses (n, n_voxels) in the basis: (q, n_voxels)."""
+        return self.vectors.T @ bold
+
+    def loss(self, alpha: float, bold: Any, projected: Any) -> np.ndarray:
+        """Compute the mean over inner folds of the mean squared error of left-out rows.
+
+        Parameters
+        ----------
+        alpha : float
+        bold : array of shape (n, n_voxels)
+        projected : array of shape (q, n_voxels)
+            Of the same voxels.
+
+        Returns
+        -------
+        ndarray of shape (n_voxels,), float64
+
+        Raises
+        ------
+        numpy.linalg.LinAlgError
+            ``I - H_rr`` is not positive definite: the penalty is far too small for the kernel.
+        """
+        keep = self.arrays.asarray(self.basis.filter(alpha), dtype=self.dtype.name)
+        loss = np.zeros(bold.shape[1])
+        for rows, block in zip(self.folds, self.blocks(alpha)):
+            residual = (self.vectors[rows] * keep) @ projected
+            if not self.basis.complete:
+                residual *= -1
+                residual += bold[rows]
+            loss += _mean_square(block @ residual) / len(self.folds)
+        return loss
+
+    def blocks(self, alpha: float) -> list[Any]:
+        """Return ``(I - H_rr)^-1`` of every inner fold, computed at the first call."""
+        if alpha not in self._blocks:
+            self._blocks[alpha] = [self._block(alpha, rows) for rows in self.folds]
+        return self._blocks[alpha]
+
+    def _block(self, alpha: float, rows: slice) -> Any:
+        """Return ``(I - H_rr)^-1`` of left-out rows, (m, m), of the type of products with voxels."""
+        half = self._exact[rows] * self.arrays.asarray(np.sqrt(self.basis.filter(alpha)))
+        block = half @ half.T
+        if not self.basis.complete:
+            block *= -1
+            block.reshape(-1)[:: len(block) + 1] += 1
+        inverse = _inverse(block) if isinstance(block, np.ndarray) else _inverse_of_tensor(block)
+        if inverse is None:
+            raise np.linalg.LinAlgError(f"left-out rows with penalty {alpha:g}: not positive definite")
+        return self.arrays.asarray(inverse, dtype=self.dtype.name)
+
+
+def _mean_square(error: Any) -> np.ndarray:
+    """Mean over rows of squares, (n_voxels,), float64."""
+    if isinstance(error, np.ndarray):
+        return np.einsum("ij,ij->j", error, error).astype(np.float64) / len(error)
+    return error.square_().sum(dim=0).double().cpu().numpy() / len(error)
+
+
+def _inverse(matrix: np.ndarray) -> np.ndarray | None:
+    """Inverse of a symmetric matrix, which is overwritten; None where it is not positive definite."""
+    # the transpose of a symmetric matrix is the same one in the order that LAPACK overwrites
+    factor, failed = scipy.linalg.lapack.dpotrf(matrix.T, lower=1, overwrite_a=1)
+    if failed:
+        return None
+    inverse, _ = scipy.linalg.lapack.dpotri(factor, lower=1, overwrite_c=1)
+    below = np.tril(inverse, -1)
+    return below + below.T + np.diag(inverse.diagonal())
+
+
+def _inverse_of_tensor(matrix: Any) -> Any:
+    """As `_inverse`; by Cholesky, for torch's other solvers of small systems went wrong on CPUs."""
+    import torch  # only for its factorisations
+
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    return None if bool(failed) else torch.cholesky_inverse(factor)

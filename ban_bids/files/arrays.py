@@ -1,0 +1,117 @@
+"""Arrays on disk: named ones in a file, written whole or not at all, damage noticed; and scratch arrays."""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+import os
+import tempfile
+import uuid
+import zipfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ban_bids.errors import DataError
+
+_LOG = logging.getLogger(__name__)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays so that a reader, or another process, only ever sees a whole file.
+
+    Parameters
+    ----------
+    path : Path
+        ``.npz``; its folder is made where it is missing.
+    arrays : mapping of str to ndarray
+        Without objects.
+
+    Raises
+    ------
+    DataError
+        The folder cannot be written.
+    """
+    plain: dict[str, Any] = dict(arrays)
+    buffer = io.BytesIO()
+    np.savez(buffer, **plain)
+    part = path.with_name(f"{uuid.uuid4().hex}.part")  # opened as any file: others of the group may read it
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(buffer.getbuffer())
+        part.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        raise DataError(f"{path}: cannot be written ({error}); free space or give another -w") from error
+
+
+def read_arrays(path: Path, *names: str) -> dict[str, np.ndarray] | None:
+    """Read arrays that `write_arrays` wrote.
+
+    Parameters
+    ----------
+    path : Path
+    *names : str
+        Arrays to read; all without one.
+
+    Returns
+    -------
+    dict of str to ndarray, or None
+        None where there is no such file, or where it is damaged: that is logged, and the file removed, so
+        that the caller makes it anew. Checksums of the arrays read are compared.
+
+    Raises
+    ------
+    DataError
+        The file belongs to someone who does not let this user read it.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in names or stored.files}
+    except FileNotFoundError:
+        return None
+    except PermissionError as error:
+        raise DataError(f"{path}: may not be read; have its owner allow it, or give another -w") from error
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError) as error:
+        _LOG.warning("%s: damaged (%s); it is made anew", path, type(error).__name__)
+        path.unlink(missing_ok=True)
+        return None
+
+
+def scratch_array(shape: tuple[int, ...], folder: Path, in_memory: int) -> np.ndarray:
+    """Make an array of zeros, in memory or in a file that has no name and is gone with the array.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    folder : Path
+        Where the file lies; made where it is missing.
+    in_memory : int
+        Most bytes of an array in memory.
+
+    Returns
+    -------
+    ndarray of that shape, float32
+
+    Raises
+    ------
+    DataError
+        The folder has no room, or cannot be written.
+    """
+    n_bytes = 4 * math.prod(shape)
+    if n_bytes <= in_memory:
+        return np.zeros(shape, dtype=np.float32)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as stream:
+            if hasattr(os, "posix_fallocate"):  # or a full disk would kill the process at some later write
+                os.posix_fallocate(stream.fileno(), 0, n_bytes)
+            return np.memmap(stream, dtype=np.float32, mode="w+", shape=shape)
+    except OSError as error:
+        gigabytes = n_bytes / 2**30
+        raise DataError(f"{folder}: no {gigabytes:.1f} GiB ({error}); free space or give another -w") from error

@@ -1,0 +1,149 @@
+"""Human genre choices: what people answered when they heard a clip."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from ban_bids.errors import DataError
+from ban_bids.inputs.events import Row, Table, read_table
+from ban_bids.inputs.stimuli import Stimuli
+from ban_bids.inputs.types import Clip
+
+_LOG = logging.getLogger(__name__)
+
+COLUMNS = ("participant", "audio", "start", "duration", "track", "true_genre", "response")
+"""Columns of ``HumanChoices.table``."""
+
+_PARTICIPANT = ("participant_id", "participant", "subject")
+
+
+@dataclass(frozen=True, eq=False)
+class HumanChoices:
+    """Genre choices of people, one row a choice.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns ``COLUMNS``; ``audio`` is a path as text, start and duration are seconds.
+    source : str
+        The files it was read from.
+    clips : tuple of Clip
+        The distinct clips in order of their first row.
+    files : tuple of Path
+        The tables that were read.
+    """
+
+    table: pd.DataFrame
+    source: str
+    clips: tuple[Clip, ...]
+    files: tuple[Path, ...] = ()
+
+
+def _label(path: Path) -> str:
+    first = path.name.split("_")[0]
+    return first.removeprefix("sub-") if first.startswith("sub-") else "n/a"
+
+
+def _person(row: Row) -> str:
+    for column in _PARTICIPANT:
+        text = row.text(column)
+        if text is not None:
+            return text.removeprefix("sub-")
+    return _label(row.path)
+
+
+def _choices(table: Table, stimuli: Stimuli) -> Iterator[tuple[Clip, dict[str, object]]]:
+    """Rows of one table that hold a choice on a clip, with a true genre."""
+    for row in table.rows:
+        response = row.text("response")
+        if response is None:
+            continue
+        clip = stimuli.clip(row, whole_file=True)
+        if clip is None:
+            continue
+        if clip.genre is None:
+            raise DataError(f"{row.where}: response without the true genre; add a column genre or trial_type")
+        yield (
+            clip,
+            {
+                "participant": _person(row),
+                "audio": str(clip.audio),
+                "start": clip.start,
+                "duration": clip.duration,
+                "track": clip.track,
+                "true_genre": clip.genre,
+                "response": response,
+            },
+        )
+
+
+def _has_choices(table: Table, stimuli: Stimuli) -> bool:
+    """Whether a table names clips, their true genres and answers among those genres.
+
+    A ``response`` column of another task (button presses) is told apart by its answers: no answer is a genre.
+    """
+    if "response" not in table.columns or not stimuli.describes_clips(table.columns):
+        return False
+    genre = "genre" if "genre" in table.columns else "trial_type"
+    truths = {row.text(genre) for row in table.rows} - {None}
+    return any(row.text("response") in truths for row in table.rows)
+
+
+def _candidates(root: Path, pattern: str) -> list[Path]:
+    return sorted([*root.glob(f"sub-*/{pattern}"), *root.glob(f"sub-*/ses-*/{pattern}")])
+
+
+def _collect(tables: Sequence[Table], stimuli: Stimuli) -> HumanChoices | None:
+    rows = [item for table in tables for item in _choices(table, stimuli)]
+    if not rows:
+        return None
+    files = tuple(table.path for table in tables)
+    source = str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
+    _LOG.info("Human genre choices: %d, from %s", len(rows), source)
+    frame = pd.DataFrame([row for _, row in rows], columns=list(COLUMNS))
+    return HumanChoices(frame, source, tuple(dict.fromkeys(clip for clip, _ in rows)), files)
+
+
+def read_choices(root: Path, behavior: Path | None, stimuli: Stimuli) -> HumanChoices | None:
+    """Read human genre choices of all the dataset's participants, also of those not chosen.
+
+    Parameters
+    ----------
+    root : Path
+        The BIDS folder.
+    behavior : Path or None
+        Table given by ``--behavior``, instead of the dataset's own.
+    stimuli : Stimuli
+        Resolves rows to clips.
+
+    Returns
+    -------
+    HumanChoices or None
+        From ``--behavior``; else from ``sub-*/[ses-*/]beh/*_beh.tsv``; else from a ``response`` column of
+        events; else None.
+
+    Raises
+    ------
+    DataError
+        A table that holds choices cannot be used.
+    """
+    if behavior is not None:
+        table = read_table(behavior)
+        if not _has_choices(table, stimuli):
+            raise DataError(
+                f"--behavior {behavior}: needs columns stim_file, response and genre (or trial_type), "
+                f"with answers among the genres; it has {list(table.columns)}"
+            )
+        return _collect([table], stimuli)
+    for pattern in ("beh/*_beh.tsv", "func/*_events.tsv"):
+        tables = [read_table(path) for path in _candidates(root, pattern) if path.stat().st_size > 0]
+        tables = [table for table in tables if _has_choices(table, stimuli)]
+        choices = _collect(tables, stimuli)
+        if choices is not None:
+            return choices
+    return None

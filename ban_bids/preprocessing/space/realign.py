@@ -1,0 +1,235 @@
+"""Rigid head-motion realignment by inverse-compositional Gauss–Newton.
+
+The gradient is taken once, on the reference; every volume then needs a few interpolations at some
+thousand points. A gain column takes up global changes of intensity. Rotations are about the centre of
+the sampled points, as R = Rz·Ry·Rx.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+Floats = NDArray[np.floating[Any]]
+_FWHM_TO_SIGMA = 1 / np.sqrt(8 * np.log(2))
+
+
+@dataclass(frozen=True)
+class Motion:
+    """Head motion of a run.
+
+    Parameters
+    ----------
+    matrices : ndarray, shape (n_volumes, 4, 4)
+        Reference world mm → volume world mm.
+    parameters : ndarray, shape (n_volumes, 6)
+        trans_x, trans_y, trans_z (mm), rot_x, rot_y, rot_z (radians) about ``centre``.
+    centre : ndarray, shape (3,)
+    reference : ndarray, shape (nx, ny, nz)
+        Mean of the realigned volumes, in the image's own grid.
+    """
+
+    matrices: Floats
+    parameters: Floats
+    centre: Floats
+    reference: NDArray[np.float32]
+
+
+def rigid_matrix(parameters: Floats, centre: Floats) -> Floats:
+    """4 × 4 matrix of three translations (mm) and three rotations (radians) about a centre."""
+    tx, (rx, ry, rz) = parameters[:3], parameters[3:]
+    cx, sx, cy, sy, cz, sz = np.cos(rx), np.sin(rx), np.cos(ry), np.sin(ry), np.cos(rz), np.sin(rz)
+    about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
+    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    about_z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
+    matrix = np.eye(4)
+    matrix[:3, :3] = about_z @ about_y @ about_x
+    matrix[:3, 3] = centre + tx - matrix[:3, :3] @ centre
+    return matrix
+
+
+def rigid_parameters(matrix: Floats, centre: Floats) -> Floats:
+    """Inverse of :func:`rigid_matrix`: ``(6,)``."""
+    rotation = matrix[:3, :3]
+    angles = (
+        np.arctan2(rotation[2, 1], rotation[2, 2]),
+        -np.arcsin(np.clip(rotation[2, 0], -1, 1)),
+        np.arctan2(rotation[1, 0], rotation[0, 0]),
+    )
+    return np.concatenate([rotation @ centre + matrix[:3, 3] - centre, angles])
+
+
+@dataclass(frozen=True)
+class _Level:
+    """Smoothed copy of an image grid on which motion is estimated."""
+
+    factor: tuple[int, int, int]
+    sigma: tuple[float, float, float]
+    affine: Floats
+
+    def coefficients(self, volume: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Cubic spline coefficients of the block-averaged, smoothed volume."""
+        smooth = self.smooth(volume)
+        return ndimage.spline_filter(smooth, order=3, output=np.float32, mode="mirror")
+
+    def smooth(self, volume: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Block averages, then a Gaussian."""
+        fx, fy, fz = self.factor
+        if max(self.factor) > 1:
+            nx, ny, nz = (n // f for n, f in zip(volume.shape, self.factor))
+            cut = volume[: nx * fx, : ny * fy, : nz * fz]
+            volume = cut.reshape(nx, fx, ny, fy, nz, fz).mean((1, 3, 5), dtype=np.float32)
+        return ndimage.gaussian_filter(volume, self.sigma, mode="nearest", truncate=3.0)
+
+
+def _level(affine: Floats, shape: tuple[int, ...], fwhm: float) -> _Level:
+    voxel = np.linalg.norm(affine[:3, :3], axis=0)
+    factor = np.where((voxel < 2.6) & (np.array(shape[:3]) >= 32), 2, 1)
+    scale = np.diag([*factor.astype(float), 1.0])
+    scale[:3, 3] = (factor - 1) / 2
+    sigma = fwhm * _FWHM_TO_SIGMA / (voxel * factor)
+    fx, fy, fz = (int(f) for f in factor)
+    sx, sy, sz = (float(s) for s in sigma)
+    return _Level((fx, fy, fz), (sx, sy, sz), affine @ scale)
+
+
+class _Target:
+    """Reference image: sampled points, values and the matrix of derivatives."""
+
+    def __init__(self, smooth: NDArray[np.float32], affine: Floats, spacing: float = 5.0) -> None:
+        voxel = np.linalg.norm(affine[:3, :3], axis=0)
+        step = np.maximum(1, np.round(spacing / voxel).astype(int))
+        head = smooth > 0.15 * np.percentile(smooth, 98)
+        head = ndimage.binary_dilation(head, iterations=1)
+        inner = np.zeros_like(head)
+        inner[1:-1:, 1:-1, 1:-1] = True
+        lattice = np.zeros_like(head)
+        lattice[:: step[0], :: step[1], :: step[2]] = True
+        index = np.array(np.nonzero(head & inner & lattice))
+        self.points = affine[:3, :3] @ index + affine[:3, 3:]
+        self.centre = self.points.mean(1)
+        where = tuple(index)
+        self.values = smooth[where].astype(float)
+        gradient = np.array([g[where] for g in np.gradient(smooth.astype(float))])
+        world = np.linalg.inv(affine[:3, :3]).T @ gradient  # intensity per mm
+        arm = self.points - self.centre[:, None]
+        self.jacobian = np.column_stack([world.T, np.cross(arm.T, world.T), self.values])
+
+
+def _align(
+    target: _Target, coefficients: NDArray[np.float32], affine: Floats, start: Floats, iterations: int
+) -> Floats:
+    """Refine a matrix (reference world → volume world) by Gauss–Newton."""
+    matrix, to_voxel = start.copy(), np.linalg.inv(affine)
+    limit = np.array(coefficients.shape)[:, None] - 1
+    for _ in range(iterations):
+        move = to_voxel @ matrix
+        where = move[:3, :3] @ target.points + move[:3, 3:]
+        inside = ((where >= 0) & (where <= limit)).all(0)
+        if inside.sum() < 100:
+            return start
+        values = ndimage.map_coordinates(
+            coefficients, where[:, inside], order=3, prefilter=False, mode="mirror", output=float
+        )
+        jacobian, reference = target.jacobian[inside], target.values[inside]
+        error = values - reference
+        solution = np.linalg.lstsq(jacobian.T @ jacobian, jacobian.T @ error, rcond=None)[0]
+        step = solution[:6] / (1 + solution[6])
+        matrix = matrix @ np.linalg.inv(rigid_matrix(step, target.centre))
+        if np.abs(step[:3]).max() < 2e-3 and np.abs(step[3:]).max() < 3e-5:
+            break
+    return matrix
+
+
+def _mean_aligned(
+    coefficients: NDArray[np.float32], matrices: Floats, affine: Floats, chosen: NDArray[np.intp]
+) -> NDArray[np.float32]:
+    total = np.zeros(coefficients.shape[1:], np.float64)
+    for index in chosen:
+        move = np.linalg.inv(affine) @ matrices[index] @ affine
+        total += ndimage.affine_transform(
+            coefficients[index], move[:3, :3], move[:3, 3], order=3, prefilter=False, mode="nearest"
+        )
+    return (total / len(chosen)).astype(np.float32)
+
+
+def realign(
+    data: NDArray[np.float32], affine: Floats, n_skip: int = 0, fwhm: float = 5.0, n_reference: int = 20
+) -> Motion:
+    """Estimate a run's rigid head motion in two passes.
+
+    The first pass aligns every volume to the median of some volumes, the second to the mean of the aligned
+    ones.
+
+    Parameters
+    ----------
+    data : ndarray of float32, shape (nx, ny, nz, n_volumes)
+        Finite values.
+    affine : ndarray, shape (4, 4)
+    n_skip : int
+        Leading non-steady-state volumes kept out of the reference (they are aligned all the same).
+    fwhm : float
+        Smoothing before estimation, mm.
+    n_reference : int
+        Volumes, evenly spread, that make the references.
+
+    Returns
+    -------
+    Motion
+    """
+    level, n = _level(affine, data.shape, fwhm), data.shape[3]
+    volumes = [level.coefficients(np.ascontiguousarray(data[..., t], np.float32)) for t in range(n)]
+    coefficients = np.stack(volumes)
+    steady = np.arange(min(n_skip, n - 1), n)
+    chosen = np.unique(steady[np.linspace(0, len(steady) - 1, min(n_reference, len(steady))).astype(int)])
+    few = chosen[:: max(1, len(chosen) // 11)]
+    identity = np.eye(4)
+    median = np.median([level.smooth(np.ascontiguousarray(data[..., t], np.float32)) for t in few], axis=0).astype(
+        np.float32
+    )
+    target = _Target(median, level.affine)
+    matrices = np.empty((n, 4, 4))
+    for t in range(n):
+        matrices[t] = _align(target, coefficients[t], level.affine, matrices[t - 1] if t else identity, 12)
+    target = _Target(_mean_aligned(coefficients, matrices, level.affine, chosen), level.affine)
+    for t in range(n):
+        matrices[t] = _align(target, coefficients[t], level.affine, matrices[t], 6)
+    parameters = np.array([rigid_parameters(matrix, target.centre) for matrix in matrices])
+    return Motion(matrices, parameters, target.centre, _reference(data, affine, matrices, chosen))
+
+
+def _reference(
+    data: NDArray[np.float32], affine: Floats, matrices: Floats, chosen: NDArray[np.intp]
+) -> NDArray[np.float32]:
+    """Mean of realigned volumes at full resolution."""
+    few = chosen[:: max(1, len(chosen) // 20)]
+    volumes = [ndimage.spline_filter(data[..., t].astype(np.float32), order=3, output=np.float32) for t in few]
+    return _mean_aligned(np.stack(volumes), matrices[few], affine, np.arange(len(few)))
+
+
+def align_images(
+    moving: NDArray[np.float32], moving_affine: Floats, fixed: NDArray[np.float32], fixed_affine: Floats
+) -> tuple[Floats, float]:
+    """Rigid alignment of two images of the same contrast (two runs' references), coarse then fine.
+
+    Returns
+    -------
+    matrix : ndarray, shape (4, 4)
+        Fixed world mm → moving world mm.
+    correlation : float
+        Of the smoothed images at the fixed image's points, after alignment.
+    """
+    matrix: Floats = np.eye(4)
+    for fwhm in (12.0, 5.0):
+        level, ground = _level(moving_affine, moving.shape, fwhm), _level(fixed_affine, fixed.shape, fwhm)
+        target = _Target(ground.smooth(fixed), ground.affine)
+        coefficients = level.coefficients(moving)
+        matrix = _align(target, coefficients, level.affine, matrix, 40)
+    move = np.linalg.inv(level.affine) @ matrix
+    where = move[:3, :3] @ target.points + move[:3, 3:]
+    values = ndimage.map_coordinates(coefficients, where, order=3, prefilter=False, mode="nearest")
+    return matrix, float(np.corrcoef(values, target.values)[0, 1])

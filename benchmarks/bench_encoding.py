@@ -1,0 +1,90 @@
+"""The main kernels of encoding under pytest-benchmark, at a moderate size; run by naming this file.
+
+python -m pytest benchmarks/bench_encoding.py
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from encoding_data import Data, Size, load, simulate
+from permutation_speed import held_out_rows
+from threadpoolctl import threadpool_limits
+
+from ban_bids.encoding.permutation import permutation_plan
+from ban_bids.encoding.ridge.bands import Basis
+from ban_bids.encoding.ridge.closed_form import LeftOut, Problem, refit
+from ban_bids.encoding.ridge.limits import Limits
+from ban_bids.encoding.ridge.solvers import BandedRidge, HimalayaBandedRidge
+from ban_bids.encoding.ridge.weights import band_weights
+from ban_bids.encoding.significance import voxel_p
+
+pytest.importorskip("pytest_benchmark", reason="pytest-benchmark is absent: pip install ban-bids[bench]")
+
+SIZE = Size(voxels=1000, runs=8, volumes=150, held_out_runs=1, components=16)
+EQUAL = np.full(SIZE.areas, 1 / SIZE.areas)
+ALPHAS = tuple(np.logspace(-4, 5, 10))
+GRID = band_weights(SIZE.areas, 5, 0)[:2]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
+    folder: Path = tmp_path_factory.mktemp("encoding")
+    simulate(SIZE, folder)
+    return load(SIZE, folder)
+
+
+@pytest.fixture(scope="module")
+def problem(data: Data) -> Problem:
+    return Problem.of_features(data.x, SIZE.widths, data.y, data.groups, Limits(threads=2))
+
+
+@pytest.fixture(scope="module")
+def basis(problem: Problem) -> Basis:
+    return problem.bands.basis(EQUAL)
+
+
+def test_decomposition(benchmark, problem: Problem) -> None:
+    found = benchmark(problem.bands.basis, EQUAL)
+    assert len(found.values) == SIZE.columns
+
+
+def test_left_out_blocks(benchmark, problem: Problem, basis: Basis) -> None:
+    def blocks() -> int:
+        return len(LeftOut(basis, problem.folds, problem.bold.dtype).blocks(1.0))
+
+    assert benchmark(blocks) == SIZE.runs
+
+
+def test_left_out_losses(benchmark, problem: Problem, basis: Basis) -> None:
+    left = LeftOut(basis, problem.folds, problem.bold.dtype)
+    left.blocks(1.0)
+    loss = benchmark(lambda: left.loss(1.0, problem.bold, left.project(problem.bold)))
+    assert np.isfinite(loss).all()
+
+
+def test_refit(benchmark, problem: Problem) -> None:
+    alpha = np.arange(SIZE.voxels) % len(ALPHAS)
+    point = np.zeros(SIZE.voxels, dtype=np.intp)
+    found = benchmark(refit, problem, np.array(ALPHAS), EQUAL[None], point, alpha)
+    assert found.shape == (SIZE.columns, SIZE.voxels)
+
+
+def test_voxel_p_of_1000_voxels(benchmark) -> None:
+    rows = held_out_rows()
+    plan = permutation_plan(rows, 1000, seed=0)
+    prediction, bold = np.random.default_rng(0).standard_normal((2, len(rows), 1000), dtype=np.float32)
+    p = benchmark.pedantic(voxel_p, (plan, prediction, bold), rounds=3)
+    assert 0.02 < np.mean(p < 0.05) < 0.09
+
+
+@pytest.mark.parametrize("solver", [BandedRidge, HimalayaBandedRidge])
+def test_search_over_two_weightings(benchmark, data: Data, solver: type) -> None:
+    model = solver(ALPHAS, SIZE.widths, GRID, Limits(threads=2))
+    if solver is BandedRidge:
+        model.set_params(exhaustive=True)
+    with threadpool_limits(2):
+        benchmark.pedantic(model.fit, (data.x, data.y, data.groups), rounds=2)
+    assert np.isfinite(model.cv_score_).all()

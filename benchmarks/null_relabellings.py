@@ -1,0 +1,107 @@
+"""Are region p values flat where nothing was heard? Random relabellings of a dataset without responses.
+
+    python benchmarks/null_relabellings.py BIDS_DIR OUTPUT_DIR WEIGHTS [--n 100] [--test-runs all]
+
+OUTPUT_DIR holds a finished participant level, whose preprocessed images are used. Each relabelling deals the
+clips anew to the presentations of all runs; onsets and BOLD stay. Prints, for every area in its own region,
+the share of p values under .01, .05, .1, .5 and a Kolmogorov-Smirnov test against the uniform distribution.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from ban_bids.constants import AREAS
+from ban_bids.encoding.bold import load_participant
+from ban_bids.encoding.design import design
+from ban_bids.encoding.encode import encode
+from ban_bids.encoding.significance import roi_null, roi_p
+from ban_bids.inputs.heldout import held_out_plan
+from ban_bids.inputs.types import Participant, read_dataset
+from ban_bids.models.registry import load_model
+from ban_bids.preprocessing.result import PreprocessedParticipant
+from ban_bids.preprocessing.run import preprocess
+from ban_bids.scoring.participant import held_out_tests
+from ban_bids.settings import EncodingSettings, Settings
+
+
+def relabelled(pre: PreprocessedParticipant, rng: np.random.Generator) -> PreprocessedParticipant:
+    """The same images with clips dealt anew."""
+    clips = [item.clip for run in pre.runs for item in run.run.presentations]
+    dealt = iter([clips[i] for i in rng.permutation(len(clips))])
+    runs = tuple(
+        replace(
+            run,
+            run=replace(
+                run.run,
+                presentations=tuple(replace(item, clip=next(dealt)) for item in run.run.presentations),
+            ),
+        )
+        for run in pre.runs
+    )
+    participant = replace(pre.participant, runs=tuple(run.run for run in runs))
+    return replace(pre, participant=participant, runs=runs)
+
+
+def region_p(pre: PreprocessedParticipant, participant: Participant, settings: Settings, seed: int) -> dict[str, float]:
+    """P of every area in its own region."""
+    encoding = settings.encoding
+    data = load_participant(pre, encoding, settings.work_dir / "tmp")
+    model = load_model("ban", settings.weights, "cpu")
+    plan = held_out_plan(participant, settings)
+    laid = design(data, model, plan, encoding, settings.work_dir / "features")
+    tests = held_out_tests(laid.rows, encoding, seed, plan.leave_one_out)
+    if tests.permutations is None:
+        return {}
+    voxels = np.flatnonzero((data.region > 0) & data.usable)
+    held = encode(data, laid, encoding, voxels, joint=False).held_out
+    found = {}
+    for k, area in enumerate(AREAS):
+        observed, null = roi_null(tests.permutations, held.specific[area], held.bold, data.region[voxels])
+        found[area] = float(roi_p(observed, null)[k])
+    return found
+
+
+def main() -> int:
+    """Run the relabellings and print the distribution."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("bids_dir", type=Path)
+    parser.add_argument("output_dir", type=Path)
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("--n", type=int, default=100)
+    parser.add_argument("--test-runs", nargs="+", default=["all"])
+    given = parser.parse_args()
+    work = given.output_dir.resolve() / "work"
+    settings = Settings(
+        given.bids_dir.resolve(), given.output_dir.resolve(), "participant", work_dir=work,
+        weights=given.weights, test_runs=tuple(given.test_runs), nprocs=2,
+        encoding=EncodingSettings(n_permutations=10_000),
+    )  # fmt: skip
+    participant = read_dataset(settings).usable[0]
+    pre = preprocess([participant], settings)[participant.label]
+    if not isinstance(pre, PreprocessedParticipant):
+        raise pre
+    table = []
+    for k in range(given.n):
+        changed = relabelled(pre, np.random.default_rng(k))
+        table.append(region_p(changed, changed.participant, settings, k))
+        print(k, table[-1], file=sys.stderr, flush=True)
+    computed = [row for row in table if row]
+    print(f"{len(computed)} of {given.n} relabellings could be tested")
+    for area in AREAS:
+        p = np.array([row[area] for row in computed])
+        shares = {f"<{level}": float(np.mean(p < level)) for level in (0.01, 0.05, 0.1, 0.5)}
+        test = stats.kstest(p, "uniform")
+        print(area, json.dumps(shares), f"KS D={test.statistic:.3f} p={test.pvalue:.3f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,164 @@
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from fake_derivatives import AFFINE, SPACE, TASK, make_tree
+from nilearn.image import load_img
+
+from ban_bids import load_derivatives
+from ban_bids.bids.names import bas_name
+from ban_bids.constants import AREAS, JOINT
+from ban_bids.derivatives.maps import write_statmap
+from ban_bids.derivatives.read import Regions
+from ban_bids.derivatives.tables import write_table
+from ban_bids.errors import DataError, UsageError
+from ban_bids.files.write import write_json, write_text
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    return make_tree(tmp_path_factory.mktemp("tree") / "out")
+
+
+def test_one_filter_and_several(tree):
+    out = load_derivatives(tree.root)
+    assert len(out.maps()) == 4 * (2 * 5 + 1)
+    one = out.maps(participant="02", area="T2T3", stat="r")
+    assert len(one) == 1
+    assert set(one.loc[0, ["task", "space", "model"]]) == {TASK, SPACE, "ban"}
+    several = out.maps(area=["A1", "Belt"], stat=["r", "p"], participant=("01", "02"))
+    assert len(several) == 8
+    assert list(several.index) == list(range(8))
+
+
+def test_none_finds_maps_of_no_model(tree):
+    ceilings = load_derivatives(tree.root).maps(model=None)
+    assert set(ceilings["stat"]) == {"ev"}
+    assert len(ceilings) == 4
+
+
+def test_unknown_values_find_nothing_and_unknown_columns_are_an_error(tree):
+    out = load_derivatives(tree.root)
+    nothing = out.maps(area="V1")
+    assert nothing.empty
+    assert "path" in nothing
+    with pytest.raises(UsageError, match="'statistic' is no column.*stat"):
+        out.maps(statistic="r")
+    with pytest.raises(UsageError, match="'roi' is no column"):
+        out.scores(roi="A1")
+
+
+def test_every_map_opens_in_nilearn_with_its_values(tree):
+    table = load_derivatives(tree.root).maps()
+    for row in table.itertuples():
+        image = load_img(row.path)
+        assert np.allclose(image.affine, AFFINE)
+        area = "" if pd.isna(row.area) else row.area
+        expected = tree.maps[row.participant, area, row.stat]
+        np.testing.assert_allclose(image.get_fdata()[tree.mask], expected, rtol=1e-5)
+
+
+def test_model_and_area_come_from_the_json_file(tmp_path):
+    tree = make_tree(tmp_path / "out", ["01"], model="ban-A")
+    place = {"participant": "01", "task": TASK, "space": SPACE}
+    values = np.zeros(int(tree.mask.sum()))
+    # "banA" + "1" and "ban" + "A1" would share a name; only the JSON file tells them apart
+    write_statmap(tree.root, values, tree.mask, AFFINE, stat="share", model="ban", area="A1", **place)
+    out = load_derivatives(tree.root)
+    assert set(out.maps(stat="r")["model"]) == {"ban-A"}
+    assert set(out.maps(stat="r")["area"]) == {*AREAS, JOINT}
+    assert out.maps(model="ban", area="A1")["stat"].tolist() == ["share"]
+    assert set(out.scores(role="scored")["model"]) == {"ban-A"}
+
+
+def test_scores_are_concatenated_and_filtered(tree):
+    out = load_derivatives(tree.root)
+    scores = out.scores()
+    assert list(scores.columns[:3]) == ["participant", "session", "task"]
+    assert set(scores["model"]) == {"ban", "banuntrained1"}
+    assert len(scores) == sum(len(table) for table in tree.scores.values())
+    mine = out.scores("sub-03")
+    np.testing.assert_allclose(mine["value"], tree.scores["03"]["value"])
+    bas = tree.scores["03"].set_index("row").loc["BAS", "value"]
+    assert out.scores("03", row="BAS")["value"].item() == pytest.approx(bas)
+    assert out.score_definitions()["value"]["Units"] == "arbitrary"
+
+
+def test_tables_without_a_column_of_models_get_one(tmp_path):
+    write_json(tmp_path / "dataset_description.json", {"GeneratedBy": [{"Name": "ban-bids"}]})
+    path = bas_name("01", "T", "my-net").path(tmp_path)
+    write_table(path, pd.DataFrame({"value": [1.0]}), {"value": "v"}, {"Model": "my-net", "ModelFingerprint": "f"})
+    out = load_derivatives(tmp_path)
+    assert out.scores()["model"].tolist() == ["my-net"]
+    files = out.score_files()
+    assert files.loc[0, ["path", "participant", "model_fingerprint"]].tolist() == [str(path), "01", "f"]
+
+
+def test_sessions_are_found_and_named(tmp_path):
+    tree = make_tree(tmp_path / "out", ["01"])
+    values = np.zeros(int(tree.mask.sum()))
+    write_statmap(tree.root, values, tree.mask, AFFINE, participant="01", session="b", task="T", space=SPACE, stat="ev")
+    found = load_derivatives(tree.root).maps(session="b")
+    assert Path(found["path"][0]).parent == tree.root / "sub-01" / "ses-b" / "func"
+
+
+def test_a_region_that_the_atlas_lacks_has_no_index():
+    table = pd.DataFrame({"index": [1, np.nan], "name": ["A1", "PB"], "reason": [None, "no such"]})
+    table["abbreviation"] = table["name"]
+    regions = Regions(Path("dseg.nii.gz"), table)
+    assert regions.index("A1") == 1
+    with pytest.raises(UsageError, match="region 'PB' is n/a: no such"):
+        regions.index("PB")
+
+
+def test_regions(tree):
+    regions = load_derivatives(tree.root).regions("sub-01")
+    labels = nib.load(regions.image).get_fdata()
+    for name, size in zip(regions.table["abbreviation"], regions.table["n_voxels"], strict=True):
+        assert (labels == regions.index(name)).sum() == size
+    with pytest.raises(UsageError, match="region 'V1'"):
+        regions.index("V1")
+    with pytest.raises(DataError, match="participant 99"):
+        load_derivatives(tree.root).regions("99")
+
+
+def test_participants_and_absent_group(tree):
+    out = load_derivatives(str(tree.root))
+    assert out.participants == ("01", "02", "03", "04")
+    assert out.group_maps().empty
+    with pytest.raises(DataError, match="group' first"):
+        out.group_scores()
+
+
+def test_an_empty_folder_of_ours_gives_empty_tables(tmp_path):
+    tree = make_tree(tmp_path / "out", [])
+    out = load_derivatives(tree.root)
+    assert out.maps(area="A1").empty
+    assert out.scores("01").empty
+    assert out.participants == ()
+
+
+def test_folders_of_others_are_refused(tmp_path):
+    with pytest.raises(DataError, match="no dataset_description.json"):
+        load_derivatives(tmp_path)
+    write_json(tmp_path / "dataset_description.json", {"GeneratedBy": [{"Name": "fMRIPrep"}]})
+    with pytest.raises(DataError, match="not generated by ban-bids"):
+        load_derivatives(tmp_path)
+
+
+def test_a_lost_image_is_named(tmp_path):
+    tree = make_tree(tmp_path / "out", ["01"])
+    lost = Path(load_derivatives(tree.root).maps(stat="ev")["path"][0])
+    lost.unlink()
+    with pytest.raises(DataError, match=lost.name):
+        load_derivatives(tree.root).maps()
+
+
+def test_files_being_written_are_not_seen(tmp_path):
+    tree = make_tree(tmp_path / "out", ["01"])
+    before = len(load_derivatives(tree.root).maps())
+    folder = bas_name("01", TASK, "ban").path(tree.root).parent
+    write_text(folder / ".tmp-1-abc-sub-01_task-T_stat-ev_statmap.json", "{")
+    assert len(load_derivatives(tree.root).maps()) == before

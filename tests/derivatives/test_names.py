@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ban_bids.bids.names import (
+    DerivativeName,
+    alphanumeric,
+    bas_name,
+    map_name,
+    parse_name,
+    region_name,
+    sidecar,
+)
+from ban_bids.errors import UsageError
+
+LABEL = st.from_regex(r"[0-9a-zA-Z]{1,8}", fullmatch=True)
+MAYBE = st.none() | LABEL
+
+
+@given(
+    participant=LABEL,
+    session=MAYBE,
+    task=MAYBE,
+    space=MAYBE,
+    res=MAYBE,
+    desc=MAYBE,
+    stat=MAYBE,
+    suffix=st.sampled_from(["statmap", "bas", "dseg"]),
+    extension=st.sampled_from([".nii.gz", ".tsv", ".json"]),
+)
+def test_names_survive_a_round_trip(**parts):
+    name = DerivativeName(**parts)
+    assert parse_name(str(name)) == name
+
+
+@given(space=LABEL, desc=LABEL, stat=LABEL)
+def test_group_names_survive_a_round_trip(space, desc, stat):
+    name = DerivativeName("statmap", ".nii.gz", space=space, desc=desc, stat=stat)
+    assert str(name).startswith("group_")
+    assert parse_name(f"/some/where/{name}") == name
+
+
+def test_names_are_those_of_the_design():
+    root = Path("/out")
+    one = map_name("01", stat="r", space="S", task="T", model="ban", area="T2T3")
+    assert one.path(root) == root / "sub-01/func/sub-01_task-T_space-S_desc-banT2T3_stat-r_statmap.nii.gz"
+    ceiling = map_name("01", stat="ev", space="S", task="T")
+    assert str(ceiling) == "sub-01_task-T_space-S_stat-ev_statmap.nii.gz"
+    assert str(bas_name("01", "T", "ban")) == "sub-01_task-T_desc-ban_bas.tsv"
+    assert str(region_name("01", "S")) == "sub-01_space-S_desc-auditory_dseg.nii.gz"
+    group = map_name(None, stat="t", space="S", model="ban", area="A1")
+    assert group.path(root) == root / "group_space-S_desc-banA1_stat-t_statmap.nii.gz"
+
+
+def test_a_session_has_its_folder():
+    name = map_name("01", stat="r", space="S", task="T", model="ban", area="A1", session="x")
+    assert name.path(Path("out")).parent == Path("out/sub-01/ses-x/func")
+
+
+def test_desc_is_alphanumeric():
+    name = map_name("01", stat="r", space="S", task="my task", model="ban-feed_forward/2", area="T2T3")
+    assert "task-mytask" in str(name)
+    assert "desc-banfeedforward2T2T3" in str(name)
+    with pytest.raises(UsageError, match="another name"):
+        alphanumeric("--")
+
+
+def test_what_cannot_be_a_name_is_refused():
+    with pytest.raises(UsageError, match="sub-a_b"):
+        DerivativeName("bas", ".tsv", "a_b")
+    with pytest.raises(UsageError, match="both model and area"):
+        map_name("01", stat="r", space="S", model="ban")
+
+
+@pytest.mark.parametrize("name", ["sub-01_echo-1_bold.nii.gz", "bold.nii.gz", "sub-01_sub-02_bas.tsv", "x_bas.tsv"])
+def test_foreign_names_are_refused(name):
+    with pytest.raises(UsageError):
+        parse_name(name)
+
+
+def test_sidecar_ignores_dots_of_the_extension_only():
+    assert sidecar(Path("a.b/x_statmap.nii.gz")) == Path("a.b/x_statmap.json")
+    assert sidecar(Path("a.b/x_dseg.tsv"), ".nii.gz") == Path("a.b/x_dseg.nii.gz")
