@@ -1,10 +1,14 @@
-"""One run's settings: frozen dataclasses, made by the command line, passed down, never changed."""
+"""What one call of ``ban-bids`` was asked for: a frozen dataclass for each concern, passed down, never changed.
+
+A function takes the part that it needs, not the whole.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
 from ban_bids.constants import ATLASES, DEFAULT_SEED
 
@@ -12,7 +16,101 @@ Level = Literal["participant", "group"]
 
 
 @dataclass(frozen=True)
-class EncodingSettings:
+class Selection:
+    """Which dataset, and what of it.
+
+    Parameters
+    ----------
+    bids_dir : Path
+        The BIDS folder.
+    participant_labels, session_ids, task_ids : tuple of str
+        Labels without ``sub-``, ``ses-``, ``task-``; empty for all.
+    bids_filter_file : Path or None
+        fMRIPrep's JSON file of queries.
+    bids_database_dir : Path or None
+        Folder of a pybids index.
+    skip_bids_validation : bool
+        Whether a dataset without a complete description is read.
+    stimuli_dir : Path or None
+        Audio files, where they do not lie in the dataset's ``stimuli/``.
+    behavior : Path or None
+        Table of people's genre choices, instead of the dataset's own.
+    test_tasks, test_runs : tuple of str
+        Which runs are held out; empty for the dataset's own plan.
+    """
+
+    bids_dir: Path
+    participant_labels: tuple[str, ...] = ()
+    session_ids: tuple[str, ...] = ()
+    task_ids: tuple[str, ...] = ()
+    bids_filter_file: Path | None = None
+    bids_database_dir: Path | None = None
+    skip_bids_validation: bool = False
+    stimuli_dir: Path | None = None
+    behavior: Path | None = None
+    test_tasks: tuple[str, ...] = ()
+    test_runs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How images are made, or whose are taken.
+
+    Parameters
+    ----------
+    derivatives : tuple of (str, Path)
+        Names and folders given by ``-d``.
+    space, res : str
+        Output space, and voxel size in millimetres or ``native``.
+    ignore : tuple of str
+        Steps to leave out: ``slicetiming``, ``fieldmaps``.
+    dummy_scans : int or None
+        Non-steady volumes; None finds them.
+    use_syn_sdc : bool
+        Whether distortion is estimated without a field map.
+    confounds : str
+        One of :data:`ban_bids.constants.CONFOUNDS`.
+    atlas : str or Path
+        One of :data:`ban_bids.constants.ATLASES`, or a label image.
+    """
+
+    derivatives: tuple[tuple[str, Path], ...] = ()
+    space: str = "MNI152NLin2009cAsym"
+    res: str = "native"
+    ignore: tuple[str, ...] = ()
+    dummy_scans: int | None = None
+    use_syn_sdc: bool = False
+    confounds: str = "motion12"
+    atlas: str | Path = ATLASES[0]
+
+
+@dataclass(frozen=True)
+class Models:
+    """Which models are scored, and where their weights come from.
+
+    Parameters
+    ----------
+    model : str
+        See :func:`ban_bids.models.registry.load_model`.
+    weights : Path or None
+        Weights of the model.
+    gtzan_dir : Path or None
+        Music to train on.
+    controls : {"basic", "full"}
+        ``full`` trains control networks as well.
+    allow_overlap : bool
+        Whether a model that knows held-out recordings is scored, and marked, instead of refused.
+    """
+
+    model: str = "ban"
+    weights: Path | None = None
+    gtzan_dir: Path | None = None
+    controls: Literal["basic", "full"] = "basic"
+    allow_overlap: bool = False
+
+
+@dataclass(frozen=True)
+class Encoding:
     """How features are laid on the run's time line and how voxels are fitted.
 
     Parameters
@@ -38,6 +136,8 @@ class EncodingSettings:
         Voxels fitted at a time.
     n_bootstrap : int
         Bootstrap draws of confidence intervals.
+    solver : {"auto", "closed-form", "himalaya"}
+        ``auto`` is the closed form.
     ev_floor : float
         Single-repeat explainable variance under which CCnorm is ``n/a``.
     """
@@ -53,52 +153,127 @@ class EncodingSettings:
     slab: int = 32_768
     n_bootstrap: int = 1000
     ev_floor: float = 0.01
+    solver: Literal["auto", "closed-form", "himalaya"] = "auto"
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Everything that one call of ``ban-bids`` was asked for.
+class Compute:
+    """Where and with what the work is done.
 
-    Paths are absolute. Empty tuples mean "all". ``atlas`` is one of :data:`ATLASES` or a user's label image.
-    See ``ban-bids --help`` for each option.
+    Parameters
+    ----------
+    work_dir : Path
+        Scratch folder, kept for resuming.
+    nprocs, omp_nthreads : int
+        Processes, and threads of each.
+    mem_mb : int or None
+        Most memory, MB.
+    use_plugin : Path or None
+        Nipype's plugin file.
+    stop_on_first_crash : bool
+        Whether the first failure of a participant ends the call.
+    random_seed : int
+        Every random choice follows from it.
+    device : {"auto", "cpu", "cuda"}
+        Where networks and ridge regression run.
     """
 
-    bids_dir: Path
-    output_dir: Path
-    level: Level
-    participant_labels: tuple[str, ...] = ()
-    session_ids: tuple[str, ...] = ()
-    task_ids: tuple[str, ...] = ()
-    bids_filter_file: Path | None = None
-    derivatives: tuple[tuple[str, Path], ...] = ()
-    space: str = "MNI152NLin2009cAsym"
-    res: str = "native"
-    ignore: tuple[str, ...] = ()
-    dummy_scans: int | None = None
-    use_syn_sdc: bool = False
-    confounds: str = "motion12"
     work_dir: Path = Path("work")
     nprocs: int = 1
     omp_nthreads: int = 1
     mem_mb: int | None = None
-    bids_database_dir: Path | None = None
-    skip_bids_validation: bool = False
-    stop_on_first_crash: bool = False
     use_plugin: Path | None = None
+    stop_on_first_crash: bool = False
+    random_seed: int = DEFAULT_SEED
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where results go, and which.
+
+    Parameters
+    ----------
+    output_dir : Path
+        The derivatives folder.
+    reports_only : bool
+        Make the reports anew from the derivatives.
+    dry_run : bool
+        Only print which files would be used.
+    verbosity : int
+        Of the log.
+    """
+
+    output_dir: Path
     reports_only: bool = False
     dry_run: bool = False
-    random_seed: int = DEFAULT_SEED
     verbosity: int = 0
-    model: str = "ban"
-    weights: Path | None = None
-    gtzan_dir: Path | None = None
-    stimuli_dir: Path | None = None
-    test_tasks: tuple[str, ...] = ()
-    test_runs: tuple[str, ...] = ()
-    behavior: Path | None = None
-    atlas: str | Path = ATLASES[0]
-    controls: Literal["basic", "full"] = "basic"
-    allow_overlap: bool = False
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    solver: Literal["auto", "closed-form", "himalaya"] = "auto"
-    encoding: EncodingSettings = field(default_factory=EncodingSettings)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that one call of ``ban-bids`` was asked for. Paths are absolute.
+
+    Parameters
+    ----------
+    level : {"participant", "group"}
+    selection : Selection
+    preprocessing : Preprocessing
+    models : Models
+    encoding : Encoding
+    compute : Compute
+    output : Output
+    """
+
+    level: Level
+    selection: Selection
+    output: Output
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    models: Models = field(default_factory=Models)
+    encoding: Encoding = field(default_factory=Encoding)
+    compute: Compute = field(default_factory=Compute)
+
+    @classmethod
+    def of(cls, bids_dir: Path, output_dir: Path, level: Level, **options: Any) -> Self:
+        """Make settings from options by their names, whichever part they belong to.
+
+        Parameters
+        ----------
+        bids_dir, output_dir : Path
+        level : {"participant", "group"}
+        **options
+            Fields of the parts; ``encoding`` may be given whole.
+
+        Returns
+        -------
+        Settings
+
+        Raises
+        ------
+        TypeError
+            An option is no field of any part.
+        """
+        return cls(level, Selection(bids_dir), Output(output_dir)).changed(**options)
+
+    def changed(self, **options: Any) -> Self:
+        """Return the same settings with some options changed, named as for :meth:`of`."""
+        parts = {name: options.pop(name) for name in list(options) if name in _PARTS}
+        for name, value in options.items():
+            part = next((part for part, names in _PARTS.items() if name in names), None)
+            if part is None:
+                raise TypeError(f"{name}: no such setting")
+            parts[part] = replace(parts.get(part, getattr(self, part)), **{name: value})
+        return replace(self, **parts)
+
+
+_PARTS: Mapping[str, frozenset[str]] = {
+    name: frozenset(item.name for item in fields(part))
+    for name, part in {
+        "selection": Selection,
+        "preprocessing": Preprocessing,
+        "models": Models,
+        "encoding": Encoding,
+        "compute": Compute,
+        "output": Output,
+    }.items()
+}

@@ -29,7 +29,7 @@ from ban_bids.models.registry import load_model
 from ban_bids.preprocessing.result import PreprocessedParticipant
 from ban_bids.preprocessing.run import preprocess
 from ban_bids.scoring.participant import held_out_tests
-from ban_bids.settings import EncodingSettings, Settings
+from ban_bids.settings import Encoding, Settings
 
 
 def relabelled(pre: PreprocessedParticipant, rng: np.random.Generator) -> PreprocessedParticipant:
@@ -53,10 +53,10 @@ def relabelled(pre: PreprocessedParticipant, rng: np.random.Generator) -> Prepro
 def region_p(pre: PreprocessedParticipant, participant: Participant, settings: Settings, seed: int) -> dict[str, float]:
     """P of every area in its own region."""
     encoding = settings.encoding
-    data = load_participant(pre, encoding, settings.work_dir / "tmp")
-    model = load_model("ban", settings.weights, "cpu")
+    data = load_participant(pre, encoding, settings.compute.work_dir / "tmp")
+    model = load_model("ban", settings.models.weights, "cpu")
     plan = held_out_plan(participant, settings)
-    laid = design(data, model, plan, encoding, settings.work_dir / "features")
+    laid = design(data, model, plan, encoding, settings.compute.work_dir / "features")
     tests = held_out_tests(laid.rows, encoding, seed, plan.leave_one_out)
     if tests.permutations is None:
         return {}
@@ -79,10 +79,10 @@ def main() -> int:
     parser.add_argument("--test-runs", nargs="+", default=["all"])
     given = parser.parse_args()
     work = given.output_dir.resolve() / "work"
-    settings = Settings(
+    settings = Settings.of(
         given.bids_dir.resolve(), given.output_dir.resolve(), "participant", work_dir=work,
         weights=given.weights, test_runs=tuple(given.test_runs), nprocs=2,
-        encoding=EncodingSettings(n_permutations=10_000),
+        encoding=Encoding(n_permutations=10_000),
     )  # fmt: skip
     participant = read_dataset(settings).usable[0]
     pre = preprocess([participant], settings)[participant.label]

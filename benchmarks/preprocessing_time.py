@@ -121,14 +121,14 @@ def main() -> None:
     raw, out = options.folder / "raw", options.folder / f"out-{options.space}"
     raw.mkdir(parents=True, exist_ok=True)
     participant = simulate(raw, options.runs)
-    settings = Settings(raw, out, "participant", space=options.space, work_dir=out / "work", nprocs=options.nprocs)
+    settings = Settings.of(raw, out, "participant", space=options.space, work_dir=out / "work", nprocs=options.nprocs)
     start = time.perf_counter()
     with MemoryPeak() as memory:
         outcome = preprocess([participant], settings)["01"]
     wall = time.perf_counter() - start
     if isinstance(outcome, Exception):
         raise SystemExit(str(outcome))
-    times = step_times(settings.work_dir / "nipype")
+    times = step_times(settings.compute.work_dir / "nipype")
     of_run = times["step"].str.contains("run_")
     print(times[times["seconds"] > 0.5].to_string(index=False))
     whole = times.loc[~of_run, "seconds"].sum() + options.of * times.loc[of_run, "seconds"].sum() / options.runs

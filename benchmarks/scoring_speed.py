@@ -41,7 +41,7 @@ from ban_bids.inputs.heldout import HeldOutPlan  # noqa: E402
 from ban_bids.inputs.types import Run  # noqa: E402
 from ban_bids.scoring import participant as scoring  # noqa: E402
 from ban_bids.scoring import slabs  # noqa: E402
-from ban_bids.settings import EncodingSettings
+from ban_bids.settings import Encoding
 
 _VOLUMES_A_CLIP, _AT_ONCE, _LATENT = 10, 1000, 4
 
@@ -139,7 +139,7 @@ def scored(given: argparse.Namespace, folder: Path) -> Found:
     """Design, encode and score; wall seconds of the whole and of each stage."""
     design_module.FeatureCache = ToyStore  # type: ignore[misc, assignment]
     data, stages = data_of(given, folder), staged()
-    settings = EncodingSettings(n_components=given.components, n_permutations=given.permutations)
+    settings = Encoding(n_components=given.components, n_permutations=given.permutations)
     held_out = tuple(run.name for run in data.sources if run.name.startswith("task-test"))
     plan = HeldOutPlan((held_out,), "named", "test")
     engine = Engine(backend=given.backend, limits=Limits(given.mem_mb * 2**20, given.threads))

@@ -36,7 +36,7 @@ class FakeTree:
 
 
 def fake_settings(root: Path, level: str = "participant") -> Settings:
-    return Settings(bids_dir=root.parent / "bids", output_dir=root, level=level, work_dir=root / "work")
+    return Settings.of(bids_dir=root.parent / "bids", output_dir=root, level=level, work_dir=root / "work")
 
 
 def score_rows(rng: np.random.Generator, model: str) -> pd.DataFrame:

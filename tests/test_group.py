@@ -22,9 +22,8 @@ from ban_bids.settings import Settings
 
 
 def settings(root: Path, **changes) -> Settings:
-    from dataclasses import replace
 
-    return replace(fake_settings(root, "group"), **changes)
+    return fake_settings(root, "group").changed(**changes)
 
 
 def small_tree(root: Path, *args, **kwargs):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +18,7 @@ NOT_ASKED = "a trained control: give --gtzan-dir and --controls full"
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(
+    return Settings.of(
         bids_dir=tmp_path,
         output_dir=tmp_path / "out",
         level="participant",
@@ -61,7 +60,7 @@ def test_full_controls_are_trained_like_the_model(settings: Settings, trained: l
 
 
 def test_without_them_the_reason_stands(settings: Settings, trained: list[str], dataset: Any) -> None:
-    for less in (replace(settings, controls="basic"), replace(settings, gtzan_dir=None)):
+    for less in (settings.changed(controls="basic"), settings.changed(gtzan_dir=None)):
         controls, missing = pipeline._trained_controls(dataset, less, "ban")
         assert controls == []
         assert missing == (("banfeedforward", NOT_ASKED), ("deepcnn", NOT_ASKED))
@@ -75,7 +74,7 @@ def test_a_model_is_no_control_of_itself(settings: Settings, trained: list[str],
 
 
 def test_the_scored_models_own_preset_is_trained(settings: Settings, trained: list[str], dataset: Any) -> None:
-    assert pipeline._trained(dataset, settings, "crnn") == settings.work_dir / "models" / "crnn.safetensors"
+    assert pipeline._trained(dataset, settings, "crnn") == settings.compute.work_dir / "models" / "crnn.safetensors"
     assert pipeline._trained(dataset, settings, "theirpackage.module:factory") is None
     assert pipeline._trained(dataset, settings, "ban-untrained") is None
     assert trained == ["crnn"]

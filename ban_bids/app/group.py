@@ -129,14 +129,14 @@ def find_members(out: Derivatives, settings: Settings) -> Members:
     """
     statuses = read_statuses(out.root)
     known = sorted({*out.participants, *statuses})
-    unknown = sorted(set(settings.participant_labels) - set(known))
+    unknown = sorted(set(settings.selection.participant_labels) - set(known))
     if unknown:
         raise UsageError(
             f"--participant-label {' '.join(unknown)}: not in {out.root}, which has {', '.join(known) or 'nobody'}"
         )
     scored = set(_narrow(out.score_files(), settings)["participant"])
     labels, missing = [], []
-    for label in settings.participant_labels or known:
+    for label in settings.selection.participant_labels or known:
         status, reason = statuses.get(label, ("done", None))
         if status == "failed":
             older = "; an older score table is left out" if label in scored else ""
@@ -152,7 +152,7 @@ def find_members(out: Derivatives, settings: Settings) -> Members:
 
 
 def _narrow(table: pd.DataFrame, settings: Settings) -> pd.DataFrame:
-    for column, wanted in (("task", settings.task_ids), ("session", settings.session_ids)):
+    for column, wanted in (("task", settings.selection.task_ids), ("session", settings.selection.session_ids)):
         if wanted:
             table = table[table[column].isin(wanted)]
     return table.reset_index(drop=True)

@@ -103,8 +103,8 @@ def summarise(
 
 
 def _relative(path: Path, settings: Settings) -> Path:
-    inside = path.is_relative_to(settings.output_dir)
-    return path.relative_to(settings.output_dir) if inside else path
+    inside = path.is_relative_to(settings.output.output_dir)
+    return path.relative_to(settings.output.output_dir) if inside else path
 
 
 def _facts(computed: ParticipantScores, dataset: Dataset, network: Network) -> list[tuple[str, str | int | float]]:
@@ -210,9 +210,9 @@ def _methods(computed: ParticipantScores, network: Network, labels: Labels, sett
             else f"The behavioural score is not available: {behavior.reason}."
         ),
         genre_split="unknown" if card is None else card.split,
-        confounds=confounds_sentence(computed.pre.runs, settings.confounds),
-        regions=atlas_of(settings.atlas).regions,
-        acknowledgement=atlas_of(settings.atlas).acknowledgement,
+        confounds=confounds_sentence(computed.pre.runs, settings.preprocessing.confounds),
+        regions=atlas_of(settings.preprocessing.atlas).regions,
+        acknowledgement=atlas_of(settings.preprocessing.atlas).acknowledgement,
     )
 
 

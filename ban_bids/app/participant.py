@@ -115,8 +115,8 @@ def participant(settings: Settings) -> int:
     BanBidsError
         Something that concerns every participant.
     """
-    torch.set_num_threads(settings.omp_nthreads)
-    if settings.reports_only:
+    torch.set_num_threads(settings.compute.omp_nthreads)
+    if settings.output.reports_only:
         return _reports_only(settings)
     clock = StageClock()
     with clock.stage("reading the dataset"):
@@ -128,14 +128,16 @@ def participant(settings: Settings) -> int:
     usable = list(dataset.usable)
     with ExitStack() as stack:
         for person in usable:  # sorted by label, so that two calls cannot wait for each other in a circle
-            stack.enter_context(file_lock(settings.work_dir / "locks" / f"sub-{person.label}.lock"))
+            stack.enter_context(file_lock(settings.compute.work_dir / "locks" / f"sub-{person.label}.lock"))
         with clock.stage("preprocessing"):
             preprocessed = preprocess(usable, settings)
         for person in usable:
             own = StageClock(list(clock.stages))
             outcomes.append(_finish(person, preprocessed[person.label], dataset, network, settings, own))
     for outcome in outcomes:
-        write_status(settings.output_dir, outcome.label, "failed" if outcome.failure else "done", outcome.failure)
+        write_status(
+            settings.output.output_dir, outcome.label, "failed" if outcome.failure else "done", outcome.failure
+        )
     show_table(sorted(outcomes, key=lambda o: o.label))
     return int(any(outcome.failure for outcome in outcomes))
 
@@ -144,16 +146,16 @@ def group(settings: Settings) -> int:
     """Run the group level, from the derivatives alone; see :func:`ban_bids.app.group.run_group`."""
     from ban_bids.app.group import run_group
 
-    return run_group(settings.output_dir, settings)
+    return run_group(settings.output.output_dir, settings)
 
 
 def prepare_output(dataset: Dataset, settings: Settings) -> None:
     """Write what describes the output directory as a dataset."""
     sources = [source_dataset(dataset.root, dataset.doi)]
-    sources += [source_dataset(path) for _, path in settings.derivatives]
-    inside = settings.work_dir.is_relative_to(settings.output_dir)
-    ignored = (str(settings.work_dir.relative_to(settings.output_dir)),) if inside else ()
-    write_dataset_files(settings.output_dir, sources, ignored=ignored)
+    sources += [source_dataset(path) for _, path in settings.preprocessing.derivatives]
+    inside = settings.compute.work_dir.is_relative_to(settings.output.output_dir)
+    ignored = (str(settings.compute.work_dir.relative_to(settings.output.output_dir)),) if inside else ()
+    write_dataset_files(settings.output.output_dir, sources, ignored=ignored)
 
 
 def prepare_network(dataset: Dataset, settings: Settings) -> Network:
@@ -165,12 +167,12 @@ def prepare_network(dataset: Dataset, settings: Settings) -> Network:
         The model was trained or validated on held-out tracks.
     """
     held_out = held_out_tracks(dataset, settings)
-    weights = settings.weights or _trained(dataset, settings, settings.model)
-    model = load_model(settings.model, weights, settings.device, settings.random_seed)
-    overlap = check_no_overlap(model.card, held_out, settings.allow_overlap)
+    weights = settings.models.weights or _trained(dataset, settings, settings.models.model)
+    model = load_model(settings.models.model, weights, settings.compute.device, settings.compute.random_seed)
+    overlap = check_no_overlap(model.card, held_out, settings.models.allow_overlap)
     known = str(len(overlap)) if overlap else "none" if model.card else "unknown"
     trained, missing = _trained_controls(dataset, settings, model.name)
-    controls = [*control_models(model, settings.random_seed), *trained]
+    controls = [*control_models(model, settings.compute.random_seed), *trained]
     return Network(
         model,
         tuple(controls),
@@ -191,26 +193,26 @@ def _trained_controls(
         name = PRESETS[preset].name
         if name == model:  # no control of itself
             continue
-        weights = _trained(dataset, settings, preset) if settings.controls == "full" else None
+        weights = _trained(dataset, settings, preset) if settings.models.controls == "full" else None
         if weights is None:
             missing.append((name, "a trained control: give --gtzan-dir and --controls full"))
         else:
-            controls.append(load_model(preset, weights, settings.device))
+            controls.append(load_model(preset, weights, settings.compute.device))
     return controls, tuple(missing)
 
 
 def _trained(dataset: Dataset, settings: Settings, preset: str) -> Path | None:
     """Train a model of ours once for all participants, without tracks of held-out runs and judged clips."""
-    if settings.gtzan_dir is None or preset not in (*PRESETS, *LOW_LEVEL):
+    if settings.models.gtzan_dir is None or preset not in (*PRESETS, *LOW_LEVEL):
         return None
     judged = () if dataset.choices is None else (clip.audio for clip in dataset.choices.clips)
     return train_once(
-        settings.gtzan_dir,
-        settings.work_dir / "models" / f"{preset}.safetensors",
+        settings.models.gtzan_dir,
+        settings.compute.work_dir / "models" / f"{preset}.safetensors",
         held_out_tracks(dataset, settings).union(judged),
-        TrainingSettings(preset=preset, seed=settings.random_seed),
-        nthreads=settings.omp_nthreads,
-        device=settings.device,
+        TrainingSettings(preset=preset, seed=settings.compute.random_seed),
+        nthreads=settings.compute.omp_nthreads,
+        device=settings.compute.device,
     )
 
 
@@ -236,7 +238,7 @@ def score_behavior(dataset: Dataset, model: AudioModel, settings: Settings) -> B
         model.genres,
         excluded,
         n_bootstrap=settings.encoding.n_bootstrap,
-        seed=settings.random_seed,
+        seed=settings.compute.random_seed,
     )
 
 
@@ -252,7 +254,7 @@ def _finish(
     with _failures_logged(settings, person.label) as failure:
         if isinstance(pre, BanBidsError):
             raise pre
-        write_quality(settings.output_dir, pre.participant.label, pre.quality, pre.source)
+        write_quality(settings.output.output_dir, pre.participant.label, pre.quality, pre.source)
         computed = score_participant(person, pre, network, settings, clock)
         outcome = write_participant(computed, dataset, network, settings, clock)
         forget(_batches(settings, person.label))
@@ -262,7 +264,7 @@ def _finish(
 
 def _batches(settings: Settings, label: str) -> Path:
     """Where finished batches of a participant's voxels are kept until all is written."""
-    return settings.work_dir / "encoding" / f"sub-{label}"
+    return settings.compute.work_dir / "encoding" / f"sub-{label}"
 
 
 @contextmanager
@@ -274,9 +276,9 @@ def _failures_logged(settings: Settings, label: str) -> Iterator[list[str]]:
     except (
         BanBidsError, OSError, ValueError, RuntimeError, ArithmeticError, LookupError, MemoryError
     ) as error:  # fmt: skip
-        if settings.stop_on_first_crash:
+        if settings.compute.stop_on_first_crash:
             raise
-        crash = settings.output_dir / "logs" / f"sub-{label}_crash.txt"
+        crash = settings.output.output_dir / "logs" / f"sub-{label}_crash.txt"
         crash.parent.mkdir(parents=True, exist_ok=True)
         crash.write_text(traceback.format_exc(), encoding="utf-8")
         known = isinstance(error, BanBidsError)
@@ -292,12 +294,12 @@ def score_participant(
     clock: StageClock,
 ) -> ParticipantScores:
     """Encode and score one participant with the model and its controls."""
-    encoding, seed = settings.encoding, settings.random_seed
+    encoding, seed = settings.encoding, settings.compute.random_seed
     plan = held_out_plan(person, settings)
-    engine = choose_engine(settings.device, settings.solver, settings.mem_mb)
-    cache = settings.work_dir / "features"
+    engine = choose_engine(settings.compute.device, settings.encoding.solver, settings.compute.mem_mb)
+    cache = settings.compute.work_dir / "features"
     with clock.stage(f"sub-{person.label}: reading BOLD"):
-        data = load_participant(pre, encoding, settings.work_dir / "tmp")
+        data = load_participant(pre, encoding, settings.compute.work_dir / "tmp")
     if not np.any(data.region > 0):
         raise DataError(f"{pre.dseg}: no auditory region overlaps the cortex mask; check the registration")
     with clock.stage(f"sub-{person.label}: features"):
@@ -328,7 +330,7 @@ def write_participant(
     clock: StageClock,
 ) -> Outcome:
     """Write a participant's maps, table, provenance and report."""
-    root, label = settings.output_dir, computed.data.label
+    root, label = settings.output.output_dir, computed.data.label
     labels = Labels(label, computed.plan.task_label, computed.pre.space)
     facts = metadata(computed, network, settings)
     table = table_of(computed, network)
@@ -361,7 +363,7 @@ def metadata(computed: ParticipantScores, network: Network, settings: Settings) 
     """Facts for the JSON file of every map and table."""
     permutations = computed.tests.permutations
     images = [run.bold for run in computed.pre.runs]
-    root = settings.output_dir
+    root = settings.output.output_dir
     return {
         "Sources": [f"bids::{p.relative_to(root)}" if p.is_relative_to(root) else str(p) for p in images],
         "ModelFingerprint": network.model.fingerprint,
@@ -371,15 +373,15 @@ def metadata(computed: ParticipantScores, network: Network, settings: Settings) 
         "Permutations": permutations.n_permutations if permutations else 0,
         "PermutationTests": "whole prediction" if permutations and permutations.rests else "clip-specific prediction",
         "CrossingFactors": computed.scores.factors,
-        "RandomSeed": settings.random_seed,
+        "RandomSeed": settings.compute.random_seed,
         "Solver": computed.scores.backend,
         "FeatureReduction": feature_reduction(settings.encoding.n_components),
         "FeatureDimensions": computed.dimensions,
         "PreprocessedBy": computed.pre.source,
-        "ConfoundsStrategy": settings.confounds,
+        "ConfoundsStrategy": settings.preprocessing.confounds,
         "ConfoundsRegressed": sorted({name for run in computed.pre.runs for name in run.regressors}),
         "VolumesScrubbed": {run.run.name: len(run.scrubbed) for run in computed.pre.runs if run.scrubbed},
-        "Atlas": atlas_of(settings.atlas).title,
+        "Atlas": atlas_of(settings.preprocessing.atlas).title,
     }
 
 
@@ -387,9 +389,9 @@ def _reports_only(settings: Settings) -> int:
     """Make the reports anew from the derivatives."""
     from ban_bids.derivatives.read import load_derivatives
 
-    found = load_derivatives(settings.output_dir).participants
-    wanted = settings.participant_labels or found
+    found = load_derivatives(settings.output.output_dir).participants
+    wanted = settings.selection.participant_labels or found
     for label in wanted:
-        page = render_participant(settings.output_dir, label)
+        page = render_participant(settings.output.output_dir, label)
         _LOG.info("sub-%s: %s", label, page)
     return 0

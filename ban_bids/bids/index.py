@@ -219,9 +219,9 @@ def build_index(root: Path, labels: Sequence[str], settings: Settings) -> Index:
     UsageError
         The filter file cannot be used.
     """
-    queries = _filters(settings.bids_filter_file)
-    database = settings.bids_database_dir
-    if database is not None and settings.dry_run and not (database / _DATABASE).is_file():
+    queries = _filters(settings.selection.bids_filter_file)
+    database = settings.selection.bids_database_dir
+    if database is not None and settings.output.dry_run and not (database / _DATABASE).is_file():
         database = None
     try:
         layout = _layout(root, labels, database)

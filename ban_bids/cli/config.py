@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import tomllib
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ban_bids.cli.options import make_parser
 from ban_bids.errors import UsageError
-from ban_bids.settings import EncodingSettings
+from ban_bids.settings import Encoding
 
 _NOT_IN_FILES = frozenset({"help", "version", "config-file"})
 _DUMMY = ("bids", "out", "participant")
@@ -47,7 +47,7 @@ def _tokens(key: str, value: Any, action: argparse.Action, source: Path) -> list
     return [f"{option}={item}" for item in items]
 
 
-def read_config(path: Path) -> tuple[dict[str, Any], EncodingSettings]:
+def read_config(path: Path) -> dict[str, Any]:
     """Read a configuration file.
 
     Parameters
@@ -58,9 +58,8 @@ def read_config(path: Path) -> tuple[dict[str, Any], EncodingSettings]:
     Returns
     -------
     options : dict
-        Parsed as on the command line, under the parser's names.
-    encoding : EncodingSettings
-        Of the table ``[encoding]``.
+        Parsed as on the command line, under the parser's names; those of the table ``[encoding]`` under the names
+        of its fields.
 
     Raises
     ------
@@ -71,7 +70,7 @@ def read_config(path: Path) -> tuple[dict[str, Any], EncodingSettings]:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"--config-file {path}: not readable TOML ({error})") from error
-    encoding = encoding_settings(data.pop("encoding", {}), path)
+    encoding = encoding_options(data.pop("encoding", {}), path)
     parser = make_parser("")
     options = _long_options(parser)
     tokens: list[str] = []
@@ -90,23 +89,23 @@ def read_config(path: Path) -> tuple[dict[str, Any], EncodingSettings]:
     found = vars(parser.parse_args([*_DUMMY, *tokens]))
     for positional in ("bids_dir", "output_dir", "level"):
         found.pop(positional)
-    return found, encoding
+    return found | encoding
 
 
-def encoding_settings(table: Any, source: Path) -> EncodingSettings:
-    """Settings of the encoding from a table ``[encoding]``.
+def encoding_options(table: Any, source: Path) -> dict[str, Any]:
+    """Options of the encoding from a table ``[encoding]``.
 
     Parameters
     ----------
     table : Mapping
-        Keys are the fields of ``EncodingSettings``, with ``-`` or ``_``.
+        Keys are the fields of ``Encoding``, with ``-`` or ``_``.
     source : Path
         Named in messages.
 
     Returns
     -------
-    EncodingSettings
-        Defaults where the table says nothing.
+    dict
+        Fields of ``Encoding`` that the table names.
 
     Raises
     ------
@@ -115,15 +114,15 @@ def encoding_settings(table: Any, source: Path) -> EncodingSettings:
     """
     if not isinstance(table, Mapping):
         raise UsageError(f"--config-file {source}: encoding must be a table [encoding]")
-    defaults = EncodingSettings()
-    known = {item.name: getattr(defaults, item.name) for item in fields(EncodingSettings)}
+    defaults = Encoding()
+    known = {item.name: getattr(defaults, item.name) for item in fields(Encoding) if item.name != "solver"}
     changes: dict[str, Any] = {}
     for key, value in table.items():
         name = key.replace("-", "_")
         if name not in known:
             raise UsageError(f"--config-file {source}: unknown key {key!r} in [encoding]; known: {sorted(known)}")
         changes[name] = _like(known[name], value, f"--config-file {source}: [encoding] {key}")
-    return replace(defaults, **changes)
+    return changes
 
 
 def _like(default: Any, value: Any, where: str) -> Any:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ban_bids import __version__
-from ban_bids.cli.config import encoding_settings, read_config
+from ban_bids.cli.config import read_config
 from ban_bids.cli.environment import remove_empty, set_environment, set_logging
 from ban_bids.cli.options import make_parser, spelled
 from ban_bids.errors import BanBidsError, UsageError
@@ -67,21 +65,17 @@ def parse(arguments: Sequence[str] | None = None) -> Settings:
     parser = make_parser(__version__)
     given = vars(parser.parse_args(spelled(sys.argv[1:] if arguments is None else arguments)))
     config_file: Path | None = given.pop("config_file", None)
-    options, encoding = read_config(config_file) if config_file else ({}, encoding_settings({}, Path()))
-    options |= given
-    names = ("n_components", "n_permutations", "high_pass")
-    knobs = {name: options.pop(name) for name in names if name in options}
-    if not knobs.get("high_pass", 1.0) > 0:
-        raise UsageError(f"--high-pass {knobs['high_pass']}: write a period in seconds")
-    settings = _settings(argparse.Namespace(**options))
-    settings = replace(settings, encoding=replace(encoding, **knobs))
+    options = (read_config(config_file) if config_file else {}) | given
+    if not options.get("high_pass", 1.0) > 0:
+        raise UsageError(f"--high-pass {options['high_pass']}: write a period in seconds")
+    settings = _settings(options)
     check(settings)
     return settings
 
 
-def _settings(options: argparse.Namespace) -> Settings:
+def _settings(options: Mapping[str, Any]) -> Settings:
     """Settings under their own names; what is absent keeps its default."""
-    values: dict[str, Any] = dict(vars(options))
+    values = dict(options)
     renamed = {
         "participant_label": "participant_labels",
         "session_id": "session_ids",
@@ -101,7 +95,7 @@ def _settings(options: argparse.Namespace) -> Settings:
     values.setdefault("work_dir", values["output_dir"] / "work")
     values.setdefault("nprocs", available_cpus())
     values.setdefault("omp_nthreads", min(values["nprocs"], _MOST_THREADS))
-    return Settings(**values)
+    return Settings.of(**values)
 
 
 def _space(spaces: Sequence[tuple[str, str | None]], res: str | None) -> dict[str, str]:
@@ -128,41 +122,48 @@ def check(settings: Settings) -> None:
     check_folders(settings)
     if settings.level == "group":
         return
-    if not settings.bids_dir.is_dir():
-        raise UsageError(f"BIDS_DIR {settings.bids_dir}: no such folder; give the top folder of a BIDS dataset")
+    if not settings.selection.bids_dir.is_dir():
+        raise UsageError(
+            f"BIDS_DIR {settings.selection.bids_dir}: no such folder; give the top folder of a BIDS dataset"
+        )
     check_confounds(settings)
     files = {
-        "--bids-filter-file": settings.bids_filter_file,
-        "--weights": settings.weights,
-        "--behavior": settings.behavior,
-        "--atlas": settings.atlas if isinstance(settings.atlas, Path) else None,
-        "--use-plugin": settings.use_plugin,
+        "--bids-filter-file": settings.selection.bids_filter_file,
+        "--weights": settings.models.weights,
+        "--behavior": settings.selection.behavior,
+        "--atlas": settings.preprocessing.atlas if isinstance(settings.preprocessing.atlas, Path) else None,
+        "--use-plugin": settings.compute.use_plugin,
     }
     for option, path in files.items():
         if path is not None and not path.is_file():
             raise UsageError(f"{option} {path}: no such file; correct the path")
-    if settings.use_plugin is not None:
-        read_plugin_file(settings.use_plugin)
-    folders = {"--gtzan-dir": settings.gtzan_dir, "--stimuli-dir": settings.stimuli_dir}
-    folders |= {f"--derivatives {name}={path}": path for name, path in settings.derivatives}
+    if settings.compute.use_plugin is not None:
+        read_plugin_file(settings.compute.use_plugin)
+    folders = {"--gtzan-dir": settings.models.gtzan_dir, "--stimuli-dir": settings.selection.stimuli_dir}
+    folders |= {f"--derivatives {name}={path}": path for name, path in settings.preprocessing.derivatives}
     for option, path in folders.items():
         if path is not None and not path.is_dir():
             raise UsageError(f"{option} {path}: no such folder; correct the path")
-    idle = settings.reports_only or settings.dry_run
-    if settings.model == "ban" and not idle and settings.weights is None and settings.gtzan_dir is None:
+    idle = settings.output.reports_only or settings.output.dry_run
+    if (
+        settings.models.model == "ban"
+        and not idle
+        and settings.models.weights is None
+        and settings.models.gtzan_dir is None
+    ):
         raise UsageError("no model weights: give --weights FILE, or --gtzan-dir DIR to train them first")
 
 
 def _run(settings: Settings) -> int:
-    set_logging(settings.verbosity)
-    if settings.dry_run and settings.level == "participant":
+    set_logging(settings.output.verbosity)
+    if settings.output.dry_run and settings.level == "participant":
         from ban_bids.inputs.describe import describe_files
         from ban_bids.inputs.types import read_dataset
 
         print(describe_files(read_dataset(settings), settings))
         return 0
     # the group level as well: a container may have no other folder for matplotlib's cache
-    made = set_environment(settings.work_dir, settings.omp_nthreads)
+    made = set_environment(settings.compute.work_dir, settings.compute.omp_nthreads)
     try:
         if settings.level == "group":
             from ban_bids.app.participant import group

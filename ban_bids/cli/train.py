@@ -255,7 +255,7 @@ def _held_out(bids_dir: Path, options: argparse.Namespace) -> list[Path]:
     from ban_bids.settings import Settings
 
     root = bids_dir.resolve()
-    settings = Settings(
+    settings = Settings.of(
         bids_dir=root,
         output_dir=root / "derivatives" / "ban-bids",
         level="participant",

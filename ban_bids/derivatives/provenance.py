@@ -66,9 +66,9 @@ def write_settings(root: Path, settings: Settings, label: str) -> Path:
 
 
 def settings_toml(settings: Settings) -> str:
-    """Settings as TOML text: one key a field, ``[encoding]`` as a table; ``name=path`` for derivatives."""
+    """Settings as TOML text: a table for each part, one key for each field; ``name=path`` for derivatives."""
     values = dataclasses.asdict(settings)
-    values["derivatives"] = [f"{name}={path}" for name, path in settings.derivatives]
+    values["preprocessing"]["derivatives"] = [f"{name}={path}" for name, path in settings.preprocessing.derivatives]
     tables = {key: value for key, value in values.items() if isinstance(value, dict)}
     lines = [f"# ban-bids {__version__}"]
     lines += [f"{k} = {_toml(v)}" for k, v in values.items() if v is not None and k not in tables]
@@ -135,7 +135,7 @@ def write_provenance(
     logs = root / "logs"
     # the group level has no atlas of its own: the participant level's references stand
     if label != "group" or not (logs / "CITATION.md").is_file():
-        write_citation(root, citations(settings.atlas))
+        write_citation(root, citations(settings.preprocessing.atlas))
     write_settings(root, settings, label)
     write_json(logs / f"{label}_versions.json", versions())
     paths = sorted({str(path) for path in used})

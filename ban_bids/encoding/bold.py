@@ -20,7 +20,7 @@ from ban_bids.inputs.types import Clip, Run
 from ban_bids.preprocessing.regions import absent_regions
 from ban_bids.preprocessing.result import PreprocessedParticipant, PreprocessedRun
 from ban_bids.preprocessing.strategies import regressors
-from ban_bids.settings import EncodingSettings
+from ban_bids.settings import Encoding
 
 _LOG = logging.getLogger(__name__)
 _VOLUMES_AT_ONCE = 16
@@ -80,14 +80,14 @@ class ParticipantData:
         return image
 
 
-def load_participant(pre: PreprocessedParticipant, settings: EncodingSettings, scratch: Path) -> ParticipantData:
+def load_participant(pre: PreprocessedParticipant, settings: Encoding, scratch: Path) -> ParticipantData:
     """Read, clean and z-score every run of a participant.
 
     Parameters
     ----------
     pre : PreprocessedParticipant
         Images on one output grid.
-    settings : EncodingSettings
+    settings : Encoding
         ``high_pass`` is used here.
     scratch : Path
         Folder for an unnamed file that holds BOLD too large for memory; gone when the data are.
@@ -147,7 +147,7 @@ def load_run(
     pre: PreprocessedRun,
     mask: np.ndarray,
     grid: Any,
-    settings: EncodingSettings,
+    settings: Encoding,
     clips: tuple[Clip, ...],
 ) -> tuple[Listening, Nuisance, np.ndarray, np.ndarray]:
     """Read one run's voxels, regress out its nuisance and z-score them.
@@ -159,7 +159,7 @@ def load_run(
         Voxels to read.
     grid : nibabel image
         The output grid; the run's image must share it.
-    settings : EncodingSettings
+    settings : Encoding
     clips : tuple of Clip
         The participant's clips.
 

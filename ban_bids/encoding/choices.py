@@ -31,7 +31,7 @@ from ban_bids.encoding.ridge.backend import Engine
 from ban_bids.encoding.ridge.limits import Limits
 from ban_bids.encoding.ridge.weights import band_weights, lattice_order
 from ban_bids.files.progress import progress
-from ban_bids.settings import EncodingSettings
+from ban_bids.settings import Encoding
 
 _ALONE = np.ones((1, 1), dtype=np.float32)
 
@@ -81,7 +81,7 @@ class FoldFit:
     areas : tuple of str
     voxels : ndarray of int
         Columns of ``data.bold``.
-    settings : EncodingSettings
+    settings : Encoding
         ``alphas`` and ``n_band_weights`` are used here.
     engine : Engine
     seed : int
@@ -96,7 +96,7 @@ class FoldFit:
         fold: AnyFold,
         areas: tuple[str, ...],
         voxels: np.ndarray,
-        settings: EncodingSettings,
+        settings: Encoding,
         engine: Engine,
         seed: int,
         choice: FoldChoice | None = None,
@@ -170,7 +170,7 @@ class FoldFit:
 def choose_models(
     data: ParticipantData,
     design: Design,
-    settings: EncodingSettings,
+    settings: Encoding,
     joint: bool,
     engine: Engine,
     seed: int,
@@ -182,7 +182,7 @@ def choose_models(
     ----------
     data : ParticipantData
     design : Design
-    settings : EncodingSettings
+    settings : Encoding
         ``alphas`` and ``n_band_weights`` are used here.
     joint : bool
         Also for the joint model, and for it without each area; ignored for models of one area.

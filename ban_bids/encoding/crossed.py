@@ -25,7 +25,7 @@ from ban_bids.encoding.encode import encode, slab_size
 from ban_bids.encoding.permutation import CROSSED, PermutationPlan
 from ban_bids.encoding.ridge.backend import Engine
 from ban_bids.encoding.significance import relative_distance
-from ban_bids.settings import EncodingSettings
+from ban_bids.settings import Encoding
 
 _LOG = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def crossing_factors(
     data: ParticipantData,
     design: Design,
     plan: PermutationPlan,
-    settings: EncodingSettings,
+    settings: Encoding,
     seed: int,
     engine: Engine | None = None,
     n_shifted: int = N_SHIFTED,
@@ -53,7 +53,7 @@ def crossing_factors(
     design : Design
     plan : PermutationPlan
         Of the design's held-out rows.
-    settings : EncodingSettings
+    settings : Encoding
     seed : int
         Of the choice of voxels and their shifts.
     engine : Engine, optional
@@ -89,7 +89,7 @@ def _distances(
     shifted: ParticipantData,
     design: Design,
     plan: PermutationPlan,
-    settings: EncodingSettings,
+    settings: Encoding,
     seed: int,
     engine: Engine,
 ) -> dict[str, np.ndarray]:

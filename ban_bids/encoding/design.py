@@ -22,7 +22,7 @@ from ban_bids.errors import DataError, NotComputable
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.inputs.types import Run
 from ban_bids.models.candidate import AudioModel
-from ban_bids.settings import EncodingSettings
+from ban_bids.settings import Encoding
 
 _LOG = logging.getLogger(__name__)
 _IN_MEMORY_BYTES = 2**30
@@ -152,9 +152,7 @@ def plan_indices(runs: Sequence[Run], plan: HeldOutPlan) -> list[tuple[list[int]
     return folds
 
 
-def design(
-    data: ParticipantData, model: AudioModel, plan: HeldOutPlan, settings: EncodingSettings, cache: Path
-) -> Design:
+def design(data: ParticipantData, model: AudioModel, plan: HeldOutPlan, settings: Encoding, cache: Path) -> Design:
     """Lay a model's features on the participant's runs and reduce them fold by fold.
 
     Parameters
@@ -163,7 +161,7 @@ def design(
     model : AudioModel
     plan : HeldOutPlan
         Which runs are held out together.
-    settings : EncodingSettings
+    settings : Encoding
     cache : Path
         Folder of features by clip.
 

@@ -16,7 +16,7 @@ from ban_bids.encoding.ridge.backend import Engine
 from ban_bids.encoding.ridge.limits import Limits
 from ban_bids.encoding.rows import HeldOut, HeldOutRows
 from ban_bids.scoring.ceiling import Repeats, mean_over_repeats
-from ban_bids.settings import EncodingSettings
+from ban_bids.settings import Encoding
 
 _WITHOUT_VOXELS = 2**30
 
@@ -61,7 +61,7 @@ class Encoded:
     backend: str
 
 
-def slab_size(design: Design, settings: EncodingSettings, limits: Limits | None = None) -> int:
+def slab_size(design: Design, settings: Encoding, limits: Limits | None = None) -> int:
     """Return how many voxels to encode at a time: ``settings.slab``, fewer where memory asks for it.
 
     Alive at once where memory peaks: 4 A + 4 arrays of (held-out rows, voxels) with a joint model of A areas,
@@ -103,7 +103,7 @@ def compared(values: np.ndarray, rows: HeldOutRows, repeats: Repeats | None) -> 
 def encode(
     data: ParticipantData,
     design: Design,
-    settings: EncodingSettings,
+    settings: Encoding,
     voxels: slice | np.ndarray | None = None,
     joint: bool = True,
     repeats: Repeats | None = None,
@@ -118,7 +118,7 @@ def encode(
     data : ParticipantData
     design : Design
         Of one model, for this participant.
-    settings : EncodingSettings
+    settings : Encoding
         ``alphas`` and ``n_band_weights`` are used here.
     voxels : slice or ndarray of int, optional
         Columns of ``data.bold``; all by default.

@@ -59,12 +59,12 @@ def check_folders(settings: Settings) -> None:
     UsageError
         Names the option, the path and, for rights, the user.
     """
-    _check_outside(settings.output_dir, settings.bids_dir, "OUTPUT_DIR")
-    _check_outside(settings.work_dir, settings.bids_dir, "--work-dir")
-    if settings.dry_run:
+    _check_outside(settings.output.output_dir, settings.selection.bids_dir, "OUTPUT_DIR")
+    _check_outside(settings.compute.work_dir, settings.selection.bids_dir, "--work-dir")
+    if settings.output.dry_run:
         return
-    check_writable(settings.output_dir, "OUTPUT_DIR")
-    check_writable(settings.work_dir, "--work-dir")
+    check_writable(settings.output.output_dir, "OUTPUT_DIR")
+    check_writable(settings.compute.work_dir, "--work-dir")
 
 
 def check_confounds(settings: Settings) -> None:
@@ -79,10 +79,10 @@ def check_confounds(settings: Settings) -> None:
     UsageError
         Names the choices.
     """
-    name = settings.confounds
+    name = settings.preprocessing.confounds
     if name not in CONFOUNDS:
         raise UsageError(f"--confounds {name}: choose one of {', '.join(CONFOUNDS)}")
-    if name == AROMA and "fmriprep" not in dict(settings.derivatives):
+    if name == AROMA and "fmriprep" not in dict(settings.preprocessing.derivatives):
         others = ", ".join(other for other in CONFOUNDS if other != name)
         raise UsageError(
             f"--confounds {name}: needs ICA-AROMA images of fMRIPrep; give them with -d fmriprep=DIR, or "

@@ -85,13 +85,13 @@ def _stimuli(dataset: Dataset) -> Iterator[str]:
 
 
 def _model(dataset: Dataset, settings: Settings) -> Iterator[str]:
-    if settings.weights is not None:
-        origin = f"weights {settings.weights}"
-    elif settings.gtzan_dir is not None:
-        origin = f"trained first on {settings.gtzan_dir}"
+    if settings.models.weights is not None:
+        origin = f"weights {settings.models.weights}"
+    elif settings.models.gtzan_dir is not None:
+        origin = f"trained first on {settings.models.gtzan_dir}"
     else:
         origin = "no weights yet (--weights or --gtzan-dir will be needed)"
-    yield f"Model: {settings.model}, {origin}"
+    yield f"Model: {settings.models.model}, {origin}"
     try:
         tracks = held_out_tracks(dataset, settings)
     except BanBidsError as error:

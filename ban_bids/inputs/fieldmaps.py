@@ -126,7 +126,7 @@ def field_map_notes(label: str, runs: Sequence[Run], index: Index, settings: Set
     DataError
         A sidecar is not JSON.
     """
-    if "fieldmaps" in settings.ignore or "fmriprep" in dict(settings.derivatives):
+    if "fieldmaps" in settings.preprocessing.ignore or "fmriprep" in dict(settings.preprocessing.derivatives):
         return ()
     maps = find_field_maps(label, index)
     sources = [_texts(index.metadata(run.bold).get("B0FieldSource")) for run in runs]
@@ -135,7 +135,7 @@ def field_map_notes(label: str, runs: Sequence[Run], index: Index, settings: Set
         return ()
     found, names = {field.images for _, field in pairs}, list(dict.fromkeys(run.name for run, _ in pairs))
     which = "every run" if len(names) == len(runs) else ", ".join(names)
-    remedy = "" if settings.use_syn_sdc else " (-d fmriprep=PATH takes images corrected with them)"
+    remedy = "" if settings.preprocessing.use_syn_sdc else " (-d fmriprep=PATH takes images corrected with them)"
     return (
         f"{len(found)} field map{'s' * (len(found) > 1)} for {which} ({len(names)} of {len(runs)} runs) "
         f"found but not used: distortion is not corrected with field maps{remedy}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from ban_bids.errors import BanBidsError, DataError, UsageError
@@ -77,11 +77,11 @@ def _known(runs: Sequence[Run]) -> str:
 def _select(runs: Sequence[Run], settings: Settings) -> list[Run]:
     """Runs that --test-task and --test-runs name, in the order of ``runs``."""
     tasks = sorted({run.task for run in runs})
-    unknown = [task for task in settings.test_tasks if task not in tasks]
+    unknown = [task for task in settings.selection.test_tasks if task not in tasks]
     if unknown:
         raise UsageError(f"--test-task {' '.join(unknown)}: no such task; there are: {', '.join(tasks)}")
-    chosen = [run for run in runs if not settings.test_tasks or run.task in settings.test_tasks]
-    labels = tuple(label for label in settings.test_runs if label != _ALL)
+    chosen = [run for run in runs if not settings.selection.test_tasks or run.task in settings.selection.test_tasks]
+    labels = tuple(label for label in settings.selection.test_runs if label != _ALL)
     missing = [label for label in labels if not any(_matches(run, label) for run in chosen)]
     if missing:
         raise UsageError(f"--test-runs {' '.join(missing)}: no such run; there are: {_known(chosen)}")
@@ -96,7 +96,7 @@ def check_test_options(runs: Sequence[Run], settings: Settings) -> None:
     UsageError
         An unknown label; the message lists those there.
     """
-    if _ALL in settings.test_runs and len(settings.test_runs) > 1:
+    if _ALL in settings.selection.test_runs and len(settings.selection.test_runs) > 1:
         raise UsageError("--test-runs all goes alone: it holds out every run in turn")
     unique = {run.name: run for run in runs}
     _select(list(unique.values()), settings)
@@ -131,9 +131,9 @@ def held_out_plan(participant: Participant, settings: Settings) -> HeldOutPlan:
     if len(runs) < 2:
         raise DataError(f"sub-{participant.label}: one run only; held-out scoring needs two runs or more")
     check_test_options(runs, settings)
-    if _ALL in settings.test_runs:
+    if _ALL in settings.selection.test_runs:
         return _leave_one_out(_select(runs, settings), "--test-runs all: every run is held out in turn")
-    if settings.test_tasks or settings.test_runs:
+    if settings.selection.test_tasks or settings.selection.test_runs:
         chosen = _select(runs, settings)
         if len(chosen) == len(runs):
             raise UsageError(
@@ -175,8 +175,8 @@ def held_out_tracks(dataset: Dataset, settings: Settings) -> frozenset[Path]:
         Files that must not train or validate the model.
     """
     whole = dataset
-    if settings.participant_labels:
-        whole = read_dataset(replace(settings, participant_labels=(), dry_run=True))
+    if settings.selection.participant_labels:
+        whole = read_dataset(settings.changed(participant_labels=(), dry_run=True))
     tracks: set[Path] = set()
     for person in whole.participants:
         if person.failure is not None:

@@ -37,8 +37,8 @@ class _Source:
 
 def read(settings: Settings) -> Dataset:
     """Read a dataset; see ``ban_bids.inputs.types.read_dataset``."""
-    root = settings.bids_dir
-    labels = chosen_labels(root, settings.participant_labels)
+    root = settings.selection.bids_dir
+    labels = chosen_labels(root, settings.selection.participant_labels)
     description, notes = _description(root, settings)
     name, doi = str(description.get("Name") or root.name), description.get("DatasetDOI")
     folders = _stimulus_folders(root, settings)
@@ -50,7 +50,7 @@ def read(settings: Settings) -> Dataset:
     people = tuple(_participant(label, source) for label in progress(labels, "Reading participants"))
     _check_some_usable(people)
     check_test_options([run for person in people for run in person.runs], settings)
-    choices = read_choices(root, settings.behavior, stimuli)
+    choices = read_choices(root, settings.selection.behavior, stimuli)
     if stimuli.snapped:
         notes.append(
             f"durations of excerpts from {len(stimuli.snapped)} files differ by up to {SAME_DURATION:g} s "
@@ -75,20 +75,20 @@ def read(settings: Settings) -> Dataset:
 def _description(root: Path, settings: Settings) -> tuple[dict[str, Any], list[str]]:
     path = root / _DESCRIPTION
     if not path.is_file():
-        if not settings.skip_bids_validation:
+        if not settings.selection.skip_bids_validation:
             raise DataError(f"{path}: missing; add it, or give --skip-bids-validation")
         return {}, [f"{_DESCRIPTION} is missing; the dataset is called {root.name}"]
     description = read_json(path)
     if description.get("DatasetType") == "derivative":
         raise DataError(f"{path}: this is a derivative dataset; give the raw one, and this one with -d NAME=PATH")
     absent = [key for key in ("Name", "BIDSVersion") if not description.get(key)]
-    if absent and not settings.skip_bids_validation:
+    if absent and not settings.selection.skip_bids_validation:
         raise DataError(f"{path}: {' and '.join(absent)} missing; add it, or give --skip-bids-validation")
     return description, []
 
 
 def _stimulus_folders(root: Path, settings: Settings) -> list[Path]:
-    candidates = (settings.stimuli_dir, root / "stimuli", settings.gtzan_dir)
+    candidates = (settings.selection.stimuli_dir, root / "stimuli", settings.models.gtzan_dir)
     return [folder for folder in candidates if folder is not None and folder.is_dir()]
 
 
@@ -96,8 +96,8 @@ def _check_filters(index: Index, labels: Sequence[str], settings: Settings) -> N
     """Check that --session-id and --task-id name something that is there."""
     found = [dict(entities(path)) for label in labels for path in index.images("bold", label)]
     for option, key, wanted in (
-        ("--session-id", "ses", settings.session_ids),
-        ("--task-id", "task", settings.task_ids),
+        ("--session-id", "ses", settings.selection.session_ids),
+        ("--task-id", "task", settings.selection.task_ids),
     ):
         there = sorted({own[key] for own in found if key in own})
         unknown = [label for label in wanted if label not in there]
@@ -117,7 +117,7 @@ def _participant(label: str, source: _Source) -> Participant:
         notes += files.notes
         runs, more = mark_lead_ins(runs, source.profile.lead_in if source.profile else "none")
         notes += more
-        notes += field_map_notes(label, runs, source.index, source.settings, source.settings.bids_dir)
+        notes += field_map_notes(label, runs, source.index, source.settings, source.settings.selection.bids_dir)
         if len(runs) < 2:
             raise DataError(f"{runs[0].bold}: the only run of sub-{label}; held-out scoring needs two or more")
     except DataError as error:
@@ -129,13 +129,13 @@ def _anatomy(label: str, source: _Source, notes: list[str]) -> tuple[Path, ...]:
     """T1-weighted images: of the chosen sessions where there are any, of one acquisition."""
     found = source.index.images("t1w", label)
     found = [path for path in found if dict(entities(path)).get("part") in (None, "mag")]
-    sessions = source.settings.session_ids
+    sessions = source.settings.selection.session_ids
     chosen = [path for path in found if not sessions or dict(entities(path)).get("ses") in (None, *sessions)]
     if found and not chosen:
         notes.append(f"no T1w in session {', '.join(sessions)}; those of other sessions are used")
         chosen = found
     if not chosen:
-        if source.settings.derivatives:
+        if source.settings.preprocessing.derivatives:
             notes.append("no T1w image; the derivatives' anatomy is used")
         return ()  # preprocessing does without, and says so
     groups: dict[tuple[str, ...], list[Path]] = {}

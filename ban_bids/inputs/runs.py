@@ -51,8 +51,8 @@ def _natural(path: Path) -> list[tuple[int, str]]:
 def wanted(path: Path, settings: Settings) -> bool:
     """Whether --session-id and --task-id leave an image in."""
     own = dict(entities(path))
-    return (not settings.session_ids or own.get("ses") in settings.session_ids) and (
-        not settings.task_ids or own.get("task") in settings.task_ids
+    return (not settings.selection.session_ids or own.get("ses") in settings.selection.session_ids) and (
+        not settings.selection.task_ids or own.get("task") in settings.selection.task_ids
     )
 
 
@@ -252,9 +252,9 @@ def read_runs(files: RunFiles, index: Index, stimuli: Stimuli, settings: Setting
 
 def _without_slice_timing(run: Run, settings: Settings) -> tuple[Run, tuple[str, ...]]:
     """Drop slice times where ``--ignore slicetiming`` asks for it; derivatives stay what they are."""
-    if "slicetiming" not in settings.ignore or not run.slice_timing:
+    if "slicetiming" not in settings.preprocessing.ignore or not run.slice_timing:
         return run, ()
-    if "fmriprep" in dict(settings.derivatives):
+    if "fmriprep" in dict(settings.preprocessing.derivatives):
         return run, ("--ignore slicetiming changes nothing in fMRIPrep's derivatives",)
     return replace(run, slice_timing=None), ("--ignore slicetiming: slice timing is not corrected",)
 

@@ -233,8 +233,10 @@ def read_dataset(settings: Settings) -> Dataset:
     DataError
         Something that concerns every participant cannot be used.
     """
-    if not settings.bids_dir.is_dir():
-        raise UsageError(f"BIDS_DIR {settings.bids_dir}: no such folder; give the top folder of a BIDS dataset")
+    if not settings.selection.bids_dir.is_dir():
+        raise UsageError(
+            f"BIDS_DIR {settings.selection.bids_dir}: no such folder; give the top folder of a BIDS dataset"
+        )
     from ban_bids.inputs.read import read  # pybids and pandas take seconds to import
 
     return read(settings)

@@ -81,11 +81,11 @@ def plugin_of(settings: Settings) -> tuple[Any, dict[str, Any]]:
     UsageError
         The file cannot be read, or names no plugin.
     """
-    if settings.use_plugin is not None:
-        return read_plugin_file(settings.use_plugin)
-    if settings.nprocs <= 1:
+    if settings.compute.use_plugin is not None:
+        return read_plugin_file(settings.compute.use_plugin)
+    if settings.compute.nprocs <= 1:
         return "Linear", {}
-    return LocalProcesses(settings.nprocs, memory_for_nodes(settings.mem_mb)), {}
+    return LocalProcesses(settings.compute.nprocs, memory_for_nodes(settings.compute.mem_mb)), {}
 
 
 def memory_for_nodes(mem_mb: int | None) -> float:

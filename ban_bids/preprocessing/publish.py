@@ -40,7 +40,7 @@ def publish(participant: Participant, summary: Mapping[str, Any], settings: Sett
     -------
     PreprocessedParticipant
     """
-    space, folder = settings.space, settings.output_dir / f"sub-{participant.label}"
+    space, folder = settings.preprocessing.space, settings.output.output_dir / f"sub-{participant.label}"
     publish_anat(participant, summary, settings, folder / "anat")
     runs = tuple(_publish_run(run, index, summary, settings, folder) for index, run in enumerate(participant.runs))
     stem = folder / "func" / f"sub-{participant.label}_space-{space}"
@@ -49,7 +49,7 @@ def publish(participant: Participant, summary: Mapping[str, Any], settings: Sett
     cortex = place(Path(summary["cortex"]), Path(f"{stem}_desc-cortex_mask.nii.gz"))
     notes = [str(note) for note in summary.get("notes", [])]
     told = {"Description": "Auditory regions clipped to grey matter and BOLD masks"}
-    place_sidecar(dseg, told | description(settings.atlas))
+    place_sidecar(dseg, told | description(settings.preprocessing.atlas))
     place_sidecar(cortex, {"Description": "Cortical grey matter that every run covers", "Type": "ROI"})
     shown = tuple(
         (
@@ -97,10 +97,14 @@ def _carpets(participant: Participant, summary: Mapping[str, Any], folder: Path)
 def _publish_run(run: Run, index: int, summary: Mapping[str, Any], settings: Settings, folder: Path) -> PreprocessedRun:
     place_in = folder / f"ses-{run.session}" / "func" if run.session else folder / "func"
     stem = place_in / f"sub-{run.participant}_{run.name}"
-    bold = place(Path(summary["bolds"][index]), Path(f"{stem}_space-{settings.space}_desc-preproc_bold.nii.gz"))
-    mask = place(Path(summary["masks"][index]), Path(f"{stem}_space-{settings.space}_desc-brain_mask.nii.gz"))
+    bold = place(
+        Path(summary["bolds"][index]), Path(f"{stem}_space-{settings.preprocessing.space}_desc-preproc_bold.nii.gz")
+    )
+    mask = place(
+        Path(summary["masks"][index]), Path(f"{stem}_space-{settings.preprocessing.space}_desc-brain_mask.nii.gz")
+    )
     table = place(Path(summary["confounds"][index]), Path(f"{stem}_desc-confounds_timeseries.tsv"))
-    source = {"Sources": [raw_uri(run.bold, settings.bids_dir)]}
+    source = {"Sources": [raw_uri(run.bold, settings.selection.bids_dir)]}
     content = {
         "TaskName": run.task,
         "RepetitionTime": run.repetition_time,

@@ -24,7 +24,7 @@ _WITHOUT_T1W = "firstboldref"
 def publish_anat(participant: Participant, summary: Mapping[str, Any], settings: Settings, folder: Path) -> None:
     """Place the T1w image, its mask and the transforms to and from the template."""
     used = [participant.t1w[number] for number in summary["t1w_used"]] or [participant.runs[0].bold]
-    source = {"Sources": [raw_uri(path, settings.bids_dir) for path in used]}
+    source = {"Sources": [raw_uri(path, settings.selection.bids_dir) for path in used]}
     stem = folder / f"sub-{participant.label}"
     for key, name in (
         ("to_template", f"from-{_anatomy(participant)}_to-{TEMPLATE}"),
@@ -38,8 +38,8 @@ def publish_anat(participant: Participant, summary: Mapping[str, Any], settings:
     place_sidecar(image, {"SkullStripped": False, **source})
     mask = place(Path(summary["t1w_mask"]), Path(f"{stem}_desc-brain_mask.nii.gz"))
     place_sidecar(mask, {"Type": "Brain", **source})
-    if settings.space != NATIVE:
-        name = f"{stem}_space-{settings.space}_desc-preproc_T1w.nii.gz"
+    if settings.preprocessing.space != NATIVE:
+        name = f"{stem}_space-{settings.preprocessing.space}_desc-preproc_T1w.nii.gz"
         place_sidecar(place(Path(summary["t1w_in_space"]), Path(name)), {"SkullStripped": False, **source})
 
 
@@ -56,7 +56,7 @@ def publish_transforms(run: Run, index: int, summary: Mapping[str, Any], setting
     stem : Path
         Folder and beginning of the names.
     """
-    source = {"Sources": [raw_uri(run.bold, settings.bids_dir)]}
+    source = {"Sources": [raw_uri(run.bold, settings.selection.bids_dir)]}
     reference = place(Path(summary["references"][index]), Path(f"{stem}_desc-coreg_boldref.nii.gz"))
     place_sidecar(reference, {"SkullStripped": False, **source})
     anatomy = NATIVE if summary["t1w_used"] else _WITHOUT_T1W

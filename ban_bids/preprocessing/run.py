@@ -55,9 +55,9 @@ def preprocess(participants: Sequence[Participant], settings: Settings) -> Outco
     DataError
         The atlas cannot be used.
     """
-    check_space(settings.space)
+    check_space(settings.preprocessing.space)
     check_confounds(settings)
-    read_atlas(find_atlas(settings.atlas, settings.work_dir / "atlases"))
+    read_atlas(find_atlas(settings.preprocessing.atlas, settings.compute.work_dir / "atlases"))
     outcome: Outcome = {}
     usable = []
     for participant in participants:
@@ -66,7 +66,7 @@ def preprocess(participants: Sequence[Participant], settings: Settings) -> Outco
             outcome[participant.label] = error
         else:
             usable.append(participant)
-    folder = dict(settings.derivatives).get("fmriprep")
+    folder = dict(settings.preprocessing.derivatives).get("fmriprep")
     if folder is not None:
         for participant in usable:
             try:
@@ -84,7 +84,7 @@ def _with_confounds(
     if isinstance(done, BanBidsError):
         return done
     try:
-        return with_strategy(done, settings.confounds)
+        return with_strategy(done, settings.preprocessing.confounds)
     except DataError as error:
         return error
 
@@ -95,10 +95,10 @@ def _refusal(participant: Participant, settings: Settings) -> BanBidsError | Non
     if not participant.runs:
         return DataError(f"sub-{participant.label}: no run to preprocess")
     shortest = min(participant.runs, key=lambda run: run.n_volumes)
-    if shortest.n_volumes - (settings.dummy_scans or 0) < _FEWEST_VOLUMES:
+    if shortest.n_volumes - (settings.preprocessing.dummy_scans or 0) < _FEWEST_VOLUMES:
         return DataError(
-            f"{shortest.bold}: --dummy-scans {settings.dummy_scans} leaves fewer than {_FEWEST_VOLUMES} of "
-            f"{shortest.n_volumes} volumes; give a smaller number"
+            f"{shortest.bold}: --dummy-scans {settings.preprocessing.dummy_scans} leaves fewer than {_FEWEST_VOLUMES} "
+            f"of {shortest.n_volumes} volumes; give a smaller number"
         )
     return None
 
@@ -107,15 +107,15 @@ def _preprocess_raw(participants: Sequence[Participant], settings: Settings) -> 
     outcome: Outcome = {}
     for participant in participants:
         try:
-            _check_images(participant, settings.space)
-            if settings.use_syn_sdc:
+            _check_images(participant, settings.preprocessing.space)
+            if settings.preprocessing.use_syn_sdc:
                 check_phase_encoding(participant)
         except DataError as error:
             outcome[participant.label] = error
     rest = [p for p in participants if p.label not in outcome]
     if not rest:
         return outcome
-    base = settings.work_dir / "nipype"
+    base = settings.compute.work_dir / "nipype"
     _environment(base)
     with participants_locked([participant.label for participant in rest], base):
         return outcome | _run_and_publish(rest, settings, base)
@@ -129,7 +129,7 @@ def _run_and_publish(participants: Sequence[Participant], settings: Settings, ba
         summary = base / _WORKFLOW / name / "collect" / "summary.json"
         if name in crashes:
             outcome[participant.label] = crashes[name]
-        elif not summary.is_file() or (crashes and settings.stop_on_first_crash):
+        elif not summary.is_file() or (crashes and settings.compute.stop_on_first_crash):
             outcome[participant.label] = DataError(f"{name}: preprocessing was stopped before its end; run again")
         else:
             outcome[participant.label] = publish(participant, read_summary(summary), settings)
@@ -187,10 +187,10 @@ def _run_workflow(participants: Sequence[Participant], settings: Settings, base:
     seen = set(crash_dir.iterdir())
     _configure(settings, crash_dir)
     wf = Workflow(name=_WORKFLOW, base_dir=str(base))
-    atlas = find_atlas(settings.atlas, settings.work_dir / "atlases")
+    atlas = find_atlas(settings.preprocessing.atlas, settings.compute.work_dir / "atlases")
     needed = 0.0
     for participant in participants:
-        resolution = resolution_mm(settings.res, _voxel_sizes(participant.runs[0].bold))
+        resolution = resolution_mm(settings.preprocessing.res, _voxel_sizes(participant.runs[0].bold))
         needed = max(needed, memory := _memory_gb(participant, resolution))
         wf.add_nodes([init_participant_wf(participant, settings, resolution, atlas, memory)])
     plugin, arguments = plugin_of(settings)
@@ -219,7 +219,7 @@ def _configure(settings: Settings, crash_dir: Path) -> None:
     from nipype import logging as nipype_logging
 
     # nipype writes every node's start and end to stdout, where the score table goes
-    level = "INFO" if settings.verbosity else "WARNING"
+    level = "INFO" if settings.output.verbosity else "WARNING"
     config.update_config(
         {
             "execution": {
@@ -227,7 +227,7 @@ def _configure(settings: Settings, crash_dir: Path) -> None:
                 "crashfile_format": "txt",
                 "hash_method": "content",
                 "use_relative_paths": "true",
-                "stop_on_first_crash": str(settings.stop_on_first_crash).lower(),
+                "stop_on_first_crash": str(settings.compute.stop_on_first_crash).lower(),
                 "remove_unnecessary_outputs": "false",
                 "create_report": "false",
                 "check_version": "false",

@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from ban_bids import __version__
 from ban_bids.constants import ATLASES
 from ban_bids.preprocessing.atlases import atlas_of
-from ban_bids.settings import EncodingSettings
+from ban_bids.settings import Encoding
 
 
 @dataclass(frozen=True)
@@ -68,14 +68,14 @@ class MethodsFacts:
     acknowledgement: str = ""
 
 
-def methods_text(facts: MethodsFacts, settings: EncodingSettings) -> tuple[str, ...]:
+def methods_text(facts: MethodsFacts, settings: Encoding) -> tuple[str, ...]:
     """Write the methods of one participant.
 
     Parameters
     ----------
     facts : MethodsFacts
         What happened.
-    settings : EncodingSettings
+    settings : Encoding
         What was asked for.
 
     Returns

@@ -22,7 +22,7 @@ from ban_bids.scoring.ceiling import Ceiling, repeat_rows
 from ban_bids.scoring.cortical import CorticalScore, cortical_score
 from ban_bids.scoring.resume import Finished
 from ban_bids.scoring.slabs import Cortex, HeldOutTests, RegionTest, SlabScores, score_slab
-from ban_bids.settings import EncodingSettings
+from ban_bids.settings import Encoding
 
 _LOG = logging.getLogger(__name__)
 
@@ -61,13 +61,13 @@ class ScoredModel:
     factors: dict[str, float] = field(default_factory=dict)
 
 
-def held_out_tests(rows: HeldOutRows, settings: EncodingSettings, seed: int, crossed: bool = False) -> HeldOutTests:
+def held_out_tests(rows: HeldOutRows, settings: Encoding, seed: int, crossed: bool = False) -> HeldOutTests:
     """Find repeats and draw permutations, the same for every model of a participant.
 
     Parameters
     ----------
     rows : HeldOutRows
-    settings : EncodingSettings
+    settings : Encoding
         ``n_permutations`` is used here.
     seed : int
     crossed : bool
@@ -96,7 +96,7 @@ def score_model(
     data: ParticipantData,
     design: Design,
     tests: HeldOutTests,
-    settings: EncodingSettings,
+    settings: Encoding,
     seed: int,
     engine: Engine | None = None,
     finished: Finished | None = None,
@@ -110,7 +110,7 @@ def score_model(
         Of the model.
     tests : HeldOutTests
         From the design's held-out rows.
-    settings : EncodingSettings
+    settings : Encoding
     seed : int
     engine : Engine, optional
         The solver; the closed form by default.
@@ -162,7 +162,7 @@ def _factors(
     data: ParticipantData,
     design: Design,
     tests: HeldOutTests,
-    settings: EncodingSettings,
+    settings: Encoding,
     seed: int,
     engine: Engine,
     own: Finished | None,
@@ -183,7 +183,7 @@ def score_control(
     data: ParticipantData,
     design: Design,
     tests: HeldOutTests,
-    settings: EncodingSettings,
+    settings: Encoding,
     seed: int,
     engine: Engine | None = None,
     finished: Finished | None = None,
@@ -215,7 +215,7 @@ def finished_batches(
     folder: Path,
     data: ParticipantData,
     tests: HeldOutTests,
-    settings: EncodingSettings,
+    settings: Encoding,
     seed: int,
     engine: Engine,
 ) -> Finished:
@@ -242,7 +242,7 @@ def _cortical(
     predictions: dict[str, np.ndarray],
     data: ParticipantData,
     tests: HeldOutTests,
-    settings: EncodingSettings,
+    settings: Encoding,
     seed: int,
 ) -> CorticalScore:
     auditory = np.flatnonzero(data.region > 0)

@@ -23,7 +23,7 @@ from ban_bids.encoding.significance import (
     voxel_p,
 )
 from ban_bids.scoring.ceiling import Ceiling, Repeats, cc_norm, noise_ceiling, voxel_scores
-from ban_bids.settings import EncodingSettings
+from ban_bids.settings import Encoding
 
 BEST_AREA = "bestarea"
 _CEILING = tuple(field.name for field in fields(Ceiling) if field.name != "n_repeats")
@@ -136,7 +136,7 @@ def score_slab(
     slab: slice,
     data: ParticipantData,
     tests: HeldOutTests,
-    settings: EncodingSettings,
+    settings: Encoding,
     factors: Mapping[str, float] = MappingProxyType({}),
 ) -> SlabScores:
     """Score the predictions of a slab's voxels: correlation, ceiling, permutations.
@@ -149,7 +149,7 @@ def score_slab(
         Columns of ``data.bold``.
     data : ParticipantData
     tests : HeldOutTests
-    settings : EncodingSettings
+    settings : Encoding
         ``ev_floor`` is used here.
     factors : mapping of str to float
         By area, from `ban_bids.encoding.crossed`; the bound for those that are not in it.

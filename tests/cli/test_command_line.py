@@ -19,7 +19,7 @@ from ban_bids.cli.environment import environment, set_environment
 from ban_bids.cli.options import make_parser, memory_mb
 from ban_bids.constants import DEFAULT_SEED
 from ban_bids.errors import DataError, UsageError
-from ban_bids.settings import EncodingSettings, Settings
+from ban_bids.settings import Encoding, Settings
 
 HEAVY = (
     "torch",
@@ -52,7 +52,7 @@ def parse(text: str, weights: bool = True) -> Settings:
 
 def test_defaults(place: Path) -> None:
     found = parse("")
-    expected = Settings(
+    expected = Settings.of(
         place / "bids",
         place / "out",
         "participant",
@@ -254,7 +254,7 @@ def test_command_line_wins_over_the_configuration_file(place: Path) -> None:
     assert (found.mem_mb, found.random_seed, found.test_runs) == (2048, 4, ("1", "2"))
     assert (found.dry_run, found.reports_only, found.verbosity) == (True, False, 2)
     assert found.derivatives == (("fmriprep", place / "prep"),)
-    assert found.encoding == EncodingSettings(n_components=16, lag_max=6.0, alphas=(1.0, 10.0), high_pass=150.0)
+    assert found.encoding == Encoding(n_components=16, lag_max=6.0, alphas=(1.0, 10.0), high_pass=150.0)
     assert parse(f"{option} --test-runs 3 -d a=stim --high-pass 99").test_runs == ("3",)
     assert parse(f"{option} -d a=stim").derivatives == (("a", place / "stim"),)
     assert parse(f"{option} --n-components all").encoding.n_components == 0
@@ -367,7 +367,7 @@ def test_a_call_that_fails_takes_back_its_empty_folders(
 ) -> None:
     def fail(settings: Settings) -> int:
         for name in kept:
-            (settings.work_dir / name).write_text("")
+            (settings.compute.work_dir / name).write_text("")
         raise DataError("x.tsv: wrong; correct it")
 
     for name in environment(place, 1):

@@ -61,7 +61,7 @@ def demo(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def dataset(demo):
-    return read_dataset(Settings(demo / "bids", demo / "out", "participant", work_dir=demo / "work"))
+    return read_dataset(Settings.of(demo / "bids", demo / "out", "participant", work_dir=demo / "work"))
 
 
 def _validator():
@@ -83,7 +83,7 @@ def test_dataset_is_read_and_held_out_runs_are_those_with_repeats(dataset):
     for person in dataset.participants:
         assert person.failure is None
         assert [len(run.presentations) for run in person.runs] == [6, 6, 4]
-        assert held_out_plan(person, Settings(dataset.root, dataset.root, "participant")).folds == (
+        assert held_out_plan(person, Settings.of(dataset.root, dataset.root, "participant")).folds == (
             (person.runs[2].name,),
         )
     assert dataset.choices is not None

@@ -17,7 +17,7 @@ from ban_bids.encoding.permutation import CROSSED, PermutationPlan, permutation_
 from ban_bids.encoding.significance import roi_null, roi_p, voxel_p
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.inputs.types import Run
-from ban_bids.settings import EncodingSettings
+from ban_bids.settings import Encoding
 
 ALPHAS = tuple(10.0**e for e in range(-2, 4))
 N_VOXELS = 20
@@ -66,9 +66,9 @@ class Setting:
     n_shifted: int = 600
 
     @property
-    def encoding(self) -> EncodingSettings:
+    def encoding(self) -> Encoding:
         """Settings of the engine."""
-        return EncodingSettings(n_components=self.n_components, alphas=ALPHAS)
+        return Encoding(n_components=self.n_components, alphas=ALPHAS)
 
     @property
     def model(self) -> ToyModel:

@@ -24,7 +24,7 @@ from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.inputs.types import Run
 from ban_bids.scoring import participant as scoring
 from ban_bids.scoring.participant import finished_batches, held_out_tests, score_model
-from ban_bids.settings import EncodingSettings
+from ban_bids.settings import Encoding
 
 
 @pytest.fixture(autouse=True)
@@ -61,9 +61,9 @@ def test_with_the_factor_five_percent_of_relabellings_with_refits_have_p_under_0
     assert np.mean(none) > 0.075
 
 
-def one_parameter(n_runs: int) -> tuple[ParticipantData, Design, PermutationPlan, EncodingSettings]:
+def one_parameter(n_runs: int) -> tuple[ParticipantData, Design, PermutationPlan, Encoding]:
     """One feature, one lag: a fold's prediction is that feature, up or down."""
-    settings = EncodingSettings(n_components=1, alphas=(1.0,), lag_max=0.1)
+    settings = Encoding(n_components=1, alphas=(1.0,), lag_max=0.1)
     runs = runs_of("back-to-back", n_runs)
     n = sum(run.n_volumes for run in runs)
     data = participant(runs, np.random.default_rng(0).standard_normal((n, 300)))
@@ -156,9 +156,7 @@ def test_folds_that_are_not_crossed_have_no_factor() -> None:
 
 
 def test_a_scored_model_uses_the_factors_and_keeps_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = EncodingSettings(
-        n_components=3, n_band_weights=3, alphas=ALPHAS[1::2], n_permutations=1000, n_bootstrap=20
-    )
+    settings = Encoding(n_components=3, n_band_weights=3, alphas=ALPHAS[1::2], n_permutations=1000, n_bootstrap=20)
     runs = runs_of("back-to-back", 3)
     n = sum(run.n_volumes for run in runs)
     data = participant(runs, np.random.default_rng(0).standard_normal((n, 40)))

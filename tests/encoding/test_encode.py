@@ -18,9 +18,9 @@ from ban_bids.errors import DataError, NotComputable
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.inputs.types import Run
 from ban_bids.scoring.ceiling import repeat_rows, voxel_scores
-from ban_bids.settings import EncodingSettings
+from ban_bids.settings import Encoding
 
-SETTINGS = EncodingSettings(n_components=6, n_band_weights=12, alphas=tuple(10.0**e for e in range(-3, 4)))
+SETTINGS = Encoding(n_components=6, n_band_weights=12, alphas=tuple(10.0**e for e in range(-3, 4)))
 AREAS = ToyModel().areas
 
 

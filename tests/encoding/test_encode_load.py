@@ -14,7 +14,7 @@ from ban_bids.encoding.cleaning import clean, nuisance_basis
 from ban_bids.errors import DataError
 from ban_bids.inputs.types import Participant
 from ban_bids.preprocessing.result import PreprocessedParticipant, PreprocessedRun
-from ban_bids.settings import EncodingSettings
+from ban_bids.settings import Encoding
 
 SHAPE = (4, 5, 3)
 N = 40
@@ -53,7 +53,7 @@ def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PreprocessedParti
 
 
 def test_images_become_cleaned_rows(images: PreprocessedParticipant, tmp_path: Path) -> None:
-    data = load_participant(images, EncodingSettings(), tmp_path)
+    data = load_participant(images, Encoding(), tmp_path)
     mask = nib.load(images.cortex).get_fdata() > 0
     assert data.bold.shape == (2 * N, mask.sum())
     assert np.array_equal(data.mask, mask)
@@ -76,9 +76,9 @@ def test_images_become_cleaned_rows(images: PreprocessedParticipant, tmp_path: P
 def test_bold_on_disk_is_the_same(
     images: PreprocessedParticipant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    memory = load_participant(images, EncodingSettings(), tmp_path)
+    memory = load_participant(images, Encoding(), tmp_path)
     monkeypatch.setattr(participant_module, "_IN_MEMORY_BYTES", 0)
-    disk = load_participant(images, EncodingSettings(), tmp_path / "scratch")
+    disk = load_participant(images, Encoding(), tmp_path / "scratch")
     assert isinstance(disk.bold, np.memmap)
     assert np.array_equal(disk.bold, memory.bold)
     assert not any((tmp_path / "scratch").iterdir())
@@ -93,7 +93,7 @@ def test_voxels_unusable_in_one_run_are_noted(which: int, images: PreprocessedPa
     path = write(tmp_path / "broken.nii.gz", values)
     runs = list(images.runs)
     runs[which] = replace(runs[which], bold=path)
-    data = load_participant(replace(images, runs=tuple(runs)), EncodingSettings(), tmp_path)
+    data = load_participant(replace(images, runs=tuple(runs)), Encoding(), tmp_path)
     assert int((~data.usable).sum()) == 2
     assert np.all(data.bold[:, ~data.usable] == 0)
     assert np.isfinite(data.bold).all()
@@ -104,7 +104,7 @@ def test_a_run_without_a_single_usable_voxel_is_named(images: PreprocessedPartic
     broken = write(tmp_path / "broken.nii.gz", np.full((*SHAPE, N), np.nan, np.float32))
     runs = (images.runs[0], replace(images.runs[1], bold=broken))
     with pytest.raises(DataError, match="broken.nii.gz: no voxel of the cortex is finite"):
-        load_participant(replace(images, runs=runs), EncodingSettings(), tmp_path)
+        load_participant(replace(images, runs=runs), Encoding(), tmp_path)
 
 
 def test_what_does_not_fit_is_named(images: PreprocessedParticipant, tmp_path: Path) -> None:
@@ -116,10 +116,10 @@ def test_what_does_not_fit_is_named(images: PreprocessedParticipant, tmp_path: P
     for name, path in (("short", short), ("flat", flat), ("grid", moved), ("text", tmp_path / "text.nii.gz")):
         runs = (replace(images.runs[0], bold=path), images.runs[1])
         with pytest.raises(DataError, match=name):
-            load_participant(replace(images, runs=runs), EncodingSettings(), tmp_path)
+            load_participant(replace(images, runs=runs), Encoding(), tmp_path)
     runs = (replace(images.runs[0], non_steady=N - 2), images.runs[1])
     with pytest.raises(DataError, match="fewer than 3 volumes"):
-        load_participant(replace(images, runs=runs), EncodingSettings(), tmp_path)
+        load_participant(replace(images, runs=runs), Encoding(), tmp_path)
     empty = write(tmp_path / "empty.nii.gz", np.zeros(SHAPE, np.uint8))
     with pytest.raises(DataError, match="no voxel of cortex"):
-        load_participant(replace(images, cortex=empty), EncodingSettings(), tmp_path)
+        load_participant(replace(images, cortex=empty), Encoding(), tmp_path)

@@ -17,9 +17,9 @@ from ban_bids.encoding.folds import offsets
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.inputs.types import Clip, Run
 from ban_bids.scoring.ceiling import repeat_rows
-from ban_bids.settings import EncodingSettings
+from ban_bids.settings import Encoding
 
-SETTINGS = EncodingSettings(n_components=4, n_band_weights=8, alphas=(0.01, 0.1, 1.0, 10.0))
+SETTINGS = Encoding(n_components=4, n_band_weights=8, alphas=(0.01, 0.1, 1.0, 10.0))
 PLAN = HeldOutPlan((("task-test",),), "named", "test")
 AREAS = ("A1", "Belt")
 

@@ -24,9 +24,9 @@ from ban_bids.files.arrays import scratch_array
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.scoring.participant import finished_batches, held_out_tests, score_model
 from ban_bids.scoring.resume import digest
-from ban_bids.settings import EncodingSettings
+from ban_bids.settings import Encoding
 
-KERNELS = EncodingSettings(n_components=0, n_band_weights=9, alphas=tuple(10.0**e for e in range(-2, 4)))
+KERNELS = Encoding(n_components=0, n_band_weights=9, alphas=tuple(10.0**e for e in range(-2, 4)))
 AREAS = ToyModel().areas
 PLAN = HeldOutPlan((("task-test",),), "named", "test")
 EACH = HeldOutPlan((("task-test",), ("task-train0",)), "all", "test", leave_one_out=True)
@@ -61,9 +61,7 @@ def listened(tr: float = 1.5, test: str = "x", gap: float = 0.0, n_voxels: int =
     return replace(data, runs=(heard, *data.runs[1:]), nuisance=(cleaned, *data.nuisance[1:]))
 
 
-def made_of(
-    data: ParticipantData, settings: EncodingSettings = KERNELS, plan: HeldOutPlan = PLAN, **model: object
-) -> Design:
+def made_of(data: ParticipantData, settings: Encoding = KERNELS, plan: HeldOutPlan = PLAN, **model: object) -> Design:
     return design(data, Uneven(**model), plan, settings, Path("unused"))
 
 

@@ -15,9 +15,9 @@ from ban_bids.encoding.encode import encode
 from ban_bids.encoding.timeline import lags
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.inputs.types import Run
-from ban_bids.settings import EncodingSettings
+from ban_bids.settings import Encoding
 
-SETTINGS = EncodingSettings(n_components=3, n_band_weights=3, alphas=(1.0,))
+SETTINGS = Encoding(n_components=3, n_band_weights=3, alphas=(1.0,))
 PLAN = HeldOutPlan((("task-test",),), "named", "test")
 
 

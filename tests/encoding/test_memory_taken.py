@@ -22,9 +22,9 @@ from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.scoring import participant as scoring
 from ban_bids.scoring.participant import held_out_tests, score_control, score_model
 from ban_bids.scoring.resume import digest
-from ban_bids.settings import EncodingSettings
+from ban_bids.settings import Encoding
 
-SETTINGS = EncodingSettings(n_components=3, n_band_weights=3, alphas=(0.1, 10.0), n_permutations=200, n_bootstrap=20)
+SETTINGS = Encoding(n_components=3, n_band_weights=3, alphas=(0.1, 10.0), n_permutations=200, n_bootstrap=20)
 PLAN = HeldOutPlan((("task-test",),), "named", "test")
 N_VOXELS = 700
 
@@ -59,7 +59,7 @@ def test_little_memory_means_more_slabs_for_model_and_controls_and_the_same_scor
     tests = held_out_tests(laid.rows, SETTINGS, 0)
     original, sizes = scoring.encode, []
 
-    def encode(data: ParticipantData, laid: Design, settings: EncodingSettings, *more: object) -> object:
+    def encode(data: ParticipantData, laid: Design, settings: Encoding, *more: object) -> object:
         sizes.append(len(np.arange(N_VOXELS)[more[0]]))  # type: ignore[call-overload]
         return original(data, laid, settings, *more)  # type: ignore[arg-type]
 

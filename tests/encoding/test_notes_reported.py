@@ -15,7 +15,7 @@ from ban_bids.encoding import design as design_module
 from ban_bids.errors import DataError
 from ban_bids.files.progress import StageClock
 from ban_bids.inputs.heldout import HeldOutPlan
-from ban_bids.settings import EncodingSettings, Settings
+from ban_bids.settings import Encoding, Settings
 
 DEAD = "3 voxels are not finite or do not vary in some run: n/a"
 
@@ -33,8 +33,8 @@ class Stub:
 
 
 def settings(folder: Path) -> Settings:
-    few = EncodingSettings(n_components=3, n_band_weights=3, alphas=(1.0,), n_bootstrap=20)
-    return Settings(folder, folder / "out", "participant", work_dir=folder / "work", device="cpu", encoding=few)
+    few = Encoding(n_components=3, n_band_weights=3, alphas=(1.0,), n_bootstrap=20)
+    return Settings.of(folder, folder / "out", "participant", work_dir=folder / "work", device="cpu", encoding=few)
 
 
 def network() -> pipeline.Network:

@@ -31,11 +31,9 @@ from ban_bids.scoring.participant import (
     score_model,
 )
 from ban_bids.scoring.resume import digest, forget
-from ban_bids.settings import EncodingSettings
+from ban_bids.settings import Encoding
 
-SETTINGS = EncodingSettings(
-    n_components=3, n_band_weights=3, alphas=(0.1, 10.0), n_permutations=200, n_bootstrap=20, slab=256
-)
+SETTINGS = Encoding(n_components=3, n_band_weights=3, alphas=(0.1, 10.0), n_permutations=200, n_bootstrap=20, slab=256)
 PLAN = HeldOutPlan((("task-test",),), "named", "test")
 N_VOXELS = 600  # three slabs
 
@@ -44,7 +42,7 @@ class Killed(Exception):
     """Stands for a process that is killed."""
 
 
-def prepared(folder: Path, settings: EncodingSettings = SETTINGS, fingerprint: int = 0) -> tuple:
+def prepared(folder: Path, settings: Encoding = SETTINGS, fingerprint: int = 0) -> tuple:
     """Arguments of `score_model`; ``fingerprint`` changes the model's features."""
     runs = [make_run(f"train{r}", [f"t{r}{i}" for i in range(5)], n_volumes=55) for r in range(2)]
     runs.append(make_run("test", [f"x{i}" for i in range(7)] * 2, n_volumes=145))

@@ -11,9 +11,9 @@ from listening import make_run, participant
 from ban_bids.encoding.ridge.backend import HIMALAYA, Engine
 from ban_bids.encoding.rows import held_out_rows
 from ban_bids.scoring.participant import finished_batches, held_out_tests
-from ban_bids.settings import EncodingSettings
+from ban_bids.settings import Encoding
 
-SETTINGS = EncodingSettings(n_permutations=1000)
+SETTINGS = Encoding(n_permutations=1000)
 
 
 def test_every_input_changes_the_key_of_a_finished_batch(tmp_path: Path) -> None:

@@ -24,9 +24,9 @@ from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.scoring import participant as scoring
 from ban_bids.scoring.cortical import CorticalScore
 from ban_bids.scoring.participant import ScoredModel, held_out_tests, score_control, score_model
-from ban_bids.settings import EncodingSettings
+from ban_bids.settings import Encoding
 
-SETTINGS = EncodingSettings(n_components=4, n_band_weights=3, alphas=(0.1, 10.0), n_permutations=1000, n_bootstrap=20)
+SETTINGS = Encoding(n_components=4, n_band_weights=3, alphas=(0.1, 10.0), n_permutations=1000, n_bootstrap=20)
 PLAN = HeldOutPlan((("task-test",),), "named", "test")
 WHY = {"PB": "atlas juelich has no region PB"}
 

@@ -15,9 +15,9 @@ from ban_bids.encoding.encode import Encoded, encode
 from ban_bids.encoding.folds import offsets, training_rows
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.inputs.types import Clip, Run
-from ban_bids.settings import EncodingSettings
+from ban_bids.settings import Encoding
 
-SETTINGS = EncodingSettings(n_components=4, n_band_weights=30, alphas=tuple(10.0**e for e in range(-3, 3)))
+SETTINGS = Encoding(n_components=4, n_band_weights=30, alphas=tuple(10.0**e for e in range(-3, 3)))
 PLAN = HeldOutPlan((("task-test",),), "named", "test")
 AREAS = ToyModel().areas
 N_VOXELS = 12

@@ -51,7 +51,7 @@ class Toy:
 
     def settings(self, **changes: object) -> Settings:
         out = self.root.parent / "out"
-        return Settings(self.root, out, "participant", work_dir=out / "work", **changes)  # type: ignore[arg-type]
+        return Settings.of(self.root, out, "participant", work_dir=out / "work", **changes)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Skeleton:
     def settings(self, **changes: object) -> Settings:
         out = self.root.parent / "out"
         given: dict[str, object] = {"gtzan_dir": self.gtzan, "work_dir": out / "work"} | changes
-        return Settings(self.root, out, "participant", **given)  # type: ignore[arg-type]
+        return Settings.of(self.root, out, "participant", **given)  # type: ignore[arg-type]
 
 
 def plain_rows(path: Path) -> list[tuple[float, str, float]]:

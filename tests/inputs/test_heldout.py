@@ -43,7 +43,7 @@ def person(*runs: tuple[str, str | None, str]) -> Participant:
 
 
 def settings(**changes: object) -> Settings:
-    return Settings(Path("/in"), Path("/out"), "participant", **changes)  # type: ignore[arg-type]
+    return Settings.of(Path("/in"), Path("/out"), "participant", **changes)  # type: ignore[arg-type]
 
 
 def test_runs_that_repeat_a_clip() -> None:

@@ -161,7 +161,7 @@ def test_the_step_stands_after_the_coregistration_of_first_runs(tmp_path: Path) 
         for name, axis in (("a", "j-"), ("b", "j-"), ("c", "j"))
     )  # fmt: skip
     person = Participant("01", (tmp_path / "T1w.nii",), runs)
-    plain = Settings(tmp_path, tmp_path, "participant", work_dir=tmp_path)
+    plain = Settings.of(tmp_path, tmp_path, "participant", work_dir=tmp_path)
     assert not names_of(init_participant_wf(person, plain, 4.0, HCP_MMP, 1.0))
     workflow = init_participant_wf(person, replace(plain, use_syn_sdc=True), 4.0, HCP_MMP, 1.0)
     # the opposite polarity distorts the other way: a coregistration and a field of its own

@@ -44,7 +44,7 @@ def test_dummy_scans_override_detection(
 
 def test_too_many_dummy_scans_are_refused(bold: Path, tmp_path: Path) -> None:
     run = Run("01", None, "x", None, (), bold, bold, 2.0, 12, None, "k", None, ())
-    settings = Settings(tmp_path, tmp_path / "out", "participant", work_dir=tmp_path / "work", dummy_scans=8)
+    settings = Settings.of(tmp_path, tmp_path / "out", "participant", work_dir=tmp_path / "work", dummy_scans=8)
     refused = preprocess([Participant("01", (), (run,))], settings)["01"]
     assert isinstance(refused, DataError)
     assert "--dummy-scans 8 leaves fewer than 5 of 12 volumes" in str(refused)

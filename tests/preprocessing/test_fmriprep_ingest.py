@@ -83,7 +83,7 @@ def make_tree(tmp_path: Path, layout: Layout) -> tuple[Participant, Settings, Pa
     made = {"Name": "fMRIPrep", "Version": "24.1.0"}
     content = {layout.version_key: [made] if layout.version_key == "GeneratedBy" else made}
     (folder / "dataset_description.json").write_text(json.dumps(content))
-    settings = Settings(
+    settings = Settings.of(
         bids_dir=tmp_path,
         output_dir=tmp_path / "out",
         level="participant",
@@ -181,7 +181,7 @@ def test_runs_that_differ_in_entities_are_not_mixed_up(tmp_path: Path) -> None:
 
 def test_regions_reach_the_t1w_space_through_fmripreps_transform(tmp_path: Path) -> None:
     participant, settings, folder = make_tree(tmp_path, replace(PLAIN, space="space-T1w"))
-    settings = replace(settings, space=NATIVE)
+    settings = settings.changed(space=NATIVE)
     message = refusal(participant, settings)
     assert f"sub-01_from-{TEMPLATE}_to-T1w_mode-image_xfm.h5" in message
     assert f"--space {TEMPLATE}" in message
@@ -213,7 +213,7 @@ def test_a_transform_that_is_none_is_named(tmp_path: Path) -> None:
     participant, settings, folder = make_tree(tmp_path, replace(PLAIN, space="space-T1w"))
     path = folder / f"sub-01/anat/sub-01_from-{TEMPLATE}_to-T1w_mode-image_xfm.h5"
     path.write_text("no transform")
-    assert path.name in refusal(participant, replace(settings, space=NATIVE))
+    assert path.name in refusal(participant, settings.changed(space=NATIVE))
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_why_no_series_fits_is_told_with_the_remedy(
 def test_another_template_is_refused_by_name(tree: tuple[Participant, Settings, Path]) -> None:
     participant, settings, _ = tree
     with pytest.raises(UsageError, match=f"MNI152NLin6Asym: choose {TEMPLATE}"):
-        preprocess([participant], replace(settings, space="MNI152NLin6Asym"))
+        preprocess([participant], settings.changed(space="MNI152NLin6Asym"))
 
 
 def test_resolutions_are_picked_by_name(tmp_path: Path) -> None:
@@ -295,16 +295,16 @@ def test_resolutions_are_picked_by_name(tmp_path: Path) -> None:
     message = refusal(participant, settings)
     assert "several files" in message
     assert "--res one that is there: 1, 2" in message
-    assert "--res one that is there: 1, 2" in refusal(participant, replace(settings, res="3"))
+    assert "--res one that is there: 1, 2" in refusal(participant, settings.changed(res="3"))
     for res in ("2", "02", "2mm"):
-        for path in find_series(participant.runs[1], folder, replace(settings, res=res)):
+        for path in find_series(participant.runs[1], folder, settings.changed(res=res)):
             assert "_run-2_" in path.name
             assert "_res-2_" in path.name
 
 
 def test_denoised_series_go_with_ica_aroma(tmp_path: Path) -> None:
     participant, settings, folder = make_tree(tmp_path, PLAIN)
-    settings = replace(settings, confounds="ica_aroma")
+    settings = settings.changed(confounds="ica_aroma")
     message = refusal(participant, settings)
     assert "desc-smoothAROMAnonaggr_bold" in message
     assert "--use-aroma" in message
@@ -347,7 +347,7 @@ def test_a_named_atlas_is_laid_on_the_grid_and_says_what_it_lacks(
     tree: tuple[Participant, Settings, Path],
 ) -> None:
     participant, settings, _ = tree
-    done = preprocess([participant], replace(settings, atlas="destrieux"))["01"]
+    done = preprocess([participant], settings.changed(atlas="destrieux"))["01"]
     assert not isinstance(done, Exception), done
     labels = np.asarray(nib.load(done.dseg).dataobj)
     assert set(np.unique(labels)) == {0, 1, 3, 4}
@@ -363,5 +363,5 @@ def test_a_named_atlas_is_laid_on_the_grid_and_says_what_it_lacks(
     assert all("atlas has no" in str(one.reason) for one in belt)
     side = json.loads(done.dseg.with_name(done.dseg.name.replace(".nii.gz", ".json")).read_text())
     assert "Destrieux" in side["Atlas"] and side["AtlasRegions"]["Belt"] == []
-    files = sorted(path.name for path in (settings.work_dir / "atlases").iterdir())
+    files = sorted(path.name for path in (settings.compute.work_dir / "atlases").iterdir())
     assert files == ["destrieux_dseg.nii.gz", "destrieux_dseg.tsv"]

@@ -40,7 +40,7 @@ def preprocess_quickly(raw: Path, out: Path) -> object:
     try:
         raw.mkdir(exist_ok=True)
         person = phantom(raw, "01")
-        settings = Settings(raw, out, "participant", work_dir=out / "work", nprocs=1)
+        settings = Settings.of(raw, out, "participant", work_dir=out / "work", nprocs=1)
         return preprocess([person], settings)["01"]
     finally:
         anatomy.normalize = before

@@ -74,7 +74,9 @@ def phantom(folder: Path, label: str, n_runs: int = 2) -> Participant:
 
 
 def settings_for(folder: Path) -> Settings:
-    return Settings(bids_dir=folder, output_dir=folder / "out", level="participant", work_dir=folder / "work", nprocs=2)
+    return Settings.of(
+        bids_dir=folder, output_dir=folder / "out", level="participant", work_dir=folder / "work", nprocs=2
+    )
 
 
 def check_published_transforms(folder: Path) -> None:
@@ -135,7 +137,7 @@ def test_phantom_from_raw_to_regions(tmp_path: Path) -> None:
         found, _ = load_confounds_strategy(str(done.runs[1].bold), denoise_strategy=strategy)
         assert {"trans_x_derivative1_power2", own} <= set(found)
         assert len(found) == N
-    node = settings.work_dir / "nipype/preprocessing/sub_01/anat/normalize/affine.txt"
+    node = settings.compute.work_dir / "nipype/preprocessing/sub_01/anat/normalize/affine.txt"
     before, inode = node.stat().st_mtime_ns, done.runs[0].bold.stat().st_ino
     for path in done.runs:
         path.bold.unlink()
@@ -143,7 +145,7 @@ def test_phantom_from_raw_to_regions(tmp_path: Path) -> None:
     assert not isinstance(again, Exception), again
     assert node.stat().st_mtime_ns == before, "a finished node was done again"
     assert again.runs[0].bold.stat().st_ino == inode
-    assert not list((settings.output_dir).rglob(".tmp-*"))
+    assert not list((settings.output.output_dir).rglob(".tmp-*"))
 
 
 def test_without_t1w_the_template_stands_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +153,7 @@ def test_without_t1w_the_template_stands_in(tmp_path: Path, monkeypatch: pytest.
         monkeypatch.setattr(module, "_WORKING", 4.0)
     monkeypatch.setattr(without_t1w, "normalize", partial(normalize, reg_iterations=(20, 10)))
     whole = phantom(tmp_path, "01")
-    settings = replace(settings_for(tmp_path), nprocs=1)
+    settings = settings_for(tmp_path).changed(nprocs=1)
     done = preprocess([replace(whole, t1w=())], settings)["01"]
     assert not isinstance(done, Exception), done
     assert any("no T1w image" in note and "take the scores with care" in note for note in done.notes)
@@ -173,11 +175,11 @@ def test_without_t1w_the_template_stands_in(tmp_path: Path, monkeypatch: pytest.
 
 def test_t1w_space_without_t1w_is_refused(tmp_path: Path) -> None:
     person = Participant("01", (), (phantom_run(tmp_path),))
-    refused = preprocess([person], replace(settings_for(tmp_path), space="T1w"))["01"]
+    refused = preprocess([person], settings_for(tmp_path).changed(space="T1w"))["01"]
     assert isinstance(refused, DataError)
     assert "--space T1w without a T1w image" in str(refused)
     with pytest.raises(UsageError, match=TEMPLATE):
-        preprocess([person], replace(settings_for(tmp_path), space="Talairach"))
+        preprocess([person], settings_for(tmp_path).changed(space="Talairach"))
 
 
 def phantom_run(folder: Path) -> Run:

@@ -164,12 +164,12 @@ def test_aroma_takes_tissues_beside_denoised_images(ours: PreprocessedRun) -> No
 
 
 def test_a_misspelled_strategy_is_told_the_choices(tmp_path: Path) -> None:
-    settings = Settings(bids_dir=tmp_path, output_dir=tmp_path, level="participant")
+    settings = Settings.of(bids_dir=tmp_path, output_dir=tmp_path, level="participant")
     with pytest.raises(UsageError, match="motion12, simple, scrubbing, compcor, ica_aroma"):
-        check_confounds(replace(settings, confounds="compcorr"))
+        check_confounds(settings.changed(confounds="compcorr"))
     with pytest.raises(UsageError, match="-d fmriprep=DIR"):
-        check_confounds(replace(settings, confounds="ica_aroma"))
-    check_confounds(replace(settings, confounds="ica_aroma", derivatives=(("fmriprep", tmp_path),)))
+        check_confounds(settings.changed(confounds="ica_aroma"))
+    check_confounds(settings.changed(confounds="ica_aroma", derivatives=(("fmriprep", tmp_path),)))
 
 
 def test_sidecars_of_components_are_what_nilearn_sorts_by(ours: PreprocessedRun) -> None:

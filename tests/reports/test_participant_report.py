@@ -9,7 +9,7 @@ from ban_bids.preprocessing.atlases import atlas_of
 from ban_bids.reports.methods import MethodsFacts, methods_text
 from ban_bids.reports.page import Headline, Table
 from ban_bids.reports.participant import SECTIONS, Alignment, ParticipantReport, write_participant_report
-from ban_bids.settings import EncodingSettings
+from ban_bids.settings import Encoding
 
 
 def facts(**changes):
@@ -32,10 +32,10 @@ def facts(**changes):
 
 def test_methods_name_the_atlas_and_what_its_terms_ask_for():
     hcp, juelich = (atlas_of(name) for name in ("hcp-mmp", "juelich"))
-    told = methods_text(facts(regions=hcp.regions, acknowledgement=hcp.acknowledgement), EncodingSettings())
+    told = methods_text(facts(regions=hcp.regions, acknowledgement=hcp.acknowledgement), Encoding())
     assert told[-1].endswith(hcp.acknowledgement)
     assert any("Regions are anatomical: from HCP-MMP1.0 (Glasser et al. 2016)" in part for part in told)
-    told = methods_text(facts(regions=juelich.regions), EncodingSettings())
+    told = methods_text(facts(regions=juelich.regions), Encoding())
     assert not any("Human Connectome" in part or "cknowledge" in part for part in told)
     assert any("it has no PB and no T2T3" in part for part in told)
 
@@ -54,7 +54,7 @@ def tree(tmp_path_factory):
         warnings=("run 3: <b>many</b> nuisance columns",),
         tables=(("Significance", Table("p of regions", pd.DataFrame({"p": [0.01]}))),),
         reasons={"Noise ceiling": "no repeats", "Significance": "24 arrangements only"},
-        methods=methods_text(facts(), EncodingSettings()),
+        methods=methods_text(facts(), Encoding()),
         versions={"ban-bids": "1"},
         definitions={"value": "Score"},
         settings="a = 1",
@@ -104,13 +104,13 @@ def test_methods_say_that_this_is_a_reconstruction(tree):
 
 
 def test_methods_follow_the_facts():
-    with_repeats = " ".join(methods_text(facts(), EncodingSettings(ev_floor=0.02)))
+    with_repeats = " ".join(methods_text(facts(), Encoding(ev_floor=0.02)))
     assert "EV1 is under 0.02" in with_repeats
     assert "too little rest" not in with_repeats
-    without = " ".join(methods_text(facts(n_repeats=1, rest=False), EncodingSettings()))
+    without = " ".join(methods_text(facts(n_repeats=1, rest=False), Encoding()))
     assert "no noise ceiling" in without
     assert "too little rest" in without
-    assert len(methods_text(facts(), EncodingSettings())) == len(methods_text(facts(n_repeats=1), EncodingSettings()))
+    assert len(methods_text(facts(), Encoding())) == len(methods_text(facts(n_repeats=1), Encoding()))
 
 
 def test_an_unknown_section_is_refused():

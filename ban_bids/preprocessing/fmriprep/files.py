@@ -56,18 +56,18 @@ def find_series(run: Run, folder: Path, settings: Settings) -> tuple[Path, Path]
     DataError
         None or several fit; the pattern and the remedy are told.
     """
-    tail = series_tail(settings.confounds)
-    stem = f"sub-{run.participant}_{run.name}_space-{settings.space}"
+    tail = series_tail(settings.preprocessing.confounds)
+    stem = f"sub-{run.participant}_{run.name}_space-{settings.preprocessing.space}"
     there = _of_run(run, folder, tail)
-    series = [path for path in there if _entities(path).get("space") == settings.space]
-    pattern = f"{stem}[_res-{settings.res}]_{tail}.nii.gz"
+    series = [path for path in there if _entities(path).get("space") == settings.preprocessing.space]
+    pattern = f"{stem}[_res-{settings.preprocessing.res}]_{tail}.nii.gz"
     if not series:
         raise DataError(f"{folder}: no file {pattern}; {_remedy(run, folder, settings, there)}")
-    bold = _resolution(series, settings.res, pattern, folder)
+    bold = _resolution(series, settings.preprocessing.res, pattern, folder)
     masks = [
         path
         for path in _of_run(run, folder, "desc-brain_mask")
-        if _entities(path).get("space") == settings.space and _res(path) == _res(bold)
+        if _entities(path).get("space") == settings.preprocessing.space and _res(path) == _res(bold)
     ]
     name = f"{stem}[_res-{_res(bold)}]_desc-brain_mask.nii.gz"
     return bold, _one(masks, name, folder, "it belongs beside the series: copy it there")
@@ -214,10 +214,10 @@ def _resolution(series: Sequence[Path], res: str, pattern: str, folder: Path) ->
 
 def _remedy(run: Run, folder: Path, settings: Settings, there: Sequence[Path]) -> str:
     """What to do where a run has no series in the output space."""
-    again = f"run fMRIPrep again with --output-spaces {settings.space}"
-    if settings.confounds == AROMA:
+    again = f"run fMRIPrep again with --output-spaces {settings.preprocessing.space}"
+    if settings.preprocessing.confounds == AROMA:
         return (
-            f"only fMRIPrep before 23.2 makes it, with --use-aroma and --output-spaces {settings.space}: "
+            f"only fMRIPrep before 23.2 makes it, with --use-aroma and --output-spaces {settings.preprocessing.space}: "
             "run that, or choose other --confounds"
         )
     if there:

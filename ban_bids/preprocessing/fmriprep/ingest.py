@@ -70,9 +70,9 @@ def ingest(participant: Participant, folder: Path, settings: Settings) -> Prepro
     runs = tuple(_find_run(run, folder, settings) for run in participant.runs)
     grid = _common_grid([run.mask for run in runs])
     common = np.logical_and.reduce([load_mask(run.mask) for run in runs])
-    grey, chosen = _grey_matter(participant, folder, settings.space, grid.points())
-    points = _template_points(participant, folder, settings.space, grid.points())
-    atlas = find_atlas(settings.atlas, settings.work_dir / "atlases")
+    grey, chosen = _grey_matter(participant, folder, settings.preprocessing.space, grid.points())
+    points = _template_points(participant, folder, settings.preprocessing.space, grid.points())
+    atlas = find_atlas(settings.preprocessing.atlas, settings.compute.work_dir / "atlases")
     labels, before, cortex = _laid(common & grey.reshape(grid.shape), points, atlas)
     if not cortex.any():
         raise DataError(f"{runs[0].mask}: no cortical voxel lies in every run's mask; look at the images")
@@ -81,19 +81,19 @@ def ingest(participant: Participant, folder: Path, settings: Settings) -> Prepro
     shown = _figures(participant, settings, folder, runs, grid, files["dseg"])
     assessed = assess_derivatives(
         runs,
-        _anatomy(participant, folder, settings.space),
+        _anatomy(participant, folder, settings.preprocessing.space),
         labels > 0,
         grid,
         table,
         int(cortex.sum()),
-        settings.work_dir / "fmriprep" / f"sub-{participant.label}",
-        settings.output_dir / f"sub-{participant.label}" / "figures" / f"sub-{participant.label}_",
+        settings.compute.work_dir / "fmriprep" / f"sub-{participant.label}",
+        settings.output.output_dir / f"sub-{participant.label}" / "figures" / f"sub-{participant.label}_",
         points,
     )
     places = files["cortex"], files["dseg"], files["table"]
     return PreprocessedParticipant(
         participant,
-        settings.space,
+        settings.preprocessing.space,
         runs,
         *places,
         f"fmriprep-{version_of(folder)}",
@@ -142,8 +142,8 @@ def _reference(bold: Path, run: Run) -> float:
 
 def _non_steady(confounds: Path, settings: Settings) -> int:
     """``--dummy-scans``, else as many as fMRIPrep found."""
-    if settings.dummy_scans is not None:
-        return settings.dummy_scans
+    if settings.preprocessing.dummy_scans is not None:
+        return settings.preprocessing.dummy_scans
     table = read_confounds(confounds)
     return sum(name.startswith("non_steady_state_outlier") for name in table.columns)
 
@@ -151,9 +151,9 @@ def _non_steady(confounds: Path, settings: Settings) -> int:
 def _option_notes(settings: Settings) -> tuple[str, ...]:
     """What options do, and do not do, to images that are taken as they are."""
     notes: tuple[str, ...] = ()
-    if settings.dummy_scans is not None:
-        notes += (f"--dummy-scans {settings.dummy_scans} replaces fMRIPrep's non-steady-state volumes",)
-    if settings.use_syn_sdc:
+    if settings.preprocessing.dummy_scans is not None:
+        notes += (f"--dummy-scans {settings.preprocessing.dummy_scans} replaces fMRIPrep's non-steady-state volumes",)
+    if settings.preprocessing.use_syn_sdc:
         notes += ("--use-syn-sdc changes nothing in fMRIPrep's derivatives",)
     return notes
 
@@ -228,9 +228,9 @@ def _write(
     table: pd.DataFrame,
 ) -> dict[str, Path]:
     """Regions and cortex under the names of our own outputs."""
-    stem = f"sub-{participant.label}_space-{settings.space}_desc-"
-    func = settings.output_dir / f"sub-{participant.label}" / "func"
-    work = settings.work_dir / "fmriprep" / f"sub-{participant.label}"
+    stem = f"sub-{participant.label}_space-{settings.preprocessing.space}_desc-"
+    func = settings.output.output_dir / f"sub-{participant.label}" / "func"
+    work = settings.compute.work_dir / "fmriprep" / f"sub-{participant.label}"
     work.mkdir(parents=True, exist_ok=True)
     sources = (
         ("dseg", save_image(work / "dseg.nii.gz", labels, grid.affine), "auditory_dseg.nii.gz"),
@@ -239,7 +239,7 @@ def _write(
     )
     files = {key: place(source, func / f"{stem}{name}") for key, source, name in sources}
     told = {"Description": "Auditory regions clipped to grey matter and BOLD masks"}
-    place_json(told | description(settings.atlas), func / f"{stem}auditory_dseg.json")
+    place_json(told | description(settings.preprocessing.atlas), func / f"{stem}auditory_dseg.json")
     place_json({"Description": "Cortical grey matter", "Type": "ROI"}, func / f"{stem}cortex_mask.json")
     return files
 
@@ -252,11 +252,11 @@ def _figures(
     grid: Grid,
     dseg: Path,
 ) -> tuple[tuple[str, Path], ...]:
-    work = settings.work_dir / "fmriprep" / f"sub-{participant.label}"
-    target = settings.output_dir / f"sub-{participant.label}" / "figures" / f"sub-{participant.label}_desc-"
+    work = settings.compute.work_dir / "fmriprep" / f"sub-{participant.label}"
+    target = settings.output.output_dir / f"sub-{participant.label}" / "figures" / f"sub-{participant.label}_desc-"
     tables, names = [str(run.confounds) for run in runs], [run.run.name for run in runs]
     shown = [("Head motion and framewise displacement", figures.motion(tables, names, work))]
-    brains, _ = find_anatomical(participant, folder, settings.space, "desc-preproc_T1w")
+    brains, _ = find_anatomical(participant, folder, settings.preprocessing.space, "desc-preproc_T1w")
     if brains:
         values = sample(*load_image(brains[0]), grid.points())
         t1w = save_image(work / "t1w.nii.gz", values.reshape(grid.shape), grid.affine)

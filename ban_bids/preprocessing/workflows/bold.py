@@ -32,7 +32,7 @@ def init_bold_wf(run: Run, first_of_session: bool, settings: Settings, mem_gb: f
     """
     inputnode, outputnode = fields_node(_INPUTS, "inputnode"), fields_node(_OUTPUTS, "outputnode")
     notes = Node(Merge(3), name="notes", run_without_submitting=True)
-    dummies = {} if settings.dummy_scans is None else {"dummy_scans": settings.dummy_scans}
+    dummies = {} if settings.preprocessing.dummy_scans is None else {"dummy_scans": settings.preprocessing.dummy_scans}
     motion = Node(steps.ReferenceAndMotion(in_file=str(run.bold), **dummies), name="motion", mem_gb=mem_gb)
     resample = Node(steps.Resample(**_timing(run)), name="resample", mem_gb=mem_gb)
     wf = Workflow(name=name)
@@ -62,9 +62,9 @@ def init_bold_wf(run: Run, first_of_session: bool, settings: Settings, mem_gb: f
         (notes, "out", "notes"),
     ):
         wf.connect(node, source, outputnode, field)
-    if settings.use_syn_sdc and first_of_session:
+    if settings.preprocessing.use_syn_sdc and first_of_session:
         _connect_distortion(wf, run)
-    elif settings.use_syn_sdc:
+    elif settings.preprocessing.use_syn_sdc:
         wf.connect(inputnode, "session_field", resample, "field")
         wf.connect(inputnode, "session_matrix", resample, "session_matrix")
     return wf

@@ -30,11 +30,13 @@ def init_participant_wf(
     """Everything for one participant, ending in the node ``collect`` with its summary."""
     wf = Workflow(name=node_name(f"sub_{participant.label}"))
     if participant.t1w:
-        anat = init_anat_wf(settings.space, resolution)
+        anat = init_anat_wf(settings.preprocessing.space, resolution)
         anat.inputs.inputnode.t1w = [str(path) for path in participant.t1w]
     else:
-        anat = init_anat_from_bold_wf(participant.runs[0].bold, settings.space, resolution, settings.dummy_scans)
-    rois = init_rois_wf(settings.space, atlas)
+        anat = init_anat_from_bold_wf(
+            participant.runs[0].bold, settings.preprocessing.space, resolution, settings.preprocessing.dummy_scans
+        )
+    rois = init_rois_wf(settings.preprocessing.space, atlas)
     runs = _connect_runs(wf, anat, participant, settings, mem_gb)
     names = [run.name for run in participant.runs]
     figures = Node(Figures(names=names), name="figures", mem_gb=0.5)
@@ -59,7 +61,7 @@ def init_participant_wf(
     for field in ("t1w", "gm", "target", *NORMALIZATION):
         wf.connect(anat, f"outputnode.{field}", rois, f"inputnode.{field}")
     _connect_report(wf, anat, rois, figures, collect)
-    if settings.use_syn_sdc:
+    if settings.preprocessing.use_syn_sdc:
         own = [bold for bold in runs if bold.get_node("distortion") is not None]
         wf.connect(_merged(wf, own, "distortion"), "out", quality, "distortions")
         wf.connect(_merged(wf, own, "distortion_figure"), "out", collect, "distortions")
@@ -110,7 +112,7 @@ def _connect_runs(
     firsts: dict[tuple[str | None, str | None], Workflow] = {}
     result = []
     for run in participant.runs:
-        key = (run.session, run.phase_encoding if settings.use_syn_sdc else None)
+        key = (run.session, run.phase_encoding if settings.preprocessing.use_syn_sdc else None)
         first = firsts.get(key) if participant.t1w else anat
         bold = init_bold_wf(run, first is None, settings, mem_gb, node_name(run.name))
         wf.connect(anat, "outputnode.target", bold, "inputnode.target")
@@ -122,7 +124,7 @@ def _connect_runs(
         else:
             wf.connect(first, "outputnode.reference", bold, "inputnode.session_reference")
             wf.connect(first, "outputnode.matrix", bold, "inputnode.session_matrix")
-            if settings.use_syn_sdc:
+            if settings.preprocessing.use_syn_sdc:
                 wf.connect(first, "outputnode.field", bold, "inputnode.session_field")
         result.append(bold)
     return result
