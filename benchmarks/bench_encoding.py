@@ -24,9 +24,9 @@ from ban_bids.encoding.significance import voxel_p
 pytest.importorskip("pytest_benchmark", reason="pytest-benchmark is absent: pip install ban-bids[bench]")
 
 SIZE = Size(voxels=1000, runs=8, volumes=150, held_out_runs=1, components=16)
-EQUAL = np.full(SIZE.areas, 1 / SIZE.areas)
+EQUAL = np.full(SIZE.layers, 1 / SIZE.layers)
 ALPHAS = tuple(np.logspace(-4, 5, 10))
-GRID = band_weights(SIZE.areas, 5, 0)[:2]
+GRID = band_weights(SIZE.layers, 5, 0)[:2]
 
 
 @pytest.fixture(scope="module")

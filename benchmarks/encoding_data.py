@@ -1,4 +1,4 @@
-"""Simulated features and BOLD on disk: correlated areas with lags, voxels that answer to them."""
+"""Simulated features and BOLD on disk: correlated layers with lags, voxels that answer to them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Size:
     runs: int = 12
     volumes: int = 400
     held_out_runs: int = 6
-    areas: int = 4
+    layers: int = 4
     components: int = 64
     lags: int = 7
 
@@ -29,11 +29,11 @@ class Size:
 
     @property
     def columns(self) -> int:
-        return self.areas * self.components * self.lags
+        return self.layers * self.components * self.lags
 
     @property
     def widths(self) -> tuple[int, ...]:
-        return (self.components * self.lags,) * self.areas
+        return (self.components * self.lags,) * self.layers
 
 
 @dataclass(frozen=True)
@@ -58,19 +58,19 @@ def simulate(size: Size, folder: Path, seed: int = 0) -> None:
     parts = []
     for _ in range(runs):
         shared = rng.standard_normal((size.volumes + size.lags, size.components))
-        own = [0.6 * shared + 0.8 * rng.standard_normal(shared.shape) for _ in range(size.areas)]
+        own = [0.6 * shared + 0.8 * rng.standard_normal(shared.shape) for _ in range(size.layers)]
         smooth = [lfilter([1], [1, -0.5], x, axis=0) * spectrum for x in own]
         lagged = [np.hstack([x[size.lags - j : len(x) - j] for j in range(size.lags)]) for x in smooth]
         parts.append([x - x.mean(axis=0) for x in lagged])
-    areas = [np.concatenate([run[i] for run in parts]) for i in range(size.areas)]
-    areas = [x / np.sqrt(np.mean((x[: size.rows] ** 2).sum(axis=1))) for x in areas]
-    x = np.hstack(areas).astype(np.float32)
+    layers = [np.concatenate([run[i] for run in parts]) for i in range(size.layers)]
+    layers = [x / np.sqrt(np.mean((x[: size.rows] ** 2).sum(axis=1))) for x in layers]
+    x = np.hstack(layers).astype(np.float32)
     np.save(folder / "x.npy", x[: size.rows])
     np.save(folder / "held_x.npy", x[size.rows :])
-    _simulate_bold(size, areas, folder, seed)
+    _simulate_bold(size, layers, folder, seed)
 
 
-def _simulate_bold(size: Size, areas: list[np.ndarray], folder: Path, seed: int) -> None:
+def _simulate_bold(size: Size, layers: list[np.ndarray], folder: Path, seed: int) -> None:
     shapes = {"y": size.rows, "held_y": size.held_out_runs * size.volumes}
     out = {
         name: np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.float32, (rows, size.voxels))
@@ -78,11 +78,11 @@ def _simulate_bold(size: Size, areas: list[np.ndarray], folder: Path, seed: int)
     }
     for first in range(0, size.voxels, _AT_ONCE):
         rng = np.random.default_rng([seed, first])
-        bold = lfilter([1], [1, -0.4], rng.standard_normal((len(areas[0]), _AT_ONCE)), axis=0)
+        bold = lfilter([1], [1, -0.4], rng.standard_normal((len(layers[0]), _AT_ONCE)), axis=0)
         bold /= bold.std(axis=0)
-        drawn = rng.dirichlet(np.full(size.areas, 0.3), _AT_ONCE)
+        drawn = rng.dirichlet(np.full(size.layers, 0.3), _AT_ONCE)
         signal = np.zeros_like(bold)
-        for x, share in zip(areas, drawn.T):
+        for x, share in zip(layers, drawn.T):
             signal += x @ (rng.standard_normal((x.shape[1], _AT_ONCE)) * np.sqrt(share))
         bold += signal / signal.std(axis=0) * np.sqrt(rng.uniform(0, 0.3, _AT_ONCE))
         by_run = bold.reshape(-1, size.volumes, _AT_ONCE)

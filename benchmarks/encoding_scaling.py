@@ -56,7 +56,7 @@ class Plan:
         elif factor == "voxels":
             base = replace(base, voxels=value)
         elif factor == "features":
-            base = replace(base, components=value // (base.areas * base.lags))
+            base = replace(base, components=value // (base.layers * base.lags))
         else:
             weightings = value
         return Work(base, folder / f"{factor}{value}", weightings, 10, self.mem_mb, self.threads)

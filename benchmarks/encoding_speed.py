@@ -30,7 +30,7 @@ PARTS = ("joint", "draws", "default", "unique", "same", "himalaya", "singles")
 def parsed() -> argparse.Namespace:
     numbers = {
         "voxels": 5000, "single-voxels": 50_000, "runs": 12, "volumes": 400, "held-out-runs": 6,
-        "components": 64, "areas": 4, "weightings": 50, "alphas": 10, "threads": 2, "mem-mb": 4096,
+        "components": 64, "layers": 4, "weightings": 50, "alphas": 10, "threads": 2, "mem-mb": 4096,
         "himalaya-weightings": 2,
     }  # fmt: skip
     options = parser(__doc__, numbers)
@@ -76,7 +76,7 @@ def told(arguments: list[str]) -> list[str]:
 
 def size_of(given: argparse.Namespace) -> Size:
     return Size(
-        given.voxels, given.runs, given.volumes, given.held_out_runs, given.areas, given.components
+        given.voxels, given.runs, given.volumes, given.held_out_runs, given.layers, given.components
     )  # fmt: skip
 
 

@@ -45,9 +45,9 @@ class Work:
 
     def grid(self, of: int | None = None) -> np.ndarray:
         """Return the first ``weightings`` of a grid of ``of`` weightings (as many by default)."""
-        grid = band_weights(self.size.areas, of or self.weightings, 0)
+        grid = band_weights(self.size.layers, of or self.weightings, 0)
         if self.draws:
-            grid[1:] = np.random.default_rng(0).dirichlet(np.ones(self.size.areas), len(grid) - 1)
+            grid[1:] = np.random.default_rng(0).dirichlet(np.ones(self.size.layers), len(grid) - 1)
         return grid[: self.weightings]
 
 
@@ -62,7 +62,7 @@ def prepare(size: Size, folder: Path) -> Found:
 def joint(work: Work, of: int | None = None, refine: bool = False, exhaustive: bool = True) -> Found:
     """Our closed form: search, refit, and prediction of held-out rows; the choice is kept on disk."""
     data, grid = load(work.size, work.folder), work.grid(of)
-    finer = 2 * lattice_order(work.size.areas, len(grid)) if refine else 0
+    finer = 2 * lattice_order(work.size.layers, len(grid)) if refine else 0
     model = BandedRidge(
         work.penalties, work.size.widths, grid, work.limits, work.backend, refine=finer, exhaustive=exhaustive
     )
@@ -100,36 +100,36 @@ def _rsquare(prediction: np.ndarray, measured: np.ndarray) -> float:
 
 
 def unique(work: Work) -> Found:
-    """Unique variance of every area: penalties anew without it, refit, prediction; `joint` comes first."""
+    """Unique variance of every layer: penalties anew without it, refit, prediction; `joint` comes first."""
     data, engine = load(work.size, work.folder), Engine(backend=work.backend, limits=work.limits)
-    training, held_out = _areas(data.x, work.size), _areas(data.held_x, work.size)
+    training, held_out = _layers(data.x, work.size), _layers(data.held_x, work.size)
     with np.load(work.folder / "choice.npz") as kept:
         chosen = Chosen(**kept)
     model = fit_joint(training, data.y, held_out, data.groups, work.penalties, chosen.weights.T[:1], engine, 0, chosen)
     with Watch() as watch:
-        for area in training:
-            fit_without(area, model, training, data.y, held_out, data.groups, work.penalties, engine)
+        for layer in training:
+            fit_without(layer, model, training, data.y, held_out, data.groups, work.penalties, engine)
     return watch.found()
 
 
 def singles(work: Work) -> Found:
-    """Every area alone, as the app: penalties for all voxels at once, then refit and prediction by slabs."""
+    """Every layer alone, as the app: penalties for all voxels at once, then refit and prediction by slabs."""
     data, engine = load(work.size, work.folder), Engine(backend=work.backend, limits=work.limits)
-    training, held_out = _areas(data.x, work.size), _areas(data.held_x, work.size)
+    training, held_out = _layers(data.x, work.size), _layers(data.held_x, work.size)
     alone, scores, seconds = np.ones((1, 1), dtype=np.float32), [], {}
     with Watch() as watch:
-        for area, x in training.items():
+        for layer, x in training.items():
             with Watch() as each:
-                chosen = choose_joint({area: x}, data.y, data.groups, work.penalties, alone, engine)
+                chosen = choose_joint({layer: x}, data.y, data.groups, work.penalties, alone, engine)
                 for first in range(0, work.size.voxels, _SLAB):
                     some = slice(first, min(first + _SLAB, work.size.voxels))
                     y, own = data.y[:, some], chosen.of(some)
-                    found = fit_single(x, y, held_out[area], data.groups, work.penalties, engine, own)
+                    found = fit_single(x, y, held_out[layer], data.groups, work.penalties, engine, own)
                     scores.append(_rsquare(found.prediction, data.held_y[:, some]))
-            seconds[area] = round(each.wall, 2)
+            seconds[layer] = round(each.wall, 2)
     return {**watch.found(), "each_wall_s": seconds, "held_out_rsquare": float(np.mean(scores))}
 
 
-def _areas(x: np.ndarray, size: Size) -> dict[str, np.ndarray]:
+def _layers(x: np.ndarray, size: Size) -> dict[str, np.ndarray]:
     parts = np.split(x, np.cumsum(size.widths)[:-1], axis=1)
-    return {f"area{i}": np.ascontiguousarray(part) for i, part in enumerate(parts)}
+    return {f"layer{i}": np.ascontiguousarray(part) for i, part in enumerate(parts)}

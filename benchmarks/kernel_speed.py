@@ -2,7 +2,7 @@
 
     python benchmarks/kernel_speed.py [--features 2000] [--runs 12] [--held-out-runs 6] [...]
 
-Makes one area's kernels of training and held-out rows, nuisance projected out, in both ways, each in a
+Makes one layer's kernels of training and held-out rows, nuisance projected out, in both ways, each in a
 process of its own, and prints a line of JSON for either: processor seconds, and the most MB that arrays took
 at a time beside the binned features (kernels included; buffers of BLAS are not seen). Kernels of shifts are
 computed in float64, those of lagged features in float32. A last line has the largest difference of the
@@ -27,7 +27,7 @@ from scipy.signal import lfilter
 
 from ban_bids.encoding.cleaning import Nuisance, nuisance_basis
 from ban_bids.encoding.folds import Fold
-from ban_bids.encoding.kernels import AreaFeatures, area_kernels
+from ban_bids.encoding.kernels import LayerFeatures, layer_kernels
 from ban_bids.encoding.reduction import fit_scaler
 from ban_bids.encoding.timeline import Binned
 
@@ -36,7 +36,7 @@ TR = 1.5
 CONFOUNDS = 14
 
 
-def simulate(given: argparse.Namespace) -> tuple[AreaFeatures, Fold, np.ndarray]:
+def simulate(given: argparse.Namespace) -> tuple[LayerFeatures, Fold, np.ndarray]:
     """Smooth random features in every run, lags on the TR grid, the last runs held out."""
     rng = np.random.default_rng(0)
     n_runs, n = given.runs + given.held_out_runs, given.volumes
@@ -49,14 +49,14 @@ def simulate(given: argparse.Namespace) -> tuple[AreaFeatures, Fold, np.ndarray]
     training = np.arange(given.runs * n)
     fold = Fold(training, np.arange(len(training), n_runs * n), training // n, 0)
     scaler = fit_scaler(np.concatenate([run.now for run in binned[: given.runs]]))
-    return AreaFeatures(binned, {}, scaler, nuisance), fold, np.arange(n_runs + 1) * n
+    return LayerFeatures(binned, {}, scaler, nuisance), fold, np.arange(n_runs + 1) * n
 
 
-def by_shifts(features: AreaFeatures, fold: Fold, first: np.ndarray) -> Kernels:
-    return area_kernels(features, fold, first, Path(tempfile.gettempdir()), 2**40)
+def by_shifts(features: LayerFeatures, fold: Fold, first: np.ndarray) -> Kernels:
+    return layer_kernels(features, fold, first, Path(tempfile.gettempdir()), 2**40)
 
 
-def by_lagged_features(features: AreaFeatures, fold: Fold, first: np.ndarray) -> Kernels:
+def by_lagged_features(features: LayerFeatures, fold: Fold, first: np.ndarray) -> Kernels:
     """Products of float32 features that hold every lag."""
     n, lagged = len(fold.training), []
     own = []

@@ -24,10 +24,10 @@ _PARTS = {
     "joint": "joint model, lattice of weightings, every penalty",
     "draws": "joint model, weightings drawn at random as himalaya draws its own, every penalty",
     "default": "joint model as `ban-bids` fits it: refined weights, penalties by climbing",
-    "unique": "unique variance of every area, after the joint model",
+    "unique": "unique variance of every layer, after the joint model",
     "same": "joint model on the weightings that himalaya was given",
     "himalaya": "himalaya's random search on them",
-    "singles": "every area alone",
+    "singles": "every layer alone",
 }
 _FACTORS = {
     "rows": "training rows",
@@ -81,7 +81,7 @@ def _headline(found: _Found) -> list[str]:
     blocks = [
         "## At ds003720's size",
         f"{size['runs']} training runs of {size['volumes']} rows, as many inner folds, "
-        f"{size['held_out_runs']} held-out runs; {size['areas']} areas of {size['components']} components "
+        f"{size['held_out_runs']} held-out runs; {size['layers']} layers of {size['components']} components "
         f"at {size['lags']} lags ({_count(size['columns'])} columns); {found['alphas']} penalties; search, "
         f"refit and prediction (unique variance alone is timed apart); `--mem {found['mem_mb']}`. "
         f"{_machine(found['hardware'])} "

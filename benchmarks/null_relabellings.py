@@ -3,7 +3,7 @@
     python benchmarks/null_relabellings.py BIDS_DIR OUTPUT_DIR WEIGHTS [--n 100] [--test-runs all]
 
 OUTPUT_DIR holds a finished participant level, whose preprocessed images are used. Each relabelling deals the
-clips anew to the presentations of all runs; onsets and BOLD stay. Prints, for every area in its own region,
+clips anew to the presentations of all runs; onsets and BOLD stay. Prints, for every layer in its own region,
 the share of p values under .01, .05, .1, .5 and a Kolmogorov-Smirnov test against the uniform distribution.
 """
 
@@ -51,7 +51,7 @@ def relabelled(pre: PreprocessedParticipant, rng: np.random.Generator) -> Prepro
 
 
 def region_p(pre: PreprocessedParticipant, participant: Participant, settings: Settings, seed: int) -> dict[str, float]:
-    """P of every area in its own region."""
+    """P of every layer in its own region."""
     encoding = settings.encoding
     data = load_participant(pre, encoding, settings.compute.work_dir / "tmp")
     model = load_model("ban", settings.models.weights, "cpu")
@@ -63,9 +63,9 @@ def region_p(pre: PreprocessedParticipant, participant: Participant, settings: S
     voxels = np.flatnonzero((data.region > 0) & data.usable)
     held = encode(data, laid, encoding, voxels, joint=False).held_out
     found = {}
-    for k, area in enumerate(AREAS):
-        observed, null = roi_null(tests.permutations, held.specific[area], held.bold, data.region[voxels])
-        found[area] = float(roi_p(observed, null)[k])
+    for k, layer in enumerate(AREAS):
+        observed, null = roi_null(tests.permutations, held.specific[layer], held.bold, data.region[voxels])
+        found[layer] = float(roi_p(observed, null)[k])
     return found
 
 
@@ -95,11 +95,11 @@ def main() -> int:
         print(k, table[-1], file=sys.stderr, flush=True)
     computed = [row for row in table if row]
     print(f"{len(computed)} of {given.n} relabellings could be tested")
-    for area in AREAS:
-        p = np.array([row[area] for row in computed])
+    for layer in AREAS:
+        p = np.array([row[layer] for row in computed])
         shares = {f"<{level}": float(np.mean(p < level)) for level in (0.01, 0.05, 0.1, 0.5)}
         test = stats.kstest(p, "uniform")
-        print(area, json.dumps(shares), f"KS D={test.statistic:.3f} p={test.pvalue:.3f}")
+        print(layer, json.dumps(shares), f"KS D={test.statistic:.3f} p={test.pvalue:.3f}")
     return 0
 
 

@@ -3,8 +3,8 @@
     python benchmarks/scoring_speed.py --voxels 50000 [--permutations 10000] [--out docs/speed.json]
 
 ds003720's layout: 12 training runs of 40 clips and 6 held-out runs that cycle 10 clips 4 times, TR 1.5 s, 400
-volumes each. BOLD lies on disk as the app's does. Fits single-area models, the joint model and the models
-without an area, takes scores and ceilings, and permutes; a tenth of the voxels belongs to a region. Features
+volumes each. BOLD lies on disk as the app's does. Fits single-layer models, the joint model and the models
+without an layer, takes scores and ceilings, and permutes; a tenth of the voxels belongs to a region. Features
 are a toy's: no network runs. The defaults are a trial's.
 """
 
@@ -105,7 +105,7 @@ def prepare(given: argparse.Namespace, folder: Path) -> Found:
     for run in runs:
         clips = []
         for item in run.presentations:
-            frames = [model.frames(item.clip, area)[:, :_LATENT] for area in model.areas]
+            frames = [model.frames(item.clip, layer)[:, :_LATENT] for layer in model.layers]
             cut = [[part.mean(axis=0) for part in np.array_split(x, _VOLUMES_A_CLIP)] for x in frames]
             clips.append(np.hstack(cut))
         latent.append(np.roll(np.vstack(clips), 3, axis=0))
@@ -153,7 +153,7 @@ def scored(given: argparse.Namespace, folder: Path) -> Found:
     return {
         **watch.found(), "design_wall_s": round(design_watch.wall, 2), "stages_wall_s": told_of,
         "rows": sum(len(fold.fold.training) for fold in laid.folds), "columns": int(
-            given.components * len(laid.lags) * len(laid.areas)
+            given.components * len(laid.lags) * len(laid.layers)
         ),
         "mean_r": float(np.nanmean(found.maps[JOINT, "r"])),
         "slabs": -(-given.voxels // scoring.slab_size(laid, settings, engine.limits)),

@@ -108,7 +108,7 @@ def training_speed(name: str, device: str, seconds: float) -> dict[str, float]:
 
 
 def feature_speed(name: str, device: str) -> float:
-    """Seconds of audio a second for all areas' activations: median of 5 tracks."""
+    """Seconds of audio a second for all layers' activations: median of 5 tracks."""
     network = build(preset(name), N_GENRES)
     calibrate(network)
     model = NetworkModel(network, device=device)

@@ -31,7 +31,7 @@ AFFINE = np.array([[-12.0, 0, 0, 70], [0, 14.0, 0, -110], [0, 0, 12.0, -55], [0,
 class FakeTree:
     root: Path
     mask: np.ndarray
-    maps: dict[tuple[str, str, str], np.ndarray]  # participant, area, stat -> values in the mask
+    maps: dict[tuple[str, str, str], np.ndarray]  # participant, layer, stat -> values in the mask
     scores: dict[str, pd.DataFrame]
 
 
@@ -43,21 +43,21 @@ def score_rows(rng: np.random.Generator, model: str) -> pd.DataFrame:
     """A table with the columns of the real one: a scored model and one control."""
     rows = []
     for name, role, top in ((model, "scored", 0.5), (model + "untrained1", "control", 0.2)):
-        area = rng.uniform(0.0, top, len(AREAS))
-        lines = [("area", s, a) for a, s in zip(AREAS, area, strict=True)] + [("C", area.mean(), None)]
+        layer = rng.uniform(0.0, top, len(AREAS))
+        lines = [("layer", s, a) for a, s in zip(AREAS, layer, strict=True)] + [("C", layer.mean(), None)]
         if role == "scored":
-            lines += [("B", BEHAVIORAL, None), ("BAS", (area.mean() + BEHAVIORAL) / 2, None)]
+            lines += [("B", BEHAVIORAL, None), ("BAS", (layer.mean() + BEHAVIORAL) / 2, None)]
             lines += [("BAS_geometric", np.nan, None)]
-        rows += [_score_row(model=name, role=role, row=row, value=v, area=a) for row, v, a in lines]
+        rows += [_score_row(model=name, role=role, row=row, value=v, layer=a) for row, v, a in lines]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _score_row(row: str, value: float, area: str | None, **more: str) -> dict[str, object]:
+def _score_row(row: str, value: float, layer: str | None, **more: str) -> dict[str, object]:
     return {
         "row": row,
         "belongs_to": "dataset" if row == "B" else "participant",
-        "area": area,
-        "region": area,
+        "layer": layer,
+        "region": layer,
         "value": value,
         "ci_low": value - 0.1,
         "ci_high": value + 0.1,
@@ -75,7 +75,7 @@ def make_tree(
     reductions: dict[str, str] | None = None,
     affines: dict[str, np.ndarray] | None = None,
     model: str = "ban",
-    areas: Sequence[str] = (*AREAS, JOINT),
+    layers: Sequence[str] = (*AREAS, JOINT),
 ) -> FakeTree:
     """Write score tables, maps of r, p, ev and regions of each participant."""
     rng = np.random.default_rng(0)
@@ -95,12 +95,12 @@ def make_tree(
             "Sources": [f"bids:raw:sub-{label}/func/sub-{label}_task-{TASK}_run-01_bold.nii.gz"],
         }
         place = {"participant": label, "task": TASK, "space": SPACE, "metadata": facts}
-        for area in areas:
+        for layer in layers:
             for stat in ("r", "p"):
                 values = rng.uniform(-0.2, 0.6, int(mask.sum())) if stat == "r" else rng.uniform(0.01, 1, mask.sum())
                 values[int(label)] = np.nan
-                maps[label, area, stat] = values
-                write_statmap(root, values, mask, affine, stat=stat, model=model, area=area, **place)
+                maps[label, layer, stat] = values
+                write_statmap(root, values, mask, affine, stat=stat, model=model, layer=layer, **place)
         ceiling = rng.uniform(0.01, 0.6, int(mask.sum()))
         maps[label, "", "ev"] = ceiling
         write_statmap(root, ceiling, mask, affine, stat="ev", **place)

@@ -47,10 +47,10 @@ def test_the_table_names_participant_scores_and_report(done: Path) -> None:
 def test_every_promised_map_exists_and_opens(done: Path) -> None:
     maps = load_derivatives(done / "out").maps()
     stats = {"r", "rsquare", "ccnorm", "p", "q"}
-    for area in (*AREAS, JOINT):
-        assert stats <= set(maps[maps["area"] == area]["stat"])
-    for area in AREAS:
-        assert {"share", "unique"} <= set(maps[maps["area"] == area]["stat"])
+    for layer in (*AREAS, JOINT):
+        assert stats <= set(maps[maps["layer"] == layer]["stat"])
+    for layer in AREAS:
+        assert {"share", "unique"} <= set(maps[maps["layer"] == layer]["stat"])
     assert {"ev", "ccmax"} <= set(maps[maps["model"].isna()]["stat"])
     shapes = {nib.load(path).shape for path in maps["path"]}
     assert len(shapes) == 1
@@ -59,11 +59,11 @@ def test_every_promised_map_exists_and_opens(done: Path) -> None:
 def test_shares_sum_to_the_joint_rsquare(done: Path) -> None:
     maps = load_derivatives(done / "out").maps(participant="01")
 
-    def volume(area: str, stat: str) -> np.ndarray:
-        path = maps[(maps["area"] == area) & (maps["stat"] == stat)]["path"].iloc[0]
+    def volume(layer: str, stat: str) -> np.ndarray:
+        path = maps[(maps["layer"] == layer) & (maps["stat"] == stat)]["path"].iloc[0]
         return np.asarray(nib.load(path).dataobj)
 
-    total = sum(volume(area, "share") for area in AREAS)
+    total = sum(volume(layer, "share") for layer in AREAS)
     np.testing.assert_allclose(total, volume(JOINT, "rsquare"), atol=1e-4, equal_nan=True)
 
 
@@ -71,11 +71,11 @@ def test_r_is_far_higher_inside_the_planted_regions(done: Path) -> None:
     out = load_derivatives(done / "out")
     labels = np.asarray(nib.load(out.regions("01").image).dataobj)
     found = []
-    for index, area in enumerate(AREAS, start=1):
-        r = np.asarray(nib.load(out.maps(participant="01", area=area, stat="r").path.iloc[0]).dataobj)
+    for index, layer in enumerate(AREAS, start=1):
+        r = np.asarray(nib.load(out.maps(participant="01", layer=layer, stat="r").path.iloc[0]).dataobj)
         measured = np.isfinite(r) & (r != 0)
         found.append((r[measured & (labels == index)].mean(), r[measured & (labels == 0)].mean()))
-    # the small demo has twelve held-out clips: an area alone may fail, the four together may not
+    # the small demo has twelve held-out clips: an layer alone may fail, the four together may not
     inside, outside = np.mean(found, axis=0)
     assert inside > 0.05, found
     assert inside > 2 * abs(outside), found

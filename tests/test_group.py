@@ -27,7 +27,7 @@ def settings(root: Path, **changes) -> Settings:
 
 
 def small_tree(root: Path, *args, **kwargs):
-    return make_tree(root, *args, areas=("A1",), **kwargs)
+    return make_tree(root, *args, layers=("A1",), **kwargs)
 
 
 @pytest.fixture(scope="module")
@@ -46,15 +46,15 @@ def group_rows(root):
     return table[table["level"] == "group"].reset_index(drop=True)
 
 
-@pytest.mark.parametrize(("row", "area"), [("C", None), ("BAS", None), ("area", "T2T3")])
-def test_means_and_intervals_are_those_of_scipy(finished, row, area):
+@pytest.mark.parametrize(("row", "layer"), [("C", None), ("BAS", None), ("layer", "T2T3")])
+def test_means_and_intervals_are_those_of_scipy(finished, row, layer):
     values = []
     for table in finished.scores.values():
         mine = table[(table["row"] == row) & (table["role"] == "scored")]
-        values.append(float((mine if area is None else mine[mine["area"] == area])["value"].iloc[0]))
+        values.append(float((mine if layer is None else mine[mine["layer"] == layer])["value"].iloc[0]))
     found = group_rows(finished.root)
     found = found[(found["row"] == row) & (found["role"] == "scored")]
-    found = (found if area is None else found[found["area"] == area]).iloc[0]
+    found = (found if layer is None else found[found["layer"] == layer]).iloc[0]
     interval = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert found["value"] == pytest.approx(np.mean(values))
     assert found["sd"] == pytest.approx(np.std(values, ddof=1))
@@ -83,10 +83,10 @@ def test_a_score_that_nobody_has_keeps_its_reason(finished):
     assert found["reason"] == "sub-01, sub-02, sub-03, sub-04: the geometric mean needs both parts positive"
 
 
-@pytest.mark.parametrize("area", [*AREAS, JOINT])
-def test_maps_are_those_of_scipy_voxel_by_voxel(finished, area):
+@pytest.mark.parametrize("layer", [*AREAS, JOINT])
+def test_maps_are_those_of_scipy_voxel_by_voxel(finished, layer):
     out = load_derivatives(finished.root)
-    stack = np.stack([finished.maps[label, area, "r"] for label in ("01", "02", "03", "04")]).astype(np.float32)
+    stack = np.stack([finished.maps[label, layer, "r"] for label in ("01", "02", "03", "04")]).astype(np.float32)
     valid = np.isfinite(stack).all(axis=0)
     assert (~valid).sum() == 4
     z = np.arctanh(stack[:, valid].astype(float))
@@ -96,7 +96,7 @@ def test_maps_are_those_of_scipy_voxel_by_voxel(finished, area):
         ("t", expected.statistic, 0),
         ("p", expected.pvalue, 1),
     ):
-        row = out.group_maps(area=area, stat=stat)
+        row = out.group_maps(layer=layer, stat=stat)
         assert row["space"].tolist() == [SPACE]
         image = nib.load(row["path"][0])
         assert np.allclose(image.affine, AFFINE)
@@ -140,7 +140,7 @@ def test_one_participant_is_a_group_with_means_only(tmp_path):
     assert cortical["reason"] == "one participant: no interval over participants"
     maps = load_derivatives(tree.root).group_maps()
     assert set(maps["stat"]) == {"mean"}
-    data = nib.load(maps[maps["area"] == "A1"]["path"].iloc[0]).get_fdata()[tree.mask]
+    data = nib.load(maps[maps["layer"] == "A1"]["path"].iloc[0]).get_fdata()[tree.mask]
     own = tree.maps["01", "A1", "r"]
     np.testing.assert_allclose(data[np.isfinite(own)], own[np.isfinite(own)], atol=1e-5)
     page = (tree.root / "group.html").read_text()
@@ -216,7 +216,7 @@ def test_mixed_grids_are_refused_and_nothing_is_written(tmp_path):
 def test_mixed_spaces_are_refused(tmp_path):
     tree = small_tree(tmp_path / "out", ["01", "02"])
     values = np.ones(int(tree.mask.sum()))
-    place = {"participant": "02", "task": TASK, "space": "Other", "model": "ban", "area": "A1"}
+    place = {"participant": "02", "task": TASK, "space": "Other", "model": "ban", "layer": "A1"}
     write_statmap(tree.root, values, tree.mask, AFFINE, stat="r", **place)
     before_and_after_refusal(tree, "different spaces.*sub-02: MNI152NLin2009cAsym, Other")
 
@@ -224,7 +224,7 @@ def test_mixed_spaces_are_refused(tmp_path):
 def test_two_analyses_are_not_averaged(tmp_path):
     tree = small_tree(tmp_path / "out", ["01"])
     values = np.ones(int(tree.mask.sum()))
-    place = {"participant": "01", "task": "Rest", "space": SPACE, "model": "ban", "area": "A1"}
+    place = {"participant": "01", "task": "Rest", "space": SPACE, "model": "ban", "layer": "A1"}
     write_statmap(tree.root, values, tree.mask, AFFINE, stat="r", **place)
     before_and_after_refusal(tree, "--task-id")
     assert run_group(tree.root, settings(tree.root, task_ids=(TASK,))) == 0

@@ -23,7 +23,7 @@ from ban_bids.settings import Settings
 
 _LOG = logging.getLogger(__name__)
 
-KEYS = ("task", "model", "role", "row", "area", "region", "belongs_to")
+KEYS = ("task", "model", "role", "row", "layer", "region", "belongs_to")
 """Columns that together name a row of the participants' score tables."""
 
 COLUMNS: dict[str, dict[str, str]] = {
@@ -32,8 +32,8 @@ COLUMNS: dict[str, dict[str, str]] = {
     "task": {"Description": "Held-out task"},
     "model": {"Description": "Name of the model"},
     "role": {"Description": "scored, or control"},
-    "row": {"Description": "area, C, I2n, kappa, B, BAS or BAS_geometric, as in the participants' tables"},
-    "area": {"Description": "Area of the model"},
+    "row": {"Description": "layer, C, I2n, kappa, B, BAS or BAS_geometric, as in the participants' tables"},
+    "layer": {"Description": "Layer of the model"},
     "region": {"Description": "Region of the brain"},
     "belongs_to": {"Description": "participant, or dataset: the same for all, so that it is not averaged"},
     "value": {"Description": "Score; in rows of the group its mean over participants", "Units": "arbitrary"},
@@ -232,7 +232,7 @@ def group_table(scores: pd.DataFrame) -> pd.DataFrame:
     if not twice.empty:
         who = ", ".join(f"sub-{label}" for label in sorted(set(twice["participant"])))
         raise DataError(f"{who}: several score tables of one model and task; choose with --session-id")
-    # sort=False keeps the order of the participants' tables, dropna=False the rows without area
+    # sort=False keeps the order of the participants' tables, dropna=False the rows without layer
     groups = scores.groupby(keys, sort=False, dropna=False)
     rows = [{**dict(zip(keys, key, strict=True)), **_over_participants(mine)} for key, mine in groups]
     own = scores.assign(level="participant", n=scores["value"].notna().astype(int))

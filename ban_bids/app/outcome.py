@@ -93,7 +93,7 @@ def summarise(
             "values": cortical.alignment,
             "low": cortical.alignment_low,
             "high": cortical.alignment_high,
-            "areas": cortical.alignment_areas,
+            "layers": cortical.alignment_layers,
             "regions": cortical.alignment_regions,
         },
         tests=[asdict(test) for test in computed.scores.tests],
@@ -125,7 +125,7 @@ def _facts(computed: ParticipantScores, dataset: Dataset, network: Network) -> l
         ("Model", computed.scores.model),
         ("Weights", network.weights.name if network.weights else "none"),
         ("Held-out tracks known to the model", network.overlap),
-        ("Features of each area", ", ".join(f"{area} {n}" for area, n in computed.dimensions.items())),
+        ("Features of each layer", ", ".join(f"{layer} {n}" for layer, n in computed.dimensions.items())),
         ("Permutations", permutations.n_permutations if permutations else "n/a"),
         ("Preprocessing", computed.pre.source),
         ("Space", computed.pre.space),
@@ -163,21 +163,21 @@ def feature_reduction(n_components: int) -> str:
 
 
 def dimensions_sentence(dimensions: Mapping[str, int], n_components: int) -> str:
-    """Return how many features of each area the models were given.
+    """Return how many features of each layer the models were given.
 
     Parameters
     ----------
     dimensions : mapping of str to int
-        By area.
+        By layer.
     n_components : int
         ``--n-components``; 0 for all features.
     """
     if n_components:
-        return f"Every area was reduced to {min(dimensions.values())} principal components."
-    widths = ", ".join(f"{area} {n}" for area, n in dimensions.items())
+        return f"Every layer was reduced to {min(dimensions.values())} principal components."
+    widths = ", ".join(f"{layer} {n}" for layer, n in dimensions.items())
     return (
         f"All features that vary were used ({widths}), z-scored on training volumes, as a linear kernel an "
-        "area; kernels were scaled to mean diagonal 1 on training volumes."
+        "layer; kernels were scaled to mean diagonal 1 on training volumes."
     )
 
 

@@ -349,8 +349,8 @@ def write_participant(
 
 def table_of(computed: ParticipantScores, network: Network) -> pd.DataFrame:
     """Score table: the model, then its controls, then the controls that could not run."""
-    p = {(test.area, test.region): test.p_fwer for test in computed.scores.tests}
-    alone = {(test.area, test.region): test.p for test in computed.scores.tests}
+    p = {(test.layer, test.region): test.p_fwer for test in computed.scores.tests}
+    alone = {(test.layer, test.region): test.p for test in computed.scores.tests}
     scored = ModelScores(
         computed.scores.model, "scored", computed.scores.cortical, network.behavior, p, alone, network.overlap
     )

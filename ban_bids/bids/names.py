@@ -1,6 +1,6 @@
 """BIDS names of the derivatives: built here and nowhere else, and read back without loss.
 
-Readers take model, area and statistic from a map's JSON file, not from its name: a ``desc`` value is
+Readers take model, layer and statistic from a map's JSON file, not from its name: a ``desc`` value is
 alphanumeric, so ``banfeedforwardT2T3`` cannot be split for certain.
 """
 
@@ -144,9 +144,9 @@ def alphanumeric(text: str) -> str:
     return kept
 
 
-def map_desc(model: str, area: str) -> str:
-    """Label of ``desc-`` for a map of one model area: ``ban`` and ``T2T3`` give ``banT2T3``."""
-    return alphanumeric(model) + alphanumeric(area)
+def map_desc(model: str, layer: str) -> str:
+    """Label of ``desc-`` for a map of one model layer: ``ban`` and ``T2T3`` give ``banT2T3``."""
+    return alphanumeric(model) + alphanumeric(layer)
 
 
 def map_name(
@@ -156,7 +156,7 @@ def map_name(
     space: str,
     task: str | None = None,
     model: str | None = None,
-    area: str | None = None,
+    layer: str | None = None,
     session: str | None = None,
     res: str | None = None,
 ) -> DerivativeName:
@@ -173,7 +173,7 @@ def map_name(
         Template space.
     task : str, optional
         Held-out task; group maps have none.
-    model, area : str, optional
+    model, layer : str, optional
         Both or neither; maps that belong to no model (``ev``, ``ccmax``) have no ``desc-``.
     session, res : str, optional
         Further entities.
@@ -182,9 +182,9 @@ def map_name(
     -------
     DerivativeName
     """
-    if (model is None) != (area is None):
-        raise UsageError("a map's name needs both model and area, or neither")
-    desc = map_desc(model, area) if model is not None and area is not None else None
+    if (model is None) != (layer is None):
+        raise UsageError("a map's name needs both model and layer, or neither")
+    desc = map_desc(model, layer) if model is not None and layer is not None else None
     return DerivativeName(
         "statmap",
         ".nii.gz",

@@ -26,10 +26,10 @@ class Recovery:
     Parameters
     ----------
     regions : DataFrame
-        One row a participant and region: ``n_voxels``, ``r_inside`` (mean r of the region's own area in
+        One row a participant and region: ``n_voxels``, ``r_inside`` (mean r of the region's own layer in
         the whole true region, unresponsive voxels included), ``r_responsive``, ``r_outside`` (mean r of the
-        same area over cortex outside all regions), ``ceiling`` (analytic, of a perfect model in responsive
-        voxels), ``share_right`` (responsive voxels whose best area is the right one), ``found``.
+        same layer over cortex outside all regions), ``ceiling`` (analytic, of a perfect model in responsive
+        voxels), ``share_right`` (responsive voxels whose best layer is the right one), ``found``.
     scores : DataFrame
         One row a participant: ``C_trained``, ``C_untrained`` (mean over seeds), ``found``.
     """
@@ -55,8 +55,8 @@ class Recovery:
 def recover(demo: Path) -> Recovery:
     """Compare ``DEMO/out`` with ``DEMO/truth``.
 
-    A region counts as found where its area's mean r inside is at least twice the mean r outside all regions
-    (and positive), and where its area predicts more than half of the responsive voxels best.
+    A region counts as found where its layer's mean r inside is at least twice the mean r outside all regions
+    (and positive), and where its layer predicts more than half of the responsive voxels best.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def _scored_model(scores: pd.DataFrame) -> str:
 def _region_rows(derivatives: Derivatives, scores: pd.DataFrame, truth: Path, label: str) -> list[dict[str, object]]:
     """One row a region of one participant."""
     maps = derivatives.maps(participant=label, stat="r", model=_scored_model(scores))
-    images = [nib.load(maps.loc[maps["area"] == area, "path"].iloc[0]) for area in AREAS]
+    images = [nib.load(maps.loc[maps["layer"] == layer, "path"].iloc[0]) for layer in AREAS]
     r = np.array([np.asarray(image.dataobj, dtype=float) for image in images])
     labels = _on_grid(truth / REGION_FILE, images[0])
     responsive = _on_grid(truth / RESPONSIVE_FILE, images[0]) > 0
@@ -99,16 +99,16 @@ def _region_rows(derivatives: Derivatives, scores: pd.DataFrame, truth: Path, la
     best = np.where(analysed, np.nan_to_num(r, nan=-2).argmax(axis=0), -1)
     table = read_table(truth)
     rows: list[dict[str, object]] = []
-    for index, area in enumerate(AREAS):
+    for index, layer in enumerate(AREAS):
         inside = analysed & (labels == index + 1)
-        planted = (table["participant_id"] == f"sub-{label}") & (table["region"] == area)
+        planted = (table["participant_id"] == f"sub-{label}") & (table["region"] == layer)
         outside = float(r[index][analysed & (labels == 0)].mean())
         within = float(r[index][inside].mean()) if inside.any() else np.nan
         right = float(np.mean(best[inside & responsive] == index)) if (inside & responsive).any() else np.nan
         rows.append(
             {
                 "participant": label,
-                "region": area,
+                "region": layer,
                 "n_voxels": int(inside.sum()),
                 "r_inside": within,
                 "r_responsive": float(r[index][inside & responsive].mean()),

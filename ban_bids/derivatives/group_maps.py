@@ -22,7 +22,7 @@ _GRID_TOLERANCE = 1e-3
 
 
 def write_group_maps(root: Path, maps: pd.DataFrame, labels: Sequence[str]) -> tuple[list[Path], tuple[str, ...]]:
-    """Write mean, t and p of Fisher's z for every model area and space.
+    """Write mean, t and p of Fisher's z for every model layer and space.
 
     Parameters
     ----------
@@ -47,16 +47,16 @@ def write_group_maps(root: Path, maps: pd.DataFrame, labels: Sequence[str]) -> t
     if n < _AT_LEAST_P:
         lacking = "t and p are" if n < _AT_LEAST_T else "p is"
         notes.append(f"group maps of {lacking} n/a: {n} participant(s), t needs {_AT_LEAST_T} and p {_AT_LEAST_P}")
-    for (space, model, area), mine in maps.groupby(["space", "model", "area"], sort=False):
-        found = _write_area(root, str(space), str(model), str(area), mine)
+    for (space, model, layer), mine in maps.groupby(["space", "model", "layer"], sort=False):
+        found = _write_layer(root, str(space), str(model), str(layer), mine)
         if not found:
-            notes.append(f"{model} {area} in {space}: no voxel is valid in all participants, so no group maps")
+            notes.append(f"{model} {layer} in {space}: no voxel is valid in all participants, so no group maps")
         written += found
     return written, tuple(notes)
 
 
-def _write_area(root: Path, space: str, model: str, area: str, mine: pd.DataFrame) -> list[Path]:
-    """Maps of one area; ``mine`` has one row a participant. Nothing where no voxel is valid in all."""
+def _write_layer(root: Path, space: str, model: str, layer: str, mine: pd.DataFrame) -> list[Path]:
+    """Maps of one layer; ``mine`` has one row a participant. Nothing where no voxel is valid in all."""
     paths = [Path(path) for path in mine["path"]]
     images = [nib.load(path) for path in paths]
     r = np.stack([np.asarray(image.dataobj, dtype=np.float32) for image in images])
@@ -66,7 +66,7 @@ def _write_area(root: Path, space: str, model: str, area: str, mine: pd.DataFram
         return []
     facts = {
         "Model": model,
-        "Area": area,
+        "Layer": layer,
         "SpatialReference": space,
         "Participants": list(mine["participant"]),
         "Mask": "voxels whose r is computable in every participant",
@@ -75,7 +75,7 @@ def _write_area(root: Path, space: str, model: str, area: str, mine: pd.DataFram
     }
     written = []
     for stat, values in group_statistics(r[:, mask]).items():
-        path = map_name(None, stat=stat, space=space, model=model, area=area).path(root)
+        path = map_name(None, stat=stat, space=space, model=model, layer=layer).path(root)
         text = GROUP_P if stat == "p" else STATISTICS[stat]
         written.append(write_map(path, values, mask, images[0].affine, {"Statistic": stat, **text, **facts}))
     return written
@@ -119,16 +119,16 @@ def check_maps(maps: pd.DataFrame, labels: Sequence[str]) -> None:
     Raises
     ------
     DataError
-        Spaces or grids differ, or a participant has several maps of one area; names the participants.
+        Spaces or grids differ, or a participant has several maps of one layer; names the participants.
     """
     spaces = {label: sorted(set(maps.loc[maps["participant"] == label, "space"])) for label in labels}
     if len({tuple(found) for found in spaces.values()}) > 1:
         who = "; ".join(f"sub-{label}: {', '.join(found) or 'no maps'}" for label, found in spaces.items())
         raise DataError(f"participants are in different spaces ({who}); run all with the same --space")
-    twice = maps[maps.duplicated(["participant", "space", "model", "area"])]
+    twice = maps[maps.duplicated(["participant", "space", "model", "layer"])]
     if not twice.empty:
         name = Path(twice["path"].iloc[0]).name
-        raise DataError(f"{name}: not the only map of its area; choose with --task-id or --session-id")
+        raise DataError(f"{name}: not the only map of its layer; choose with --task-id or --session-id")
     for _, mine in maps.groupby("space"):
         first = nib.load(mine["path"].iloc[0])
         for row in mine.itertuples():

@@ -25,7 +25,7 @@ def write_statmap(
     space: str,
     stat: str,
     model: str | None = None,
-    area: str | None = None,
+    layer: str | None = None,
     session: str | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> Path:
@@ -43,7 +43,7 @@ def write_statmap(
         Labels without their entity; session may be None.
     stat : str
         A key of :data:`ban_bids.derivatives.statistics.STATISTICS`; its definition goes into the JSON file.
-    model, area : str, optional
+    model, layer : str, optional
         Full names; neither for ``ev`` and ``ccmax``.
     metadata : mapping, optional
         Further facts (``NumberOfRepeats``, ``ModelFingerprint``, ...); they win over the definitions.
@@ -62,7 +62,7 @@ def write_statmap(
     """
     if stat not in STATISTICS:
         raise UsageError(f"statistic '{stat}' is unknown: choose from {', '.join(STATISTICS)}")
-    name = map_name(participant, stat=stat, space=space, task=task, model=model, area=area, session=session)
-    own = {} if model is None else {"Model": model, "Area": area}
+    name = map_name(participant, stat=stat, space=space, task=task, model=model, layer=layer, session=session)
+    own = {} if model is None else {"Model": model, "Layer": layer}
     facts = {"Statistic": stat, **own, "SpatialReference": space, **STATISTICS[stat], **(metadata or {})}
     return write_map(name.path(root), values, mask, affine, facts)

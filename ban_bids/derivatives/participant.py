@@ -16,7 +16,7 @@ from ban_bids.derivatives.tables import write_table
 from ban_bids.encoding.bold import ParticipantData
 from ban_bids.files.write import read_json, write_json
 from ban_bids.scoring.participant import ScoredModel
-from ban_bids.scoring.slabs import BEST_AREA
+from ban_bids.scoring.slabs import BEST_LAYER
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Summary:
     methods : sequence of str
         Paragraphs.
     alignment : dict
-        ``values``, ``low``, ``high`` (areas × regions; None where ``n/a``), ``areas``, ``regions``.
+        ``values``, ``low``, ``high`` (layers × regions; None where ``n/a``), ``layers``, ``regions``.
     tests : sequence of dict
         Permutation tests of regions.
     figures : sequence of (str, str)
@@ -126,10 +126,10 @@ def write_maps(
     facts = {**metadata, "NumberOfRepeats": repeats, "RepeatsUsed": _rows_used(repeats)}
     paths = [
         write_statmap(
-            root, values, data.mask, data.affine, **common, stat=stat, model=scores.model, area=area,
-            metadata={**facts, **_own_facts(stat, values, scores.areas)},
+            root, values, data.mask, data.affine, **common, stat=stat, model=scores.model, layer=layer,
+            metadata={**facts, **_own_facts(stat, values, scores.layers)},
         )
-        for (area, stat), values in scores.maps.items()
+        for (layer, stat), values in scores.maps.items()
     ]  # fmt: skip
     if scores.ceiling is not None:
         for stat in ("ev", "ccmax"):
@@ -138,13 +138,13 @@ def write_maps(
     return tuple(paths)
 
 
-def _own_facts(stat: str, values: np.ndarray, areas: Sequence[str]) -> dict[str, Any]:
+def _own_facts(stat: str, values: np.ndarray, layers: Sequence[str]) -> dict[str, Any]:
     """What the JSON file of one statistic says beyond those of all."""
     if stat == "share":
         return {"VoxelsNegative": int(np.count_nonzero(values < 0))}
-    if stat == BEST_AREA:
-        counts = {area: int(np.count_nonzero(values == k)) for k, area in enumerate(areas, 1)}
-        return {"Levels": {str(k): area for k, area in enumerate(areas, 1)}, "VoxelsOfArea": counts}
+    if stat == BEST_LAYER:
+        counts = {layer: int(np.count_nonzero(values == k)) for k, layer in enumerate(layers, 1)}
+        return {"Levels": {str(k): layer for k, layer in enumerate(layers, 1)}, "VoxelsOfArea": counts}
     return {}
 
 

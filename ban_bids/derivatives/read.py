@@ -20,7 +20,7 @@ _MAP_COLUMNS = (
     "task",
     "space",
     "model",
-    "area",
+    "layer",
     "stat",
     "n_repeats",
     "model_fingerprint",
@@ -95,15 +95,15 @@ class Derivatives:
         Parameters
         ----------
         **filters
-            Column = value or list of values, e.g. ``area="T2T3", stat=["r", "p"]``; None finds maps
+            Column = value or list of values, e.g. ``layer="T2T3", stat=["r", "p"]``; None finds maps
             without the property (noise ceilings belong to no model).
 
         Returns
         -------
         DataFrame
             Columns ``path`` (str, as nilearn takes it), ``participant``, ``session``, ``task``,
-            ``space``, ``model``, ``area``, ``stat``, ``n_repeats``, ``model_fingerprint``, ``json``.
-            Model, area, statistic come from the JSON files. Empty where nothing matches.
+            ``space``, ``model``, ``layer``, ``stat``, ``n_repeats``, ``model_fingerprint``, ``json``.
+            Model, layer, statistic come from the JSON files. Empty where nothing matches.
 
         Raises
         ------
@@ -304,7 +304,7 @@ def load_derivatives(output_dir: str | Path) -> Derivatives:
     --------
     >>> from ban_bids import load_derivatives
     >>> from nilearn import plotting
-    >>> maps = load_derivatives("out").maps(area="T2T3", stat="r")  # doctest: +SKIP
+    >>> maps = load_derivatives("out").maps(layer="T2T3", stat="r")  # doctest: +SKIP
     >>> plotting.plot_stat_map(maps.path[0])  # doctest: +SKIP
     """
     root = Path(output_dir)
@@ -330,7 +330,7 @@ def _map_row(json_path: Path) -> dict[str, Any]:
         "task": name.task,
         "space": name.space,
         "model": content.get("Model"),
-        "area": content.get("Area"),
+        "layer": content.get("Layer"),
         "stat": content.get("Statistic"),
         "n_repeats": content.get("NumberOfRepeats"),
         "model_fingerprint": content.get("ModelFingerprint"),

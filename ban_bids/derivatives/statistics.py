@@ -27,7 +27,7 @@ STATISTICS: MappingProxyType[str, dict[str, str]] = MappingProxyType(
             "Definition": "(1 + b) / (1 + m): b of m block permutations, the same for all voxels, reach the "
             "correlation of BOLD with the prediction; PermutationTests says whether the response to the "
             "run's mean clip was first taken out of it. With leave-one-run-out the correlation's distance "
-            "from its mean over arrangements is multiplied by the area's CrossingFactors, the joint model's "
+            "from its mean over arrangements is multiplied by the layer's CrossingFactors, the joint model's "
             "by the square root of 1/2",
             "Units": "arbitrary",
         },
@@ -37,20 +37,20 @@ STATISTICS: MappingProxyType[str, dict[str, str]] = MappingProxyType(
             "Units": "arbitrary",
         },
         "share": {
-            "Description": "Share of the joint model's R squared that falls to this area",
-            "Definition": "Product measure of the joint banded ridge; the four areas' shares sum to its R squared",
+            "Description": "Share of the joint model's R squared that falls to this layer",
+            "Definition": "Product measure of the joint banded ridge; the four layers' shares sum to its R squared",
             "Units": "arbitrary",
         },
         "unique": {
-            "Description": "Variance that only this area predicts",
-            "Definition": "R squared of the joint model minus that of the joint model without this area",
+            "Description": "Variance that only this layer predicts",
+            "Definition": "R squared of the joint model minus that of the joint model without this layer",
             "Units": "arbitrary",
         },
-        "bestarea": {
-            "Description": "Area of the model that predicts the voxel best",
-            "Definition": "Number of the area (see Levels) with the smallest mean squared error on inner "
+        "bestlayer": {
+            "Description": "Layer of the model that predicts the voxel best",
+            "Definition": "Number of the layer (see Levels) with the smallest mean squared error on inner "
             "folds of the training runs, mean over folds; held-out runs have no part in the choice, unless "
-            "each run is held out in turn. Every voxel has one, also where no area predicts: threshold by q",
+            "each run is held out in turn. Every voxel has one, also where no layer predicts: threshold by q",
             "Units": "arbitrary",
         },
         "ev": {

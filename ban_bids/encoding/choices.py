@@ -55,9 +55,9 @@ class FoldChoice:
     Parameters
     ----------
     models : dict of str to Chosen
-        By area, and ``"Joint"``.
+        By layer, and ``"Joint"``.
     without : dict of str to Chosen
-        Of the joint model without each area.
+        Of the joint model without each layer.
     """
 
     models: dict[str, Chosen]
@@ -78,14 +78,14 @@ class FoldFit:
     ----------
     data : ParticipantData
     fold : FoldDesign or KernelFold
-    areas : tuple of str
+    layers : tuple of str
     voxels : ndarray of int
         Columns of ``data.bold``.
     settings : Encoding
         ``alphas`` and ``n_band_weights`` are used here.
     engine : Engine
     seed : int
-        Of the random part of the grid of area weights.
+        Of the random part of the grid of layer weights.
     choice : FoldChoice, optional
         Of these voxels; chosen at each fit by default.
     """
@@ -94,18 +94,18 @@ class FoldFit:
         self,
         data: ParticipantData,
         fold: AnyFold,
-        areas: tuple[str, ...],
+        layers: tuple[str, ...],
         voxels: np.ndarray,
         settings: Encoding,
         engine: Engine,
         seed: int,
         choice: FoldChoice | None = None,
     ) -> None:
-        self._source = (data, fold, areas, voxels)
+        self._source = (data, fold, layers, voxels)
         self.groups, self.alphas, self.engine, self.choice = fold.fold.groups, settings.alphas, engine, choice
         self.kernel = fold.kernel
-        self.grid = band_weights(len(areas), settings.n_band_weights, seed)
-        self.finer = 2 * lattice_order(len(areas), len(self.grid))
+        self.grid = band_weights(len(layers), settings.n_band_weights, seed)
+        self.finer = 2 * lattice_order(len(layers), len(self.grid))
 
     @cached_property
     def bold(self) -> np.ndarray:
@@ -115,44 +115,44 @@ class FoldFit:
 
     @cached_property
     def _matrices(self) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        data, fold, areas, _ = self._source
+        data, fold, layers, _ = self._source
         first = offsets(data.runs)
-        return {area: fold.matrices(area, data.nuisance, first) for area in areas}
+        return {layer: fold.matrices(layer, data.nuisance, first) for layer in layers}
 
     @property
     def _training(self) -> dict[str, np.ndarray]:
-        """Training rows, by area."""
-        return {area: parts[0] for area, parts in self._matrices.items()}
+        """Training rows, by layer."""
+        return {layer: parts[0] for layer, parts in self._matrices.items()}
 
     @cached_property
     def _held_out(self) -> dict[str, np.ndarray]:
-        """Held-out rows with what of them is tested below, by area; not made where models are only chosen."""
-        return {area: np.vstack(parts[1:]) for area, parts in self._matrices.items()}
+        """Held-out rows with what of them is tested below, by layer; not made where models are only chosen."""
+        return {layer: np.vstack(parts[1:]) for layer, parts in self._matrices.items()}
 
-    def single(self, area: str) -> Single:
-        """Fit one area's model."""
-        training, held_out = self._training[area], self._held_out[area]
-        chosen = None if self.choice is None else self.choice.models[area]
+    def single(self, layer: str) -> Single:
+        """Fit one layer's model."""
+        training, held_out = self._training[layer], self._held_out[layer]
+        chosen = None if self.choice is None else self.choice.models[layer]
         given = (self.groups, self.alphas, self.engine, chosen, self.kernel)
         return fit_single(training, self.bold, held_out, *given)
 
     def joint(self) -> Joint:
-        """Fit the model of all areas."""
+        """Fit the model of all layers."""
         training, held_out = self._training, self._held_out
         chosen = None if self.choice is None else self.choice.models[JOINT]
         given = (self.groups, self.alphas, self.grid, self.engine, self.finer)
         return fit_joint(training, self.bold, held_out, *given, chosen, self.kernel)
 
-    def without(self, area: str, joint: Joint) -> np.ndarray:
-        """Predict held-out rows (of which nothing is tested) from all areas but one."""
+    def without(self, layer: str, joint: Joint) -> np.ndarray:
+        """Predict held-out rows (of which nothing is tested) from all layers but one."""
         training = self._training
         held_out = {name: parts[1] for name, parts in self._matrices.items()}
-        chosen = None if self.choice is None else self.choice.without[area]
+        chosen = None if self.choice is None else self.choice.without[layer]
         given = (self.groups, self.alphas, self.engine)
-        return fit_without(area, joint, training, self.bold, held_out, *given, chosen, self.kernel)
+        return fit_without(layer, joint, training, self.bold, held_out, *given, chosen, self.kernel)
 
     def choose(self, name: str) -> Chosen:
-        """Choose weights and penalties of an area's model, or of the joint one."""
+        """Choose weights and penalties of an layer's model, or of the joint one."""
         training = self._training
         common = (self.bold, self.groups, self.alphas)
         if name == JOINT:
@@ -160,11 +160,11 @@ class FoldFit:
         alone = {name: training[name]}
         return choose_joint(alone, *common, _ALONE, self.engine, kernel=self.kernel)
 
-    def choose_without(self, area: str, joint: Chosen) -> Chosen:
-        """Choose penalties of the joint model without an area."""
+    def choose_without(self, layer: str, joint: Chosen) -> Chosen:
+        """Choose penalties of the joint model without an layer."""
         training = self._training
         given = (self.groups, self.alphas, self.engine, self.kernel)
-        return choose_without(area, joint, training, self.bold, *given)
+        return choose_without(layer, joint, training, self.bold, *given)
 
 
 def choose_models(
@@ -185,10 +185,10 @@ def choose_models(
     settings : Encoding
         ``alphas`` and ``n_band_weights`` are used here.
     joint : bool
-        Also for the joint model, and for it without each area; ignored for models of one area.
+        Also for the joint model, and for it without each layer; ignored for models of one layer.
     engine : Engine
     seed : int
-        Of the random part of the grid of area weights.
+        Of the random part of the grid of layer weights.
     store : Store, optional
         Each model's choices are kept there, and taken from there.
 
@@ -204,10 +204,10 @@ def choose_models(
         parts = []
         for first in range(0, n_voxels, size):
             voxels = np.arange(first, min(first + size, n_voxels))
-            fit = FoldFit(data, fold, design.areas, voxels, settings, engine, seed)
+            fit = FoldFit(data, fold, design.layers, voxels, settings, engine, seed)
             kept = _Kept(store, (i, first, len(voxels)))
             told = f"weights and penalties of {design.model}, fold {i + 1} of {len(design.folds)}"
-            parts.append(_choose_fold(fit, design.areas, joint and len(design.areas) > 1, kept, told))
+            parts.append(_choose_fold(fit, design.layers, joint and len(design.layers) > 1, kept, told))
         found.append(_joined(parts))
     return tuple(found)
 
@@ -242,12 +242,12 @@ class _Kept:
         return chosen
 
 
-def _choose_fold(fit: FoldFit, areas: tuple[str, ...], joint: bool, kept: _Kept, told: str) -> FoldChoice:
+def _choose_fold(fit: FoldFit, layers: tuple[str, ...], joint: bool, kept: _Kept, told: str) -> FoldChoice:
     models: dict[str, Chosen] = {}
     without: dict[str, Chosen] = {}
-    steps = [(area, False) for area in areas]
+    steps = [(layer, False) for layer in layers]
     if joint:
-        steps += [(JOINT, False), *((area, True) for area in areas)]
+        steps += [(JOINT, False), *((layer, True) for layer in layers)]
     for name, left_out in progress(steps, told):
         if left_out:
             make = partial(fit.choose_without, name, models[JOINT])

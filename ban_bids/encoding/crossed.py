@@ -45,7 +45,7 @@ def crossing_factors(
     engine: Engine | None = None,
     n_shifted: int = N_SHIFTED,
 ) -> dict[str, float]:
-    """Factors for `ban_bids.encoding.significance.voxel_p`, by area.
+    """Factors for `ban_bids.encoding.significance.voxel_p`, by layer.
 
     Parameters
     ----------
@@ -74,13 +74,13 @@ def crossing_factors(
         return {}
     shifted = shifted_voxels(data, plan.blocks.shape[1], n_shifted, np.random.default_rng(seed))
     engine, factors = engine or Engine(), {}
-    for area, distance in _distances(shifted, design, plan, settings, seed, engine).items():
+    for layer, distance in _distances(shifted, design, plan, settings, seed, engine).items():
         finite = distance[np.isfinite(distance)]
         reached = float(np.quantile(finite, 1 - _LEVEL)) if finite.size else np.inf
-        factors[area] = float(np.clip(1 / max(reached, 1.0), CROSSED, 1.0))
+        factors[layer] = float(np.clip(1 / max(reached, 1.0), CROSSED, 1.0))
         _LOG.info(
             "sub-%s %s %s: leave-one-run-out, distances of single voxels from their expectation times %.3f",
-            data.label, design.model, area, factors[area],
+            data.label, design.model, layer, factors[layer],
         )  # fmt: skip
     return factors
 
@@ -93,15 +93,15 @@ def _distances(
     seed: int,
     engine: Engine,
 ) -> dict[str, np.ndarray]:
-    """Relative distances of every shifted voxel, by area; as many voxels at a time as memory allows."""
+    """Relative distances of every shifted voxel, by layer; as many voxels at a time as memory allows."""
     n_voxels, size = shifted.bold.shape[1], slab_size(design, settings, engine.limits)
-    parts: dict[str, list[np.ndarray]] = {area: [] for area in design.areas}
+    parts: dict[str, list[np.ndarray]] = {layer: [] for layer in design.layers}
     for first in range(0, n_voxels, size):
         slab = slice(first, min(first + size, n_voxels))
         held = encode(shifted, design, settings, slab, joint=False, engine=engine, seed=seed).held_out
-        for area, specific in held.specific.items():
-            parts[area].append(relative_distance(plan, specific, held.bold, _LEVEL))
-    return {area: np.concatenate(values) for area, values in parts.items()}
+        for layer, specific in held.specific.items():
+            parts[layer].append(relative_distance(plan, specific, held.bold, _LEVEL))
+    return {layer: np.concatenate(values) for layer, values in parts.items()}
 
 
 def shifted_voxels(data: ParticipantData, least: int, n_shifted: int, rng: np.random.Generator) -> ParticipantData:

@@ -1,4 +1,4 @@
-"""A model's design, fold by fold: areas of one dimension, lagged and cleaned like BOLD, or their kernels."""
+"""A model's design, fold by fold: layers of one dimension, lagged and cleaned like BOLD, or their kernels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.cleaning import Nuisance
 from ban_bids.encoding.features import FeatureCache
 from ban_bids.encoding.folds import Fold, Listening, make_folds, offsets
-from ban_bids.encoding.kernels import AreaFeatures, KernelFold, area_kernels
+from ban_bids.encoding.kernels import KernelFold, LayerFeatures, layer_kernels
 from ban_bids.encoding.permutation import rests_between_clips
 from ban_bids.encoding.reduction import Reduction, fit_reduction, fit_scaler
 from ban_bids.encoding.rows import HeldOutRows, held_out_rows
@@ -30,13 +30,13 @@ _IN_MEMORY_BYTES = 2**30
 
 @dataclass(frozen=True, eq=False)
 class FoldDesign:
-    """A fold and its areas' reduced features in every run.
+    """A fold and its layers' reduced features in every run.
 
     Parameters
     ----------
     fold : Fold
     reduced : dict of str to tuple of Binned
-        By area, one a run; all areas have the same number of components.
+        By layer, one a run; all layers have the same number of components.
     specific : dict of str to tuple of Binned
         What is tested: the same, or the same less what the run's mean clip would give at every presentation
         (see `ban_bids.encoding.permutation.rests_between_clips`).
@@ -54,8 +54,8 @@ class FoldDesign:
 
     @property
     def dimensions(self) -> dict[str, int]:
-        """Components of each area."""
-        return {area: runs[0].bins.shape[1] for area, runs in self.reduced.items()}
+        """Components of each layer."""
+        return {layer: runs[0].bins.shape[1] for layer, runs in self.reduced.items()}
 
     @property
     def n_coefficients(self) -> int:
@@ -63,13 +63,13 @@ class FoldDesign:
         return sum(runs[0].bins.shape[1] * runs[0].index.shape[1] for runs in self.reduced.values())
 
     def matrices(
-        self, area: str, nuisance: Sequence[Nuisance], first: np.ndarray
+        self, layer: str, nuisance: Sequence[Nuisance], first: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the training and held-out features of an area, and what of the held-out ones is tested.
+        """Return the training and held-out features of an layer, and what of the held-out ones is tested.
 
         Parameters
         ----------
-        area : str
+        layer : str
         nuisance : sequence of Nuisance
             One a run.
         first : ndarray of shape (n_runs + 1,)
@@ -85,13 +85,13 @@ class FoldDesign:
         wanted = [self.fold.training, self.fold.held_out]
         found: list[list[np.ndarray]] = [[], []]
         specific = []
-        for r, binned in enumerate(self.reduced[area]):
+        for r, binned in enumerate(self.reduced[layer]):
             mine = [rows[(rows >= first[r]) & (rows < first[r + 1])] - first[r] for rows in wanted]
             if any(map(len, mine)):
                 cleaned = nuisance[r].project(binned.lagged())
                 for rows, out in zip(mine, found):
                     out.append(cleaned[rows])
-                specific.append(self.specific[area][r].lagged()[mine[1]])
+                specific.append(self.specific[layer][r].lagged()[mine[1]])
         training, held_out = (np.concatenate(parts) for parts in found)
         own = np.concatenate(specific)
         power = float(np.mean(np.square(training, dtype=np.float64).sum(axis=1)))
@@ -112,23 +112,23 @@ class Design:
     ----------
     model : str
         The model's name.
-    areas : tuple of str
+    layers : tuple of str
         In the model's order.
     lags : tuple of float
         Seconds.
     dimensions : dict of str to int
-        Components of each area, equal for all, or its features that vary; the fewest over folds.
+        Components of each layer, equal for all, or its features that vary; the fewest over folds.
     folds : tuple of FoldDesign or of KernelFold
     rows : HeldOutRows
         The held-out rows of all folds, by run and volume.
     index : ndarray of shape (n_held_out,), intp
         Their rows, counted through all runs.
     notes : tuple of str
-        Dropped rows, split folds, areas of different dimensions.
+        Dropped rows, split folds, layers of different dimensions.
     """
 
     model: str
-    areas: tuple[str, ...]
+    layers: tuple[str, ...]
     lags: tuple[float, ...]
     dimensions: dict[str, int]
     folds: tuple[AnyFold, ...]
@@ -173,7 +173,7 @@ def design(data: ParticipantData, model: AudioModel, plan: HeldOutPlan, settings
     Raises
     ------
     NotComputable
-        No training rows are left, or an area's features do not vary.
+        No training rows are left, or an layer's features do not vary.
     """
     delays = lags(max(run.rows.repetition_time for run in data.runs), settings.lag_max, settings.lag_step)
     planned = plan_indices(data.sources, plan)
@@ -201,52 +201,52 @@ class _Laid:
     first: np.ndarray
     less: tuple[int, ...]
 
-    def area(self, area: str) -> tuple[list[Binned], dict[int, Binned]]:
-        """Return an area's features, one a run, and by run those of its mean clip."""
-        runs, given = self.data.runs, (self.store, area, self.delays)
+    def layer(self, layer: str) -> tuple[list[Binned], dict[int, Binned]]:
+        """Return an layer's features, one a run, and by run those of its mean clip."""
+        runs, given = self.data.runs, (self.store, layer, self.delays)
         common = {r: bin_run(runs[r], *given, mean_clip=True) for r in self.less}
         return [bin_run(run, *given) for run in runs], common
 
-    def silent(self, area: str) -> NotComputable:
+    def silent(self, layer: str) -> NotComputable:
         name = self.store.model.name
-        return NotComputable(f"model {name}: features of {area} do not vary over training rows")
+        return NotComputable(f"model {name}: features of {layer} do not vary over training rows")
 
 
 def _folds(laid: _Laid, index: np.ndarray, n_components: int) -> tuple[FoldDesign, ...]:
-    """Reduce every area, in every fold, to the same number of components."""
+    """Reduce every layer, in every fold, to the same number of components."""
     reduced: list[dict[str, tuple[Binned, ...]]] = [{} for _ in laid.folds]
     specific: list[dict[str, tuple[Binned, ...]]] = [{} for _ in laid.folds]
-    for area in laid.store.model.areas:
-        binned, common = laid.area(area)
+    for layer in laid.store.model.layers:
+        binned, common = laid.layer(layer)
         now = np.concatenate([run.now for run in binned])
-        for fold, areas, own in zip(laid.folds, reduced, specific):
+        for fold, layers, own in zip(laid.folds, reduced, specific):
             reduction = fit_reduction(now[fold.training], n_components)
             if reduction.axes.shape[1] == 0:
-                raise laid.silent(area)
-            areas[area] = tuple(Binned(reduction.apply(run.bins), run.index) for run in binned)
-            own[area] = _less(areas[area], reduction, common)
-    counts = [min(runs[0].bins.shape[1] for runs in areas.values()) for areas in reduced]
+                raise laid.silent(layer)
+            layers[layer] = tuple(Binned(reduction.apply(run.bins), run.index) for run in binned)
+            own[layer] = _less(layers[layer], reduction, common)
+    counts = [min(runs[0].bins.shape[1] for runs in layers.values()) for layers in reduced]
     return tuple(
-        FoldDesign(fold, _cut(areas, count), _cut(own, count), np.searchsorted(index, fold.held_out))
-        for fold, areas, own, count in zip(laid.folds, reduced, specific, counts)
+        FoldDesign(fold, _cut(layers, count), _cut(own, count), np.searchsorted(index, fold.held_out))
+        for fold, layers, own, count in zip(laid.folds, reduced, specific, counts)
     )
 
 
 def _kernel_folds(laid: _Laid, index: np.ndarray, folder: Path) -> tuple[KernelFold, ...]:
-    """Make kernels of all features of every area in every fold."""
-    areas, nuisance = laid.store.model.areas, laid.data.nuisance
-    in_memory = _IN_MEMORY_BYTES // (len(laid.folds) * len(areas))
+    """Make kernels of all features of every layer in every fold."""
+    layers, nuisance = laid.store.model.layers, laid.data.nuisance
+    in_memory = _IN_MEMORY_BYTES // (len(laid.folds) * len(layers))
     kernels: list[dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]] = [{} for _ in laid.folds]
     varying: list[dict[str, int]] = [{} for _ in laid.folds]
-    for area in areas:
-        binned, common = laid.area(area)
+    for layer in layers:
+        binned, common = laid.layer(layer)
         for fold, made, counts in zip(laid.folds, kernels, varying):
             scaler = fit_scaler(_training_now(binned, fold, laid.first))
             if scaler.n_varying == 0:
-                raise laid.silent(area)
-            features = AreaFeatures(binned, common, scaler, nuisance)
-            made[area] = area_kernels(features, fold, laid.first, folder, in_memory)
-            counts[area] = scaler.n_varying
+                raise laid.silent(layer)
+            features = LayerFeatures(binned, common, scaler, nuisance)
+            made[layer] = layer_kernels(features, fold, laid.first, folder, in_memory)
+            counts[layer] = scaler.n_varying
     return tuple(
         KernelFold(fold, made, counts, np.searchsorted(index, fold.held_out))
         for fold, made, counts in zip(laid.folds, kernels, varying)
@@ -269,13 +269,13 @@ def _less(reduced: tuple[Binned, ...], reduction: Reduction, common: Mapping[int
     )
 
 
-def bin_run(run: Listening, store: FeatureCache, area: str, delays: np.ndarray, mean_clip: bool = False) -> Binned:
-    """Return one area's features in one run, averaged over every volume at every lag.
+def bin_run(run: Listening, store: FeatureCache, layer: str, delays: np.ndarray, mean_clip: bool = False) -> Binned:
+    """Return one layer's features in one run, averaged over every volume at every lag.
 
     With ``mean_clip`` every presentation but lead-ins holds the mean, frame by frame, of those clips: what
     would be heard whatever the order of clips.
     """
-    frames = [store.load(item.clip, area) for item in run.presentations]
+    frames = [store.load(item.clip, layer) for item in run.presentations]
     if mean_clip:
         own = [k for k, item in enumerate(run.presentations) if not item.lead_in]
         mean = _mean_frames([frames[k] for k in own]) if own else None
@@ -284,8 +284,8 @@ def bin_run(run: Listening, store: FeatureCache, area: str, delays: np.ndarray, 
         [item.onset for item in run.presentations],
         [item.clip.duration for item in run.presentations],
         frames,
-        store.model.frame_rate[area],
-        store.silence(area),
+        store.model.frame_rate[layer],
+        store.silence(layer),
     )
     step = float(delays[1] - delays[0]) if len(delays) > 1 else 0.0
     return lay_features(edges, values, run.rows.times, run.rows.width(step), delays)
@@ -307,20 +307,20 @@ def _assemble(
     index: np.ndarray,
     notes: tuple[str, ...],
 ) -> Design:
-    """List the held-out rows; tell where areas differ in dimension."""
+    """List the held-out rows; tell where layers differ in dimension."""
     held_out = np.unique(np.searchsorted(laid.first, index, side="right") - 1)
     model = laid.store.model
-    dimensions = {area: min(fold.dimensions[area] for fold in made) for area in model.areas}
+    dimensions = {layer: min(fold.dimensions[layer] for fold in made) for layer in model.layers}
     if len(set(dimensions.values())) > 1:
-        widths = ", ".join(f"{area} {width}" for area, width in dimensions.items())
+        widths = ", ".join(f"{layer} {width}" for layer, width in dimensions.items())
         notes = (
             *notes,
-            f"{model.name}: areas are compared with all their features, not matched in number "
+            f"{model.name}: layers are compared with all their features, not matched in number "
             f"({widths}); --n-components N matches them",
         )
     return Design(
         model=model.name,
-        areas=tuple(model.areas),
+        layers=tuple(model.layers),
         lags=tuple(laid.delays),
         dimensions=dimensions,
         folds=made,
@@ -330,6 +330,6 @@ def _assemble(
     )
 
 
-def _cut(areas: dict[str, tuple[Binned, ...]], count: int) -> dict[str, tuple[Binned, ...]]:
-    """The first components of every area in every run."""
-    return {area: tuple(Binned(run.bins[:, :count], run.index) for run in runs) for area, runs in areas.items()}
+def _cut(layers: dict[str, tuple[Binned, ...]], count: int) -> dict[str, tuple[Binned, ...]]:
+    """The first components of every layer in every run."""
+    return {layer: tuple(Binned(run.bins[:, :count], run.index) for run in runs) for layer, runs in layers.items()}

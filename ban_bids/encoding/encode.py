@@ -1,4 +1,4 @@
-"""Fit voxels area by area and jointly on training runs; predict the held-out runs."""
+"""Fit voxels layer by layer and jointly on training runs; predict the held-out runs."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ class Encoded:
     held_out : HeldOut
         Rows, measured and predicted BOLD.
     alpha : dict of str to ndarray of shape (n_folds, n_voxels), float32
-        Penalty chosen, by area and ``"Joint"``.
+        Penalty chosen, by layer and ``"Joint"``.
     inner : dict of str to ndarray of shape (n_voxels,), float32
-        Score over inner folds, averaged over folds, by area and ``"Joint"``: minus the mean squared error of
-        z-scored BOLD. Choose a voxel's best area by this, never by the held-out rows.
-    weights : ndarray of shape (n_folds, n_areas, n_voxels), float32, or None
-        Weights of the areas' kernels in the joint model.
+        Score over inner folds, averaged over folds, by layer and ``"Joint"``: minus the mean squared error of
+        z-scored BOLD. Choose a voxel's best layer by this, never by the held-out rows.
+    weights : ndarray of shape (n_folds, n_layers, n_voxels), float32, or None
+        Weights of the layers' kernels in the joint model.
     share : dict of str to ndarray of shape (n_voxels,), float64
-        Product-measure share of each area in the joint model's R² (they sum to it).
+        Product-measure share of each layer in the joint model's R² (they sum to it).
     unique : dict of str to ndarray of shape (n_voxels,), float64
-        The joint model's R² minus that of all areas but this one.
+        The joint model's R² minus that of all layers but this one.
     rsquare : dict of str to ndarray of shape (n_voxels,), float64
-        By area and ``"Joint"``.
+        By layer and ``"Joint"``.
     backend : str
         Solver that ran.
 
@@ -64,14 +64,14 @@ class Encoded:
 def slab_size(design: Design, settings: Encoding, limits: Limits | None = None) -> int:
     """Return how many voxels to encode at a time: ``settings.slab``, fewer where memory asks for it.
 
-    Alive at once where memory peaks: 4 A + 4 arrays of (held-out rows, voxels) with a joint model of A areas,
+    Alive at once where memory peaks: 4 A + 4 arrays of (held-out rows, voxels) with a joint model of A layers,
     one of (training rows, voxels), and coefficients in float64 with what makes them. A process without voxels
     takes less than 1 GiB. What makes a weighting's fit is repeated slab by slab: large slabs pay.
     """
     limits = limits or Limits()
     training = max(len(fold.fold.training) for fold in design.folds)
     coefficients = max(fold.n_coefficients for fold in design.folds)
-    arrays = 4 * ((4 * len(design.areas) + 4) * len(design.index) + training)
+    arrays = 4 * ((4 * len(design.layers) + 4) * len(design.index) + training)
     room = max(limits.memory // 4, limits.memory - _WITHOUT_VOXELS)
     return int(max(256, min(settings.slab, room // (arrays + 16 * coefficients))))
 
@@ -123,13 +123,13 @@ def encode(
     voxels : slice or ndarray of int, optional
         Columns of ``data.bold``; all by default.
     joint : bool
-        Also fit the areas together, with shares and unique variance; ignored for models of one area.
+        Also fit the layers together, with shares and unique variance; ignored for models of one layer.
     repeats : Repeats, optional
         Where R², shares and unique variance are taken (see `Encoded`).
     engine : Engine, optional
         Solver, from `ban_bids.encoding.ridge.backend.choose_engine`; the closed form by default.
     seed : int
-        Of the random part of the grid of area weights.
+        Of the random part of the grid of layer weights.
     choices : sequence of FoldChoice, optional
         Of all voxels, from `ban_bids.encoding.choices.choose_models` with the same arguments; chosen here by
         default.
@@ -141,16 +141,16 @@ def encode(
     """
     engine = engine or Engine()
     chosen = np.arange(data.bold.shape[1])[slice(None) if voxels is None else voxels]
-    found = _Found(design.areas, joint and len(design.areas) > 1, (len(design.index), len(chosen)))
+    found = _Found(design.layers, joint and len(design.layers) > 1, (len(design.index), len(chosen)))
     for i, fold in enumerate(design.folds):
         picked = None if choices is None else choices[i].of(chosen)
-        fit = FoldFit(data, fold, design.areas, chosen, settings, engine, seed, picked)
-        for area in design.areas:
-            found.add_single(area, fold.held_out, fit.single(area))
+        fit = FoldFit(data, fold, design.layers, chosen, settings, engine, seed, picked)
+        for layer in design.layers:
+            found.add_single(layer, fold.held_out, fit.single(layer))
         if found.joint:
             whole = found.add_joint(fold.held_out, fit.joint())
-            for area in design.areas:
-                found.without[area][fold.held_out] = fit.without(area, whole)
+            for layer in design.layers:
+                found.without[layer][fold.held_out] = fit.without(layer, whole)
     measured = columns(data.bold, design.index, chosen)
     held_out = HeldOut(design.rows, measured, found.prediction, found.specific)
     share, unique, rsquare = _variances(held_out, found.parts, found.without, repeats, data.usable[chosen])
@@ -172,28 +172,28 @@ class _Found:
     The rows that are specific to the clips follow the held-out ones in what a fold predicts.
     """
 
-    def __init__(self, areas: tuple[str, ...], joint: bool, shape: tuple[int, int]) -> None:
+    def __init__(self, layers: tuple[str, ...], joint: bool, shape: tuple[int, int]) -> None:
         self.joint = joint
-        names = (*areas, JOINT) if joint else areas
+        names = (*layers, JOINT) if joint else layers
         self.prediction, self.specific = _zeros(names, shape), _zeros(names, shape)
-        self.parts, self.without = (_zeros(areas if joint else (), shape) for _ in range(2))
+        self.parts, self.without = (_zeros(layers if joint else (), shape) for _ in range(2))
         self.alpha: dict[str, list[np.ndarray]] = {name: [] for name in names}
         self.inner: dict[str, list[np.ndarray]] = {name: [] for name in names}
         self.weights: list[np.ndarray] = []
 
-    def add_single(self, area: str, rows: np.ndarray, found: Single) -> None:
-        self.prediction[area][rows] = found.prediction[: len(rows)]
-        self.specific[area][rows] = found.prediction[len(rows) :]
-        self.alpha[area].append(found.alpha)
-        self.inner[area].append(found.inner)
+    def add_single(self, layer: str, rows: np.ndarray, found: Single) -> None:
+        self.prediction[layer][rows] = found.prediction[: len(rows)]
+        self.specific[layer][rows] = found.prediction[len(rows) :]
+        self.alpha[layer].append(found.alpha)
+        self.inner[layer].append(found.inner)
 
     def add_joint(self, rows: np.ndarray, found: Joint) -> Joint:
         """Take a joint model's predictions; return it with that of held-out rows alone, in one part."""
         self.alpha[JOINT].append(found.alpha)
         self.inner[JOINT].append(found.inner)
         self.weights.append(found.weights)
-        for area, part in found.parts.items():
-            self.parts[area][rows] = part[: len(rows)]
+        for layer, part in found.parts.items():
+            self.parts[layer][rows] = part[: len(rows)]
             self.prediction[JOINT][rows] += part[: len(rows)]
             self.specific[JOINT][rows] += part[len(rows) :]
         return replace(found, parts={JOINT: self.prediction[JOINT][rows]})
@@ -213,7 +213,7 @@ def _variances(
     """Return shares, unique variances and R² of every model.
 
     With y the measured and p = sum of p_a the predicted response, R² = sum(p (2y - p)) / sum(y²), which is
-    1 - SSE/SST; area a's share is sum(p_a (2y - p)) / sum(y²).
+    1 - SSE/SST; layer a's share is sum(p_a (2y - p)) / sum(y²).
     """
 
     def seen(values: np.ndarray) -> np.ndarray:
@@ -234,6 +234,6 @@ def _variances(
     if not parts:
         return {}, {}, scores
     together = seen(held_out.prediction[JOINT])
-    share = {area: explained(seen(part), together) for area, part in parts.items()}
-    unique = {area: scores[JOINT] - rsquare(rest) for area, rest in without.items()}
+    share = {layer: explained(seen(part), together) for layer, part in parts.items()}
+    unique = {layer: scores[JOINT] - rsquare(rest) for layer, rest in without.items()}
     return share, unique, scores

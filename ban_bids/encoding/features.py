@@ -76,32 +76,32 @@ class FeatureCache:
         """Compute and write some clips (None: silence), wherever there is a file already."""
         waves = [_silence() if clip is None else render_clip(clip, SAMPLING_RATE) for clip in clips.values()]
         for (path, clip), features in zip(clips.items(), self.model.features(waves)):
-            arrays = {area: np.asarray(a, dtype=np.float32) for area, a in features.items()}
-            broken = [area for area, values in arrays.items() if not np.isfinite(values).all()]
+            arrays = {layer: np.asarray(a, dtype=np.float32) for layer, a in features.items()}
+            broken = [layer for layer, values in arrays.items() if not np.isfinite(values).all()]
             if broken:
                 name = f"model {self.model.name}: features of {broken[0]} are not finite"
                 raise DataError(f"{name} ({_heard(clip)}); check its weights")
             write_arrays(path, arrays)
 
-    def load(self, clip: Clip, area: str) -> np.ndarray:
-        """Return a computed clip's features of one area: (n_frames, n_features), float32."""
-        return self._load(clip, area)
+    def load(self, clip: Clip, layer: str) -> np.ndarray:
+        """Return a computed clip's features of one layer: (n_frames, n_features), float32."""
+        return self._load(clip, layer)
 
-    def silence(self, area: str) -> np.ndarray:
-        """Return the response to silence of one area, (n_features,): the mean of the last second of four."""
-        last = max(1, int(round(self.model.frame_rate[area])))
-        return self._load(None, area)[-last:].mean(axis=0)
+    def silence(self, layer: str) -> np.ndarray:
+        """Return the response to silence of one layer, (n_features,): the mean of the last second of four."""
+        last = max(1, int(round(self.model.frame_rate[layer])))
+        return self._load(None, layer)[-last:].mean(axis=0)
 
-    def _load(self, clip: Clip | None, area: str) -> np.ndarray:
-        """Read one area; a damaged file is logged and computed anew, its checksum says so."""
+    def _load(self, clip: Clip | None, layer: str) -> np.ndarray:
+        """Read one layer; a damaged file is logged and computed anew, its checksum says so."""
         path = self._path(clip)
-        found = read_arrays(path, area)
+        found = read_arrays(path, layer)
         if found is None:
             self._compute({path: clip})
-            found = read_arrays(path, area)
+            found = read_arrays(path, layer)
         if found is None:
             raise DataError(f"{path}: damaged as soon as it is written; check the disk or give another -w")
-        return found[area]
+        return found[layer]
 
 
 def _heard(clip: Clip | None) -> str:

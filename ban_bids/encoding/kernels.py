@@ -24,16 +24,16 @@ from ban_bids.files.arrays import scratch_array
 
 @dataclass(frozen=True, eq=False)
 class KernelFold:
-    """A fold and its areas' kernels.
+    """A fold and its layers' kernels.
 
     Parameters
     ----------
     fold : Fold
     kernels : dict of str to tuple of ndarray, float32
-        By area: training (n, n), held-out (m, n) and specific (m, n) rows against training rows, see
+        By layer: training (n, n), held-out (m, n) and specific (m, n) rows against training rows, see
         `ban_bids.encoding.design.FoldDesign.matrices`; on disk where all folds' together are large.
     dimensions : dict of str to int
-        Features of each area that vary over training rows.
+        Features of each layer that vary over training rows.
     held_out : ndarray, intp
         Where this fold's held-out rows stand in the table of held-out rows.
     """
@@ -52,15 +52,15 @@ class KernelFold:
         return len(self.fold.training)
 
     def matrices(
-        self, area: str, nuisance: Sequence[Nuisance], first: np.ndarray
+        self, layer: str, nuisance: Sequence[Nuisance], first: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return an area's kernels; the nuisance was projected out when they were made."""
-        return self.kernels[area]
+        """Return an layer's kernels; the nuisance was projected out when they were made."""
+        return self.kernels[layer]
 
 
 @dataclass(frozen=True, eq=False)
-class AreaFeatures:
-    """One area's features in every run, and how they are scaled and cleaned.
+class LayerFeatures:
+    """One layer's features in every run, and how they are scaled and cleaned.
 
     Parameters
     ----------
@@ -106,14 +106,14 @@ class AreaFeatures:
         return self.nuisance[s].project(total.T).T
 
 
-def area_kernels(
-    features: AreaFeatures, fold: Fold, first: np.ndarray, folder: Path, in_memory: int
+def layer_kernels(
+    features: LayerFeatures, fold: Fold, first: np.ndarray, folder: Path, in_memory: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Compute one area's kernels of one fold.
+    """Compute one layer's kernels of one fold.
 
     Parameters
     ----------
-    features : AreaFeatures
+    features : LayerFeatures
     fold : Fold
     first : ndarray of shape (n_runs + 1,)
         First row of each run.

@@ -1,11 +1,11 @@
-"""Ridge regression of many voxels on one area, or on several areas with a weight each.
+"""Ridge regression of many voxels on one layer, or on several layers with a weight each.
 
 All solvers take features and BOLD whose columns have mean 0 in every run: there is no intercept. Penalties
 and weights are chosen voxel by voxel: the smallest mean squared error over inner folds. With
-``kernel="precomputed"`` an area's features (n_rows, n_features) are instead their kernel with the training
+``kernel="precomputed"`` an layer's features (n_rows, n_features) are instead their kernel with the training
 rows, (n_rows, n_training).
 
-`ban_bids.encoding.ridge.solvers` has the estimators; here they meet areas by name and held-out rows.
+`ban_bids.encoding.ridge.solvers` has the estimators; here they meet layers by name and held-out rows.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ban_bids.encoding.ridge.backend import Engine
-from ban_bids.encoding.ridge.solvers import PRECOMPUTED, Areas, BandedRidge, Solver, make_solver
+from ban_bids.encoding.ridge.solvers import PRECOMPUTED, BandedRidge, Layers, Solver, make_solver
 
 _ALONE = 1e-6
 
@@ -28,8 +28,8 @@ class Chosen:
 
     Parameters
     ----------
-    weights : ndarray of shape (n_areas, n_voxels), float32
-        Weight of each area's kernel, summing to 1; all 0 for voxels that are left out.
+    weights : ndarray of shape (n_layers, n_voxels), float32
+        Weight of each layer's kernel, summing to 1; all 0 for voxels that are left out.
     alpha : ndarray of shape (n_voxels,), float32
     inner : ndarray of shape (n_voxels,), float32
         Score over inner folds: minus the mean squared error; ``-inf`` for voxels that are left out.
@@ -46,7 +46,7 @@ class Chosen:
 
 @dataclass(frozen=True, eq=False)
 class Single:
-    """Predictions of held-out rows from one area.
+    """Predictions of held-out rows from one layer.
 
     Parameters
     ----------
@@ -64,14 +64,14 @@ class Single:
 
 @dataclass(frozen=True, eq=False)
 class Joint:
-    """Predictions of held-out rows from several areas at once.
+    """Predictions of held-out rows from several layers at once.
 
     Parameters
     ----------
     parts : dict of str to ndarray of shape (n_held_out, n_voxels), float32
-        What each area adds; their sum is the prediction.
-    weights : ndarray of shape (n_areas, n_voxels), float32
-        Weight of each area's kernel, summing to 1.
+        What each layer adds; their sum is the prediction.
+    weights : ndarray of shape (n_layers, n_voxels), float32
+        Weight of each layer's kernel, summing to 1.
     alpha : ndarray of shape (n_voxels,), float32
     inner : ndarray of shape (n_voxels,), float32
         Best score over inner folds: minus the mean squared error.
@@ -106,7 +106,7 @@ def choose_joint(
     Parameters
     ----------
     training, bold, groups, alphas, grid, engine, refine, kernel
-        As for `fit_joint`; one area is the case of a single-area model.
+        As for `fit_joint`; one layer is the case of a single-layer model.
 
     Returns
     -------
@@ -118,7 +118,7 @@ def choose_joint(
 
 
 def choose_without(
-    area: str,
+    layer: str,
     joint: Chosen,
     training: Mapping[str, np.ndarray],
     bold: np.ndarray,
@@ -127,25 +127,25 @@ def choose_without(
     engine: Engine | None = None,
     kernel: str = "linear",
 ) -> Chosen:
-    """Choose the penalty of the model of all areas but one, by a climb from the joint model's.
+    """Choose the penalty of the model of all layers but one, by a climb from the joint model's.
 
     Parameters
     ----------
-    area : str
-        The area to leave out.
+    layer : str
+        The layer to leave out.
     joint : Chosen
-        Of the model of all areas; the weights are renormalised.
+        Of the model of all layers; the weights are renormalised.
     training, bold, groups, alphas, engine, kernel
         As for `fit_joint`.
 
     Returns
     -------
     Chosen
-        Voxels are left out that use this area alone, or do not use it.
+        Voxels are left out that use this layer alone, or do not use it.
     """
-    used = {name: x for name, x in training.items() if name != area}
+    used = {name: x for name, x in training.items() if name != layer}
     solver = _closed_form(used, alphas, engine, kernel)
-    weights = _renormalised(joint.weights, list(training).index(area))
+    weights = _renormalised(joint.weights, list(training).index(layer))
     solver.choose(_together(used, kernel), bold, groups, weights, joint.alpha)
     return Chosen(solver.weights_, solver.alpha_, solver.cv_score_)
 
@@ -163,7 +163,7 @@ def _closed_form(
 
 
 def _renormalised(weights: np.ndarray, i: int) -> np.ndarray:
-    """Weights without area i, summing to 1; 0 in voxels that use it alone, or do not use it."""
+    """Weights without layer i, summing to 1; 0 in voxels that use it alone, or do not use it."""
     rest = np.delete(weights, i, axis=0)
     total = rest.sum(axis=0)
     active = (total >= _ALONE) & (weights[i] != 0)
@@ -180,7 +180,7 @@ def fit_single(
     chosen: Chosen | None = None,
     kernel: str = "linear",
 ) -> Single:
-    """Fit a ridge model of one area and predict held-out rows.
+    """Fit a ridge model of one layer and predict held-out rows.
 
     Parameters
     ----------
@@ -220,18 +220,18 @@ def fit_joint(
     chosen: Chosen | None = None,
     kernel: str = "linear",
 ) -> Joint:
-    """Fit a banded ridge model: a kernel an area, weights and penalty chosen voxel by voxel.
+    """Fit a banded ridge model: a kernel an layer, weights and penalty chosen voxel by voxel.
 
     Parameters
     ----------
     training, held_out : dict of str to ndarray of shape (n_rows, n_features), float32
-        Features of each area, the same areas in the same order.
+        Features of each layer, the same layers in the same order.
     bold : ndarray of shape (n_training, n_voxels), float32
     groups : ndarray of shape (n_training,)
         Inner fold of each training row.
     alphas : sequence of float
         Penalties to choose from.
-    grid : ndarray of shape (n_points, n_areas)
+    grid : ndarray of shape (n_points, n_layers)
         Weights to choose from.
     engine, kernel
         As for `fit_single`.
@@ -243,7 +243,7 @@ def fit_joint(
     Returns
     -------
     Joint
-        Area i adds ``w_i X_i,held_out X_i' (K + alpha I)^-1 y`` with ``K = sum w_i X_i X_i'``.
+        Layer i adds ``w_i X_i,held_out X_i' (K + alpha I)^-1 y`` with ``K = sum w_i X_i X_i'``.
     """
     x = _together(training, kernel)
     if chosen is None:
@@ -259,7 +259,7 @@ def fit_joint(
 
 
 def fit_without(
-    area: str,
+    layer: str,
     joint: Joint,
     training: Mapping[str, np.ndarray],
     bold: np.ndarray,
@@ -270,14 +270,14 @@ def fit_without(
     chosen: Chosen | None = None,
     kernel: str = "linear",
 ) -> np.ndarray:
-    """Predict held-out rows from all areas but one, with the joint model's weights renormalised.
+    """Predict held-out rows from all layers but one, with the joint model's weights renormalised.
 
     Parameters
     ----------
-    area : str
-        The area to leave out.
+    layer : str
+        The layer to leave out.
     joint : Joint
-        The model of all areas.
+        The model of all layers.
     training, bold, held_out, groups, alphas, engine, kernel
         As for `fit_joint`; the penalty is chosen anew, by a climb from the joint model's.
     chosen : Chosen, optional
@@ -286,14 +286,14 @@ def fit_without(
     Returns
     -------
     ndarray of shape (n_held_out, n_voxels), float32
-        0 for voxels whose joint model uses this area alone; the joint prediction where it does not use it.
+        0 for voxels whose joint model uses this layer alone; the joint prediction where it does not use it.
     """
-    i = list(training).index(area)
+    i = list(training).index(layer)
     weights = _renormalised(joint.weights, i) if chosen is None else chosen.weights
     voxels = np.flatnonzero(weights.any(axis=0))
-    prediction = np.zeros((len(held_out[area]), bold.shape[1]), dtype=np.float32)
+    prediction = np.zeros((len(held_out[layer]), bold.shape[1]), dtype=np.float32)
     if len(voxels):
-        used = {name: x for name, x in training.items() if name != area}
+        used = {name: x for name, x in training.items() if name != layer}
         x, y = _together(used, kernel), bold[:, voxels]
         solver: Solver
         if chosen is None:
@@ -309,12 +309,12 @@ def fit_without(
     return prediction
 
 
-def _widths(areas: Mapping[str, np.ndarray]) -> list[int]:
-    return [part.shape[1] for part in areas.values()]
+def _widths(layers: Mapping[str, np.ndarray]) -> list[int]:
+    return [part.shape[1] for part in layers.values()]
 
 
-def _together(areas: Mapping[str, np.ndarray], kernel: str) -> Areas:
+def _together(layers: Mapping[str, np.ndarray], kernel: str) -> Layers:
     """Features side by side, or kernels one after the other."""
     if kernel == PRECOMPUTED:
-        return list(areas.values())
-    return np.hstack(list(areas.values())) if len(areas) > 1 else next(iter(areas.values()))
+        return list(layers.values())
+    return np.hstack(list(layers.values())) if len(layers) > 1 else next(iter(layers.values()))

@@ -1,4 +1,4 @@
-"""Scaler and principal axes of an area's features, fitted on training rows."""
+"""Scaler and principal axes of an layer's features, fitted on training rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _COLUMNS_AT_ONCE = 1024
 
 @dataclass(frozen=True, eq=False)
 class Scaler:
-    """The z-score of one area's features.
+    """The z-score of one layer's features.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class Scaler:
 
 @dataclass(frozen=True, eq=False)
 class Reduction:
-    """Scaler and principal axes of one area.
+    """Scaler and principal axes of one layer.
 
     Parameters
     ----------

@@ -116,7 +116,7 @@ class HeldOut:
     bold : ndarray of shape (n, n_voxels), float32
         Cleaned and z-scored per run.
     prediction : dict of str to ndarray of shape (n, n_voxels), float32
-        By area; also ``"Joint"`` where the joint model was fitted.
+        By layer; also ``"Joint"`` where the joint model was fitted.
     specific : dict of str to ndarray of shape (n, n_voxels), float32
         What tests permute in blocks: the prediction with its nuisance, and, unless the held-out runs rest
         between clips, less what the run's mean clip would give at every presentation, so that it is zero on

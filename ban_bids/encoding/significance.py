@@ -275,7 +275,7 @@ def roi_null(
     -------
     observed : ndarray of shape (R,)
     null : ndarray of shape (m, R)
-        Columns of several areas' predictions under one plan may be put side by side for `max_statistic_p`.
+        Columns of several layers' predictions under one plan may be put side by side for `max_statistic_p`.
     """
     return null_from_sums(plan, roi_sums(plan, prediction, bold, labels, int(labels.max(initial=0))))
 

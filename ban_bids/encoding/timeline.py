@@ -20,7 +20,7 @@ _COLUMNS_AT_ONCE = 128
 
 @dataclass(frozen=True, eq=False)
 class Binned:
-    """Features of one area in one run, averaged over every interval that some lag of some volume needs.
+    """Features of one layer in one run, averaged over every interval that some lag of some volume needs.
 
     Parameters
     ----------

@@ -31,8 +31,8 @@ class AudioModel(Protocol):
     ----------
     name : str
         Alphanumeric, lower case: it enters file names (``desc-<name><Area>``).
-    areas : tuple of str
-        Labels of its areas in order.
+    layers : tuple of str
+        Its layers in order.
     frame_rate : dict of str to float
         Frames a second of every area.
     genres : tuple of str
@@ -44,7 +44,7 @@ class AudioModel(Protocol):
     """
 
     name: str
-    areas: tuple[str, ...]
+    layers: tuple[str, ...]
     frame_rate: dict[str, float]
     genres: tuple[str, ...]
     card: ModelCard | None
@@ -87,7 +87,7 @@ class NetworkModel:
         self.device = resolve_device(device)
         self.network = network.eval().to(self.device)
         self.name = name or network.config.name
-        self.areas = AREAS
+        self.layers = AREAS
         self.frame_rate = network.frame_rates
         self.genres = tuple(genres)
         self.card = card

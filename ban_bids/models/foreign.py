@@ -75,7 +75,7 @@ class LayerModel:
         self.device = resolve_device(device)
         self.module = module.eval().to(self.device)
         self.name = name
-        self.areas = tuple(areas)
+        self.layers = tuple(areas)
         self.genres = tuple(genres)
         self.card = card
         self._rate = sampling_rate
@@ -145,10 +145,10 @@ class LayerModel:
                 handle = layer.register_forward_hook(_keep(caught, area))
                 hooks.callback(handle.remove)
             output = self.module(heard if self._preprocess is None else self._preprocess(heard))
-        silent = [area for area in self.areas if area not in caught]
+        silent = [area for area in self.layers if area not in caught]
         if silent:
             raise UsageError(f"model {self.name}: the layers of {', '.join(silent)} are not called by the module")
-        return output, {area: self._frames(area, caught[area]) for area in self.areas}
+        return output, {area: self._frames(area, caught[area]) for area in self.layers}
 
     def _frames(self, area: str, output: Tensor) -> np.ndarray:
         axis = self._axis[area]
@@ -164,7 +164,7 @@ class LayerModel:
         rng = np.random.default_rng(0)
         short, long = (self._run(rng.normal(0, 0.1, round(s * SAMPLING_RATE)))[1] for s in _PROBE_SECONDS)
         rates = {}
-        for area in self.areas:
+        for area in self.layers:
             more = len(long[area]) - len(short[area])
             if more <= 0:
                 raise UsageError(

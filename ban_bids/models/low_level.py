@@ -216,7 +216,7 @@ class LowLevelModel(ABC):
     config: Any
 
     def __init__(self, rate: float, readout: LinearReadout | None = None, card: ModelCard | None = None) -> None:
-        self.areas: tuple[str, ...] = (self.area,)
+        self.layers: tuple[str, ...] = (self.area,)
         self.frame_rate = {self.area: rate}
         self.readout = readout
         self.card = card

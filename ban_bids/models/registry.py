@@ -22,7 +22,7 @@ UNTRAINED = "-untrained"
 """Behind a preset's name: the network with random weights, which needs no file."""
 
 _NAME = re.compile(r"[a-z][a-z0-9]*")
-_MEMBERS = ("name", "areas", "frame_rate", "genres", "card", "fingerprint", "features", "genre_probabilities")
+_MEMBERS = ("name", "layers", "frame_rate", "genres", "card", "fingerprint", "features", "genre_probabilities")
 
 
 def load_model(name: str, weights: Path | None, device: str = "cpu", seed: int = DEFAULT_SEED) -> AudioModel:

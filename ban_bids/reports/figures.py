@@ -44,17 +44,17 @@ def alignment_figure(
     values: np.ndarray,
     low: np.ndarray,
     high: np.ndarray,
-    areas: Sequence[str],
+    layers: Sequence[str],
     regions: Sequence[str],
     label: str = "share of explainable variance",
 ) -> bytes:
-    """Matrix of model areas by brain regions, every cell with its number and interval.
+    """Matrix of model layers by brain regions, every cell with its number and interval.
 
     Parameters
     ----------
-    values, low, high : ndarray of shape (n_areas, n_regions)
+    values, low, high : ndarray of shape (n_layers, n_regions)
         Score and 95 % confidence interval; NaN cells are hatched and say n/a.
-    areas, regions : sequence of str
+    layers, regions : sequence of str
         Labels of rows and columns.
     label : str
         What the numbers are.
@@ -65,7 +65,7 @@ def alignment_figure(
         PNG.
     """
     shown = np.asarray(values, dtype=float)
-    canvas = Canvas(figsize=(1.5 * len(regions) + 2.4, 0.95 * len(areas) + 1.3), layout="constrained")
+    canvas = Canvas(figsize=(1.5 * len(regions) + 2.4, 0.95 * len(layers) + 1.3), layout="constrained")
     axes = canvas.subplots()
     finite = np.abs(shown[np.isfinite(shown)])
     limit = float(finite.max()) if finite.size and finite.max() > 0 else 1.0
@@ -73,13 +73,13 @@ def alignment_figure(
     for row, column in np.ndindex(*shown.shape):
         interval = (float(low[row, column]), float(high[row, column]))
         _matrix_cell(axes, row, column, float(shown[row, column]), interval, limit)
-        if areas[row] == regions[column]:
+        if layers[row] == regions[column]:
             own = Rectangle((column - 0.48, row - 0.48), 0.96, 0.96, fill=False, edgecolor="black", lw=1.6)
             axes.add_patch(own)
     axes.set_xticks(range(len(regions)), regions)
-    axes.set_yticks(range(len(areas)), areas)
+    axes.set_yticks(range(len(layers)), layers)
     axes.set_xlabel("region of the brain")
-    axes.set_ylabel("area of the model")
+    axes.set_ylabel("layer of the model")
     canvas.colorbar(picture, ax=axes, label=label)
     return _png(canvas)
 
@@ -105,7 +105,7 @@ def _matrix_cell(
 
 
 def bar_figure(labels: Sequence[str], series: Sequence[Bars], ylabel: str) -> bytes:
-    """Areas side by side with their controls, with 95 % confidence intervals.
+    """Layers side by side with their controls, with 95 % confidence intervals.
 
     Parameters
     ----------

@@ -213,7 +213,7 @@ def _wide(own: pd.DataFrame) -> pd.DataFrame:
     for (label, model, task), mine in own.groupby(["participant", "model", "task"], sort=False, dropna=False):
         line: dict[str, object] = {"participant": label, "model": model, "task": task}
         for row in mine.itertuples():
-            name = f"c in {row.region}" if row.row == "area" else str(row.row)
+            name = f"c in {row.region}" if row.row == "layer" else str(row.row)
             line[name] = row.value
         lines.append(line)
     return pd.DataFrame(lines)
@@ -260,10 +260,10 @@ def _bars(mine: pd.DataFrame, name: str, people: list[str]) -> Bars | None:
 def _map_figures(out: Derivatives, models: Sequence[str]) -> list[tuple[str, Figure]]:
     figures = []
     maps = out.group_maps(model=list(models), stat="mean")
-    order = {area: position for position, area in enumerate((*AREAS, JOINT))}
-    for row in maps.sort_values("area", key=lambda areas: areas.map(order), kind="stable").itertuples():
+    order = {layer: position for position, layer in enumerate((*AREAS, JOINT))}
+    for row in maps.sort_values("layer", key=lambda layers: layers.map(order), kind="stable").itertuples():
         image = map_figure(Path(str(row.path)), label="mean r over participants")
-        source = f"{row.model}, {row.area}"
+        source = f"{row.model}, {row.layer}"
         caption = f"Mean correlation of held-out BOLD with the prediction from {source}; space {row.space}."
-        figures.append(("Maps", Figure(f"Mean r, {row.model}, {row.area}", image, caption)))
+        figures.append(("Maps", Figure(f"Mean r, {row.model}, {row.layer}", image, caption)))
     return figures

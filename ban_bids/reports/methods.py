@@ -31,7 +31,7 @@ class MethodsFacts:
     n_repeats : int
         Presentations of each held-out clip; 1 or 0: no noise ceiling.
     dimensions : str
-        A sentence: how many components or features of each area were used.
+        A sentence: how many components or features of each layer were used.
     n_voxels : int
         Voxels that were predicted.
     permutations : str

@@ -33,7 +33,7 @@ from ban_bids.reports.quality import quality_figures, quality_tables
 
 SECTIONS = (
     "Summary",
-    "Areas and regions",
+    "Layers and regions",
     "Controls",
     "Maps",
     "Noise ceiling",
@@ -48,13 +48,13 @@ SECTIONS = (
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
-    """Scores of every model area in every region.
+    """Scores of every model layer in every region.
 
     Parameters
     ----------
-    values, low, high : ndarray of shape (n_areas, n_regions)
+    values, low, high : ndarray of shape (n_layers, n_regions)
         Score and its 95 % confidence interval; NaN where not computable.
-    areas, regions : tuple of str
+    layers, regions : tuple of str
         Labels.
     label : str
         What the numbers are.
@@ -63,14 +63,14 @@ class Alignment:
     values: np.ndarray
     low: np.ndarray
     high: np.ndarray
-    areas: tuple[str, ...]
+    layers: tuple[str, ...]
     regions: tuple[str, ...]
     label: str = "share of explainable variance"
 
     def table(self) -> pd.DataFrame:
-        """Rows of model areas, columns of regions, cells ``0.31 [0.20, 0.42]``."""
-        rows = [[area, *(self._cell(i, j) for j in range(len(self.regions)))] for i, area in enumerate(self.areas)]
-        return pd.DataFrame(rows, columns=["model area", *self.regions])
+        """Rows of model layers, columns of regions, cells ``0.31 [0.20, 0.42]``."""
+        rows = [[layer, *(self._cell(i, j) for j in range(len(self.regions)))] for i, layer in enumerate(self.layers)]
+        return pd.DataFrame(rows, columns=["model layer", *self.regions])
 
     def _cell(self, i: int, j: int) -> str:
         if not np.isfinite(self.values[i, j]):
@@ -95,7 +95,7 @@ class ParticipantReport:
     scores : DataFrame
         Score table as written; empty where there is none.
     alignment : Alignment, optional
-        Matrix of areas by regions.
+        Matrix of layers by regions.
     facts : sequence of (str, value)
         Summary: runs, rows, repeats, voxels, held-out rule, ...
     warnings : sequence of str
@@ -173,7 +173,7 @@ def write_participant_report(path: Path, content: ParticipantReport) -> Path:
     return write_text(path, render_page(content.title, content.status, sections))
 
 
-_BRIEF = ("model", "row", "area", "region", "value", "ci_low", "ci_high", "p", "mean_r", "n_voxels", "reason")
+_BRIEF = ("model", "row", "layer", "region", "value", "ci_low", "ci_high", "p", "mean_r", "n_voxels", "reason")
 """Columns of the score table that the page shows at once."""
 
 _EMPTY = {"Warnings": "No stage had anything to warn of."}
@@ -188,7 +188,7 @@ def _own_blocks(title: str, content: ParticipantReport) -> list[Block]:
         if content.facts:
             blocks.append(Facts(tuple(content.facts)))
         blocks += _score_blocks(content, "scored", "Scores")
-    elif title == "Areas and regions" and content.alignment is not None:
+    elif title == "Layers and regions" and content.alignment is not None:
         blocks += _alignment_blocks(content.alignment)
     elif title == "Controls":
         blocks += _score_blocks(content, "control", "Scores of the controls")
@@ -221,16 +221,16 @@ def _score_blocks(content: ParticipantReport, role: str, title: str) -> list[Blo
 
 def _alignment_blocks(alignment: Alignment) -> list[Block]:
     picture = alignment_figure(
-        alignment.values, alignment.low, alignment.high, alignment.areas, alignment.regions, alignment.label
+        alignment.values, alignment.low, alignment.high, alignment.layers, alignment.regions, alignment.label
     )
     caption = (
-        f"{alignment.label.capitalize()} that each area of the model predicts in each region, with 95 % "
-        "confidence intervals. Frames mark each area's own region; hatched cells are not available."
+        f"{alignment.label.capitalize()} that each layer of the model predicts in each region, with 95 % "
+        "confidence intervals. Frames mark each layer's own region; hatched cells are not available."
     )
-    size = f"{len(alignment.areas)} model areas by {len(alignment.regions)} regions"
+    size = f"{len(alignment.layers)} model layers by {len(alignment.regions)} regions"
     alt = f"Matrix of {size}; the table below repeats its numbers."
     return [
-        Figure("Alignment of model areas and regions", picture, caption, alt),
+        Figure("Alignment of model layers and regions", picture, caption, alt),
         Table(f"Alignment: {alignment.label} [95 % interval]", alignment.table(), drop_empty=False),
     ]
 
@@ -263,7 +263,7 @@ def provenance_blocks(versions: Mapping[str, str], settings: str, files: Sequenc
 
 _QUALITY = "Preprocessing quality"
 _MEANING = {
-    "C": "cortical score: share of explainable variance, mean over the four areas",
+    "C": "cortical score: share of explainable variance, mean over the four layers",
     "B": "behavioural score: agreement with people's genre choices (of the dataset)",
     "BAS": "brain-like auditory score: (C + B) / 2",
 }
@@ -345,7 +345,7 @@ def _alignment(summary: Summary) -> Alignment | None:
     # without repeats there is nothing to draw: the section says why instead
     if not np.isfinite(values).any():
         return None
-    return Alignment(values, low, high, tuple(found["areas"]), tuple(found["regions"]))
+    return Alignment(values, low, high, tuple(found["layers"]), tuple(found["regions"]))
 
 
 def _numbers(matrix: Sequence[Sequence[float | str]]) -> np.ndarray:
@@ -355,7 +355,7 @@ def _numbers(matrix: Sequence[Sequence[float | str]]) -> np.ndarray:
 
 def _reasons(summary: Summary, headlines: Sequence[Headline]) -> dict[str, str]:
     why = next((line.reason for line in headlines if line.name == "C"), None)
-    own = {"Areas and regions": f"C: {why}"} if why else {}
+    own = {"Layers and regions": f"C: {why}"} if why else {}
     return {**own, **summary.reasons}
 
 
@@ -363,11 +363,11 @@ def _map_figures(out: Derivatives, summary: Summary) -> list[tuple[str, Figure]]
     maps = out.maps(participant=summary.participant, task=summary.task, space=summary.space)
     mine = maps[maps["model"] == summary.model]
     figures = []
-    for area in (*AREAS, JOINT):
-        found = mine[(mine["area"] == area) & (mine["stat"] == "r")]
+    for layer in (*AREAS, JOINT):
+        found = mine[(mine["layer"] == layer) & (mine["stat"] == "r")]
         if not found.empty:
             image = map_figure(Path(found["path"].iloc[0]), label="correlation r", threshold=None)
-            name = "all areas together" if area == JOINT else area
+            name = "all layers together" if layer == JOINT else layer
             caption = f"Correlation of held-out BOLD with the prediction from {name}."
             figures.append(("Maps", Figure(f"r, {name}", image, caption)))
     ceiling = maps[maps["stat"] == "ccmax"]
@@ -379,8 +379,8 @@ def _map_figures(out: Derivatives, summary: Summary) -> list[tuple[str, Figure]]
 
 
 def _control_figure(scores: pd.DataFrame) -> list[tuple[str, Figure]]:
-    """Score of every area beside the same of the controls; untrained models of several seeds are one bar."""
-    rows = scores[scores["row"] == "area"]
+    """Score of every layer beside the same of the controls; untrained models of several seeds are one bar."""
+    rows = scores[scores["row"] == "layer"]
     kinds = rows["model"].str.replace(r"untrained\d+$", "untrained", regex=True)
     series = []
     for kind, alike in rows.groupby(kinds, sort=False):
@@ -392,25 +392,25 @@ def _control_figure(scores: pd.DataFrame) -> list[tuple[str, Figure]]:
         return []
     image = bar_figure(AREAS, series, "c, share of explainable variance")
     caption = (
-        "Cortical score of every area in its region, for the model and its controls, with 95 % bootstrap "
+        "Cortical score of every layer in its region, for the model and its controls, with 95 % bootstrap "
         "intervals; of several seeds, the mean and the range."
     )
     return [("Controls", Figure("The model and its controls", image, caption))]
 
 
 def _one(name: str, rows: pd.DataFrame) -> Bars:
-    values, low, high = ([_cell(rows, area, key) for area in AREAS] for key in ("value", "ci_low", "ci_high"))
+    values, low, high = ([_cell(rows, layer, key) for layer in AREAS] for key in ("value", "ci_low", "ci_high"))
     return Bars(name, values, low, high)
 
 
 def _range(name: str, seeds: Sequence[pd.DataFrame]) -> Bars:
-    values = np.array([[_cell(rows, area, "value") for area in AREAS] for rows in seeds])
+    values = np.array([[_cell(rows, layer, "value") for layer in AREAS] for rows in seeds])
     return Bars(name, values.mean(axis=0), values.min(axis=0), values.max(axis=0))
 
 
-def _cell(rows: pd.DataFrame, area: str, column: str) -> float:
-    # the log-mel baseline has one area, which meets every region
-    found = rows[rows["region"] == area]
+def _cell(rows: pd.DataFrame, layer: str, column: str) -> float:
+    # the log-mel baseline has one layer, which meets every region
+    found = rows[rows["region"] == layer]
     return float("nan") if found.empty else float(found[column].iloc[0])
 
 
@@ -428,8 +428,8 @@ def _tables(summary: Summary) -> Sequence[tuple[str, Table]]:
     if summary.tests:
         # JSON has no NaN: a region without voxels reads n/a there
         frame = pd.DataFrame(list(summary.tests)).replace(NOT_AVAILABLE, np.nan).infer_objects()
-        note = "p_fwer: corrected over all areas and regions (largest statistic of each permutation)."
-        tables.append(("Significance", Table("Mean r of every area in every region", frame, note=note)))
+        note = "p_fwer: corrected over all layers and regions (largest statistic of each permutation)."
+        tables.append(("Significance", Table("Mean r of every layer in every region", frame, note=note)))
     if summary.stages:
         tables.append(("Provenance", Table("Time and memory", pd.DataFrame(list(summary.stages)))))
     return tables

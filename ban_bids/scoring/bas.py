@@ -13,7 +13,7 @@ from ban_bids.constants import REGIONS
 from ban_bids.preprocessing.regions import FEWEST_VOXELS
 from ban_bids.scoring.behavioral import BehavioralScore, Part
 from ban_bids.scoring.bootstrap import LEVEL, percentile_interval
-from ban_bids.scoring.cortical import AreaScore, CorticalScore
+from ban_bids.scoring.cortical import CorticalScore, LayerScore
 
 NO_GEOMETRIC = "the geometric mean needs both parts positive"
 
@@ -85,9 +85,9 @@ class ModelScores:
         None where the model could not be scored; ``reason`` says why.
     behavioral : BehavioralScore or None
         None leaves the rows of B and BAS out (controls).
-    p : mapping of (area, region) to float
+    p : mapping of (layer, region) to float
         Family-wise p value (max statistic over regions) of the mean correlation.
-    p_uncorrected : mapping of (area, region) to float
+    p_uncorrected : mapping of (layer, region) to float
     track_overlap : str
         ``none``, ``unknown`` (weights without a card) or the number of held-out tracks the model knows.
     reason : str
@@ -117,19 +117,19 @@ def _column(long_name: str, description: str, units: str | None = None) -> dict[
 COLUMNS: dict[str, dict[str, str]] = {
     "row": _column(
         "Kind of row",
-        "area: one model area in one region; C: cortical score; I2n, kappa: parts of the behavioural score; "
+        "layer: one model layer in one region; C: cortical score; I2n, kappa: parts of the behavioural score; "
         "B: behavioural score; BAS: brain-like auditory score; BAS_geometric: geometric mean of C and B",
     ),
     "model": _column("Model", "Name of the model"),
     "role": _column("Role of the model", "scored, or control"),
     "belongs_to": _column("What the row describes", "participant, or dataset (rows that every participant repeats)"),
-    "area": _column("Model area", "Area of the model whose features predict"),
+    "layer": _column("Model layer", "Layer of the model whose features predict"),
     "region": _column("Region", "Anatomical region whose voxels are predicted"),
     "value": _column(
         "Score",
-        "area: share of the region's explainable variance, sum over voxels of sgn(r) times the mean over "
+        "layer: share of the region's explainable variance, sum over voxels of sgn(r) times the mean over "
         "pairs of different repeats of cov(p, y_i) cov(p, y_j) / var(p), over the sum of signal power; "
-        "C: mean over areas; I2n: rho(model, people) / sqrt(rho_mm rho_pp); "
+        "C: mean over layers; I2n: rho(model, people) / sqrt(rho_mm rho_pp); "
         "kappa: mean kappa(model, person) / mean kappa(person, person); B: mean of I2n and kappa; "
         "BAS: (C + B) / 2; BAS_geometric: sqrt(C B)",
         "arbitrary",
@@ -140,7 +140,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "p value",
         "Block permutation of the region's mean correlation with the prediction (clip-specific, unless the "
         "held-out runs rest between clips), "
-        "max statistic over areas and regions",
+        "max statistic over layers and regions",
     ),
     "p_uncorrected": _column("Uncorrected p value", "The same for the region alone"),
     "n_voxels": _column("Voxels", "Voxels of the region that could be scored", "count"),
@@ -153,7 +153,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     ),
     **{
         f"c_{region}": _column(
-            f"Share of {region}", f"The row's model area in region {region}: one row of the alignment matrix"
+            f"Share of {region}", f"The row's model layer in region {region}: one row of the alignment matrix"
         )
         for region in REGIONS
     },
@@ -162,7 +162,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "People with people",
         "I2n: split-half reliability, Spearman-Brown corrected; kappa: mean kappa(person, person)",
     ),
-    "n_clips": _column("Clips", "Held-out repeated clips (area, C), or clips judged by people", "count"),
+    "n_clips": _column("Clips", "Held-out repeated clips (layer, C), or clips judged by people", "count"),
     "n_people": _column("People", "People whose choices are compared", "count"),
     "track_overlap": _column(
         "Overlap of tracks", "Held-out tracks that trained or validated the model: none, unknown or a number"
@@ -173,7 +173,7 @@ COLUMNS: dict[str, dict[str, str]] = {
 
 
 def score_table(models: Sequence[ModelScores]) -> pd.DataFrame:
-    """Tidy table of scores: one row an area, then the totals, model after model.
+    """Tidy table of scores: one row an layer, then the totals, model after model.
 
     Parameters
     ----------
@@ -193,7 +193,7 @@ def _rows(model: ModelScores) -> list[dict[str, object]]:
     if model.cortical is None:
         rows: list[dict[str, object]] = [_total("C", np.nan, np.nan, np.nan, model.reason)]
     else:
-        rows = [_area_row(area, model, model.cortical) for area in model.cortical.areas]
+        rows = [_layer_row(layer, model, model.cortical) for layer in model.cortical.layers]
         c = model.cortical
         rows.append({**_total("C", c.value, c.ci_low, c.ci_high, c.reason), "n_clips": c.n_clips})
     if model.behavioral is not None:
@@ -218,30 +218,30 @@ def _total(row: str, value: float, low: float, high: float, reason: str) -> dict
     }
 
 
-def _area_row(area: AreaScore, model: ModelScores, cortical: CorticalScore) -> dict[str, object]:
-    pair = (area.area, area.region)
-    line = cortical.alignment[cortical.alignment_areas.index(area.area)]
+def _layer_row(layer: LayerScore, model: ModelScores, cortical: CorticalScore) -> dict[str, object]:
+    pair = (layer.layer, layer.region)
+    line = cortical.alignment[cortical.alignment_layers.index(layer.layer)]
     shares = {f"c_{name}": share for name, share in zip(cortical.alignment_regions, line) if name in REGIONS}
     return {
-        **_total("area", area.value, area.ci_low, area.ci_high, _reason(area)),
-        "area": area.area,
-        "region": area.region,
+        **_total("layer", layer.value, layer.ci_low, layer.ci_high, _reason(layer)),
+        "layer": layer.layer,
+        "region": layer.region,
         "p": model.p.get(pair, np.nan),
         "p_uncorrected": model.p_uncorrected.get(pair, np.nan),
-        "n_voxels": area.n_voxels,
-        "mean_r": area.mean_r,
-        "squared_ratio": area.squared_ratio,
-        "median_ccnorm": area.median_ccnorm,
-        "unnormalised": area.unnormalised,
+        "n_voxels": layer.n_voxels,
+        "mean_r": layer.mean_r,
+        "squared_ratio": layer.squared_ratio,
+        "median_ccnorm": layer.median_ccnorm,
+        "unnormalised": layer.unnormalised,
         **shares,
         "n_clips": cortical.n_clips,
     }
 
 
-def _reason(area: AreaScore) -> str:
+def _reason(layer: LayerScore) -> str:
     """Why c is n/a, and a mark where it rests on little."""
-    few = f"region {area.region} has only {area.n_voxels} voxels: its figures rest on little"
-    return "; ".join([area.reason] * bool(area.reason) + [few] * (0 < area.n_voxels < FEWEST_VOXELS))
+    few = f"region {layer.region} has only {layer.n_voxels} voxels: its figures rest on little"
+    return "; ".join([layer.reason] * bool(layer.reason) + [few] * (0 < layer.n_voxels < FEWEST_VOXELS))
 
 
 def _behavioral_rows(score: BehavioralScore) -> list[dict[str, object]]:

@@ -1,4 +1,4 @@
-"""Cortical score: the share of a region's explainable variance that a model's area predicts."""
+"""Cortical score: the share of a region's explainable variance that a model's layer predicts."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _STREAM = 1
 
 
 @dataclass(frozen=True)
-class AreaScore:
-    """One model area in one region. Quantities that cannot be computed are NaN and ``reason`` says why.
+class LayerScore:
+    """One model layer in one region. Quantities that cannot be computed are NaN and ``reason`` says why.
 
     Parameters
     ----------
-    area, region : str
+    layer, region : str
     n_voxels : int
         Voxels of the region with finite, varying BOLD and a finite prediction.
     value, ci_low, ci_high : float
@@ -56,7 +56,7 @@ class AreaScore:
         Why ``value`` is NaN; empty otherwise.
     """
 
-    area: str
+    layer: str
     region: str
     n_voxels: int
     value: float = np.nan
@@ -77,15 +77,15 @@ class CorticalScore:
     Parameters
     ----------
     model : str
-    areas : tuple of AreaScore
-        One for every (area, region) pair that enters C.
+    layers : tuple of LayerScore
+        One for every (layer, region) pair that enters C.
     value, ci_low, ci_high : float
-        C, the mean of the areas' c; NaN if one of them is.
+        C, the mean of the layers' c; NaN if one of them is.
     draws : ndarray of shape (n_bootstrap,)
-        Bootstrap draws of C; the same draws of clips in all areas.
-    alignment, alignment_low, alignment_high : ndarray of shape (n_areas, n_regions)
-        c of every model area in every region, and its bootstrap interval.
-    alignment_areas, alignment_regions : tuple of str
+        Bootstrap draws of C; the same draws of clips in all layers.
+    alignment, alignment_low, alignment_high : ndarray of shape (n_layers, n_regions)
+        c of every model layer in every region, and its bootstrap interval.
+    alignment_layers, alignment_regions : tuple of str
         Its rows and columns.
     n_repeats, n_clips : int
         Repeats of every repeated clip, and repeated clips; 0 without repeats.
@@ -95,7 +95,7 @@ class CorticalScore:
     """
 
     model: str
-    areas: tuple[AreaScore, ...]
+    layers: tuple[LayerScore, ...]
     value: float
     ci_low: float
     ci_high: float
@@ -103,7 +103,7 @@ class CorticalScore:
     alignment: np.ndarray
     alignment_low: np.ndarray
     alignment_high: np.ndarray
-    alignment_areas: tuple[str, ...]
+    alignment_layers: tuple[str, ...]
     alignment_regions: tuple[str, ...]
     n_repeats: int = 0
     n_clips: int = 0
@@ -111,11 +111,11 @@ class CorticalScore:
     notes: tuple[str, ...] = ()
 
 
-def default_pairs(areas: Sequence[str], regions: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """Pairs (area, region) that enter C: equal labels; a model without any such area meets every region."""
-    own = tuple((area, area) for area in areas if area in regions)
-    others = [area for area in areas if area != JOINT]
-    return own or tuple((area, region) for area in others for region in regions)
+def default_pairs(layers: Sequence[str], regions: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Pairs (layer, region) that enter C: equal labels; a model without any such layer meets every region."""
+    own = tuple((layer, layer) for layer in layers if layer in regions)
+    others = [layer for layer in layers if layer != JOINT]
+    return own or tuple((layer, region) for layer in others for region in regions)
 
 
 def cortical_score(
@@ -133,9 +133,9 @@ def cortical_score(
     n_bootstrap: int = 1000,
     seed: int = 0,
 ) -> CorticalScore:
-    """Score one model's areas in their regions and make the alignment matrix.
+    """Score one model's layers in their regions and make the alignment matrix.
 
-    For area a in its region, with mean prediction p and repeats y_i of the unique held-out rows,
+    For layer a in its region, with mean prediction p and repeats y_i of the unique held-out rows,
     ``c_a = sum_v sgn(r_v) mean_{i != j}[cov(p, y_i) cov(p, y_j)] / var(p) / sum_v SP_v``: no voxel is
     selected and nothing is clipped.
 
@@ -144,7 +144,7 @@ def cortical_score(
     model : str
         Name of the model.
     predictions : mapping of str to ndarray of shape (n, V)
-        Prediction of all held-out rows from each area; ``Joint`` is left out.
+        Prediction of all held-out rows from each layer; ``Joint`` is left out.
     bold : ndarray of shape (n, V)
     labels : ndarray of shape (V,), int
         Region of every voxel: 1 is ``regions[0]``; 0 belongs to none.
@@ -153,7 +153,7 @@ def cortical_score(
     repeats : Repeats or None
         None without repeats: c, C and the alignment matrix are then NaN.
     regions : sequence of str
-    pairs : sequence of (area, region), optional
+    pairs : sequence of (layer, region), optional
         Pairs that enter C; `default_pairs` otherwise.
     absent : mapping of str to str
         Regions that the atlas does not have, with the reason: they have no voxel, and their c is NaN.
@@ -165,25 +165,25 @@ def cortical_score(
     -------
     CorticalScore
     """
-    areas = tuple(a for a in predictions if a != JOINT)
-    chosen = tuple(pairs) if pairs is not None else default_pairs(areas, regions)
+    layers = tuple(a for a in predictions if a != JOINT)
+    chosen = tuple(pairs) if pairs is not None else default_pairs(layers, regions)
     counts = None if repeats is None else _draws(repeats, n_bootstrap, seed)
     members = {name: np.flatnonzero(labels == k + 1) for k, name in enumerate(regions)}
     scores, draws = [], []
-    for area, region in chosen:
-        v = _usable(members[region], predictions[area], bold, rows, repeats)
-        score, drawn = _area(area, region, predictions[area][:, v], bold[:, v], rows, repeats, counts, ev_floor)
+    for layer, region in chosen:
+        v = _usable(members[region], predictions[layer], bold, rows, repeats)
+        score, drawn = _layer(layer, region, predictions[layer][:, v], bold[:, v], rows, repeats, counts, ev_floor)
         scores.append(replace(score, reason=absent[region]) if region in absent else score)
         draws.append(drawn)
-    alignment = np.full((3, len(areas), len(regions)), np.nan)
+    alignment = np.full((3, len(layers), len(regions)), np.nan)
     if repeats is not None and counts is not None:
-        for (i, area), (j, region) in product(enumerate(areas), enumerate(regions)):
-            v = _usable(members[region], predictions[area], bold, rows, repeats)
-            share, reason = _share(predictions[area][:, v], bold[:, v], repeats, counts, ev_floor)
+        for (i, layer), (j, region) in product(enumerate(layers), enumerate(regions)):
+            v = _usable(members[region], predictions[layer], bold, rows, repeats)
+            share, reason = _share(predictions[layer][:, v], bold[:, v], repeats, counts, ev_floor)
             if not reason:
                 limits = percentile_interval(centred_draws(share[1:], share[0]))
                 alignment[:, i, j] = share[0], *limits
-    return _total(model, scores, draws, alignment, areas, tuple(regions), repeats)
+    return _total(model, scores, draws, alignment, layers, tuple(regions), repeats)
 
 
 def _draws(repeats: Repeats, n_bootstrap: int, seed: int) -> np.ndarray:
@@ -230,8 +230,8 @@ def _share(
     return share, ""
 
 
-def _area(
-    area: str,
+def _layer(
+    layer: str,
     region: str,
     prediction: np.ndarray,
     bold: np.ndarray,
@@ -239,17 +239,17 @@ def _area(
     repeats: Repeats | None,
     counts: np.ndarray | None,
     ev_floor: float,
-) -> tuple[AreaScore, np.ndarray]:
-    """Everything about one area in one region, on its usable voxels, and the bootstrap draws of c."""
+) -> tuple[LayerScore, np.ndarray]:
+    """Everything about one layer in one region, on its usable voxels, and the bootstrap draws of c."""
     n = bold.shape[1]
     nothing = np.array([np.nan])
     if n == 0:
-        return AreaScore(area, region, 0, reason=f"no voxel of region {region} can be scored"), nothing
+        return LayerScore(layer, region, 0, reason=f"no voxel of region {region} can be scored"), nothing
     single, _ = voxel_scores(prediction, bold, rows, None)
     unnormalised = float(np.nansum(single * np.abs(single)) / n)
     if repeats is None or counts is None:
         mean_r = float(np.nan_to_num(single).mean())
-        score = AreaScore(area, region, n, mean_r=mean_r, unnormalised=unnormalised, reason=NO_REPEATS)
+        score = LayerScore(layer, region, n, mean_r=mean_r, unnormalised=unnormalised, reason=NO_REPEATS)
         return score, nothing
     share, why = _share(prediction, bold, repeats, counts, ev_floor)
     draws = np.array([np.nan]) if why else centred_draws(share[1:], share[0])
@@ -259,8 +259,8 @@ def _area(
     normalised = cc_norm(r, ceiling, ev_floor)
     defined = np.isfinite(normalised)
     squared_ceiling = float(np.sum(ceiling.sp / ceiling.var_mean))
-    score = AreaScore(
-        area,
+    score = LayerScore(
+        layer,
         region,
         n,
         value=float("nan") if why else float(share[0]),
@@ -276,7 +276,7 @@ def _area(
     return score, draws
 
 
-def _together(missing: list[AreaScore]) -> str:
+def _together(missing: list[LayerScore]) -> str:
     """One reason for several regions that share it."""
     regions: dict[str, list[str]] = {}
     for score in missing:
@@ -289,15 +289,15 @@ def _together(missing: list[AreaScore]) -> str:
 
 def _total(
     model: str,
-    scores: list[AreaScore],
+    scores: list[LayerScore],
     draws: list[np.ndarray],
     alignment: np.ndarray,
-    areas: tuple[str, ...],
+    layers: tuple[str, ...],
     regions: tuple[str, ...],
     repeats: Repeats | None,
 ) -> CorticalScore:
     missing = [s for s in scores if not np.isfinite(s.value)]
-    reason = "" if scores else "the model has no area that belongs to a region"
+    reason = "" if scores else "the model has no layer that belongs to a region"
     if missing:
         reason = _together(missing)
     complete = not reason
@@ -310,7 +310,7 @@ def _total(
         logger.debug(notes[-1])
     return CorticalScore(
         model=model,
-        areas=tuple(scores),
+        layers=tuple(scores),
         value=float(np.mean([s.value for s in scores])) if complete else np.nan,
         ci_low=low,
         ci_high=high,
@@ -318,7 +318,7 @@ def _total(
         alignment=alignment[0],
         alignment_low=alignment[1],
         alignment_high=alignment[2],
-        alignment_areas=areas,
+        alignment_layers=layers,
         alignment_regions=regions,
         n_repeats=0 if repeats is None else repeats.n_repeats,
         n_clips=n_clips,

@@ -34,24 +34,24 @@ class ScoredModel:
     Parameters
     ----------
     model : str
-    areas : tuple of str
+    layers : tuple of str
         In the model's order.
-    maps : dict of (area, statistic) to ndarray of shape (n_voxels,)
+    maps : dict of (layer, statistic) to ndarray of shape (n_voxels,)
         Voxels in the order of the mask; NaN where not computable.
     ceiling : Ceiling or None
         Of all voxels.
     tests : tuple of RegionTest
     cortical : CorticalScore
     inner : dict of str to ndarray of shape (n_voxels,)
-        Score of each area on inner folds, for choosing a best area without the held-out rows.
+        Score of each layer on inner folds, for choosing a best layer without the held-out rows.
     backend : str
         Name of the solver that runs, see `ban_bids.encoding.ridge.backend`.
     factors : dict of str to float
-        By area, see `ban_bids.encoding.crossed`; empty unless each run is held out in turn.
+        By layer, see `ban_bids.encoding.crossed`; empty unless each run is held out in turn.
     """
 
     model: str
-    areas: tuple[str, ...]
+    layers: tuple[str, ...]
     maps: dict[tuple[str, str], np.ndarray]
     ceiling: Ceiling | None
     tests: tuple[RegionTest, ...]
@@ -124,7 +124,7 @@ def score_model(
     """
     engine = engine or Engine()
     own = None if finished is None else finished.narrowed("model", design)
-    cortex = Cortex(design.areas, data, tests)
+    cortex = Cortex(design.layers, data, tests)
     size = slab_size(design, settings, engine.limits)
     slabs = [slice(k, min(k + size, len(data.region))) for k in range(0, len(data.region), size)]
     factors = _factors(data, design, tests, settings, seed, engine, own)
@@ -147,7 +147,7 @@ def score_model(
     cortical = _cortical(design.model, cortex.predictions, data, tests, settings, seed)
     return ScoredModel(
         design.model,
-        design.areas,
+        design.layers,
         cortex.maps(),
         cortex.ceiling,
         cortex.region_tests(),
@@ -172,10 +172,10 @@ def _factors(
         return {}
     known = None if own is None else own.load("crossing factors")
     if known is not None:
-        return {area: float(value) for area, value in known.items()}
+        return {layer: float(value) for layer, value in known.items()}
     found = crossing_factors(data, design, tests.permutations, settings, seed, engine)
     if own is not None:
-        own.save("crossing factors", {area: np.array(value) for area, value in found.items()})
+        own.save("crossing factors", {layer: np.array(value) for layer, value in found.items()})
     return found
 
 
@@ -188,7 +188,7 @@ def score_control(
     engine: Engine | None = None,
     finished: Finished | None = None,
 ) -> CorticalScore:
-    """Cortical score of a control model: single-area ridge on auditory voxels only.
+    """Cortical score of a control model: single-layer ridge on auditory voxels only.
 
     Parameters and source as for `score_model`; as many voxels at a time as there.
     """

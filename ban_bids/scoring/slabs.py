@@ -25,7 +25,7 @@ from ban_bids.encoding.significance import (
 from ban_bids.scoring.ceiling import Ceiling, Repeats, cc_norm, noise_ceiling, voxel_scores
 from ban_bids.settings import Encoding
 
-BEST_AREA = "bestarea"
+BEST_LAYER = "bestlayer"
 _CEILING = tuple(field.name for field in fields(Ceiling) if field.name != "n_repeats")
 
 
@@ -57,19 +57,19 @@ class HeldOutTests:
 
 @dataclass(frozen=True, eq=False)
 class RegionTest:
-    """Mean voxel correlation of one area in one region, tested by permutation.
+    """Mean voxel correlation of one layer in one region, tested by permutation.
 
     Parameters
     ----------
-    area, region : str
+    layer, region : str
     mean_r : float
         Mean over the region's voxels of the correlation, pooled over all blocks' rows, of BOLD with the
         prediction that is tested (`ban_bids.encoding.rows.HeldOut.specific`).
     p, p_fwer : float
-        One-sided; against the region's own null, and against the largest of all areas and regions.
+        One-sided; against the region's own null, and against the largest of all layers and regions.
     """
 
-    area: str
+    layer: str
     region: str
     mean_r: float
     p: float
@@ -82,10 +82,10 @@ class SlabScores:
 
     Parameters
     ----------
-    maps : dict of (area, statistic) to ndarray of shape (m,), float32
+    maps : dict of (layer, statistic) to ndarray of shape (m,), float32
         NaN where not computable.
     inner : dict of str to ndarray of shape (m,), float32
-        Score on inner folds, by area.
+        Score on inner folds, by layer.
     predictions : dict of str to ndarray of shape (n_held_out, m_auditory), float32
         Of the voxels that belong to a region.
     sums : dict of str to RoiSums
@@ -101,7 +101,7 @@ class SlabScores:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything as named arrays, from which `from_arrays` makes the same again, to the bit."""
-        out = {f"maps/{area}/{stat}": values for (area, stat), values in self.maps.items()}
+        out = {f"maps/{layer}/{stat}": values for (layer, stat), values in self.maps.items()}
         out |= {f"inner/{name}": values for name, values in self.inner.items()}
         out |= {f"predictions/{name}": values for name, values in self.predictions.items()}
         for name, sums in self.sums.items():
@@ -152,7 +152,7 @@ def score_slab(
     settings : Encoding
         ``ev_floor`` is used here.
     factors : mapping of str to float
-        By area, from `ban_bids.encoding.crossed`; the bound for those that are not in it.
+        By layer, from `ban_bids.encoding.crossed`; the bound for those that are not in it.
 
     Returns
     -------
@@ -172,8 +172,8 @@ def score_slab(
             maps[name, "p"] = voxel_p(plan, held.specific[name], held.bold, factors.get(name, CROSSED))
             labels = np.where(usable, region, 0)
             sums[name] = roi_sums(plan, held.specific[name], held.bold, labels, len(REGIONS))
-    for area in encoded.share:
-        maps[area, "share"], maps[area, "unique"] = encoded.share[area], encoded.unique[area]
+    for layer in encoded.share:
+        maps[layer, "share"], maps[layer, "unique"] = encoded.share[layer], encoded.unique[layer]
     return SlabScores(
         maps={key: np.where(usable, values, np.nan).astype(np.float32) for key, values in maps.items()},
         inner=encoded.inner,
@@ -186,8 +186,8 @@ def score_slab(
 class Cortex:
     """Puts slabs together, in the order of voxels."""
 
-    def __init__(self, areas: tuple[str, ...], data: ParticipantData, tests: HeldOutTests) -> None:
-        self.areas, self.data, self.tests = areas, data, tests
+    def __init__(self, layers: tuple[str, ...], data: ParticipantData, tests: HeldOutTests) -> None:
+        self.layers, self.data, self.tests = layers, data, tests
         self._slabs: list[SlabScores] = []
 
     def add(self, scores: SlabScores) -> None:
@@ -196,7 +196,7 @@ class Cortex:
 
     @property
     def inner(self) -> dict[str, np.ndarray]:
-        """Score on inner folds of every voxel, by area."""
+        """Score on inner folds of every voxel, by layer."""
         return {n: np.concatenate([s.inner[n] for s in self._slabs]) for n in self._slabs[0].inner}
 
     @property
@@ -217,51 +217,51 @@ class Cortex:
         return Ceiling(**joined, n_repeats=parts[0].n_repeats)
 
     def maps(self) -> dict[tuple[str, str], np.ndarray]:
-        """All maps, with q over the voxels of each p map, and each voxel's best area."""
+        """All maps, with q over the voxels of each p map, and each voxel's best layer."""
         maps = {key: np.concatenate([s.maps[key] for s in self._slabs]) for key in self._slabs[0].maps}
         maps |= {(name, "q"): fdr_bh(p) for (name, stat), p in maps.items() if stat == "p"}
-        if len(self.areas) > 1:
-            maps[JOINT, BEST_AREA] = best_area(self.inner, self.areas, self.data.usable)
+        if len(self.layers) > 1:
+            maps[JOINT, BEST_LAYER] = best_layer(self.inner, self.layers, self.data.usable)
         return maps
 
     def region_tests(self) -> tuple[RegionTest, ...]:
-        """Mean r of every area in every region, with p and the p that is corrected over areas and regions."""
+        """Mean r of every layer in every region, with p and the p that is corrected over layers and regions."""
         plan = self.tests.permutations
         if plan is None:
             return ()
         found = []
-        for area in self.areas:
-            total, *others = (slab.sums[area] for slab in self._slabs)
+        for layer in self.layers:
+            total, *others = (slab.sums[layer] for slab in self._slabs)
             for sums in others:
                 total += sums
             found.append(null_from_sums(plan, total))
         observed = np.concatenate([one[0] for one in found])
         null = np.concatenate([one[1] for one in found], axis=1)
         p, corrected = roi_p(observed, null), max_statistic_p(observed, null)
-        pairs = [(area, region) for area in self.areas for region in REGIONS]
+        pairs = [(layer, region) for layer in self.layers for region in REGIONS]
         return tuple(
-            RegionTest(area, region, float(observed[i]), float(p[i]), float(corrected[i]))
-            for i, (area, region) in enumerate(pairs)
+            RegionTest(layer, region, float(observed[i]), float(p[i]), float(corrected[i]))
+            for i, (layer, region) in enumerate(pairs)
         )
 
 
-def best_area(inner: Mapping[str, np.ndarray], areas: tuple[str, ...], usable: np.ndarray) -> np.ndarray:
-    """Number each voxel's best area, chosen on inner folds of the training runs.
+def best_layer(inner: Mapping[str, np.ndarray], layers: tuple[str, ...], usable: np.ndarray) -> np.ndarray:
+    """Number each voxel's best layer, chosen on inner folds of the training runs.
 
     Parameters
     ----------
     inner : mapping of str to ndarray of shape (n_voxels,)
-        Scores on inner folds: no held-out row has a part in them, so that the held-out score of the area
+        Scores on inner folds: no held-out row has a part in them, so that the held-out score of the layer
         chosen is not raised by the choice. With leave-one-run-out that holds within a fold only: these are
         means over folds, in which each run is held out once and trains the others.
-    areas : tuple of str
+    layers : tuple of str
         In the model's order.
     usable : ndarray of shape (n_voxels,), bool
 
     Returns
     -------
     ndarray of shape (n_voxels,), float32
-        1 for the first area, and so on; the earlier of equals; NaN in unusable voxels.
+        1 for the first layer, and so on; the earlier of equals; NaN in unusable voxels.
     """
-    chosen = 1 + np.argmax(np.stack([inner[area] for area in areas]), axis=0)
+    chosen = 1 + np.argmax(np.stack([inner[layer] for layer in layers]), axis=0)
     return np.where(usable, chosen, np.nan).astype(np.float32)

@@ -106,7 +106,7 @@ def test_unknown_names_are_refused(tmp_path: Path) -> None:
 
 
 def test_multiply_adds_by_hand() -> None:
-    """The first area of the feedforward BAN: every output of a convolution costs kernel size times inputs."""
+    """The first layer of the feedforward BAN: every output of a convolution costs kernel size times inputs."""
     network = build(preset("ban-feedforward"), 10).eval()
     front = network.config.front_end
     n_frames = 10 * front.frame_rate

@@ -33,7 +33,7 @@ def part(seconds: float, cv: float, weightings: int = 50) -> dict[str, Any]:
 
 @pytest.fixture
 def speed() -> dict[str, Any]:
-    size = {"voxels": 5000, "runs": 12, "volumes": 400, "held_out_runs": 6, "areas": 4, "components": 64,
+    size = {"voxels": 5000, "runs": 12, "volumes": 400, "held_out_runs": 6, "layers": 4, "components": 64,
             "lags": 7, "rows": 4800, "columns": 1792}  # fmt: skip
     parts = {
         "joint": part(100.0, -0.9), "draws": part(110.0, -0.92), "same": part(9.0, -0.95, 2),
@@ -64,7 +64,7 @@ def test_comparisons_follow_the_numbers(generator: ModuleType, speed: dict[str, 
     assert "measured on 2 of 50 weightings" in text and "**2 050 s, 20.5 times ours**" in text
     assert "CV score -1.0e-02, held-out R² -1.0e-02" in text
     assert "(which himalaya's search would reach, solvers being equal): +2.0e-02" in text
-    assert "Not measured: every area alone: the process died." in text
+    assert "Not measured: every layer alone: the process died." in text
     rows = [line for line in text.splitlines() if line.startswith("| voxels |")]
     assert rows[0].split(" | ")[1:] == ["100", "2.00", "25.0", "12.5", "300", "300", "-1.0e-01 |"]
     assert rows[1].endswith("– |"), "scores of other weightings are not compared"

@@ -25,10 +25,10 @@ def tree(tmp_path_factory):
 def test_one_filter_and_several(tree):
     out = load_derivatives(tree.root)
     assert len(out.maps()) == 4 * (2 * 5 + 1)
-    one = out.maps(participant="02", area="T2T3", stat="r")
+    one = out.maps(participant="02", layer="T2T3", stat="r")
     assert len(one) == 1
     assert set(one.loc[0, ["task", "space", "model"]]) == {TASK, SPACE, "ban"}
-    several = out.maps(area=["A1", "Belt"], stat=["r", "p"], participant=("01", "02"))
+    several = out.maps(layer=["A1", "Belt"], stat=["r", "p"], participant=("01", "02"))
     assert len(several) == 8
     assert list(several.index) == list(range(8))
 
@@ -41,7 +41,7 @@ def test_none_finds_maps_of_no_model(tree):
 
 def test_unknown_values_find_nothing_and_unknown_columns_are_an_error(tree):
     out = load_derivatives(tree.root)
-    nothing = out.maps(area="V1")
+    nothing = out.maps(layer="V1")
     assert nothing.empty
     assert "path" in nothing
     with pytest.raises(UsageError, match="'statistic' is no column.*stat"):
@@ -55,21 +55,21 @@ def test_every_map_opens_in_nilearn_with_its_values(tree):
     for row in table.itertuples():
         image = load_img(row.path)
         assert np.allclose(image.affine, AFFINE)
-        area = "" if pd.isna(row.area) else row.area
-        expected = tree.maps[row.participant, area, row.stat]
+        layer = "" if pd.isna(row.layer) else row.layer
+        expected = tree.maps[row.participant, layer, row.stat]
         np.testing.assert_allclose(image.get_fdata()[tree.mask], expected, rtol=1e-5)
 
 
-def test_model_and_area_come_from_the_json_file(tmp_path):
+def test_model_and_layer_come_from_the_json_file(tmp_path):
     tree = make_tree(tmp_path / "out", ["01"], model="ban-A")
     place = {"participant": "01", "task": TASK, "space": SPACE}
     values = np.zeros(int(tree.mask.sum()))
     # "banA" + "1" and "ban" + "A1" would share a name; only the JSON file tells them apart
-    write_statmap(tree.root, values, tree.mask, AFFINE, stat="share", model="ban", area="A1", **place)
+    write_statmap(tree.root, values, tree.mask, AFFINE, stat="share", model="ban", layer="A1", **place)
     out = load_derivatives(tree.root)
     assert set(out.maps(stat="r")["model"]) == {"ban-A"}
-    assert set(out.maps(stat="r")["area"]) == {*AREAS, JOINT}
-    assert out.maps(model="ban", area="A1")["stat"].tolist() == ["share"]
+    assert set(out.maps(stat="r")["layer"]) == {*AREAS, JOINT}
+    assert out.maps(model="ban", layer="A1")["stat"].tolist() == ["share"]
     assert set(out.scores(role="scored")["model"]) == {"ban-A"}
 
 
@@ -135,7 +135,7 @@ def test_participants_and_absent_group(tree):
 def test_an_empty_folder_of_ours_gives_empty_tables(tmp_path):
     tree = make_tree(tmp_path / "out", [])
     out = load_derivatives(tree.root)
-    assert out.maps(area="A1").empty
+    assert out.maps(layer="A1").empty
     assert out.scores("01").empty
     assert out.participants == ()
 

@@ -44,23 +44,23 @@ def test_group_names_survive_a_round_trip(space, desc, stat):
 
 def test_names_are_those_of_the_design():
     root = Path("/out")
-    one = map_name("01", stat="r", space="S", task="T", model="ban", area="T2T3")
+    one = map_name("01", stat="r", space="S", task="T", model="ban", layer="T2T3")
     assert one.path(root) == root / "sub-01/func/sub-01_task-T_space-S_desc-banT2T3_stat-r_statmap.nii.gz"
     ceiling = map_name("01", stat="ev", space="S", task="T")
     assert str(ceiling) == "sub-01_task-T_space-S_stat-ev_statmap.nii.gz"
     assert str(bas_name("01", "T", "ban")) == "sub-01_task-T_desc-ban_bas.tsv"
     assert str(region_name("01", "S")) == "sub-01_space-S_desc-auditory_dseg.nii.gz"
-    group = map_name(None, stat="t", space="S", model="ban", area="A1")
+    group = map_name(None, stat="t", space="S", model="ban", layer="A1")
     assert group.path(root) == root / "group_space-S_desc-banA1_stat-t_statmap.nii.gz"
 
 
 def test_a_session_has_its_folder():
-    name = map_name("01", stat="r", space="S", task="T", model="ban", area="A1", session="x")
+    name = map_name("01", stat="r", space="S", task="T", model="ban", layer="A1", session="x")
     assert name.path(Path("out")).parent == Path("out/sub-01/ses-x/func")
 
 
 def test_desc_is_alphanumeric():
-    name = map_name("01", stat="r", space="S", task="my task", model="ban-feed_forward/2", area="T2T3")
+    name = map_name("01", stat="r", space="S", task="my task", model="ban-feed_forward/2", layer="T2T3")
     assert "task-mytask" in str(name)
     assert "desc-banfeedforward2T2T3" in str(name)
     with pytest.raises(UsageError, match="another name"):
@@ -70,7 +70,7 @@ def test_desc_is_alphanumeric():
 def test_what_cannot_be_a_name_is_refused():
     with pytest.raises(UsageError, match="sub-a_b"):
         DerivativeName("bas", ".tsv", "a_b")
-    with pytest.raises(UsageError, match="both model and area"):
+    with pytest.raises(UsageError, match="both model and layer"):
         map_name("01", stat="r", space="S", model="ban")
 
 

@@ -24,7 +24,7 @@ def measurements(fd: float = 0.2) -> list[Measurement]:
 
 @pytest.fixture
 def tree(tmp_path):
-    return make_tree(tmp_path / "out", ["01", "02"], areas=("A1",))
+    return make_tree(tmp_path / "out", ["01", "02"], layers=("A1",))
 
 
 def test_a_table_comes_back_as_it_was_written(tree):

@@ -46,10 +46,10 @@ def listen(run: Run, clips: tuple[Clip, ...], t_ref: float = 0.0, non_steady: in
 
 @dataclass
 class ToyModel:
-    """Smooth random features of every track and area, higher by ``loudness`` than those of silence."""
+    """Smooth random features of every track and layer, higher by ``loudness`` than those of silence."""
 
     name: str = "toy"
-    areas: tuple[str, ...] = ("A1", "Belt", "PB", "T2T3")
+    layers: tuple[str, ...] = ("A1", "Belt", "PB", "T2T3")
     frame_rate: dict[str, float] = field(default_factory=lambda: {"A1": 20.0, "Belt": 10.0, "PB": 10.0, "T2T3": 7.3})
     genres: tuple[str, ...] = ()
     card: None = None
@@ -58,13 +58,13 @@ class ToyModel:
     loudness: float = 0.0
     calls: int = 0
 
-    def frames(self, clip: Clip | None, area: str) -> np.ndarray:
-        n = int(round((clip.duration if clip else 4.0) * self.frame_rate[area]))
+    def frames(self, clip: Clip | None, layer: str) -> np.ndarray:
+        n = int(round((clip.duration if clip else 4.0) * self.frame_rate[layer]))
         if clip is None:
             return np.zeros((n, self.n_features), dtype=np.float32)
-        words = [*clip.track.encode(), self.areas.index(area), int(clip.start)]
+        words = [*clip.track.encode(), self.layers.index(layer), int(clip.start)]
         noise = np.random.default_rng(words).standard_normal((n, self.n_features))
-        width = int(2 * self.frame_rate[area])
+        width = int(2 * self.frame_rate[layer])
         kernel = np.ones(width) / np.sqrt(width)
         smooth = np.apply_along_axis(np.convolve, 0, noise, kernel, mode="same")
         return (smooth + self.loudness).astype(np.float32)
@@ -79,11 +79,11 @@ class ToyStore:
     def compute(self, clips: tuple[Clip, ...]) -> None:
         self.model.calls += 1
 
-    def load(self, clip: Clip, area: str) -> np.ndarray:
-        return self.model.frames(clip, area)
+    def load(self, clip: Clip, layer: str) -> np.ndarray:
+        return self.model.frames(clip, layer)
 
-    def silence(self, area: str) -> np.ndarray:
-        return self.model.frames(None, area)[0]
+    def silence(self, layer: str) -> np.ndarray:
+        return self.model.frames(None, layer)[0]
 
 
 def participant(runs: list[Run], bold: np.ndarray, t_ref: float = 0.75, seed: int = 0) -> ParticipantData:

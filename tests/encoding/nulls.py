@@ -72,8 +72,8 @@ class Setting:
 
     @property
     def model(self) -> ToyModel:
-        """One area that hears loudness besides its features."""
-        return ToyModel(areas=("A1",), loudness=3.0, n_features=self.n_components)
+        """One layer that hears loudness besides its features."""
+        return ToyModel(layers=("A1",), loudness=3.0, n_features=self.n_components)
 
 
 def runs_of(layout: str, n_runs: int, seed: int = 0) -> list[Run]:

@@ -68,7 +68,7 @@ def one_parameter(n_runs: int) -> tuple[ParticipantData, Design, PermutationPlan
     n = sum(run.n_volumes for run in runs)
     data = participant(runs, np.random.default_rng(0).standard_normal((n, 300)))
     held_out = HeldOutPlan(tuple((run.name,) for run in runs), "named", "t", True)
-    made = design(data, ToyModel(areas=("A1",), n_features=1), held_out, settings, Path("unused"))
+    made = design(data, ToyModel(layers=("A1",), n_features=1), held_out, settings, Path("unused"))
     return data, made, permutation_plan(made.rows, 1000, 0, True), settings
 
 

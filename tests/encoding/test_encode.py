@@ -21,7 +21,7 @@ from ban_bids.scoring.ceiling import repeat_rows, voxel_scores
 from ban_bids.settings import Encoding
 
 SETTINGS = Encoding(n_components=6, n_band_weights=12, alphas=tuple(10.0**e for e in range(-3, 4)))
-AREAS = ToyModel().areas
+AREAS = ToyModel().layers
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ PLAN = HeldOutPlan((("task-test",),), "named", "test")
 
 
 def planted(runs: list[Run], snr: float, seed: int = 0) -> tuple[ParticipantData, np.ndarray]:
-    """Voxel i responds to area i through the lagged design itself; voxel 4 to nothing.
+    """Voxel i responds to layer i through the lagged design itself; voxel 4 to nothing.
 
     Returns the participant and the variance of the signal among kept rows (1 unless silent).
     """
@@ -50,9 +50,9 @@ def planted(runs: list[Run], snr: float, seed: int = 0) -> tuple[ParticipantData
     made = design(empty, ToyModel(), PLAN, SETTINGS, Path("unused"))
     first = offsets(empty.runs)
     signal = np.zeros((n_rows, 5))
-    for i, area in enumerate(AREAS):
+    for i, layer in enumerate(AREAS):
         fold = made.folds[0]
-        training, held_out, _ = fold.matrices(area, empty.nuisance, first)
+        training, held_out, _ = fold.matrices(layer, empty.nuisance, first)
         weights = rng.standard_normal(training.shape[1])
         signal[fold.fold.training, i] = training @ weights
         signal[fold.fold.held_out, i] = held_out @ weights
@@ -79,16 +79,16 @@ def test_planted_signal_is_recovered(runs: list[Run]) -> None:
     for name, prediction in found.held_out.prediction.items():
         r[name], rsquare[name] = voxel_scores(prediction, found.held_out.bold, made.rows, None)
         assert np.allclose(found.rsquare[name], rsquare[name], atol=1e-5)
-    for i, area in enumerate(AREAS):
+    for i, layer in enumerate(AREAS):
         # a perfect prediction correlates by sqrt(4 / 5) = .89; 42 weights learnt from 375 rows cost some
-        assert 0.75 < r[area][i] < 0.95
+        assert 0.75 < r[layer][i] < 0.95
         assert r["Joint"][i] > 0.7
-        assert max(abs(r[other][i]) for other in AREAS if other != area) < 0.45
-        assert abs(r[area][4]) < 0.3
-        assert max(found.inner, key=lambda name: found.inner[name][i] if name in AREAS else -9.0) == area
+        assert max(abs(r[other][i]) for other in AREAS if other != layer) < 0.45
+        assert abs(r[layer][4]) < 0.3
+        assert max(found.inner, key=lambda name: found.inner[name][i] if name in AREAS else -9.0) == layer
 
 
-def test_shares_sum_and_unique_variance_is_the_planted_areas(runs: list[Run]) -> None:
+def test_shares_sum_and_unique_variance_is_the_planted_layers(runs: list[Run]) -> None:
     data, _ = planted(runs, snr=4.0)
     made = design(data, ToyModel(), PLAN, SETTINGS, Path("unused"))
     for repeats in (None, repeat_rows(made.rows)):
@@ -96,10 +96,10 @@ def test_shares_sum_and_unique_variance_is_the_planted_areas(runs: list[Run]) ->
         assert np.allclose(sum(found.share.values()), found.rsquare["Joint"], atol=1e-5)
         theirs = voxel_scores(found.held_out.prediction["Joint"], found.held_out.bold, made.rows, repeats)[1]
         assert np.allclose(found.rsquare["Joint"], theirs, atol=1e-5)
-        for i, area in enumerate(AREAS):
-            assert found.unique[area][i] > 0.4
-            assert found.share[area][i] > 0.4
-            for other in set(AREAS) - {area}:
+        for i, layer in enumerate(AREAS):
+            assert found.unique[layer][i] > 0.4
+            assert found.share[layer][i] > 0.4
+            for other in set(AREAS) - {layer}:
                 assert abs(found.unique[other][i]) < 0.05
         assert found.weights is not None
         assert found.weights.shape == (1, 4, 5)
@@ -118,15 +118,15 @@ def test_slabs_change_nothing(runs: list[Run]) -> None:
     assert slab_size(made, SETTINGS) == SETTINGS.slab
 
 
-def test_single_area_only(runs: list[Run]) -> None:
+def test_single_layer_only(runs: list[Run]) -> None:
     data, _ = planted(runs, snr=1.0)
     made = design(data, ToyModel(), PLAN, SETTINGS, Path("unused"))
     both, single = encode(data, made, SETTINGS), encode(data, made, SETTINGS, joint=False)
     assert set(single.held_out.prediction) == set(AREAS)
     assert not single.share and not single.unique and single.weights is None
-    for area in AREAS:
-        assert np.array_equal(single.held_out.prediction[area], both.held_out.prediction[area])
-    lone = ToyModel(areas=("Belt",))
+    for layer in AREAS:
+        assert np.array_equal(single.held_out.prediction[layer], both.held_out.prediction[layer])
+    lone = ToyModel(layers=("Belt",))
     alone = encode(data, design(data, lone, PLAN, SETTINGS, Path("unused")), SETTINGS)
     assert set(alone.held_out.prediction) == {"Belt"}
 
@@ -134,15 +134,15 @@ def test_single_area_only(runs: list[Run]) -> None:
 def test_matrices_are_centred_cleaned_and_of_unit_trace(runs: list[Run]) -> None:
     data, _ = planted(runs, snr=1.0)
     made = design(data, ToyModel(), PLAN, SETTINGS, Path("unused"))
-    for area in AREAS:
-        training, held_out, _ = made.folds[0].matrices(area, data.nuisance, offsets(data.runs))
+    for layer in AREAS:
+        training, held_out, _ = made.folds[0].matrices(layer, data.nuisance, offsets(data.runs))
         assert training.shape == (375, 6 * 7)
         assert np.trace(training @ training.T) / 375 == pytest.approx(1, rel=1e-4)
         assert np.abs(data.nuisance[3].basis.T @ held_out).max() < 1e-4
         assert np.abs(training[:125].mean(axis=0)).max() < 1e-5
 
 
-def test_width_of_an_area_does_not_matter_for_its_dimension() -> None:
+def test_width_of_an_layer_does_not_matter_for_its_dimension() -> None:
     rng = np.random.default_rng(0)
     wide = rng.standard_normal((40, 100)).astype(np.float32)
     reduction = fit_reduction(wide, 8)
@@ -157,9 +157,9 @@ def test_width_of_an_area_does_not_matter_for_its_dimension() -> None:
     assert fit_reduction(np.ones((40, 4), np.float32), 8).axes.shape[1] == 0
 
 
-def test_a_deaf_area_is_refused(runs: list[Run]) -> None:
+def test_a_deaf_layer_is_refused(runs: list[Run]) -> None:
     class Deaf(ToyModel):
-        def frames(self, clip: object, area: str) -> np.ndarray:
+        def frames(self, clip: object, layer: str) -> np.ndarray:
             return np.zeros((50, 3), np.float32)
 
     with pytest.raises(NotComputable, match="A1 do not vary"):
@@ -183,8 +183,8 @@ def test_held_out_bold_and_features_never_reach_the_fit(runs: list[Run]) -> None
     other = replace(other, bold=data.bold, nuisance=data.nuisance)
     remade = design(other, ToyModel(), PLAN, SETTINGS, Path("unused"))
     first = offsets(data.runs)
-    for area in AREAS:
-        was, now = (d.folds[0].matrices(area, data.nuisance, first) for d in (made, remade))
+    for layer in AREAS:
+        was, now = (d.folds[0].matrices(layer, data.nuisance, first) for d in (made, remade))
         assert np.array_equal(was[0], now[0])
         assert not np.allclose(was[1], now[1])
     refit = encode(other, remade, SETTINGS)
@@ -201,8 +201,8 @@ def test_leave_one_run_out_fills_every_row(runs: list[Run]) -> None:
     assert np.array_equal(made.index, np.arange(500))
     found = encode(data, made, SETTINGS, joint=False)
     assert np.array_equal(found.held_out.bold, data.bold)
-    for i, area in enumerate(AREAS):
-        assert voxel_scores(found.held_out.prediction[area], data.bold, made.rows, None)[0][i] > 0.7
+    for i, layer in enumerate(AREAS):
+        assert voxel_scores(found.held_out.prediction[layer], data.bold, made.rows, None)[0][i] > 0.7
 
 
 def test_groups_of_tracks_fill_every_row() -> None:

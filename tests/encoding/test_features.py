@@ -30,7 +30,7 @@ class CountingModel(ToyModel):
 
     def features(self, waveforms: list[np.ndarray]) -> list[dict[str, np.ndarray]]:
         self.calls += len(waveforms)
-        return [{area: np.full((40, 2), [w.mean(), len(w)], np.float32) for area in self.areas} for w in waveforms]
+        return [{layer: np.full((40, 2), [w.mean(), len(w)], np.float32) for layer in self.layers} for w in waveforms]
 
 
 def test_each_clip_is_computed_once(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_a_damaged_file_is_noticed_and_made_anew(how: str, tmp_path: Path, caplo
     expected, quiet = store.load(ONE, "PB"), store.silence("PB")
     for path in tmp_path.glob("*.npz"):
         whole = bytearray(path.read_bytes())
-        at = whole.index(b"PB.npy") + 200  # among the numbers of this area
+        at = whole.index(b"PB.npy") + 200  # among the numbers of this layer
         whole[at] ^= 1
         damaged = {"cut": whole[: len(whole) // 2], "flipped": whole, "empty": b"", "text": b"no archive"}
         path.unlink() if how == "gone" else path.write_bytes(damaged[how])

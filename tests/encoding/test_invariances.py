@@ -31,14 +31,14 @@ class Altered(ToyModel):
     scale: float = 1.0
     flat: int = 0
 
-    def frames(self, clip: Clip | None, area: str) -> np.ndarray:
-        made = super().frames(clip, area)
+    def frames(self, clip: Clip | None, layer: str) -> np.ndarray:
+        made = super().frames(clip, layer)
         made[:, 1] = self.level + self.scale * made[:, 1]
         return np.hstack([made, np.full((len(made), self.flat), 7.0, dtype=np.float32)])
 
 
 def model(**changes: float) -> Altered:
-    made = Altered(areas=AREAS)
+    made = Altered(layers=AREAS)
     for name, value in changes.items():
         setattr(made, name, value)
     return made
@@ -81,9 +81,9 @@ def same(one: Encoded, other: Encoded) -> None:
         np.testing.assert_array_equal(one.alpha[name], other.alpha[name])
         np.testing.assert_allclose(one.inner[name], other.inner[name], atol=1e-5)
         np.testing.assert_allclose(one.rsquare[name], other.rsquare[name], atol=1e-4)
-    for area in AREAS:
-        np.testing.assert_allclose(one.share[area], other.share[area], atol=1e-4)
-        np.testing.assert_allclose(one.unique[area], other.unique[area], atol=1e-4)
+    for layer in AREAS:
+        np.testing.assert_allclose(one.share[layer], other.share[layer], atol=1e-4)
+        np.testing.assert_allclose(one.unique[layer], other.unique[layer], atol=1e-4)
 
 
 def test_the_order_of_runs_changes_nothing() -> None:
@@ -109,18 +109,18 @@ def test_level_and_scale_of_a_feature_and_flat_features_change_nothing() -> None
     same(plain, encoded(data, model(flat=3)))
     # the comparison can fail: what changes a feature's course changes what is predicted
     with pytest.raises(AssertionError):
-        same(plain, encoded(data, Altered(areas=AREAS, loudness=2.0)))
+        same(plain, encoded(data, Altered(layers=AREAS, loudness=2.0)))
 
 
 def test_lags_never_cross_runs() -> None:
     data, other = (data_of(runs(test)) for test in (HEARD, ["y0", "y1", "y2", "y3"] * 2))
     first = offsets(data.runs)
     found = [design(d, model(), PLAN, SETTINGS, Path("unused")).folds[0] for d in (data, other)]
-    for area in AREAS:
+    for layer in AREAS:
         # the first volumes of the run after the held-out one have lags that reach back into it
-        was, now = (fold.reduced[area][2] for fold in found)
+        was, now = (fold.reduced[layer][2] for fold in found)
         np.testing.assert_array_equal(was.lagged(), now.lagged())
-        before, after = (fold.matrices(area, data.nuisance, first) for fold in found)
+        before, after = (fold.matrices(layer, data.nuisance, first) for fold in found)
         np.testing.assert_array_equal(before[0], after[0])
         assert not np.allclose(before[1], after[1])
         # before a run begins there is silence: all lags of its first volume but the latest are alike

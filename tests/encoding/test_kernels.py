@@ -27,18 +27,18 @@ from ban_bids.scoring.resume import digest
 from ban_bids.settings import Encoding
 
 KERNELS = Encoding(n_components=0, n_band_weights=9, alphas=tuple(10.0**e for e in range(-2, 4)))
-AREAS = ToyModel().areas
+AREAS = ToyModel().layers
 PLAN = HeldOutPlan((("task-test",),), "named", "test")
 EACH = HeldOutPlan((("task-test",), ("task-train0",)), "all", "test", leave_one_out=True)
 
 
 class Uneven(ToyModel):
-    """Each area with a feature more than the one before it, of different spreads, one of them flat."""
+    """Each layer with a feature more than the one before it, of different spreads, one of them flat."""
 
-    def frames(self, clip: object, area: str) -> np.ndarray:
-        whole = super().frames(clip, area) * np.arange(1, self.n_features + 1)
+    def frames(self, clip: object, layer: str) -> np.ndarray:
+        whole = super().frames(clip, layer) * np.arange(1, self.n_features + 1)
         whole[:, 1] = 3.0
-        return whole[:, : 3 + self.areas.index(area)].astype(np.float32)
+        return whole[:, : 3 + self.layers.index(layer)].astype(np.float32)
 
 
 @pytest.fixture(autouse=True)
@@ -65,11 +65,13 @@ def made_of(data: ParticipantData, settings: Encoding = KERNELS, plan: HeldOutPl
     return design(data, Uneven(**model), plan, settings, Path("unused"))
 
 
-def laid_out(data: ParticipantData, made: Design, fold: KernelFold, area: str, rests: bool = False) -> list[np.ndarray]:
+def laid_out(
+    data: ParticipantData, made: Design, fold: KernelFold, layer: str, rests: bool = False
+) -> list[np.ndarray]:
     """Lagged, cleaned and scaled features as they were before there were kernels, float64, by other means."""
     store, delays, first = ToyStore(Uneven(), Path()), np.array(made.lags), offsets(data.runs)
-    binned = [bin_run(run, store, area, delays) for run in data.runs]
-    common = [bin_run(run, store, area, delays, mean_clip=True) for run in data.runs]
+    binned = [bin_run(run, store, layer, delays) for run in data.runs]
+    common = [bin_run(run, store, layer, delays, mean_clip=True) for run in data.runs]
     now = np.vstack([run.now for run in binned]).astype(float)[fold.fold.training]
     varies = now.std(axis=0) > 1e-6
     mean, spread = now.mean(axis=0)[varies], now.std(axis=0)[varies]
@@ -100,9 +102,9 @@ def test_kernels_of_shifts_are_products_of_lagged_features(tr: float, lag_step: 
     assert any("rows dropped" in note for note in made.notes)
     for fold in made.folds:
         assert isinstance(fold, KernelFold)
-        for area in (AREAS[0], AREAS[3]):
-            found = fold.matrices(area, data.nuisance, offsets(data.runs))
-            training, *others = laid_out(data, made, fold, area)
+        for layer in (AREAS[0], AREAS[3]):
+            found = fold.matrices(layer, data.nuisance, offsets(data.runs))
+            training, *others = laid_out(data, made, fold, layer)
             for kernel, rows in zip(found, [training, *others]):
                 expected = rows @ training.T
                 assert kernel.dtype == np.float32
@@ -143,9 +145,9 @@ def test_predictions_are_those_of_all_components(plan: HeldOutPlan) -> None:
         np.testing.assert_allclose(now.held_out.specific[name], was.held_out.specific[name], atol=2e-4)
     assert was.weights is not None and now.weights is not None
     np.testing.assert_allclose(now.weights, was.weights, atol=1e-6)
-    for area in AREAS:
-        np.testing.assert_allclose(now.share[area], was.share[area], atol=1e-4)
-        np.testing.assert_allclose(now.unique[area], was.unique[area], atol=1e-4)
+    for layer in AREAS:
+        np.testing.assert_allclose(now.share[layer], was.share[layer], atol=1e-4)
+        np.testing.assert_allclose(now.unique[layer], was.unique[layer], atol=1e-4)
 
 
 def test_choices_for_all_voxels_and_slabs_change_nothing() -> None:
@@ -156,8 +158,8 @@ def test_choices_for_all_voxels_and_slabs_change_nothing() -> None:
     some = encode(data, made, KERNELS, slice(2, 5), choices=choices)
     for name, prediction in whole.held_out.prediction.items():
         np.testing.assert_allclose(some.held_out.prediction[name], prediction[:, 2:5], atol=1e-5)
-    for area in AREAS:
-        np.testing.assert_allclose(some.unique[area], whole.unique[area][2:5], atol=1e-5)
+    for layer in AREAS:
+        np.testing.assert_allclose(some.unique[layer], whole.unique[layer][2:5], atol=1e-5)
     n = len(made.folds[0].fold.training)
     memory = 2**23
     assert slab_size(made, KERNELS, Limits(memory)) == memory // 4 // (4 * (20 * 70 + n) + 16 * n)
@@ -171,7 +173,7 @@ def test_held_out_clips_change_no_training_kernel() -> None:
         data = participant(runs, np.ones((210, 1)))
         fold = made_of(data).folds[0]
         assert len(fold.fold.training) == 140
-        found.append([fold.matrices(area, data.nuisance, offsets(data.runs)) for area in AREAS])
+        found.append([fold.matrices(layer, data.nuisance, offsets(data.runs)) for layer in AREAS])
     for before, after in zip(*found):
         np.testing.assert_array_equal(before[0], after[0])
         assert not np.allclose(before[1], after[1], atol=0.01)
@@ -183,8 +185,8 @@ def test_kernels_on_disk_are_those_in_memory(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr(design_module, "_IN_MEMORY_BYTES", 0)
     on_disk = design(data, Uneven(), PLAN, KERNELS, tmp_path)
     assert list(tmp_path.iterdir()) == []  # their file has no name
-    for area in AREAS:
-        was, now = (made.folds[0].matrices(area, (), np.zeros(0)) for made in (in_memory, on_disk))
+    for layer in AREAS:
+        was, now = (made.folds[0].matrices(layer, (), np.zeros(0)) for made in (in_memory, on_disk))
         assert [type(kernel) for kernel in now] == [np.memmap] * 3
         assert all(np.array_equal(a, b) for a, b in zip(was, now))
     # resuming rests on a hash of the design: it holds the kernels
@@ -222,7 +224,7 @@ def test_scores_are_those_of_all_components_and_are_kept(tmp_path: Path) -> None
             np.testing.assert_allclose(found[1].maps[name], values, atol=1e-3)
 
 
-def test_areas_of_different_dimension_are_told_of() -> None:
+def test_layers_of_different_dimension_are_told_of() -> None:
     data = listened()
     made = made_of(data)
     assert made.dimensions == {"A1": 2, "Belt": 3, "PB": 4, "T2T3": 5}  # less the flat one
@@ -232,9 +234,9 @@ def test_areas_of_different_dimension_are_told_of() -> None:
     assert not any("matched" in note for note in matched.notes)
 
 
-def test_a_deaf_area_is_refused() -> None:
+def test_a_deaf_layer_is_refused() -> None:
     class Deaf(ToyModel):
-        def frames(self, clip: object, area: str) -> np.ndarray:
+        def frames(self, clip: object, layer: str) -> np.ndarray:
             return np.zeros((50, 3), np.float32)
 
     with pytest.raises(NotComputable, match="A1 do not vary"):

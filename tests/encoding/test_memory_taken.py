@@ -74,9 +74,9 @@ def test_little_memory_means_more_slabs_for_model_and_controls_and_the_same_scor
         control = score_control(data, laid, tests, SETTINGS, 0, engine)
         assert sizes == expected
         found.append((whole, control))
-    for (area, stat), values in found[0][0].maps.items():
-        np.testing.assert_allclose(found[1][0].maps[area, stat], values, atol=1e-4, err_msg=f"{area} {stat}")
-    for few, many in zip(found[0][1].areas, found[1][1].areas):
+    for (layer, stat), values in found[0][0].maps.items():
+        np.testing.assert_allclose(found[1][0].maps[layer, stat], values, atol=1e-4, err_msg=f"{layer} {stat}")
+    for few, many in zip(found[0][1].layers, found[1][1].layers):
         assert many.mean_r == pytest.approx(few.mean_r, abs=1e-4)
 
 

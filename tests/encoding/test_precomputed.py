@@ -18,8 +18,8 @@ P = 70
 
 
 @pytest.fixture(scope="module")
-def areas() -> np.ndarray:
-    """Three correlated areas, (n_areas, n, p), their training kernels of mean diagonal 1."""
+def layers() -> np.ndarray:
+    """Three correlated layers, (n_layers, n, p), their training kernels of mean diagonal 1."""
     rng = np.random.default_rng(1)
     shared = rng.standard_normal((260, P))
     x = np.stack([0.5 * shared + rng.standard_normal(shared.shape) for _ in range(3)])
@@ -27,27 +27,27 @@ def areas() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def bold(areas: np.ndarray) -> np.ndarray:
+def bold(layers: np.ndarray) -> np.ndarray:
     rng = np.random.default_rng(2)
     drawn = rng.dirichlet(np.ones(3), 24).T
-    signal = sum(x[:180] @ rng.standard_normal((P, 24)) * w for x, w in zip(areas, drawn))
+    signal = sum(x[:180] @ rng.standard_normal((P, 24)) * w for x, w in zip(layers, drawn))
     return signal * np.linspace(0, 1.5, 24) + rng.standard_normal(signal.shape)
 
 
 GROUPS = np.random.default_rng(3).permutation(np.arange(180) * 6 // 180)  # no fold's rows stand together
 
 
-def kernels_of(areas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    training, new = areas[:, :180], areas[:, 180:]
+def kernels_of(layers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    training, new = layers[:, :180], layers[:, 180:]
     return training @ training.transpose(0, 2, 1), new @ training.transpose(0, 2, 1)
 
 
 @pytest.mark.parametrize("solver", [BandedRidge, HimalayaBandedRidge])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 2e-4), (np.float64, 1e-8)])
 def test_kernels_give_what_their_features_give(
-    areas: np.ndarray, bold: np.ndarray, solver: type, dtype: type, tolerance: float
+    layers: np.ndarray, bold: np.ndarray, solver: type, dtype: type, tolerance: float
 ) -> None:
-    x, y = areas.astype(dtype), bold.astype(dtype)
+    x, y = layers.astype(dtype), bold.astype(dtype)
     kernels, new = kernels_of(x)
     given = {"alphas": ALPHAS, "grid": GRID}
     plain = solver(**given, widths=[P] * 3).fit(np.hstack(x[:, :180]), y, GROUPS)
@@ -66,8 +66,8 @@ def test_kernels_give_what_their_features_give(
 
 
 @pytest.mark.parametrize("backend", ["numpy", "torch"])
-def test_himalayas_estimator_agrees(areas: np.ndarray, bold: np.ndarray, backend: str) -> None:
-    kernels, new = kernels_of(areas)
+def test_himalayas_estimator_agrees(layers: np.ndarray, bold: np.ndarray, backend: str) -> None:
+    kernels, new = kernels_of(layers)
     ours = BandedRidge(ALPHAS, grid=GRID, backend=backend, kernel=PRECOMPUTED).fit(kernels, bold, GROUPS)
     theirs = MultipleKernelRidgeCV(
         kernels=PRECOMPUTED,
@@ -80,8 +80,8 @@ def test_himalayas_estimator_agrees(areas: np.ndarray, bold: np.ndarray, backend
     np.testing.assert_allclose(ours.split(new), theirs.predict(new, split=True), atol=1e-6)
 
 
-def test_one_kernel_is_scikit_learns_kernel_ridge(areas: np.ndarray, bold: np.ndarray) -> None:
-    kernels, new = (both[:1] for both in kernels_of(areas))
+def test_one_kernel_is_scikit_learns_kernel_ridge(layers: np.ndarray, bold: np.ndarray) -> None:
+    kernels, new = (both[:1] for both in kernels_of(layers))
     ours = BandedRidge([0.3], kernel=PRECOMPUTED).fit(kernels, bold, GROUPS)
     theirs = KernelRidge(alpha=0.3, kernel=PRECOMPUTED).fit(kernels[0], bold)
     np.testing.assert_allclose(ours.dual_coef_, theirs.dual_coef_, atol=1e-8)
@@ -89,10 +89,10 @@ def test_one_kernel_is_scikit_learns_kernel_ridge(areas: np.ndarray, bold: np.nd
 
 
 @pytest.mark.parametrize("solver", [CLOSED_FORM, HIMALAYA])
-def test_models_of_areas_take_kernels(areas: np.ndarray, bold: np.ndarray, solver: str) -> None:
+def test_models_of_layers_take_kernels(layers: np.ndarray, bold: np.ndarray, solver: str) -> None:
     names, engine = ("a", "b", "c"), Engine(solver)
-    features = [dict(zip(names, part)) for part in (areas[:, :180], areas[:, 180:])]
-    kernels = [dict(zip(names, part)) for part in kernels_of(areas)]
+    features = [dict(zip(names, part)) for part in (layers[:, :180], layers[:, 180:])]
+    kernels = [dict(zip(names, part)) for part in kernels_of(layers)]
     common = (GROUPS, tuple(ALPHAS), GRID, engine)
 
     def fitted(given: list[dict[str, np.ndarray]], kernel: str) -> list[np.ndarray]:
@@ -109,8 +109,8 @@ def test_models_of_areas_take_kernels(areas: np.ndarray, bold: np.ndarray, solve
         np.testing.assert_allclose(now, was, atol=1e-5)
 
 
-def test_choices_made_before_give_the_same_models(areas: np.ndarray, bold: np.ndarray) -> None:
-    training, held_out = (dict(zip("abc", part)) for part in kernels_of(areas))
+def test_choices_made_before_give_the_same_models(layers: np.ndarray, bold: np.ndarray) -> None:
+    training, held_out = (dict(zip("abc", part)) for part in kernels_of(layers))
     common = (GROUPS, tuple(ALPHAS))
     joint = fit_joint(training, bold, held_out, *common, GRID, refine=4, kernel=PRECOMPUTED)
     chosen = choose_joint(training, bold, *common, GRID, refine=4, kernel=PRECOMPUTED)
@@ -125,9 +125,9 @@ def test_choices_made_before_give_the_same_models(areas: np.ndarray, bold: np.nd
     )
 
 
-def test_kernels_of_other_shapes_are_refused(areas: np.ndarray, bold: np.ndarray) -> None:
-    kernels, new = kernels_of(areas)
-    with pytest.raises(ValueError, match=r"\(n, n\) for each area"):
+def test_kernels_of_other_shapes_are_refused(layers: np.ndarray, bold: np.ndarray) -> None:
+    kernels, new = kernels_of(layers)
+    with pytest.raises(ValueError, match=r"\(n, n\) for each layer"):
         BandedRidge(ALPHAS, kernel=PRECOMPUTED).fit(new, bold, GROUPS)
-    with pytest.raises(ValueError, match="one column for each of 2 areas"):
+    with pytest.raises(ValueError, match="one column for each of 2 layers"):
         BandedRidge(ALPHAS, grid=GRID, kernel=PRECOMPUTED).fit(kernels[:2], bold, GROUPS)

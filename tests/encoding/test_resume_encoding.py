@@ -74,7 +74,7 @@ def planted_kill(monkeypatch: pytest.MonkeyPatch, at: int) -> list[int]:
 
 def everything(found: ScoredModel) -> str:
     """Hash of every byte of the results."""
-    return digest((found.model, found.areas, found.maps, found.ceiling, found.tests, found.cortical, found.inner))
+    return digest((found.model, found.layers, found.maps, found.ceiling, found.tests, found.cortical, found.inner))
 
 
 @pytest.fixture(autouse=True)
@@ -116,11 +116,11 @@ def test_a_run_killed_while_it_chooses_goes_on_with_the_next_model(
     whole = everything(score_model(*prepared(tmp_path)[:-1]))
     original, done = choices.choose_without, []
 
-    def choose_without(area: str, *args: object) -> object:
+    def choose_without(layer: str, *args: object) -> object:
         if len(done) == 2:
             raise Killed
-        done.append(area)
-        return original(area, *args)  # type: ignore[arg-type]
+        done.append(layer)
+        return original(layer, *args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(choices, "choose_without", choose_without)
     with pytest.raises(Killed):
@@ -146,9 +146,9 @@ def test_choosing_for_all_voxels_first_changes_nothing(memory: int) -> None:
             assert np.allclose(whole.inner[name], again.inner[name], atol=1e-6)
             assert np.allclose(values, again.held_out.prediction[name], atol=1e-6)
         assert whole.weights is not None and np.array_equal(whole.weights, again.weights)
-        for area in laid.areas:
-            assert np.allclose(whole.unique[area], again.unique[area], atol=1e-6, equal_nan=True)
-            assert np.allclose(whole.share[area], again.share[area], atol=1e-6, equal_nan=True)
+        for layer in laid.layers:
+            assert np.allclose(whole.unique[layer], again.unique[layer], atol=1e-6, equal_nan=True)
+            assert np.allclose(whole.share[layer], again.share[layer], atol=1e-6, equal_nan=True)
 
 
 def test_a_process_killed_by_the_system_leaves_whole_slabs(tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_what_decides_the_results_decides_which_slabs_count(tmp_path: Path, monk
 def test_memory_that_happens_to_be_free_changes_no_byte(monkeypatch: pytest.MonkeyPatch) -> None:
     # a resumed process holds less than the one that was killed, so that batches inside the solver differ
     rng = np.random.default_rng(0)
-    training, held_out = ({area: rng.standard_normal((n, 40)).astype(np.float32) for area in "ab"} for n in (240, 60))
+    training, held_out = ({layer: rng.standard_normal((n, 40)).astype(np.float32) for layer in "ab"} for n in (240, 60))
     bold = rng.standard_normal((240, 500)).astype(np.float32)
     groups, grid = np.repeat(np.arange(4), 60), np.array([[0.5, 0.5], [1, 0], [0, 1], [0.3, 0.7]])
     found, widths = set(), set()

@@ -18,19 +18,19 @@ AREAS = ("A1", "Belt", "PB", "T2T3")
 def problem(
     n: int = 90, p: int = 12, n_voxels: int = 9, seed: int = 0
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray, np.ndarray]:
-    """Centred features of four areas (training, held out), BOLD with several signal strengths, groups."""
+    """Centred features of four layers (training, held out), BOLD with several signal strengths, groups."""
     rng = np.random.default_rng(seed)
-    training = {area: rng.standard_normal((n, p)) for area in AREAS}
-    held_out = {area: rng.standard_normal((40, p)).astype(np.float32) for area in AREAS}
+    training = {layer: rng.standard_normal((n, p)) for layer in AREAS}
+    held_out = {layer: rng.standard_normal((40, p)).astype(np.float32) for layer in AREAS}
     strength = np.linspace(0, 2, n_voxels)
     bold = rng.standard_normal((n, n_voxels))
-    for i, area in enumerate(AREAS):
-        bold += training[area] @ rng.standard_normal((p, n_voxels)) * strength * (i == 1)
+    for i, layer in enumerate(AREAS):
+        bold += training[layer] @ rng.standard_normal((p, n_voxels)) * strength * (i == 1)
     groups = np.repeat([0, 1, 2], [n // 3 - 5, n // 3, n - 2 * (n // 3) + 5])
-    scale = {area: np.sqrt(np.mean((x**2).sum(axis=1))) for area, x in training.items()}
+    scale = {layer: np.sqrt(np.mean((x**2).sum(axis=1))) for layer, x in training.items()}
     return (
-        {area: (x / scale[area]).astype(np.float32) for area, x in training.items()},
-        {area: (x / np.float32(scale[area])).astype(np.float32) for area, x in held_out.items()},
+        {layer: (x / scale[layer]).astype(np.float32) for layer, x in training.items()},
+        {layer: (x / np.float32(scale[layer])).astype(np.float32) for layer, x in held_out.items()},
         (bold / bold.std(axis=0)).astype(np.float32),
         groups,
     )
@@ -50,7 +50,7 @@ def brute_score(features: np.ndarray, bold: np.ndarray, groups: np.ndarray, alph
 @pytest.mark.parametrize("backend", ["numpy", "torch"])
 @pytest.mark.parametrize("solver", [CLOSED_FORM, HIMALAYA])
 @pytest.mark.parametrize("p", [12, 200])
-def test_single_area_is_scikit_learns_ridge_with_the_brute_force_alpha(solver: str, backend: str, p: int) -> None:
+def test_single_layer_is_scikit_learns_ridge_with_the_brute_force_alpha(solver: str, backend: str, p: int) -> None:
     training, held_out, bold, groups = problem(p=p)
     x, z = training["Belt"], held_out["Belt"]
     found = fit_single(x, bold, z, groups, ALPHAS, Engine(solver, backend))
@@ -73,25 +73,25 @@ def test_joint_is_himalayas() -> None:
     assert np.allclose(ours.weights, theirs.weights, atol=1e-5)
     assert np.array_equal(ours.alpha, theirs.alpha)
     assert np.allclose(ours.inner, theirs.inner, atol=1e-4)
-    for area in AREAS:
-        assert np.allclose(ours.parts[area], theirs.parts[area], atol=2e-3)
+    for layer in AREAS:
+        assert np.allclose(ours.parts[layer], theirs.parts[layer], atol=2e-3)
         without = [
-            fit_without(area, ours, training, bold, held_out, groups, ALPHAS, Engine(solver))
+            fit_without(layer, ours, training, bold, held_out, groups, ALPHAS, Engine(solver))
             for solver in (CLOSED_FORM, HIMALAYA)
         ]
         assert np.allclose(*without, atol=2e-3)
 
 
-def test_joint_with_all_weight_on_one_area_is_the_single_area_model() -> None:
+def test_joint_with_all_weight_on_one_layer_is_the_single_layer_model() -> None:
     training, held_out, bold, groups = problem()
-    for i, area in enumerate(AREAS):
+    for i, layer in enumerate(AREAS):
         joint = fit_joint(training, bold, held_out, groups, ALPHAS, np.eye(4, dtype=np.float32)[[i]])
-        single = fit_single(training[area], bold, held_out[area], groups, ALPHAS)
+        single = fit_single(training[layer], bold, held_out[layer], groups, ALPHAS)
         assert np.allclose(joint.prediction, single.prediction, atol=1e-5)
         assert np.array_equal(joint.alpha, single.alpha)
 
 
-def test_joint_prefers_the_planted_area() -> None:
+def test_joint_prefers_the_planted_layer() -> None:
     training, held_out, bold, groups = problem(n=300, n_voxels=6)
     joint = fit_joint(training, bold, held_out, groups, ALPHAS, band_weights(4, 20, 0))
     assert np.all(joint.weights[1, 2:] >= 0.5)
@@ -103,24 +103,24 @@ def test_joint_equals_ridge_on_scaled_features() -> None:
     training, held_out, bold, groups = problem()
     grid = np.array([[0.1, 0.6, 0.3, 0.0]], dtype=np.float32)
     joint = fit_joint(training, bold, held_out, groups, (1.0,), grid)
-    x, z = (np.hstack([side[area] * np.sqrt(w) for area, w in zip(AREAS, grid[0])]) for side in (training, held_out))
+    x, z = (np.hstack([side[layer] * np.sqrt(w) for layer, w in zip(AREAS, grid[0])]) for side in (training, held_out))
     model = Ridge(alpha=1.0, fit_intercept=False).fit(x.astype(float), bold.astype(float))
     assert np.allclose(joint.prediction, model.predict(z.astype(float)), atol=1e-4)
 
 
-def test_leaving_one_area_out_renormalises_and_chooses_alpha_anew() -> None:
+def test_leaving_one_layer_out_renormalises_and_chooses_alpha_anew() -> None:
     training, held_out, bold, groups = problem(seed=5)
     weights = np.tile(np.array([[0.5], [0.2], [0.3], [0.0]], dtype=np.float32), (1, bold.shape[1]))
     weights[:, 0] = [0, 1, 0, 0]
-    parts = {area: np.zeros((40, bold.shape[1]), np.float32) for area in AREAS}
+    parts = {layer: np.zeros((40, bold.shape[1]), np.float32) for layer in AREAS}
     joint = Joint(parts, weights, np.ones(bold.shape[1]), np.zeros(bold.shape[1]))
     found = fit_without("Belt", joint, training, bold, held_out, groups, ALPHAS)
-    others = [area for area in AREAS if area != "Belt"]
+    others = [layer for layer in AREAS if layer != "Belt"]
     grid = np.array([[0.625, 0.375, 0.0]], dtype=np.float32)
     expected = fit_joint(
-        {area: training[area] for area in others},
+        {layer: training[layer] for layer in others},
         bold,
-        {area: held_out[area] for area in others},
+        {layer: held_out[layer] for layer in others},
         groups,
         ALPHAS,
         grid,
@@ -129,12 +129,12 @@ def test_leaving_one_area_out_renormalises_and_chooses_alpha_anew() -> None:
     assert np.allclose(found[:, 1:], expected[:, 1:], atol=1e-4)
 
 
-def test_leaving_out_an_idle_area_changes_nothing() -> None:
+def test_leaving_out_an_idle_layer_changes_nothing() -> None:
     training, held_out, bold, groups = problem(n=300)
     joint = fit_joint(training, bold, held_out, groups, ALPHAS, band_weights(4, 5, 0))
-    for area, weights in zip(AREAS, joint.weights):
+    for layer, weights in zip(AREAS, joint.weights):
         idle = weights == 0
-        found = fit_without(area, joint, training, bold, held_out, groups, ALPHAS)
+        found = fit_without(layer, joint, training, bold, held_out, groups, ALPHAS)
         assert np.array_equal(found[:, idle], joint.prediction[:, idle])
         assert not np.any(np.all(found[:, ~idle] == joint.prediction[:, ~idle], axis=0))
 

@@ -1,4 +1,4 @@
-"""A whole model in one participant: an atlas that lacks a region, the best area, what the maps' files say."""
+"""A whole model in one participant: an atlas that lacks a region, the best layer, what the maps' files say."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def test_an_absent_region_has_no_p_and_leaves_the_others() -> None:
     for cortical in (part.cortical, control):
         assert WHY["PB"] in cortical.reason
         assert np.isnan(cortical.value)
-    pairs = [(test.area, test.region) for test in part.tests]
-    assert pairs == [(area, region) for area in REGIONS for region in REGIONS]
+    pairs = [(test.layer, test.region) for test in part.tests]
+    assert pairs == [(layer, region) for layer in REGIONS for region in REGIONS]
     for before, after in zip(whole.tests, part.tests):
         if after.region == "PB":
             assert np.isnan([after.mean_r, after.p, after.p_fwer]).all()
@@ -80,14 +80,14 @@ def test_without_any_region_every_score_is_missing_with_the_reason() -> None:
     assert all(name in control.reason for name in REGIONS)
 
 
-def test_the_best_area_is_chosen_without_the_held_out_rows() -> None:
+def test_the_best_layer_is_chosen_without_the_held_out_rows() -> None:
     data, laid = prepared({})
     data.usable[4] = False
     tests = held_out_tests(laid.rows, SETTINGS, 0)
     found = score_model(data, laid, tests, SETTINGS, 0)
     assert all(np.isnan(values[4]) for values in found.maps.values())
-    best = found.maps[JOINT, "bestarea"]
-    stacked = np.stack([found.inner[area] for area in AREAS])
+    best = found.maps[JOINT, "bestlayer"]
+    stacked = np.stack([found.inner[layer] for layer in AREAS])
     assert np.isnan(best[4])
     for v in np.flatnonzero(data.usable):
         chosen = int(best[v]) - 1
@@ -97,11 +97,11 @@ def test_the_best_area_is_chosen_without_the_held_out_rows() -> None:
     bold = data.bold.copy()
     bold[laid.index] = np.random.default_rng(5).standard_normal((len(laid.index), bold.shape[1]))
     again = score_model(replace(data, bold=bold), laid, tests, SETTINGS, 0)
-    np.testing.assert_array_equal(again.maps[JOINT, "bestarea"], best)
+    np.testing.assert_array_equal(again.maps[JOINT, "bestlayer"], best)
     assert not np.allclose(again.maps["A1", "r"], found.maps["A1", "r"], equal_nan=True)
 
 
-def test_q_is_over_all_voxels_and_the_maximum_over_all_areas_and_regions(
+def test_q_is_over_all_voxels_and_the_maximum_over_all_layers_and_regions(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     data, laid = prepared({})
@@ -109,16 +109,16 @@ def test_q_is_over_all_voxels_and_the_maximum_over_all_areas_and_regions(
     monkeypatch.setattr(scoring, "slab_size", lambda *args: 6)  # three slabs
     tests = held_out_tests(laid.rows, SETTINGS, 0)
     found = score_model(data, laid, tests, SETTINGS, 0)
-    for area in (*AREAS, JOINT):
-        p, q = found.maps[area, "p"], found.maps[area, "q"]
+    for layer in (*AREAS, JOINT):
+        p, q = found.maps[layer, "p"], found.maps[layer, "q"]
         assert np.isnan(q[4]) and np.isnan(p[4])
         used = np.delete(np.arange(14), 4)
         np.testing.assert_allclose(q[used], stats.false_discovery_control(p[used].astype(float)), rtol=1e-6)
         assert not np.allclose(p[used], q[used])
     assert tests.permutations is not None
     held, observed, null = encode(data, laid, SETTINGS).held_out, [], []
-    for area in AREAS:
-        one = roi_null(tests.permutations, held.specific[area], held.bold, np.where(data.usable, data.region, 0))
+    for layer in AREAS:
+        one = roi_null(tests.permutations, held.specific[layer], held.bold, np.where(data.usable, data.region, 0))
         observed.append(one[0])
         null.append(one[1])
     largest = np.concatenate(null, axis=1).max(axis=1)
@@ -128,19 +128,19 @@ def test_q_is_over_all_voxels_and_the_maximum_over_all_areas_and_regions(
     assert any(test.p_fwer > test.p + 0.05 for test in found.tests)
 
 
-def test_files_of_shares_count_the_negative_and_those_of_best_areas_name_them(tmp_path: Path) -> None:
+def test_files_of_shares_count_the_negative_and_those_of_best_layers_name_them(tmp_path: Path) -> None:
     data, laid = prepared({})
     found = score_model(data, laid, held_out_tests(laid.rows, SETTINGS, 0), SETTINGS, 0)
-    assert any((found.maps[area, "share"] < 0).any() for area in AREAS)
+    assert any((found.maps[layer, "share"] < 0).any() for layer in AREAS)
     (tmp_path / "dataset_description.json").write_text('{"Name": "x", "GeneratedBy": [{"Name": "ban-bids"}]}')
     write_maps(tmp_path, Labels("01", "test", "MNI"), data, found, {})
     out = load_derivatives(tmp_path)
     for row in out.maps(stat="share").itertuples():
-        values = found.maps[row.area, "share"]
+        values = found.maps[row.layer, "share"]
         sidecar = json.loads(Path(row.path.replace(".nii.gz", ".json")).read_text())
         assert sidecar["VoxelsNegative"] == int((values < 0).sum())
-    (row,) = out.maps(stat="bestarea").itertuples()
+    (row,) = out.maps(stat="bestlayer").itertuples()
     sidecar = json.loads(Path(row.path.replace(".nii.gz", ".json")).read_text())
     assert sidecar["Levels"] == {"1": "A1", "2": "Belt", "3": "PB", "4": "T2T3"}
     image = nib.load(row.path).get_fdata()
-    assert {area: int((image == k).sum()) for k, area in enumerate(AREAS, 1)} == sidecar["VoxelsOfArea"]
+    assert {layer: int((image == k).sum()) for k, layer in enumerate(AREAS, 1)} == sidecar["VoxelsOfArea"]

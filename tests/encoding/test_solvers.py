@@ -23,13 +23,13 @@ GRID = band_weights(3, 8, 0)
 def problem(
     n: int = 240, p: int = 20, n_voxels: int = 40, dtype: type = np.float64, n_groups: int = 6
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Three correlated areas side by side, their kernels of mean diagonal 1; voxels; inner folds."""
+    """Three correlated layers side by side, their kernels of mean diagonal 1; voxels; inner folds."""
     rng = np.random.default_rng(1)
     shared = rng.standard_normal((n, p))
-    areas = [0.5 * shared + rng.standard_normal((n, p)) for _ in range(3)]
-    x = np.hstack([area / np.sqrt(np.mean((area**2).sum(axis=1))) for area in areas])
+    layers = [0.5 * shared + rng.standard_normal((n, p)) for _ in range(3)]
+    x = np.hstack([layer / np.sqrt(np.mean((layer**2).sum(axis=1))) for layer in layers])
     drawn = rng.dirichlet(np.ones(3), n_voxels).T
-    signal = sum(a @ rng.standard_normal((p, n_voxels)) * w for a, w in zip(areas, drawn))
+    signal = sum(a @ rng.standard_normal((p, n_voxels)) * w for a, w in zip(layers, drawn))
     y = signal / signal.std(axis=0) * np.linspace(0, 1.5, n_voxels) + rng.standard_normal((n, n_voxels))
     groups = np.arange(n) * n_groups // n
     return x.astype(dtype), (y / y.std(axis=0)).astype(dtype), groups
@@ -318,12 +318,12 @@ def test_refining_only_improves_and_depends_on_the_voxel_alone() -> None:
 
 
 def test_lattices_cover_the_simplex() -> None:
-    for n_areas, order, n_points in ((4, 3, 20), (4, 6, 84), (3, 2, 6), (2, 5, 6)):
-        points = lattice(n_areas, order)
-        assert points.shape == (n_points, n_areas)
+    for n_layers, order, n_points in ((4, 3, 20), (4, 6, 84), (3, 2, 6), (2, 5, 6)):
+        points = lattice(n_layers, order)
+        assert points.shape == (n_points, n_layers)
         assert len(np.unique(points, axis=0)) == n_points
         assert np.allclose(points.sum(axis=1), 1)
-        assert np.array_equal(points[:n_areas], np.eye(n_areas))
+        assert np.array_equal(points[:n_layers], np.eye(n_layers))
     assert [lattice_order(4, n) for n in (3, 10, 11, 20, 21, 35, 36)] == [1, 1, 2, 2, 3, 3, 4]
     assert neighbours(np.array([1.0, 0, 0]), 6).tolist() == [[6, 0, 0], [5, 1, 0], [5, 0, 1]]
     around = neighbours(np.full(4, 0.25, dtype=np.float32), 6)

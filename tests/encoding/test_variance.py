@@ -1,4 +1,4 @@
-"""Whose variance is it? Shares and unique variance where one area drives a voxel, and where areas agree."""
+"""Whose variance is it? Shares and unique variance where one layer drives a voxel, and where layers agree."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from ban_bids.settings import Encoding
 
 SETTINGS = Encoding(n_components=4, n_band_weights=30, alphas=tuple(10.0**e for e in range(-3, 3)))
 PLAN = HeldOutPlan((("task-test",),), "named", "test")
-AREAS = ToyModel().areas
+AREAS = ToyModel().layers
 N_VOXELS = 12
 
 
 class Agreeing(ToyModel):
-    """Neighbouring areas have two of four features in common (``overlap``), or none."""
+    """Neighbouring layers have two of four features in common (``overlap``), or none."""
 
     overlap: bool = False
 
-    def frames(self, clip: Clip | None, area: str) -> np.ndarray:
-        own = super().frames(clip, area)
+    def frames(self, clip: Clip | None, layer: str) -> np.ndarray:
+        own = super().frames(clip, layer)
         if not self.overlap:
             return own
-        number = self.areas.index(area)
-        other = super().frames(clip, self.areas[max(0, number - 1)])
-        rate = self.frame_rate[area] / self.frame_rate[self.areas[max(0, number - 1)]]
+        number = self.layers.index(layer)
+        other = super().frames(clip, self.layers[max(0, number - 1)])
+        rate = self.frame_rate[layer] / self.frame_rate[self.layers[max(0, number - 1)]]
         index = np.minimum((np.arange(len(own)) / rate).astype(int), len(other) - 1)
         return np.hstack([own[:, :2], other[index][:, :2]])
 
 
 def driven(overlap: bool, seed: int, height: float) -> tuple[Encoded, float]:
-    """Voxels that the third area alone drives; returns what is found and the R² of the truth."""
+    """Voxels that the third layer alone drives; returns what is found and the R² of the truth."""
     training = [make_run(f"train{r}", [f"t{r}{i}" for i in range(12)], n_volumes=125) for r in range(4)]
     runs = [*training, make_run("test", [f"x{i}" for i in range(12)], n_volumes=125)]
     rng = np.random.default_rng(seed)
@@ -65,24 +65,24 @@ def toy_store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(design_module, "FeatureCache", ToyStore)
 
 
-def test_the_area_that_drives_a_voxel_has_its_share_and_its_unique_variance() -> None:
+def test_the_layer_that_drives_a_voxel_has_its_share_and_its_unique_variance() -> None:
     found, truth = driven(overlap=False, seed=0, height=1.5)
     rsquare = found.rsquare["Joint"]
     np.testing.assert_allclose(sum(found.share.values()), rsquare, atol=1e-5)
     assert np.all(rsquare < truth + 0.1) and rsquare.mean() > 0.75 * truth
-    for area in AREAS:
-        share, unique = found.share[area] / rsquare, found.unique[area] / rsquare
-        if area == AREAS[2]:
+    for layer in AREAS:
+        share, unique = found.share[layer] / rsquare, found.unique[layer] / rsquare
+        if layer == AREAS[2]:
             assert share.min() > 0.85 and unique.min() > 0.85
         else:
             assert np.abs(share).max() < 0.1 and np.abs(unique).max() < 0.1
 
 
-def test_with_correlated_areas_shares_still_sum_and_negative_ones_are_kept() -> None:
+def test_with_correlated_layers_shares_still_sum_and_negative_ones_are_kept() -> None:
     found, _ = driven(overlap=True, seed=1, height=0.8)
     rsquare = found.rsquare["Joint"]
     np.testing.assert_allclose(sum(found.share.values()), rsquare, atol=1e-5)
-    shares = np.stack([found.share[area] for area in AREAS])
+    shares = np.stack([found.share[layer] for layer in AREAS])
     assert shares.mean(axis=1).argmax() == 2
     # Belt and T2T3 hold half of what PB does: what is PB's alone is less than its share
     assert np.mean(found.unique[AREAS[2]]) < np.mean(shares[2])
@@ -96,13 +96,13 @@ class Copying(ToyModel):
     copied: np.ndarray = np.zeros(0)
     run: Run | None = None
 
-    def frames(self, clip: Clip | None, area: str) -> np.ndarray:
-        made = super().frames(clip, area)
+    def frames(self, clip: Clip | None, layer: str) -> np.ndarray:
+        made = super().frames(clip, layer)
         if clip is None or self.run is None:
             return made
         onsets = [p.onset for p in self.run.presentations if p.clip == clip]
         if onsets:
-            times = onsets[0] + np.arange(len(made)) / self.frame_rate[area]
+            times = onsets[0] + np.arange(len(made)) / self.frame_rate[layer]
             made[:, 0] = self.copied[np.minimum((times / 1.5).astype(int), len(self.copied) - 1)]
         return made
 
@@ -119,7 +119,7 @@ def leaky_score(monkeypatch: pytest.MonkeyPatch, broken: bool) -> float:
     bold = rng.standard_normal((4 * 125, 1))
     bold[250:375] = bold[375:]
     data = participant(runs, bold, t_ref=0.75)
-    model = Copying(areas=("A1",), n_features=3)
+    model = Copying(layers=("A1",), n_features=3)
     model.copied, model.run = bold[375:, 0], runs[3]
     if broken:
         monkeypatch.setattr(

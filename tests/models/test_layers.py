@@ -62,7 +62,7 @@ def _sound(seconds: float, seed: int = 0) -> np.ndarray:
 
 def test_layers_outputs_are_the_features() -> None:
     model = _model()
-    assert model.areas == ("A1", "Belt", "T2T3")
+    assert model.layers == ("A1", "Belt", "T2T3")
     assert model.frame_rate == {"A1": 100.0, "Belt": 25.0, "T2T3": 25.0}  # 16000/160, a quarter of it
     features = model.features([_sound(2.0), _sound(1.0, 1)])
     assert {area: f.shape for area, f in features[0].items()} == {

@@ -21,7 +21,7 @@ def facts(**changes):
         "n_training_runs": 2,
         "n_held_out_runs": 1,
         "n_repeats": 4,
-        "dimensions": "Every area was reduced to 32 principal components.",
+        "dimensions": "Every layer was reduced to 32 principal components.",
         "n_voxels": 1234,
         "permutations": "m = 10000.",
         "rest": True,
@@ -80,7 +80,7 @@ def test_scored_model_and_controls_stand_apart(tree):
 
 
 def test_the_alignment_has_a_picture_and_the_same_numbers_as_text(tree):
-    part = section(tree, "Areas and regions")
+    part = section(tree, "Layers and regions")
     assert len(part.xpath(".//img[@alt]")) == 1
     cells = part.xpath(".//td/text()")
     assert "0.050 [-0.050, 0.150]" in cells

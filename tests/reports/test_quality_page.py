@@ -29,7 +29,7 @@ def measurements(fd: float, other: float = 0.1) -> list[Measurement]:
 
 @pytest.fixture
 def page(tmp_path):
-    tree = make_tree(tmp_path / "out", ["01"], areas=("A1",))
+    tree = make_tree(tmp_path / "out", ["01"], layers=("A1",))
     found = measurements(0.8)
     write_quality(tree.root, "01", found, "ban-bids")
     names = ["sub-01_desc-motion.png"] + [CARPET.format(n) for n in (1, 2, 3)]
@@ -72,7 +72,7 @@ def test_only_two_carpets_are_in_sight(page):
 
 def test_the_group_shows_outliers_and_warnings(tmp_path):
     labels = [f"{n:02d}" for n in range(1, 7)]
-    tree = make_tree(tmp_path / "out", labels, areas=("A1",))
+    tree = make_tree(tmp_path / "out", labels, layers=("A1",))
     for n, fd in enumerate((0.10, 0.12, 0.14, 0.11, 0.13, 0.45)):
         write_quality(tree.root, labels[n], measurements(fd, 0.1 + 0.007 * n), "ban-bids")
     run_group(tree.root, fake_settings(tree.root, "group"))
@@ -89,7 +89,7 @@ def test_the_group_shows_outliers_and_warnings(tmp_path):
 
 
 def test_a_group_without_measures_says_so(tmp_path):
-    tree = make_tree(tmp_path / "out", ["01"], areas=("A1",))
+    tree = make_tree(tmp_path / "out", ["01"], layers=("A1",))
     run_group(tree.root, fake_settings(tree.root, "group"))
     page = lxml.html.parse(str(tree.root / "group.html")).getroot()
     assert "No participant has a table of measures" in page.xpath(SECTION)[0].text_content()

@@ -10,18 +10,18 @@ import pytest
 
 from ban_bids.scoring.bas import COLUMNS, ModelScores, bas_score, score_table
 from ban_bids.scoring.behavioral import BehavioralScore, Part, no_behavior
-from ban_bids.scoring.cortical import AreaScore, CorticalScore
+from ban_bids.scoring.cortical import CorticalScore, LayerScore
 
 AREAS = ("A1", "Belt", "PB", "T2T3")
 
 
 def cortical(value: float = 0.4, spread: float = 0.05, seed: int = 0) -> CorticalScore:
     draws = value + spread * np.random.default_rng(seed).standard_normal(4000)
-    areas = tuple(AreaScore(a, a, 10 + k, value=value, ci_low=0.1, ci_high=0.5) for k, a in enumerate(AREAS))
+    layers = tuple(LayerScore(a, a, 10 + k, value=value, ci_low=0.1, ci_high=0.5) for k, a in enumerate(AREAS))
     matrix = np.arange(16.0).reshape(4, 4)
     low, high = np.percentile(draws, [2.5, 97.5])
     return CorticalScore(
-        "ban", areas, value, low, high, draws, matrix, matrix, matrix, AREAS, AREAS, n_repeats=4, n_clips=60
+        "ban", layers, value, low, high, draws, matrix, matrix, matrix, AREAS, AREAS, n_repeats=4, n_clips=60
     )
 
 
@@ -52,11 +52,11 @@ def test_a_missing_part_leaves_bas_out_and_keeps_the_other() -> None:
 
 
 def test_few_voxels_are_marked_where_the_score_stands() -> None:
-    counts = zip(cortical().areas, (19, 20, 0, 3))
-    sized = replace(cortical(), areas=tuple(replace(area, n_voxels=n) for area, n in counts))
-    gone = replace(sized.areas[2], value=np.nan, reason="no voxel of region PB can be scored")
-    thin = replace(sized.areas[3], value=np.nan, reason="region T2T3 holds no explainable variance")
-    sized = replace(sized, areas=(*sized.areas[:2], gone, thin))
+    counts = zip(cortical().layers, (19, 20, 0, 3))
+    sized = replace(cortical(), layers=tuple(replace(layer, n_voxels=n) for layer, n in counts))
+    gone = replace(sized.layers[2], value=np.nan, reason="no voxel of region PB can be scored")
+    thin = replace(sized.layers[3], value=np.nan, reason="region T2T3 holds no explainable variance")
+    sized = replace(sized, layers=(*sized.layers[:2], gone, thin))
     rows = score_table([ModelScores("ban", "scored", sized, no_behavior())]).set_index("region")
     assert rows.loc["A1", "reason"] == "region A1 has only 19 voxels: its figures rest on little"
     assert rows.loc["A1", "value"] == pytest.approx(0.4)
@@ -71,13 +71,13 @@ def test_geometric_mean_needs_positive_parts() -> None:
     assert score.value == pytest.approx(0.25) and np.isnan(score.geometric) and score.geometric_reason
 
 
-def test_table_has_a_row_an_area_then_totals_then_controls() -> None:
+def test_table_has_a_row_an_layer_then_totals_then_controls() -> None:
     p = {(a, a): 0.01 * (k + 1) for k, a in enumerate(AREAS)}
     logmel = replace(
         cortical(0.1),
-        areas=tuple(AreaScore("Logmel", r, 5, value=0.1) for r in AREAS),
+        layers=tuple(LayerScore("Logmel", r, 5, value=0.1) for r in AREAS),
         alignment=np.full((1, 4), 0.1),
-        alignment_areas=("Logmel",),
+        alignment_layers=("Logmel",),
     )
     table = score_table(
         [
@@ -88,12 +88,12 @@ def test_table_has_a_row_an_area_then_totals_then_controls() -> None:
     )
     assert list(table.columns) == list(COLUMNS)
     ban = table[table.model == "ban"]
-    assert list(ban.row) == ["area"] * 4 + ["C", "I2n", "kappa", "B", "BAS", "BAS_geometric"]
-    assert list(ban.area[:4]) == list(AREAS) and list(ban.p[:4]) == list(p.values())
+    assert list(ban.row) == ["layer"] * 4 + ["C", "I2n", "kappa", "B", "BAS", "BAS_geometric"]
+    assert list(ban.layer[:4]) == list(AREAS) and list(ban.p[:4]) == list(p.values())
     np.testing.assert_array_equal(ban[[f"c_{a}" for a in AREAS]].to_numpy(float)[:4], cortical().alignment)
     assert set(ban.track_overlap) == {"3"}
     assert set(ban[ban.belongs_to == "dataset"].row) == {"I2n", "kappa", "B"}
-    assert list(table[table.model == "logmel"].row) == ["area"] * 4 + ["C"]
+    assert list(table[table.model == "logmel"].row) == ["layer"] * 4 + ["C"]
     last = table.iloc[-1]
     assert last.model == "banfeedforward" and np.isnan(last.value) and last.reason == "needs its own weights"
 

@@ -70,7 +70,7 @@ def test_share_equals_loops_in_the_estimate_and_in_a_draw_of_clips() -> None:
     bold += np.tile(rng.standard_normal((30, 7)), (4, 1)).astype(np.float32)
     repeats = repeat_rows(rows)
     result = score(rows, prediction, bold)
-    assert result.areas[0].value == pytest.approx(brute_share(prediction, bold, repeats.index), rel=1e-6)
+    assert result.layers[0].value == pytest.approx(brute_share(prediction, bold, repeats.index), rel=1e-6)
     counts = np.array([[1.0] * 6, [2, 0, 1, 0, 3, 0]])
     explained, signal = explained_and_signal(clip_sums(prediction, bold, repeats), counts)
     drawn = np.concatenate([repeats.index[repeats.clip == c] for c in (0, 0, 2, 4, 4, 4)])
@@ -96,7 +96,7 @@ def test_share_is_unbiased_for_a_weak_prediction_where_squared_correlation_is_no
     shares, squares = [], []
     for seed in range(30):
         rows, prediction, bold = simulate(rho, seed, v=60, share=0.1)
-        result = score(rows, prediction, bold).areas[0]
+        result = score(rows, prediction, bold).layers[0]
         shares.append(result.value)
         squares.append(result.squared_ratio)
     error = np.std(shares) / np.sqrt(len(shares))
@@ -119,28 +119,28 @@ def test_a_planted_share_of_thirty_percent_comes_out_where_squared_correlations_
         prediction = np.tile(np.sqrt(0.3) * signal + np.sqrt(0.7) * other, (4, 1))
         result = score(rows, prediction.astype(np.float32), bold.astype(np.float32), n_bootstrap=10)
         shares.append(result.value)
-        squares.append(result.areas[0].squared_ratio)
+        squares.append(result.layers[0].squared_ratio)
     assert np.mean(shares) == pytest.approx(0.30, abs=0.01)
     assert np.mean(squares) == pytest.approx(too_much, abs=0.01)
 
 
-def test_alignment_and_totals_over_four_areas() -> None:
+def test_alignment_and_totals_over_four_layers() -> None:
     rng = np.random.default_rng(3)
     rows = table(12, 2, 8)
     signals = rng.standard_normal((4, 96, 30))
     labels = np.repeat([1, 2, 3, 4, 0], 30)
     bold = np.zeros((192, 150), dtype=np.float32)
     predictions = {a: rng.standard_normal((192, 150)).astype(np.float32) for a in (*AREAS, "Joint")}
-    for k, area in enumerate(AREAS):
+    for k, layer in enumerate(AREAS):
         tiled = np.tile(signals[k], (2, 1))
         bold[:, labels == k + 1] = tiled + 0.5 * rng.standard_normal((192, 30))
-        predictions[area][:, labels == k + 1] = tiled
+        predictions[layer][:, labels == k + 1] = tiled
     result = cortical_score("ban", predictions, bold, labels, rows, repeat_rows(rows), n_bootstrap=200)
-    assert [(s.area, s.region) for s in result.areas] == [(a, a) for a in AREAS]
+    assert [(s.layer, s.region) for s in result.layers] == [(a, a) for a in AREAS]
     assert result.value == pytest.approx(np.mean(np.diag(result.alignment)))
     assert np.diag(result.alignment).min() > 0.9
     off = result.alignment[~np.eye(4, dtype=bool)]
-    assert np.abs(off).max() < 0.1 and result.alignment_areas == AREAS
+    assert np.abs(off).max() < 0.1 and result.alignment_layers == AREAS
     assert result.ci_low <= result.value <= result.ci_high
     assert result.draws.shape == (200,)
     assert (result.n_repeats, result.n_clips) == (2, 12)
@@ -164,27 +164,27 @@ def test_without_repeats_only_the_unnormalised_number_exists() -> None:
     rows, prediction, bold = simulate(0.7, 0, v=20)
     result = cortical_score("m", {"A1": prediction}, bold, np.ones(20, dtype=int), rows, None, regions=("A1",))
     r, _ = voxel_scores(prediction, bold, rows, None)
-    area = result.areas[0]
-    assert area.unnormalised == pytest.approx(np.mean(r * np.abs(r)))
-    assert np.isnan([area.value, area.squared_ratio, area.median_ccnorm, result.value, result.ci_low]).all()
-    assert "repeated" in area.reason and result.reason == area.reason
+    layer = result.layers[0]
+    assert layer.unnormalised == pytest.approx(np.mean(r * np.abs(r)))
+    assert np.isnan([layer.value, layer.squared_ratio, layer.median_ccnorm, result.value, result.ci_low]).all()
+    assert "repeated" in layer.reason and result.reason == layer.reason
 
 
 def test_unusable_voxels_are_left_out_and_empty_regions_named() -> None:
     rows, prediction, bold = simulate(0.7, 0, v=20)
-    clean = score(rows, prediction[:, :16], bold[:, :16]).areas[0]
+    clean = score(rows, prediction[:, :16], bold[:, :16]).layers[0]
     bold[:, 16], bold[5, 17], prediction[5, 18], bold[:, 19] = 0, np.nan, np.inf, 3
-    dirty = score(rows, prediction, bold).areas[0]
+    dirty = score(rows, prediction, bold).layers[0]
     assert dirty.n_voxels == 16 and dirty.value == clean.value
-    constant = score(rows, np.zeros_like(prediction[:, :16]), bold[:, :16]).areas[0]
+    constant = score(rows, np.zeros_like(prediction[:, :16]), bold[:, :16]).layers[0]
     assert constant.value == 0 and constant.reason == ""
     result = score(rows, prediction, bold, regions=("A1", "Belt"), pairs=(("A1", "A1"), ("A1", "Belt")))
     assert "region Belt" in result.reason and np.isnan(result.value)
-    assert np.isfinite(result.areas[0].value)
+    assert np.isfinite(result.layers[0].value)
 
 
 def four_regions(absent: tuple[str, ...]) -> CorticalScore:
-    """Four areas of 12 voxels each, all answering; the labels of some regions are taken away."""
+    """Four layers of 12 voxels each, all answering; the labels of some regions are taken away."""
     rng = np.random.default_rng(4)
     rows, labels = table(10, 2, 6), np.repeat([1, 2, 3, 4], 12)
     signal = np.tile(rng.standard_normal((60, 48)), (2, 1))
@@ -198,9 +198,9 @@ def four_regions(absent: tuple[str, ...]) -> CorticalScore:
 def test_an_absent_region_is_not_available_and_changes_no_other() -> None:
     whole, part = four_regions(()), four_regions(("PB",))
     assert np.isfinite(whole.value) and np.isnan([part.value, part.ci_low, *part.draws]).all()
-    assert part.reason == part.areas[2].reason == "atlas juelich has no region PB"
-    assert part.areas[2].n_voxels == 0 and np.isnan([part.areas[2].value, part.areas[2].mean_r]).all()
-    assert [part.areas[k] for k in (0, 1, 3)] == [whole.areas[k] for k in (0, 1, 3)]
+    assert part.reason == part.layers[2].reason == "atlas juelich has no region PB"
+    assert part.layers[2].n_voxels == 0 and np.isnan([part.layers[2].value, part.layers[2].mean_r]).all()
+    assert [part.layers[k] for k in (0, 1, 3)] == [whole.layers[k] for k in (0, 1, 3)]
     assert np.isnan(part.alignment[:, 2]).all()
     np.testing.assert_array_equal(np.delete(part.alignment, 2, 1), np.delete(whole.alignment, 2, 1))
     assert four_regions(("PB", "T2T3")).reason == "atlas juelich has no region PB, T2T3"
@@ -209,7 +209,7 @@ def test_an_absent_region_is_not_available_and_changes_no_other() -> None:
     assert line["reason"] == "atlas juelich has no region PB" and line[["value", "p", "mean_r"]].isna().all()
 
 
-def test_a_model_with_one_area_meets_every_region() -> None:
+def test_a_model_with_one_layer_meets_every_region() -> None:
     assert default_pairs(("Logmel", "Joint"), AREAS) == tuple(("Logmel", r) for r in AREAS)
     assert default_pairs((*AREAS, "Joint"), AREAS) == tuple((a, a) for a in AREAS)
 
@@ -238,7 +238,7 @@ def test_a_region_without_explainable_variance_has_no_share_rather_than_a_ratio_
         found = score(rows, prediction, bold)
         numbers += bool(np.isfinite(found.value))
         if not np.isfinite(found.value):
-            assert "explainable variance" in found.areas[0].reason
+            assert "explainable variance" in found.layers[0].reason
             assert np.isnan(found.alignment).all()
     # an interval of 95 % leaves a false number now and then
     assert numbers <= 3
@@ -248,4 +248,4 @@ def test_alignment_intervals_hold_their_estimates() -> None:
     rows, prediction, bold = simulate(0.8, seed=5)
     found = score(rows, prediction, bold, n_bootstrap=200)
     assert found.alignment_low[0, 0] < found.alignment[0, 0] < found.alignment_high[0, 0]
-    assert found.alignment_low[0, 0] == found.areas[0].ci_low
+    assert found.alignment_low[0, 0] == found.layers[0].ci_low

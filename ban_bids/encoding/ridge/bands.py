@@ -41,14 +41,14 @@ class Basis:
 
 
 class Bands:
-    """Training features of several areas, ready to be weighted.
+    """Training features of several layers, ready to be weighted.
 
     Parameters
     ----------
     features : ndarray of shape (n, p)
-        The areas side by side; columns have mean 0.
+        The layers side by side; columns have mean 0.
     widths : sequence of int
-        Columns of each area; they sum to p.
+        Columns of each layer; they sum to p.
     largest : int
         Rows of the largest inner fold. Where fewer rows than columns would remain without it, n x n kernels
         are factorised (dual), else p x p matrices (primal).
@@ -71,13 +71,13 @@ class Bands:
         return self.features.shape[1]
 
     def columns(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return columns of areas with weight, and the square root of each one's weight, float64."""
+        """Return columns of layers with weight, and the square root of each one's weight, float64."""
         each = np.repeat(np.asarray(weights, dtype=np.float64), self.widths)
         used = np.flatnonzero(each)
         return used, np.sqrt(each[used])
 
     def basis(self, weights: np.ndarray) -> Basis:
-        """Decompose the kernel of these weights (n_areas,)."""
+        """Decompose the kernel of these weights (n_layers,)."""
         used, root = self.columns(weights)
         if self._gram is None:
             values, vectors = np.linalg.eigh(self._kernel(used, root))
@@ -95,7 +95,7 @@ class Bands:
 
         Parameters
         ----------
-        weights : ndarray of shape (n_areas,)
+        weights : ndarray of shape (n_layers,)
         alphas : sequence of float
         responses : sequence of ndarray of shape (n, m_j)
             Those that take each penalty.
@@ -103,7 +103,7 @@ class Bands:
         Returns
         -------
         list of ndarray of shape (p, m_j), float64
-            0 for areas without weight. Small penalties make coefficients large and what they predict a small
+            0 for layers without weight. Small penalties make coefficients large and what they predict a small
             difference: keep float64 until then.
         """
         used, root = self.columns(weights)
@@ -145,12 +145,12 @@ _ROWS_AT_ONCE = 256
 
 
 class KernelBands:
-    """Training kernels of several areas, ready to be weighted.
+    """Training kernels of several layers, ready to be weighted.
 
     Parameters
     ----------
     kernels : sequence of ndarray of shape (n, n)
-        One an area, positive semidefinite, of one type, in memory or on disk; sums and decompositions are
+        One an layer, positive semidefinite, of one type, in memory or on disk; sums and decompositions are
         float64. Columns of the features that they stand for have mean 0.
     """
 
@@ -170,7 +170,7 @@ class KernelBands:
         return self.order
 
     def basis(self, weights: np.ndarray) -> Basis:
-        """Decompose the kernel of these weights (n_areas,)."""
+        """Decompose the kernel of these weights (n_layers,)."""
         values, vectors = np.linalg.eigh(self._weighted(weights))
         return Basis(np.maximum(values, 0), vectors, complete=True)
 
@@ -181,7 +181,7 @@ class KernelBands:
 
         Parameters
         ----------
-        weights : ndarray of shape (n_areas,)
+        weights : ndarray of shape (n_layers,)
         alphas : sequence of float
         responses : sequence of ndarray of shape (n, m_j)
             Those that take each penalty.
@@ -189,7 +189,7 @@ class KernelBands:
         Returns
         -------
         list of ndarray of shape (n, m_j), float64
-            ``(sum_i w_i K_i + alpha I)^-1 y``; area i predicts ``w_i K_i,new`` times these.
+            ``(sum_i w_i K_i + alpha I)^-1 y``; layer i predicts ``w_i K_i,new`` times these.
         """
         kernel = self._weighted(weights)
         return [solve_shifted(kernel, a, y.astype(np.float64)) for a, y in zip(alphas, responses)]

@@ -29,7 +29,7 @@ class Problem:
     Parameters
     ----------
     bands : Bands or KernelBands
-        Features or kernels of every area; rows in the order of ``folds``.
+        Features or kernels of every layer; rows in the order of ``folds``.
     bold : ndarray of shape (n, n_voxels), float32 or float64
         Its type is that of all products with voxels; factorisations are float64 in any case.
     folds : sequence of slice
@@ -70,9 +70,9 @@ class Problem:
         Parameters
         ----------
         features : ndarray of shape (n, p)
-            Areas side by side.
+            Layers side by side.
         widths : sequence of int
-            Columns of each area.
+            Columns of each layer.
         bold : ndarray of shape (n, n_voxels)
         groups : ndarray of shape (n,)
             Inner fold of each row.
@@ -98,7 +98,7 @@ class Problem:
         Parameters
         ----------
         kernels : sequence of ndarray of shape (n, n)
-            One an area.
+            One an layer.
         bold, groups, limits, backend
             As for `of_features`. Coefficients follow the order of `inner_folds`.
         """
@@ -151,7 +151,7 @@ def refit(problem: Problem, alphas: np.ndarray, grid: np.ndarray, point: np.ndar
     ----------
     problem : Problem
     alphas : ndarray of shape (n_alphas,)
-    grid : ndarray of shape (n_points, n_areas)
+    grid : ndarray of shape (n_points, n_layers)
     point, alpha : ndarray of shape (n_voxels,), intp
         Row of ``grid`` and index of ``alphas`` of each voxel.
 

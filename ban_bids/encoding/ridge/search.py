@@ -31,7 +31,7 @@ class Choice:
 
     Parameters
     ----------
-    grid : ndarray of shape (n_points, n_areas)
+    grid : ndarray of shape (n_points, n_layers)
         All weights that were tried for some voxel.
     point : ndarray of shape (n_voxels,), intp
         Row of ``grid``.
@@ -55,7 +55,7 @@ def choose(problem: Problem, alphas: np.ndarray, grid: np.ndarray, refine: int =
     problem : Problem
     alphas : ndarray of shape (n_alphas,)
         Of equally good ones the larger is taken.
-    grid : ndarray of shape (n_points, n_areas)
+    grid : ndarray of shape (n_points, n_layers)
         Tried for all voxels. Of equally good points the earlier is taken.
     refine : int
         Order of a finer lattice: its points around a voxel's best one are tried next; 0 for none.

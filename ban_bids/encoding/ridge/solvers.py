@@ -1,10 +1,10 @@
 """Banded ridge as estimators in scikit-learn's conventions: our closed form, and himalaya's search.
 
-Both take the areas' features side by side, with columns of mean 0 in every run (there is no intercept). With
-``kernel="precomputed"`` they take a kernel of such features for each area, as scikit-learn's and himalaya's
-kernel ridge do: (n_areas, n, n) to fit, (n_areas, m, n) against the training rows to predict. They choose
+Both take the layers' features side by side, with columns of mean 0 in every run (there is no intercept). With
+``kernel="precomputed"`` they take a kernel of such features for each layer, as scikit-learn's and himalaya's
+kernel ridge do: (n_layers, n, n) to fit, (n_layers, m, n) against the training rows to predict. They choose
 weights and penalty voxel by voxel by the smallest mean squared error over inner folds, and give the same
-numbers: tests compare them. One area is the case of one band.
+numbers: tests compare them. One layer is the case of one band.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from ban_bids.encoding.ridge.closed_form import Problem, inner_folds, refit
 from ban_bids.encoding.ridge.limits import Limits, in_batches
 from ban_bids.encoding.ridge.search import Choice, choose, choose_penalty
 
-Areas = Any
-"""Features of the areas side by side, an array; or a kernel of each, an array or a sequence of them."""
+Layers = Any
+"""Features of the layers side by side, an array; or a kernel of each, an array or a sequence of them."""
 
 PRECOMPUTED = "precomputed"
 """``kernel`` of solvers that are given kernels; ``"linear"`` of those that are given features."""
@@ -44,7 +44,7 @@ class Solver(Protocol):
 
     def fit(
         self,
-        X: Areas,
+        X: Layers,
         y: np.ndarray,
         groups: np.ndarray,
         weights: np.ndarray | None = None,
@@ -53,15 +53,15 @@ class Solver(Protocol):
         """Choose weights (where they are not given) and penalty by inner folds and fit all rows."""
         ...
 
-    def predict(self, X: Areas) -> np.ndarray:
+    def predict(self, X: Layers) -> np.ndarray:
         """Predict rows."""
         ...
 
-    def split(self, X: Areas) -> list[np.ndarray]:
-        """Return what each area adds to the prediction."""
+    def split(self, X: Layers) -> list[np.ndarray]:
+        """Return what each layer adds to the prediction."""
         ...
 
-    def score(self, X: Areas, y: np.ndarray) -> np.ndarray:
+    def score(self, X: Layers, y: np.ndarray) -> np.ndarray:
         """Return R² of every voxel."""
         ...
 
@@ -89,33 +89,33 @@ class _Banded(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.backend = backend
         self.kernel = kernel
 
-    def _prepared(self, X: Areas) -> tuple[tuple[int, ...], np.ndarray, np.ndarray]:
+    def _prepared(self, X: Layers) -> tuple[tuple[int, ...], np.ndarray, np.ndarray]:
         """Return widths, penalties and grid; one band where no widths are given."""
         if self.kernel not in ("linear", PRECOMPUTED):
             raise ValueError(f"kernel={self.kernel!r}: linear or {PRECOMPUTED}")
         if self.kernel == PRECOMPUTED:
             widths = tuple(len(kernel) for kernel in X)
             if any(kernel.shape != (widths[0], widths[0]) for kernel in X):
-                raise ValueError("X: a kernel of shape (n, n) for each area is needed")
+                raise ValueError("X: a kernel of shape (n, n) for each layer is needed")
         else:
             widths = (X.shape[1],) if self.widths is None else tuple(self.widths)
             if sum(widths) != X.shape[1]:
                 raise ValueError(f"widths {widths} do not sum to the {X.shape[1]} columns of X")
         grid = np.full((1, len(widths)), 1 / len(widths)) if self.grid is None else np.asarray(self.grid)
         if grid.ndim != 2 or grid.shape[1] != len(widths):
-            raise ValueError(f"grid of shape {grid.shape}: one column for each of {len(widths)} areas is needed")
+            raise ValueError(f"grid of shape {grid.shape}: one column for each of {len(widths)} layers is needed")
         return widths, np.asarray(self.alphas, dtype=np.float64), grid
 
-    def predict(self, X: Areas) -> np.ndarray:
-        """Predict rows: (m, p) features, or (n_areas, m, n) kernels, to (m, n_voxels), typed as responses."""
+    def predict(self, X: Layers) -> np.ndarray:
+        """Predict rows: (m, p) features, or (n_layers, m, n) kernels, to (m, n_voxels), typed as responses."""
         return self._sum(self._pieces(X))
 
-    def split(self, X: Areas) -> list[np.ndarray]:
-        """Return what each area adds to the prediction, arrays of shape (m, n_voxels)."""
+    def split(self, X: Layers) -> list[np.ndarray]:
+        """Return what each layer adds to the prediction, arrays of shape (m, n_voxels)."""
         return [self._sum([piece]) for piece in self._pieces(X)]
 
-    def _pieces(self, X: Areas) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Return for each area rows (m, k), coefficients (k, n_voxels), and factors of their product."""
+    def _pieces(self, X: Layers) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Return for each layer rows (m, k), coefficients (k, n_voxels), and factors of their product."""
         if self.kernel == PRECOMPUTED:
             check_is_fitted(self, "dual_coef_")
             return [(kernel, self.dual_coef_, w) for kernel, w in zip(X, self.weights_, strict=True)]
@@ -134,7 +134,7 @@ class _Banded(MultiOutputMixin, RegressorMixin, BaseEstimator):
             out[:, some] = sum(x.astype(np.float64) @ c[:, some] * factor[some] for x, c, factor in pieces)
         return out
 
-    def score(self, X: Areas, y: np.ndarray, sample_weight: None = None) -> np.ndarray:
+    def score(self, X: Layers, y: np.ndarray, sample_weight: None = None) -> np.ndarray:
         """Return R² of every voxel, (n_voxels,)."""
         with himalaya_backend("numpy"):
             return r2_score(np.asarray(y), self.predict(X))
@@ -148,8 +148,8 @@ class BandedRidge(_Banded):
     alphas : sequence of float
         Penalties to choose from.
     widths : sequence of int, optional
-        Columns of each area; one area by default. Not needed for kernels.
-    grid : ndarray of shape (n_points, n_areas), optional
+        Columns of each layer; one layer by default. Not needed for kernels.
+    grid : ndarray of shape (n_points, n_layers), optional
         Weights to choose from; equal weights by default.
     limits : Limits, optional
         Memory and threads.
@@ -166,8 +166,8 @@ class BandedRidge(_Banded):
         Of features.
     dual_coef_ : ndarray of shape (n, n_voxels), float64
         Of kernels, of rows in the order of ``X``.
-    weights_ : ndarray of shape (n_areas, n_voxels), float32
-        Weight of each area's kernel.
+    weights_ : ndarray of shape (n_layers, n_voxels), float32
+        Weight of each layer's kernel.
     alpha_ : ndarray of shape (n_voxels,), float32
     cv_score_ : ndarray of shape (n_voxels,), float32
         Minus the mean squared error of left-out rows, averaged over inner folds.
@@ -190,7 +190,7 @@ class BandedRidge(_Banded):
 
     def choose(
         self,
-        X: Areas,
+        X: Layers,
         y: np.ndarray,
         groups: np.ndarray,
         weights: np.ndarray | None = None,
@@ -205,7 +205,7 @@ class BandedRidge(_Banded):
 
     def fit(
         self,
-        X: Areas,
+        X: Layers,
         y: np.ndarray,
         groups: np.ndarray,
         weights: np.ndarray | None = None,
@@ -216,12 +216,12 @@ class BandedRidge(_Banded):
 
         Parameters
         ----------
-        X : ndarray of shape (n, p), or kernels of shape (n_areas, n, n)
+        X : ndarray of shape (n, p), or kernels of shape (n_layers, n, n)
         y : ndarray of shape (n, n_voxels), float32 or float64
             Its type is that of products with voxels.
         groups : ndarray of shape (n,)
             Inner fold of each row.
-        weights : ndarray of shape (n_areas, n_voxels), optional
+        weights : ndarray of shape (n_layers, n_voxels), optional
             Only the penalty is chosen then; voxels whose weights are all 0 are left out and predicted as 0.
         near : ndarray of shape (n_voxels,), optional
             With ``weights``: penalties to start at, see `ban_bids.encoding.ridge.search.choose_penalty`.
@@ -241,7 +241,7 @@ class BandedRidge(_Banded):
             self.coef_ = found
         return self
 
-    def _set_up(self, X: Areas, y: np.ndarray, groups: np.ndarray) -> tuple[Problem, np.ndarray, np.ndarray]:
+    def _set_up(self, X: Layers, y: np.ndarray, groups: np.ndarray) -> tuple[Problem, np.ndarray, np.ndarray]:
         self.widths_, alphas, grid = self._prepared(X)
         self.dtype_ = y.dtype
         given = (y, groups, self.limits, self.backend)
@@ -289,7 +289,7 @@ class HimalayaBandedRidge(_Banded):
 
     def fit(
         self,
-        X: Areas,
+        X: Layers,
         y: np.ndarray,
         groups: np.ndarray,
         weights: np.ndarray | None = None,
@@ -338,7 +338,7 @@ class HimalayaBandedRidge(_Banded):
     def _searched(
         self, kernels: np.ndarray, y: np.ndarray, groups: np.ndarray, alphas: np.ndarray, grid: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return weights (n_areas, V), alpha (V,), inner score (V,) and dual weights (n, V), float64."""
+        """Return weights (n_layers, V), alpha (V,), inner score (V,) and dual weights (n, V), float64."""
         room = (self.limits or Limits()).left() // 32
         voxels = int(max(64, room // (y.itemsize * len(y) * len(alphas))))
         with himalaya_backend(self.backend) as arrays, np.errstate(divide="ignore"):
@@ -363,7 +363,7 @@ class HimalayaBandedRidge(_Banded):
 
 
 def _distinct(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return distinct weights (n_points, n_areas), to four digits, and the row of each voxel."""
+    """Return distinct weights (n_points, n_layers), to four digits, and the row of each voxel."""
     rows, point = np.unique(np.round(weights.T.astype(np.float64), 4), axis=0, return_inverse=True)
     return rows, point.ravel()
 
