@@ -208,8 +208,8 @@ def check_sessions(files: pd.DataFrame, session_ids: Sequence[str]) -> None:
     ]
     if other:
         raise DataError(
-            f"--session-id {' '.join(session_ids)}: scores pool other sessions too ({'; '.join(other)}); run the participant level "
-            "with the same --session-id in another OUTPUT_DIR"
+            f"--session-id {' '.join(session_ids)}: scores pool other sessions too ({'; '.join(other)}); "
+            "run the participant level with the same --session-id in another OUTPUT_DIR"
         )
 
 
