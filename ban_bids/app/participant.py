@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 
 from ban_bids.app.outcome import Outcome, feature_reduction, show_table, summarise
-from ban_bids.audio.waveforms import audio_hash, render_clip
+from ban_bids.audio.waveforms import HeardClip, audio_hash
 from ban_bids.derivatives.dataset import source_dataset, write_dataset_files
 from ban_bids.derivatives.participant import Labels, write_maps, write_scores, write_summary
 from ban_bids.derivatives.provenance import write_provenance, write_status
@@ -28,7 +28,7 @@ from ban_bids.files.locks import file_lock
 from ban_bids.files.progress import StageClock, progress
 from ban_bids.inputs.heldout import HeldOutPlan, held_out_plan, held_out_tracks
 from ban_bids.inputs.types import Dataset, Participant, read_dataset
-from ban_bids.models.candidate import AudioModel
+from ban_bids.models.candidate import Candidate
 from ban_bids.models.checkpoint import check_no_overlap
 from ban_bids.models.controls import control_models
 from ban_bids.models.presets import LOW_LEVEL, PRESETS
@@ -65,8 +65,8 @@ class Network:
 
     Parameters
     ----------
-    model : AudioModel
-    controls : tuple of AudioModel
+    model : Candidate
+    controls : tuple of Candidate
     missing : tuple of (str, str)
         Controls that cannot run, and why.
     weights : Path or None
@@ -76,8 +76,8 @@ class Network:
         B of the dataset; the same for all participants.
     """
 
-    model: AudioModel
-    controls: tuple[AudioModel, ...]
+    model: Candidate
+    controls: tuple[Candidate, ...]
     missing: tuple[tuple[str, str], ...]
     weights: Path | None
     overlap: str
@@ -185,9 +185,9 @@ def prepare_network(dataset: Dataset, settings: Settings) -> Network:
 
 def _trained_controls(
     dataset: Dataset, settings: Settings, model: str
-) -> tuple[list[AudioModel], tuple[tuple[str, str], ...]]:
+) -> tuple[list[Candidate], tuple[tuple[str, str], ...]]:
     """Networks trained as the scored one is, and those that were not asked for, with the reason."""
-    controls: list[AudioModel] = []
+    controls: list[Candidate] = []
     missing = []
     for preset in TRAINED_CONTROLS:
         name = PRESETS[preset].name
@@ -216,7 +216,7 @@ def _trained(dataset: Dataset, settings: Settings, preset: str) -> Path | None:
     )
 
 
-def score_behavior(dataset: Dataset, model: AudioModel, settings: Settings) -> BehavioralScore:
+def score_behavior(dataset: Dataset, model: Candidate, settings: Settings) -> BehavioralScore:
     """Behavioural score of the model on the dataset's human choices, or the reason for its absence."""
     if dataset.choices is None:
         return no_behavior()
@@ -227,7 +227,7 @@ def score_behavior(dataset: Dataset, model: AudioModel, settings: Settings) -> B
         seen = set(model.card.training_hashes.values()) | set(model.card.validation_hashes.values())
         excluded = np.array([audio_hash(clip.audio) in seen for clip in clips], dtype=bool)
     try:
-        heard = [render_clip(clip) for clip in progress(clips, "clips that people judged")]
+        heard = [HeardClip(clip, model.sampling_rate) for clip in progress(clips, "clips that people judged")]
         probabilities = model.genre_probabilities(heard)
     except NotComputable as why:
         return no_behavior(str(why))
