@@ -224,7 +224,7 @@ def score_behavior(dataset: Dataset, model: Candidate, settings: Settings) -> Be
     if model.card is None:
         excluded = np.zeros(len(clips), dtype=bool)
     else:
-        seen = set(model.card.training_hashes.values()) | set(model.card.validation_hashes.values())
+        seen = model.card.known_hashes
         excluded = np.array([audio_hash(clip.audio) in seen for clip in clips], dtype=bool)
     try:
         heard = [HeardClip(clip, model.sampling_rate) for clip in progress(clips, "clips that people judged")]

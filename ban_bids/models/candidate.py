@@ -1,9 +1,9 @@
-"""What every scored model offers (`Candidate`), and how models that hear plain waveforms come to offer it."""
+"""What every scored model offers (`Candidate`), and how objects of the older protocol come to offer it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -29,7 +29,7 @@ class ModelCard:
     genres : tuple of str
         Names of the read-out's classes in order.
     split : str
-        How training and validation tracks were told apart, in words.
+        How training and validation tracks were separated, in words.
     training_hashes, validation_hashes : dict
         Track name -> :func:`ban_bids.audio.waveforms.audio_hash`, for every track that trained or validated.
     excluded : dict
@@ -62,6 +62,11 @@ class ModelCard:
     def seed(self) -> int | None:
         """Seed of the training."""
         return self.settings.get("seed")
+
+    @property
+    def known_hashes(self) -> set[str]:
+        """Content hashes of all tracks that trained or validated."""
+        return {*self.training_hashes.values(), *self.validation_hashes.values()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelCard:
@@ -120,36 +125,15 @@ class Candidate(Protocol):
         ...
 
 
-class WaveformModel(Protocol):
-    """A model of the older, smaller protocol: it hears plain waveforms at 22 050 Hz and maps nothing.
-
-    Its layers are called ``layers`` or ``areas``; the other attributes are those of :class:`Candidate`.
-    """
-
-    name: str
-    frame_rate: Mapping[str, float]
-    genres: tuple[str, ...]
-    card: ModelCard | None
-    fingerprint: str
-
-    def features(self, waveforms: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
-        """Layer -> (n_frames, n_features) for each mono waveform."""
-        ...
-
-    def genre_probabilities(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
-        """(n_waveforms, n_genres), or raise NotComputable where the model has no read-out."""
-        ...
-
-
-class _Adapted:
-    """A :class:`WaveformModel` as a :class:`Candidate`; layers named as regions stand for these."""
+class _HearsWaveforms:
+    """What hears plain waveforms at 22 050 Hz as a :class:`Candidate`."""
 
     sampling_rate = SAMPLING_RATE
 
-    def __init__(self, model: WaveformModel, layers: Iterable[str]) -> None:
+    def __init__(self, model: Any) -> None:
         self.model = model
-        self.name = model.name
-        self.layers: tuple[str, ...] = tuple(layers)
+        self.name: str = model.name
+        self.layers: tuple[str, ...] = tuple(model.layers if hasattr(model, "layers") else model.areas)
         self.frame_rate: Mapping[str, float] = dict(model.frame_rate)
         self.mapping: Mapping[str, str] | None = mapping_by_name(self.layers)
         self.genres = tuple(model.genres)
@@ -158,11 +142,11 @@ class _Adapted:
         self.device = getattr(model, "device", "")
 
     def features(self, clips: Sequence[HeardClip]) -> list[dict[str, np.ndarray]]:
-        """Features of the clips' waveforms."""
+        """As :class:`Candidate`."""
         return self.model.features(waveforms(clips, self.sampling_rate))
 
     def genre_probabilities(self, clips: Sequence[HeardClip]) -> np.ndarray:
-        """Probabilities for the clips' waveforms."""
+        """As :class:`Candidate`."""
         return self.model.genre_probabilities(waveforms(clips, self.sampling_rate))
 
 
@@ -171,9 +155,10 @@ def as_candidate(model: Any) -> Candidate:
 
     Parameters
     ----------
-    model : Candidate or WaveformModel
-        What has a ``mapping`` (None included) is taken for a :class:`Candidate`, anything else for a
-        :class:`WaveformModel`.
+    model : object
+        A :class:`Candidate`; or, without the attribute ``mapping``, an object of the older protocol:
+        ``features`` and ``genre_probabilities`` are given plain mono waveforms at 22 050 Hz, its layers are
+        called ``layers`` or ``areas``, and those that are named as regions stand for these.
 
     Raises
     ------
@@ -182,14 +167,13 @@ def as_candidate(model: Any) -> Candidate:
         mapping names other layers or regions.
     """
     is_candidate = hasattr(model, "mapping")
-    lacks = [member for member in (*_MEMBERS, *(["sampling_rate"] * is_candidate)) if not hasattr(model, member)]
-    if not hasattr(model, "layers") and (is_candidate or not hasattr(model, "areas")):
+    wanted = [*_MEMBERS, *(("layers", "sampling_rate") if is_candidate else ())]
+    lacks = [member for member in wanted if not hasattr(model, member)]
+    if not is_candidate and not hasattr(model, "layers") and not hasattr(model, "areas"):
         lacks.append("layers")
     if lacks:
         raise UsageError(f"lacks {', '.join(lacks)}")
-    candidate: Candidate = (
-        model if is_candidate else _Adapted(model, model.layers if hasattr(model, "layers") else model.areas)
-    )
+    candidate: Candidate = model if is_candidate else _HearsWaveforms(model)
     if not _NAME.fullmatch(candidate.name):
         raise UsageError(f"name {candidate.name!r} is not of the form [a-z][a-z0-9]*")
     layer_labels(candidate.layers)

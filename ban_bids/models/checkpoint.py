@@ -158,7 +158,7 @@ def check_no_overlap(card: ModelCard | None, audio_paths: Iterable[Path], allow_
     if card is None:
         _LOG.warning("weights without a model card: overlap with the held-out stimuli is unknown")
         return []
-    seen = set(card.training_hashes.values()) | set(card.validation_hashes.values())
+    seen = card.known_hashes
     overlap = sorted({Path(path).stem for path in set(audio_paths) if audio_hash(path) in seen})
     if overlap and not allow_overlap:
         raise LeakError(

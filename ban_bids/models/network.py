@@ -32,12 +32,16 @@ _BATCH_SECONDS_CUDA = 480.0
 class AuditoryNetwork(nn.Module, ABC):
     """A network from waveforms to genres whose four stages are compared with cortical areas.
 
-    Subclasses set ``architecture``, make ``readout`` in their constructor, and define :meth:`from_frames`.
+    Subclasses set ``architecture`` and define :meth:`make_areas` and :meth:`from_frames`.
 
     Parameters
     ----------
     config : NetworkConfig
         Fixes the architecture; kept as ``config``.
+    n_genres : int
+        Width of the read-out.
+    seed : int
+        Initial weights; the same seed gives the same network.
 
     Attributes
     ----------
@@ -45,19 +49,28 @@ class AuditoryNetwork(nn.Module, ABC):
         Enters checkpoints; two networks of one architecture differ in their configuration only.
     front_end : FrontEnd
         Waveform to standardised log-mel frames.
+    areas : nn.ModuleDict
+        A1, Belt, PB, T2T3.
     readout : nn.Linear
         Pooled activation of the last area to genres.
     """
 
     architecture: ClassVar[str]
-    config: NetworkConfig
-    readout: nn.Linear
 
-    def __init__(self, config: NetworkConfig) -> None:
+    def __init__(self, config: NetworkConfig, n_genres: int = 10, seed: int = 0) -> None:
         super().__init__()
         self.config = config
         self.front_end = FrontEnd(config.front_end, config.time_stride)
         self.dropout = nn.Dropout(config.dropout)
+        with torch.random.fork_rng(devices=[]):  # torch's own initial draws must not move the caller's
+            areas, channels = self.make_areas()
+            self.areas = nn.ModuleDict(dict(zip(AREAS, areas, strict=True)))
+            self.readout = nn.Linear(2 * channels, n_genres)
+        self.reset_weights(seed)
+
+    @abstractmethod
+    def make_areas(self) -> tuple[list[nn.Module], int]:
+        """The four areas in order, and the channels of the last."""
 
     @abstractmethod
     def from_frames(self, frames: Tensor) -> tuple[Tensor, dict[str, list[Tensor]]]:
@@ -77,12 +90,8 @@ class AuditoryNetwork(nn.Module, ABC):
 
     @property
     def frame_rates(self) -> dict[str, float]:
-        """Frames a second of every area."""
+        """Frames per second of every area."""
         return self.config.frame_rates
-
-    def make_readout(self, channels: int, n_genres: int) -> nn.Linear:
-        """Linear read-out for a last area with that many channels, see :meth:`read_out`."""
-        return nn.Linear(2 * channels, n_genres)
 
     def read_out(self, top: Tensor) -> Tensor:
         """Logits from the last area: mean and maximum of every channel over frequency and time, then linear.

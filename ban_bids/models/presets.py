@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ban_bids.errors import CheckpointError, UsageError
@@ -22,17 +22,14 @@ from ban_bids.models.conventional import (
 from ban_bids.models.conventional import PRESETS as _COMPARISON_PRESETS
 from ban_bids.models.network import AuditoryNetwork
 
-_NETWORKS: dict[type[NetworkConfig], Callable[[Any, int, int], AuditoryNetwork]] = {
+_NETWORKS: dict[type[NetworkConfig], type[AuditoryNetwork]] = {
     BANConfig: BAN,
     DeepCNNConfig: DeepCNN,
     AlexNetConfig: AlexNet,
     VGGConfig: VGG,
     CRNNConfig: CRNN,
 }
-_CONFIGS: dict[str, type[NetworkConfig]] = {
-    network.architecture: config  # type: ignore[attr-defined]
-    for config, network in _NETWORKS.items()
-}
+_CONFIGS = {network.architecture: config for config, network in _NETWORKS.items()}
 
 PRESETS: dict[str, NetworkConfig] = {**_BAN_PRESETS, **_COMPARISON_PRESETS}
 """Configurations by the name that ``--preset`` and ``--model`` take."""

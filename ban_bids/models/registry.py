@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -23,6 +24,9 @@ UNTRAINED = "-untrained"
 
 Loader = Callable[[str, Path | None, str, int], Candidate]
 """Name, weights, device and seed, as in :func:`load_model`, to the model."""
+
+_TORCH = "torch:"
+_FACTORY = re.compile(r"[\w.]+:[\w.]+")
 
 
 def parse_request(text: str) -> tuple[str, Path | None]:
@@ -85,21 +89,18 @@ def load_model(name: str, weights: Path | None, device: str = "cpu", seed: int =
 
 
 def _loader(name: str) -> Loader:
-    """What loads models of this name."""
-    prefix, colon, _ = name.partition(":")
+    """What loads models of this name; kinds of models that are known by a prefix (``hf:``) get their line here."""
     if name in PRESETS:
         return _network
     if name in LOW_LEVEL:
         return _low_level
     if name.removesuffix(UNTRAINED) in PRESETS:
         return _untrained
-    if colon and prefix in PREFIXES:
-        return PREFIXES[prefix]
     installed = entry_points(group=GROUP).names
-    if not colon and name not in installed:
-        names = ", ".join([*PRESETS, f"ban{UNTRAINED}", *LOW_LEVEL, *sorted(installed)])
-        raise UsageError(f"--model {name}: unknown; choose one of {names}, or give package.module:factory")
-    return _made_elsewhere
+    if name in installed or _FACTORY.fullmatch(name.removeprefix(_TORCH)):
+        return _made_elsewhere
+    names = ", ".join([*PRESETS, f"ban{UNTRAINED}", *LOW_LEVEL, *sorted(installed)])
+    raise UsageError(f"--model {name}: unknown; choose one of {names}, or give package.module:factory")
 
 
 def _network(name: str, weights: Path | None, device: str, seed: int) -> Candidate:
@@ -137,8 +138,8 @@ def _low_level(name: str, weights: Path | None, device: str, seed: int) -> Candi
 
 def _made_elsewhere(name: str, weights: Path | None, device: str, seed: int) -> Candidate:
     """A model that another package makes: an entry point, or a factory by its path."""
-    path = name.removeprefix("torch:")
-    entry = EntryPoint(name=name, value=path, group=GROUP) if ":" in path else entry_points(group=GROUP)[path]
+    path = EntryPoint(name=name, value=name.removeprefix(_TORCH), group=GROUP)
+    entry = path if ":" in name else entry_points(group=GROUP)[name]
     try:
         factory = entry.load()
     except (ImportError, AttributeError) as err:
@@ -151,7 +152,3 @@ def _made_elsewhere(name: str, weights: Path | None, device: str, seed: int) -> 
             f"--model {name}: the factory's result is not a model for ban-bids ({fault}); "
             "see ban_bids.models.candidate.Candidate"
         ) from fault
-
-
-PREFIXES: dict[str, Loader] = {"torch": _made_elsewhere}
-"""What stands before the first colon of names that are no plain ``package.module:factory`` -> its loader."""

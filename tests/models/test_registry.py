@@ -72,6 +72,8 @@ def test_requests_are_names_with_or_without_weights(text: str, name: str, weight
     [
         ("=w.safetensors", "no name before '='"),
         ("ban=", "no file after '='; give ban=WEIGHTS, or ban alone"),
+        ("torch:resnet1000", "--model torch:resnet1000: unknown"),
+        ("hf:/data/wav2vec2", "--model hf:/data/wav2vec2: unknown"),
         ("resnet1000=w.pt", "--model resnet1000: unknown; choose one of ban, .*or give package.module:factory"),
     ],
 )
