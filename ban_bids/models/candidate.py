@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from ban_bids.audio.waveforms import HeardClip
+from ban_bids.audio.waveforms import HeardClip, audio_hash
 from ban_bids.bids.names import alphanumeric
 from ban_bids.constants import JOINT, REGIONS, SAMPLING_RATE
 from ban_bids.errors import UsageError
@@ -64,9 +65,13 @@ class ModelCard:
         return self.settings.get("seed")
 
     @property
-    def known_hashes(self) -> set[str]:
-        """Content hashes of all tracks that trained or validated."""
-        return {*self.training_hashes.values(), *self.validation_hashes.values()}
+    def known_hashes(self) -> frozenset[str]:
+        """Content of every track that trained or validated the model."""
+        return frozenset(self.training_hashes.values()) | frozenset(self.validation_hashes.values())
+
+    def knows(self, path: Path) -> bool:
+        """Whether the sound in an audio file trained or validated the model, under whatever name."""
+        return audio_hash(path) in self.known_hashes
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelCard:

@@ -13,7 +13,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from ban_bids.audio.waveforms import audio_hash
 from ban_bids.errors import CheckpointError, LeakError
 from ban_bids.files.write import write_bytes
 from ban_bids.models.candidate import ModelCard
@@ -158,8 +157,7 @@ def check_no_overlap(card: ModelCard | None, audio_paths: Iterable[Path], allow_
     if card is None:
         _LOG.warning("weights without a model card: overlap with the held-out stimuli is unknown")
         return []
-    seen = card.known_hashes
-    overlap = sorted({Path(path).stem for path in set(audio_paths) if audio_hash(path) in seen})
+    overlap = sorted({Path(path).stem for path in set(audio_paths) if card.knows(path)})
     if overlap and not allow_overlap:
         raise LeakError(
             f"the model was trained or validated on {len(overlap)} tracks of the held-out runs "

@@ -41,7 +41,7 @@ def parse_request(text: str) -> tuple[str, Path | None]:
     -------
     name : str
     weights : Path or None
-        What :func:`load_model` takes.
+        Absolute; with the name, what :func:`load_model` takes.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def parse_request(text: str) -> tuple[str, Path | None]:
     if equals and not weights:
         raise UsageError(f"--model {text}: no file after '='; give {name}=WEIGHTS, or {name} alone")
     _loader(name)
-    return name, Path(weights).expanduser() if weights else None
+    return name, Path(weights).expanduser().resolve() if weights else None
 
 
 def load_model(name: str, weights: Path | None, device: str = "cpu", seed: int = DEFAULT_SEED) -> Candidate:

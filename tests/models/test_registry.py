@@ -64,7 +64,7 @@ def test_ban_by_name_reads_the_architecture_from_the_file(tmp_path: Path) -> Non
     ],
 )
 def test_requests_are_names_with_or_without_weights(text: str, name: str, weights: str | None) -> None:
-    assert parse_request(text) == (name, None if weights is None else Path(weights))
+    assert parse_request(text) == (name, None if weights is None else Path(weights).resolve())
 
 
 @pytest.mark.parametrize(
