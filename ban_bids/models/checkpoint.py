@@ -57,13 +57,11 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], architecture: 
     if path.suffix != ".safetensors":
         raise CheckpointError(f"{path}: checkpoints are .safetensors files; choose such a name")
     state = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    about = {
-        "format": _FORMAT,
-        "architecture": architecture,
-        "card": None if card is None else asdict(card),
-    }
-    # one entry only: safetensors writes several in an order that changes from run to run
-    metadata = {} if card is None else {_KEY: json.dumps(about, sort_keys=True)}
+    metadata = {}
+    if card is not None:
+        about = {"format": _FORMAT, "architecture": architecture, "card": asdict(card)}
+        # one entry only: safetensors writes several in an order that changes from run to run
+        metadata[_KEY] = json.dumps(about, sort_keys=True)
     try:
         return write_bytes(path, save(state, metadata=metadata))
     except OSError as err:
@@ -125,10 +123,12 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], str, ModelCard | 
     if _KEY not in metadata:
         return state, "", None
     try:
-        architecture, card = _card(metadata[_KEY])
-    except CheckpointError as err:
-        raise CheckpointError(f"{path}: {err}") from err
-    return state, architecture, card
+        about = json.loads(metadata[_KEY])
+        if about["format"] != _FORMAT:
+            raise CheckpointError(f"{path}: has the format {about['format']!r}, not {_FORMAT!r}; {_REMEDY}")
+        return state, str(about["architecture"]), ModelCard.from_dict(about["card"])
+    except (ValueError, TypeError, KeyError) as err:
+        raise CheckpointError(f"{path}: the model card is damaged ({err}); {_REMEDY}") from err
 
 
 def check_no_overlap(card: ModelCard | None, audio_paths: Iterable[Path], allow_overlap: bool = False) -> list[str]:
@@ -167,17 +167,6 @@ def check_no_overlap(card: ModelCard | None, audio_paths: Iterable[Path], allow_
     if overlap:
         _LOG.warning("the model knows %d tracks of the held-out runs; every table says so", len(overlap))
     return overlap
-
-
-def _card(text: str) -> tuple[str, ModelCard]:
-    """Architecture and card from a checkpoint's metadata."""
-    try:
-        about = json.loads(text)
-        if about["format"] != _FORMAT:
-            raise CheckpointError(f"has the format {about['format']!r}, not {_FORMAT!r}; {_REMEDY}")
-        return str(about["architecture"]), ModelCard.from_dict(about["card"])
-    except (ValueError, TypeError, KeyError) as err:
-        raise CheckpointError(f"the model card is damaged ({err}); {_REMEDY}") from err
 
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], Mapping[str, str]]:
