@@ -8,20 +8,20 @@ from typing import Any
 
 from ban_bids.app.participant import participant_level
 from ban_bids.derivatives.read import Derivatives, load_derivatives
-from ban_bids.models.candidate import AudioModel
+from ban_bids.models.candidate import Candidate
 from ban_bids.settings import ModelRequest, Settings
 
 
-def score(bids_dir: str | Path, output_dir: str | Path, *models: str | AudioModel, **options: Any) -> Derivatives:
+def score(bids_dir: str | Path, output_dir: str | Path, *models: str | Candidate, **options: Any) -> Derivatives:
     """Score models on a BIDS dataset of listening, as ``ban-bids BIDS_DIR OUTPUT_DIR participant`` does.
 
     Parameters
     ----------
     bids_dir, output_dir : str or Path
         The dataset, and the folder of the derivatives; models that are scored there already stay.
-    *models : str or AudioModel
+    *models : str or Candidate
         ``"NAME"`` or ``"NAME=WEIGHTS"`` as for ``--model``, or a model itself (see
-        :class:`ban_bids.models.candidate.AudioModel`).
+        :class:`ban_bids.models.candidate.Candidate`).
     **options
         Fields of the parts of :class:`ban_bids.settings.Settings`, e.g. ``participant_labels=("01",)``,
         ``nprocs=2``, ``gtzan_dir=Path("gtzan")``.
