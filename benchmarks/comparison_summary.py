@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from comparison_jobs import Outcome
 
-from ban_bids.training.evaluation_scores import Answers, draw_tracks, statistics, summarise
+from ban_bids.training.scores import Answers, draw_tracks, statistics, summarise
 
 N_DRAWS = 10_000
 

@@ -13,8 +13,7 @@ import time
 import numpy as np
 import torch
 
-from ban_bids.training.augmentation import PLAIN, Augmentation
-from ban_bids.training.crops import CropBatches
+from ban_bids.training.crops import PLAIN, Augmentation, CropBatches
 
 STRONG = Augmentation(frequency_masks=2, time_masks=2)
 
@@ -51,7 +50,8 @@ def main() -> None:
     result: dict[str, object] = {"device": options.device, "batch_size": options.batch_size}
     for name, augmentation in (("plain", PLAIN), ("usual", Augmentation()), ("strong", STRONG)):
         batches = CropBatches(
-            frames, [k % 10 for k in range(options.tracks)], 10, 256, options.batch_size, augmentation, 0,
+            frames, [k % 10 for k in range(options.tracks)], n_genres=10, n_frames=256,
+            batch_size=options.batch_size, augmentation=augmentation, seed=0,
             crops_per_track=6, device=options.device,
         )  # fmt: skip
         result[f"{name}_ms_a_crop"] = round(milliseconds(batches, options.epochs), 4)

@@ -25,7 +25,7 @@ from ban_bids.models.network import AuditoryNetwork
 from ban_bids.models.presets import build, preset
 from ban_bids.training.crops import CropBatches
 from ban_bids.training.evaluate import crop_length
-from ban_bids.training.module import BANTraining
+from ban_bids.training.fit import BANTraining
 from ban_bids.training.settings import TrainingSettings
 
 N_TRACKS, TRACK_SECONDS, N_GENRES, EPOCHS = 421, 30.0, 10, 100
@@ -42,8 +42,9 @@ def batches(network: AuditoryNetwork, settings: TrainingSettings, device: str) -
     size = (front.n_mels, round(TRACK_SECONDS * front.frame_rate))
     frames = [rng.normal(-1, 3, size).astype(np.float16) for _ in range(N_TRACKS)]
     return CropBatches(
-        frames, rng.integers(N_GENRES, size=N_TRACKS), N_GENRES, crop_length(network, settings.crop_seconds),
-        settings.batch_size, settings.augmentation, settings.seed, device=device,
+        frames, rng.integers(N_GENRES, size=N_TRACKS).tolist(), n_genres=N_GENRES,
+        n_frames=crop_length(network, settings.crop_seconds), batch_size=settings.batch_size,
+        augmentation=settings.augmentation, seed=settings.seed, device=device,
     )  # fmt: skip
 
 
@@ -95,16 +96,16 @@ def training_speed(name: str, device: str, seconds: float) -> dict[str, float]:
         step(next(stream))
         done += 1
     crop = source.n_frames / network.config.front_end.frame_rate
-    found = {
+    speed = {
         "steps_per_second": done / spent,
         "audio_seconds_per_second": done * source.batch_size * crop / spent,
         "gflop_per_step": counter.get_total_flops() / 1e9,
         "seconds_for_100_epochs": n_steps * spent / done,
     }
     if device == "cuda":
-        found["share_of_h100_bf16_peak"] = counter.get_total_flops() * done / spent / H100_PEAK
-        found["peak_memory_mb"] = torch.cuda.max_memory_allocated() / 1e6
-    return found
+        speed["share_of_h100_bf16_peak"] = counter.get_total_flops() * done / spent / H100_PEAK
+        speed["peak_memory_mb"] = torch.cuda.max_memory_allocated() / 1e6
+    return speed
 
 
 def feature_speed(name: str, device: str) -> float:
@@ -140,9 +141,9 @@ def main() -> None:
     for name in options.presets:
         if options.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        found = training_speed(name, options.device, options.seconds)
-        found["features_audio_seconds_per_second"] = feature_speed(name, options.device)
-        print(name, ", ".join(f"{key} {value:.4g}" for key, value in found.items()), flush=True)
+        speed = training_speed(name, options.device, options.seconds)
+        speed["features_audio_seconds_per_second"] = feature_speed(name, options.device)
+        print(name, ", ".join(f"{key} {value:.4g}" for key, value in speed.items()), flush=True)
 
 
 if __name__ == "__main__":

@@ -50,8 +50,9 @@ from ban_bids.scoring.participant import (
 )
 from ban_bids.scoring.resume import forget
 from ban_bids.settings import Settings
-from ban_bids.training.lock import train_once
 from ban_bids.training.settings import TrainingSettings
+from ban_bids.training.splits import barred_tracks
+from ban_bids.training.train import train_once
 
 _LOG = logging.getLogger(__name__)
 
@@ -205,12 +206,11 @@ def _trained(dataset: Dataset, settings: Settings, preset: str) -> Path | None:
     """Train a model of ours once for all participants, without tracks of held-out runs and judged clips."""
     if settings.models.gtzan_dir is None or preset not in (*PRESETS, *LOW_LEVEL):
         return None
-    judged = () if dataset.choices is None else (clip.audio for clip in dataset.choices.clips)
     return train_once(
         settings.models.gtzan_dir,
         settings.compute.work_dir / "models" / f"{preset}.safetensors",
-        held_out_tracks(dataset, settings).union(judged),
         TrainingSettings(preset=preset, seed=settings.compute.random_seed),
+        exclude=barred_tracks(dataset, settings),
         nthreads=settings.compute.omp_nthreads,
         device=settings.compute.device,
     )

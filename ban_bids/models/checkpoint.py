@@ -72,6 +72,15 @@ class ModelCard:
         """Seed of the training."""
         return self.settings.get("seed")
 
+    @property
+    def known_hashes(self) -> frozenset[str]:
+        """Content of every track that trained or validated the model."""
+        return frozenset(self.training_hashes.values()) | frozenset(self.validation_hashes.values())
+
+    def knows(self, path: Path) -> bool:
+        """Whether the sound in an audio file trained or validated the model, under whatever name."""
+        return audio_hash(path) in self.known_hashes
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelCard:
         """Rebuild from ``dataclasses.asdict``'s values, also after a trip through JSON.

@@ -79,6 +79,10 @@ class Collection:
     unreadable: tuple[str, ...] = ()
     cache: AudioCache = field(default_factory=AudioCache, compare=False, repr=False)
 
+    def labels(self, tracks: Iterable[Track]) -> list[int]:
+        """Numbers of the tracks' genres."""
+        return [self.genres.index(track.genre) for track in tracks]
+
 
 def read_collection(data_dir: Path, exclude: Iterable[Path] = (), cache: AudioCache | None = None) -> Collection:
     """List a folder of genres, in any of GTZAN's usual layouts.
