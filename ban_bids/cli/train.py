@@ -142,7 +142,6 @@ def _add_hardware(group: argparse._ArgumentGroup) -> None:
 def _check(options: argparse.Namespace) -> None:
     """Refuse options that would do nothing in what was asked for."""
     from ban_bids.models.presets import LOW_LEVEL  # torch takes a second to import
-    from ban_bids.training.splits import is_bids_dataset
 
     trains = {**dict.fromkeys(_SETTINGS), "devices": 1, "num_nodes": 1, "strategy": "auto", "compile": False}
     changed = [name for name, default in trains.items() if getattr(options, name) != default]
@@ -153,12 +152,6 @@ def _check(options: argparse.Namespace) -> None:
     of_networks = [name for name in changed if name not in ("preset", "split", "seed")]
     if options.preset in LOW_LEVEL and of_networks:
         raise UsageError(f"{_spelled(of_networks[0])} has no effect with --preset {options.preset}; drop it")
-    names_dataset = options.exclude_stimuli is not None and is_bids_dataset(options.exclude_stimuli)
-    if (options.test_task or options.test_runs) and not names_dataset:
-        raise UsageError(
-            "--test-task and --test-runs have no effect unless --exclude-stimuli names a BIDS dataset "
-            "(a folder with dataset_description.json); give one, or drop them"
-        )
     if options.omp_nthreads < 1:
         raise UsageError(f"--omp-nthreads {options.omp_nthreads}: must be 1 or more")
 
@@ -226,8 +219,6 @@ def _excluded(options: argparse.Namespace) -> list[Path]:
     """Audio files that ``--exclude-stimuli`` names."""
     from ban_bids.training.splits import named_tracks
 
-    if options.exclude_stimuli is None:
-        return []
     return named_tracks(
         options.exclude_stimuli, options.data, test_tasks=options.test_task, test_runs=options.test_runs
     )

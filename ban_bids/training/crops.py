@@ -161,17 +161,11 @@ def draw(
     free = lengths[track] - np.ceil(np.float32(n_frames - 1) * pace).astype(np.int64)
     # a repeated track may be entered anywhere
     start = np.floor(where * np.where(free > 0, free, lengths[track])).astype(np.int64)
-    return Draws(
-        torch.from_numpy(track),
-        torch.from_numpy(start),
-        torch.from_numpy(pace),
-        torch.from_numpy(shift.astype(np.float32)),
-        torch.from_numpy((gain + knots @ _through_knots(augmentation.eq_knots, n_mels)).astype(np.float32)),
-        torch.from_numpy(bands),
-        torch.from_numpy(frames),
-        torch.from_numpy(partner),
-        torch.from_numpy(share.astype(np.float32)),
-    )
+    level = gain + knots @ _through_knots(augmentation.eq_knots, n_mels)
+    whole = {"track": track, "start": start, "bands": bands, "frames": frames, "partner": partner}
+    real = {"pace": pace, "shift": shift, "level": level, "share": share}
+    numbers = whole | {name: values.astype(np.float32) for name, values in real.items()}
+    return Draws(**{name: torch.from_numpy(values) for name, values in numbers.items()})
 
 
 class CropBatches(Dataset[tuple[Tensor, Tensor]]):

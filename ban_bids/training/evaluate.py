@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -190,60 +190,39 @@ def evaluate_checkpoint(
     DataError
         When the data has a genre that the checkpoint does not know.
     """
-    model = _stored(Path(checkpoint), device)
-    collection = read_collection(data_dir, exclude, cache)
-    genres = model.card.genres
-    strangers = sorted(set(collection.genres) - set(genres))
-    if strangers:
-        raise DataError(f"{data_dir}: the checkpoint does not know the genres {', '.join(strangers)}")
-    parts: dict[str, Part | None] = {}
-    for name, tracks in _parts(model.card, collection.tracks).items():
-        if not tracks:
-            parts[name] = None
-            continue
-        truth = np.array([genres.index(t.genre) for t in tracks], dtype=int)
-        answers = Answers(truth, model.ask(tracks, collection.cache))
-        parts[name] = Part(tracks, answers, score(answers))
-    return CheckpointEvaluation(tuple(genres), model.card.split, model.crop_seconds, parts)
-
-
-@dataclass(frozen=True)
-class _Stored:
-    """A checkpoint's card, the probabilities it gives to tracks' segments, and their length."""
-
-    card: ModelCard
-    ask: Callable[[Sequence[Track], AudioCache], list[np.ndarray]]
-    crop_seconds: float | None
-
-
-def _stored(checkpoint: Path, device: str) -> _Stored:
-    """A network, asked segment by segment, or a low-level model, asked about whole tracks."""
-    _, architecture, card = load_tensors(checkpoint)
+    _, architecture, card = load_tensors(Path(checkpoint))
     if card is None:
         raise CheckpointError(f"{checkpoint}: has no model card, so its genres are unknown; train it again")
+    collection = read_collection(data_dir, exclude, cache)
+    strangers = sorted(set(collection.genres) - set(card.genres))
+    if strangers:
+        raise DataError(f"{data_dir}: the checkpoint does not know the genres {', '.join(strangers)}")
+    crop_seconds: float | None = None
     if architecture in LOW_LEVEL:
         model = load_low_level(checkpoint)
-
-        def whole(tracks: Sequence[Track], cache: AudioCache) -> list[np.ndarray]:
-            return [model.genre_probabilities([load_waveform(t.path)]) for t in tracks]
-
-        return _Stored(card, whole, None)
-    network, _ = load_checkpoint(checkpoint)
-    crop_frames = crop_length(network, float(card.settings.get("crop_seconds", _CROP_SECONDS)))
-
-    def by_segment(tracks: Sequence[Track], cache: AudioCache) -> list[np.ndarray]:
-        frames = log_mel_frames(tracks, network.front_end.cpu(), cache)
+        segments = [model.genre_probabilities([load_waveform(track.path)]) for track in collection.tracks]
+    else:
+        network, _ = load_checkpoint(checkpoint)
+        crop_frames = crop_length(network, float(card.settings.get("crop_seconds", _CROP_SECONDS)))
+        crop_seconds = crop_frames / network.front_end.config.frame_rate
+        frames = log_mel_frames(collection.tracks, network.front_end, collection.cache)
         network.to(resolve_device(device))
-        return [segment_probabilities(network, f, crop_frames) for f in frames]
+        segments = [segment_probabilities(network, f, crop_frames) for f in frames]
+    parts = {name: _part(name, card, collection.tracks, segments) for name in PARTS}
+    return CheckpointEvaluation(tuple(card.genres), card.split, crop_seconds, parts)
 
-    return _Stored(card, by_segment, crop_frames / network.front_end.config.frame_rate)
+
+def _part(name: str, card: ModelCard, tracks: Sequence[Track], segments: Sequence[np.ndarray]) -> Part | None:
+    """Tracks of which the card says this, by their content, whatever their names are; None where there are none."""
+    places = [k for k, track in enumerate(tracks) if _met(card, track) == name]
+    if not places:
+        return None
+    truth = np.array([card.genres.index(tracks[k].genre) for k in places], dtype=int)
+    answers = Answers(truth, [segments[k] for k in places])
+    return Part(tuple(tracks[k] for k in places), answers, score(answers))
 
 
-def _parts(card: ModelCard, tracks: Sequence[Track]) -> dict[str, tuple[Track, ...]]:
-    """Tracks by what the card says of their content, whatever their names are."""
-    trained = frozenset(card.training_hashes.values())
-    return {
-        "unseen": tuple(t for t in tracks if t.digest not in card.known_hashes),
-        "validated": tuple(t for t in tracks if t.digest in card.known_hashes - trained),
-        "trained": tuple(t for t in tracks if t.digest in trained),
-    }
+def _met(card: ModelCard, track: Track) -> str:
+    if track.digest not in card.known_hashes:
+        return "unseen"
+    return "trained" if track.digest in card.training_hashes.values() else "validated"

@@ -190,20 +190,15 @@ def barred_tracks(dataset: Dataset, settings: Settings) -> list[Path]:
     return sorted(held_out_tracks(dataset, settings).union(judged))
 
 
-def is_bids_dataset(path: Path) -> bool:
-    """Whether a path is the root of a BIDS dataset."""
-    return (path / _DATASET).is_file()
-
-
 def named_tracks(
-    path: Path, data_dir: Path, *, test_tasks: Sequence[str] = (), test_runs: Sequence[str] = ()
+    path: Path | None, data_dir: Path, *, test_tasks: Sequence[str] = (), test_runs: Sequence[str] = ()
 ) -> list[Path]:
     """Audio files that ``--exclude-stimuli`` names.
 
     Parameters
     ----------
-    path : Path
-        A BIDS dataset (its :func:`barred_tracks`), a folder of audio, or a text file with one path per line.
+    path : Path or None
+        A BIDS dataset (its :func:`barred_tracks`), a folder of audio, a text file with one path per line, or nothing.
     data_dir : Path
         Folder of genres that the model is trained on; a dataset's stimuli may be named by its tracks.
     test_tasks, test_runs : sequence of str
@@ -216,9 +211,9 @@ def named_tracks(
     Raises
     ------
     UsageError
-        When it names no audio file.
+        When it names no audio file, or tasks and runs are given without a dataset.
     """
-    if is_bids_dataset(path):
+    if path is not None and (path / _DATASET).is_file():
         root = path.resolve()
         settings = Settings.of(
             bids_dir=root,
@@ -229,6 +224,13 @@ def named_tracks(
             test_runs=tuple(test_runs),
         )
         return barred_tracks(read_dataset(settings), settings)
+    if test_tasks or test_runs:
+        raise UsageError(
+            "--test-task and --test-runs have no effect unless --exclude-stimuli names a BIDS dataset "
+            f"(a folder with {_DATASET}); give one, or drop them"
+        )
+    if path is None:
+        return []
     if path.is_dir():
         tracks = sorted(file for file in path.rglob("*") if file.suffix.lower() in {*SUFFIXES, ".ogg"})
     elif path.is_file():
