@@ -1,4 +1,4 @@
-"""One model on one fold: trained, asked, and its answers kept in a file of its own."""
+"""One model on one fold: trained, asked, and its answers kept in its file."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Plan:
     settings : TrainingSettings
         Preset, split and seed are the job's.
     folder : Path
-        Holds a file a finished job.
+        Holds one file per finished job.
     """
 
     collection: Collection
@@ -269,7 +269,7 @@ def fit_logistic(segments: Sequence[np.ndarray], labels: np.ndarray) -> GridSear
     Parameters
     ----------
     segments : sequence of ndarray, (n_segments, n_features)
-        One entry a track.
+        One entry per track.
     labels : ndarray of int, (n_tracks,)
 
     Returns

@@ -40,7 +40,7 @@ def compare(models: Mapping[str, Sequence[Answers]], reference: str, seed: int =
     Parameters
     ----------
     models : mapping of str to sequence of Answers
-        One entry a seed, all on the same tracks in the same order.
+        One entry per seed, all on the same tracks in the same order.
     reference : str
         Of the differences.
     seed : int

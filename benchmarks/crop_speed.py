@@ -1,6 +1,6 @@
 """What a crop costs: ``python benchmarks/crop_speed.py [--device cuda] [--batch-size 64]``.
 
-Prints milliseconds a crop: of processor time on a CPU (one thread unless OMP_NUM_THREADS says otherwise), so
+Prints milliseconds per crop: of processor time on a CPU (one thread unless OMP_NUM_THREADS says otherwise), so
 that other work on the machine does not count; of wall time on a GPU, up to the end of the last batch.
 """
 

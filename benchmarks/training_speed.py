@@ -30,7 +30,7 @@ from ban_bids.training.settings import TrainingSettings
 
 N_TRACKS, TRACK_SECONDS, N_GENRES, EPOCHS = 421, 30.0, 10, 100
 H100_PEAK = 989e12
-"""Dense bf16 operations a second of an H100 SXM, from its data sheet."""
+"""Dense bf16 operations per second of an H100 SXM, from its data sheet."""
 
 _WARM_UP_STEPS = 5
 
@@ -78,7 +78,7 @@ def stepper(module: BANTraining, device: str) -> Callable[[tuple[Tensor, Tensor]
 
 
 def training_speed(name: str, device: str, seconds: float) -> dict[str, float]:
-    """Steps a second, seconds of audio a second, and on CUDA share of the peak, minutes and memory."""
+    """Steps per second, seconds of audio per second, and on CUDA share of the peak, minutes and memory."""
     settings = TrainingSettings(preset=name)
     network = build(preset(name), N_GENRES).to(device)
     source = batches(network, settings, device)
@@ -109,7 +109,7 @@ def training_speed(name: str, device: str, seconds: float) -> dict[str, float]:
 
 
 def feature_speed(name: str, device: str) -> float:
-    """Seconds of audio a second for all layers' activations: median of 5 tracks."""
+    """Seconds of audio per second for all layers' activations: median of 5 tracks."""
     network = build(preset(name), N_GENRES)
     calibrate(network)
     model = NetworkModel(network, device=device)
@@ -130,7 +130,7 @@ def _synchronised() -> float:
 
 
 def main() -> None:
-    """Print a line a preset."""
+    """Print one line per preset."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--presets", nargs="+", default=["ban"])

@@ -32,7 +32,7 @@ def test_two_processes_share_the_crops_and_write_once(genres: Path, tmp_path: Pa
     assert sorted(path.name for path in out.parent.iterdir()) == ["w.json", "w.safetensors"]
     assert (seen / "0.safetensors").read_bytes() == (seen / "1.safetensors").read_bytes()
     parts = [(seen / f"{rank}.txt").read_text().splitlines() for rank in (0, 1)]
-    # 12 tracks train, 3 judge for early stopping: 6 batches an epoch
+    # 12 tracks train, 3 judge for early stopping: 6 batches per epoch
     assert sorted(parts[0] + parts[1]) == sorted(f"{epoch} {k}" for epoch in (0, 1) for k in range(6))
     card = load_checkpoint(out)[1]
     assert card is not None
