@@ -140,8 +140,8 @@ class AudioCache:
         path = folder / f"{digest}-{_checksum(frames)}.npy"
         with self._writing("frames"):
             with atomic_path(path) as temporary:
-                np.save(temporary, frames)
-            return np.load(path, mmap_mode="r")
+                np.save(temporary, np.ascontiguousarray(frames))
+            return _mapped(path)
         return frames
 
     @contextmanager
@@ -176,13 +176,25 @@ def _checksum(frames: np.ndarray) -> str:
     return f"{zlib.crc32(frames.tobytes()):08x}"
 
 
+def _mapped(path: Path) -> np.ndarray:
+    """Array of an .npy file, memory-mapped by torch: numpy would keep the files of all tracks open at once."""
+    with path.open("rb") as file:
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        start = file.tell()
+    content = torch.from_file(str(path), size=path.stat().st_size, dtype=torch.uint8).numpy()
+    array = content[start:].view(dtype).reshape(shape)
+    array.flags.writeable = False
+    return array
+
+
 def _undamaged(path: Path) -> np.ndarray | None:
     """Frames of a file, memory-mapped; None, logged and the file removed, where it is damaged."""
     try:
-        frames = np.load(path, mmap_mode="r")
+        frames = _mapped(path)
         if frames.dtype != np.float16 or _checksum(frames) != path.stem.partition("-")[2]:
             raise ValueError("its checksum differs")
-    except (OSError, ValueError, EOFError) as err:
+    except (OSError, ValueError, TypeError, RuntimeError) as err:
         _LOG.warning("%s: damaged (%s); made anew", path, err)
         with suppress(OSError):
             path.unlink()
