@@ -4,7 +4,7 @@
         [--folds 5] [--cpu-minutes 2] [--seeds 1] [--nprocs 2] [--set NAME=VALUE ...]
 
 Every (model, seed, fold) is a job of its own, on one thread. A network is trained for ``--cpu-minutes`` of
-processor time a fold, whatever its steps cost. A job's answers are kept in ``--work``; a second run of the
+processor time per fold, whatever its steps cost. A job's answers are kept in ``--work``; a second run of the
 same command goes on where the first one ended, and other settings make other jobs. ``--set`` changes training
 settings of all networks alike (``--set ema=0.99 augmentation.mixup=0``). Models whose jobs are not all done
 are left out of the summary, and named.
@@ -70,8 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--models", nargs="+", default=jobs.default_models(), metavar="NAME", help="%(default)s")
     add("--reference", default="ban", help="model that the others are compared with (default: %(default)s)")
     add("--folds", type=int, default=5)
-    add("--cpu-minutes", type=float, default=2.0, help="of training, a network and fold")
-    add("--seeds", type=int, default=1, help="trainings a model and fold; a seed also draws the folds")
+    add("--cpu-minutes", type=float, default=2.0, help="of training, per network and fold")
+    add("--seeds", type=int, default=1, help="trainings per model and fold; a seed also draws the folds")
     add("--nprocs", type=int, default=2, help="jobs at a time; 0: only summarise what was done before")
     add("--set", nargs="+", default=[], metavar="NAME=VALUE", help="training settings")
     add("--work", type=Path, metavar="DIR", help="finished jobs (default: beside --out)")
@@ -116,11 +116,11 @@ def _run(plan: Plan, models: Sequence[str], n_seeds: int, nprocs: int) -> int:
                 failed += 1
                 print(f"{what} failed: {type(error).__name__}: {error}", flush=True)
                 continue
-            print(what, _told(jobs.load(future.result()), plan.collection.genres), flush=True)
+            print(what, _summary_line(jobs.load(future.result()), plan.collection.genres), flush=True)
     return failed
 
 
-def _told(outcome: Outcome, genres: Sequence[str]) -> str:
+def _summary_line(outcome: Outcome, genres: Sequence[str]) -> str:
     _, answers = pool([outcome], genres)
     return (
         f"{times_right([answers]).sum()} of {len(answers.truth)} tracks, {outcome.steps} steps, "
@@ -149,13 +149,13 @@ def summarise(plan: Plan, options: argparse.Namespace) -> dict[str, Any]:
         print("the code of models or training changed between jobs: run all anew", file=sys.stderr)
     models = {}
     for model, seeds in pooled.items():
-        told = [outcome for folds in outcomes[model] for outcome in folds]
+        trained = [outcome for folds in outcomes[model] for outcome in folds]
         models[model] = {
             **jobs.about(model),
             **figures[model],
             **model_cost(model, len(genres)),
-            "training_cpu_seconds": round(float(np.mean([o.cpu_seconds for o in told])), 1),
-            "steps": round(float(np.mean([o.steps for o in told]))),
+            "training_cpu_seconds": round(float(np.mean([o.cpu_seconds for o in trained])), 1),
+            "steps": round(float(np.mean([o.steps for o in trained]))),
             **({"segment_accuracy": None} if model in LOW_LEVEL else {}),  # they hear whole tracks
             "not_recognised": [_wrong(names, answers) for names, answers in seeds],
         }

@@ -1,10 +1,9 @@
-"""One model on one fold: trained, asked, and its answers kept in a file of its own."""
+"""One model on one fold: trained, asked, and its answers kept in its file."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,6 +19,7 @@ from sklearn.preprocessing import StandardScaler
 
 import ban_bids
 from ban_bids.constants import DEFAULT_SEED
+from ban_bids.files.write import write_json
 from ban_bids.models.checkpoint import load_checkpoint
 from ban_bids.models.controls import calibrate
 from ban_bids.models.network import AuditoryNetwork
@@ -29,7 +29,7 @@ from ban_bids.training.evaluate import crop_length, segment_frames, segment_prob
 from ban_bids.training.low_level import fit_low_level, summaries_of
 from ban_bids.training.settings import TrainingSettings
 from ban_bids.training.splits import split_tracks
-from ban_bids.training.train import train_collection
+from ban_bids.training.train import set_statistics, train_collection
 
 UNTRAINED = "-untrained"
 _FORMAT = 1
@@ -59,7 +59,7 @@ class Plan:
     settings : TrainingSettings
         Preset, split and seed are the job's.
     folder : Path
-        Holds a file a finished job.
+        Holds one file per finished job.
     """
 
     collection: Collection
@@ -126,7 +126,7 @@ class Fold:
     @property
     def labels(self) -> np.ndarray:
         """Numbers of the training tracks' genres."""
-        return np.array([self.collection.genres.index(t.genre) for t in self.training], dtype=int)
+        return np.array(self.collection.labels(self.training), dtype=int)
 
     def frames(self, tracks: Sequence[Track], network: AuditoryNetwork) -> list[np.ndarray]:
         """Log-mel frames of tracks, as the network wants them."""
@@ -163,10 +163,7 @@ def run(job: Job, plan: Plan) -> Path:
         "steps": steps,
         "code": code_hash(),
     }
-    out = plan.file_of(job)
-    temporary = out.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(result))
-    return temporary.replace(out)
+    return write_json(plan.file_of(job), result)
 
 
 def load(path: Path) -> Outcome:
@@ -233,7 +230,7 @@ def _untrained(name: str, fold: Fold) -> tuple[list[np.ndarray], float]:
     network = build(preset(name.removesuffix(UNTRAINED)), len(fold.collection.genres), fold.settings.seed)
     length = crop_length(network, fold.settings.crop_seconds)
     training = fold.frames(fold.training, network)
-    _standardise(network, training)
+    set_statistics(network, training)
     calibrate(network)
     pooled = [pooled_features(network, segment_frames(f, length)) for f in training]
     model = fit_logistic(pooled, fold.labels)
@@ -247,7 +244,7 @@ def _low_level(name: str, fold: Fold) -> tuple[list[np.ndarray], float]:
     """Logistic regression on whole tracks, its penalty fixed beforehand; one segment a track."""
     started = time.process_time()
     summaries = summaries_of(name, fold.training)
-    model = fit_low_level(name, summaries, fold.labels.tolist(), len(fold.collection.genres))
+    model = fit_low_level(name, summaries, fold.labels.tolist(), n_genres=len(fold.collection.genres))
     seconds = time.process_time() - started
     assert model.readout is not None
     probabilities = model.readout.probabilities(summaries_of(name, fold.validation))
@@ -272,7 +269,7 @@ def fit_logistic(segments: Sequence[np.ndarray], labels: np.ndarray) -> GridSear
     Parameters
     ----------
     segments : sequence of ndarray, (n_segments, n_features)
-        One entry a track.
+        One entry per track.
     labels : ndarray of int, (n_tracks,)
 
     Returns
@@ -285,11 +282,3 @@ def fit_logistic(segments: Sequence[np.ndarray], labels: np.ndarray) -> GridSear
     pipeline = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     search = GridSearchCV(pipeline, _PENALTIES, cv=GroupKFold(5, shuffle=True, random_state=0))
     return search.fit(np.concatenate(segments), np.repeat(labels, counts), groups=groups)
-
-
-def _standardise(network: AuditoryNetwork, frames: Sequence[np.ndarray]) -> None:
-    """Statistics of the training tracks' mel bands, as training sets them."""
-    everything = np.concatenate([f.astype(np.float32) for f in frames], axis=1)
-    scale = np.maximum(everything.std(axis=1, keepdims=True), 0.5)
-    network.front_end.mean.copy_(torch.from_numpy(everything.mean(axis=1, keepdims=True)))
-    network.front_end.scale.copy_(torch.from_numpy(scale))

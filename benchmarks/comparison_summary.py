@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from comparison_jobs import Outcome
 
-from ban_bids.training.evaluation_scores import Answers, draw_tracks, statistics, summarise
+from ban_bids.training.scores import Answers, draw_tracks, statistics, summarise
 
 N_DRAWS = 10_000
 
@@ -40,7 +40,7 @@ def compare(models: Mapping[str, Sequence[Answers]], reference: str, seed: int =
     Parameters
     ----------
     models : mapping of str to sequence of Answers
-        One entry a seed, all on the same tracks in the same order.
+        One entry per seed, all on the same tracks in the same order.
     reference : str
         Of the differences.
     seed : int

@@ -1,6 +1,6 @@
 """What a crop costs: ``python benchmarks/crop_speed.py [--device cuda] [--batch-size 64]``.
 
-Prints milliseconds a crop: of processor time on a CPU (one thread unless OMP_NUM_THREADS says otherwise), so
+Prints milliseconds per crop: of processor time on a CPU (one thread unless OMP_NUM_THREADS says otherwise), so
 that other work on the machine does not count; of wall time on a GPU, up to the end of the last batch.
 """
 
@@ -13,8 +13,7 @@ import time
 import numpy as np
 import torch
 
-from ban_bids.training.augmentation import PLAIN, Augmentation
-from ban_bids.training.crops import CropBatches
+from ban_bids.training.crops import PLAIN, Augmentation, CropBatches
 
 STRONG = Augmentation(frequency_masks=2, time_masks=2)
 
@@ -51,7 +50,8 @@ def main() -> None:
     result: dict[str, object] = {"device": options.device, "batch_size": options.batch_size}
     for name, augmentation in (("plain", PLAIN), ("usual", Augmentation()), ("strong", STRONG)):
         batches = CropBatches(
-            frames, [k % 10 for k in range(options.tracks)], 10, 256, options.batch_size, augmentation, 0,
+            frames, [k % 10 for k in range(options.tracks)], n_genres=10, n_frames=256,
+            batch_size=options.batch_size, augmentation=augmentation, seed=0,
             crops_per_track=6, device=options.device,
         )  # fmt: skip
         result[f"{name}_ms_a_crop"] = round(milliseconds(batches, options.epochs), 4)

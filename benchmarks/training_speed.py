@@ -26,12 +26,12 @@ from ban_bids.models.network import AuditoryNetwork, NetworkModel
 from ban_bids.models.presets import build, preset
 from ban_bids.training.crops import CropBatches
 from ban_bids.training.evaluate import crop_length
-from ban_bids.training.module import BANTraining
+from ban_bids.training.fit import BANTraining
 from ban_bids.training.settings import TrainingSettings
 
 N_TRACKS, TRACK_SECONDS, N_GENRES, EPOCHS = 421, 30.0, 10, 100
 H100_PEAK = 989e12
-"""Dense bf16 operations a second of an H100 SXM, from its data sheet."""
+"""Dense bf16 operations per second of an H100 SXM, from its data sheet."""
 
 _WARM_UP_STEPS = 5
 
@@ -43,8 +43,9 @@ def batches(network: AuditoryNetwork, settings: TrainingSettings, device: str) -
     size = (front.n_mels, round(TRACK_SECONDS * front.frame_rate))
     frames = [rng.normal(-1, 3, size).astype(np.float16) for _ in range(N_TRACKS)]
     return CropBatches(
-        frames, rng.integers(N_GENRES, size=N_TRACKS), N_GENRES, crop_length(network, settings.crop_seconds),
-        settings.batch_size, settings.augmentation, settings.seed, device=device,
+        frames, rng.integers(N_GENRES, size=N_TRACKS).tolist(), n_genres=N_GENRES,
+        n_frames=crop_length(network, settings.crop_seconds), batch_size=settings.batch_size,
+        augmentation=settings.augmentation, seed=settings.seed, device=device,
     )  # fmt: skip
 
 
@@ -78,7 +79,7 @@ def stepper(module: BANTraining, device: str) -> Callable[[tuple[Tensor, Tensor]
 
 
 def training_speed(name: str, device: str, seconds: float) -> dict[str, float]:
-    """Steps a second, seconds of audio a second, and on CUDA share of the peak, minutes and memory."""
+    """Steps per second, seconds of audio per second, and on CUDA share of the peak, minutes and memory."""
     settings = TrainingSettings(preset=name)
     network = build(preset(name), N_GENRES).to(device)
     source = batches(network, settings, device)
@@ -96,20 +97,20 @@ def training_speed(name: str, device: str, seconds: float) -> dict[str, float]:
         step(next(stream))
         done += 1
     crop = source.n_frames / network.config.front_end.frame_rate
-    found = {
+    speed = {
         "steps_per_second": done / spent,
         "audio_seconds_per_second": done * source.batch_size * crop / spent,
         "gflop_per_step": counter.get_total_flops() / 1e9,
         "seconds_for_100_epochs": n_steps * spent / done,
     }
     if device == "cuda":
-        found["share_of_h100_bf16_peak"] = counter.get_total_flops() * done / spent / H100_PEAK
-        found["peak_memory_mb"] = torch.cuda.max_memory_allocated() / 1e6
-    return found
+        speed["share_of_h100_bf16_peak"] = counter.get_total_flops() * done / spent / H100_PEAK
+        speed["peak_memory_mb"] = torch.cuda.max_memory_allocated() / 1e6
+    return speed
 
 
 def feature_speed(name: str, device: str) -> float:
-    """Seconds of audio a second for all layers' activations: median of 5 tracks."""
+    """Seconds of audio per second for all layers' activations: median of 5 tracks."""
     network = build(preset(name), N_GENRES)
     calibrate(network)
     model = NetworkModel(network, device=device)
@@ -130,7 +131,7 @@ def _synchronised() -> float:
 
 
 def main() -> None:
-    """Print a line a preset."""
+    """Print one line per preset."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--presets", nargs="+", default=["ban"])
@@ -141,9 +142,9 @@ def main() -> None:
     for name in options.presets:
         if options.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        found = training_speed(name, options.device, options.seconds)
-        found["features_audio_seconds_per_second"] = feature_speed(name, options.device)
-        print(name, ", ".join(f"{key} {value:.4g}" for key, value in found.items()), flush=True)
+        speed = training_speed(name, options.device, options.seconds)
+        speed["features_audio_seconds_per_second"] = feature_speed(name, options.device)
+        print(name, ", ".join(f"{key} {value:.4g}" for key, value in speed.items()), flush=True)
 
 
 if __name__ == "__main__":

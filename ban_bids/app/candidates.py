@@ -20,8 +20,9 @@ from ban_bids.models.presets import LOW_LEVEL, PRESETS
 from ban_bids.models.registry import load_model
 from ban_bids.scoring.behavioral import BehavioralScore, behavioral_score, no_behavior
 from ban_bids.settings import ModelRequest, Settings
-from ban_bids.training.lock import train_once
 from ban_bids.training.settings import TrainingSettings
+from ban_bids.training.splits import barred_tracks
+from ban_bids.training.train import train_once
 
 TRAINED_CONTROLS: tuple[str, ...] = ("ban-feedforward", "deepcnn")
 """Presets that ``--controls full`` trains beside each scored model."""
@@ -136,12 +137,11 @@ def _trained(dataset: Dataset, settings: Settings, preset: str) -> Path | None:
     """Train a model of ours once for all participants, without tracks of held-out runs and judged clips."""
     if settings.models.gtzan_dir is None or preset not in (*PRESETS, *LOW_LEVEL):
         return None
-    judged = () if dataset.choices is None else (clip.audio for clip in dataset.choices.clips)
     return train_once(
         settings.models.gtzan_dir,
         settings.compute.work_dir / "models" / f"{preset}.safetensors",
-        held_out_tracks(dataset, settings).union(judged),
         TrainingSettings(preset=preset, seed=settings.compute.random_seed),
+        exclude=barred_tracks(dataset, settings),
         nthreads=settings.compute.omp_nthreads,
         device=settings.compute.device,
     )

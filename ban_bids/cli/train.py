@@ -18,8 +18,6 @@ _SETTINGS = (
     "batch_size", "crop_seconds", "learning_rate", "patience",
 )  # fmt: skip
 _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
-_DATASET = "dataset_description.json"
-_AUDIO = {".wav", ".au", ".flac", ".mp3", ".ogg"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ban-bids-train",
-        description="Train BAN, the brain-like auditory network, on a folder that holds a folder a genre "
+        description="Train BAN, the brain-like auditory network, on a folder that holds one folder per genre "
         "(GTZAN in any of its usual layouts, .wav .au .flac .mp3), or evaluate a checkpoint on one. "
         "A training that was interrupted goes on when the same command is given again.",
     )
@@ -89,7 +87,7 @@ def _add_tracks(group: argparse._ArgumentGroup) -> None:
         type=Path,
         metavar="PATH",
         help="leave these tracks out, by content: a BIDS dataset (tracks of its held-out runs), a folder of "
-        "audio, or a text file with a path a line",
+        "audio, or a text file with one path per line",
     )
     add(
         "--cache-dir",
@@ -118,7 +116,7 @@ def _add_training(group: argparse._ArgumentGroup) -> None:
         help="clock of --max-minutes: wall, or cpu, the processor time of the training, which gives models "
         "that are compared the same work whatever else runs on the machine (default: wall)",
     )
-    add("--batch-size", type=int, metavar="N", help="crops a step and process (default: 16)")
+    add("--batch-size", type=int, metavar="N", help="crops per step and process (default: 16)")
     add("--crop-seconds", type=float, metavar="S", help="length of a crop (default: 5.12)")
     add("--learning-rate", type=float, metavar="R", help="highest of the schedule (default: 0.003)")
     add(
@@ -134,8 +132,8 @@ def _add_training(group: argparse._ArgumentGroup) -> None:
 def _add_hardware(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
-    add("--omp-nthreads", type=int, default=1, metavar="N", help="CPU threads a process (default: 1)")
-    add("--devices", type=int, default=1, metavar="N", help="GPUs a node, or processes on a CPU (default: 1)")
+    add("--omp-nthreads", type=int, default=1, metavar="N", help="CPU threads per process (default: 1)")
+    add("--devices", type=int, default=1, metavar="N", help="GPUs per node, or processes on a CPU (default: 1)")
     add("--num-nodes", type=int, default=1, metavar="N", help="nodes of a cluster's job (default: 1)")
     add("--strategy", default="auto", metavar="NAME", help="Lightning's, e.g. ddp (default: auto)")
     add("--compile", action="store_true", help="torch.compile, on CUDA; pays in long trainings")
@@ -146,20 +144,14 @@ def _check(options: argparse.Namespace) -> None:
     from ban_bids.models.presets import LOW_LEVEL  # torch takes a second to import
 
     trains = {**dict.fromkeys(_SETTINGS), "devices": 1, "num_nodes": 1, "strategy": "auto", "compile": False}
-    given = [name for name, default in trains.items() if getattr(options, name) != default]
-    if options.evaluate is not None and given:
-        raise UsageError(f"{_spelled(given[0])} has no effect with --evaluate; drop it")
+    changed = [name for name, default in trains.items() if getattr(options, name) != default]
+    if options.evaluate is not None and changed:
+        raise UsageError(f"{_spelled(changed[0])} has no effect with --evaluate; drop it")
     if options.evaluate is None and options.report is not None:
         raise UsageError("--report has no effect without --evaluate; evaluate the checkpoint afterwards")
-    without = [name for name in given if name not in ("preset", "split", "seed")]
-    if options.preset in LOW_LEVEL and without:
-        raise UsageError(f"{_spelled(without[0])} has no effect with --preset {options.preset}; drop it")
-    named = options.exclude_stimuli is not None and (options.exclude_stimuli / _DATASET).is_file()
-    if (options.test_task or options.test_runs) and not named:
-        raise UsageError(
-            "--test-task and --test-runs have no effect unless --exclude-stimuli names a BIDS dataset "
-            f"(a folder with {_DATASET}); give one, or drop them"
-        )
+    of_networks = [name for name in changed if name not in ("preset", "split", "seed")]
+    if options.preset in LOW_LEVEL and of_networks:
+        raise UsageError(f"{_spelled(of_networks[0])} has no effect with --preset {options.preset}; drop it")
     if options.omp_nthreads < 1:
         raise UsageError(f"--omp-nthreads {options.omp_nthreads}: must be 1 or more")
 
@@ -170,15 +162,14 @@ def _spelled(name: str) -> str:
 
 def _train(options: argparse.Namespace) -> None:
     from ban_bids.training.cache import AudioCache
-    from ban_bids.training.hardware import Parallel
-    from ban_bids.training.settings import TrainingSettings
+    from ban_bids.training.settings import Parallel, TrainingSettings
     from ban_bids.training.train import train_model
 
-    given = {name: getattr(options, name) for name in _SETTINGS if getattr(options, name) is not None}
+    chosen = {name: getattr(options, name) for name in _SETTINGS if getattr(options, name) is not None}
     out = train_model(
         options.data,
         options.out,
-        TrainingSettings(**given),
+        TrainingSettings(**chosen),
         exclude=_excluded(options),
         nthreads=options.omp_nthreads,
         device=options.device,
@@ -197,7 +188,7 @@ def _is_helper(options: argparse.Namespace) -> bool:
 
 def _left_behind(options: argparse.Namespace) -> str:
     """What an interrupted training can be taken up again from."""
-    from ban_bids.training.resume import state_path
+    from ban_bids.training.records import state_path
 
     if options.out is not None and state_path(options.out).exists():
         return f"the same command goes on from {state_path(options.out)}"
@@ -209,12 +200,14 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     from ban_bids.training.cache import AudioCache
     from ban_bids.training.evaluate import evaluate_checkpoint
-    from ban_bids.training.hardware import ONE_PROCESS, check_hardware
+    from ban_bids.training.settings import ONE_PROCESS, check_hardware
 
     check_hardware(options.device, ONE_PROCESS)
     torch.set_num_threads(options.omp_nthreads)
-    cache = AudioCache(options.cache_dir)
-    evaluation = evaluate_checkpoint(options.evaluate, options.data, _excluded(options), options.device, cache)
+    evaluation = evaluate_checkpoint(
+        options.evaluate, options.data, _excluded(options),
+        device=options.device, cache=AudioCache(options.cache_dir),
+    )  # fmt: skip
     if options.report is not None:
         from ban_bids.training.evaluation_report import write_report  # matplotlib takes a second to import
 
@@ -224,48 +217,11 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _excluded(options: argparse.Namespace) -> list[Path]:
     """Audio files that ``--exclude-stimuli`` names."""
-    path: Path | None = options.exclude_stimuli
-    if path is None:
-        return []
-    if (path / _DATASET).is_file():
-        return _held_out(path, options)
-    if path.is_dir():
-        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in _AUDIO)
-    elif path.is_file():
-        lines = _lines(path)
-        found = [path.parent / line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    else:
-        raise UsageError(f"--exclude-stimuli {path}: no such file or folder")
-    if not found:
-        raise UsageError(f"--exclude-stimuli {path}: names no audio file; drop the option or correct the path")
-    return found
+    from ban_bids.training.splits import named_tracks
 
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as err:
-        raise UsageError(f"--exclude-stimuli {path}: not a text file with a path a line ({err})") from err
-
-
-def _held_out(bids_dir: Path, options: argparse.Namespace) -> list[Path]:
-    """Tracks of a BIDS dataset's held-out runs, by the rule that scoring uses, and of clips people judged."""
-    from ban_bids.inputs.heldout import held_out_tracks
-    from ban_bids.inputs.types import read_dataset
-    from ban_bids.settings import Settings
-
-    root = bids_dir.resolve()
-    settings = Settings.of(
-        bids_dir=root,
-        output_dir=root / "derivatives" / "ban-bids",
-        level="participant",
-        gtzan_dir=options.data.resolve(),
-        test_tasks=tuple(options.test_task),
-        test_runs=tuple(options.test_runs),
+    return named_tracks(
+        options.exclude_stimuli, options.data, test_tasks=options.test_task, test_runs=options.test_runs
     )
-    dataset = read_dataset(settings)
-    judged = () if dataset.choices is None else (clip.audio for clip in dataset.choices.clips)
-    return sorted(held_out_tracks(dataset, settings).union(judged))
 
 
 if __name__ == "__main__":

@@ -1,60 +1,52 @@
 """Decoded audio kept between trainings: content hashes of files, and log-mel frames in memory-mapped files.
 
-Below the folder of the cache:
+Below the folder of the cache, one file per audio file and per track:
 
-``digests.json``
-    Path -> size, times of the last change of content and inode, :func:`ban_bids.audio.waveforms.audio_hash`.
-``<key>/index.json``
-    Content hash of a track -> place, number of frames and checksum; ``<key>`` stands for a front end.
-``<key>/<name>.f16``
-    The frames of all those tracks, band by band, half precision; the index names the file.
+``digests/<key>``
+    :func:`ban_bids.audio.waveforms.audio_hash` of an audio file; ``<key>`` stands for its path, size and times of
+    the last change of content and inode, so a file that has changed is another one.
+``<front end>/<content hash>-<checksum>.npy``
+    Log-mel frames of a track in half precision. They belong to the track's content, so they serve every
+    collection, split and fold. The checksum is of the samples in the file.
 
-Frames belong to the content of a track, so one file serves every collection, split and fold. Processes that
-write take turns; those that read need no lock, because an index is replaced in one piece, what it speaks of
-is written before it, and nothing that it speaks of is ever overwritten.
+Every file is written whole or not at all and is never changed afterwards, so no process waits for another; those
+that make the same frames at the same time write the same file.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
 import os
+import re
 import sys
 import tempfile
 import time
-import uuid
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from ban_bids.audio.waveforms import audio_hash, check_audio
-from ban_bids.errors import DataError
+from ban_bids.errors import DataError, UsageError
 from ban_bids.files.progress import progress
+from ban_bids.files.write import atomic_path, write_text
 from ban_bids.models.front_end import FrontEnd
 
 _LOG = logging.getLogger(__name__)
 
-_VERSION = "1"
+_VERSION = "2"
 """Of the layout and of the hash; another one starts an empty cache."""
 
 _SETTLED = 2.0
 """Seconds since its last change after which a file's time stamps tell it from every later version."""
 
-
-_ALIGNMENT = 64
-"""Bytes."""
-
-_CHUNK = 200
-"""Files after which what was made is written, so that little is lost with a killed process."""
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 def default_folder() -> Path:
@@ -98,24 +90,7 @@ class AudioCache:
         dict
             File -> :func:`ban_bids.audio.waveforms.audio_hash`, or the error.
         """
-        known = _read_json(self.folder / "digests.json")
-        result: dict[Path, str | DataError] = {}
-        new: dict[str, list[Any]] = {}
-        for file in progress(list(files), "reading tracks"):
-            mark = _mark(file)
-            entry = known.get(str(file.resolve()))
-            if mark is not None and isinstance(entry, list) and entry[:-1] == mark:
-                result[file] = str(entry[-1])
-                continue
-            result[file] = digest = _digest(file)
-            if isinstance(digest, str) and mark == _mark(file) and mark is not None and _settled(mark):
-                new[str(file.resolve())] = [*mark, digest]
-            if len(new) == _CHUNK:
-                self._write("digests", partial(_merge, self.folder / "digests.json", new))
-                new = {}
-        if new:
-            self._write("digests", partial(_merge, self.folder / "digests.json", new))
-        return result
+        return {file: self._digest(file) for file in progress(list(files), "reading tracks")}
 
     def frames(
         self, digests: Sequence[str], front_end: FrontEnd, make: Callable[[int], np.ndarray]
@@ -136,101 +111,51 @@ class AudioCache:
         list of ndarray of float16, (n_mels, n_frames)
             Memory-mapped, read only, where they could be stored.
         """
-        store = _FrameStore(self.folder / front_end_key(front_end), front_end.config.n_mels)
-        found = store.read(digests)
-        missing = {digest: k for k, digest in enumerate(digests) if digest not in found}
-        made: dict[str, np.ndarray] = {}
+        folder = self.folder / front_end_key(front_end)
+        stored = {file.name.partition("-")[0]: file for file in folder.glob("*.npy")}
+        known = {digest: _undamaged(stored[digest]) for digest in set(digests) & set(stored)}
+        frames = {digest: array for digest, array in known.items() if array is not None}
+        missing = {digest: k for k, digest in enumerate(digests) if digest not in frames}
         for digest, k in progress(missing.items(), "spectrograms") if missing else ():
-            made[digest] = make(k).astype(np.float16)
-            if len(made) == _CHUNK or len(found) + len(made) == len(set(digests)):
-                self._write("frames", partial(store.add, made))
-                found |= made
-                found |= store.read(list(made), quiet=True)
-                made = {}
-        return [found[digest] for digest in digests]
+            frames[digest] = self._stored(folder, digest, make(k).astype(np.float16))
+        return [frames[digest] for digest in digests]
 
-    def _write(self, what: str, write: Callable[[], None]) -> None:
-        """Write under the lock, or say why not and go on without."""
+    def _digest(self, file: Path) -> str | DataError:
+        stamps = _stamps(file)
+        entry = self.folder / "digests" / hashlib.sha256(f"{file.resolve()} {stamps}".encode()).hexdigest()
+        if stamps is not None and (known := _known_digest(entry)) is not None:
+            return known
         try:
-            with self._locked():
-                write()
-        except OSError as err:
+            check_audio(file)
+            digest = audio_hash(file)
+        except DataError as err:
+            return err
+        if stamps is not None and stamps == _stamps(file) and time.time() - max(stamps[1:]) / 1e9 > _SETTLED:
+            with self._writing("hashes"):
+                write_text(entry, digest)
+        return digest
+
+    def _stored(self, folder: Path, digest: str, frames: np.ndarray) -> np.ndarray:
+        """The frames as they lie in their new file, or in memory where it cannot be written."""
+        path = folder / f"{digest}-{_checksum(frames)}.npy"
+        with self._writing("frames"):
+            with atomic_path(path) as temporary:
+                np.save(temporary, np.ascontiguousarray(frames))
+            return _mapped(path)
+        return frames
+
+    @contextmanager
+    def _writing(self, what: str) -> Iterator[None]:
+        """Say why something cannot be written, and go on without."""
+        try:
+            yield
+        except (OSError, UsageError) as err:
             if not self._warned:
                 self._warned = True
                 _LOG.warning(
                     "%s: %s cannot be kept (%s); decoding is repeated next time, unless BAN_BIDS_CACHE "
-                    "names a folder that can be written", self.folder.parent, what, err.strerror or err,
+                    "names a folder that can be written", self.folder.parent, what, err,
                 )  # fmt: skip
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
-
-
-class _FrameStore:
-    """One front end's index and the file it names."""
-
-    def __init__(self, folder: Path, n_mels: int) -> None:
-        self.folder = folder
-        self.n_mels = n_mels
-        self._damaged: set[str] = set()
-
-    def read(self, digests: Iterable[str], *, quiet: bool = False) -> dict[str, np.ndarray]:
-        """Frames of those tracks that are there undamaged."""
-        index = _read_json(self.folder / "index.json")
-        wanted = [digest for digest in digests if digest in index.get("tracks", {})]
-        if not wanted:
-            return {}
-        try:
-            data = np.memmap(self.folder / index["file"], dtype=np.float16, mode="r")
-            return {digest: self._checked(data, index["tracks"][digest]) for digest in wanted}
-        except (OSError, KeyError, ValueError, TypeError) as err:
-            self._damaged.add(str(index.get("file")))
-            if not quiet:
-                _LOG.warning("%s: damaged (%s); its frames are made anew", self.folder, err)
-            return {}
-
-    def add(self, made: Mapping[str, np.ndarray]) -> None:
-        """Put frames behind what is there, or into a new file where that is damaged."""
-        self.folder.mkdir(exist_ok=True)
-        index = _read_json(self.folder / "index.json")
-        old = index.get("file")
-        if not self._usable(index):
-            # others may still have the old file mapped: it is never changed, only removed
-            index = {"file": f"{uuid.uuid4().hex}.f16", "tracks": {}}
-        tracks = dict(index["tracks"])
-        with (self.folder / index["file"]).open("ab") as file:
-            for digest, frames in made.items():
-                if digest not in tracks:
-                    # also past what a killed process left half written
-                    file.write(b"\0" * (-file.tell() % _ALIGNMENT))
-                    tracks[digest] = [file.tell() // 2, frames.shape[1], zlib.crc32(frames.tobytes())]
-                    file.write(frames.tobytes())
-            file.flush()
-            os.fsync(file.fileno())
-        _replace(self.folder / "index.json", {"file": index["file"], "tracks": tracks})
-        if old and old != index["file"]:
-            (self.folder / old).unlink(missing_ok=True)
-
-    def _usable(self, index: Mapping[str, Any]) -> bool:
-        """Whether frames may be put behind those of an index; checksums are seen to in reading."""
-        try:
-            if index["file"] in self._damaged:
-                return False
-            end = max((start + self.n_mels * n for start, n, _ in index["tracks"].values()), default=0)
-            return (self.folder / index["file"]).stat().st_size >= 2 * end
-        except (OSError, KeyError, ValueError, TypeError, AttributeError):
-            return False  # read has said what is wrong
-
-    def _checked(self, data: np.ndarray, entry: Sequence[int]) -> np.ndarray:
-        start, n_frames, checksum = entry
-        part = data[start : start + self.n_mels * n_frames]
-        if part.size != self.n_mels * n_frames or zlib.crc32(part.tobytes()) != checksum:
-            raise ValueError("a checksum differs")
-        return part.reshape(self.n_mels, n_frames)
 
 
 def front_end_key(front_end: FrontEnd) -> str:
@@ -247,51 +172,53 @@ def front_end_key(front_end: FrontEnd) -> str:
     return hashlib.sha256(settings.encode() + np.rint(10 * heard).astype(np.int16).tobytes()).hexdigest()[:16]
 
 
-def _digest(file: Path) -> str | DataError:
+def _checksum(frames: np.ndarray) -> str:
+    return f"{zlib.crc32(frames.tobytes()):08x}"
+
+
+def _mapped(path: Path) -> np.ndarray:
+    """Array of an .npy file, memory-mapped by torch: numpy would keep the files of all tracks open at once."""
+    with path.open("rb") as file:
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        start = file.tell()
+    content = torch.from_file(str(path), size=path.stat().st_size, dtype=torch.uint8).numpy()
+    array = content[start:].view(dtype).reshape(shape)
+    array.flags.writeable = False
+    return array
+
+
+def _undamaged(path: Path) -> np.ndarray | None:
+    """Frames of a file, memory-mapped; None, logged and the file removed, where it is damaged."""
     try:
-        check_audio(file)
-        return audio_hash(file)
-    except DataError as err:
-        return err
+        frames = _mapped(path)
+        if frames.dtype != np.float16 or _checksum(frames) != path.stem.partition("-")[2]:
+            raise ValueError("its checksum differs")
+    except (OSError, ValueError, TypeError, RuntimeError) as err:
+        _LOG.warning("%s: damaged (%s); made anew", path, err)
+        with suppress(OSError):
+            path.unlink()
+        return None
+    return frames
 
 
-def _mark(file: Path) -> list[int] | None:
+def _known_digest(entry: Path) -> str | None:
+    try:
+        digest = entry.read_text("ascii")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as err:
+        digest = str(err)
+    if _SHA256.fullmatch(digest):
+        return digest
+    _LOG.warning("%s: cannot be read (%.40s); made anew", entry, digest or "empty")
+    return None
+
+
+def _stamps(file: Path) -> list[int] | None:
     """By what a file is known again; tracks of one archive often share size and mtime, hence the third."""
     try:
         status = file.stat()
     except OSError:
         return None
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
-
-
-def _settled(mark: Sequence[int]) -> bool:
-    return time.time() - max(mark[1:]) / 1e9 > _SETTLED
-
-
-def _merge(path: Path, new: Mapping[str, Any]) -> None:
-    _replace(path, {**_read_json(path), **new})
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """A file's object; empty where there is none, and, logged, where it is damaged."""
-    try:
-        values = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as err:
-        _LOG.warning("%s: cannot be read (%s); made anew", path, err)
-        return {}
-    if not isinstance(values, dict):
-        _LOG.warning("%s: cannot be read (not an object); made anew", path)
-        return {}
-    return values
-
-
-def _replace(path: Path, values: Mapping[str, Any]) -> None:
-    """Write a file in one piece."""
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        part.write_text(json.dumps(values), "utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -79,6 +79,10 @@ class Collection:
     unreadable: tuple[str, ...] = ()
     cache: AudioCache = field(default_factory=AudioCache, compare=False, repr=False)
 
+    def labels(self, tracks: Iterable[Track]) -> list[int]:
+        """Numbers of the tracks' genres."""
+        return [self.genres.index(track.genre) for track in tracks]
+
 
 def read_collection(data_dir: Path, exclude: Iterable[Path] = (), cache: AudioCache | None = None) -> Collection:
     """List a folder of genres, in any of GTZAN's usual layouts.
@@ -91,7 +95,7 @@ def read_collection(data_dir: Path, exclude: Iterable[Path] = (), cache: AudioCa
     Parameters
     ----------
     data_dir : Path
-        Holds one of :data:`LAYOUTS`, with a folder a genre.
+        Holds one of :data:`LAYOUTS`, with one folder per genre.
     exclude : iterable of Path
         Audio files whose content must not be among the tracks, under whatever name or container. The content
         is that of the samples: a lossy copy of a track is another content.
@@ -113,68 +117,53 @@ def read_collection(data_dir: Path, exclude: Iterable[Path] = (), cache: AudioCa
     barred = sorted(set(exclude))
     digests = cache.digests([*files, *barred])
     banned = {_known(digests[path]) for path in barred}
-    sorted_out = _SortedOut(banned)
-    stems = Counter({(file.parent, file.stem): file.stem for file in files}.values())
-    tracks = [list(group) for _, group in groupby(sorted(files, key=_rank), key=lambda f: (f.parent, f.stem))]
-    for copies in sorted(tracks, key=lambda copies: copies[0].stem not in _LISTED):
-        folder, stem = copies[0].parent, copies[0].stem
-        name = stem if stems[stem] == 1 else f"{folder.name}/{copies[0].name}"
-        sorted_out.take(name, {file: digests[file] for file in copies})
-    return sorted_out.collection(data_dir, cache)
-
-
-class _SortedOut:
-    """Tracks, and what is no track of its own, as files are looked at one after another."""
-
-    def __init__(self, banned: set[str]) -> None:
-        self.banned = banned
-        self.tracks: dict[str, Track] = {}
-        self.excluded: list[Track] = []
-        self.replicas: list[str] = []
-        self.unreadable: list[str] = []
-
-    def take(self, name: str, copies: Mapping[Path, str | DataError]) -> None:
-        """Put a track, of which there may be several copies, where it belongs."""
-        readable = {}
-        for file, digest in copies.items():
-            if isinstance(digest, DataError):
-                _LOG.warning("skipped: %s", digest)
-                self.unreadable.append(f"{file.parent.name}/{file.name}")
-            else:
-                readable[file] = digest
+    tracks: dict[str, Track] = {}
+    excluded: list[Track] = []
+    replicas: list[str] = []
+    unreadable: list[Path] = []
+    for name, copies in _named(files):
+        readable = {file: digest for file in copies if isinstance(digest := digests[file], str)}
+        unreadable += [file for file in copies if file not in readable]
         if not readable:
-            return
+            continue
         file, digest = next(iter(readable.items()))
-        self.replicas += [f"{other.parent.name}/{other.name}" for other in readable if other != file]
-        heard = next((d for d in readable.values() if d in self.banned), None)
+        replicas += [_short(copy) for copy in readable if copy != file]
+        heard = next((known for known in readable.values() if known in banned), None)
         if heard is not None:
-            self.excluded.append(Track(file, name, file.parent.name, heard))
-        elif digest in self.tracks:
-            _LOG.warning("%s: repeats %s sample for sample; left out", file, self.tracks[digest].path)
-            self.replicas.append(name)
+            excluded.append(Track(file, name, file.parent.name, heard))
+        elif digest in tracks:
+            _LOG.warning("%s: repeats %s sample for sample; left out", file, tracks[digest].path)
+            replicas.append(name)
         else:
-            self.tracks[digest] = Track(file, name, file.parent.name, digest)
-
-    def collection(self, data_dir: Path, cache: AudioCache) -> Collection:
-        """What has been found; an error where two genres are not left."""
-        genres = tuple(sorted({track.genre for track in self.tracks.values()}))
-        if len(genres) < 2:
-            left_out = (
-                f"{len(self.excluded)} excluded, {len(self.replicas)} repeated and {len(self.unreadable)} "
-                "unreadable ones"
-            )
-            raise DataError(
-                f"{data_dir}: tracks of {len(genres)} genre(s) are left without {left_out}; training needs "
-                "at least two genres"
-            )
-        return Collection(
-            tuple(sorted(self.tracks.values(), key=lambda track: track.path)),
-            genres,
-            tuple(self.excluded),
-            tuple(self.replicas),
-            tuple(self.unreadable),
-            cache,
+            tracks[digest] = Track(file, name, file.parent.name, digest)
+    for file in unreadable:
+        _LOG.warning("skipped: %s", digests[file])
+    genres = tuple(sorted({track.genre for track in tracks.values()}))
+    if len(genres) < 2:
+        raise DataError(
+            f"{data_dir}: tracks of {len(genres)} genre(s) are left without {len(excluded)} excluded, {len(replicas)} "
+            f"repeated and {len(unreadable)} unreadable ones; training needs at least two genres"
         )
+    return Collection(
+        tuple(sorted(tracks.values(), key=lambda track: track.path)),
+        genres,
+        excluded=tuple(excluded),
+        replicas=tuple(replicas),
+        unreadable=tuple(map(_short, unreadable)),
+        cache=cache,
+    )
+
+
+def _named(files: Sequence[Path]) -> list[tuple[str, list[Path]]]:
+    """Names of tracks and the files of each, best container first; tracks of GTZAN's lists before others."""
+    stems = Counter({(file.parent, file.stem): file.stem for file in files}.values())
+    groups = [list(group) for _, group in groupby(sorted(files, key=_rank), key=lambda f: (f.parent, f.stem))]
+    groups.sort(key=lambda copies: copies[0].stem not in _LISTED)
+    return [(first.stem if stems[first.stem] == 1 else _short(first), [first, *rest]) for first, *rest in groups]
+
+
+def _short(file: Path) -> str:
+    return f"{file.parent.name}/{file.name}"
 
 
 def log_mel_frames(tracks: Iterable[Track], front_end: FrontEnd, cache: AudioCache | None = None) -> list[np.ndarray]:
@@ -195,13 +184,13 @@ def log_mel_frames(tracks: Iterable[Track], front_end: FrontEnd, cache: AudioCac
     """
     tracks = list(tracks)
 
-    def made(k: int) -> np.ndarray:
+    def make(k: int) -> np.ndarray:
         waveform = load_waveform(tracks[k].path, sampling_rate=front_end.config.sampling_rate)
         with torch.no_grad():
             return front_end.log_mel(torch.from_numpy(waveform)[None])[0].numpy()
 
     cache = AudioCache() if cache is None else cache
-    return cache.frames([track.digest for track in tracks], front_end, made)
+    return cache.frames([track.digest for track in tracks], front_end, make)
 
 
 def find_audio(data_dir: Path) -> list[Path]:
@@ -213,7 +202,7 @@ def find_audio(data_dir: Path) -> list[Path]:
         When there is none.
     """
     if not data_dir.is_dir():
-        raise DataError(f"{data_dir}: no such folder; give one that holds a folder a genre")
+        raise DataError(f"{data_dir}: no such folder; give one that holds one folder per genre")
     for layout in LAYOUTS:
         files = sorted(file for file in (data_dir / layout).glob("*/*") if _is_audio(file, data_dir))
         if len({file.parent for file in files}) >= 2:
@@ -222,7 +211,7 @@ def find_audio(data_dir: Path) -> list[Path]:
 
 
 def _is_audio(file: Path, data_dir: Path) -> bool:
-    """Also links that lead nowhere: an annexed file that was not fetched is to be told of."""
+    """Also links that lead nowhere: an annexed file that was not fetched is to be reported."""
     hidden = any(part.startswith(".") for part in file.relative_to(data_dir).parts)
     broken = file.is_symlink() and not file.exists()
     return file.suffix.lower() in SUFFIXES and not hidden and (file.is_file() or broken)
@@ -231,17 +220,17 @@ def _is_audio(file: Path, data_dir: Path) -> bool:
 def _why_none(data_dir: Path) -> str:
     """What is wrong with a folder without two folders of audio."""
     depths = ("*", "*/*", "*/*/*", "*/*/*/*")
-    found = sorted(file for depth in depths for file in data_dir.glob(depth) if _is_audio(file, data_dir))
-    folders = sorted({file.parent for file in found})
-    if not found:
+    audio = sorted(file for depth in depths for file in data_dir.glob(depth) if _is_audio(file, data_dir))
+    folders = sorted({file.parent for file in audio})
+    if not audio:
         return f"no folders of genres with {', '.join(SUFFIXES)} files in it or in {', '.join(LAYOUTS[:-1])}"
     if folders == [data_dir]:
-        return "audio lies in it and not in folders of genres; give the folder above, or make a folder a genre"
+        return "audio lies in it and not in folders of genres; give the folder above, or make one folder per genre"
     if len(folders) == 1:
         return f"there is one genre ({folders[0].name}), and training needs at least two"
     return (
         f"no folders of genres directly in it or in {', '.join(LAYOUTS[:-1])}; audio lies elsewhere "
-        f"({found[0].relative_to(data_dir)}): give the folder that holds a folder a genre"
+        f"({audio[0].relative_to(data_dir)}): give the folder that holds one folder per genre"
     )
 
 

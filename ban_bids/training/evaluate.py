@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -20,7 +21,7 @@ from ban_bids.models.network import AuditoryNetwork, resolve_device
 from ban_bids.models.presets import LOW_LEVEL
 from ban_bids.training.cache import AudioCache
 from ban_bids.training.datasets import Track, log_mel_frames, read_collection
-from ban_bids.training.evaluation_scores import Answers, Evaluation, score
+from ban_bids.training.scores import Answers, Evaluation, score
 
 PARTS = ("unseen", "validated", "trained")
 """What a checkpoint's card says of a track; their figures are never put together."""
@@ -72,25 +73,24 @@ class CheckpointEvaluation:
             "headline": self.headline,
         }
         for name, part in self.parts.items():
-            if part is None:
-                plain[name] = None
-                continue
-            rows = zip(self.genres, part.evaluation.genre_rows)
-            plain[name] = {
+            plain[name] = None if part is None else {
                 **part.evaluation.to_dict(),
-                "per_genre": {genre: _rounded(asdict(row)) for genre, row in rows},
-                "reliability": [_rounded(asdict(entry)) for entry in part.evaluation.reliability],
-            }
+                "per_genre": dict(zip(self.genres, _plain_rows(part.evaluation.per_genre))),
+                "reliability": _plain_rows(part.evaluation.reliability),
+            }  # fmt: skip
         return plain
+
+
+def _plain_rows(table: pd.DataFrame) -> list[dict[Any, Any]]:
+    return table.round(4).astype(object).where(table.notna(), None).to_dict("records")
 
 
 def evaluate(
     network: AuditoryNetwork,
     frames: Sequence[np.ndarray],
     labels: Sequence[int],
-    n_genres: int,
+    *,
     crop_frames: int,
-    seed: int = 0,
     n_bootstrap: int = 2000,
 ) -> Evaluation:
     """Recognise whole tracks by averaging the probabilities of half-overlapping segments.
@@ -98,25 +98,22 @@ def evaluate(
     Parameters
     ----------
     network : AuditoryNetwork
-        In evaluation mode, with a read-out of ``n_genres``.
+        In evaluation mode.
     frames : sequence of ndarray, (n_mels, n_frames)
         Log-mel frames of whole tracks.
     labels : sequence of int
-        True genres.
-    n_genres : int
+        True genres, as numbers of the read-out's classes.
     crop_frames : int
         Length of a segment.
-    seed, n_bootstrap : int
-        Of the intervals over tracks.
+    n_bootstrap : int
+        Draws for the intervals over tracks.
 
     Returns
     -------
     Evaluation
     """
-    if network.readout.out_features != n_genres:
-        raise ValueError(f"a read-out of {network.readout.out_features} genres for {n_genres}")
     segments = [segment_probabilities(network, f, crop_frames) for f in frames]
-    return score(Answers(np.asarray(labels, dtype=int), segments), n_bootstrap, seed)
+    return score(Answers(np.asarray(labels, dtype=int), segments), n_bootstrap=n_bootstrap)
 
 
 def segment_probabilities(network: AuditoryNetwork, frames: np.ndarray, crop_frames: int) -> np.ndarray:
@@ -136,7 +133,7 @@ def segment_probabilities(network: AuditoryNetwork, frames: np.ndarray, crop_fra
     crops = segment_frames(frames, crop_frames)
     device = network.readout.weight.device
     with torch.no_grad():
-        logits = _logits(network, torch.from_numpy(crops).to(device))
+        logits = genre_logits(network, torch.from_numpy(crops).to(device))
     return torch.softmax(logits.double(), dim=1).cpu().numpy()
 
 
@@ -148,12 +145,13 @@ def segment_frames(frames: np.ndarray, crop_frames: int) -> np.ndarray:
 
 
 def crop_length(network: AuditoryNetwork, seconds: float) -> int:
-    """Log-mel frames of so many seconds, a whole number of frames of the slowest area."""
+    """Log-mel frames of so many seconds, a whole number of frames of the slowest layer."""
     stride = network.config.time_stride
     return stride * max(1, round(seconds * network.front_end.config.frame_rate / stride))
 
 
-def _logits(network: AuditoryNetwork, log_mel: Tensor) -> Tensor:
+def genre_logits(network: AuditoryNetwork, log_mel: Tensor) -> Tensor:
+    """Logits (n, n_genres) of log-mel frames (n, n_mels, n_frames), as they come from the front end or a crop."""
     short = -log_mel.shape[-1] % network.config.time_stride
     padded = torch.nn.functional.pad(log_mel, (0, short), mode="replicate") if short else log_mel
     return network.from_frames(network.front_end.standardise(padded))[0]
@@ -163,6 +161,7 @@ def evaluate_checkpoint(
     checkpoint: Path,
     data_dir: Path,
     exclude: Iterable[Path] = (),
+    *,
     device: str = "cpu",
     cache: AudioCache | None = None,
 ) -> CheckpointEvaluation:
@@ -191,66 +190,41 @@ def evaluate_checkpoint(
     DataError
         When the data has a genre that the checkpoint does not know.
     """
-    model = _stored(Path(checkpoint), device)
-    collection = read_collection(data_dir, exclude, cache)
-    genres = model.card.genres
-    strangers = sorted(set(collection.genres) - set(genres))
-    if strangers:
-        raise DataError(f"{data_dir}: the checkpoint does not know the genres {', '.join(strangers)}")
-    parts: dict[str, Part | None] = {}
-    for name, tracks in _parts(model.card, collection.tracks).items():
-        if not tracks:
-            parts[name] = None
-            continue
-        truth = np.array([genres.index(t.genre) for t in tracks], dtype=int)
-        answers = Answers(truth, model.ask(tracks, collection.cache))
-        parts[name] = Part(tracks, answers, score(answers))
-    return CheckpointEvaluation(tuple(genres), model.card.split, model.crop_seconds, parts)
-
-
-@dataclass(frozen=True)
-class _Stored:
-    """A checkpoint's card, the probabilities it gives to tracks' segments, and their length."""
-
-    card: ModelCard
-    ask: Callable[[Sequence[Track], AudioCache], list[np.ndarray]]
-    crop_seconds: float | None
-
-
-def _stored(checkpoint: Path, device: str) -> _Stored:
-    """A network, asked segment by segment, or a low-level model, asked about whole tracks."""
-    _, architecture, card = load_tensors(checkpoint)
+    _, architecture, card = load_tensors(Path(checkpoint))
     if card is None:
         raise CheckpointError(f"{checkpoint}: has no model card, so its genres are unknown; train it again")
+    collection = read_collection(data_dir, exclude, cache)
+    strangers = sorted(set(collection.genres) - set(card.genres))
+    if strangers:
+        raise DataError(f"{data_dir}: the checkpoint does not know the genres {', '.join(strangers)}")
+    crop_seconds: float | None = None
     if architecture in LOW_LEVEL:
         model = load_low_level(checkpoint)
-
-        def whole(tracks: Sequence[Track], cache: AudioCache) -> list[np.ndarray]:
-            rate = model.sampling_rate
-            heard = (HeardClip(None, rate, load_waveform(track.path, sampling_rate=rate)) for track in tracks)
-            return [model.genre_probabilities([clip]) for clip in heard]
-
-        return _Stored(card, whole, None)
-    network, _ = load_checkpoint(checkpoint)
-    crop_frames = crop_length(network, float(card.settings.get("crop_seconds", _CROP_SECONDS)))
-
-    def by_segment(tracks: Sequence[Track], cache: AudioCache) -> list[np.ndarray]:
-        frames = log_mel_frames(tracks, network.front_end.cpu(), cache)
+        rate = model.sampling_rate
+        sounds = (load_waveform(track.path, sampling_rate=rate) for track in collection.tracks)
+        segments = [model.genre_probabilities([HeardClip(None, rate, sound)]) for sound in sounds]
+    else:
+        network, _ = load_checkpoint(checkpoint)
+        crop_frames = crop_length(network, float(card.settings.get("crop_seconds", _CROP_SECONDS)))
+        crop_seconds = crop_frames / network.front_end.config.frame_rate
+        frames = log_mel_frames(collection.tracks, network.front_end, collection.cache)
         network.to(resolve_device(device))
-        return [segment_probabilities(network, f, crop_frames) for f in frames]
-
-    return _Stored(card, by_segment, crop_frames / network.front_end.config.frame_rate)
-
-
-def _parts(card: ModelCard, tracks: Iterable[Track]) -> dict[str, tuple[Track, ...]]:
-    """Tracks by what the card says of their content, whatever their names are."""
-    training, validation = set(card.training_hashes.values()), set(card.validation_hashes.values())
-    parts: dict[str, list[Track]] = {name: [] for name in PARTS}
-    for track in tracks:
-        known = "trained" if track.digest in training else "validated"
-        parts[known if track.digest in training | validation else "unseen"].append(track)
-    return {name: tuple(found) for name, found in parts.items()}
+        segments = [segment_probabilities(network, f, crop_frames) for f in frames]
+    parts = {name: _part(name, card, collection.tracks, segments) for name in PARTS}
+    return CheckpointEvaluation(tuple(card.genres), card.split, crop_seconds, parts)
 
 
-def _rounded(values: dict[str, Any]) -> dict[str, Any]:
-    return {k: round(v, 4) if isinstance(v, float) else v for k, v in values.items()}
+def _part(name: str, card: ModelCard, tracks: Sequence[Track], segments: Sequence[np.ndarray]) -> Part | None:
+    """Tracks of which the card says this, by their content, whatever their names are; None where there are none."""
+    places = [k for k, track in enumerate(tracks) if _met(card, track) == name]
+    if not places:
+        return None
+    truth = np.array([card.genres.index(tracks[k].genre) for k in places], dtype=int)
+    answers = Answers(truth, [segments[k] for k in places])
+    return Part(tuple(tracks[k] for k in places), answers, score(answers))
+
+
+def _met(card: ModelCard, track: Track) -> str:
+    if track.digest not in card.known_hashes:
+        return "unseen"
+    return "trained" if track.digest in card.training_hashes.values() else "validated"

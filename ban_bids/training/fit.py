@@ -1,10 +1,19 @@
-"""Run Lightning: quietly, leaving nothing behind but the state of an unfinished training."""
+"""Fit a network with Lightning: loss, schedule under a time budget, averaged weights, early stopping, saved state.
+
+Lightning's own callbacks are used where they do the same. These do not: its EarlyStopping judges the weights that are
+trained at the end of an epoch, ours the averaged ones at steps; its EMAWeightAveraging keeps one decay, ours forgets
+the random start; its ModelCheckpoint writes through the system's temporary folder, so that on another file system a
+kill may leave half a file. All that is kept is part of the module's state, so a killed training goes on bit for bit.
+"""
 
 from __future__ import annotations
 
+import copy
 import logging
+import math
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,33 +21,299 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from ban_bids.errors import UsageError
 from ban_bids.models.network import AuditoryNetwork, resolve_device
-from ban_bids.training.callbacks import KeepState, LogLines
 from ban_bids.training.crops import BatchOrder, CropBatches
-from ban_bids.training.hardware import Parallel, precision, reason_not_to_compile
-from ban_bids.training.module import BANTraining
-from ban_bids.training.resume import ResumeState
-from ban_bids.training.settings import TrainingSettings
-from ban_bids.training.stopping import EarlyStopping
+from ban_bids.training.evaluate import genre_logits
+from ban_bids.training.records import ResumeState
+from ban_bids.training.settings import CLOCKS, Parallel, TrainingSettings, precision, reason_not_to_compile
 
 _LOG = logging.getLogger(__name__)
+_EMA_RAMP = 9.0
 _LOOKS_WITHIN_PATIENCE = 10
+_SECONDS_BETWEEN_LINES = 60.0
+SECONDS_BETWEEN_STATES = 60.0
+STEPS_BETWEEN_LOOKS = 5
+"""Processes agree on the time at every so many steps only: it costs them a message."""
+
+
+class EarlyStopping(nn.Module):
+    """Keep the averaged weights with the lowest loss on an inner part of the training tracks.
+
+    The tracks whose accuracy is reported play no part: weights chosen on them would make it too high. It is a
+    module so that its weights and numbers are saved and loaded with the rest of the training's state.
+
+    Parameters
+    ----------
+    network : AuditoryNetwork
+        Gives the shapes; it is copied.
+    batches : sequence of (Tensor, Tensor)
+        Fixed crops of the inner tracks, (batch, n_mels, n_frames), and their targets.
+    steps_between : int
+        Steps between two looks at the loss.
+    patience : int
+        Steps without a lower loss after which training stops.
+    """
+
+    best_loss: Tensor
+    best_step: Tensor
+
+    def __init__(
+        self, network: AuditoryNetwork, batches: Sequence[tuple[Tensor, Tensor]], *, steps_between: int, patience: int
+    ) -> None:
+        super().__init__()
+        self.best = copy.deepcopy(network).requires_grad_(False)
+        self.register_buffer("best_loss", torch.tensor(torch.inf, dtype=torch.float64))
+        self.register_buffer("best_step", torch.tensor(0))
+        self.steps_between = steps_between
+        self.patience = patience
+        self._batches = batches
+
+    def is_due(self, step: int) -> bool:
+        """Whether to look after this step."""
+        return step % self.steps_between == 0
+
+    def loss(self, network: AuditoryNetwork, running: nn.Module) -> float:
+        """Mean cross-entropy on the inner tracks.
+
+        Parameters
+        ----------
+        network : AuditoryNetwork
+            With averaged weights.
+        running : Module
+            The network that is trained: its running normalisation stands in for the one of the averaged
+            weights, which is measured at the end only.
+        """
+        for name, buffer in running.named_buffers():
+            network.get_buffer(name).copy_(buffer)
+        network.eval()
+        losses = []
+        with torch.no_grad():
+            for crops, targets in self._batches:
+                logits = genre_logits(network, crops.to(self.best_loss.device)).double()
+                targets = targets.to(logits.device).double()
+                losses.append(nn.functional.cross_entropy(logits, targets, reduction="sum"))
+        return float(torch.stack(losses).sum()) / sum(len(targets) for _, targets in self._batches)
+
+    def look(self, network: AuditoryNetwork, loss: float, step: int) -> bool:
+        """Take over weights that are better; True when patience is at an end."""
+        if loss < float(self.best_loss):
+            self.best_loss.fill_(loss)
+            self.best_step.fill_(step)
+            self.best.load_state_dict(network.state_dict())
+        return step - int(self.best_step) >= self.patience
+
+
+class BANTraining(pl.LightningModule):
+    """Train a network on crops of log-mel frames.
+
+    Everything that a step depends on is saved with the module, the optimiser and the number of the step; what
+    is random about it (crops, dropout) follows from the seed and that number. So a training that goes on from
+    a saved state takes the same steps as one that was never interrupted.
+
+    Parameters
+    ----------
+    network : AuditoryNetwork
+        Trained in place.
+    settings : TrainingSettings
+    n_steps : int
+        Steps that the epochs amount to, in each process.
+    stopping : EarlyStopping, optional
+        Ends the training early and chooses its weights.
+    compiled : bool
+        Run the network through ``torch.compile``.
+
+    Attributes
+    ----------
+    share : float
+        Share of the training behind us, by steps or by the clock, whichever is further on.
+    steps_done : int
+    ended : str or None
+        Why the training ended before its last step: ``time``, ``stopping``.
+    resumed : list of int
+        After which steps an interrupted training was taken up again.
+    """
+
+    def __init__(
+        self,
+        network: AuditoryNetwork,
+        settings: TrainingSettings,
+        n_steps: int,
+        *,
+        stopping: EarlyStopping | None = None,
+        compiled: bool = False,
+    ) -> None:
+        super().__init__()
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.settings = settings
+        self.n_steps = n_steps
+        self.average = copy.deepcopy(network).requires_grad_(False)
+        self.stopping = stopping
+        self.steps_done = 0
+        self.share = 0.0
+        self.ended: str | None = None
+        self.resumed: list[int] = []
+        self._now = CLOCKS[settings.budget_clock]
+        self._used_before = 0.0
+        self._started = self._now()
+        self._from_frames: Callable[[Tensor], Any] = (
+            torch.compile(network.from_frames) if compiled else network.from_frames
+        )
+
+    def seconds_used(self) -> float:
+        """Seconds of the budget that have been used, also before an interruption."""
+        return self._used_before + self._now() - self._started
+
+    def on_fit_start(self) -> None:
+        """Start the clock of the time budget."""
+        self._started = self._now()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what is in no tensor."""
+        checkpoint["training"] = {
+            "steps_done": self.steps_done,
+            "used": self.seconds_used(),
+            "resumed": self.resumed,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take it up again."""
+        stored = checkpoint["training"]
+        self.steps_done = stored["steps_done"]
+        self.resumed = [*stored["resumed"], self.steps_done]
+        self._used_before = stored["used"]
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
+        """Cross-entropy with label smoothing on one batch of crops and (mixed) targets."""
+        crops, targets = batch
+        logits, _ = self._from_frames(self.network.front_end.standardise(crops))
+        return nn.functional.cross_entropy(logits.float(), targets, label_smoothing=self.settings.label_smoothing)
+
+    def on_train_batch_start(self, batch: Any, batch_index: int) -> None:
+        """Set the learning rate (a short warm-up, then half a cosine down to zero) and dropout's seed."""
+        self.share = self._share()
+        warm_up = self.settings.warm_up
+        warm = 1.0
+        if warm_up > 0:
+            # the clock reads zero at the first step, whose rate must not be zero
+            warm = min(1.0, max((self.steps_done + 1) / (warm_up * self.n_steps), self.share / warm_up))
+        rate = self.settings.learning_rate * warm * 0.5 * (1.0 + math.cos(math.pi * self.share))
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = rate
+        # a seed per step: the state of the generator need not be saved, nor what else has drawn from it
+        entropy = (self.settings.seed, self.steps_done, self.global_rank)
+        torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Take the step, average the weights, and see whether it was the last.
+
+        Here rather than in ``on_train_batch_end``, where callbacks come first: they save the state.
+        """
+        super().optimizer_step(*args, **kwargs)
+        self.steps_done += 1
+        self._blend()
+        last = self.steps_done >= self.n_steps
+        if self.stopping is not None and (last or self.stopping.is_due(self.steps_done)):
+            # the first process decides for all: their normalisations differ
+            loss = self.trainer.strategy.broadcast(self.stopping.loss(self.average, self.network))
+            if self.stopping.look(self.average, loss, self.steps_done) and not last:
+                self._end("stopping")
+        if not last and self._share() >= 1.0:
+            self._end("time")
+
+    def trained_network(self) -> AuditoryNetwork:
+        """The network with averaged weights; its normalisation has not been measured yet."""
+        return self.average if self.stopping is None else self.stopping.best
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW; normalisation and biases are not decayed."""
+        parameters = [p for p in self.network.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": self.settings.weight_decay},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(groups, lr=self.settings.learning_rate)
+
+    def _end(self, why: str) -> None:
+        self.ended = why
+        self.trainer.should_stop = True
+
+    def _share(self) -> float:
+        share = self.steps_done / self.n_steps
+        if self.settings.max_minutes is not None:
+            used = self.seconds_used() / (60.0 * self.settings.max_minutes)
+            # processes read the clock at different times, but must take the same step
+            share = max(share, self.trainer.strategy.broadcast(used))
+        return min(share, 1.0)
+
+    def _blend(self) -> None:
+        """Draw the averaged weights towards those of this step."""
+        # a short memory at first: the random start must not linger in the average
+        decay = min(self.settings.ema, self.steps_done / (_EMA_RAMP + self.steps_done)) if self.steps_done > 1 else 0.0
+        get_ema_multi_avg_fn(decay)(list(self.average.parameters()), list(self.network.parameters()), None)
+
+
+class LogLines(pl.Callback):
+    """A log line per minute."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Log when it is time."""
+        if time.monotonic() - self._last >= _SECONDS_BETWEEN_LINES and isinstance(pl_module, BANTraining):
+            self._last = time.monotonic()
+            _LOG.info("training: %.0f %% done, loss %.2f", 100 * pl_module.share, float(outputs["loss"]))
+
+
+class KeepState(pl.Callback):
+    """Save the training's state once a minute."""
+
+    def __init__(self, state: ResumeState) -> None:
+        self._state = state
+        self._last = time.monotonic()
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Say whose state it is."""
+        checkpoint.update(self._state.about(trainer.global_step))
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save when it is time; a training that ends with this step needs no state."""
+        if trainer.global_step % STEPS_BETWEEN_LOOKS or trainer.should_stop:
+            return
+        due = time.monotonic() - self._last >= SECONDS_BETWEEN_STATES
+        if not trainer.strategy.broadcast(due):
+            return
+        self._last = time.monotonic()
+        try:
+            self._state.write(trainer.save_checkpoint, trainer.is_global_zero)
+        except OSError as err:
+            if trainer.world_size > 1:  # the others would wait for this process
+                raise
+            _LOG.warning("%s: cannot be written (%s); a kill would lose the work", self._state.path, err.strerror)
 
 
 def fit(
     network: AuditoryNetwork,
-    make_batches: Callable[[torch.device], CropBatches],
-    inner: Sequence[tuple[Tensor, Tensor]],
     settings: TrainingSettings,
-    state: ResumeState,
+    make_batches: Callable[[torch.device], CropBatches],
     *,
+    inner: Sequence[tuple[Tensor, Tensor]],
+    state: ResumeState,
     device: str,
     parallel: Parallel,
     progress: bool,
@@ -48,18 +323,18 @@ def fit(
     Parameters
     ----------
     network : AuditoryNetwork
+    settings : TrainingSettings
     make_batches : callable
         What an epoch shows it, on a device.
     inner : sequence of (Tensor, Tensor)
         Crops and targets by which early stopping judges; unused without it.
-    settings : TrainingSettings
     state : ResumeState
         Where an interrupted training left off, and where this one would.
     device : str
         ``cpu``, ``cuda`` or ``auto``.
     parallel : Parallel
     progress : bool
-        Show a bar on a terminal and a log line a minute elsewhere.
+        Show a bar on a terminal and a log line per minute elsewhere.
 
     Returns
     -------
@@ -73,33 +348,31 @@ def fit(
     UsageError
         For a strategy that Lightning does not know or cannot use here.
     """
+    on_terminal = progress and sys.stderr.isatty()
+    callbacks = [*([LogLines()] if progress and not on_terminal else []), KeepState(state)]
     with _quiet_lightning(), TemporaryDirectory(prefix="ban-bids-train-") as folder:
-        trainer = _trainer(settings, state, device, parallel, progress, folder)
+        trainer = _trainer(
+            device, parallel, callbacks=callbacks, default_root_dir=folder,
+            enable_progress_bar=on_terminal, gradient_clip_val=settings.clip_gradient,
+        )  # fmt: skip
         batches = make_batches(trainer.strategy.root_device)
         n_steps = max(1, settings.epochs * len(batches) // trainer.world_size)
         stopping = None
         if settings.patience is not None:
             patience = max(1, settings.patience * len(batches) // trainer.world_size)
             between = max(1, patience // _LOOKS_WITHIN_PATIENCE)
-            stopping = EarlyStopping(network, inner, between, patience)
-        module = BANTraining(network, settings, n_steps, stopping, _compiled(device, parallel))
-        order = BatchOrder(len(batches), n_steps, lambda: module.steps_done, trainer.global_rank, trainer.world_size)
+            stopping = EarlyStopping(network, inner, steps_between=between, patience=patience)
+        module = BANTraining(network, settings, n_steps, stopping=stopping, compiled=_compiled(device, parallel))
+        order = BatchOrder(
+            len(batches), n_steps, lambda: module.steps_done, rank=trainer.global_rank, world=trainer.world_size
+        )
         loader = DataLoader(batches, batch_size=None, sampler=order)
         with _interruptible(trainer):
             trainer.fit(module, loader, ckpt_path=state.find(), weights_only=True)
     return module, trainer.is_global_zero
 
 
-def _trainer(
-    settings: TrainingSettings,
-    state: ResumeState,
-    device: str,
-    parallel: Parallel,
-    progress: bool,
-    folder: str,
-) -> pl.Trainer:
-    on_terminal = progress and sys.stderr.isatty()
-    lines = [LogLines()] if progress and not on_terminal else []
+def _trainer(device: str, parallel: Parallel, **options: Any) -> pl.Trainer:
     try:
         return pl.Trainer(
             accelerator="gpu" if resolve_device(device).type == "cuda" else "cpu",
@@ -108,16 +381,13 @@ def _trainer(
             strategy=parallel.strategy,
             precision=precision(device),
             max_epochs=1,  # one pass over the batches of all epochs
-            default_root_dir=folder,
             logger=False,
             enable_checkpointing=False,
             enable_model_summary=False,
-            enable_progress_bar=on_terminal,
-            callbacks=[*lines, KeepState(state)],
-            gradient_clip_val=settings.clip_gradient,
             use_distributed_sampler=False,  # our order divides the batches
             # a single process stays single inside a batch job of a cluster; several are found by Lightning
             plugins=[LightningEnvironment()] if parallel.n_processes == 1 else None,
+            **options,
         )
     except (ValueError, MisconfigurationException, RuntimeError) as err:
         raise UsageError(

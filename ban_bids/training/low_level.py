@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -19,24 +15,18 @@ from ban_bids.errors import UsageError
 from ban_bids.files.progress import progress
 from ban_bids.models.candidate import ModelCard
 from ban_bids.models.low_level import MODELS, LinearReadout, LowLevelModel, save_low_level
-from ban_bids.training.card import origin, track_counts, track_notes, write_card
 from ban_bids.training.datasets import Collection, Track
-from ban_bids.training.evaluation_scores import Answers, score
+from ban_bids.training.records import Trained
+from ban_bids.training.scores import Answers, score
 from ban_bids.training.settings import TrainingSettings
-from ban_bids.training.splits import split_tracks
+from ban_bids.training.splits import Split
 
-_LOG = logging.getLogger(__name__)
 PENALTY = 1.0
 """C of the logistic regression: scikit-learn's default, fixed beforehand, never chosen on results."""
 
 
 def fit_low_level(
-    name: str,
-    summaries: np.ndarray,
-    labels: Sequence[int],
-    n_genres: int,
-    card: ModelCard | None = None,
-    c: float = PENALTY,
+    name: str, summaries: np.ndarray, labels: Sequence[int], *, n_genres: int, card: ModelCard | None = None
 ) -> LowLevelModel:
     """Fit a low-level model's read-out.
 
@@ -51,8 +41,6 @@ def fit_low_level(
     n_genres : int
     card : ModelCard, optional
         Of the result; its genres are those that the labels number.
-    c : float
-        Inverse strength of the L2 penalty on standardised statistics.
 
     Returns
     -------
@@ -65,58 +53,49 @@ def fit_low_level(
     """
     if sorted(set(labels)) != list(range(n_genres)):
         raise UsageError(f"--preset {name}: every one of the {n_genres} genres needs a training track")
-    fitted = make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=5000))
+    fitted = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY, max_iter=5000))
     fitted.fit(summaries, np.asarray(labels))
     scaler, regression = fitted[0], fitted[1]
     coef, intercept = regression.coef_, regression.intercept_
     if n_genres == 2:  # scikit-learn keeps the second class only; the softmax of (0, z) is its sigmoid
         coef, intercept = np.vstack([np.zeros_like(coef), coef]), np.append(0.0, intercept)
     readout = LinearReadout(scaler.mean_, scaler.scale_, coef, intercept)
-    return MODELS[name](readout=readout, card=card)
+    return MODELS[name](readout=readout, card=card)  # type: ignore[call-arg]
 
 
 def summaries_of(name: str, tracks: Sequence[Track]) -> np.ndarray:
     """Statistics of whole tracks that the model of this name is fitted on, (n_tracks, n_statistics)."""
-    model = MODELS[name]()
+    model = MODELS[name]()  # type: ignore[call-arg]
     shown = progress(list(tracks), f"{name} statistics")
     return np.stack([model.summary(load_waveform(track.path)) for track in shown])
 
 
-def train_low_level(collection: Collection, out: Path, settings: TrainingSettings, extra: dict[str, Any]) -> Path:
-    """Fit on a collection's training tracks and write the read-out with its card.
+def train_low_level(collection: Collection, split: Split, settings: TrainingSettings) -> Trained:
+    """Fit on the training tracks, evaluate on the validation tracks.
 
     Parameters
     ----------
-    collection, out, settings, extra
-        As for :func:`ban_bids.training.train.train_collection`; of the settings only ``preset``, ``split``
-        and ``seed`` (of the split) matter.
+    collection : Collection
+    split : Split
+        Of its tracks.
+    settings : TrainingSettings
+        Only ``preset``, ``split`` and ``seed`` (of the split) matter.
 
     Returns
     -------
-    Path
-        ``out``.
+    Trained
     """
-    started = time.monotonic()
-    split = split_tracks(collection.tracks, settings.split, settings.seed, collection.excluded)
-    name, number = settings.preset, {genre: k for k, genre in enumerate(collection.genres)}
-    card = ModelCard(
-        config=asdict(MODELS[name]().config),
-        **origin(collection, split),
-        notes=tuple(track_notes(collection, split)),
-        metrics=dict(track_counts(collection, split)),
-        settings={"preset": name, "split": settings.split, "seed": settings.seed, "C": PENALTY, **extra},
+    name = settings.preset
+    labels = collection.labels(split.training)
+    readout = fit_low_level(name, summaries_of(name, split.training), labels, n_genres=len(collection.genres)).readout
+    assert readout is not None
+    probabilities = readout.probabilities(summaries_of(name, split.validation))
+    answers = Answers(np.array(collection.labels(split.validation)), [row[None] for row in probabilities])
+    model = MODELS[name]
+    return Trained(
+        config=asdict(model().config),  # type: ignore[call-arg]
+        evaluation=score(answers),
+        save=lambda path, card: save_low_level(path, model(readout=readout, card=card)),  # type: ignore[call-arg]
+        settings={"preset": name, "split": settings.split, "seed": settings.seed, "C": PENALTY},
+        metrics={},
     )
-    labels = [number[t.genre] for t in split.training]
-    model = fit_low_level(name, summaries_of(name, split.training), labels, len(number), card)
-    assert model.readout is not None
-    truth = np.array([number[t.genre] for t in split.validation], dtype=int)
-    answers = model.readout.probabilities(summaries_of(name, split.validation))
-    evaluation = score(Answers(truth, [row[None] for row in answers]))
-    card.metrics.update(evaluation.to_dict() | {"minutes": round((time.monotonic() - started) / 60, 2)})
-    _LOG.info(
-        "%s: track accuracy %.2f on %d validation tracks, split %s",
-        name, evaluation.track_accuracy.value, evaluation.n_tracks, split.name,
-    )  # fmt: skip
-    save_low_level(out, model)
-    write_card(out.with_suffix(".json"), card)
-    return out

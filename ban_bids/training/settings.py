@@ -1,13 +1,30 @@
-"""What fixes one training, apart from the data."""
+"""What fixes one training apart from the data, and on what it runs: budget, precision, several GPUs and nodes."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any
+
+import torch
 
 from ban_bids.constants import DEFAULT_SEED
 from ban_bids.errors import UsageError
-from ban_bids.training.augmentation import Augmentation
-from ban_bids.training.clock import CLOCKS
+from ban_bids.models.network import resolve_device
+from ban_bids.training.crops import Augmentation
+
+CLOCKS: dict[str, Callable[[], float]] = {"wall": time.monotonic, "cpu": time.process_time}
+"""Clocks of a time budget: ``wall``, time that passes; ``cpu``, processor time of this process.
+
+``cpu`` gives two trainings the same work whatever else runs on the machine. It counts every thread of the process, so
+also those that cut and augment crops in it.
+"""
+
+_SHARDING = ("fsdp", "deepspeed")
 
 
 @dataclass(frozen=True)
@@ -17,7 +34,7 @@ class TrainingSettings:
     Parameters
     ----------
     preset : str
-        Architecture, see :data:`ban_bids.models.config.PRESETS`.
+        Architecture, see :data:`ban_bids.models.presets.PRESETS`.
     split : str
         See :func:`ban_bids.training.splits.split_tracks`.
     seed : int
@@ -29,7 +46,7 @@ class TrainingSettings:
         covers the steps and the crops they see; reading the tracks before, and measuring the normalisation
         and the accuracy after, lie outside it.
     budget_clock : str
-        How ``max_minutes`` are measured, see :data:`ban_bids.training.clock.CLOCKS`: ``wall``, or ``cpu``.
+        How ``max_minutes`` are measured, see :data:`CLOCKS`.
     crop_seconds : float
     batch_size : int
     learning_rate, weight_decay : float
@@ -40,7 +57,7 @@ class TrainingSettings:
         Largest norm of the gradient.
     label_smoothing : float
     ema : float
-        Decay of the average of the weights, a step.
+        Decay of the average of the weights per step.
     patience : int or None
         Early stopping: hold out a sixth of the *training* tracks, of each genre alike, look at their loss ten
         times within so many epochs, stop when it has not fallen over all of them, and take the averaged
@@ -90,3 +107,73 @@ def check_settings(settings: TrainingSettings) -> None:
         raise UsageError(f"--early-stopping {settings.patience}: must be one epoch or more")
     if settings.seed < 0:
         raise UsageError(f"--seed {settings.seed}: must not be negative")
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """How the devices are used; what they are is ``device`` (``cpu``, ``cuda``, ``auto``).
+
+    Parameters
+    ----------
+    devices : int
+        Processes per node: GPUs, or processes on its CPU.
+    num_nodes : int
+        Nodes; Lightning finds them through SLURM, torchrun or its own environment variables.
+    strategy : str
+        Name of a Lightning strategy that keeps whole weights in every process: ``auto``, ``ddp``, …
+    compile : bool
+        ``torch.compile`` on CUDA. It pays from some thousands of steps.
+    """
+
+    devices: int = 1
+    num_nodes: int = 1
+    strategy: str = "auto"
+    compile: bool = False
+
+    @property
+    def n_processes(self) -> int:
+        """Processes of all nodes."""
+        return self.devices * self.num_nodes
+
+
+ONE_PROCESS = Parallel()
+
+
+def check_hardware(device: str, parallel: Parallel) -> None:
+    """Refuse what this machine does not have.
+
+    Raises
+    ------
+    UsageError
+        Naming the option.
+    """
+    if parallel.devices < 1 or parallel.num_nodes < 1:
+        raise UsageError("--devices and --num-nodes must be above zero")
+    if parallel.strategy.startswith(_SHARDING):
+        raise UsageError(
+            f"--strategy {parallel.strategy}: divides the weights, of which every process averages all; "
+            "choose auto or ddp"
+        )
+    if resolve_device(device).type == "cuda" and parallel.devices > torch.cuda.device_count():
+        raise UsageError(
+            f"--devices {parallel.devices}: torch finds {torch.cuda.device_count()} CUDA GPU(s) here; ask for fewer"
+        )
+
+
+def precision(device: str) -> Any:
+    """bfloat16 where hardware multiplies it faster: CUDA, and CPUs with AMX."""
+    if resolve_device(device).type == "cuda" or torch.cpu.get_capabilities().get("amx_bf16"):
+        return "bf16-mixed"
+    return "32-true"
+
+
+def reason_not_to_compile(device: str) -> str | None:
+    """Why ``torch.compile`` cannot be used, or None where it can."""
+    if resolve_device(device).type != "cuda":
+        return "it is meant for CUDA"
+    if find_spec("triton") is None:
+        return "the package triton is missing"
+    compiler = os.environ.get("CC", "")
+    if not any(shutil.which(name) for name in (compiler, "cc", "gcc", "clang") if name):
+        return "no C compiler is found (cc, gcc, clang, or the variable CC)"
+    return None

@@ -1,4 +1,4 @@
-"""Which tracks train and which validate.
+"""Which tracks train, which validate, and which may do neither.
 
 GTZAN (Tzanetakis and Cook 2002) has faults: about 5 % exact replicas, 10 % mislabelled tracks, distorted
 tracks and artists that repeat (Sturm 2012, 2013). torchaudio carries the fault-filtered lists (Kereliuk et
@@ -12,12 +12,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 from torchaudio.datasets.gtzan import filtered_train, filtered_valid
 
 from ban_bids.errors import DataError, UsageError
-from ban_bids.training.datasets import Track
+from ban_bids.inputs.heldout import held_out_tracks
+from ban_bids.inputs.types import Dataset, read_dataset
+from ban_bids.settings import Settings
+from ban_bids.training.datasets import SUFFIXES, Track
 
 _LOG = logging.getLogger(__name__)
 
@@ -28,6 +32,7 @@ _ARTISTS = "tracks of one artist may lie on both sides of the split, which makes
 _COVERED = 0.8
 _VALIDATION_SHARE = 1 / 6
 _KFOLD = re.compile(r"kfold-(\d+)-of-(\d+)")
+_DATASET = "dataset_description.json"
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ class Split:
     notes: tuple[str, ...] = ()
 
 
-def split_tracks(tracks: Sequence[Track], split: str, seed: int, excluded: Sequence[Track] = ()) -> Split:
+def split_tracks(tracks: Sequence[Track], split: str, seed: int, *, excluded: Sequence[Track] = ()) -> Split:
     """Divide tracks into training and validation.
 
     Parameters
@@ -100,7 +105,7 @@ def split_tracks(tracks: Sequence[Track], split: str, seed: int, excluded: Seque
 def fmri_tracks() -> frozenset[str]:
     """Names of the 60 GTZAN tracks heard in ds003720's Test runs."""
     text = files("ban_bids.training").joinpath("ds003720_test_tracks.txt").read_text("utf-8")
-    return frozenset(line for line in text.split("\n") if line and not line.startswith("#"))
+    return frozenset(line for line in text.splitlines() if line and not line.startswith("#"))
 
 
 def _listed(tracks: Sequence[Track], split: str, seed: int, excluded: Sequence[Track]) -> Split:
@@ -164,3 +169,83 @@ def _by_name(name: str, tracks: Sequence[Track], validation: set[str]) -> Split:
         tuple(t for t in tracks if t.name in validation),
         (_ARTISTS,),
     )
+
+
+def barred_tracks(dataset: Dataset, settings: Settings) -> list[Path]:
+    """Audio files that may neither train nor validate a model that is scored on a dataset.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        As read with ``settings``.
+    settings : Settings
+        Their selection says which runs are held out.
+
+    Returns
+    -------
+    list of Path
+        What is heard in held-out runs, by the rule that scoring uses, and the clips that people judged; sorted.
+    """
+    judged = () if dataset.choices is None else (clip.audio for clip in dataset.choices.clips)
+    return sorted(held_out_tracks(dataset, settings).union(judged))
+
+
+def named_tracks(
+    path: Path | None, data_dir: Path, *, test_tasks: Sequence[str] = (), test_runs: Sequence[str] = ()
+) -> list[Path]:
+    """Audio files that ``--exclude-stimuli`` names.
+
+    Parameters
+    ----------
+    path : Path or None
+        A BIDS dataset (its :func:`barred_tracks`), a folder of audio, a text file with one path per line, or nothing.
+    data_dir : Path
+        Folder of genres that the model is trained on; a dataset's stimuli may be named by its tracks.
+    test_tasks, test_runs : sequence of str
+        Held-out tasks and runs of a BIDS dataset.
+
+    Returns
+    -------
+    list of Path
+
+    Raises
+    ------
+    UsageError
+        When it names no audio file, or tasks and runs are given without a dataset.
+    """
+    if path is not None and (path / _DATASET).is_file():
+        root = path.resolve()
+        settings = Settings.of(
+            bids_dir=root,
+            output_dir=root / "derivatives" / "ban-bids",
+            level="participant",
+            gtzan_dir=data_dir.resolve(),
+            test_tasks=tuple(test_tasks),
+            test_runs=tuple(test_runs),
+        )
+        return barred_tracks(read_dataset(settings), settings)
+    if test_tasks or test_runs:
+        raise UsageError(
+            "--test-task and --test-runs have no effect unless --exclude-stimuli names a BIDS dataset "
+            f"(a folder with {_DATASET}); give one, or drop them"
+        )
+    if path is None:
+        return []
+    if path.is_dir():
+        tracks = sorted(file for file in path.rglob("*") if file.suffix.lower() in {*SUFFIXES, ".ogg"})
+    elif path.is_file():
+        tracks = [path.parent / line for line in _lines(path)]
+    else:
+        raise UsageError(f"--exclude-stimuli {path}: no such file or folder")
+    if not tracks:
+        raise UsageError(f"--exclude-stimuli {path}: names no audio file; drop the option or correct the path")
+    return tracks
+
+
+def _lines(path: Path) -> list[str]:
+    """Lines of a text file that are neither empty nor comments."""
+    try:
+        lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as err:
+        raise UsageError(f"--exclude-stimuli {path}: not a text file with one path per line ({err})") from err
+    return [line for line in lines if line and not line.startswith("#")]

@@ -1,4 +1,4 @@
-"""Train BAN on a folder of genres and write a checkpoint with its card."""
+"""Train BAN or a model to compare with on a folder of genres, and write a checkpoint with its card."""
 
 from __future__ import annotations
 
@@ -7,60 +7,34 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.optim.swa_utils import update_bn
 
-from ban_bids.errors import UsageError
-from ban_bids.models.checkpoint import save_checkpoint
+from ban_bids.errors import CheckpointError, UsageError
+from ban_bids.files.locks import file_lock
+from ban_bids.files.write import write_json
+from ban_bids.models.checkpoint import load_tensors, save_checkpoint
 from ban_bids.models.network import AuditoryNetwork
 from ban_bids.models.presets import LOW_LEVEL, build
 from ban_bids.models.presets import preset as preset_config
-from ban_bids.training.augmentation import PLAIN
 from ban_bids.training.cache import AudioCache
-from ban_bids.training.card import Trained, training_card, write_card
-from ban_bids.training.crops import CropBatches
+from ban_bids.training.crops import PLAIN, CropBatches
 from ban_bids.training.datasets import Collection, Track, log_mel_frames, read_collection
-from ban_bids.training.evaluate import crop_length, evaluate
-from ban_bids.training.hardware import ONE_PROCESS, Parallel, check_hardware
+from ban_bids.training.evaluate import crop_length, evaluate, genre_logits
 from ban_bids.training.low_level import train_low_level
-from ban_bids.training.resume import ResumeState, training_fingerprint
-from ban_bids.training.settings import TrainingSettings, check_settings
+from ban_bids.training.records import ResumeState, Trained, training_card, training_fingerprint
+from ban_bids.training.settings import ONE_PROCESS, Parallel, TrainingSettings, check_hardware, check_settings
 from ban_bids.training.splits import Split, split_tracks
 
 _LOG = logging.getLogger(__name__)
 _CALIBRATION_EPOCHS = 4
 _INNER_CROPS = 8
-
-
-@dataclass(frozen=True)
-class _Side:
-    """Log-mel frames and genre numbers of some tracks."""
-
-    frames: list[np.ndarray]
-    labels: list[int]
-
-
-@dataclass(frozen=True)
-class _Data:
-    """What trains, what early stopping judges by (part of the training tracks), what validates."""
-
-    training: _Side
-    inner: _Side
-    validation: _Side
-    n_genres: int
-
-
-@dataclass(frozen=True)
-class _Where:
-    """On what the training runs, and what it shows."""
-
-    device: str
-    parallel: Parallel
-    progress: bool
 
 
 def train_model(
@@ -98,7 +72,7 @@ def train_model(
         Several GPUs or nodes. All processes call this function; the first one writes, and the others return
         before it has.
     progress : bool
-        Show a bar on a terminal and a log line a minute elsewhere.
+        Show a bar on a terminal and a log line per minute elsewhere.
     cache : AudioCache, optional
         Where decoded audio is kept; by default that of the user.
 
@@ -118,6 +92,67 @@ def train_model(
         read_collection(data_dir, exclude, cache), out, settings,
         nthreads=nthreads, device=device, parallel=parallel, progress=progress,
     )  # fmt: skip
+
+
+def train_once(
+    data_dir: Path,
+    out: Path,
+    settings: TrainingSettings | None = None,
+    *,
+    exclude: Iterable[Path] = (),
+    nthreads: int = 1,
+    device: str = "auto",
+    progress: bool = True,
+) -> Path:
+    """Train a network unless ``out`` already holds the result of the same data, exclusions and settings.
+
+    A file lock beside ``out`` makes concurrent processes wait for the one that trains. The lock goes with the
+    process that holds it, so a killed training blocks nobody.
+
+    Parameters
+    ----------
+    data_dir, out, settings, exclude
+        As for :func:`train_model`.
+    nthreads, device, progress
+        As for :func:`train_model`; they do not enter the comparison.
+
+    Returns
+    -------
+    Path
+        ``out``.
+
+    Raises
+    ------
+    DataError, UsageError
+        As :func:`train_model`, and when the lock file cannot be written.
+    """
+    settings = TrainingSettings() if settings is None else settings
+    out = Path(out)
+    with file_lock(out.with_name(f".{out.name}.lock")):
+        collection = read_collection(data_dir, exclude)
+        wanted = training_fingerprint(collection, settings)
+        stored = _stored_fingerprint(out)
+        if stored == wanted:
+            _LOG.info("%s: trained before on the same tracks with the same settings; used again", out)
+            return out
+        if stored is not None:
+            _LOG.warning("%s: trained on other tracks or with other settings; trained anew", out)
+        return train_collection(
+            collection, out, settings, nthreads=nthreads, device=device, progress=progress,
+            extra={"fingerprint": wanted},
+        )  # fmt: skip
+
+
+def _stored_fingerprint(out: Path) -> str | None:
+    """Fingerprint on the card of an earlier checkpoint; "" where there is one without it."""
+    if not out.exists():
+        return None
+    try:
+        *_, card = load_tensors(out)
+    except CheckpointError as err:
+        _LOG.warning("%s; trained anew", err)
+        return ""
+    return "" if card is None else str(card.settings.get("fingerprint", ""))
 
 
 def train_collection(
@@ -140,32 +175,34 @@ def train_collection(
     """
     out = Path(out)
     _check(out, settings, device, parallel)
-    if settings.preset in LOW_LEVEL:
-        with _threads(nthreads):
-            return train_low_level(collection, out, settings, extra or {})
     started = time.monotonic()
-    split = split_tracks(collection.tracks, settings.split, settings.seed, collection.excluded)
+    split = split_tracks(collection.tracks, settings.split, settings.seed, excluded=collection.excluded)
     state = ResumeState(out, training_fingerprint(collection, settings), parallel.n_processes)
     with _threads(nthreads), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        network = build(preset_config(settings.preset), len(collection.genres), settings.seed)
-        data = _load(network, collection, split, settings)
         _LOG.info(
-            "training %s on %d tracks of %d genres, %d validate; split %s", network.config.name,
+            "training %s on %d tracks of %d genres, %d validate; split %s", settings.preset,
             len(split.training), len(collection.genres), len(split.validation), split.name,
         )  # fmt: skip
-        done = _train(network, data, settings, state, _Where(device, parallel, progress))
-    if done is None:
+        trained: Trained | None
+        if settings.preset in LOW_LEVEL:
+            trained = train_low_level(collection, split, settings)
+        else:
+            trained = _train_network(
+                collection, split, settings, state=state, device=device, parallel=parallel, progress=progress
+            )
+    if trained is None:  # another process evaluates and writes
         return out
     minutes = (time.monotonic() - started) / 60.0
-    accuracy = done.evaluation.track_accuracy
-    card = training_card(done, collection, split, settings, minutes, extra or {})
+    trained.metrics["minutes"] = round(minutes, 2)
+    trained.settings.update(extra or {})
+    card = training_card(trained, collection, split)
+    accuracy = trained.evaluation.track_accuracy
     _LOG.info(
         "track accuracy %.2f (95 %% interval %.2f-%.2f, %d validation tracks, split %s) after %.1f minutes",
-        accuracy.value, *accuracy.interval, done.evaluation.n_tracks, split.name, minutes,
+        accuracy.value, *accuracy.interval, trained.evaluation.n_tracks, split.name, minutes,
     )  # fmt: skip
-    save_checkpoint(out, done.network, card)
-    write_card(out.with_suffix(".json"), card)
+    trained.save(out, card)
+    write_json(out.with_suffix(".json"), asdict(card))  # for people; the card inside the checkpoint is what counts
     state.remove()
     return out
 
@@ -183,68 +220,74 @@ def _check(out: Path, settings: TrainingSettings, device: str, parallel: Paralle
         raise UsageError(f"{out}: user {os.getuid()} may not write into {existing}; choose another --out")
 
 
-def _train(
-    network: AuditoryNetwork, data: _Data, settings: TrainingSettings, state: ResumeState, where: _Where
+def _train_network(
+    collection: Collection,
+    split: Split,
+    settings: TrainingSettings,
+    *,
+    state: ResumeState,
+    device: str,
+    parallel: Parallel,
+    progress: bool,
 ) -> Trained | None:
     """Train and evaluate; None in all but the first of several processes."""
     from ban_bids.training.fit import fit  # Lightning takes seconds to import; reusing weights must not wait
 
-    _set_statistics(network, data.training.frames)
-    crop_frames = crop_length(network, settings.crop_seconds)
+    torch.manual_seed(settings.seed)
+    network = build(preset_config(settings.preset), len(collection.genres), settings.seed)
+    training, inner = _apart(split.training, settings)
+    frames, inner_frames, validation_frames = (
+        log_mel_frames(tracks, network.front_end, collection.cache) for tracks in (training, inner, split.validation)
+    )
+    set_statistics(network, frames)
+    n_genres, crop_frames = len(collection.genres), crop_length(network, settings.crop_seconds)
 
-    def batches(device: torch.device) -> CropBatches:
+    def batches(where: torch.device) -> CropBatches:
         return CropBatches(
-            data.training.frames, data.training.labels, data.n_genres, crop_frames,
-            settings.batch_size, settings.augmentation, settings.seed, device=device,
+            frames, collection.labels(training), n_genres=n_genres, n_frames=crop_frames, device=where,
+            batch_size=settings.batch_size, augmentation=settings.augmentation, seed=settings.seed,
         )  # fmt: skip
 
+    looks: list[tuple[Tensor, Tensor]] = []
+    if inner:  # the same unaugmented crops for every look of early stopping
+        crops = CropBatches(
+            inner_frames, collection.labels(inner), n_genres=n_genres, n_frames=crop_frames,
+            batch_size=len(inner), augmentation=PLAIN, seed=settings.seed + 2, crops_per_track=_INNER_CROPS,
+        )  # fmt: skip
+        looks = list(crops.epoch(0))
     module, is_first = fit(
-        network, batches, _inner_crops(data, crop_frames, settings), settings, state,
-        device=where.device, parallel=where.parallel, progress=where.progress,
-    )  # fmt: skip
+        network, settings, batches, inner=looks, state=state, device=device, parallel=parallel, progress=progress
+    )
     if not is_first:
         return None
-    budget_minutes = module.clock.used() / 60.0  # what follows lies outside the budget
-    trained = _measured(module.trained_network().cpu(), data.training.frames, crop_frames, settings.seed + 1)
+    minutes = module.seconds_used() / 60.0  # what follows lies outside the budget
+    best_step = None if module.stopping is None else int(module.stopping.best_step)
+    average = _measured(module.trained_network().cpu(), frames, n_frames=crop_frames, seed=settings.seed + 1)
+    labels = collection.labels(split.validation)
     return Trained(
-        trained,
-        evaluate(trained, data.validation.frames, data.validation.labels, data.n_genres, crop_frames),
-        module.steps_done,
-        budget_minutes,
-        module.ended,
-        tuple(module.resumed),
-        len(data.inner.frames),
-        None if module.stopping is None else int(module.stopping.best_step),
+        config=average.config.to_dict(),
+        evaluation=evaluate(average, validation_frames, labels, crop_frames=crop_frames),
+        save=lambda path, card: save_checkpoint(path, average, card),
+        settings=asdict(settings),
+        metrics={
+            "steps": module.steps_done,
+            "budget_minutes_used": round(minutes, 3),
+            "resumed_after_steps": module.resumed,
+        },
+        notes=_notes(settings, ended=module.ended, resumed=module.resumed, n_inner=len(inner), best_step=best_step),
     )
 
 
-def _load(network: AuditoryNetwork, collection: Collection, split: Split, settings: TrainingSettings) -> _Data:
-    number = {genre: k for k, genre in enumerate(collection.genres)}
-
-    def side(tracks: Sequence[Track]) -> _Side:
-        return _Side(log_mel_frames(tracks, network.front_end, collection.cache), [number[t.genre] for t in tracks])
-
-    training: Sequence[Track] = split.training
-    inner: Sequence[Track] = ()
-    if settings.patience is not None:
-        parts = split_tracks(split.training, "stratified", settings.seed)
-        training, inner = parts.training, parts.validation
-    return _Data(side(training), side(inner), side(split.validation), len(collection.genres))
+def _apart(tracks: Sequence[Track], settings: TrainingSettings) -> tuple[Sequence[Track], Sequence[Track]]:
+    """Training tracks, and those of them by which early stopping judges."""
+    if settings.patience is None:
+        return tracks, ()
+    parts = split_tracks(tracks, "stratified", settings.seed)
+    return parts.training, parts.validation
 
 
-def _inner_crops(data: _Data, crop_frames: int, settings: TrainingSettings) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """The same unaugmented crops of the inner tracks for every look of early stopping."""
-    if not data.inner.frames:
-        return []
-    crops = CropBatches(
-        data.inner.frames, data.inner.labels, data.n_genres, crop_frames,
-        len(data.inner.frames), PLAIN, settings.seed + 2, crops_per_track=_INNER_CROPS,
-    )  # fmt: skip
-    return list(crops.epoch(0))
-
-
-def _set_statistics(network: AuditoryNetwork, frames: Sequence[np.ndarray]) -> None:
-    """Mean and deviation of every mel band over the training tracks."""
+def set_statistics(network: AuditoryNetwork, frames: Sequence[np.ndarray]) -> None:
+    """Give the front end the mean and deviation of every mel band over log-mel frames (n_mels, n_frames) of tracks."""
     n = sum(f.shape[1] for f in frames)
     mean = sum(f.astype(np.float64).sum(axis=1) for f in frames) / n
     variance = sum(np.square(f.astype(np.float64) - mean[:, None]).sum(axis=1) for f in frames) / n
@@ -255,21 +298,46 @@ def _set_statistics(network: AuditoryNetwork, frames: Sequence[np.ndarray]) -> N
     front_end.scale.copy_(torch.from_numpy(np.asarray(scale, np.float32))[:, None])
 
 
-def _measured(network: AuditoryNetwork, frames: Sequence[np.ndarray], crop_frames: int, seed: int) -> AuditoryNetwork:
+class _OnLogMel(torch.nn.Module):
+    """A network that takes log-mel frames, as :func:`torch.optim.swa_utils.update_bn` calls it."""
+
+    def __init__(self, network: AuditoryNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, log_mel: Tensor) -> Tensor:
+        return genre_logits(self.network, log_mel)
+
+
+def _measured(network: AuditoryNetwork, frames: Sequence[np.ndarray], *, n_frames: int, seed: int) -> AuditoryNetwork:
     """Averaged weights, their normalisation measured anew on unaugmented crops of the training tracks."""
-    crops = CropBatches(frames, [0] * len(frames), 1, crop_frames, 32, PLAIN, seed)
-    norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
-    network.train()
-    with torch.no_grad():
-        for epoch in range(_CALIBRATION_EPOCHS):
-            for batch, _targets in crops.epoch(epoch):
-                network.from_frames(network.front_end.standardise(batch))
-    for norm in norms:
-        norm.momentum = 0.1
+    crops = CropBatches(
+        frames, [0] * len(frames), n_genres=1, n_frames=n_frames, batch_size=32, augmentation=PLAIN, seed=seed
+    )
+    update_bn((batch for epoch in range(_CALIBRATION_EPOCHS) for batch in crops.epoch(epoch)), _OnLogMel(network))
     return network.eval()
+
+
+def _notes(
+    settings: TrainingSettings, *, ended: str | None, resumed: Sequence[int], n_inner: int, best_step: int | None
+) -> tuple[str, ...]:
+    """What a reader of the card should know of how the training went."""
+    notes = []
+    if ended == "time":
+        kind = "processor" if settings.budget_clock == "cpu" else "wall-clock"
+        notes.append(f"the time budget of {settings.max_minutes} {kind} minutes ended the training")
+    if best_step is not None:
+        how = "ended the training" if ended == "stopping" else "did not end the training"
+        notes.append(
+            f"early stopping held out {n_inner} of the training tracks, {how} and took the weights of step {best_step}"
+        )
+    if resumed and settings.max_minutes is not None:
+        steps = ", ".join(str(step) for step in resumed)
+        notes.append(
+            f"the training was interrupted and taken up again after step {steps}; under a time budget the "
+            "result then differs from that of an uninterrupted one"
+        )
+    return tuple(notes)
 
 
 @contextmanager

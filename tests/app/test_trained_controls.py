@@ -13,6 +13,7 @@ from ban_bids.models.candidate import ModelCard
 from ban_bids.models.checkpoint import save_checkpoint
 from ban_bids.models.presets import PRESETS, build
 from ban_bids.settings import Settings
+from ban_bids.training import splits
 
 NOT_ASKED = "a trained control: give --gtzan-dir and --controls full"
 
@@ -35,7 +36,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Trainings in order; each leaves random weights of its preset."""
     presets: list[str] = []
 
-    def train_once(data_dir: Path, out: Path, exclude: set[Path], settings: Any, **how: Any) -> Path:
+    def train_once(data_dir: Path, out: Path, settings: Any, *, exclude: set[Path], **how: Any) -> Path:
         assert exclude == {Path("heard.wav"), Path("judged.wav")}
         assert settings.seed == 3
         presets.append(settings.preset)
@@ -43,7 +44,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return save_checkpoint(out, network, ModelCard(network.config.to_dict(), ("a", "b")))
 
     monkeypatch.setattr(candidates, "train_once", train_once)
-    monkeypatch.setattr(candidates, "held_out_tracks", lambda dataset, settings: {Path("heard.wav")})
+    monkeypatch.setattr(splits, "held_out_tracks", lambda dataset, settings: {Path("heard.wav")})
     return presets
 
 

@@ -19,7 +19,7 @@ from torch import nn
 
 from ban_bids.models.presets import build, preset
 from ban_bids.training.datasets import Collection, Track
-from ban_bids.training.evaluation_scores import Answers
+from ban_bids.training.scores import Answers
 from ban_bids.training.settings import TrainingSettings
 
 GENRES = ("a", "b", "c")

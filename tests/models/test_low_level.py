@@ -137,7 +137,7 @@ def test_the_readout_is_scikit_learns(tmp_path: Path, n_genres: int) -> None:
     x = np.stack([LogMelModel().summary(s) for s in sounds]) + rng.normal(0, 0.1, (12, 188))
     labels = [k % n_genres for k in range(12)]
     card = ModelCard(vars(LogMelModel().config), tuple("abcd"[:n_genres]))
-    model = fit_low_level("logmel", x, labels, n_genres, card)
+    model = fit_low_level("logmel", x, labels, n_genres=n_genres, card=card)
     theirs = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=5000)).fit(x, labels)
     heard = np.stack([model.summary(s) for s in sounds])
     clips = [_heard(s) for s in sounds]
@@ -148,7 +148,7 @@ def test_the_readout_is_scikit_learns(tmp_path: Path, n_genres: int) -> None:
     assert again.fingerprint == model.fingerprint != LogMelModel().fingerprint
     np.testing.assert_array_equal(again.genre_probabilities(clips), model.genre_probabilities(clips))
     with pytest.raises(UsageError, match="every one of the 5 genres"):
-        fit_low_level("logmel", x, labels, 5)
+        fit_low_level("logmel", x, labels, n_genres=5)
 
 
 def test_no_readout_no_probabilities() -> None:
@@ -164,7 +164,7 @@ def test_no_readout_no_probabilities() -> None:
 def test_foreign_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     x = np.random.default_rng(0).normal(size=(6, 188))
     card = ModelCard(vars(LogMelModel().config), ("a", "b"))
-    path = save_low_level(tmp_path / "w.safetensors", fit_low_level("logmel", x, [0, 1] * 3, 2, card))
+    path = save_low_level(tmp_path / "w.safetensors", fit_low_level("logmel", x, [0, 1] * 3, n_genres=2, card=card))
     with pytest.raises(CheckpointError, match="low-level model 'logmel'.*--model logmel"):
         load_checkpoint(path)
     with pytest.raises(UsageError, match="--model modulation.*holds 'logmel'"):
@@ -179,10 +179,14 @@ def test_foreign_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         load_low_level(save_checkpoint(tmp_path / "b.safetensors", network, None))
     bad = ModelCard({"n_mels": 64, "wheels": 4}, ("a", "b"))
     with pytest.raises(CheckpointError, match="configuration is not one of this version"):
-        load_low_level(save_low_level(tmp_path / "c.safetensors", fit_low_level("logmel", x, [0, 1] * 3, 2, bad)))
+        load_low_level(
+            save_low_level(tmp_path / "c.safetensors", fit_low_level("logmel", x, [0, 1] * 3, n_genres=2, card=bad))
+        )
     three = ModelCard(vars(LogMelModel().config), ("a", "b", "c"))
     with pytest.raises(CheckpointError, match="read-out is damaged"):
-        load_low_level(save_low_level(tmp_path / "d.safetensors", fit_low_level("logmel", x, [0, 1] * 3, 2, three)))
+        load_low_level(
+            save_low_level(tmp_path / "d.safetensors", fit_low_level("logmel", x, [0, 1] * 3, n_genres=2, card=three))
+        )
     pickled = tmp_path / "p.safetensors"
     monkeypatch.chdir(tmp_path)
 

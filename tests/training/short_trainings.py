@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 
-from ban_bids.training.augmentation import Augmentation
-from ban_bids.training.clock import CLOCKS
+from ban_bids.training.crops import Augmentation
 from ban_bids.training.datasets import read_collection
-from ban_bids.training.settings import TrainingSettings
+from ban_bids.training.settings import CLOCKS, TrainingSettings
 
 QUICK = TrainingSettings(
     preset="ban-small", seed=1, epochs=20, crop_seconds=0.96, batch_size=4,
@@ -42,12 +41,12 @@ def train(genres: Path, out: Path, settings: TrainingSettings, kill: Kill | None
 
 
 def _train(genres: Path, out: Path, settings: TrainingSettings, kill: Kill | None) -> None:
-    from ban_bids.training import callbacks
+    from ban_bids.training import fit
     from ban_bids.training.train import train_collection
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(callbacks, "SECONDS_BETWEEN_STATES", 0.0)
-        patch.setattr(callbacks, "STEPS_BETWEEN_LOOKS", 3)
+        patch.setattr(fit, "SECONDS_BETWEEN_STATES", 0.0)
+        patch.setattr(fit, "STEPS_BETWEEN_LOOKS", 3)
         if settings.max_minutes is not None:
             seconds = count()  # a clock that shows a second more whenever it is read
             patch.setitem(CLOCKS, settings.budget_clock, lambda: float(next(seconds)))
@@ -57,9 +56,8 @@ def _train(genres: Path, out: Path, settings: TrainingSettings, kill: Kill | Non
 
 
 def _kill(patch: pytest.MonkeyPatch, kill: Kill) -> None:
-    from ban_bids.training.callbacks import KeepState
-    from ban_bids.training.module import BANTraining
-    from ban_bids.training.resume import ResumeState
+    from ban_bids.training.fit import BANTraining, KeepState
+    from ban_bids.training.records import ResumeState
 
     def die(*_: Any) -> None:
         os.kill(os.getpid(), signal.SIGKILL)

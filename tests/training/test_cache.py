@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import errno
 import logging
 import multiprocessing
 import os
@@ -16,6 +16,7 @@ import torch
 
 from ban_bids.audio.waveforms import audio_hash
 from ban_bids.cli.train import main
+from ban_bids.files.write import TEMPORARY_PREFIX
 from ban_bids.models.config import FrontEndConfig
 from ban_bids.models.front_end import FrontEnd
 from ban_bids.training import cache as module
@@ -73,12 +74,26 @@ def test_what_is_kept_is_what_is_made(
         assert a.dtype == b.dtype == c.dtype == np.float16
         np.testing.assert_array_equal(a, b)
         np.testing.assert_array_equal(a, c)
-        assert isinstance(c, np.memmap)
         assert not c.flags.writeable
     collection = read_collection(genres, cache=AudioCache(tmp_path / "c"))
-    assert len(list((tmp_path / "c").rglob("*.f16"))) == 1
+    assert len(list((tmp_path / "c").rglob("*.npy"))) == 6
     monkeypatch.undo()
     assert [t.digest for t in collection.tracks] == [audio_hash(t.path) for t in collection.tracks]
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="Linux says what is mapped and open")
+def test_frames_are_mapped_and_their_files_not_kept_open(tmp_path: Path) -> None:
+    cache = AudioCache(tmp_path / "c")
+    digests = [f"{k:064x}" for k in range(100)]
+    n_open = len(list(Path("/proc/self/fd").iterdir()))
+    made = cache.frames(digests, FRONT_END, lambda k: np.full((64, 10), k))
+    again = AudioCache(tmp_path / "c").frames(digests, FRONT_END, lambda k: np.full((64, 10), -1))
+    assert [float(frames[0, 0]) for frames in (*made, *again)] == [*range(100), *range(100)]
+    assert (
+        len(list(Path("/proc/self/fd").iterdir())) == n_open
+    )  # GTZAN has nearly as many tracks as a process may open files
+    maps = Path("/proc/self/maps").read_text()
+    assert all(str(file) in maps for file in (tmp_path / "c").rglob("*.npy"))
 
 
 def test_a_file_that_changed_is_read_anew_even_with_its_old_time(genres: Path, tmp_path: Path) -> None:
@@ -104,13 +119,13 @@ def test_a_file_that_was_written_just_now_is_not_kept(
     assert not (tmp_path / "c").exists()
 
 
-def test_other_tracks_are_added_to_the_same_file(genres: Path, tmp_path: Path) -> None:
+def test_other_tracks_are_added(genres: Path, tmp_path: Path) -> None:
     cache = AudioCache(tmp_path / "c")
     tracks = read_collection(genres, cache=cache).tracks
     early = log_mel_frames(tracks[:2], FRONT_END, cache)
     copies = [np.array(frames) for frames in early]
     everything = log_mel_frames(tracks, FRONT_END, cache)
-    assert len(list((tmp_path / "c").rglob("*.f16"))) == 1
+    assert len(list((tmp_path / "c").rglob("*.npy"))) == 6
     for a, b, c in zip(copies, early, everything):
         np.testing.assert_array_equal(a, b)  # still mapped, still the same
         np.testing.assert_array_equal(a, c)
@@ -136,7 +151,7 @@ def test_other_front_ends_have_other_frames(genres: Path, tmp_path: Path) -> Non
     assert front_end_key(Louder(FrontEndConfig(), 4)) not in keys  # the same settings, another code
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "gone", "empty", "index", "odd index", "list"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "gone", "empty", "header", "other numbers", "no array"])
 def test_damage_is_noticed_and_mended(
     genres: Path,
     tmp_path: Path,
@@ -146,11 +161,11 @@ def test_damage_is_noticed_and_mended(
 ) -> None:
     cache = AudioCache(tmp_path / "c")
     good = [np.array(frames) for frames in _frames(genres, cache)]
-    (data,) = (tmp_path / "c").rglob("*.f16")
-    index = data.with_name("index.json")
-    content = bytearray(data.read_bytes())
+    data = sorted((tmp_path / "c").rglob("*.npy"))[2]
+    whole = data.read_bytes()
+    content = bytearray(whole)
     if damage == "flip":
-        content[len(content) // 2] ^= 1
+        content[-100] ^= 1
         data.write_bytes(content)
     elif damage == "cut":
         data.write_bytes(content[:-2])
@@ -158,15 +173,16 @@ def test_damage_is_noticed_and_mended(
         data.unlink()
     elif damage == "empty":
         data.write_bytes(b"")
-    elif damage == "index":
-        index.write_bytes(index.read_bytes()[:40])
-    elif damage == "odd index":
-        index.write_text(json.dumps({"tracks": json.loads(index.read_text())["tracks"]}))
+    elif damage == "header":
+        data.write_bytes(content[:40])
+    elif damage == "other numbers":
+        np.save(data, np.load(data).astype(np.float64))
     else:
-        index.write_text("[]")
+        data.write_text("[]")
     with caplog.at_level(logging.WARNING):
         mended = _frames(genres, cache)
-    assert "made anew" in caplog.text
+    assert ("made anew" in caplog.text) == (damage != "gone")
+    assert data.read_bytes() == whole
     _no_decoding(monkeypatch)
     for frames in (mended, _frames(genres, AudioCache(tmp_path / "c"))):
         for a, b in zip(good, frames, strict=True):
@@ -177,15 +193,13 @@ def test_what_a_killed_process_left_half_written_does_no_harm(genres: Path, tmp_
     cache = AudioCache(tmp_path / "c")
     tracks = read_collection(genres, cache=cache).tracks
     log_mel_frames(tracks[:3], FRONT_END, cache)
-    (data,) = (tmp_path / "c").rglob("*.f16")
-    with data.open("ab") as file:
-        file.write(b"odd")
+    data = next((tmp_path / "c").rglob("*.npy"))
+    data.with_name(f"{TEMPORARY_PREFIX}1-abc-{data.name}").write_bytes(data.read_bytes()[:200])
     for a, b in zip(log_mel_frames(tracks, FRONT_END, cache), _uncached(genres, tmp_path), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 def test_a_killed_process_loses_little(genres: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_CHUNK", 2)
     cache = AudioCache(tmp_path / "c")
     tracks = read_collection(genres, cache=cache).tracks
     made = []
@@ -199,9 +213,9 @@ def test_a_killed_process_loses_little(genres: Path, tmp_path: Path, monkeypatch
     digests = [track.digest for track in tracks]
     with pytest.raises(KeyboardInterrupt):
         cache.frames(digests, FRONT_END, make)
-    kept = cache.frames(digests[:4], FRONT_END, make)
+    kept = cache.frames(digests[:5], FRONT_END, make)
     assert made == [0, 1, 2, 3, 4]
-    assert [(f.shape, float(f[0, 0])) for f in kept] == [((64, 10 + k), k) for k in range(4)]
+    assert [(f.shape, float(f[0, 0])) for f in kept] == [((64, 10 + k), k) for k in range(5)]
 
 
 def test_the_command_line_chooses_the_folder(genres: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,30 +229,38 @@ def test_the_command_line_chooses_the_folder(genres: Path, tmp_path: Path, monke
     words = ["--data", str(genres), "--out", str(tmp_path / "w.safetensors"), "-q"]
     assert main([*words, "--cache-dir", str(tmp_path / "c")]) == 0
     assert main(words) == 0
-    assert [cache.folder for cache in given] == [tmp_path / "c" / "1", default_folder() / "1"]
+    assert [cache.folder for cache in given] == [tmp_path / "c" / "2", default_folder() / "2"]
 
 
-def test_damaged_digests_are_made_anew(genres: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("content", [b"", b"half", b"\xff" * 64])
+def test_damaged_digests_are_made_anew(
+    genres: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes
+) -> None:
     cache = AudioCache(tmp_path / "c")
     before = read_collection(genres, cache=cache)
-    (tmp_path / "c" / "1" / "digests.json").write_text("{")
+    entry = next((tmp_path / "c" / "2" / "digests").iterdir())
+    whole = entry.read_bytes()
+    entry.write_bytes(content)
     with caplog.at_level(logging.WARNING):
         assert read_collection(genres, cache=cache) == before
     assert "made anew" in caplog.text
-    json.loads((tmp_path / "c" / "1" / "digests.json").read_text())
+    assert entry.read_bytes() == whole
 
 
 def test_a_folder_that_cannot_be_written_is_still_read(
     genres: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good = _frames(genres, AudioCache(tmp_path / "c"))
-    lock = tmp_path / "c" / "1" / "lock"
-    lock.unlink()
-    lock.mkdir()  # file modes would not keep root from writing
+
+    def refuse(path: Path) -> None:  # file modes would not keep root from writing
+        raise PermissionError(errno.EACCES, "not yours", str(path))
+
+    monkeypatch.setattr(module, "atomic_path", refuse)
+    monkeypatch.setattr(module, "write_text", lambda path, text: refuse(path))
     with caplog.at_level(logging.WARNING):
         _write(genres / "rock" / "rock.00009.wav", 5)
         assert len(_frames(genres, AudioCache(tmp_path / "c"))) == 7
-    assert "cannot be kept" in caplog.text
+    assert caplog.text.count("cannot be kept") == 1
     (genres / "rock" / "rock.00009.wav").unlink()
     _no_decoding(monkeypatch)
     for a, b in zip(good, _frames(genres, AudioCache(tmp_path / "c")), strict=True):
@@ -269,8 +291,7 @@ def test_processes_that_write_at_once_keep_everything(
     _no_decoding(monkeypatch)
     for a, b in zip(plain, _frames(genres, AudioCache(tmp_path / "c")), strict=True):
         np.testing.assert_array_equal(a, b)
-    (index,) = (tmp_path / "c").rglob("index.json")
-    assert len(json.loads(index.read_text())["tracks"]) == 6
+    assert len(list((tmp_path / "c").rglob("*.npy"))) == len(list((tmp_path / "c" / "2" / "digests").iterdir())) == 6
     assert not [p for p in (tmp_path / "c").rglob(".*")]  # no temporary files
 
 

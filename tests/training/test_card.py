@@ -58,6 +58,14 @@ def test_what_was_trained_on(card: ModelCard, data: Path) -> None:
     assert card.unreadable == ("low/low.00009.wav",)
 
 
+def test_card_knows_its_tracks_by_their_sound(card: ModelCard, data: Path, tmp_path: Path) -> None:
+    assert card.known_hashes == {*card.training_hashes.values(), *card.validation_hashes.values()}
+    other_name = shutil.copy(data / "high" / "high.00009.wav", tmp_path / "x.wav")  # a replica of high.00001
+    assert card.knows(Path(other_name))
+    assert all(card.knows(data / name.split(".")[0] / f"{name}.wav") for name in card.validation_hashes)
+    assert not card.knows(data / "low" / "low.00002.wav")  # it was excluded
+
+
 def test_how_it_was_trained(card: ModelCard, out: Path) -> None:
     assert card.settings == json.loads(json.dumps({**asdict(SETTINGS), "fingerprint": "abc"}))
     assert card.seed == 1

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ban_bids.errors import UsageError
-from ban_bids.training.augmentation import PLAIN, Augmentation, Draws
-from ban_bids.training.crops import BatchOrder, CropBatches
+from ban_bids.training.crops import PLAIN, Augmentation, BatchOrder, CropBatches, Draws
 
 EVERYTHING = Augmentation(
     stretch=0.2, shift=3.0, gain=1.0, eq=1.5, eq_knots=4, frequency_masks=2, frequency_mask=9, time_masks=3,
@@ -31,8 +30,21 @@ def _batches(
     options = {"n_frames": 50, "batch_size": 4, "crops_per_track": 3, **rest}
     labels = [k % 3 for k in range(len(lengths))]
     return CropBatches(
-        _tracks(list(lengths)), labels, 3, augmentation=augmentation, seed=seed, **options  # type: ignore[arg-type]
+        _tracks(list(lengths)), labels, n_genres=3, augmentation=augmentation, seed=seed, **options  # type: ignore[arg-type]
     )  # fmt: skip
+
+
+def _of(tracks: list[np.ndarray], n_frames: int, augmentation: Augmentation) -> CropBatches:
+    """One batch per epoch with a crop of every track."""
+    return CropBatches(
+        tracks,
+        [0] * len(tracks),
+        n_genres=1,
+        n_frames=n_frames,
+        batch_size=len(tracks),
+        augmentation=augmentation,
+        seed=0,
+    )
 
 
 def _by_hand(track: np.ndarray, draws: Draws, i: int, n_frames: int) -> np.ndarray:
@@ -104,7 +116,7 @@ def test_an_augmentation_of_no_size_changes_no_bit(name: str) -> None:
 
 def test_stretch_changes_pace_within_bounds() -> None:
     ramp = [np.tile(np.arange(400, dtype=np.float16), (8, 1))] * 50
-    crops, _ = CropBatches(ramp, [0] * 50, 1, 100, 50, replace(PLAIN, stretch=0.2), 0)[0, 0]
+    crops, _ = _of(ramp, 100, replace(PLAIN, stretch=0.2))[0, 0]
     steps = np.diff(crops[:, 0], axis=1)
     np.testing.assert_allclose(steps, np.broadcast_to(steps.mean(axis=1, keepdims=True), steps.shape), atol=1e-3)
     assert 0.8 <= steps.mean(axis=1).min() < 0.83
@@ -114,7 +126,7 @@ def test_stretch_changes_pace_within_bounds() -> None:
 def test_shift_of_one_band_moves_a_line_by_one_band() -> None:
     line = np.zeros((16, 60), np.float16)
     line[7] = 1.0
-    batches = CropBatches([line] * 20, [0] * 20, 1, 40, 20, replace(PLAIN, shift=2.0), 0)
+    batches = _of([line] * 20, 40, replace(PLAIN, shift=2.0))
     draws = batches.draws(0)
     for wanted in (1.0, -1.0, 2.0):
         draws.shift.fill_(wanted)
@@ -127,9 +139,7 @@ def test_shift_of_one_band_moves_a_line_by_one_band() -> None:
 
 
 def test_equaliser_runs_through_its_knots_and_not_beyond() -> None:
-    batches = CropBatches(
-        [np.zeros((61, 50), np.float16)] * 200, [0] * 200, 1, 50, 200, replace(PLAIN, eq=2.0, eq_knots=4), 0
-    )
+    batches = _of([np.zeros((61, 50), np.float16)] * 200, 50, replace(PLAIN, eq=2.0, eq_knots=4))
     curve = batches[0, 0][0][:, :, 0].numpy()
     assert 1.9 < np.abs(curve).max() <= 2.0
     knots = curve[:, ::20]
@@ -143,7 +153,7 @@ def test_equaliser_runs_through_its_knots_and_not_beyond() -> None:
 
 def test_gain_is_one_number_for_all_bands() -> None:
     flat = [np.zeros((8, 50), np.float16)] * 100
-    crops, _ = CropBatches(flat, [0] * 100, 1, 20, 100, replace(PLAIN, gain=0.7), 0)[0, 0]
+    crops, _ = _of(flat, 20, replace(PLAIN, gain=0.7))[0, 0]
     assert torch.equal(crops, crops[:, :1, :1].expand_as(crops))
     assert 0.65 < crops.abs().max() <= 0.7
 
@@ -202,7 +212,7 @@ def test_order_goes_on_where_it_stopped_and_divides_among_processes() -> None:
     assert list(BatchOrder(7, 21)) == whole
     order = BatchOrder(7, 21, done=lambda: 12)
     assert (len(order), list(order)) == (21, whole[12:])
-    parts = [list(BatchOrder(7, 10, lambda: 0, rank, 2)) for rank in (0, 1)]
+    parts = [list(BatchOrder(7, 10, lambda: 0, rank=rank, world=2)) for rank in (0, 1)]
     assert [pair[i] for pair in zip(*parts) for i in (0, 1)] == whole[:20]
 
 
@@ -212,7 +222,9 @@ def test_a_batch_that_is_not_there() -> None:
 
 
 def test_small_sets_still_make_a_batch() -> None:
-    batches = CropBatches(_tracks([200, 200]), [0, 1], 2, 40, 16, PLAIN, 0)
+    batches = CropBatches(
+        _tracks([200, 200]), [0, 1], n_genres=2, n_frames=40, batch_size=16, augmentation=PLAIN, seed=0
+    )
     assert len(batches) == 1
     assert batches[0, 0][0].shape == (2, 64, 40)
 
@@ -227,7 +239,17 @@ def test_augmentations_that_make_no_sense(change: dict[str, float]) -> None:
 def test_a_gpu_shows_the_same_crops() -> None:
     frames = _tracks([200, 150, 97, 30, 180])
     there, here = (
-        CropBatches(frames, [0, 1, 2, 0, 1], 3, 50, 4, EVERYTHING, 0, crops_per_track=3, device=device)
+        CropBatches(
+            frames,
+            [0, 1, 2, 0, 1],
+            n_genres=3,
+            n_frames=50,
+            batch_size=4,
+            augmentation=EVERYTHING,
+            seed=0,
+            crops_per_track=3,
+            device=device,
+        )  # fmt: skip
         for device in ("cuda", "cpu")
     )
     for epoch in range(3):

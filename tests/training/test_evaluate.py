@@ -10,6 +10,7 @@ import pytest
 import soundfile
 import torch
 from PIL import Image
+from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, confusion_matrix, f1_score, precision_recall_fscore_support
 
 from ban_bids.cli.train import main
@@ -19,8 +20,8 @@ from ban_bids.models.checkpoint import save_checkpoint
 from ban_bids.models.presets import preset
 from ban_bids.training.datasets import read_collection
 from ban_bids.training.evaluate import evaluate, segment_probabilities
-from ban_bids.training.evaluation_figures import confusion_figure, reliability_figure
-from ban_bids.training.evaluation_scores import Answers, score
+from ban_bids.training.evaluation_report import confusion_figure, reliability_figure
+from ban_bids.training.scores import Answers, score
 
 N_GENRES = 5
 ABSENT = 3  # a genre that the answers know and the tracks do not have
@@ -58,12 +59,11 @@ def test_figures_are_those_of_scikit_learn(answers: Answers) -> None:
     precision, recall, f1, n = precision_recall_fscore_support(
         answers.truth, told, labels=range(N_GENRES), zero_division=0
     )
-    for k, row in enumerate(result.genre_rows):
-        assert row.n == n[k]
-        if k == ABSENT:
-            assert (row.precision, row.recall, row.f1) == (None, None, None)
-        else:
-            assert (row.precision, row.recall, row.f1) == pytest.approx((precision[k], recall[k], f1[k]))
+    rows = result.per_genre
+    assert rows["n"].tolist() == n.tolist()
+    expected_rows = np.column_stack([precision, recall, f1])
+    expected_rows[ABSENT] = np.nan
+    np.testing.assert_allclose(rows[["precision", "recall", "f1"]], expected_rows)
 
 
 def test_calibration_error_by_hand(answers: Answers) -> None:
@@ -76,11 +76,17 @@ def test_calibration_error_by_hand(answers: Answers) -> None:
         if here.any():
             error += here.mean() * abs(confidence[here].mean() - right[here].mean())
     assert result.calibration_error.value == pytest.approx(error)
-    assert sum(b.n for b in result.reliability) == 60
-    assert [b for b in result.reliability if b.n == 0 and b.accuracy is not None] == []
+    bins = result.reliability
+    assert bins["n"].sum() == 60
+    assert (bins["n"] == 0).any()
+    for column in ("accuracy", "confidence"):
+        assert (bins[column].isna() == (bins["n"] == 0)).all()
+    shares, means = calibration_curve(probabilities.argmax(axis=1) == answers.truth, confidence, n_bins=10)
+    np.testing.assert_allclose(bins["accuracy"].dropna(), shares)
+    np.testing.assert_allclose(bins["confidence"].dropna(), means)
     certain = Answers(np.array([0, 1]), [np.eye(2)[[0]], np.eye(2)[[1]]])
     assert score(certain).calibration_error.value == 0.0
-    assert score(certain).reliability[-1].n == 2  # a probability of exactly 1 is in the last bin
+    assert score(certain).reliability["n"].iloc[-1] == 2  # a probability of exactly 1 is in the last bin
 
 
 def test_intervals_are_over_tracks_not_segments(answers: Answers) -> None:
@@ -124,7 +130,7 @@ def test_accuracy_and_its_interval() -> None:
     oracle.front_end.scale.fill_(1.0)
     told, truth = np.array([0, 1, 2, 3] * 10), np.array([0, 1, 2, 0] * 10)
     frames = [np.full((64, 8), a, dtype=np.float16) for a in told]
-    result = evaluate(oracle, frames, truth, 4, 8, n_bootstrap=4000)
+    result = evaluate(oracle, frames, truth, crop_frames=8, n_bootstrap=4000)
     assert result.track_accuracy.value == 0.75
     half = 1.96 * np.sqrt(0.75 * 0.25 / 40)
     assert result.track_accuracy.interval == pytest.approx((0.75 - half, 0.75 + half), abs=0.03)

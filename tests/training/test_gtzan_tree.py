@@ -13,7 +13,7 @@ from torchaudio.datasets.gtzan import filtered_test, filtered_train, filtered_va
 from ban_bids.audio.waveforms import audio_hash
 from ban_bids.errors import DataError
 from ban_bids.models.checkpoint import load_checkpoint
-from ban_bids.training.augmentation import PLAIN
+from ban_bids.training.crops import PLAIN
 from ban_bids.training.datasets import Collection, read_collection
 from ban_bids.training.settings import TrainingSettings
 from ban_bids.training.splits import fmri_tracks, split_tracks
@@ -79,7 +79,7 @@ def test_every_track_is_found_once(collection: Collection) -> None:
 def test_the_splits_of_a_copy_with_the_corrupt_track(collection: Collection) -> None:
     counts = {}
     for name in ("fault-filtered", "fmri-safe"):
-        split = split_tracks(collection.tracks, name, 0, collection.excluded)
+        split = split_tracks(collection.tracks, name, 0, excluded=collection.excluded)
         assert split.name == name
         counts[name] = len(split.training), len(split.validation)
     # jazz.00054 is in the training list
@@ -112,7 +112,7 @@ def test_excluded_stimuli_leave_the_lists_by_content(gtzan: Path, tmp_path: Path
         soundfile.write(stimuli[-1], samples, rate, subtype="PCM_16")
     collection = read_collection(gtzan, stimuli)
     assert [t.name for t in collection.excluded] == heard
-    split = split_tracks(collection.tracks, "fault-filtered", 0, collection.excluded)
+    split = split_tracks(collection.tracks, "fault-filtered", 0, excluded=collection.excluded)
     assert not {t.name for t in split.training} & set(heard)
     assert len(split.training) == 439
 

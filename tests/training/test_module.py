@@ -12,8 +12,8 @@ import torch
 from short_trainings import QUICK
 
 from ban_bids.models.presets import build, preset
-from ban_bids.training.clock import CLOCKS
-from ban_bids.training.module import BANTraining
+from ban_bids.training.fit import BANTraining
+from ban_bids.training.settings import CLOCKS
 
 
 class _Trainer:

@@ -12,8 +12,8 @@ import torch
 
 from ban_bids.errors import UsageError
 from ban_bids.models.checkpoint import load_checkpoint
-from ban_bids.training import hardware
-from ban_bids.training.hardware import Parallel, check_hardware, reason_not_to_compile
+from ban_bids.training import settings
+from ban_bids.training.settings import Parallel, check_hardware, reason_not_to_compile
 
 
 def test_two_processes_share_the_crops_and_write_once(genres: Path, tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def test_two_processes_share_the_crops_and_write_once(genres: Path, tmp_path: Pa
     assert sorted(path.name for path in out.parent.iterdir()) == ["w.json", "w.safetensors"]
     assert (seen / "0.safetensors").read_bytes() == (seen / "1.safetensors").read_bytes()
     parts = [(seen / f"{rank}.txt").read_text().splitlines() for rank in (0, 1)]
-    # 12 tracks train, 3 judge for early stopping: 6 batches an epoch
+    # 12 tracks train, 3 judge for early stopping: 6 batches per epoch
     assert sorted(parts[0] + parts[1]) == sorted(f"{epoch} {k}" for epoch in (0, 1) for k in range(6))
     card = load_checkpoint(out)[1]
     assert card is not None
@@ -54,11 +54,11 @@ def test_hardware_that_is_not_there(device: str, parallel: Parallel, words: str)
 
 def test_compilation_is_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "CUDA" in str(reason_not_to_compile("cpu"))
-    monkeypatch.setattr(hardware, "resolve_device", lambda device: torch.device("cuda"))
-    monkeypatch.setattr(hardware, "find_spec", lambda name: None)
+    monkeypatch.setattr(settings, "resolve_device", lambda device: torch.device("cuda"))
+    monkeypatch.setattr(settings, "find_spec", lambda name: None)
     assert "triton" in str(reason_not_to_compile("cuda"))
-    monkeypatch.setattr(hardware, "find_spec", lambda name: object())
-    monkeypatch.setattr(hardware.shutil, "which", lambda name: None)
+    monkeypatch.setattr(settings, "find_spec", lambda name: object())
+    monkeypatch.setattr(settings.shutil, "which", lambda name: None)
     assert "C compiler" in str(reason_not_to_compile("cuda"))
-    monkeypatch.setattr(hardware.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(settings.shutil, "which", lambda name: f"/usr/bin/{name}")
     assert reason_not_to_compile("cuda") is None

@@ -13,10 +13,10 @@ from safetensors import safe_open
 from short_trainings import QUICK, Kill, train
 
 from ban_bids.models.checkpoint import load_checkpoint
-from ban_bids.models.presets import PRESETS
-from ban_bids.training.clock import BudgetClock
+from ban_bids.models.presets import PRESETS, build, preset
 from ban_bids.training.datasets import read_collection
-from ban_bids.training.resume import ResumeState, state_path, training_fingerprint
+from ban_bids.training.fit import BANTraining
+from ban_bids.training.records import ResumeState, state_path, training_fingerprint
 from ban_bids.training.train import train_collection
 
 SETTINGS = replace(QUICK, epochs=8, augmentation=replace(QUICK.augmentation, mixup=0.2))
@@ -101,7 +101,10 @@ def test_time_used_before_a_kill_counts(genres: Path, tmp_path: Path) -> None:
 
 
 def test_clock_goes_on_from_what_was_used() -> None:
-    assert 100.0 <= BudgetClock("cpu", used=100.0).used() < 101.0
+    module = BANTraining(build(preset("ban-small"), 3), replace(SETTINGS, budget_clock="cpu"), N_STEPS)
+    module.on_load_checkpoint({"training": {"steps_done": 3, "resumed": [], "used": 100.0}})
+    module.on_fit_start()
+    assert 100.0 <= module.seconds_used() < 101.0
 
 
 def test_state_of_another_training_is_left_alone(

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ban_bids.models.presets import build, preset
-from ban_bids.training.stopping import EarlyStopping
+from ban_bids.training.fit import EarlyStopping
 
 
 def _batches() -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -34,13 +34,13 @@ def test_loss_is_that_of_the_weights_with_the_running_normalisation() -> None:
             -(targets * expected.from_frames(expected.front_end.standardise(crops))[0].log_softmax(dim=1)).sum()
             for crops, targets in _batches()
         ]
-    stopping = EarlyStopping(network, _batches(), 1, 1)
+    stopping = EarlyStopping(network, _batches(), steps_between=1, patience=1)
     assert stopping.loss(network, running) == pytest.approx(float(sum(terms)) / 15, rel=1e-5)
 
 
 def test_patience_counts_steps_since_the_best() -> None:
     network = build(preset("ban-small"), 4, 1)
-    stopping = EarlyStopping(network, _batches(), 5, 20)
+    stopping = EarlyStopping(network, _batches(), steps_between=5, patience=20)
     ends = []
     losses = [3.0, 2.0, 2.5, 2.0, 2.4, 2.1, 1.0]
     for k, loss in enumerate(losses):
@@ -56,7 +56,7 @@ def test_patience_counts_steps_since_the_best() -> None:
 
 def test_state_goes_with_the_module() -> None:
     network = build(preset("ban-small"), 4, 1)
-    one, two = (EarlyStopping(network, _batches(), 5, 20) for _ in range(2))
+    one, two = (EarlyStopping(network, _batches(), steps_between=5, patience=20) for _ in range(2))
     one.look(build(preset("ban-small"), 4, 9), 0.5, 15)
     two.load_state_dict(one.state_dict())
     assert (float(two.best_loss), int(two.best_step)) == (0.5, 15)

@@ -23,14 +23,12 @@ from ban_bids.models.candidate import ModelCard
 from ban_bids.models.checkpoint import check_no_overlap, load_checkpoint, save_checkpoint
 from ban_bids.models.network import fingerprint
 from ban_bids.models.presets import preset
-from ban_bids.training import lock
-from ban_bids.training.clock import CLOCKS
+from ban_bids.training import train as module
 from ban_bids.training.datasets import Collection, read_collection
-from ban_bids.training.lock import train_once
-from ban_bids.training.module import BANTraining
-from ban_bids.training.resume import state_path
-from ban_bids.training.settings import TrainingSettings
-from ban_bids.training.train import train_collection, train_model
+from ban_bids.training.fit import BANTraining
+from ban_bids.training.records import state_path
+from ban_bids.training.settings import CLOCKS, TrainingSettings
+from ban_bids.training.train import train_collection, train_model, train_once
 
 
 @pytest.fixture(scope="module")
@@ -149,8 +147,8 @@ def _worker(genres: str, out: str, barrier: object) -> None:
     barrier.wait()  # type: ignore[attr-defined]
     with pytest.MonkeyPatch.context() as patch:
         # only who trains and who waits matters here
-        patch.setattr(lock, "train_collection", train)
-        lock.train_once(Path(genres), Path(out), settings=QUICK)
+        patch.setattr(module, "train_collection", train)
+        train_once(Path(genres), Path(out), settings=QUICK)
 
 
 def test_two_processes_train_once(genres: Path, tmp_path: Path) -> None:
@@ -176,7 +174,7 @@ def test_other_exclusions_or_settings_train_anew(genres: Path, tmp_path: Path) -
         (replace(short, seed=5), []),
         (replace(short, seed=5), [genres / "low" / "low.00000.wav"]),
     ):
-        train_once(genres, out, exclude, settings, device="cpu")
+        train_once(genres, out, settings, exclude=exclude, device="cpu")
         calls.append(out.read_bytes())
     assert calls[0] == calls[1]
     assert calls[1] != calls[2] != calls[3]
@@ -250,7 +248,7 @@ def test_nothing_is_passed_over_in_silence(change: list[str], words: str, capsys
 def test_interruption_says_that_the_training_can_go_on(
     genres: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupted(module: BANTraining, *_: object) -> None:
+    def interrupted(training: BANTraining, *_: object) -> None:
         raise KeyboardInterrupt
 
     out = tmp_path / "w.safetensors"

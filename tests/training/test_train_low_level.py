@@ -13,9 +13,9 @@ from ban_bids.audio.waveforms import HeardClip
 from ban_bids.cli.train import main
 from ban_bids.models.low_level import load_low_level
 from ban_bids.models.presets import LOW_LEVEL
-from ban_bids.training import lock
-from ban_bids.training.lock import train_once
+from ban_bids.training import train as module
 from ban_bids.training.settings import TrainingSettings
+from ban_bids.training.train import train_once
 
 RATE = 22_050
 
@@ -74,5 +74,5 @@ def test_fitted_once(tmp_path: Path, genres: Path, monkeypatch: pytest.MonkeyPat
     def never(*args: object, **kwargs: object) -> None:
         raise AssertionError("fitted again")
 
-    monkeypatch.setattr(lock, "train_collection", never)
+    monkeypatch.setattr(module, "train_collection", never)
     assert train_once(genres, out, settings=settings, progress=False) == out

@@ -12,9 +12,9 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from ban_bids.cli.train import main
-from ban_bids.training import callbacks
+from ban_bids.training import fit
 from ban_bids.training.crops import BatchOrder
-from ban_bids.training.module import BANTraining
+from ban_bids.training.fit import BANTraining
 
 
 def _record(folder: Path) -> None:
@@ -30,7 +30,7 @@ def _record(folder: Path) -> None:
         save_file(weights, folder / f"{module.global_rank}.safetensors")
         (folder / f"{module.global_rank}.txt").write_text("\n".join(seen))
 
-    callbacks.SECONDS_BETWEEN_STATES = 0.0  # a state whenever both agree on the time
+    fit.SECONDS_BETWEEN_STATES = 0.0  # a state whenever both agree on the time
     BatchOrder.__iter__ = batches  # type: ignore[method-assign]
     BANTraining.on_train_end = on_train_end  # type: ignore[method-assign]
 

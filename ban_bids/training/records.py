@@ -1,4 +1,4 @@
-"""What a training leaves beside its output so that the same command goes on after a kill."""
+"""What is kept of a training: what fixes it, the card beside its weights, and the state of an unfinished one."""
 
 from __future__ import annotations
 
@@ -8,38 +8,93 @@ import logging
 import os
 import pickle
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ban_bids.models.candidate import ModelCard
 from ban_bids.models.checkpoint import library_versions
 from ban_bids.models.low_level import MODELS
 from ban_bids.models.presets import LOW_LEVEL, preset
 from ban_bids.training.datasets import Collection
+from ban_bids.training.scores import Evaluation
 from ban_bids.training.settings import TrainingSettings
+from ban_bids.training.splits import Split
 
 _LOG = logging.getLogger(__name__)
 _KEY = "ban_bids"
 
 
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What came out of a training, whatever the model is.
+
+    Parameters
+    ----------
+    config : dict
+        Of the architecture, plain values.
+    evaluation : Evaluation
+        On the validation tracks.
+    save : callable
+        Writes the weights with their card to a path.
+    settings : dict
+        What fixed the training, plain values.
+    metrics : dict
+        What is known beside the evaluation.
+    notes : tuple of str
+        What a reader of the scores should know of this training, beside its tracks.
+    """
+
+    config: dict[str, Any]
+    evaluation: Evaluation
+    save: Callable[[Path, ModelCard], Path]
+    settings: dict[str, Any]
+    metrics: dict[str, Any]
+    notes: tuple[str, ...] = ()
+
+
+def training_card(trained: Trained, collection: Collection, split: Split) -> ModelCard:
+    """The card of a checkpoint: on which tracks, how and with which libraries it was trained, and how well it does."""
+    notes = [*split.notes]
+    if collection.replicas:
+        notes.append(f"files that repeat other tracks and were left out: {len(collection.replicas)}")
+    if collection.unreadable:
+        notes.append(f"files that cannot be decoded and were skipped: {len(collection.unreadable)}")
+    counts = {
+        "n_training": len(split.training),
+        "n_validation": len(split.validation),
+        "n_excluded": len(collection.excluded),
+        "n_replicas": len(collection.replicas),
+        "n_unreadable": len(collection.unreadable),
+    }
+    return ModelCard(
+        config=trained.config,
+        genres=collection.genres,
+        split=split.name,
+        training_hashes={t.name: t.digest for t in split.training},
+        validation_hashes={t.name: t.digest for t in split.validation},
+        excluded={t.name: t.digest for t in collection.excluded},
+        unreadable=collection.unreadable,
+        notes=(*notes, *trained.notes),
+        metrics={**trained.evaluation.to_dict(), **counts, **trained.metrics},
+        settings=trained.settings,
+        versions=library_versions(),
+    )
+
+
 def training_fingerprint(collection: Collection, settings: TrainingSettings) -> str:
     """SHA-256 over every track's content and genre, the excluded tracks, the model and the settings."""
+    name = settings.preset  # what it stands for may change
+    network = asdict(MODELS[name]().config) if name in LOW_LEVEL else preset(name).to_dict()  # type: ignore[call-arg]
     parts = {
         "tracks": [(t.name, t.genre, t.digest) for t in collection.tracks],
         "excluded": sorted(t.digest for t in collection.excluded),
         "settings": asdict(settings),
-        "network": _configuration(settings.preset),  # what a name stands for may change
+        "network": network,
     }
     return _digest(parts)
-
-
-def _configuration(name: str) -> dict[str, Any]:
-    """Of a network, or of the model whose read-out is fitted."""
-    if name in LOW_LEVEL:
-        return asdict(MODELS[name]().config)  # type: ignore[call-arg]
-    return preset(name).to_dict()
 
 
 def state_path(out: Path) -> Path:
@@ -78,14 +133,8 @@ class ResumeState:
             about = torch.load(self.path, map_location="cpu", weights_only=True, mmap=True)[_KEY]
             same, step = about["fingerprint"] == self.fingerprint, int(about["step"])
         except (
-            OSError,
-            RuntimeError,
-            ValueError,
-            TypeError,
-            KeyError,
-            EOFError,
-            pickle.UnpicklingError,
-        ) as err:
+            OSError, RuntimeError, ValueError, TypeError, KeyError, EOFError, pickle.UnpicklingError
+        ) as err:  # fmt: skip
             _LOG.warning("%s: damaged (%s); training starts anew", self.path, str(err).split("\n")[0])
             return None
         if not same:
