@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,6 +19,7 @@ from sklearn.preprocessing import StandardScaler
 
 import ban_bids
 from ban_bids.constants import DEFAULT_SEED
+from ban_bids.files.atomic import write_text
 from ban_bids.models.candidate import calibrate
 from ban_bids.models.checkpoint import load_checkpoint
 from ban_bids.models.network import AuditoryNetwork
@@ -163,10 +163,7 @@ def run(job: Job, plan: Plan) -> Path:
         "steps": steps,
         "code": code_hash(),
     }
-    out = plan.file_of(job)
-    temporary = out.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(result))
-    return temporary.replace(out)
+    return write_text(plan.file_of(job), json.dumps(result))
 
 
 def load(path: Path) -> Outcome:

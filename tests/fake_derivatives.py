@@ -16,7 +16,7 @@ from ban_bids.derivatives.dataset import source_dataset, write_dataset_files
 from ban_bids.derivatives.maps import write_statmap
 from ban_bids.derivatives.provenance import write_provenance, write_status
 from ban_bids.derivatives.tables import write_table
-from ban_bids.files.write import atomic_path
+from ban_bids.files.atomic import atomic_path
 from ban_bids.scoring.bas import COLUMNS
 from ban_bids.settings import Settings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from ban_bids.encoding.bold import ParticipantData, load_participant
 from ban_bids.encoding.design import design as make_design
 from ban_bids.encoding.ridge.backend import choose_engine
 from ban_bids.errors import BanBidsError, DataError, NotComputable
-from ban_bids.files.locks import file_lock
+from ban_bids.files.locks import file_locks
 from ban_bids.files.progress import StageClock, progress
 from ban_bids.inputs.heldout import HeldOutPlan, held_out_plan, held_out_tracks
 from ban_bids.inputs.types import Dataset, Participant, read_dataset
@@ -126,9 +126,8 @@ def participant(settings: Settings) -> int:
     with clock.stage("model"):
         network = prepare_network(dataset, settings)
     usable = list(dataset.usable)
-    with ExitStack() as stack:
-        for person in usable:  # sorted by label, so that two calls cannot wait for each other in a circle
-            stack.enter_context(file_lock(settings.compute.work_dir / "locks" / f"sub-{person.label}.lock"))
+    locks = settings.compute.work_dir / "locks"
+    with file_locks(locks / f"sub-{person.label}.lock" for person in usable):
         with clock.stage("preprocessing"):
             preprocessed = preprocess(usable, settings)
         for person in usable:

@@ -13,8 +13,8 @@ from ban_bids import __version__
 from ban_bids.audio.waveforms import content_hash, render_clip
 from ban_bids.constants import SAMPLING_RATE
 from ban_bids.errors import DataError
-from ban_bids.files.arrays import read_arrays, write_arrays
 from ban_bids.files.locks import file_lock
+from ban_bids.files.npz import read_arrays, write_arrays
 from ban_bids.files.progress import progress
 from ban_bids.inputs.types import Clip
 from ban_bids.models.candidate import AudioModel

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from safetensors.torch import save_file
 
 from ban_bids.audio.waveforms import audio_hash
 from ban_bids.errors import CheckpointError, LeakError
+from ban_bids.files.atomic import atomic_path
 from ban_bids.models.network import AuditoryNetwork
 from ban_bids.models.presets import PRESETS, build, build_stored
 
@@ -126,15 +126,9 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], architecture: 
     # one entry only: safetensors writes several in an order that changes from run to run
     metadata = {} if card is None else {_KEY: json.dumps(about, sort_keys=True)}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp", delete=False) as file:
-            temporary = Path(file.name)
-        try:
+        with atomic_path(path) as temporary:
             save_file(state, temporary, metadata=metadata)
             temporary.chmod(0o644)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
     except OSError as err:
         raise CheckpointError(f"{path}: cannot be written ({err.strerror}); choose another folder") from err
     return path

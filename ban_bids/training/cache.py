@@ -16,7 +16,6 @@ is written before it, and nothing that it speaks of is ever overwritten.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -26,8 +25,7 @@ import tempfile
 import time
 import uuid
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -37,7 +35,9 @@ import numpy as np
 import torch
 
 from ban_bids.audio.waveforms import audio_hash, check_audio
-from ban_bids.errors import DataError
+from ban_bids.errors import BanBidsError, DataError
+from ban_bids.files.json import read_json, write_json
+from ban_bids.files.locks import file_lock
 from ban_bids.files.progress import progress
 from ban_bids.models.front_end import FrontEnd
 
@@ -152,22 +152,15 @@ class AudioCache:
     def _write(self, what: str, write: Callable[[], None]) -> None:
         """Write under the lock, or say why not and go on without."""
         try:
-            with self._locked():
+            with file_lock(self.folder / "lock"):
                 write()
-        except OSError as err:
+        except (OSError, BanBidsError) as err:
             if not self._warned:
                 self._warned = True
                 _LOG.warning(
                     "%s: %s cannot be kept (%s); decoding is repeated next time, unless BAN_BIDS_CACHE "
-                    "names a folder that can be written", self.folder.parent, what, err.strerror or err,
+                    "names a folder that can be written", self.folder.parent, what, err,
                 )  # fmt: skip
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
 
 
 class _FrameStore:
@@ -211,7 +204,7 @@ class _FrameStore:
                     file.write(frames.tobytes())
             file.flush()
             os.fsync(file.fileno())
-        _replace(self.folder / "index.json", {"file": index["file"], "tracks": tracks})
+        write_json(self.folder / "index.json", {"file": index["file"], "tracks": tracks})
         if old and old != index["file"]:
             (self.folder / old).unlink(missing_ok=True)
 
@@ -269,29 +262,13 @@ def _settled(mark: Sequence[int]) -> bool:
 
 
 def _merge(path: Path, new: Mapping[str, Any]) -> None:
-    _replace(path, {**_read_json(path), **new})
+    write_json(path, {**_read_json(path), **new})
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     """A file's object; empty where there is none, and, logged, where it is damaged."""
     try:
-        values = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
+        return read_json(path, remedy="made anew") if path.exists() else {}
+    except (OSError, DataError) as err:
+        _LOG.warning("%s", err)
         return {}
-    except (OSError, ValueError) as err:
-        _LOG.warning("%s: cannot be read (%s); made anew", path, err)
-        return {}
-    if not isinstance(values, dict):
-        _LOG.warning("%s: cannot be read (not an object); made anew", path)
-        return {}
-    return values
-
-
-def _replace(path: Path, values: Mapping[str, Any]) -> None:
-    """Write a file in one piece."""
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        part.write_text(json.dumps(values), "utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

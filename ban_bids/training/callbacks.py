@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 
+from ban_bids.errors import UsageError
 from ban_bids.training.module import BANTraining
 from ban_bids.training.resume import ResumeState
 
@@ -66,7 +67,7 @@ class KeepState(pl.Callback):
         self._last = time.monotonic()
         try:
             self._state.write(trainer.save_checkpoint, trainer.is_global_zero)
-        except OSError as err:
+        except (OSError, UsageError) as err:
             if trainer.world_size > 1:  # the others would wait for this process
                 raise
-            _LOG.warning("%s: cannot be written (%s); a kill would lose the work", self._state.path, err.strerror)
+            _LOG.warning("%s: cannot be written (%s); a kill would lose the work", self._state.path, err)

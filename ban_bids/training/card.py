@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ban_bids.files.atomic import write_text
 from ban_bids.models.checkpoint import ModelCard, library_versions
 from ban_bids.models.network import AuditoryNetwork
 from ban_bids.training.datasets import Collection
@@ -140,6 +141,4 @@ def _notes(done: Trained, settings: TrainingSettings) -> list[str]:
 
 def write_card(path: Path, card: ModelCard) -> Path:
     """Write the card as JSON, whole or not at all; the one inside the checkpoint is the one that counts."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(asdict(card), indent=2, sort_keys=True) + "\n", "utf-8")
-    return temporary.replace(path)
+    return write_text(path, json.dumps(asdict(card), indent=2, sort_keys=True) + "\n")

@@ -15,11 +15,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ban_bids.errors import DataError
+from ban_bids.files.atomic import place
+from ban_bids.files.json import write_json
 from ban_bids.inputs.types import Participant, Run
 from ban_bids.preprocessing import figures
 from ban_bids.preprocessing.atlases import description, find_atlas
 from ban_bids.preprocessing.confounds import read_confounds
-from ban_bids.preprocessing.files import load_image, load_mask, place, place_json, save_image
+from ban_bids.preprocessing.files import load_image, load_mask, save_image
 from ban_bids.preprocessing.fmriprep.files import (
     find_anatomical,
     find_confounds,
@@ -239,8 +241,8 @@ def _write(
     )
     files = {key: place(source, func / f"{stem}{name}") for key, source, name in sources}
     told = {"Description": "Auditory regions clipped to grey matter and BOLD masks"}
-    place_json(told | description(settings.preprocessing.atlas), func / f"{stem}auditory_dseg.json")
-    place_json({"Description": "Cortical grey matter", "Type": "ROI"}, func / f"{stem}cortex_mask.json")
+    write_json(func / f"{stem}auditory_dseg.json", told | description(settings.preprocessing.atlas))
+    write_json(func / f"{stem}cortex_mask.json", {"Description": "Cortical grey matter", "Type": "ROI"})
     return files
 
 

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ban_bids.preprocessing.files import load_image, load_mask, place
+from ban_bids.files.atomic import atomic_path, place
+from ban_bids.preprocessing.files import load_image, load_mask
 from ban_bids.preprocessing.quality import assess
 from ban_bids.preprocessing.quality.carpet import Layout, save_run_quality
 from ban_bids.preprocessing.quality.figures import TSNR_TITLE, carpet_title
@@ -137,9 +138,8 @@ def _kept(run: PreprocessedRun, mask: NDArray[np.bool_], layout: Layout, work: P
     if not path.is_file():
         for old in work.glob(f"{run.run.name}_quality-*.npz"):
             old.unlink()
-        half = path.with_suffix(".part.npz")
-        save_run_quality(half, None, _volumes(run.bold, mask), layout, run.non_steady)
-        half.replace(path)
+        with atomic_path(path) as temporary:
+            save_run_quality(temporary, None, _volumes(run.bold, mask), layout, run.non_steady)
     return path
 
 
