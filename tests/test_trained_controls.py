@@ -42,7 +42,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return save_checkpoint(out, network, ModelCard(network.config.to_dict(), ("a", "b")))
 
     monkeypatch.setattr(pipeline, "train_once", train_once)
-    monkeypatch.setattr(pipeline, "held_out_tracks", lambda dataset, settings: {Path("heard.wav")})
+    monkeypatch.setattr(pipeline, "held_out_tracks", lambda dataset: {Path("heard.wav")})
     return presets
 
 

@@ -27,7 +27,8 @@ from ban_bids.errors import BanBidsError, DataError, NotComputable
 from ban_bids.files.locks import file_locks
 from ban_bids.files.progress import StageClock, progress
 from ban_bids.inputs.heldout import HeldOutPlan, held_out_plan, held_out_tracks
-from ban_bids.inputs.types import Dataset, Participant, read_dataset
+from ban_bids.inputs.read import read_dataset
+from ban_bids.inputs.types import Dataset, Participant
 from ban_bids.models.candidate import AudioModel
 from ban_bids.models.checkpoint import check_no_overlap
 from ban_bids.models.controls import control_models
@@ -165,7 +166,7 @@ def prepare_network(dataset: Dataset, settings: Settings) -> Network:
     LeakError
         The model was trained or validated on held-out tracks.
     """
-    held_out = held_out_tracks(dataset, settings)
+    held_out = held_out_tracks(dataset)
     weights = settings.models.weights or _trained(dataset, settings, settings.models.model)
     model = load_model(settings.models.model, weights, settings.compute.device, settings.compute.random_seed)
     overlap = check_no_overlap(model.card, held_out, settings.models.allow_overlap)
@@ -208,7 +209,7 @@ def _trained(dataset: Dataset, settings: Settings, preset: str) -> Path | None:
     return train_once(
         settings.models.gtzan_dir,
         settings.compute.work_dir / "models" / f"{preset}.safetensors",
-        held_out_tracks(dataset, settings).union(judged),
+        held_out_tracks(dataset).union(judged),
         TrainingSettings(preset=preset, seed=settings.compute.random_seed),
         nthreads=settings.compute.omp_nthreads,
         device=settings.compute.device,
@@ -294,7 +295,7 @@ def score_participant(
 ) -> ParticipantScores:
     """Encode and score one participant with the model and its controls."""
     encoding, seed = settings.encoding, settings.compute.random_seed
-    plan = held_out_plan(person, settings)
+    plan = held_out_plan(person, settings.selection)
     engine = choose_engine(settings.compute.device, settings.encoding.solver, settings.compute.mem_mb)
     cache = settings.compute.work_dir / "features"
     with clock.stage(f"sub-{person.label}: reading BOLD"):
@@ -336,7 +337,7 @@ def write_participant(
     with clock.stage(f"sub-{label}: writing"):
         write_maps(root, labels, computed.data, computed.scores, facts)
         write_scores(root, labels, computed.scores.model, table, COLUMNS, facts)
-        used = [*dataset.files, *([network.weights] if network.weights else [])]
+        used = [*dataset.files_of(label), *([network.weights] if network.weights else [])]
         more = {"WeightsFingerprint": network.model.fingerprint}
         write_provenance(root, f"sub-{label}", settings, used, more)
     summary = summarise(computed, dataset, network, settings, labels, used)

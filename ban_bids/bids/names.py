@@ -1,4 +1,4 @@
-"""BIDS names of the derivatives: built here and nowhere else, and read back without loss.
+"""BIDS names: built and taken apart here and nowhere else; those of the derivatives are read back without loss.
 
 Readers take model, layer and statistic from a map's JSON file, not from its name: a ``desc`` value is
 alphanumeric, so ``banfeedforwardT2T3`` cannot be split for certain.
@@ -118,6 +118,22 @@ def parse_name(name: str | Path) -> DerivativeName:
     if not entities and suffix != _GROUP:
         raise UsageError(f"{base}: not the name of a ban-bids derivative")
     return DerivativeName(suffix=suffix, extension=dot + extension, **fields)
+
+
+def entities(path: Path) -> tuple[tuple[str, str], ...]:
+    """Entities of any BIDS file name in order, short keys and labels as spelled."""
+    parts = (part.partition("-") for part in path.name.partition(".")[0].split("_"))
+    return tuple((key, label) for key, dash, label in parts if dash)
+
+
+def entity(path: Path, key: str) -> str | None:
+    """Label of one entity of a BIDS file name (``entity(path, "ses")``); None where it has none."""
+    return dict(entities(path)).get(key)
+
+
+def file_suffix(path: Path) -> str:
+    """Suffix of any BIDS file name (``bold``)."""
+    return path.name.partition(".")[0].rpartition("_")[2]
 
 
 def alphanumeric(text: str) -> str:

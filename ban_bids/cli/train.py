@@ -251,7 +251,7 @@ def _lines(path: Path) -> list[str]:
 def _held_out(bids_dir: Path, options: argparse.Namespace) -> list[Path]:
     """Tracks of a BIDS dataset's held-out runs, by the rule that scoring uses, and of clips people judged."""
     from ban_bids.inputs.heldout import held_out_tracks
-    from ban_bids.inputs.types import read_dataset
+    from ban_bids.inputs.read import read_dataset
     from ban_bids.settings import Settings
 
     root = bids_dir.resolve()
@@ -265,7 +265,7 @@ def _held_out(bids_dir: Path, options: argparse.Namespace) -> list[Path]:
     )
     dataset = read_dataset(settings)
     judged = () if dataset.choices is None else (clip.audio for clip in dataset.choices.clips)
-    return sorted(held_out_tracks(dataset, settings).union(judged))
+    return sorted(held_out_tracks(dataset).union(judged))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import Any
 
 import nibabel
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 
+from ban_bids.bids.metadata import load_header, number
 from ban_bids.errors import DataError
 
 JITTER = 0.01
@@ -50,22 +49,6 @@ class VolumeTimes:
     acquisition_time: float | None = None
     first_volume: float = 0.0
     notes: tuple[str, ...] = ()
-
-
-def number(metadata: Mapping[str, Any], key: str, path: Path) -> float | None:
-    """Number in a sidecar; None where the field is absent.
-
-    Raises
-    ------
-    DataError
-        The field holds something else.
-    """
-    value = metadata.get(key)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-        raise DataError(f"{path}: {key} of its sidecar is {value!r}; write a number")
-    return float(value)
 
 
 def read_times(image: nibabel.Nifti1Image, metadata: Mapping[str, Any], path: Path) -> VolumeTimes:
@@ -261,29 +244,6 @@ class BoldHeader:
     start_time: float | None
     phase_encoding: str | None
     notes: tuple[str, ...] = ()
-
-
-def load_header(path: Path) -> nibabel.Nifti1Image:
-    """Open an image without reading its voxels.
-
-    Raises
-    ------
-    DataError
-        The file is missing (or a link to a file that was not fetched), empty, truncated or not NIfTI.
-    """
-    if not path.exists():
-        raise DataError(f"{path}: link to a file that is not there; fetch the image (datalad get)")
-    if path.stat().st_size == 0:
-        raise DataError(f"{path}: empty file; restore the image")
-    try:
-        image = nibabel.load(path)
-        header_bytes = int(image.dataobj.offset)
-        needed = header_bytes + int(np.prod(image.shape)) * image.get_data_dtype().itemsize
-    except (ImageFileError, OSError, EOFError, zlib.error, ValueError, AttributeError) as error:
-        raise DataError(f"{path}: not a NIfTI image that can be read ({error}); restore it") from error
-    if path.suffix == ".nii" and path.stat().st_size < needed:
-        raise DataError(f"{path}: truncated ({path.stat().st_size} of {needed} bytes); restore the image")
-    return image
 
 
 def _phase_encoding(metadata: Mapping[str, Any]) -> tuple[str | None, tuple[str, ...]]:

@@ -12,9 +12,9 @@ import nibabel as nib
 
 from ban_bids.errors import BanBidsError, DataError
 from ban_bids.files.locks import file_locks
-from ban_bids.inputs.checks import check_confounds
 from ban_bids.inputs.types import Participant
 from ban_bids.preprocessing.atlases import find_atlas
+from ban_bids.preprocessing.checks import check_confounds
 from ban_bids.preprocessing.distortion import check_phase_encoding
 from ban_bids.preprocessing.fmriprep.ingest import ingest
 from ban_bids.preprocessing.publish import publish, read_summary
@@ -56,7 +56,7 @@ def preprocess(participants: Sequence[Participant], settings: Settings) -> Outco
         The atlas cannot be used.
     """
     check_space(settings.preprocessing.space)
-    check_confounds(settings)
+    check_confounds(settings.preprocessing)
     read_atlas(find_atlas(settings.preprocessing.atlas, settings.compute.work_dir / "atlases"))
     outcome: Outcome = {}
     usable = []

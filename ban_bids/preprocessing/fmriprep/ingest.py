@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +12,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ban_bids.bids.names import sidecar
 from ban_bids.errors import DataError
 from ban_bids.files.atomic import place
-from ban_bids.files.json import write_json
+from ban_bids.files.json import read_json, write_json
 from ban_bids.inputs.types import Participant, Run
 from ban_bids.preprocessing import figures
 from ban_bids.preprocessing.atlases import description, find_atlas
@@ -129,17 +128,8 @@ def _check_length(bold: Path, run: Run) -> None:
 
 def _reference(bold: Path, run: Run) -> float:
     """Reference time that the derivative's sidecar states, else by our rule."""
-    path = bold.with_name(bold.name.removesuffix(".gz").removesuffix(".nii") + ".json")
-    content: dict[str, Any] = {}
-    if path.is_file():
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise DataError(f"{path}: not JSON ({error}); copy it from fMRIPrep's output") from error
-    if "StartTime" in content:
-        return run.first_volume + float(content["StartTime"])
-    corrected = content.get("SliceTimingCorrected", run.slice_timing is not None)
-    return (run if corrected else replace(run, slice_timing=None)).reference_time
+    path = sidecar(bold)
+    return run.reference_time_of(read_json(path, remedy="copy it from fMRIPrep's output") if path.is_file() else {})
 
 
 def _non_steady(confounds: Path, settings: Settings) -> int:
