@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +28,7 @@ from ban_bids.preprocessing.space.resample import (
 )
 from ban_bids.preprocessing.space.template import Grid
 from ban_bids.preprocessing.space.transforms import apply_affine, sample
-
-Floats = NDArray[np.floating[Any]]
+from ban_bids.typing import Floats
 
 
 def reference_and_motion(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import ants
 import nibabel as nib
@@ -43,8 +42,7 @@ from ban_bids.preprocessing.result import PreprocessedParticipant, PreprocessedR
 from ban_bids.preprocessing.space.template import NATIVE, TEMPLATE, Grid
 from ban_bids.preprocessing.space.transforms import sample
 from ban_bids.settings import Settings
-
-Floats = NDArray[np.floating[Any]]
+from ban_bids.typing import Floats
 
 
 def ingest(participant: Participant, folder: Path, settings: Settings) -> PreprocessedParticipant:

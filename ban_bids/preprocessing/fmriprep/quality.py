@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -23,8 +22,8 @@ from ban_bids.preprocessing.quality.thresholds import Measurement, measured, una
 from ban_bids.preprocessing.result import PreprocessedRun
 from ban_bids.preprocessing.space.template import Grid, template_brain
 from ban_bids.preprocessing.space.transforms import sample
+from ban_bids.typing import Floats
 
-Floats = NDArray[np.floating[Any]]
 _VOLUMES_AT_ONCE = 8
 _NO_RAW = "the raw run is not read where fMRIPrep's derivatives are taken"
 _NO_T1W = "fMRIPrep's output has no T1w image with brain mask in the output space"
