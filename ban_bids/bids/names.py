@@ -202,26 +202,28 @@ def map_name(
         raise UsageError("a map's name needs both model and layer, or neither")
     desc = map_desc(model, layer) if model is not None and layer is not None else None
     return DerivativeName(
-        "statmap",
-        ".nii.gz",
-        participant,
-        session,
-        alphanumeric(task) if task else None,
-        space,
-        res,
-        desc,
-        stat,
+        suffix="statmap",
+        extension=".nii.gz",
+        participant=participant,
+        session=session,
+        task=alphanumeric(task) if task else None,
+        space=space,
+        res=res,
+        desc=desc,
+        stat=stat,
     )
 
 
-def bas_name(participant: str, task: str, model: str, session: str | None = None) -> DerivativeName:
+def bas_name(participant: str, task: str, model: str, *, session: str | None = None) -> DerivativeName:
     """Name of a participant's score table, ``sub-01_task-T_desc-ban_bas.tsv``."""
-    return DerivativeName("bas", ".tsv", participant, session, alphanumeric(task), desc=alphanumeric(model))
+    return DerivativeName(
+        "bas", ".tsv", participant, session=session, task=alphanumeric(task), desc=alphanumeric(model)
+    )
 
 
 def region_name(participant: str, space: str, session: str | None = None) -> DerivativeName:
     """Name of the image of auditory regions, ``sub-01_space-S_desc-auditory_dseg.nii.gz``."""
-    return DerivativeName("dseg", ".nii.gz", participant, session, space=space, desc="auditory")
+    return DerivativeName("dseg", ".nii.gz", participant, session=session, space=space, desc="auditory")
 
 
 def sidecar(path: Path, extension: str = ".json") -> Path:

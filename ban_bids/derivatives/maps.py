@@ -32,7 +32,7 @@ def write_map(
     path : Path
         Target, ``.nii.gz``.
     values : ndarray of shape (n_voxels,)
-        One value a voxel of the mask, in C order (``volume[mask]``). NaN: not computable there; it is
+        One value per voxel of the mask, in C order (``volume[mask]``). NaN: not computable there; it is
         written as NaN, which nilearn plots as nothing.
     mask : ndarray of shape (x, y, z), bool
         Voxels that have a value. Outside, maps hold 0, as usual for statistical maps, but p and q maps

@@ -79,7 +79,7 @@ def _collect(tables: Sequence[Table], stimuli: Stimuli) -> HumanChoices | None:
     return HumanChoices(frame, source, tuple(dict.fromkeys(clip for clip, _ in rows)), files)
 
 
-def read_choices(root: Path, behavior: Path | None, stimuli: Stimuli, tables: Tables) -> HumanChoices | None:
+def read_choices(root: Path, behavior: Path | None, *, stimuli: Stimuli, tables: Tables) -> HumanChoices | None:
     """Read human genre choices of all the dataset's participants, also of those not chosen.
 
     Parameters

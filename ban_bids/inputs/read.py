@@ -87,12 +87,19 @@ def read_dataset(settings: Settings) -> Dataset:
     index = build_index(selection, everyone, save=not settings.output.dry_run)
     _check_filters(index, labels, selection)
     lead_in_rule = profile.lead_in if profile else "none"
-    source = _Source(index, stimuli, tables, lead_in_rule, selection, settings.preprocessing)
+    source = _Source(
+        index=index,
+        stimuli=stimuli,
+        tables=tables,
+        lead_in_rule=lead_in_rule,
+        selection=selection,
+        preprocessing=settings.preprocessing,
+    )
     heard = {label: _listen(label, source) for label in progress(everyone, "Reading events")}
     people = tuple(_participant(heard[label], source) for label in progress(labels, "Reading images"))
     _check_some_usable(people)
     check_test_options([run for person in people for run in person.runs], selection)
-    choices = read_choices(root, selection.behavior, stimuli, tables)
+    choices = read_choices(root, selection.behavior, stimuli=stimuli, tables=tables)
     if stimuli.snapped:
         notes.append(
             f"durations of excerpts from {len(stimuli.snapped)} files differ by up to {SAME_DURATION:g} s "
@@ -150,7 +157,13 @@ def _check_filters(index: Index, labels: Sequence[str], selection: Selection) ->
 def _listen(label: str, source: _Source) -> _Heard:
     """What a participant heard, from events alone; what makes them unusable becomes the ``failure``."""
     try:
-        files = find_runs(label, source.index, source.stimuli, source.tables, source.selection)
+        files = find_runs(
+            label,
+            index=source.index,
+            stimuli=source.stimuli,
+            tables=source.tables,
+            selection=source.selection,
+        )
         runs, notes = mark_lead_ins(hear_runs(files, source.stimuli), source.lead_in_rule)
     except DataError as error:
         return _Heard(Listener(label, (), str(error)), ())

@@ -60,7 +60,7 @@ def wanted(path: Path, selection: Selection) -> bool:
     )
 
 
-def find_runs(label: str, index: Index, stimuli: Stimuli, tables: Tables, selection: Selection) -> RunFiles:
+def find_runs(label: str, *, index: Index, stimuli: Stimuli, tables: Tables, selection: Selection) -> RunFiles:
     """Choose a participant's BOLD images in which clips were played.
 
     Parameters
