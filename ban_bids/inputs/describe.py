@@ -86,11 +86,12 @@ def _stimuli(dataset: Dataset) -> Iterator[str]:
 
 
 def _model(dataset: Dataset, models: Models) -> Iterator[str]:
-    if models.weights is not None:
-        origin = f"weights {models.weights}"
-    elif models.gtzan_dir is not None:
-        origin = f"trained first on {models.gtzan_dir}"
-    else:
-        origin = "no weights yet (--weights or --gtzan-dir will be needed)"
-    yield f"Model: {models.model}, {origin}"
+    for request in models.requests:
+        if request.weights is not None:
+            origin = f"weights {request.weights}"
+        elif models.gtzan_dir is not None:
+            origin = f"trained first on {models.gtzan_dir}, where its kind is trained"
+        else:
+            origin = "no weights given (--model NAME=WEIGHTS or --gtzan-dir)"
+        yield f"Model: {request.name}, {origin}"
     yield f"Held-out tracks that must not train the model: {len(held_out_tracks(dataset))}"

@@ -233,8 +233,8 @@ class Participant:
 
     @property
     def sessions(self) -> tuple[str, ...]:
-        """Sessions whose runs are pooled into one score, in order; none where the dataset has no sessions."""
-        return tuple(dict.fromkeys(run.session for run in self.runs if run.session is not None))
+        """Labels of the sessions that the runs are of, sorted; scores pool them."""
+        return tuple(sorted({run.session for run in self.runs if run.session is not None}))
 
 
 COLUMNS = ("participant", "audio", "start", "duration", "track", "true_genre", "response")
