@@ -22,3 +22,6 @@ DEFAULT_SEED = 20250221
 
 SAMPLING_RATE = 22_050
 """Hz; what BAN hears."""
+
+NOT_AVAILABLE = "n/a"
+"""Of a cell or a field without a value, as BIDS writes it."""

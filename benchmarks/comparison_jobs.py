@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 
 import ban_bids
 from ban_bids.constants import DEFAULT_SEED
-from ban_bids.files.write import write_json
+from ban_bids.files.json import write_json
 from ban_bids.models.checkpoint import load_checkpoint
 from ban_bids.models.controls import calibrate
 from ban_bids.models.network import AuditoryNetwork

@@ -24,7 +24,8 @@ from ban_bids.encoding.design import design
 from ban_bids.encoding.encode import encode
 from ban_bids.encoding.significance import roi_null, roi_p
 from ban_bids.inputs.heldout import held_out_plan
-from ban_bids.inputs.types import Participant, read_dataset
+from ban_bids.inputs.read import read_dataset
+from ban_bids.inputs.types import Participant
 from ban_bids.models.registry import load_model
 from ban_bids.preprocessing.result import PreprocessedParticipant
 from ban_bids.preprocessing.run import preprocess
@@ -55,7 +56,7 @@ def region_p(pre: PreprocessedParticipant, participant: Participant, settings: S
     encoding = settings.encoding
     data = load_participant(pre, encoding, settings.compute.work_dir / "tmp")
     model = load_model("ban", settings.models.weights, "cpu")
-    plan = held_out_plan(participant, settings)
+    plan = held_out_plan(participant, settings.selection)
     laid = design(data, model, plan, encoding, settings.compute.work_dir / "features")
     tests = held_out_tests(laid.rows, encoding, seed, plan.leave_one_out)
     if tests.permutations is None:

@@ -17,7 +17,7 @@ from ban_bids.derivatives.maps import write_statmap
 from ban_bids.derivatives.provenance import write_provenance, write_status
 from ban_bids.derivatives.summaries import ModelSummary, ParticipantSummary, log_label, write_summary
 from ban_bids.derivatives.tables import write_table
-from ban_bids.files.write import atomic_path
+from ban_bids.files.atomic import atomic_path
 from ban_bids.scoring.bas import COLUMNS
 from ban_bids.settings import Settings
 

@@ -103,7 +103,7 @@ def _requested(request: ModelRequest, dataset: Dataset, settings: Settings) -> t
 
 
 def _prepared(model: Candidate, weights: Path | None, dataset: Dataset, settings: Settings) -> PreparedModel:
-    overlap = check_no_overlap(model.card, held_out_tracks(dataset, settings), settings.models.allow_overlap)
+    overlap = check_no_overlap(model.card, held_out_tracks(dataset), settings.models.allow_overlap)
     trained, missing = _trained_controls(dataset, settings, model.name)
     return PreparedModel(
         model=model,

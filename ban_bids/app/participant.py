@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -34,11 +33,12 @@ from ban_bids.encoding.bold import load_participant
 from ban_bids.encoding.design import design as make_design
 from ban_bids.encoding.ridge.backend import choose_engine
 from ban_bids.errors import BanBidsError, DataError
-from ban_bids.files.locks import file_lock
+from ban_bids.files.json import read_json
+from ban_bids.files.locks import file_locks
 from ban_bids.files.progress import StageClock, progress
-from ban_bids.files.write import read_json
 from ban_bids.inputs.heldout import held_out_plan
-from ban_bids.inputs.types import Dataset, Participant, read_dataset
+from ban_bids.inputs.read import read_dataset
+from ban_bids.inputs.types import Dataset, Participant
 from ban_bids.models.candidate import Candidate
 from ban_bids.preprocessing.result import PreprocessedParticipant
 from ban_bids.preprocessing.run import preprocess
@@ -82,9 +82,8 @@ def participant_level(settings: Settings, models: Sequence[Candidate] = ()) -> i
         prepared = prepare_models(dataset, settings, models)
     outcomes = [Outcome(person.label, failure=person.failure) for person in dataset.participants if person.failure]
     usable = list(dataset.usable)
-    with ExitStack() as locks:
-        for person in usable:  # sorted by label, so that two calls cannot wait for each other in a circle
-            locks.enter_context(file_lock(settings.compute.work_dir / "locks" / f"sub-{person.label}.lock"))
+    locks = settings.compute.work_dir / "locks"
+    with file_locks(locks / f"sub-{person.label}.lock" for person in usable):
         with clock.stage("preprocessing"):
             preprocessed = preprocess(usable, settings)
         for person in usable:
@@ -169,7 +168,7 @@ def prepare_participant(
     DataError
         No auditory region overlaps the cortex, or scores of other sessions are there already.
     """
-    plan = held_out_plan(person, settings)
+    plan = held_out_plan(person, settings.selection)
     with clock.stage(f"sub-{person.label}: reading BOLD"):
         data = load_participant(pre, settings.encoding, settings.compute.work_dir / "tmp")
     if not np.any(data.region > 0):

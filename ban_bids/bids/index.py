@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import sqlite3
@@ -15,8 +14,10 @@ from typing import Any
 from bids.layout import BIDSLayout, BIDSLayoutIndexer, Query
 from sqlalchemy.exc import SQLAlchemyError
 
+from ban_bids.bids.metadata import Companions
 from ban_bids.errors import DataError, UsageError
-from ban_bids.settings import Settings
+from ban_bids.files.json import read_json
+from ban_bids.settings import Selection
 
 _LOG = logging.getLogger(__name__)
 _DATABASE = "layout_index.sqlite"
@@ -27,36 +28,8 @@ _QUERIES: Mapping[str, Mapping[str, Any]] = {
     "t1w": {"datatype": "anat", "suffix": "T1w"},
     "fmap": {"datatype": "fmap"},
 }
+_FILTER_EXAMPLE = 'write {"bold": {"task": "music"}, "t1w": {}}'
 _SUFFIXES = "T1w|bold|events|epi|phasediff|phase1|phase2|fieldmap|magnitude[12]?"
-
-
-def entities(path: Path) -> tuple[tuple[str, str], ...]:
-    """Entities of a BIDS file name in order, short keys and labels as spelled."""
-    stem = path.name.split(".")[0]
-    pairs = (part.partition("-") for part in stem.split("_"))
-    return tuple((key, value) for key, dash, value in pairs if dash)
-
-
-def file_suffix(path: Path) -> str:
-    """Suffix of a BIDS file name (``bold``)."""
-    return path.name.split(".")[0].split("_")[-1]
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises
-    ------
-    DataError
-        The file cannot be read or is not a JSON object.
-    """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError(f"{path}: not readable JSON ({error}); correct the file") from error
-    if not isinstance(data, dict):
-        raise DataError(f"{path}: not a JSON object; correct the file")
-    return data
 
 
 def participant_labels(root: Path) -> tuple[str, ...]:
@@ -96,16 +69,16 @@ def _filters(path: Path | None) -> dict[str, dict[str, Any]]:
     if path is None:
         return queries
     try:
-        given = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UsageError(f"--bids-filter-file {path}: not readable JSON ({error})") from error
-    if not isinstance(given, dict) or not all(isinstance(query, dict) for query in given.values()):
-        raise UsageError(f'--bids-filter-file {path}: write {{"bold": {{"task": "music"}}, "t1w": {{}}}}')
-    unknown = sorted(set(given) - _FMRIPREP_KEYS)
+        filters = read_json(path, remedy=_FILTER_EXAMPLE)
+    except DataError as error:
+        raise UsageError(f"--bids-filter-file {error}") from error
+    if not all(isinstance(query, dict) for query in filters.values()):
+        raise UsageError(f"--bids-filter-file {path}: {_FILTER_EXAMPLE}")
+    unknown = sorted(set(filters) - _FMRIPREP_KEYS)
     if unknown:
         raise UsageError(f"--bids-filter-file {path}: unknown {unknown}; known: {sorted(_FMRIPREP_KEYS)}")
-    for kind in set(given) & set(queries):
-        queries[kind] |= {key: _query_value(value) for key, value in given[kind].items()}
+    for kind in set(filters) & set(queries):
+        queries[kind] |= {key: _query_value(value) for key, value in filters[kind].items()}
     return queries
 
 
@@ -125,47 +98,24 @@ class Index:
     ----------
     layout : BIDSLayout
         Over the chosen participants.
-    companions : Mapping of str to sequence of Path
-        Sidecars and tables by suffix and extension (``events.tsv``).
+    companions : Companions
+        Sidecars and tables of all images.
     queries : Mapping
         What selects ``bold``, ``t1w`` and ``fmap`` images.
     """
 
     layout: BIDSLayout
-    companions: Mapping[str, Sequence[Path]]
+    companions: Companions
     queries: Mapping[str, Mapping[str, Any]]
 
     def images(self, kind: str, label: str, **more: Any) -> list[Path]:
         """Images of a participant, sorted; ``kind`` is ``bold``, ``t1w`` or ``fmap``."""
         query = {**more, **self.queries[kind], "subject": label, "extension": _IMAGES}
         try:
-            found = self.layout.get(return_type="filename", invalid_filters="allow", **query)
+            names = self.layout.get(return_type="filename", invalid_filters="allow", **query)
         except (ValueError, TypeError, SQLAlchemyError) as error:
             raise UsageError(f"--bids-filter-file: cannot select {kind} images by {query} ({error})") from error
-        return sorted(Path(path) for path in found)
-
-    def inherited(self, image: Path, suffix: str, extension: str) -> list[Path]:
-        """Files with this suffix that apply to an image, the nearest first (BIDS inheritance principle)."""
-        own = dict(entities(image))
-        found = []
-        for path in self.companions.get(suffix + extension, ()):
-            theirs = dict(entities(path))
-            if path.parent in image.parents and theirs.items() <= own.items():
-                found.append((-len(path.parts), -len(theirs), path))
-        return [path for _, _, path in sorted(found)]
-
-    def metadata(self, image: Path) -> dict[str, Any]:
-        """Sidecar fields of an image: those of nearer files win.
-
-        Raises
-        ------
-        DataError
-            A sidecar is not JSON.
-        """
-        fields: dict[str, Any] = {}
-        for path in reversed(self.inherited(image, file_suffix(image), ".json")):
-            fields |= read_json(path)
-        return fields
+        return sorted(Path(name) for name in names)
 
 
 def _layout(root: Path, labels: Sequence[str], database: Path | None) -> BIDSLayout:
@@ -183,29 +133,20 @@ def _layout(root: Path, labels: Sequence[str], database: Path | None) -> BIDSLay
     return layout
 
 
-def _companions(layout: BIDSLayout) -> dict[str, list[Path]]:
-    """Sidecars and tables by suffix and extension."""
-    found: dict[str, list[Path]] = {}
-    for name in layout.get(return_type="filename", extension=[".json", ".tsv"]):
-        path = Path(name)
-        found.setdefault(file_suffix(path) + path.suffix, []).append(path)
-    return found
-
-
-def build_index(root: Path, labels: Sequence[str], settings: Settings) -> Index:
-    """Index the chosen participants with pybids.
+def build_index(selection: Selection, labels: Sequence[str], *, save: bool = True) -> Index:
+    """Index participants with pybids.
 
     With ``--bids-database-dir`` an index that lies there is used as it is; a new one holds every participant,
     so that it serves all later calls.
 
     Parameters
     ----------
-    root : Path
-        The BIDS folder.
+    selection : Selection
+        ``bids_dir``, ``bids_database_dir`` and ``bids_filter_file`` are used.
     labels : sequence of str
         Participants.
-    settings : Settings
-        ``bids_database_dir``, ``bids_filter_file`` and ``dry_run`` are used.
+    save : bool
+        Whether a new index is kept in ``bids_database_dir``.
 
     Returns
     -------
@@ -219,17 +160,18 @@ def build_index(root: Path, labels: Sequence[str], settings: Settings) -> Index:
     UsageError
         The filter file cannot be used.
     """
-    queries = _filters(settings.selection.bids_filter_file)
-    database = settings.selection.bids_database_dir
-    if database is not None and settings.output.dry_run and not (database / _DATABASE).is_file():
+    queries = _filters(selection.bids_filter_file)
+    database = selection.bids_database_dir
+    if database is not None and not save and not (database / _DATABASE).is_file():
         database = None
     try:
-        layout = _layout(root, labels, database)
+        layout = _layout(selection.bids_dir, labels, database)
         known = set(layout.get_subjects())
+        companions = layout.get(return_type="filename", extension=[".json", ".tsv"])
     except (OSError, ValueError, KeyError, TypeError, SQLAlchemyError, sqlite3.Error) as error:
-        where = f"{root}" if database is None else f"--bids-database-dir {database}"
+        where = f"{selection.bids_dir}" if database is None else f"--bids-database-dir {database}"
         raise DataError(f"{where}: no index of the dataset ({' '.join(str(error).split())}); correct it") from error
     missing = [label for label in labels if label not in known]
     if database is not None and missing:
         _LOG.warning("Index in %s holds no files of %s; delete it to index again", database, ", ".join(missing))
-    return Index(layout, _companions(layout), queries)
+    return Index(layout, Companions.of(map(Path, companions)), queries)

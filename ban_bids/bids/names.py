@@ -1,4 +1,4 @@
-"""BIDS names of the derivatives: built here and nowhere else, and read back without loss.
+"""BIDS names: built and taken apart here and nowhere else; those of the derivatives are read back without loss.
 
 Readers take model, layer and statistic from a map's JSON file, not from its name: a ``desc`` value is
 alphanumeric, so ``banfeedforwardT2T3`` cannot be split for certain.
@@ -120,6 +120,22 @@ def parse_name(name: str | Path) -> DerivativeName:
     return DerivativeName(suffix=suffix, extension=dot + extension, **fields)
 
 
+def entities(path: Path) -> tuple[tuple[str, str], ...]:
+    """Entities of any BIDS file name in order, short keys and labels as spelled."""
+    parts = (part.partition("-") for part in path.name.partition(".")[0].split("_"))
+    return tuple((key, label) for key, dash, label in parts if dash)
+
+
+def entity(path: Path, key: str) -> str | None:
+    """Label of one entity of a BIDS file name (``entity(path, "ses")``); None where it has none."""
+    return dict(entities(path)).get(key)
+
+
+def file_suffix(path: Path) -> str:
+    """Suffix of any BIDS file name (``bold``)."""
+    return path.name.partition(".")[0].rpartition("_")[2]
+
+
 def alphanumeric(text: str) -> str:
     """Keep the ASCII letters and digits of a label, as BIDS asks of entity values.
 
@@ -185,26 +201,25 @@ def map_name(
         raise UsageError("a map's name needs both model and layer, or neither")
     desc = map_desc(model, layer) if model is not None and layer is not None else None
     return DerivativeName(
-        "statmap",
-        ".nii.gz",
-        participant,
-        None,
-        alphanumeric(task) if task else None,
-        space,
-        res,
-        desc,
-        stat,
+        suffix="statmap",
+        extension=".nii.gz",
+        participant=participant,
+        task=alphanumeric(task) if task else None,
+        space=space,
+        res=res,
+        desc=desc,
+        stat=stat,
     )
 
 
 def bas_name(participant: str, task: str, model: str) -> DerivativeName:
     """Name of a participant's score table, ``sub-01_task-T_desc-ban_bas.tsv``."""
-    return DerivativeName("bas", ".tsv", participant, None, alphanumeric(task), desc=alphanumeric(model))
+    return DerivativeName("bas", ".tsv", participant, task=alphanumeric(task), desc=alphanumeric(model))
 
 
 def region_name(participant: str, space: str) -> DerivativeName:
     """Name of the image of auditory regions, ``sub-01_space-S_desc-auditory_dseg.nii.gz``."""
-    return DerivativeName("dseg", ".nii.gz", participant, None, space=space, desc="auditory")
+    return DerivativeName("dseg", ".nii.gz", participant, space=space, desc="auditory")
 
 
 def sidecar(path: Path, extension: str = ".json") -> Path:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ban_bids.errors import UsageError
+from ban_bids.settings import Output
 
 _THREADS = (
     "OMP_NUM_THREADS",
@@ -133,3 +134,62 @@ def set_logging(verbosity: int) -> None:
     logging.captureWarnings(True)
     # libraries' deprecation notes are for developers
     logging.getLogger("py.warnings").setLevel(logging.WARNING if verbosity else logging.ERROR)
+
+
+def _user() -> str:
+    return f"uid {os.getuid()}" if hasattr(os, "getuid") else "this user"
+
+
+def check_writable(folder: Path, option: str) -> None:
+    """Check that a folder, or the nearest one above it that exists, can be written.
+
+    Parameters
+    ----------
+    folder : Path
+        Absolute; need not exist. Nothing is created.
+    option : str
+        Named in the message.
+
+    Raises
+    ------
+    UsageError
+        It is a file, or this user may not write there.
+    """
+    place = folder
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise UsageError(f"{option} {folder}: {place} is not a folder; choose another path")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UsageError(f"{option} {folder}: {_user()} cannot write in {place}; change its rights or the path")
+
+
+def _check_outside(folder: Path, bids_dir: Path, option: str) -> None:
+    derivatives = bids_dir / "derivatives"
+    if folder == bids_dir or (bids_dir in folder.parents and derivatives not in folder.parents):
+        raise UsageError(
+            f"{option} {folder} lies in the dataset {bids_dir}; choose one elsewhere or under {derivatives}"
+        )
+
+
+def check_folders(bids_dir: Path, work_dir: Path, output: Output) -> None:
+    """Check that output and work folders are apart from the input and can be written.
+
+    Parameters
+    ----------
+    bids_dir, work_dir : Path
+        Absolute.
+    output : Output
+        Its folder, and whether anything is written at all.
+
+    Raises
+    ------
+    UsageError
+        Names the option, the path and, for rights, the user.
+    """
+    _check_outside(output.output_dir, bids_dir, "OUTPUT_DIR")
+    _check_outside(work_dir, bids_dir, "--work-dir")
+    if output.dry_run:
+        return
+    check_writable(output.output_dir, "OUTPUT_DIR")
+    check_writable(work_dir, "--work-dir")

@@ -11,10 +11,10 @@ from typing import Any
 
 from ban_bids import __version__
 from ban_bids.cli.config import read_config
-from ban_bids.cli.environment import remove_empty, set_environment, set_logging
+from ban_bids.cli.environment import check_folders, remove_empty, set_environment, set_logging
 from ban_bids.cli.options import make_parser, spelled
 from ban_bids.errors import BanBidsError, UsageError
-from ban_bids.inputs.checks import check_confounds, check_folders
+from ban_bids.preprocessing.checks import check_confounds
 from ban_bids.preprocessing.plugin_file import read_plugin_file
 from ban_bids.settings import ModelRequest, Settings
 
@@ -131,14 +131,14 @@ def check(settings: Settings) -> None:
     UsageError
         Names the option and the remedy.
     """
-    check_folders(settings)
+    check_folders(settings.selection.bids_dir, settings.compute.work_dir, settings.output)
     if settings.level == "group":
         return
     if not settings.selection.bids_dir.is_dir():
         raise UsageError(
             f"BIDS_DIR {settings.selection.bids_dir}: no such folder; give the top folder of a BIDS dataset"
         )
-    check_confounds(settings)
+    check_confounds(settings.preprocessing)
     files = {
         "--bids-filter-file": settings.selection.bids_filter_file,
         "--behavior": settings.selection.behavior,
@@ -168,9 +168,9 @@ def _run(settings: Settings) -> int:
     set_logging(settings.output.verbosity)
     if settings.output.dry_run and settings.level == "participant":
         from ban_bids.inputs.describe import describe_files
-        from ban_bids.inputs.types import read_dataset
+        from ban_bids.inputs.read import read_dataset
 
-        print(describe_files(read_dataset(settings), settings))
+        print(describe_files(read_dataset(settings), settings.models))
         return 0
     # the group level as well: a container may have no other folder for matplotlib's cache
     made = set_environment(settings.compute.work_dir, settings.compute.omp_nthreads)

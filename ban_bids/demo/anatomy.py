@@ -20,9 +20,7 @@ from scipy.ndimage import affine_transform, distance_transform_edt, gaussian_fil
 
 from ban_bids.constants import REGIONS
 from ban_bids.errors import DataError
-
-Floats = npt.NDArray[np.float64]
-Image = npt.NDArray[np.float32]
+from ban_bids.typing import Floats, Volume
 
 _ATLAS = "tpl-MNI152NLin2009cAsym_res-01_atlas-HCPMMP1_desc-auditory_dseg.nii.gz"
 _TEMPLATE = "mni_icbm152_t1_tal_nlin_asym_09c_brain.nii.gz"
@@ -48,10 +46,10 @@ class HeadTemplate:
         Where the labels come from.
     """
 
-    t1w: Image
-    bold: Image
-    brain: Image
-    grey: Image
+    t1w: Volume
+    bold: Volume
+    brain: Volume
+    grey: Volume
     labels: npt.NDArray[np.uint8]
     affine: Floats
     label_source: str
@@ -165,7 +163,7 @@ def rigid(parameters: Floats) -> Floats:
     return matrix
 
 
-def sample(volume: Image, affine: Floats, points: Floats, order: int = 1) -> npt.NDArray[np.float32]:
+def sample(volume: Volume, affine: Floats, points: Floats, order: int = 1) -> npt.NDArray[np.float32]:
     """Values of ``volume`` (voxel to millimetre ``affine``) at millimetre ``points`` of shape (3, n)."""
     inverse = np.linalg.inv(affine)
     place = inverse[:3, :3] @ points + inverse[:3, 3:]
@@ -185,7 +183,7 @@ def centred_affine(shape: tuple[int, ...], voxel: float, centre: tuple[float, fl
     return affine
 
 
-def smooth_field(shape: tuple[int, ...], width: float, rng: np.random.Generator) -> Image:
+def smooth_field(shape: tuple[int, ...], width: float, rng: np.random.Generator) -> Volume:
     """Gaussian random field of unit variance; ``width`` is the kernel's standard deviation in voxels."""
     field = gaussian_filter(rng.standard_normal(shape).astype(np.float32), width)
     return (field - field.mean()) / field.std()

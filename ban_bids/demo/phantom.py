@@ -15,9 +15,7 @@ from scipy.ndimage import gaussian_filter, gaussian_filter1d, map_coordinates, s
 
 from ban_bids.constants import REGIONS
 from ban_bids.demo.anatomy import (
-    Floats,
     HeadTemplate,
-    Image,
     Warp,
     centred_affine,
     grid_points,
@@ -27,6 +25,7 @@ from ban_bids.demo.anatomy import (
     save_image,
     smooth_field,
 )
+from ban_bids.typing import Floats, Volume
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ class Tissue:
         Voxels of a region that respond.
     """
 
-    base: Image
+    base: Volume
     affine: Floats
     labels: npt.NDArray[np.uint8]
     responsive: npt.NDArray[np.bool_]

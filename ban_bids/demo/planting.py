@@ -19,9 +19,9 @@ from scipy.linalg import eigh
 
 from ban_bids.audio.waveforms import HeardClip, load_waveform
 from ban_bids.constants import REGIONS, SAMPLING_RATE
-from ban_bids.demo.anatomy import Floats
 from ban_bids.demo.responses import Courses
 from ban_bids.models.candidate import Candidate
+from ban_bids.typing import Floats
 
 COARSE = 0.5
 """Step in which features are averaged before anything else, seconds: blood is too slow for less."""

@@ -16,8 +16,6 @@ from ban_bids.demo.truth import REGION_FILE, RESPONSIVE_FILE, read_table
 from ban_bids.derivatives.read import Derivatives, load_derivatives
 from ban_bids.errors import DataError
 
-Floats = npt.NDArray[np.float64]
-
 
 @dataclass(frozen=True, eq=False)
 class Recovery:

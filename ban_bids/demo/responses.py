@@ -16,8 +16,9 @@ from scipy.signal import fftconvolve
 from scipy.stats import gamma
 
 from ban_bids.constants import REGIONS
-from ban_bids.demo.anatomy import Floats, smooth_field
+from ban_bids.demo.anatomy import smooth_field
 from ban_bids.demo.phantom import Planted, Scan, Tissue
+from ban_bids.typing import Floats
 
 FINE = 0.1
 """Step of the fine time grid, seconds."""

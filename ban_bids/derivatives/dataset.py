@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ban_bids import __version__
-from ban_bids.files.write import TEMPORARY_PREFIX, write_json, write_text
+from ban_bids.files.atomic import TEMPORARY_PREFIX, write_text
+from ban_bids.files.json import write_json
 
 BIDS_VERSION = "1.10.0"
 

@@ -12,9 +12,9 @@ from nibabel.affines import voxel_sizes
 from scipy import stats
 
 from ban_bids.bids.names import map_name
+from ban_bids.derivatives.maps import write_map
 from ban_bids.derivatives.statistics import GROUP_P, STATISTICS
 from ban_bids.errors import DataError
-from ban_bids.files.write import write_map
 
 _AT_LEAST_T, _AT_LEAST_P = 2, 3
 _LARGEST_R = 1 - 1e-7

@@ -7,12 +7,83 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 
-from ban_bids.bids.names import map_name
+from ban_bids.bids.names import map_name, sidecar
 from ban_bids.derivatives.statistics import STATISTICS
-from ban_bids.errors import UsageError
-from ban_bids.files.write import write_map
+from ban_bids.errors import DataError, UsageError
+from ban_bids.files.atomic import atomic_path
+from ban_bids.files.json import write_json
+
+_NO_EVIDENCE = {"p": 1.0, "q": 1.0}
+
+
+def write_map(
+    path: Path,
+    values: np.ndarray,
+    mask: np.ndarray,
+    affine: np.ndarray,
+    metadata: Mapping[str, Any],
+) -> Path:
+    """Write a statistical map and its JSON file.
+
+    Parameters
+    ----------
+    path : Path
+        Target, ``.nii.gz``.
+    values : ndarray of shape (n_voxels,)
+        One value per voxel of the mask, in C order (``volume[mask]``). NaN: not computable there; it is
+        written as NaN, which nilearn plots as nothing.
+    mask : ndarray of shape (x, y, z), bool
+        Voxels that have a value. Outside, maps hold 0, as usual for statistical maps, but p and q maps
+        hold 1: thresholded from above they would show everything outside the brain otherwise.
+    affine : ndarray of shape (4, 4)
+        Voxel indices to millimetres.
+    metadata : mapping
+        What the JSON file says; must hold ``Statistic``. ``OutsideMask``, ``NotComputable``,
+        ``VoxelsInMask`` and ``VoxelsNotComputable`` are added.
+
+    Returns
+    -------
+    Path
+        The target. The image is in place before the JSON file, through which readers find it.
+
+    Raises
+    ------
+    DataError
+        Sizes of values and mask differ, or the metadata do not name the statistic.
+    """
+    inside = np.asarray(mask, dtype=bool)
+    flat = np.asarray(values, dtype=np.float32)
+    if inside.ndim != 3 or flat.shape != (int(inside.sum()),):
+        raise DataError(f"{path.name}: {flat.shape} values for {int(inside.sum())} voxels of a {inside.ndim}-D mask")
+    if "Statistic" not in metadata:
+        raise DataError(f"{path.name}: its metadata name no Statistic")
+    outside = _NO_EVIDENCE.get(str(metadata["Statistic"]), 0.0)
+    image = _map_image(flat, inside, affine, outside, str(metadata.get("SpatialReference", "")))
+    with atomic_path(path) as temporary:
+        nib.save(image, temporary)
+    missing = int(np.count_nonzero(~np.isfinite(flat)))
+    facts = {
+        "OutsideMask": outside,
+        "NotComputable": "NaN inside the mask",
+        "VoxelsInMask": int(inside.sum()),
+        "VoxelsNotComputable": missing,
+    }
+    write_json(sidecar(path), {**metadata, **facts})
+    return path
+
+
+def _map_image(flat: np.ndarray, inside: np.ndarray, affine: np.ndarray, outside: float, space: str) -> nib.Nifti1Image:
+    volume = np.full(inside.shape, outside, dtype=np.float32)
+    volume[inside] = np.where(np.isfinite(flat), flat, np.nan)
+    image = nib.Nifti1Image(volume, np.asarray(affine, dtype=float))
+    code = "mni" if space.startswith("MNI") else "aligned"
+    image.set_qform(image.affine, code=code)
+    image.set_sform(image.affine, code=code)
+    image.header.set_xyzt_units("mm", "sec")
+    return image
 
 
 @dataclass(frozen=True)
@@ -52,7 +123,7 @@ def write_statmap(
         In C order of the mask; NaN where not computable.
     mask : ndarray of shape (x, y, z), bool
     affine : ndarray of shape (4, 4)
-        As for :func:`ban_bids.files.write.write_map`.
+        As for :func:`write_map`.
     participant, task, space : str
         Labels without their entity; scores pool sessions.
     stat : str

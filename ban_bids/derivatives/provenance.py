@@ -20,7 +20,8 @@ from typing import Any, Literal
 from ban_bids import __version__
 from ban_bids.bids.names import alphanumeric
 from ban_bids.errors import DataError
-from ban_bids.files.write import read_json, write_json, write_text
+from ban_bids.files.atomic import write_text
+from ban_bids.files.json import read_json, write_json
 from ban_bids.preprocessing.atlases import citations
 from ban_bids.settings import Settings
 

@@ -11,7 +11,8 @@ import pandas as pd
 
 from ban_bids.bids.names import DerivativeName, parse_name, sidecar
 from ban_bids.errors import DataError, UsageError
-from ban_bids.files.write import read_json, read_tsv
+from ban_bids.files.json import read_json
+from ban_bids.files.tsv import read_tsv
 
 _MAP_COLUMNS = (
     "path",

@@ -12,7 +12,7 @@ from typing import Any
 
 from ban_bids.bids.names import alphanumeric
 from ban_bids.errors import DataError
-from ban_bids.files.write import read_json, write_json
+from ban_bids.files.json import read_json, write_json
 
 
 @dataclass(frozen=True)

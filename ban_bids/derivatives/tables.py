@@ -10,7 +10,8 @@ import pandas as pd
 
 from ban_bids.bids.names import sidecar
 from ban_bids.errors import DataError
-from ban_bids.files.write import write_json, write_tsv
+from ban_bids.files.json import write_json
+from ban_bids.files.tsv import write_tsv
 
 
 def write_table(

@@ -15,7 +15,7 @@ from ban_bids.encoding.cleaning import Nuisance, clean, crowding, nuisance_basis
 from ban_bids.encoding.folds import Listening
 from ban_bids.encoding.rows import run_rows
 from ban_bids.errors import DataError
-from ban_bids.files.arrays import scratch_array
+from ban_bids.files.npz import scratch_array
 from ban_bids.inputs.types import Clip, Run
 from ban_bids.preprocessing.regions import absent_regions
 from ban_bids.preprocessing.result import PreprocessedParticipant, PreprocessedRun

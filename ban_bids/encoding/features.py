@@ -12,8 +12,8 @@ import numpy as np
 from ban_bids import __version__
 from ban_bids.audio.waveforms import HeardClip, content_hash
 from ban_bids.errors import DataError
-from ban_bids.files.arrays import read_arrays, write_arrays
 from ban_bids.files.locks import file_lock
+from ban_bids.files.npz import read_arrays, write_arrays
 from ban_bids.files.progress import progress
 from ban_bids.inputs.types import Clip
 from ban_bids.models.candidate import Candidate

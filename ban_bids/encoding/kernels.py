@@ -19,7 +19,7 @@ from ban_bids.encoding.cleaning import Nuisance
 from ban_bids.encoding.folds import Fold
 from ban_bids.encoding.reduction import Scaler
 from ban_bids.encoding.timeline import Binned
-from ban_bids.files.arrays import scratch_array
+from ban_bids.files.npz import scratch_array
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +118,7 @@ def layer_kernels(
     first : ndarray of shape (n_runs + 1,)
         First row of each run.
     folder, in_memory
-        See `ban_bids.files.arrays.scratch_array`.
+        See `ban_bids.files.npz.scratch_array`.
 
     Returns
     -------

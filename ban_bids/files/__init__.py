@@ -1,0 +1,6 @@
+"""Files of every kind, one way each: nothing else in the package opens, replaces or locks them its own way.
+
+Read in this order: ``atomic`` (a file is there whole or not at all), ``json``, ``tsv`` and ``npz`` (what is
+written with it), ``hashing`` (by what finished work is known again), ``locks`` (one process at a time),
+``progress`` (how far along, how long, how much memory).
+"""

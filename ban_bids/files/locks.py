@@ -1,40 +1,64 @@
-"""Locks between processes, on files."""
+"""Locks between processes, on files; a process that is killed holds none any more."""
 
 from __future__ import annotations
 
-import fcntl
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from ban_bids.errors import DataError
 
 _LOG = logging.getLogger(__name__)
+_SECONDS_BETWEEN_TRIES = 0.2
 
 
 @contextmanager
 def file_lock(path: Path) -> Iterator[None]:
     """Hold an exclusive lock on a file; wait, and say so, while another process holds it.
 
+    Parameters
+    ----------
+    path : Path
+        Made, with its folder, where it is missing; it stays.
+
     Raises
     ------
     DataError
-        When the file cannot be written or its file system has no locks.
+        The file cannot be written, or its file system has no locks.
     """
+    # a soft lock would outlive a killed process: where there are no real ones that is an error
+    lock = FileLock(path, poll_interval=_SECONDS_BETWEEN_TRIES, fallback_to_soft=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a")
-    except OSError as err:
-        raise DataError(f"{path}: cannot be written ({err.strerror}); choose another --work-dir") from err
-    with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            lock.acquire(timeout=0)
+        except Timeout:
             _LOG.info("%s: another process is at work; waiting for it", path)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError as err:
-            raise DataError(
-                f"{path}: the file system has no file locks ({err.strerror}); choose a local --work-dir"
-            ) from err
-        yield  # closing the file releases the lock
+            lock.acquire()
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be locked ({error.strerror}); choose a folder that can be written, on a file system "
+            "with file locks"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def file_locks(paths: Iterable[Path]) -> Iterator[None]:
+    """Hold several locks, taken in sorted order, so that two processes cannot wait for each other.
+
+    Raises
+    ------
+    DataError
+        As :func:`file_lock`.
+    """
+    with ExitStack() as stack:
+        for path in sorted(paths):
+            stack.enter_context(file_lock(path))
+        yield

@@ -65,7 +65,7 @@ class Stage:
 
 @dataclass
 class StageClock:
-    """Collects the stages of one run; one clock a call of the app, passed down."""
+    """Collects the stages of one run; one clock per call of the app, passed down."""
 
     stages: list[Stage] = field(default_factory=list)
 

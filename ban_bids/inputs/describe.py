@@ -7,18 +7,17 @@ from collections.abc import Iterator
 from ban_bids.errors import BanBidsError
 from ban_bids.inputs.heldout import held_out_plan, held_out_tracks
 from ban_bids.inputs.types import Dataset, Participant, Run
-from ban_bids.settings import Settings
+from ban_bids.settings import Models, Selection
 
 
-def describe_files(dataset: Dataset, settings: Settings) -> str:
+def describe_files(dataset: Dataset, models: Models) -> str:
     """Describe which files would be used, for people; writes nothing.
 
     Parameters
     ----------
     dataset : Dataset
-        As read with ``settings``.
-    settings : Settings
-        The same settings.
+    models : Models
+        Which model would be scored, and where its weights come from.
 
     Returns
     -------
@@ -28,28 +27,30 @@ def describe_files(dataset: Dataset, settings: Settings) -> str:
     lines = [f"Dataset: {dataset.name} ({dataset.root})"]
     lines += [f"DOI: {dataset.doi or 'none'}", f"Stimulus profile: {dataset.profile or 'none (stim_file)'}"]
     for person in dataset.participants:
-        lines += _person(person, settings)
+        lines += _person(person, dataset.selection)
     lines += _stimuli(dataset)
-    lines += _model(dataset, settings)
+    lines += _model(dataset, models)
     lines += [f"Note: {note}" for note in dataset.notes]
     lines += ["", f"Files ({len(dataset.files)}):", *(f"  {path}" for path in dataset.files)]
     return "\n".join(lines)
 
 
-def _person(person: Participant, settings: Settings) -> Iterator[str]:
+def _person(person: Participant, selection: Selection) -> Iterator[str]:
     yield ""
     yield f"sub-{person.label}"
     if person.failure is not None:
         yield f"  CANNOT BE USED: {person.failure}"
         return
     try:
-        plan = held_out_plan(person, settings)
+        plan = held_out_plan(person, selection)
     except BanBidsError as error:
         yield f"  CANNOT BE USED: {error}"
         return
     yield from (f"  T1w: {path}" for path in person.t1w)
     if not person.t1w:
         yield "  T1w: none"
+    if person.sessions:
+        yield f"  Sessions, pooled: {', '.join(person.sessions)}"
     for run in person.runs:
         yield from _run(run, run.name in plan.held_out)
     yield f"  Held out: {plan.rule}"
@@ -84,18 +85,13 @@ def _stimuli(dataset: Dataset) -> Iterator[str]:
         yield f"Human genre choices: {len(dataset.choices.table)} from {dataset.choices.source}"
 
 
-def _model(dataset: Dataset, settings: Settings) -> Iterator[str]:
-    for request in settings.models.requests:
+def _model(dataset: Dataset, models: Models) -> Iterator[str]:
+    for request in models.requests:
         if request.weights is not None:
             origin = f"weights {request.weights}"
-        elif settings.models.gtzan_dir is not None:
-            origin = f"trained first on {settings.models.gtzan_dir}, where its kind is trained"
+        elif models.gtzan_dir is not None:
+            origin = f"trained first on {models.gtzan_dir}, where its kind is trained"
         else:
             origin = "no weights given (--model NAME=WEIGHTS or --gtzan-dir)"
         yield f"Model: {request.name}, {origin}"
-    try:
-        tracks = held_out_tracks(dataset, settings)
-    except BanBidsError as error:
-        yield f"Held-out tracks: unknown ({error})"
-        return
-    yield f"Held-out tracks that must not train the model: {len(tracks)}"
+    yield f"Held-out tracks that must not train the model: {len(held_out_tracks(dataset))}"

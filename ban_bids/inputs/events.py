@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ban_bids.errors import DataError
@@ -138,6 +138,25 @@ def parse_table(path: Path, lines: Sequence[str]) -> Table:
         cells += [None] * (len(columns) - len(cells))
         rows.append(Row(path, number, dict(zip(columns, cells))))
     return Table(path, columns, tuple(rows))
+
+
+@dataclass
+class Tables:
+    """Tables of one reading of a dataset, each opened once however many runs and people it concerns."""
+
+    _read: dict[Path, Table | DataError] = field(default_factory=dict, repr=False)
+
+    def read(self, path: Path) -> Table:
+        """Read a table, or remember it; see :func:`read_table`."""
+        if path not in self._read:
+            try:
+                self._read[path] = read_table(path)
+            except DataError as error:
+                self._read[path] = error
+        known = self._read[path]
+        if isinstance(known, DataError):
+            raise known
+        return known
 
 
 def read_table(path: Path) -> Table:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ban_bids.errors import BanBidsError, DataError, UsageError
-from ban_bids.inputs.types import Dataset, Participant, Run, read_dataset
-from ban_bids.settings import Settings
+from ban_bids.inputs.types import Dataset, Listener, Listening, Participant
+from ban_bids.settings import Selection
 
 _LOG = logging.getLogger(__name__)
 _ALL = "all"
@@ -42,7 +42,7 @@ class HeldOutPlan:
         """Names of the runs held out in any fold."""
         return frozenset(name for fold in self.folds for name in fold)
 
-    def training(self, fold: int, runs: Sequence[Run]) -> tuple[str, ...]:
+    def training(self, fold: int, runs: Sequence[Listening]) -> tuple[str, ...]:
         """Names of a fold's training runs, in the order of ``runs``.
 
         With leave-one-run-out these are all other runs; else all runs that no fold holds out.
@@ -51,17 +51,17 @@ class HeldOutPlan:
         return tuple(run.name for run in runs if run.name not in out)
 
 
-def repeats_within(run: Run) -> bool:
+def repeats_within(run: Listening) -> bool:
     """Whether a clip is played twice in the run, lead-ins aside."""
     counts = Counter(item.clip for item in run.presentations if not item.lead_in)
     return any(count > 1 for count in counts.values())
 
 
-def _task_label(runs: Sequence[Run]) -> str:
+def _task_label(runs: Sequence[Listening]) -> str:
     return "".join(dict.fromkeys(run.task for run in runs))
 
 
-def _matches(run: Run, label: str) -> bool:
+def _matches(run: Listening, label: str) -> bool:
     bare = label.removeprefix("run-")
     if label == run.name or f"sub-{run.participant}_{run.name}" == label:
         return True
@@ -70,25 +70,25 @@ def _matches(run: Run, label: str) -> bool:
     return bare == run.run or (bare.isdigit() and run.run.isdigit() and int(bare) == int(run.run))
 
 
-def _known(runs: Sequence[Run]) -> str:
+def _known(runs: Sequence[Listening]) -> str:
     return ", ".join(run.name for run in runs)
 
 
-def _select(runs: Sequence[Run], settings: Settings) -> list[Run]:
+def _select(runs: Sequence[Listening], selection: Selection) -> list[Listening]:
     """Runs that --test-task and --test-runs name, in the order of ``runs``."""
     tasks = sorted({run.task for run in runs})
-    unknown = [task for task in settings.selection.test_tasks if task not in tasks]
+    unknown = [task for task in selection.test_tasks if task not in tasks]
     if unknown:
         raise UsageError(f"--test-task {' '.join(unknown)}: no such task; there are: {', '.join(tasks)}")
-    chosen = [run for run in runs if not settings.selection.test_tasks or run.task in settings.selection.test_tasks]
-    labels = tuple(label for label in settings.selection.test_runs if label != _ALL)
+    chosen = [run for run in runs if not selection.test_tasks or run.task in selection.test_tasks]
+    labels = tuple(label for label in selection.test_runs if label != _ALL)
     missing = [label for label in labels if not any(_matches(run, label) for run in chosen)]
     if missing:
         raise UsageError(f"--test-runs {' '.join(missing)}: no such run; there are: {_known(chosen)}")
     return [run for run in chosen if not labels or any(_matches(run, label) for label in labels)]
 
 
-def check_test_options(runs: Sequence[Run], settings: Settings) -> None:
+def check_test_options(runs: Sequence[Listening], selection: Selection) -> None:
     """Check that --test-task and --test-runs name something among all participants' runs.
 
     Raises
@@ -96,13 +96,13 @@ def check_test_options(runs: Sequence[Run], settings: Settings) -> None:
     UsageError
         An unknown label; the message lists those there.
     """
-    if _ALL in settings.selection.test_runs and len(settings.selection.test_runs) > 1:
+    if _ALL in selection.test_runs and len(selection.test_runs) > 1:
         raise UsageError("--test-runs all goes alone: it holds out every run in turn")
     unique = {run.name: run for run in runs}
-    _select(list(unique.values()), settings)
+    _select(list(unique.values()), selection)
 
 
-def held_out_plan(participant: Participant, settings: Settings) -> HeldOutPlan:
+def held_out_plan(participant: Participant | Listener, selection: Selection) -> HeldOutPlan:
     """Choose a participant's held-out runs.
 
     Given by ``--test-task`` and ``--test-runs`` (``all``: leave-one-run-out); or else the runs that repeat a
@@ -110,15 +110,15 @@ def held_out_plan(participant: Participant, settings: Settings) -> HeldOutPlan:
 
     Parameters
     ----------
-    participant : Participant
+    participant : Participant or Listener
         With at least two runs.
-    settings : Settings
+    selection : Selection
         ``test_tasks`` and ``test_runs`` are used.
 
     Returns
     -------
     HeldOutPlan
-        One fold with all held-out runs, or one fold a run.
+        One fold with all held-out runs, or one fold per run.
 
     Raises
     ------
@@ -127,14 +127,14 @@ def held_out_plan(participant: Participant, settings: Settings) -> HeldOutPlan:
     DataError
         The participant has one run only.
     """
-    runs = participant.runs
+    runs: Sequence[Listening] = participant.runs
     if len(runs) < 2:
         raise DataError(f"sub-{participant.label}: one run only; held-out scoring needs two runs or more")
-    check_test_options(runs, settings)
-    if _ALL in settings.selection.test_runs:
-        return _leave_one_out(_select(runs, settings), "--test-runs all: every run is held out in turn")
-    if settings.selection.test_tasks or settings.selection.test_runs:
-        chosen = _select(runs, settings)
+    check_test_options(runs, selection)
+    if _ALL in selection.test_runs:
+        return _leave_one_out(_select(runs, selection), "--test-runs all: every run is held out in turn")
+    if selection.test_tasks or selection.test_runs:
+        chosen = _select(runs, selection)
         if len(chosen) == len(runs):
             raise UsageError(
                 f"--test-task/--test-runs hold out every run of sub-{participant.label} ({_known(runs)}); "
@@ -148,15 +148,15 @@ def held_out_plan(participant: Participant, settings: Settings) -> HeldOutPlan:
     return _leave_one_out(runs, f"{why}: every run is held out in turn")
 
 
-def _one_fold(runs: Sequence[Run], rule: str) -> HeldOutPlan:
+def _one_fold(runs: Sequence[Listening], rule: str) -> HeldOutPlan:
     return HeldOutPlan((tuple(run.name for run in runs),), rule, _task_label(runs))
 
 
-def _leave_one_out(runs: Sequence[Run], rule: str) -> HeldOutPlan:
+def _leave_one_out(runs: Sequence[Listening], rule: str) -> HeldOutPlan:
     return HeldOutPlan(tuple((run.name,) for run in runs), rule, _task_label(runs), leave_one_out=True)
 
 
-def held_out_tracks(dataset: Dataset, settings: Settings) -> frozenset[Path]:
+def held_out_tracks(dataset: Dataset) -> frozenset[Path]:
     """Audio files heard in any held-out run of any participant of the dataset, lead-ins included.
 
     All participants count, not only those chosen: the model is trained once for all of them, also when every
@@ -165,25 +165,20 @@ def held_out_tracks(dataset: Dataset, settings: Settings) -> frozenset[Path]:
     Parameters
     ----------
     dataset : Dataset
-        As read with ``settings``.
-    settings : Settings
-        The same settings.
+        Its ``listeners`` are everyone, whoever was chosen.
 
     Returns
     -------
     frozenset of Path
         Files that must not train or validate the model.
     """
-    whole = dataset
-    if settings.selection.participant_labels:
-        whole = read_dataset(settings.changed(participant_labels=(), dry_run=True))
     tracks: set[Path] = set()
-    for person in whole.participants:
+    for person in dataset.listeners:
         if person.failure is not None:
             _LOG.warning("sub-%s cannot be read, so its held-out tracks are unknown: %s", person.label, person.failure)
             continue
         try:
-            held_out = held_out_plan(person, settings).held_out
+            held_out = held_out_plan(person, dataset.selection).held_out
         except BanBidsError as error:
             _LOG.warning("sub-%s has no held-out runs: %s", person.label, error)
             continue

@@ -4,49 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from ban_bids.bids.names import entity
 from ban_bids.errors import DataError
-from ban_bids.inputs.events import Row, Table, read_table
+from ban_bids.inputs.events import Row, Table, Tables, read_table
 from ban_bids.inputs.stimuli import Stimuli
-from ban_bids.inputs.types import Clip
+from ban_bids.inputs.types import COLUMNS, Clip, HumanChoices
 
 _LOG = logging.getLogger(__name__)
 
-COLUMNS = ("participant", "audio", "start", "duration", "track", "true_genre", "response")
-"""Columns of ``HumanChoices.table``."""
-
 _PARTICIPANT = ("participant_id", "participant", "subject")
-
-
-@dataclass(frozen=True, eq=False)
-class HumanChoices:
-    """Genre choices of people, one row a choice.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Columns ``COLUMNS``; ``audio`` is a path as text, start and duration are seconds.
-    source : str
-        The files it was read from.
-    clips : tuple of Clip
-        The distinct clips in order of their first row.
-    files : tuple of Path
-        The tables that were read.
-    """
-
-    table: pd.DataFrame
-    source: str
-    clips: tuple[Clip, ...]
-    files: tuple[Path, ...] = ()
-
-
-def _label(path: Path) -> str:
-    first = path.name.split("_")[0]
-    return first.removeprefix("sub-") if first.startswith("sub-") else "n/a"
 
 
 def _person(row: Row) -> str:
@@ -54,7 +24,7 @@ def _person(row: Row) -> str:
         text = row.text(column)
         if text is not None:
             return text.removeprefix("sub-")
-    return _label(row.path)
+    return entity(row.path, "sub") or "n/a"
 
 
 def _choices(table: Table, stimuli: Stimuli) -> Iterator[tuple[Clip, dict[str, object]]]:
@@ -109,7 +79,7 @@ def _collect(tables: Sequence[Table], stimuli: Stimuli) -> HumanChoices | None:
     return HumanChoices(frame, source, tuple(dict.fromkeys(clip for clip, _ in rows)), files)
 
 
-def read_choices(root: Path, behavior: Path | None, stimuli: Stimuli) -> HumanChoices | None:
+def read_choices(root: Path, behavior: Path | None, *, stimuli: Stimuli, tables: Tables) -> HumanChoices | None:
     """Read human genre choices of all the dataset's participants, also of those not chosen.
 
     Parameters
@@ -120,6 +90,8 @@ def read_choices(root: Path, behavior: Path | None, stimuli: Stimuli) -> HumanCh
         Table given by ``--behavior``, instead of the dataset's own.
     stimuli : Stimuli
         Resolves rows to clips.
+    tables : Tables
+        Those that were read before are not opened again.
 
     Returns
     -------
@@ -141,9 +113,8 @@ def read_choices(root: Path, behavior: Path | None, stimuli: Stimuli) -> HumanCh
             )
         return _collect([table], stimuli)
     for pattern in ("beh/*_beh.tsv", "func/*_events.tsv"):
-        tables = [read_table(path) for path in _candidates(root, pattern) if path.stat().st_size > 0]
-        tables = [table for table in tables if _has_choices(table, stimuli)]
-        choices = _collect(tables, stimuli)
+        answers = [tables.read(path) for path in _candidates(root, pattern) if path.stat().st_size > 0]
+        choices = _collect([table for table in answers if _has_choices(table, stimuli)], stimuli)
         if choices is not None:
             return choices
     return None

@@ -1,4 +1,4 @@
-"""Read a BIDS dataset of music listening: from folders to participants, runs and clips."""
+"""Read a BIDS dataset of music listening, once: events of everyone, images of the participants asked for."""
 
 from __future__ import annotations
 
@@ -8,21 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ban_bids.bids.index import Index, build_index, chosen_labels, entities, read_json
+from ban_bids.bids.index import Index, build_index, chosen_labels, participant_labels
+from ban_bids.bids.metadata import load_header
+from ban_bids.bids.names import entities, entity
 from ban_bids.errors import DataError, UsageError
+from ban_bids.files.json import read_json
 from ban_bids.files.progress import progress
-from ban_bids.inputs.fieldmaps import field_map_notes
+from ban_bids.inputs.events import Tables
 from ban_bids.inputs.heldout import check_test_options
-from ban_bids.inputs.people import HumanChoices, read_choices
+from ban_bids.inputs.people import read_choices
 from ban_bids.inputs.rules import Profile, choose_profile
-from ban_bids.inputs.runs import find_runs, mark_lead_ins, read_runs
+from ban_bids.inputs.runs import find_runs, hear_runs, mark_lead_ins, read_images
 from ban_bids.inputs.stimuli import SAME_DURATION, Stimuli
-from ban_bids.inputs.timing import load_header
-from ban_bids.inputs.types import Dataset, Participant
-from ban_bids.settings import Settings
+from ban_bids.inputs.types import Dataset, HumanChoices, Listener, Participant, Run
+from ban_bids.settings import Preprocessing, Selection, Settings
 
 _LOG = logging.getLogger(__name__)
 _DESCRIPTION = "dataset_description.json"
+_ONE_T1W = ("acq", "ce", "rec", "echo", "inv")
 
 
 @dataclass(frozen=True)
@@ -31,26 +34,72 @@ class _Source:
 
     index: Index
     stimuli: Stimuli
-    profile: Profile | None
-    settings: Settings
+    tables: Tables
+    lead_in_rule: str
+    selection: Selection
+    preprocessing: Preprocessing
 
 
-def read(settings: Settings) -> Dataset:
-    """Read a dataset; see ``ban_bids.inputs.types.read_dataset``."""
-    root = settings.selection.bids_dir
-    labels = chosen_labels(root, settings.selection.participant_labels)
-    description, notes = _description(root, settings)
+@dataclass(frozen=True)
+class _Heard:
+    """What a participant's events tell, and what was left out on the way."""
+
+    listener: Listener
+    notes: tuple[str, ...]
+
+
+def read_dataset(settings: Settings) -> Dataset:
+    """Read the chosen participants, their runs, clips and choices, and what everybody else heard.
+
+    Parameters
+    ----------
+    settings : Settings
+        What the command line asked for: selection, preprocessing, the folder of music (where stimuli may lie)
+        and whether anything may be written.
+
+    Returns
+    -------
+    Dataset
+        A participant that cannot be used carries its ``failure``.
+
+    Raises
+    ------
+    UsageError
+        The dataset is missing or empty, or an option names something that is not there.
+    DataError
+        Something that concerns every participant cannot be used.
+    """
+    selection = settings.selection
+    root = selection.bids_dir
+    if not root.is_dir():
+        raise UsageError(f"BIDS_DIR {root}: no such folder; give the top folder of a BIDS dataset")
+    labels = chosen_labels(root, selection.participant_labels)
+    description, notes = _description(selection)
     name, doi = str(description.get("Name") or root.name), description.get("DatasetDOI")
-    folders = _stimulus_folders(root, settings)
+    folders = [
+        folder
+        for folder in (selection.stimuli_dir, root / "stimuli", settings.models.gtzan_dir)
+        if folder is not None and folder.is_dir()
+    ]
     profile = choose_profile(name, str(doi) if doi else None, [*folders, root / "code"])
-    stimuli = Stimuli(folders, profile)
-    index = build_index(root, labels, settings)
-    _check_filters(index, labels, settings)
-    source = _Source(index, stimuli, profile, settings)
-    people = tuple(_participant(label, source) for label in progress(labels, "Reading participants"))
+    stimuli, tables = Stimuli(folders, profile), Tables()
+    everyone = participant_labels(root)
+    index = build_index(selection, everyone, save=not settings.output.dry_run)
+    _check_filters(index, labels, selection)
+    lead_in_rule = profile.lead_in if profile else "none"
+    source = _Source(
+        index=index,
+        stimuli=stimuli,
+        tables=tables,
+        lead_in_rule=lead_in_rule,
+        selection=selection,
+        preprocessing=settings.preprocessing,
+    )
+    heard = {label: _listen(label, source) for label in progress(everyone, "Reading events")}
+    people = tuple(_participant(heard[label], source) for label in progress(labels, "Reading images"))
     _check_some_usable(people)
-    check_test_options([run for person in people for run in person.runs], settings)
-    choices = read_choices(root, settings.selection.behavior, stimuli)
+    check_test_options([run for person in people for run in person.runs], selection)
+    choices = read_choices(root, selection.behavior, stimuli=stimuli, tables=tables)
     if stimuli.snapped:
         notes.append(
             f"durations of excerpts from {len(stimuli.snapped)} files differ by up to {SAME_DURATION:g} s "
@@ -61,87 +110,99 @@ def read(settings: Settings) -> Dataset:
     for note in notes:
         _LOG.warning("%s", note)
     return Dataset(
-        root=root,
+        selection=selection,
         name=name,
         doi=str(doi) if doi else None,
         profile=profile.name if profile else None,
         participants=people,
+        listeners=tuple(item.listener for item in heard.values()),
         notes=tuple(notes),
-        files=_files_used(root, people, index, choices),
+        shared_files=_shared_files(root, profile, choices),
         choices=choices,
     )
 
 
-def _description(root: Path, settings: Settings) -> tuple[dict[str, Any], list[str]]:
-    path = root / _DESCRIPTION
+def _description(selection: Selection) -> tuple[dict[str, Any], list[str]]:
+    path = selection.bids_dir / _DESCRIPTION
     if not path.is_file():
-        if not settings.selection.skip_bids_validation:
+        if not selection.skip_bids_validation:
             raise DataError(f"{path}: missing; add it, or give --skip-bids-validation")
-        return {}, [f"{_DESCRIPTION} is missing; the dataset is called {root.name}"]
+        return {}, [f"{_DESCRIPTION} is missing; the dataset is called {selection.bids_dir.name}"]
     description = read_json(path)
     if description.get("DatasetType") == "derivative":
         raise DataError(f"{path}: this is a derivative dataset; give the raw one, and this one with -d NAME=PATH")
     absent = [key for key in ("Name", "BIDSVersion") if not description.get(key)]
-    if absent and not settings.selection.skip_bids_validation:
+    if absent and not selection.skip_bids_validation:
         raise DataError(f"{path}: {' and '.join(absent)} missing; add it, or give --skip-bids-validation")
     return description, []
 
 
-def _stimulus_folders(root: Path, settings: Settings) -> list[Path]:
-    candidates = (settings.selection.stimuli_dir, root / "stimuli", settings.models.gtzan_dir)
-    return [folder for folder in candidates if folder is not None and folder.is_dir()]
-
-
-def _check_filters(index: Index, labels: Sequence[str], settings: Settings) -> None:
+def _check_filters(index: Index, labels: Sequence[str], selection: Selection) -> None:
     """Check that --session-id and --task-id name something that is there."""
-    found = [dict(entities(path)) for label in labels for path in index.images("bold", label)]
+    if not selection.session_ids and not selection.task_ids:
+        return
+    images = [path for label in labels for path in index.images("bold", label)]
     for option, key, wanted in (
-        ("--session-id", "ses", settings.selection.session_ids),
-        ("--task-id", "task", settings.selection.task_ids),
+        ("--session-id", "ses", selection.session_ids),
+        ("--task-id", "task", selection.task_ids),
     ):
-        there = sorted({own[key] for own in found if key in own})
+        there = sorted({label for path in images if (label := entity(path, key)) is not None})
         unknown = [label for label in wanted if label not in there]
-        if unknown and found:
+        if unknown and images:
             raise UsageError(
                 f"{option} {' '.join(unknown)}: no such BOLD image; there are: {', '.join(there) or 'none'}"
             )
 
 
-def _participant(label: str, source: _Source) -> Participant:
-    """Read a participant; what makes it unusable becomes its ``failure``."""
-    notes: list[str] = []
+def _listen(label: str, source: _Source) -> _Heard:
+    """What a participant heard, from events alone; what makes them unusable becomes the ``failure``."""
+    try:
+        files = find_runs(
+            label,
+            index=source.index,
+            stimuli=source.stimuli,
+            tables=source.tables,
+            selection=source.selection,
+        )
+        runs, notes = mark_lead_ins(hear_runs(files, source.stimuli), source.lead_in_rule)
+    except DataError as error:
+        return _Heard(Listener(label, (), str(error)), ())
+    return _Heard(Listener(label, runs), (*files.notes, *notes))
+
+
+def _participant(heard: _Heard, source: _Source) -> Participant:
+    """Read a participant's images; what makes them unusable becomes the ``failure``."""
+    label, notes = heard.listener.label, list(heard.notes)
+    if heard.listener.failure is not None:
+        return Participant(label, (), (), failure=heard.listener.failure)
     try:
         t1w = _anatomy(label, source, notes)
-        files = find_runs(label, source.index, source.stimuli, source.settings)
-        runs = read_runs(files, source.index, source.stimuli, source.settings)
-        notes += files.notes
-        runs, more = mark_lead_ins(runs, source.profile.lead_in if source.profile else "none")
+        runs, more = read_images(heard.listener.runs, source.index.companions, source.preprocessing)
         notes += more
-        notes += field_map_notes(label, runs, source.index, source.settings, source.settings.selection.bids_dir)
         if len(runs) < 2:
             raise DataError(f"{runs[0].bold}: the only run of sub-{label}; held-out scoring needs two or more")
     except DataError as error:
         return Participant(label, (), (), failure=str(error), notes=tuple(notes))
-    return Participant(label, t1w, runs, notes=tuple(notes))
+    notes += _field_map_notes(label, source)
+    return Participant(label, t1w, runs, notes=tuple(notes), files=_own_files(t1w, runs, source.index))
 
 
 def _anatomy(label: str, source: _Source, notes: list[str]) -> tuple[Path, ...]:
     """T1-weighted images: of the chosen sessions where there are any, of one acquisition."""
-    found = source.index.images("t1w", label)
-    found = [path for path in found if dict(entities(path)).get("part") in (None, "mag")]
-    sessions = source.settings.selection.session_ids
-    chosen = [path for path in found if not sessions or dict(entities(path)).get("ses") in (None, *sessions)]
-    if found and not chosen:
+    images = [path for path in source.index.images("t1w", label) if entity(path, "part") in (None, "mag")]
+    sessions = source.selection.session_ids
+    chosen = [path for path in images if not sessions or entity(path, "ses") in (None, *sessions)]
+    if images and not chosen:
         notes.append(f"no T1w in session {', '.join(sessions)}; those of other sessions are used")
-        chosen = found
+        chosen = images
     if not chosen:
-        if source.settings.preprocessing.derivatives:
+        if source.preprocessing.derivatives:
             notes.append("no T1w image; the derivatives' anatomy is used")
         return ()  # preprocessing does without, and says so
     groups: dict[tuple[str, ...], list[Path]] = {}
     for path in chosen:
-        own = dict(entities(path))
-        groups.setdefault(tuple(own.get(key, "") for key in ("acq", "ce", "rec", "echo", "inv")), []).append(path)
+        labels = dict(entities(path))
+        groups.setdefault(tuple(labels.get(key, "") for key in _ONE_T1W), []).append(path)
     first = groups[min(groups)]
     if len(groups) > 1:
         left = ", ".join(path.name for path in chosen if path not in first)
@@ -157,22 +218,35 @@ def _readable(paths: Sequence[Path], notes: list[str]) -> tuple[Path, ...]:
     DataError
         None is.
     """
-    found, errors = [], []
+    sound, errors = [], []
     for path in paths:
         try:
             if len(load_header(path).shape) != 3:
                 raise DataError(f"{path}: T1w image is not 3-D; restore the image")
-            found.append(path)
+            sound.append(path)
         except DataError as error:
             errors.append(error)
-    if not found:
+    if not sound:
         raise errors[0]
     notes += [f"T1w image left out: {error}" for error in errors]
-    return tuple(found)
+    return tuple(sound)
+
+
+def _field_map_notes(label: str, source: _Source) -> list[str]:
+    """Say that field maps are there and not used, unless nobody would use them anyway."""
+    preprocessing, sessions = source.preprocessing, source.selection.session_ids
+    if "fieldmaps" in preprocessing.ignore or "fmriprep" in dict(preprocessing.derivatives):
+        return []
+    images = source.index.images("fmap", label)
+    images = [path for path in images if not sessions or entity(path, "ses") in (None, *sessions)]
+    if not images:
+        return []
+    remedy = "" if preprocessing.use_syn_sdc else " (-d fmriprep=PATH takes images corrected with them)"
+    return [f"field maps ({len(images)} images) found but not used: distortion is not corrected with them{remedy}"]
 
 
 def _check_some_usable(people: Sequence[Participant]) -> None:
-    """Tell who cannot be used; raise where nobody can: then it is the dataset's trouble."""
+    """Report who cannot be used; raise where nobody can: then it is the dataset's trouble."""
     failed = [person for person in people if person.failure is not None]
     first = failed[0].failure if len(failed) == len(people) else None
     for person in failed if first is None else failed[1:]:
@@ -182,19 +256,22 @@ def _check_some_usable(people: Sequence[Participant]) -> None:
         raise DataError(f"{first}{others}")
 
 
-def _files_used(
-    root: Path, people: Sequence[Participant], index: Index, choices: HumanChoices | None
-) -> tuple[Path, ...]:
-    """Exactly the files that are used, sorted."""
+def _own_files(t1w: Sequence[Path], runs: Sequence[Run], index: Index) -> tuple[Path, ...]:
+    """Images, sidecars, events and audio of one participant, sorted."""
     files: set[Path] = set()
-    if (root / _DESCRIPTION).is_file():
-        files.add(root / _DESCRIPTION)
-    for person in people:
-        for image in person.t1w:
-            files.update((image, *index.inherited(image, "T1w", ".json")))
-        for run in person.runs:
-            files.update((run.bold, run.events, *index.inherited(run.bold, "bold", ".json")))
-            files.update(clip.audio for clip in run.clips)
+    for image in t1w:
+        files.update((image, *index.companions.inherited(image, "T1w.json")))
+    for run in runs:
+        files.update((run.bold, run.events, *index.companions.inherited(run.bold, "bold.json")))
+        files.update(clip.audio for clip in run.clips)
+    return tuple(sorted(files))
+
+
+def _shared_files(root: Path, profile: Profile | None, choices: HumanChoices | None) -> tuple[Path, ...]:
+    """Files that are used for every participant, sorted."""
+    files = {root / _DESCRIPTION} if (root / _DESCRIPTION).is_file() else set()
+    if profile is not None:
+        files.add(Path(profile.source))
     if choices is not None:
         files.update(choices.files)
         files.update(clip.audio for clip in choices.clips)

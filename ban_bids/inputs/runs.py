@@ -6,14 +6,19 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
-from ban_bids.bids.index import Index, entities
+from ban_bids.bids.index import Index
+from ban_bids.bids.metadata import Companions
+from ban_bids.bids.names import entities, entity
 from ban_bids.errors import DataError
-from ban_bids.inputs.events import Table, read_table
+from ban_bids.inputs.events import Table, Tables
 from ban_bids.inputs.stimuli import Stimuli
-from ban_bids.inputs.timing import BoldHeader, read_bold_header
-from ban_bids.inputs.types import Presentation, Run
-from ban_bids.settings import Settings
+from ban_bids.inputs.timing import read_bold_header
+from ban_bids.inputs.types import HeardRun, Presentation, Run
+from ban_bids.settings import Preprocessing, Selection
+
+Heard = TypeVar("Heard", HeardRun, Run)
 
 OVERLAP = 0.1
 """Seconds by which a clip may begin before the last one ended: jitter of measured onsets."""
@@ -48,15 +53,14 @@ def _natural(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 
 
-def wanted(path: Path, settings: Settings) -> bool:
+def wanted(path: Path, selection: Selection) -> bool:
     """Whether --session-id and --task-id leave an image in."""
-    own = dict(entities(path))
-    return (not settings.selection.session_ids or own.get("ses") in settings.selection.session_ids) and (
-        not settings.selection.task_ids or own.get("task") in settings.selection.task_ids
+    return (not selection.session_ids or entity(path, "ses") in selection.session_ids) and (
+        not selection.task_ids or entity(path, "task") in selection.task_ids
     )
 
 
-def find_runs(label: str, index: Index, stimuli: Stimuli, settings: Settings) -> RunFiles:
+def find_runs(label: str, *, index: Index, stimuli: Stimuli, tables: Tables, selection: Selection) -> RunFiles:
     """Choose a participant's BOLD images in which clips were played.
 
     Parameters
@@ -67,7 +71,9 @@ def find_runs(label: str, index: Index, stimuli: Stimuli, settings: Settings) ->
         The dataset's files.
     stimuli : Stimuli
         Tells whether a table of events names clips.
-    settings : Settings
+    tables : Tables
+        Reads them.
+    selection : Selection
         Session and task filters.
 
     Returns
@@ -82,12 +88,12 @@ def find_runs(label: str, index: Index, stimuli: Stimuli, settings: Settings) ->
     """
     files = RunFiles()
     pattern = f"sub-{label}/[ses-*/]func/sub-{label}_*_bold.nii[.gz]"
-    for bold in sorted((p for p in index.images("bold", label) if wanted(p, settings)), key=_natural):
-        part = dict(entities(bold)).get("part")
+    for bold in sorted((path for path in index.images("bold", label) if wanted(path, selection)), key=_natural):
+        part = entity(bold, "part")
         if part in _PARTS_LEFT_OUT:
             files.notes.append(f"{bold.name}: part-{part} left out; magnitude images are used")
             continue
-        _add_run(files, bold, index, stimuli)
+        _add_run(files, bold, index.companions.inherited(bold, "events.tsv"), stimuli, tables)
     if not files.chosen:
         raise DataError(files.reasons[0] if files.reasons else f"sub-{label}: no BOLD image {pattern}; add it")
     files.notes += [f"left out: {reason}" for reason in files.reasons]
@@ -95,12 +101,11 @@ def find_runs(label: str, index: Index, stimuli: Stimuli, settings: Settings) ->
     return files
 
 
-def _add_run(files: RunFiles, bold: Path, index: Index, stimuli: Stimuli) -> None:
-    events = index.inherited(bold, "events", ".tsv")
+def _add_run(files: RunFiles, bold: Path, events: Sequence[Path], stimuli: Stimuli, tables: Tables) -> None:
     if not events:
         files.reasons.append(f"{bold}: no events.tsv for this run; add it beside the image")
         return
-    table = read_table(events[0])
+    table = tables.read(events[0])
     if not stimuli.describes_clips(table.columns):
         files.reasons.append(
             f"{events[0]}: no column stim_file and no stimulus profile for this dataset; "
@@ -117,21 +122,21 @@ def _refuse_mixtures(images: Sequence[Path], label: str) -> None:
     """Refuse several images of one run, and several acquisitions over the runs."""
     seen: dict[tuple[str | None, ...], Path] = {}
     for path in images:
-        own = dict(entities(path))
-        other = seen.setdefault(tuple(own.get(key) for key in _IDENTITY), path)
+        labels = dict(entities(path))
+        other = seen.setdefault(tuple(labels.get(key) for key in _IDENTITY), path)
         if other is path:
             continue
-        theirs = dict(entities(other))
-        key = next((k for k in (*own, *theirs) if own.get(k) != theirs.get(k)), "extension")
+        others = dict(entities(other))
+        key = next((key for key in (*labels, *others) if labels.get(key) != others.get(key)), "extension")
         kind = "multi-echo series" if key == "echo" else f"several images of one run ({key}- differs)"
-        remedy = _REMEDY % (_LONG.get(key, key), '"' + str(own.get(key)) + '"')
+        remedy = _REMEDY % (_LONG.get(key, key), '"' + str(labels.get(key)) + '"')
         raise DataError(f"sub-{label}: {kind}, {other.name} and {path.name}, are not mixed; {remedy}")
     for key in ("acq", "rec", "ce", "echo"):
-        labels = sorted({dict(entities(path)).get(key, "(none)") for path in images})
-        if len(labels) > 1:
+        several = sorted({entity(path, key) or "(none)" for path in images})
+        if len(several) > 1:
             raise DataError(
-                f"sub-{label}: BOLD runs with several {key}- labels ({', '.join(labels)}) are not mixed; "
-                + _REMEDY % (_LONG[key], f'"{labels[-1]}"')
+                f"sub-{label}: BOLD runs with several {key}- labels ({', '.join(several)}) are not mixed; "
+                + _REMEDY % (_LONG[key], f'"{several[-1]}"')
             )
 
 
@@ -158,7 +163,7 @@ def presentations(table: Table, stimuli: Stimuli) -> tuple[Presentation, ...]:
     DataError
         No onset or duration for a clip, or overlapping clips.
     """
-    found: list[tuple[float, int, Presentation]] = []
+    played: list[tuple[float, int, Presentation]] = []
     for row in table.rows:
         clip = stimuli.clip(row)
         if clip is None:
@@ -166,59 +171,58 @@ def presentations(table: Table, stimuli: Stimuli) -> tuple[Presentation, ...]:
         onset = row.number("onset")
         if onset is None:
             raise DataError(f"{row.where}: onset of {clip.audio.name} is not given; write it in seconds")
-        found.append((onset, row.line, Presentation(clip, onset)))
-    found.sort(key=lambda item: item[:2])
-    for (_, _, before), (onset, line, _) in zip(found, found[1:]):
+        played.append((onset, row.line, Presentation(clip, onset)))
+    played.sort(key=lambda item: item[:2])
+    for (_, _, before), (onset, line, _) in zip(played, played[1:]):
         if onset < before.end - OVERLAP:
             raise DataError(
                 f"{table.path}, line {line}: a clip begins at {onset:g} s while the one before lasts to "
                 f"{before.end:g} s; overlapping clips are not supported"
             )
-    return tuple(item for _, _, item in found)
+    return tuple(item for _, _, item in played)
 
 
-def build_run(bold: Path, table: Table, header: BoldHeader, stimuli: Stimuli) -> Run:
-    """Join image and events into a run.
+def hear_runs(files: RunFiles, stimuli: Stimuli) -> tuple[HeardRun, ...]:
+    """What was played in each chosen run, from its events and names alone.
 
     Raises
     ------
     DataError
-        Events that cannot be used, or that go on after the image's end.
+        Events that cannot be used, or a name without a task.
     """
-    own = entities(bold)
-    names = dict(own)
-    if "task" not in names:
-        raise DataError(f"{bold}: no task- in the file name; rename the file")
-    run = Run(
-        participant=names["sub"],
-        session=names.get("ses"),
-        task=names["task"],
-        run=names.get("run"),
-        entities=own,
-        bold=bold,
-        events=table.path,
-        repetition_time=header.times.repetition_time,
-        n_volumes=header.n_volumes,
-        slice_timing=header.times.slice_timing,
-        slice_encoding_direction=header.times.slice_encoding_direction,
-        start_time=header.start_time,
-        presentations=presentations(table, stimuli),
-        acquisition_time=header.times.acquisition_time,
-        first_volume=header.times.first_volume,
-        phase_encoding=header.phase_encoding,
-    )
+    runs = []
+    for bold, table in files.chosen:
+        labels = dict(entities(bold))
+        if "task" not in labels:
+            raise DataError(f"{bold}: no task- in the file name; rename the file")
+        runs.append(
+            HeardRun(
+                participant=labels["sub"],
+                session=labels.get("ses"),
+                task=labels["task"],
+                run=labels.get("run"),
+                entities=entities(bold),
+                bold=bold,
+                events=table.path,
+                presentations=presentations(table, stimuli),
+            )
+        )
+    return tuple(runs)
+
+
+def _check_fits(run: Run) -> None:
+    """Refuse events that go on after the image's end, and volumes that hear nothing."""
     last = run.presentations[-1].end
     if last > run.duration + run.repetition_time:
         raise DataError(
-            f"{bold}: BOLD lasts {run.duration:g} s ({run.n_volumes} volumes), but events last to {last:g} s "
-            f"({table.path.name}); restore the whole image or correct the events"
+            f"{run.bold}: BOLD lasts {run.duration:g} s ({run.n_volumes} volumes), but events last to {last:g} s "
+            f"({run.events.name}); restore the whole image or correct the events"
         )
     if (run.acquisition_time or run.repetition_time) < run.repetition_time and not _hears(run):
         raise DataError(
-            f"{bold}: sparse sampling, and no volume is taken while a clip plays ({table.path.name}); a "
+            f"{run.bold}: sparse sampling, and no volume is taken while a clip plays ({run.events.name}); a "
             "volume counts for the clip it hears: leave the run out by --task-id"
         )
-    return run
 
 
 def _hears(run: Run) -> bool:
@@ -227,36 +231,65 @@ def _hears(run: Run) -> bool:
     return any(item.onset <= time < item.end for time in times for item in run.presentations)
 
 
-def read_runs(files: RunFiles, index: Index, stimuli: Stimuli, settings: Settings) -> tuple[Run, ...]:
-    """Read the chosen images' headers and events; ``--ignore slicetiming`` drops slice times.
+def read_images(
+    heard: Sequence[HeardRun], companions: Companions, preprocessing: Preprocessing
+) -> tuple[tuple[Run, ...], tuple[str, ...]]:
+    """Read the headers of runs' images; ``--ignore slicetiming`` drops slice times.
+
+    Parameters
+    ----------
+    heard : sequence of HeardRun
+    companions : Companions
+        Finds the images' sidecars.
+    preprocessing : Preprocessing
+        ``ignore`` and ``derivatives`` are used.
+
+    Returns
+    -------
+    runs : tuple of Run
+    notes : tuple of str
+        What was passed over.
 
     Raises
     ------
     DataError
-        An image or its events cannot be used, or resolutions or repetition times differ between runs.
+        An image cannot be used or does not fit its events, or resolutions or repetition times differ between runs.
     """
     runs: list[Run] = []
     sizes: list[tuple[float, ...]] = []
     noted: dict[str, list[str]] = {}
-    for bold, table in files.chosen:
-        header = read_bold_header(bold, index.metadata(bold))
-        run, notes = _without_slice_timing(build_run(bold, table, header, stimuli), settings)
+    for before in heard:
+        header = read_bold_header(before.bold, companions.metadata(before.bold))
+        slice_timing, notes = _slice_timing(header.times.slice_timing, preprocessing)
+        run = Run(
+            **vars(before),
+            repetition_time=header.times.repetition_time,
+            n_volumes=header.n_volumes,
+            slice_timing=header.times.slice_timing,
+            slice_encoding_direction=header.times.slice_encoding_direction,
+            start_time=header.start_time,
+            acquisition_time=header.times.acquisition_time,
+            first_volume=header.times.first_volume,
+            phase_encoding=header.phase_encoding,
+        )
+        _check_fits(run)
         for note in (*header.notes, *notes):
-            noted.setdefault(note, []).append(bold.name)
-        runs.append(run)
+            noted.setdefault(note, []).append(run.bold.name)
+        runs.append(replace(run, slice_timing=slice_timing))
         sizes.append(header.voxel_size)
-    files.notes += [f"{note} ({names[0]}, {len(names)} of {len(runs)} runs)" for note, names in noted.items()]
     _refuse_resolutions(runs, sizes)
-    return tuple(runs)
+    return tuple(runs), tuple(f"{note} ({names[0]}, {len(names)} of {len(runs)} runs)" for note, names in noted.items())
 
 
-def _without_slice_timing(run: Run, settings: Settings) -> tuple[Run, tuple[str, ...]]:
-    """Drop slice times where ``--ignore slicetiming`` asks for it; derivatives stay what they are."""
-    if "slicetiming" not in settings.preprocessing.ignore or not run.slice_timing:
-        return run, ()
-    if "fmriprep" in dict(settings.preprocessing.derivatives):
-        return run, ("--ignore slicetiming changes nothing in fMRIPrep's derivatives",)
-    return replace(run, slice_timing=None), ("--ignore slicetiming: slice timing is not corrected",)
+def _slice_timing(
+    times: tuple[float, ...] | None, preprocessing: Preprocessing
+) -> tuple[tuple[float, ...] | None, tuple[str, ...]]:
+    """Slice times, or none where ``--ignore slicetiming`` asks for it; derivatives stay what they are."""
+    if "slicetiming" not in preprocessing.ignore or not times:
+        return times, ()
+    if "fmriprep" in dict(preprocessing.derivatives):
+        return times, ("--ignore slicetiming changes nothing in fMRIPrep's derivatives",)
+    return None, ("--ignore slicetiming: slice timing is not corrected",)
 
 
 def _refuse_resolutions(runs: Sequence[Run], sizes: Sequence[tuple[float, ...]]) -> None:
@@ -278,12 +311,12 @@ def _text(size: Iterable[float]) -> str:
     return " x ".join(f"{value:.3g}" for value in size)
 
 
-def mark_lead_ins(runs: Sequence[Run], rule: str) -> tuple[tuple[Run, ...], tuple[str, ...]]:
+def mark_lead_ins(runs: Sequence[Heard], rule: str) -> tuple[tuple[Heard, ...], tuple[str, ...]]:
     """Mark the lead-in clips that a profile declares.
 
     Parameters
     ----------
-    runs : sequence of Run
+    runs : sequence of HeardRun or of Run
         One participant's.
     rule : str
         ``first-repeats-last``: a run's first clip is a lead-in where it equals the last clip of the same run
@@ -298,9 +331,10 @@ def mark_lead_ins(runs: Sequence[Run], rule: str) -> tuple[tuple[Run, ...], tupl
     """
     if rule == "none":
         return tuple(runs), ()
-    marked, notes = [], []
+    marked: list[Heard] = []
+    notes: list[str] = []
     for run in runs:
-        first, rest = run.presentations[0], run.presentations[1:]
+        first, *rest = run.presentations
         others = {other.presentations[-1].clip for other in runs if other.task == run.task}
         if rest and first.clip in others:
             first = replace(first, lead_in=True)

@@ -97,7 +97,7 @@ class Stimuli:
 
     folders: Sequence[Path]
     profile: Profile | None = None
-    _found: dict[str, Path] = field(default_factory=dict, repr=False)
+    _audio: dict[str, Path] = field(default_factory=dict, repr=False)
     _seconds: dict[Path, float] = field(default_factory=dict, repr=False)
     _names: dict[Path, dict[str, list[Path]]] = field(default_factory=dict, repr=False)
     _durations: dict[tuple[Path, float], list[float]] = field(default_factory=dict, repr=False)
@@ -196,9 +196,9 @@ class Stimuli:
             name, suffixes, folders = self.profile.stem(row), self.profile.suffixes, self.profile.folders
         if name is None:
             return None
-        if name not in self._found:
-            self._found[name] = self._search(row, name, suffixes, folders)
-        return self._found[name]
+        if name not in self._audio:
+            self._audio[name] = self._search(row, name, suffixes, folders)
+        return self._audio[name]
 
     def _search(self, row: Row, name: str, suffixes: Sequence[str], inner: Sequence[str]) -> Path:
         relative = _safe_relative(name, row)

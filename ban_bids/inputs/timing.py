@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import Any
 
 import nibabel
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 
+from ban_bids.bids.metadata import load_header, number
 from ban_bids.errors import DataError
 
 JITTER = 0.01
@@ -33,7 +32,7 @@ class VolumeTimes:
     repetition_time : float
         From one volume's start to the next one's, silence between them included.
     slice_timing : tuple of float or None
-        One a slice, from its volume's start; None where slice timing is not to be corrected.
+        One per slice, from its volume's start; None where slice timing is not to be corrected.
     slice_encoding_direction : str
         ``i``, ``j`` or ``k``, with ``-`` where reversed.
     acquisition_time : float or None
@@ -50,22 +49,6 @@ class VolumeTimes:
     acquisition_time: float | None = None
     first_volume: float = 0.0
     notes: tuple[str, ...] = ()
-
-
-def number(metadata: Mapping[str, Any], key: str, path: Path) -> float | None:
-    """Number in a sidecar; None where the field is absent.
-
-    Raises
-    ------
-    DataError
-        The field holds something else.
-    """
-    value = metadata.get(key)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-        raise DataError(f"{path}: {key} of its sidecar is {value!r}; write a number")
-    return float(value)
 
 
 def read_times(image: nibabel.Nifti1Image, metadata: Mapping[str, Any], path: Path) -> VolumeTimes:
@@ -122,7 +105,7 @@ def read_times(image: nibabel.Nifti1Image, metadata: Mapping[str, Any], path: Pa
 
 
 def _header_tr(image: nibabel.Nifti1Image) -> float | None:
-    """Repetition time of the header, seconds; None where it tells none."""
+    """Repetition time of the header, seconds; None where it states none."""
     zoom = float(image.header.get_zooms()[3])
     try:
         unit = image.header.get_xyzt_units()[1]
@@ -139,30 +122,30 @@ def _header_tr(image: nibabel.Nifti1Image) -> float | None:
 
 
 def _repetition_time(image: nibabel.Nifti1Image, metadata: Mapping[str, Any], path: Path) -> float:
-    given = number(metadata, "RepetitionTime", path)
-    if given is None:
+    stated = number(metadata, "RepetitionTime", path)
+    if stated is None:
         raise DataError(f"{path}: RepetitionTime is missing; add it to the JSON sidecar, in seconds")
-    if not 0 < given <= _LONGEST_TR:
-        raise DataError(f"{path}: RepetitionTime is {given:g}; correct the JSON sidecar (seconds)")
+    if not 0 < stated <= _LONGEST_TR:
+        raise DataError(f"{path}: RepetitionTime is {stated:g}; correct the JSON sidecar (seconds)")
     header = _header_tr(image)
-    if header is not None and abs(header - given) > 1e-3 * max(1.0, given):
+    if header is not None and abs(header - stated) > 1e-3 * max(1.0, stated):
         raise DataError(
-            f"{path}: RepetitionTime {given:g} s in the JSON sidecar, {header:g} s in the image header; "
+            f"{path}: RepetitionTime {stated:g} s in the JSON sidecar, {header:g} s in the image header; "
             "correct the wrong one"
         )
-    return given
+    return stated
 
 
 def _volume_timing(metadata: Mapping[str, Any], n_volumes: int, path: Path) -> tuple[float, float]:
     """Start of the first volume and the constant interval; the image's header cannot hold these."""
-    given = metadata["VolumeTiming"]
-    if not isinstance(given, list) or not all(
-        isinstance(t, int | float) and not isinstance(t, bool) and np.isfinite(t) for t in given
+    starts = metadata["VolumeTiming"]
+    if not isinstance(starts, list) or not all(
+        isinstance(t, int | float) and not isinstance(t, bool) and np.isfinite(t) for t in starts
     ):
         raise DataError(f"{path}: VolumeTiming is not a list of numbers; correct the JSON sidecar (seconds)")
-    if len(given) != n_volumes:
-        raise DataError(f"{path}: VolumeTiming has {len(given)} times for {n_volumes} volumes; correct it")
-    times = np.array(given, float)
+    if len(starts) != n_volumes:
+        raise DataError(f"{path}: VolumeTiming has {len(starts)} times for {n_volumes} volumes; correct it")
+    times = np.array(starts, float)
     interval = float(times[-1] - times[0]) / (n_volumes - 1)
     steps = np.diff(times)
     if times[0] < 0 or steps.min() <= 0 or interval > _LONGEST_TR:
@@ -183,22 +166,22 @@ def _volume_timing(metadata: Mapping[str, Any], n_volumes: int, path: Path) -> t
 
 
 def _acquisition_time(metadata: Mapping[str, Any], tr: float, path: Path) -> tuple[float | None, tuple[str, ...]]:
-    """How long taking a volume lasts, where the sidecar tells."""
+    """How long taking a volume lasts, where the sidecar states it."""
     duration: float | None = None
     notes: tuple[str, ...] = ()
     for key in _DURATIONS:
-        given = number(metadata, key, path)
-        if duration is not None or given is None:
+        seconds = number(metadata, key, path)
+        if duration is not None or seconds is None:
             continue
-        if 0 < given <= tr + _SAME:
-            duration = min(given, tr)
+        if 0 < seconds <= tr + _SAME:
+            duration = min(seconds, tr)
         else:  # converters write the whole scan's duration under this name
-            notes = (f"{key} {given:g} s is no part of {tr:g} s from volume to volume; not used",)
+            notes = (f"{key} {seconds:g} s is no part of {tr:g} s from volume to volume; not used",)
     delay = number(metadata, "DelayTime", path)
     if delay is None:
         return duration, notes
     if not 0 <= delay < tr:
-        raise DataError(f"{path}: DelayTime is {delay:g} of {tr:g} s a volume; correct the JSON sidecar")
+        raise DataError(f"{path}: DelayTime is {delay:g} of {tr:g} s per volume; correct the JSON sidecar")
     if duration is not None and abs(duration + delay - tr) > 0.05 * tr:
         raise DataError(
             f"{path}: a volume of {duration:g} s and DelayTime {delay:g} s do not make up {tr:g} s; correct "
@@ -263,35 +246,12 @@ class BoldHeader:
     notes: tuple[str, ...] = ()
 
 
-def load_header(path: Path) -> nibabel.Nifti1Image:
-    """Open an image without reading its voxels.
-
-    Raises
-    ------
-    DataError
-        The file is missing (or a link to a file that was not fetched), empty, truncated or not NIfTI.
-    """
-    if not path.exists():
-        raise DataError(f"{path}: link to a file that is not there; fetch the image (datalad get)")
-    if path.stat().st_size == 0:
-        raise DataError(f"{path}: empty file; restore the image")
-    try:
-        image = nibabel.load(path)
-        header_bytes = int(image.dataobj.offset)
-        needed = header_bytes + int(np.prod(image.shape)) * image.get_data_dtype().itemsize
-    except (ImageFileError, OSError, EOFError, zlib.error, ValueError, AttributeError) as error:
-        raise DataError(f"{path}: not a NIfTI image that can be read ({error}); restore it") from error
-    if path.suffix == ".nii" and path.stat().st_size < needed:
-        raise DataError(f"{path}: truncated ({path.stat().st_size} of {needed} bytes); restore the image")
-    return image
-
-
 def _phase_encoding(metadata: Mapping[str, Any]) -> tuple[str | None, tuple[str, ...]]:
     """``PhaseEncodingDirection`` where it is one."""
-    given = metadata.get("PhaseEncodingDirection")
-    if given is None or (isinstance(given, str) and re.fullmatch("[ijk]-?", given)):
-        return given, ()
-    return None, (f"PhaseEncodingDirection {given!r} is none of i, j, k, i-, j-, k-; not used",)
+    axis = metadata.get("PhaseEncodingDirection")
+    if axis is None or (isinstance(axis, str) and re.fullmatch("[ijk]-?", axis)):
+        return axis, ()
+    return None, (f"PhaseEncodingDirection {axis!r} is none of i, j, k, i-, j-, k-; not used",)
 
 
 def read_bold_header(path: Path, metadata: Mapping[str, Any]) -> BoldHeader:

@@ -1,19 +1,18 @@
 """What a dataset of music listening holds: clips, presentations, runs, participants.
 
-These types are what every later stage works on; ``read_dataset`` makes them.
+These types are what every later stage works on; ``ban_bids.inputs.read.read_dataset`` makes them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from ban_bids.errors import UsageError
+import pandas as pd
 
-if TYPE_CHECKING:
-    from ban_bids.inputs.people import HumanChoices
-    from ban_bids.settings import Settings
+from ban_bids.settings import Selection
 
 
 @dataclass(frozen=True)
@@ -69,8 +68,48 @@ class Presentation:
         return self.onset + self.clip.duration
 
 
+class Listening:
+    """Which run it was and what was played in it: all that decides what is held out."""
+
+    participant: str
+    session: str | None
+    task: str
+    run: str | None
+    entities: tuple[tuple[str, str], ...]
+    presentations: tuple[Presentation, ...]
+
+    @property
+    def name(self) -> str:
+        """Entities after the participant: ``task-Test_run-01``, ``ses-1_task-x_run-1``."""
+        return "_".join(f"{key}-{label}" for key, label in self.entities if key != "sub")
+
+    @property
+    def clips(self) -> tuple[Clip, ...]:
+        """The run's distinct clips in order of their first onset, lead-ins included."""
+        return tuple(dict.fromkeys(item.clip for item in self.presentations))
+
+
 @dataclass(frozen=True)
-class Run:
+class HeardRun(Listening):
+    """A run as its events tell it, before its image is opened; the fields are those of :class:`Run`."""
+
+    participant: str
+    session: str | None
+    task: str
+    run: str | None
+    entities: tuple[tuple[str, str], ...]
+    bold: Path
+    events: Path
+    presentations: tuple[Presentation, ...]
+
+
+def middle_of_slices(slice_timing: Sequence[float]) -> float:
+    """Time within a volume to which slices are shifted: the middle of their range, fMRIPrep's reference."""
+    return 0.5 * (min(slice_timing) + max(slice_timing))
+
+
+@dataclass(frozen=True)
+class Run(Listening):
     """One BOLD run with what was played in it.
 
     Parameters
@@ -121,11 +160,6 @@ class Run:
     phase_encoding: str | None = None
 
     @property
-    def name(self) -> str:
-        """Entities after the participant: ``task-Test_run-01``, ``ses-1_task-x_run-1``."""
-        return "_".join(f"{key}-{value}" for key, value in self.entities if key != "sub")
-
-    @property
     def duration(self) -> float:
         """End of the run on its clock, seconds."""
         return self.first_volume + self.n_volumes * self.repetition_time
@@ -138,15 +172,36 @@ class Run:
         else the middle of the time in which the volume was taken.
         """
         if self.slice_timing:
-            return self.first_volume + 0.5 * (min(self.slice_timing) + max(self.slice_timing))
+            return self.first_volume + middle_of_slices(self.slice_timing)
         if self.start_time is not None:
             return self.start_time
         return self.first_volume + 0.5 * (self.acquisition_time or self.repetition_time)
 
-    @property
-    def clips(self) -> tuple[Clip, ...]:
-        """The run's distinct clips in order of their first onset, lead-ins included."""
-        return tuple(dict.fromkeys(item.clip for item in self.presentations))
+    def reference_time_of(self, sidecar: Mapping[str, Any]) -> float:
+        """Reference time of a derivative of this run: what its sidecar states, else as for the run itself."""
+        if "StartTime" in sidecar:
+            return self.first_volume + float(sidecar["StartTime"])
+        corrected = sidecar.get("SliceTimingCorrected", self.slice_timing is not None)
+        return (self if corrected else replace(self, slice_timing=None)).reference_time
+
+
+@dataclass(frozen=True)
+class Listener:
+    """What one participant of the dataset heard, chosen or not.
+
+    Parameters
+    ----------
+    label : str
+        Without ``sub-``.
+    runs : tuple of HeardRun
+        As of a :class:`Participant`.
+    failure : str or None
+        Why the events cannot be read, naming file and remedy.
+    """
+
+    label: str
+    runs: tuple[HeardRun, ...]
+    failure: str | None = None
 
 
 @dataclass(frozen=True)
@@ -165,6 +220,8 @@ class Participant:
         Why this participant cannot be used, naming file and remedy; the others go on.
     notes : tuple of str
         What was left out or assumed for this participant.
+    files : tuple of Path
+        The participant's own files that are used: images, sidecars, events, audio of the clips.
     """
 
     label: str
@@ -172,11 +229,38 @@ class Participant:
     runs: tuple[Run, ...]
     failure: str | None = None
     notes: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
 
     @property
     def sessions(self) -> tuple[str, ...]:
         """Labels of the sessions that the runs are of, sorted; scores pool them."""
         return tuple(sorted({run.session for run in self.runs if run.session is not None}))
+
+
+COLUMNS = ("participant", "audio", "start", "duration", "track", "true_genre", "response")
+"""Columns of ``HumanChoices.table``."""
+
+
+@dataclass(frozen=True, eq=False)
+class HumanChoices:
+    """Genre choices of people, one row per choice.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns ``COLUMNS``; ``audio`` is a path as text, start and duration are seconds.
+    source : str
+        The files it was read from.
+    clips : tuple of Clip
+        The distinct clips in order of their first row.
+    files : tuple of Path
+        The tables that were read.
+    """
+
+    table: pd.DataFrame
+    source: str
+    clips: tuple[Clip, ...]
+    files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -185,8 +269,8 @@ class Dataset:
 
     Parameters
     ----------
-    root : Path
-        The BIDS folder.
+    selection : Selection
+        What it was read with.
     name : str
         ``Name`` of the dataset description, or the folder's name.
     doi : str or None
@@ -195,57 +279,42 @@ class Dataset:
         Name of the stimulus profile in use.
     participants : tuple of Participant
         Those asked for, sorted by label.
+    listeners : tuple of Listener
+        Everyone in the dataset, sorted by label: what they heard decides what a model must not know.
     notes : tuple of str
         What was left out or assumed, one line each.
-    files : tuple of Path
-        Exactly the files that are used, sorted.
+    shared_files : tuple of Path
+        Files that are used for every participant: description, profile, people's choices and what they judged.
     choices : HumanChoices or None
         Human genre choices, where the dataset holds any.
     """
 
-    root: Path
+    selection: Selection
     name: str
     doi: str | None
     profile: str | None
     participants: tuple[Participant, ...]
+    listeners: tuple[Listener, ...]
     notes: tuple[str, ...]
-    files: tuple[Path, ...]
+    shared_files: tuple[Path, ...]
     choices: HumanChoices | None
 
-    def files_of(self, label: str) -> tuple[Path, ...]:
-        """Files."""
-        return self.files
+    @property
+    def root(self) -> Path:
+        """The BIDS folder."""
+        return self.selection.bids_dir
 
     @property
     def usable(self) -> tuple[Participant, ...]:
         """Participants without a failure."""
         return tuple(person for person in self.participants if person.failure is None)
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Exactly the files that are used for the participants asked for, sorted."""
+        return tuple(sorted({*self.shared_files, *(path for person in self.participants for path in person.files)}))
 
-def read_dataset(settings: Settings) -> Dataset:
-    """Read the chosen participants, their runs, clips and choices.
-
-    Parameters
-    ----------
-    settings : Settings
-        What the command line asked for.
-
-    Returns
-    -------
-    Dataset
-        A participant that cannot be used carries its ``failure``.
-
-    Raises
-    ------
-    UsageError
-        The dataset is missing or empty, or an option names something that is not there.
-    DataError
-        Something that concerns every participant cannot be used.
-    """
-    if not settings.selection.bids_dir.is_dir():
-        raise UsageError(
-            f"BIDS_DIR {settings.selection.bids_dir}: no such folder; give the top folder of a BIDS dataset"
-        )
-    from ban_bids.inputs.read import read  # pybids and pandas take seconds to import
-
-    return read(settings)
+    def files_of(self, label: str) -> tuple[Path, ...]:
+        """Exactly the files that are used for one participant, sorted."""
+        own = (path for person in self.participants if person.label == label for path in person.files)
+        return tuple(sorted({*self.shared_files, *own}))

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from ban_bids.errors import CheckpointError, LeakError
-from ban_bids.files.write import write_bytes
+from ban_bids.files.atomic import write_bytes
 from ban_bids.models.candidate import ModelCard
 from ban_bids.models.network import AuditoryNetwork
 from ban_bids.models.presets import PRESETS, build, build_stored

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import ants
 import nibabel as nib
@@ -24,8 +23,8 @@ from ban_bids.preprocessing.space.register import (
 )
 from ban_bids.preprocessing.space.template import template_brain
 from ban_bids.preprocessing.space.transforms import sample
+from ban_bids.typing import Floats
 
-Floats = NDArray[np.floating[Any]]
 _WORKING = 2.0
 
 

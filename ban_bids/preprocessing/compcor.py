@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, ndimage
 
-Floats = NDArray[np.floating[Any]]
+from ban_bids.typing import Floats
 
 VARIANCE = 0.5
 """Share of a mask's variance that the components are to explain, as in fMRIPrep."""

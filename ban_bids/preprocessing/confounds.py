@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from ban_bids.errors import DataError
 from ban_bids.preprocessing.compcor import PERIOD, compcor, cosines
 from ban_bids.preprocessing.space.realign import rigid_matrix
-
-Floats = NDArray[np.floating[Any]]
+from ban_bids.typing import Floats
 
 MOTION = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
 SIGNALS = ("global_signal", "csf", "white_matter")

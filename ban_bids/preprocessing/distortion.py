@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import ants
 import nibabel as nib
@@ -27,8 +26,8 @@ from ban_bids.preprocessing.quality.measures import normalised_mutual_informatio
 from ban_bids.preprocessing.space.register import ants_folder, bias_corrected, to_ants
 from ban_bids.preprocessing.space.template import Grid
 from ban_bids.preprocessing.space.transforms import Displacement, apply_affine, sample
+from ban_bids.typing import Floats
 
-Floats = NDArray[np.floating[Any]]
 _WORKING = 3.0  # mm; distortion is smooth, and smoothness below is in voxels
 _UPDATE, _TOTAL = 10.0, 2.0  # variances of the Gaussians that smooth step and field, voxels²
 _STEPS = (100, 50, 20)

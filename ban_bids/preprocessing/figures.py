@@ -10,8 +10,6 @@ import matplotlib
 
 matplotlib.use("Agg")
 
-from typing import Any
-
 import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
@@ -22,9 +20,8 @@ from ban_bids.preprocessing.confounds import MOTION, framewise_displacement_of, 
 from ban_bids.preprocessing.files import load_image  # noqa: E402
 from ban_bids.preprocessing.space.template import mask_grid, template_brain  # noqa: E402
 from ban_bids.preprocessing.space.transforms import apply_affine, sample  # noqa: E402
+from ban_bids.typing import Floats, Volume  # noqa: E402
 
-Image = NDArray[np.float32]
-Floats = NDArray[np.floating[Any]]
 Map = Callable[[Floats], Floats]
 _DPI = 80
 _OUTLINE_MM = 1.2
@@ -43,7 +40,7 @@ def _slices(mask: NDArray[np.bool_], axis: int, n: int) -> list[int]:
 
 
 def _show(
-    axes: plt.Axes, image: Image, axis: int, index: int, contours: Sequence[tuple[Image, str]], top: float
+    axes: plt.Axes, image: Volume, axis: int, index: int, contours: Sequence[tuple[Volume, str]], top: float
 ) -> None:
     axes.imshow(np.take(image, index, axis).T, cmap="gray", origin="lower", vmin=0, vmax=top)
     for mask, colour in contours:
@@ -60,8 +57,8 @@ def _sides(axes: plt.Axes, axis: int) -> None:
 
 
 def _mosaic(
-    image: Image,
-    contours: Sequence[tuple[Image, str]],
+    image: Volume,
+    contours: Sequence[tuple[Volume, str]],
     within: NDArray[np.bool_],
     path: Path,
     title: str = "",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ban_bids.inputs.types import middle_of_slices
 from ban_bids.preprocessing.compcor import noise_mask
 from ban_bids.preprocessing.confounds import confound_table, write_confounds
 from ban_bids.preprocessing.distortion import ToReference
@@ -28,8 +28,7 @@ from ban_bids.preprocessing.space.resample import (
 )
 from ban_bids.preprocessing.space.template import Grid
 from ban_bids.preprocessing.space.transforms import apply_affine, sample
-
-Floats = NDArray[np.floating[Any]]
+from ban_bids.typing import Floats
 
 
 def reference_and_motion(
@@ -100,7 +99,7 @@ class Timing:
     @property
     def middle(self) -> float:
         """Time within a volume to which slices are shifted (see ``Run.reference_time``)."""
-        return 0.5 * (min(self.slice_timing) + max(self.slice_timing)) if self.slice_timing else 0.0
+        return middle_of_slices(self.slice_timing) if self.slice_timing else 0.0
 
 
 @dataclass(frozen=True)

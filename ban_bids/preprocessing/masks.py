@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-Floats = NDArray[np.floating[Any]]
+from ban_bids.typing import Floats
+
 _EM_STEPS = 60
 
 

@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ban_bids.bids.names import sidecar
+from ban_bids.files.atomic import place
+from ban_bids.files.json import write_json
 from ban_bids.inputs.types import Participant, Run
 from ban_bids.preprocessing.atlases import description
-from ban_bids.preprocessing.files import place, place_sidecar, raw_uri
+from ban_bids.preprocessing.files import raw_uri
 from ban_bids.preprocessing.publish_anat import publish_anat, publish_transforms
 from ban_bids.preprocessing.quality.figures import TSNR_TITLE, carpet_title
 from ban_bids.preprocessing.quality.thresholds import Measurement, quality_notes
@@ -49,8 +52,8 @@ def publish(participant: Participant, summary: Mapping[str, Any], settings: Sett
     cortex = place(Path(summary["cortex"]), Path(f"{stem}_desc-cortex_mask.nii.gz"))
     notes = [str(note) for note in summary.get("notes", [])]
     told = {"Description": "Auditory regions clipped to grey matter and BOLD masks"}
-    place_sidecar(dseg, told | description(settings.preprocessing.atlas))
-    place_sidecar(cortex, {"Description": "Cortical grey matter that every run covers", "Type": "ROI"})
+    write_json(sidecar(dseg), told | description(settings.preprocessing.atlas))
+    write_json(sidecar(cortex), {"Description": "Cortical grey matter that every run covers", "Type": "ROI"})
     shown = tuple(
         (
             _title(title, participant),
@@ -113,8 +116,8 @@ def _publish_run(run: Run, index: int, summary: Mapping[str, Any], settings: Set
         "SkullStripped": True,
         **source,
     }
-    place_sidecar(bold, content)
-    place_sidecar(mask, {"Type": "Brain", **source})
+    write_json(sidecar(bold), content)
+    write_json(sidecar(mask), {"Type": "Brain", **source})
     publish_transforms(run, index, summary, settings, stem)
     place(Path(summary["confounds"][index]).with_suffix(".json"), table.with_suffix(".json"))
     return PreprocessedRun(run, bold, mask, table, run.reference_time, int(summary["non_steady"][index]))

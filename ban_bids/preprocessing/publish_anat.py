@@ -11,8 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from ban_bids.bids.names import sidecar
+from ban_bids.files.atomic import place, write_text
+from ban_bids.files.json import write_json
 from ban_bids.inputs.types import Participant, Run
-from ban_bids.preprocessing.files import place, place_sidecar, place_text, raw_uri
+from ban_bids.preprocessing.files import raw_uri
 from ban_bids.preprocessing.space.template import NATIVE, TEMPLATE
 from ban_bids.preprocessing.space.transforms import itk_text
 from ban_bids.settings import Settings
@@ -31,16 +34,17 @@ def publish_anat(participant: Participant, summary: Mapping[str, Any], settings:
         ("from_template", f"from-{TEMPLATE}_to-{_anatomy(participant)}"),
     ):
         transform = place(Path(summary[key]), Path(f"{stem}_{name}_mode-image_xfm.h5"))
-        place_sidecar(transform, {"Description": "ITK composite: affine and displacement field", **source})
+        write_json(sidecar(transform), {"Description": "ITK composite: affine and displacement field", **source})
     if not participant.t1w:
         return
     image = place(Path(summary["t1w"]), Path(f"{stem}_desc-preproc_T1w.nii.gz"))
-    place_sidecar(image, {"SkullStripped": False, **source})
+    write_json(sidecar(image), {"SkullStripped": False, **source})
     mask = place(Path(summary["t1w_mask"]), Path(f"{stem}_desc-brain_mask.nii.gz"))
-    place_sidecar(mask, {"Type": "Brain", **source})
+    write_json(sidecar(mask), {"Type": "Brain", **source})
     if settings.preprocessing.space != NATIVE:
         name = f"{stem}_space-{settings.preprocessing.space}_desc-preproc_T1w.nii.gz"
-        place_sidecar(place(Path(summary["t1w_in_space"]), Path(name)), {"SkullStripped": False, **source})
+        image = place(Path(summary["t1w_in_space"]), Path(name))
+        write_json(sidecar(image), {"SkullStripped": False, **source})
 
 
 def publish_transforms(run: Run, index: int, summary: Mapping[str, Any], settings: Settings, stem: Path) -> None:
@@ -58,7 +62,7 @@ def publish_transforms(run: Run, index: int, summary: Mapping[str, Any], setting
     """
     source = {"Sources": [raw_uri(run.bold, settings.selection.bids_dir)]}
     reference = place(Path(summary["references"][index]), Path(f"{stem}_desc-coreg_boldref.nii.gz"))
-    place_sidecar(reference, {"SkullStripped": False, **source})
+    write_json(sidecar(reference), {"SkullStripped": False, **source})
     anatomy = NATIVE if summary["t1w_used"] else _WITHOUT_T1W
     with np.load(summary["motions"][index]) as stored:
         motion = stored["matrices"]
@@ -66,8 +70,10 @@ def publish_transforms(run: Run, index: int, summary: Mapping[str, Any], setting
         (f"from-boldref_to-{anatomy}_mode-image_desc-coreg_xfm", [np.loadtxt(summary["matrices"][index])]),
         ("from-orig_to-boldref_mode-image_desc-hmc_xfm", list(motion)),
     ):
-        path = place_text(itk_text(matrices), Path(f"{stem}_{name}.txt"))
-        place_sidecar(path, {"Description": "ITK affine, one a volume" if "hmc" in name else "ITK affine", **source})
+        path = write_text(Path(f"{stem}_{name}.txt"), itk_text(matrices))
+        write_json(
+            sidecar(path), {"Description": "ITK affine, one a volume" if "hmc" in name else "ITK affine", **source}
+        )
 
 
 def _anatomy(participant: Participant) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -16,8 +15,7 @@ from ban_bids.constants import ATLASES, REGIONS
 from ban_bids.errors import DataError
 from ban_bids.preprocessing.files import load_image
 from ban_bids.preprocessing.space.transforms import sample
-
-Floats = NDArray[np.floating[Any]]
+from ban_bids.typing import Floats
 
 PARCELS: dict[str, tuple[str, ...]] = {
     "A1": ("A1",),

@@ -11,12 +11,12 @@ from pathlib import Path
 import nibabel as nib
 
 from ban_bids.errors import BanBidsError, DataError
-from ban_bids.inputs.checks import check_confounds
+from ban_bids.files.locks import file_locks
 from ban_bids.inputs.types import Participant
 from ban_bids.preprocessing.atlases import find_atlas
+from ban_bids.preprocessing.checks import check_confounds
 from ban_bids.preprocessing.distortion import check_phase_encoding
 from ban_bids.preprocessing.fmriprep.ingest import ingest
-from ban_bids.preprocessing.lock import participants_locked
 from ban_bids.preprocessing.publish import publish, read_summary
 from ban_bids.preprocessing.regions import read_atlas
 from ban_bids.preprocessing.result import PreprocessedParticipant
@@ -56,7 +56,7 @@ def preprocess(participants: Sequence[Participant], settings: Settings) -> Outco
         The atlas cannot be used.
     """
     check_space(settings.preprocessing.space)
-    check_confounds(settings)
+    check_confounds(settings.preprocessing)
     read_atlas(find_atlas(settings.preprocessing.atlas, settings.compute.work_dir / "atlases"))
     outcome: Outcome = {}
     usable = []
@@ -117,7 +117,8 @@ def _preprocess_raw(participants: Sequence[Participant], settings: Settings) -> 
         return outcome
     base = settings.compute.work_dir / "nipype"
     _environment(base)
-    with participants_locked([participant.label for participant in rest], base):
+    # the second of two runs on one participant finds the first one's finished nodes
+    with file_locks(base / f"sub-{participant.label}.lock" for participant in rest):
         return outcome | _run_and_publish(rest, settings, base)
 
 

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,10 +23,10 @@ from ban_bids.constants import AROMA, CONFOUNDS
 from ban_bids.errors import DataError
 from ban_bids.preprocessing.confounds import DVARS_OUTLIER, FD_OUTLIER, MOTION, read_confounds
 from ban_bids.preprocessing.result import PreprocessedParticipant, PreprocessedRun
+from ban_bids.typing import Floats
 
 _LOG = logging.getLogger(__name__)
 _SEGMENT = 5  # volumes; shorter stretches between outliers are scrubbed as well (Power et al. 2014)
-Floats = NDArray[np.floating[Any]]
 
 MOTION12 = (*MOTION, *(f"{name}_derivative1" for name in MOTION), "csf", "white_matter")
 """Columns of ``motion12``: motion and its first differences, CSF, white matter.

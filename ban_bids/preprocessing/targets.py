@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ban_bids.errors import DataError
 from ban_bids.preprocessing.anatomy import averaged_at
@@ -24,8 +22,6 @@ from ban_bids.preprocessing.regions import (
 )
 from ban_bids.preprocessing.space.template import NATIVE, mask_grid, template_grid
 from ban_bids.preprocessing.space.transforms import Normalization, sample
-
-Floats = NDArray[np.floating[Any]]
 
 
 def _normalization(files: Mapping[str, Path]) -> Normalization:

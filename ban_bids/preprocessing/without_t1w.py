@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +17,8 @@ from ban_bids.preprocessing.space.register import bias_corrected, from_ants, nor
 from ban_bids.preprocessing.space.resample import load_run
 from ban_bids.preprocessing.space.template import Grid, template_brain
 from ban_bids.preprocessing.space.transforms import Normalization, sample
+from ban_bids.typing import Floats
 
-Floats = NDArray[np.floating[Any]]
 _WORKING = 2.0
 _TISSUES = ("csf", "gm", "wm")
 _VOLUMES = 20

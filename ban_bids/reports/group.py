@@ -11,7 +11,8 @@ import pandas as pd
 from ban_bids.constants import JOINT
 from ban_bids.derivatives.provenance import settings_toml, versions
 from ban_bids.derivatives.read import Derivatives
-from ban_bids.files.write import read_json, write_text
+from ban_bids.files.atomic import write_text
+from ban_bids.files.json import read_json
 from ban_bids.reports.figures import Bars, bar_figure, map_figure
 from ban_bids.reports.models import by_score, headlines, models_figure, models_table
 from ban_bids.reports.page import Block, Bullets, Facts, Figure, Paragraphs, Section, Table, render_page

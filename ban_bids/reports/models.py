@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from ban_bids.files.write import NOT_AVAILABLE
+from ban_bids.constants import NOT_AVAILABLE
 from ban_bids.reports.figures import Bars, alignment_figure, bar_figure
 from ban_bids.reports.page import Block, Figure, Headline, Headlines, Table
 

@@ -15,8 +15,8 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ban_bids import __version__
+from ban_bids.constants import NOT_AVAILABLE
 from ban_bids.errors import DataError
-from ban_bids.files.write import NOT_AVAILABLE
 
 _MEDIA_TYPES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 

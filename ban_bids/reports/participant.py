@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ban_bids.constants import JOINT
+from ban_bids.constants import JOINT, NOT_AVAILABLE
 from ban_bids.derivatives.read import Derivatives, load_derivatives
 from ban_bids.derivatives.summaries import ModelSummary, ParticipantSummary, log_label, read_summaries
 from ban_bids.errors import DataError
-from ban_bids.files.write import NOT_AVAILABLE, read_json, write_text
+from ban_bids.files.atomic import write_text
+from ban_bids.files.json import read_json
 from ban_bids.reports.figures import bar_figure, map_figure
 from ban_bids.reports.models import (
     alignment_blocks,

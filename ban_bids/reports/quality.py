@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ban_bids.constants import NOT_AVAILABLE
 from ban_bids.derivatives.quality import OUTLIER_RULE
-from ban_bids.files.write import NOT_AVAILABLE
 from ban_bids.preprocessing.quality.definitions import DEFINITIONS
 from ban_bids.reports.page import Figure, Table
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shutil
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ban_bids import __version__
-from ban_bids.files.arrays import read_arrays, write_arrays
+from ban_bids.files.hashing import digest
+from ban_bids.files.npz import read_arrays, write_arrays
 
 _LOG = logging.getLogger(__name__)
-_BYTES_AT_ONCE = 2**26
 
 
 class Finished:
@@ -26,7 +24,7 @@ class Finished:
     folder : Path
         The participant's own: one process at a time works on a participant.
     *decides : object
-        What the results depend on, see `digest`. The version of ban-bids is added.
+        What the results depend on, see `ban_bids.files.hashing.digest`. The version of ban-bids is added.
     """
 
     def __init__(self, folder: Path, *decides: object) -> None:
@@ -56,55 +54,3 @@ def forget(folder: Path) -> None:
     """Remove all finished batches of a participant: its derivatives are written."""
     if folder.exists():
         shutil.rmtree(folder)
-
-
-def digest(value: object) -> str:
-    """SHA-256 of nested dataclasses, mappings, sequences, arrays, numbers, text and paths.
-
-    Raises
-    ------
-    TypeError
-        For any other type: leaving it out would let different inputs pass for the same.
-    """
-    found = hashlib.sha256()
-    _feed(found, value)
-    return found.hexdigest()
-
-
-def _feed(found: hashlib._Hash, value: object) -> None:
-    """Add a value with its type and size, so that no two values give the same bytes."""
-    if isinstance(value, np.ndarray):  # in memory or on disk alike
-        found.update(f"array:{value.dtype.str}{value.shape}".encode())
-        _feed_array(found, value)
-        return
-    found.update(f"{type(value).__name__}:".encode())
-    if is_dataclass(value) and not isinstance(value, type):
-        for field in fields(value):
-            found.update(f"{field.name}=".encode())
-            _feed(found, getattr(value, field.name))
-    elif isinstance(value, Mapping):
-        found.update(f"{len(value)}".encode())
-        for key, item in value.items():
-            _feed(found, key)
-            _feed(found, item)
-    elif isinstance(value, list | tuple):
-        found.update(f"{len(value)}".encode())
-        for item in value:
-            _feed(found, item)
-    elif value is None or isinstance(value, str | bytes | bool | int | float | np.generic | Path):
-        text = repr(value).encode()
-        found.update(f"{len(text)}".encode() + text)
-    else:
-        raise TypeError(f"{type(value).__name__} cannot be hashed for resuming")
-
-
-def _feed_array(found: hashlib._Hash, array: np.ndarray) -> None:
-    """Add an array's bytes, some rows at a time: BOLD may lie on disk and be larger than memory."""
-    if array.dtype.hasobject:
-        raise TypeError("arrays of objects cannot be hashed for resuming")
-    if array.ndim == 0 or array.nbytes <= _BYTES_AT_ONCE:
-        found.update(np.ascontiguousarray(array).tobytes())
-        return
-    step = max(1, _BYTES_AT_ONCE // (array.nbytes // len(array)))
-    for first in range(0, len(array), step):
-        found.update(np.ascontiguousarray(array[first : first + step]).view(np.uint8).data)

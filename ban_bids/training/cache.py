@@ -34,8 +34,8 @@ import torch
 
 from ban_bids.audio.waveforms import audio_hash, check_audio
 from ban_bids.errors import DataError, UsageError
+from ban_bids.files.atomic import atomic_path, write_text
 from ban_bids.files.progress import progress
-from ban_bids.files.write import atomic_path, write_text
 from ban_bids.models.front_end import FrontEnd
 
 _LOG = logging.getLogger(__name__)

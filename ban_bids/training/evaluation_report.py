@@ -13,7 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ban_bids.errors import DataError
-from ban_bids.files.write import write_bytes, write_json, write_tsv
+from ban_bids.files.atomic import write_bytes
+from ban_bids.files.json import write_json
+from ban_bids.files.tsv import write_tsv
 from ban_bids.training.evaluate import CheckpointEvaluation, Part
 from ban_bids.training.scores import Evaluation
 

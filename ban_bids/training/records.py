@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import os
 import pickle
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -14,6 +11,8 @@ from typing import Any
 
 import torch
 
+from ban_bids.files.atomic import atomic_path, remove_with_leftovers
+from ban_bids.files.hashing import json_digest
 from ban_bids.models.candidate import ModelCard
 from ban_bids.models.checkpoint import library_versions
 from ban_bids.models.low_level import MODELS
@@ -94,7 +93,7 @@ def training_fingerprint(collection: Collection, settings: TrainingSettings) -> 
         "settings": asdict(settings),
         "network": network,
     }
-    return _digest(parts)
+    return json_digest(parts)
 
 
 def state_path(out: Path) -> Path:
@@ -121,8 +120,7 @@ class ResumeState:
 
     def __init__(self, out: Path, training: str, n_processes: int) -> None:
         self.path = state_path(out)
-        self._temporary = self.path.with_name(f"{self.path.name}.tmp")
-        self.fingerprint = _digest([training, n_processes, library_versions()])
+        self.fingerprint = json_digest([training, n_processes, library_versions()])
 
     def find(self) -> Path | None:
         """The state, if there is one and it is of this training."""
@@ -151,19 +149,13 @@ class ResumeState:
         return {_KEY: {"fingerprint": self.fingerprint, "step": step}}
 
     def write(self, save: Callable[[Path], None], replace: bool) -> None:
-        """Save to a temporary file and, in the one process that writes, put it in place of the old state."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        save(self._temporary)
-        if replace:
-            with self._temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            self._temporary.replace(self.path)
+        """Save in place of the old state; of several processes, all take part and one, ``replace``, writes."""
+        if not replace:
+            save(self.path)
+            return
+        with atomic_path(self.path, durable=True) as temporary:
+            save(temporary)
 
     def remove(self) -> None:
         """Leave nothing behind."""
-        self.path.unlink(missing_ok=True)
-        self._temporary.unlink(missing_ok=True)
-
-
-def _digest(parts: Any) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        remove_with_leftovers(self.path)

@@ -19,7 +19,8 @@ from torchaudio.datasets.gtzan import filtered_train, filtered_valid
 
 from ban_bids.errors import DataError, UsageError
 from ban_bids.inputs.heldout import held_out_tracks
-from ban_bids.inputs.types import Dataset, read_dataset
+from ban_bids.inputs.read import read_dataset
+from ban_bids.inputs.types import Dataset
 from ban_bids.settings import Settings
 from ban_bids.training.datasets import SUFFIXES, Track
 
@@ -187,7 +188,7 @@ def barred_tracks(dataset: Dataset, settings: Settings) -> list[Path]:
         What is heard in held-out runs, by the rule that scoring uses, and the clips that people judged; sorted.
     """
     judged = () if dataset.choices is None else (clip.audio for clip in dataset.choices.clips)
-    return sorted(held_out_tracks(dataset, settings).union(judged))
+    return sorted(held_out_tracks(dataset).union(judged))
 
 
 def named_tracks(

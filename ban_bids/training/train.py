@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
 from ban_bids.errors import CheckpointError, UsageError
+from ban_bids.files.json import write_json
 from ban_bids.files.locks import file_lock
-from ban_bids.files.write import write_json
 from ban_bids.models.checkpoint import load_tensors, save_checkpoint
 from ban_bids.models.network import AuditoryNetwork
 from ban_bids.models.presets import LOW_LEVEL, build

@@ -16,8 +16,8 @@ from ban_bids.app.candidates import PreparedModel, refuse_namesakes
 from ban_bids.app.outcome import Outcome
 from ban_bids.encoding import design as design_module
 from ban_bids.errors import DataError, UsageError
+from ban_bids.files.json import write_json
 from ban_bids.files.progress import StageClock
-from ban_bids.files.write import write_json
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.scoring.behavioral import no_behavior
 from ban_bids.settings import Encoding, Settings

@@ -17,7 +17,7 @@ from ban_bids.derivatives.maps import write_statmap
 from ban_bids.derivatives.provenance import write_status
 from ban_bids.derivatives.tables import write_table
 from ban_bids.errors import DataError, UsageError
-from ban_bids.files.write import read_json
+from ban_bids.files.json import read_json
 from ban_bids.scoring.bas import COLUMNS
 from ban_bids.settings import Settings
 

@@ -44,7 +44,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return save_checkpoint(out, network, ModelCard(network.config.to_dict(), ("a", "b")))
 
     monkeypatch.setattr(candidates, "train_once", train_once)
-    monkeypatch.setattr(splits, "held_out_tracks", lambda dataset, settings: {Path("heard.wav")})
+    monkeypatch.setattr(splits, "held_out_tracks", lambda dataset: {Path("heard.wav")})
     return presets
 
 

@@ -18,7 +18,7 @@ from ban_bids.demo.phantom import Scan
 from ban_bids.demo.plan import SIZES, DemoSize, plan_runs
 from ban_bids.demo.styles import GENRES
 from ban_bids.inputs.heldout import held_out_plan
-from ban_bids.inputs.types import read_dataset
+from ban_bids.inputs.read import read_dataset
 from ban_bids.models.ban import BAN
 from ban_bids.models.candidate import ModelCard
 from ban_bids.models.checkpoint import load_checkpoint, save_checkpoint
@@ -84,9 +84,7 @@ def test_dataset_is_read_and_held_out_runs_are_those_with_repeats(dataset):
     for person in dataset.participants:
         assert person.failure is None
         assert [len(run.presentations) for run in person.runs] == [6, 6, 4]
-        assert held_out_plan(person, Settings.of(dataset.root, dataset.root, "participant")).folds == (
-            (person.runs[2].name,),
-        )
+        assert held_out_plan(person, dataset.selection).folds == ((person.runs[2].name,),)
     assert dataset.choices is not None
     assert len(dataset.choices.clips) == 10
     assert len(dataset.choices.table) == 2 * 10 * TINY.choice_trials

@@ -12,7 +12,8 @@ from ban_bids.derivatives.dataset import source_dataset, write_dataset_files
 from ban_bids.derivatives.provenance import read_statuses, settings_toml, write_provenance, write_status
 from ban_bids.derivatives.quality import with_outliers, write_group_quality, write_quality
 from ban_bids.errors import DataError
-from ban_bids.files.write import read_json, write_text
+from ban_bids.files.atomic import write_text
+from ban_bids.files.json import read_json
 from ban_bids.preprocessing.quality.thresholds import Measurement
 from ban_bids.settings import ModelRequest
 

@@ -14,7 +14,8 @@ from ban_bids.derivatives.maps import write_statmap
 from ban_bids.derivatives.read import Regions
 from ban_bids.derivatives.tables import write_table
 from ban_bids.errors import DataError, UsageError
-from ban_bids.files.write import write_json, write_text
+from ban_bids.files.atomic import write_text
+from ban_bids.files.json import write_json
 
 
 @pytest.fixture(scope="module")

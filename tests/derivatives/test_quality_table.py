@@ -6,7 +6,7 @@ from fake_derivatives import make_tree
 from ban_bids import load_derivatives
 from ban_bids.derivatives.quality import measure_definitions, quality_path, with_outliers, write_quality
 from ban_bids.errors import DataError, UsageError
-from ban_bids.files.write import read_json
+from ban_bids.files.json import read_json
 from ban_bids.preprocessing.quality.definitions import DEFINITIONS
 from ban_bids.preprocessing.quality.thresholds import Measurement, QualityThresholds
 

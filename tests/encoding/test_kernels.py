@@ -20,10 +20,10 @@ from ban_bids.encoding.kernels import KernelFold
 from ban_bids.encoding.ridge.backend import Engine
 from ban_bids.encoding.ridge.limits import Limits
 from ban_bids.errors import DataError, NotComputable
-from ban_bids.files.arrays import scratch_array
+from ban_bids.files.hashing import digest
+from ban_bids.files.npz import scratch_array
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.scoring.participant import finished_batches, held_out_tests, score_model
-from ban_bids.scoring.resume import digest
 from ban_bids.settings import Encoding
 
 KERNELS = Encoding(n_components=0, n_band_weights=9, alphas=tuple(10.0**e for e in range(-2, 4)))

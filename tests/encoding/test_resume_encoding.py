@@ -21,6 +21,7 @@ from ban_bids.encoding.models import fit_joint
 from ban_bids.encoding.ridge.backend import Engine
 from ban_bids.encoding.ridge.closed_form import Problem
 from ban_bids.encoding.ridge.limits import Limits
+from ban_bids.files.hashing import digest
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.scoring import participant as scoring
 from ban_bids.scoring.participant import (
@@ -30,7 +31,7 @@ from ban_bids.scoring.participant import (
     score_control,
     score_model,
 )
-from ban_bids.scoring.resume import digest, forget
+from ban_bids.scoring.resume import forget
 from ban_bids.settings import Encoding
 
 SETTINGS = Encoding(n_components=3, n_band_weights=3, alphas=(0.1, 10.0), n_permutations=200, n_bootstrap=20, slab=256)

@@ -11,7 +11,7 @@ import pytest
 from small_datasets import HEADER, Toy, write_audio, write_bold
 
 from ban_bids.errors import BanBidsError, DataError, UsageError
-from ban_bids.inputs.types import read_dataset
+from ban_bids.inputs.read import read_dataset
 
 BOLD = "bold.nii.gz"
 

@@ -9,7 +9,7 @@ from small_datasets import Toy
 
 from ban_bids.errors import DataError
 from ban_bids.inputs.people import COLUMNS
-from ban_bids.inputs.types import read_dataset
+from ban_bids.inputs.read import read_dataset
 
 ROWS = (
     "stim_file\tstim_start\tduration\tgenre\tresponse\n"

@@ -9,7 +9,8 @@ import pytest
 from small_datasets import Skeleton
 
 from ban_bids.inputs.heldout import held_out_plan, held_out_tracks
-from ban_bids.inputs.types import Dataset, Run, read_dataset
+from ban_bids.inputs.read import read_dataset
+from ban_bids.inputs.types import Dataset, Run
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def test_lead_ins_and_clips(dataset: Dataset) -> None:
 
 def test_rows_of_training_and_held_out_runs(dataset: Dataset, skeleton: Skeleton) -> None:
     for person in dataset.participants:
-        plan = held_out_plan(person, skeleton.settings())
+        plan = held_out_plan(person, skeleton.settings().selection)
         assert plan.task_label == "Test"
         assert plan.folds == (tuple(f"task-Test_run-0{n}" for n in range(1, 7)),)
         training = plan.training(0, person.runs)
@@ -77,7 +78,7 @@ def test_rows_of_training_and_held_out_runs(dataset: Dataset, skeleton: Skeleton
 @pytest.mark.parametrize("labels", [(), ("003",)])
 def test_sixty_tracks_are_kept_from_training(skeleton: Skeleton, labels: tuple[str, ...]) -> None:
     settings = skeleton.settings(participant_labels=labels)
-    tracks = held_out_tracks(read_dataset(settings), settings)
+    tracks = held_out_tracks(read_dataset(settings))
     expected = {track for name, rows in skeleton.rows.items() if "Test" in name for _, track, _ in rows}
     assert {path.stem for path in tracks} == expected
     assert len(tracks) == 60

@@ -11,9 +11,10 @@ from small_datasets import Toy
 from ban_bids.cli import train
 from ban_bids.errors import DataError, UsageError
 from ban_bids.inputs.heldout import held_out_plan, held_out_tracks
+from ban_bids.inputs.read import read_dataset
 from ban_bids.inputs.runs import mark_lead_ins
-from ban_bids.inputs.types import Clip, Participant, Presentation, Run, read_dataset
-from ban_bids.settings import Settings
+from ban_bids.inputs.types import Clip, Participant, Presentation, Run
+from ban_bids.settings import Selection
 
 
 def make_run(task: str, run: str | None, tracks: str) -> Run:
@@ -42,27 +43,27 @@ def person(*runs: tuple[str, str | None, str]) -> Participant:
     return Participant("01", (), tuple(make_run(*run) for run in runs))
 
 
-def settings(**changes: object) -> Settings:
-    return Settings.of(Path("/in"), Path("/out"), "participant", **changes)  # type: ignore[arg-type]
+def selection(**changes: object) -> Selection:
+    return Selection(Path("/in"), **changes)  # type: ignore[arg-type]
 
 
 def test_runs_that_repeat_a_clip() -> None:
     who = person(("x", "1", "abc"), ("x", "2", "def"), ("x", "3", "ghgh"))
-    plan = held_out_plan(who, settings())
+    plan = held_out_plan(who, selection())
     assert plan.folds == (("task-x_run-3",),)
     assert plan.training(0, who.runs) == ("task-x_run-1", "task-x_run-2")
     assert (plan.task_label, plan.leave_one_out) == ("x", False)
 
 
 def test_repeats_over_runs_do_not_count() -> None:
-    plan = held_out_plan(person(("x", "1", "abc"), ("x", "2", "abc"), ("x", "3", "abc")), settings())
+    plan = held_out_plan(person(("x", "1", "abc"), ("x", "2", "abc"), ("x", "3", "abc")), selection())
     assert plan.folds == (("task-x_run-1",), ("task-x_run-2",), ("task-x_run-3",))
     assert plan.leave_one_out
 
 
 def test_with_one_training_run_left_every_run_is_held_out_in_turn() -> None:
     who = person(("x", "1", "abc"), ("x", "2", "aba"), ("x", "3", "ghgh"))
-    plan = held_out_plan(who, settings())
+    plan = held_out_plan(who, selection())
     assert len(plan.folds) == 3
     assert "fewer than two training runs" in plan.rule
     assert plan.training(1, who.runs) == ("task-x_run-1", "task-x_run-3")
@@ -72,9 +73,9 @@ def test_a_lead_in_is_no_repeat() -> None:
     runs = person(("x", "1", "cabc"), ("x", "2", "fdef"), ("x", "3", "igihi")).runs
     marked, notes = mark_lead_ins(runs, "first-repeats-last")
     assert not notes
-    plan = held_out_plan(Participant("01", (), marked), settings())
+    plan = held_out_plan(Participant("01", (), marked), selection())
     assert plan.folds == (("task-x_run-3",),)
-    assert len(held_out_plan(Participant("01", (), runs), settings()).folds) == 3
+    assert len(held_out_plan(Participant("01", (), runs), selection()).folds) == 3
 
 
 def test_lead_in_rule_that_does_not_hold_is_noted() -> None:
@@ -102,17 +103,17 @@ NAMED = person(
     ],
 )
 def test_named_runs(changes: dict[str, object], held_out: list[str], label: str) -> None:
-    plan = held_out_plan(NAMED, settings(**changes))
+    plan = held_out_plan(NAMED, selection(**changes))
     assert plan.folds == (tuple(held_out),)
     assert plan.training(0, NAMED.runs) == tuple(r.name for r in NAMED.runs if r.name not in held_out)
     assert plan.task_label == label
 
 
 def test_all_is_leave_one_run_out() -> None:
-    plan = held_out_plan(NAMED, settings(test_runs=("all",)))
+    plan = held_out_plan(NAMED, selection(test_runs=("all",)))
     assert plan.folds == tuple((run.name,) for run in NAMED.runs)
     assert all(len(plan.training(n, NAMED.runs)) == 4 for n in range(5))
-    plan = held_out_plan(NAMED, settings(test_runs=("all",), test_tasks=("Test",)))
+    plan = held_out_plan(NAMED, selection(test_runs=("all",), test_tasks=("Test",)))
     assert plan.folds == (("task-Test_run-01",), ("task-Test_run-02",))
     assert plan.training(0, NAMED.runs)[-2:] == ("task-Test_run-02", "task-z")
 
@@ -131,19 +132,19 @@ def test_all_is_leave_one_run_out() -> None:
 )
 def test_what_cannot_be_held_out(changes: dict[str, object], text: str) -> None:
     with pytest.raises(UsageError, match=text):
-        held_out_plan(NAMED, settings(**changes))
+        held_out_plan(NAMED, selection(**changes))
 
 
 def test_one_run_only() -> None:
     with pytest.raises(DataError, match="one run only"):
-        held_out_plan(person(("x", "1", "abab")), settings())
+        held_out_plan(person(("x", "1", "abab")), selection())
 
 
 def test_tracks_of_all_participants_are_held_out_whoever_is_chosen(toy: Toy) -> None:
     toy.events(2, "0\t8\trock\trock.00000.wav\t0\n", sub="02")
     for labels in ((), ("01",), ("02",)):
         chosen = toy.settings(participant_labels=labels, test_runs=("2",))
-        tracks = held_out_tracks(read_dataset(chosen), chosen)
+        tracks = held_out_tracks(read_dataset(chosen))
         assert {path.stem for path in tracks} == {"disco.00000", "disco.00001", "rock.00000"}
 
 

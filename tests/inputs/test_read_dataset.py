@@ -12,7 +12,8 @@ from small_datasets import Toy, write_audio, write_bold
 
 from ban_bids.errors import DataError
 from ban_bids.inputs.describe import describe_files
-from ban_bids.inputs.types import Clip, read_dataset
+from ban_bids.inputs.read import read_dataset
+from ban_bids.inputs.types import Clip
 
 
 def test_plain_dataset(toy: Toy) -> None:
@@ -232,7 +233,7 @@ def test_database_is_made_once_and_serves_every_participant(toy: Toy, tmp_path: 
 def test_describing_writes_nothing(toy: Toy, tmp_path: Path, tree: Callable[[Path], object], database: bool) -> None:
     settings = toy.settings(dry_run=True, bids_database_dir=tmp_path / "index" if database else None)
     before = tree(tmp_path)
-    text = describe_files(read_dataset(settings), settings)
+    text = describe_files(read_dataset(settings), settings.models)
     assert tree(tmp_path) == before
     for path in read_dataset(settings).files:
         assert str(path) in text

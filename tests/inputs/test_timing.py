@@ -10,8 +10,9 @@ import pytest
 from small_datasets import Toy, write_bold
 
 from ban_bids.errors import DataError
+from ban_bids.inputs.read import read_dataset
 from ban_bids.inputs.timing import read_bold_header
-from ban_bids.inputs.types import Run, read_dataset
+from ban_bids.inputs.types import Run
 
 N = 6
 SLICES = [0.0, 1.0, 0.5, 1.5]

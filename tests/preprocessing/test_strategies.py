@@ -15,8 +15,8 @@ from nilearn.interfaces.fmriprep import load_confounds_strategy
 from ban_bids.encoding.cleaning import nuisance_basis
 from ban_bids.encoding.rows import run_rows
 from ban_bids.errors import DataError, UsageError
-from ban_bids.inputs.checks import check_confounds
 from ban_bids.inputs.types import Participant, Run
+from ban_bids.preprocessing.checks import check_confounds
 from ban_bids.preprocessing.confounds import confound_table, write_confounds
 from ban_bids.preprocessing.result import PreprocessedParticipant, PreprocessedRun
 from ban_bids.preprocessing.strategies import MOTION12, regressors, with_strategy
@@ -166,10 +166,10 @@ def test_aroma_takes_tissues_beside_denoised_images(ours: PreprocessedRun) -> No
 def test_a_misspelled_strategy_is_told_the_choices(tmp_path: Path) -> None:
     settings = Settings.of(bids_dir=tmp_path, output_dir=tmp_path, level="participant")
     with pytest.raises(UsageError, match="motion12, simple, scrubbing, compcor, ica_aroma"):
-        check_confounds(settings.changed(confounds="compcorr"))
+        check_confounds(settings.changed(confounds="compcorr").preprocessing)
     with pytest.raises(UsageError, match="-d fmriprep=DIR"):
-        check_confounds(settings.changed(confounds="ica_aroma"))
-    check_confounds(settings.changed(confounds="ica_aroma", derivatives=(("fmriprep", tmp_path),)))
+        check_confounds(settings.changed(confounds="ica_aroma").preprocessing)
+    check_confounds(settings.changed(confounds="ica_aroma", derivatives=(("fmriprep", tmp_path),)).preprocessing)
 
 
 def test_sidecars_of_components_are_what_nilearn_sorts_by(ours: PreprocessedRun) -> None:

@@ -6,7 +6,7 @@ from ban_bids import load_derivatives
 from ban_bids.app.group import group_level
 from ban_bids.derivatives.quality import write_quality
 from ban_bids.derivatives.summaries import ParticipantSummary, write_summary
-from ban_bids.files.write import read_json
+from ban_bids.files.json import read_json
 from ban_bids.preprocessing.quality.thresholds import Measurement, quality_notes
 from ban_bids.reports.figures import Bars, bar_figure
 from ban_bids.reports.participant import render_participant

@@ -16,7 +16,7 @@ import torch
 
 from ban_bids.audio.waveforms import audio_hash
 from ban_bids.cli.train import main
-from ban_bids.files.write import TEMPORARY_PREFIX
+from ban_bids.files.atomic import TEMPORARY_PREFIX
 from ban_bids.models.config import FrontEndConfig
 from ban_bids.models.front_end import FrontEnd
 from ban_bids.training import cache as module

@@ -10,6 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from ban_bids.bids.names import entities, entity
 from ban_bids.constants import AROMA
 from ban_bids.errors import DataError
 from ban_bids.inputs.types import Participant, Run
@@ -59,7 +60,7 @@ def find_series(run: Run, folder: Path, settings: Settings) -> tuple[Path, Path]
     tail = series_tail(settings.preprocessing.confounds)
     stem = f"sub-{run.participant}_{run.name}_space-{settings.preprocessing.space}"
     there = _of_run(run, folder, tail)
-    series = [path for path in there if _entities(path).get("space") == settings.preprocessing.space]
+    series = [path for path in there if entity(path, "space") == settings.preprocessing.space]
     pattern = f"{stem}[_res-{settings.preprocessing.res}]_{tail}.nii.gz"
     if not series:
         raise DataError(f"{folder}: no file {pattern}; {_remedy(run, folder, settings, there)}")
@@ -67,7 +68,7 @@ def find_series(run: Run, folder: Path, settings: Settings) -> tuple[Path, Path]
     masks = [
         path
         for path in _of_run(run, folder, "desc-brain_mask")
-        if _entities(path).get("space") == settings.preprocessing.space and _res(path) == _res(bold)
+        if entity(path, "space") == settings.preprocessing.space and _res(path) == _res(bold)
     ]
     name = f"{stem}[_res-{_res(bold)}]_desc-brain_mask.nii.gz"
     return bold, _one(masks, name, folder, "it belongs beside the series: copy it there")
@@ -113,7 +114,8 @@ def find_anatomical(
         here = [
             path
             for path in images
-            if _entities(path).get("space", NATIVE) == space and ("desc" in _entities(path)) == tail.startswith("desc-")
+            if (entity(path, "space") or NATIVE) == space
+            and ("desc" in dict(entities(path))) == tail.startswith("desc-")
         ]
         found += [here] if here else []
     if not found:
@@ -158,13 +160,9 @@ def _files(place: Path, participant: str, tail: str, extensions: Sequence[str]) 
     ]
 
 
-def _entities(path: Path) -> dict[str, str]:
-    return dict(part.split("-", 1) for part in path.name.split("_") if "-" in part)
-
-
 def _res(path: Path) -> str:
     """Resolution of a file; ``02`` is ``2``."""
-    return _entities(path).get("res", _NO_RES).lstrip("0")
+    return (entity(path, "res") or _NO_RES).lstrip("0")
 
 
 def _same(key: str, one: str | None, other: str) -> bool:
@@ -183,7 +181,7 @@ def _of_run(
     places = dict.fromkeys([subject / (f"ses-{run.session}" if run.session else "") / "func", subject / "func"])
     found = []
     for path in (path for place in places for path in _files(place, run.participant, tail, extensions)):
-        has = _entities(path)
+        has = dict(entities(path))
         agree = all(_same(key, has.get(key), value) for key, value in wanted.items())
         if agree and not set(has) - set(wanted) - _OWN - more:
             found.append(path)
@@ -221,11 +219,11 @@ def _remedy(run: Run, folder: Path, settings: Settings, there: Sequence[Path]) -
             "run that, or choose other --confounds"
         )
     if there:
-        spaces = sorted({_entities(path).get("space", "that of the raw run") for path in there})
+        spaces = sorted({(entity(path, "space") or "that of the raw run") for path in there})
         return f"the spaces there ({', '.join(spaces)}) cannot stand in for it; {again}"
     surfaces = _of_run(run, folder, "bold", (".dtseries.nii", ".func.gii"), _SURFACE)
     if surfaces:
-        spaces = sorted({_entities(path).get("space", "fsLR") for path in surfaces})
+        spaces = sorted({(entity(path, "space") or "fsLR") for path in surfaces})
         return f"there are only surfaces or CIFTI ({', '.join(spaces)}), and the regions are volumes; {again}"
     if any(_of_run(run, folder, f"desc-{kind}_boldref") for kind in ("hmc", "coreg")):
         return f"this is fMRIPrep's minimal output; {again} and --level full"

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import ants
 import nibabel as nib
@@ -14,12 +11,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ban_bids.bids.names import sidecar
 from ban_bids.errors import DataError
+from ban_bids.files.atomic import place
+from ban_bids.files.json import read_json, write_json
 from ban_bids.inputs.types import Participant, Run
 from ban_bids.preprocessing import figures
 from ban_bids.preprocessing.atlases import description, find_atlas
 from ban_bids.preprocessing.confounds import read_confounds
-from ban_bids.preprocessing.files import load_image, load_mask, place, place_json, save_image
+from ban_bids.preprocessing.files import load_image, load_mask, save_image
 from ban_bids.preprocessing.fmriprep.files import (
     find_anatomical,
     find_confounds,
@@ -42,8 +42,7 @@ from ban_bids.preprocessing.result import PreprocessedParticipant, PreprocessedR
 from ban_bids.preprocessing.space.template import NATIVE, TEMPLATE, Grid
 from ban_bids.preprocessing.space.transforms import sample
 from ban_bids.settings import Settings
-
-Floats = NDArray[np.floating[Any]]
+from ban_bids.typing import Floats
 
 
 def ingest(participant: Participant, folder: Path, settings: Settings) -> PreprocessedParticipant:
@@ -127,17 +126,8 @@ def _check_length(bold: Path, run: Run) -> None:
 
 def _reference(bold: Path, run: Run) -> float:
     """Reference time that the derivative's sidecar states, else by our rule."""
-    path = bold.with_name(bold.name.removesuffix(".gz").removesuffix(".nii") + ".json")
-    content: dict[str, Any] = {}
-    if path.is_file():
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise DataError(f"{path}: not JSON ({error}); copy it from fMRIPrep's output") from error
-    if "StartTime" in content:
-        return run.first_volume + float(content["StartTime"])
-    corrected = content.get("SliceTimingCorrected", run.slice_timing is not None)
-    return (run if corrected else replace(run, slice_timing=None)).reference_time
+    path = sidecar(bold)
+    return run.reference_time_of(read_json(path, remedy="copy it from fMRIPrep's output") if path.is_file() else {})
 
 
 def _non_steady(confounds: Path, settings: Settings) -> int:
@@ -239,8 +229,8 @@ def _write(
     )
     files = {key: place(source, func / f"{stem}{name}") for key, source, name in sources}
     told = {"Description": "Auditory regions clipped to grey matter and BOLD masks"}
-    place_json(told | description(settings.preprocessing.atlas), func / f"{stem}auditory_dseg.json")
-    place_json({"Description": "Cortical grey matter", "Type": "ROI"}, func / f"{stem}cortex_mask.json")
+    write_json(func / f"{stem}auditory_dseg.json", told | description(settings.preprocessing.atlas))
+    write_json(func / f"{stem}cortex_mask.json", {"Description": "Cortical grey matter", "Type": "ROI"})
     return files
 
 

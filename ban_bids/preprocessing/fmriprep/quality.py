@@ -6,14 +6,14 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ban_bids.preprocessing.files import load_image, load_mask, place
+from ban_bids.files.atomic import atomic_path, place
+from ban_bids.preprocessing.files import load_image, load_mask
 from ban_bids.preprocessing.quality import assess
 from ban_bids.preprocessing.quality.carpet import Layout, save_run_quality
 from ban_bids.preprocessing.quality.figures import TSNR_TITLE, carpet_title
@@ -22,8 +22,8 @@ from ban_bids.preprocessing.quality.thresholds import Measurement, measured, una
 from ban_bids.preprocessing.result import PreprocessedRun
 from ban_bids.preprocessing.space.template import Grid, template_brain
 from ban_bids.preprocessing.space.transforms import sample
+from ban_bids.typing import Floats
 
-Floats = NDArray[np.floating[Any]]
 _VOLUMES_AT_ONCE = 8
 _NO_RAW = "the raw run is not read where fMRIPrep's derivatives are taken"
 _NO_T1W = "fMRIPrep's output has no T1w image with brain mask in the output space"
@@ -137,9 +137,8 @@ def _kept(run: PreprocessedRun, mask: NDArray[np.bool_], layout: Layout, work: P
     if not path.is_file():
         for old in work.glob(f"{run.run.name}_quality-*.npz"):
             old.unlink()
-        half = path.with_suffix(".part.npz")
-        save_run_quality(half, None, _volumes(run.bold, mask), layout, run.non_steady)
-        half.replace(path)
+        with atomic_path(path) as temporary:
+            save_run_quality(temporary, None, _volumes(run.bold, mask), layout, run.non_steady)
     return path
 
 

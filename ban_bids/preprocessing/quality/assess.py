@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,8 +27,8 @@ from ban_bids.preprocessing.quality.thresholds import Measurement, measured, una
 from ban_bids.preprocessing.space.resample import inside_image
 from ban_bids.preprocessing.space.template import Grid, mask_grid
 from ban_bids.preprocessing.space.transforms import apply_affine, sample
+from ban_bids.typing import Floats
 
-Floats = NDArray[np.floating[Any]]
 _WORKING = 2.0
 _NO_T1W = "there is no T1w image"
 _OF_T1W = (

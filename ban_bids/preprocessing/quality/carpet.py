@@ -6,14 +6,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ban_bids.preprocessing.quality.measures import mean_and_noise, ratio
-
-Floats = NDArray[np.floating[Any]]
+from ban_bids.typing import Floats
 
 TISSUES = ("grey matter", "white matter", "CSF", "brain")
 """The last one where tissues are not known."""

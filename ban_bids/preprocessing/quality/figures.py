@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ban_bids.preprocessing.confounds import FD_OUTLIER, framewise_displacement_of
+from ban_bids.typing import Floats
 
-Floats = NDArray[np.floating[Any]]
 _DPI = 80
 _SHORT = ("GM", "WM", "CSF", "brain")
 """Of :data:`ban_bids.preprocessing.carpet.TISSUES`."""

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from ban_bids.preprocessing.confounds import FD_OUTLIER, framewise_displacement_of
-
-Floats = NDArray[np.floating[Any]]
+from ban_bids.typing import Floats
 
 _BINS = 32
 

@@ -8,13 +8,13 @@ the sampled points, as R = Rz·Ry·Rx.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-Floats = NDArray[np.floating[Any]]
+from ban_bids.typing import Floats
+
 _FWHM_TO_SIGMA = 1 / np.sqrt(8 * np.log(2))
 
 

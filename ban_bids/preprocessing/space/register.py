@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ban_bids.preprocessing.space.transforms import Displacement, itk_affine, itk_parameters
+from ban_bids.typing import Floats
 
-Floats = NDArray[np.floating[Any]]
 _FLIP = np.diag([-1.0, -1.0, 1.0])
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -14,8 +13,7 @@ from scipy import ndimage
 
 from ban_bids.errors import DataError
 from ban_bids.preprocessing.space.template import Grid
-
-Floats = NDArray[np.floating[Any]]
+from ban_bids.typing import Floats
 
 
 def load_run(path: Path) -> tuple[NDArray[np.float32], Floats, NDArray[np.bool_], tuple[str, ...]]:

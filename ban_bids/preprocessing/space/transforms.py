@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-Floats = NDArray[np.floating[Any]]
+from ban_bids.typing import Floats
+
 _FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import math
 import os
 import tempfile
-import uuid
 import zipfile
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ban_bids.errors import DataError
+from ban_bids.files.atomic import atomic_path
 
 _LOG = logging.getLogger(__name__)
 
@@ -33,20 +31,14 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
     Raises
     ------
-    DataError
-        The folder cannot be written.
+    DataError, UsageError
+        The folder has no room, or cannot be written.
     """
     plain: dict[str, Any] = dict(arrays)
-    buffer = io.BytesIO()
-    np.savez(buffer, **plain)
-    part = path.with_name(f"{uuid.uuid4().hex}.part")  # opened as any file: others of the group may read it
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(buffer.getbuffer())
-        part.replace(path)
+        with atomic_path(path) as temporary:
+            np.savez(temporary, **plain)
     except OSError as error:
-        with suppress(OSError):
-            part.unlink()
         raise DataError(f"{path}: cannot be written ({error}); free space or give another -w") from error
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ban_bids.errors import DataError
-from ban_bids.files.arrays import read_arrays, write_arrays
+from ban_bids.files.npz import read_arrays, write_arrays
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(

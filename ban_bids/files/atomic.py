@@ -1,0 +1,90 @@
+"""Atomic writes: a reader sees the old file or the new one, never a part of one.
+
+Each file is written under a name of its own in the same folder and then renamed over the target, so
+that two processes that write at once both finish and the later one wins whole.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ban_bids.errors import UsageError
+
+TEMPORARY_PREFIX = ".tmp-"
+"""Beginning of names of files that are being written; ``.bidsignore`` and all readers skip them."""
+
+
+@contextmanager
+def atomic_path(path: Path, *, durable: bool = False) -> Iterator[Path]:
+    """Give a temporary path beside the target; on success it replaces the target, else it is removed.
+
+    Parameters
+    ----------
+    path : Path
+        Target; its folder is made where it does not exist.
+    durable : bool
+        Whether the content is on the disk before it replaces the target, for what must survive a power cut.
+
+    Yields
+    ------
+    Path
+        To be written by the caller. It keeps the target's extension.
+
+    Raises
+    ------
+    UsageError
+        The folder cannot be written.
+    """
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{uuid.uuid4().hex[:8]}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        if durable:
+            with temporary.open("rb") as stream:
+                os.fsync(stream.fileno())
+        temporary.replace(path)
+    except PermissionError as error:
+        raise UsageError(f"{path}: user {os.getuid()} cannot write there; give another folder") from error
+    finally:
+        with suppress(OSError):  # where the folder is no folder, nothing is left behind either
+            temporary.unlink(missing_ok=True)
+
+
+def remove_with_leftovers(path: Path) -> None:
+    """Remove a file, and what processes that were killed while they wrote it left beside it."""
+    path.unlink(missing_ok=True)
+    for leftover in path.parent.glob(f"{TEMPORARY_PREFIX}*-{path.name}"):
+        leftover.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> Path:
+    """Write bytes atomically and return the path."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+    return path
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write UTF-8 text atomically and return the path."""
+    return write_bytes(path, text.encode("utf-8"))
+
+
+def place(source: Path, target: Path) -> Path:
+    """Put a finished file under its final name in one step: a hard link where possible, else a copy.
+
+    Raises
+    ------
+    UsageError
+        The target's folder cannot be written.
+    """
+    with atomic_path(target) as temporary:
+        try:
+            os.link(source, temporary)
+        except OSError:  # another file system, or one without links
+            shutil.copyfile(source, temporary)
+    return target

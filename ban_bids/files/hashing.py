@@ -1,0 +1,71 @@
+"""SHA-256 of values: by what finished work is known again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_BYTES_AT_ONCE = 2**26
+
+
+def json_digest(value: Any) -> str:
+    """SHA-256 of a value of JSON's types, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def digest(value: object) -> str:
+    """SHA-256 of nested dataclasses, mappings, sequences, arrays, numbers, text and paths.
+
+    Raises
+    ------
+    TypeError
+        For any other type: leaving it out would let different inputs pass for the same.
+    """
+    hashed = hashlib.sha256()
+    _feed(hashed, value)
+    return hashed.hexdigest()
+
+
+def _feed(hashed: hashlib._Hash, value: object) -> None:
+    """Add a value with its type and size, so that no two values give the same bytes."""
+    if isinstance(value, np.ndarray):  # in memory or on disk alike
+        hashed.update(f"array:{value.dtype.str}{value.shape}".encode())
+        _feed_array(hashed, value)
+        return
+    hashed.update(f"{type(value).__name__}:".encode())
+    if is_dataclass(value) and not isinstance(value, type):
+        for field in fields(value):
+            hashed.update(f"{field.name}=".encode())
+            _feed(hashed, getattr(value, field.name))
+    elif isinstance(value, Mapping):
+        hashed.update(f"{len(value)}".encode())
+        for key, item in value.items():
+            _feed(hashed, key)
+            _feed(hashed, item)
+    elif isinstance(value, list | tuple):
+        hashed.update(f"{len(value)}".encode())
+        for item in value:
+            _feed(hashed, item)
+    elif value is None or isinstance(value, str | bytes | bool | int | float | np.generic | Path):
+        text = repr(value).encode()
+        hashed.update(f"{len(text)}".encode() + text)
+    else:
+        raise TypeError(f"{type(value).__name__} cannot be hashed for resuming")
+
+
+def _feed_array(hashed: hashlib._Hash, array: np.ndarray) -> None:
+    """Add an array's bytes, some rows at a time: BOLD may lie on disk and be larger than memory."""
+    if array.dtype.hasobject:
+        raise TypeError("arrays of objects cannot be hashed for resuming")
+    if array.ndim == 0 or array.nbytes <= _BYTES_AT_ONCE:
+        hashed.update(np.ascontiguousarray(array).tobytes())
+        return
+    step = max(1, _BYTES_AT_ONCE // (array.nbytes // len(array)))
+    for first in range(0, len(array), step):
+        hashed.update(np.ascontiguousarray(array[first : first + step]).view(np.uint8).data)
