@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from ban_bids.scoring.participant import held_out_tests
 from scipy import stats
 
 from ban_bids.constants import AREAS
@@ -28,7 +29,6 @@ from ban_bids.inputs.types import Participant, read_dataset
 from ban_bids.models.registry import load_model
 from ban_bids.preprocessing.result import PreprocessedParticipant
 from ban_bids.preprocessing.run import preprocess
-from ban_bids.scoring.participant import held_out_tests
 from ban_bids.settings import Encoding, Settings
 
 

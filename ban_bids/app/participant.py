@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 
 from ban_bids.app.outcome import Outcome, feature_reduction, show_table, summarise
+from ban_bids.app.scored import mapping_by_name, prepare_participant, score_control, score_model
 from ban_bids.audio.waveforms import audio_hash, render_clip
 from ban_bids.derivatives.dataset import source_dataset, write_dataset_files
 from ban_bids.derivatives.participant import Labels, write_maps, write_scores, write_summary
@@ -22,6 +23,8 @@ from ban_bids.derivatives.provenance import write_provenance, write_status
 from ban_bids.derivatives.quality import write_quality
 from ban_bids.encoding.bold import ParticipantData, load_participant
 from ban_bids.encoding.design import design as make_design
+from ban_bids.encoding.execute import Fitting
+from ban_bids.encoding.finished import forget
 from ban_bids.encoding.ridge.backend import choose_engine
 from ban_bids.errors import BanBidsError, DataError, NotComputable
 from ban_bids.files.locks import file_lock
@@ -40,15 +43,7 @@ from ban_bids.reports.participant import render_participant
 from ban_bids.scoring.bas import COLUMNS, ModelScores, score_table
 from ban_bids.scoring.behavioral import BehavioralScore, behavioral_score, no_behavior
 from ban_bids.scoring.cortical import CorticalScore
-from ban_bids.scoring.participant import (
-    HeldOutTests,
-    ScoredModel,
-    finished_batches,
-    held_out_tests,
-    score_control,
-    score_model,
-)
-from ban_bids.scoring.resume import forget
+from ban_bids.scoring.voxels import HeldOutTests, ScoredModel
 from ban_bids.settings import Settings
 from ban_bids.training.lock import train_once
 from ban_bids.training.settings import TrainingSettings
@@ -302,19 +297,20 @@ def score_participant(
         data = load_participant(pre, encoding, settings.compute.work_dir / "tmp")
     if not np.any(data.region > 0):
         raise DataError(f"{pre.dseg}: no auditory region overlaps the cortex mask; check the registration")
+    folder, n_components = _batches(settings, person.label), encoding.n_components
+    prepared = prepare_participant(data, plan, Fitting(encoding, seed, engine), folder=folder)
     with clock.stage(f"sub-{person.label}: features"):
-        main = make_design(data, network.model, plan, encoding, cache)
-    tests = held_out_tests(main.rows, encoding, seed, plan.leave_one_out)
+        main = make_design(data, network.model, prepared.folds, n_components=n_components, cache=cache)
     with clock.stage(f"sub-{person.label}: encoding and significance"):
-        folder = _batches(settings, person.label)
-        finished = finished_batches(folder, data, tests, encoding, seed, engine)
-        scores = score_model(data, main, tests, encoding, seed, engine, finished)
+        scores = score_model(prepared, main, mapping_by_name(main.layers))
     controls = []
     with clock.stage(f"sub-{person.label}: controls"):
         for control in progress(network.controls, f"sub-{person.label}: controls"):
-            laid = make_design(data, control, plan, encoding, cache)
-            controls.append(score_control(data, laid, tests, encoding, seed, engine, finished))
-    notes = (*person.notes, *pre.notes, *data.notes, *main.notes, *tests.notes, *scores.cortical.notes)
+            design = make_design(data, control, prepared.folds, n_components=n_components, cache=cache)
+            controls.append(score_control(prepared, design, mapping_by_name(design.layers)))
+    tests = prepared.tests
+    reported = (prepared.folds.notes, main.notes, tests.notes, scores.cortical.notes)
+    notes = (*person.notes, *pre.notes, *data.notes, *(note for part in reported for note in part))
     for note in dict.fromkeys(notes):
         _LOG.warning("sub-%s: %s", person.label, note)
     return ParticipantScores(

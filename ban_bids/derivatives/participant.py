@@ -15,8 +15,7 @@ from ban_bids.derivatives.maps import write_statmap
 from ban_bids.derivatives.tables import write_table
 from ban_bids.encoding.bold import ParticipantData
 from ban_bids.files.write import read_json, write_json
-from ban_bids.scoring.participant import ScoredModel
-from ban_bids.scoring.slabs import BEST_LAYER
+from ban_bids.scoring.voxels import BEST_LAYER, ScoredModel
 
 
 @dataclass(frozen=True)

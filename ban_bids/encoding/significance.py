@@ -14,30 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy import stats
 
-from ban_bids.encoding.permutation import (
-    CROSSED,
-    PermutationPlan,
-    count_arrangements,
-    cut_blocks,
-    permutation_plan,
-)
-
-__all__ = [
-    "PermutationPlan",
-    "RoiSums",
-    "count_arrangements",
-    "cut_blocks",
-    "fdr_bh",
-    "max_statistic_p",
-    "null_from_sums",
-    "permutation_plan",
-    "relative_distance",
-    "roi_null",
-    "roi_p",
-    "roi_sums",
-    "voxel_p",
-]
+from ban_bids.encoding.permutation import CROSSED, PermutationPlan
 
 _VOXELS = 128
 """Voxels at a time: their tables of inner products then stay in the processor's cache."""
@@ -309,10 +288,5 @@ def fdr_bh(p: np.ndarray) -> np.ndarray:
     """Benjamini & Hochberg (1995) adjusted p values (q) over the finite entries of ``p``; NaN stays NaN."""
     q = np.full(p.shape, np.nan)
     finite = np.isfinite(p)
-    values = p[finite]
-    order = np.argsort(values)
-    ranked = values[order] * values.size / np.arange(1, values.size + 1)
-    adjusted = np.empty_like(ranked)
-    adjusted[order] = np.minimum(np.minimum.accumulate(ranked[::-1])[::-1], 1.0)
-    q[finite] = adjusted
+    q[finite] = stats.false_discovery_control(p[finite].astype(np.float64))
     return q

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ban_bids.scoring.participant import finished_batches, held_out_tests, score_model
 from listening import ToyModel, ToyStore, make_run, participant
 from nulls import ALPHAS, Setting, laid_out, runs_of
 
@@ -23,7 +24,6 @@ from ban_bids.encoding.significance import relative_distance, voxel_p
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.inputs.types import Run
 from ban_bids.scoring import participant as scoring
-from ban_bids.scoring.participant import finished_batches, held_out_tests, score_model
 from ban_bids.settings import Encoding
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ban_bids.encoding.reduction import fit_reduction
 from listening import ToyModel, ToyStore, make_run, participant
 
 from ban_bids.encoding import design as design_module
@@ -13,7 +14,6 @@ from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.design import Design, design, plan_indices
 from ban_bids.encoding.encode import encode, slab_size
 from ban_bids.encoding.folds import offsets
-from ban_bids.encoding.reduction import fit_reduction
 from ban_bids.errors import DataError, NotComputable
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.inputs.types import Run

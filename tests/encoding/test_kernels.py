@@ -6,6 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ban_bids.encoding.kernels import KernelFold
+from ban_bids.scoring.participant import finished_batches, held_out_tests, score_model
+from ban_bids.scoring.resume import digest
 from listening import ToyModel, ToyStore, make_run, participant
 
 from ban_bids.constants import DEFAULT_SEED
@@ -16,14 +19,11 @@ from ban_bids.encoding.cleaning import nuisance_basis
 from ban_bids.encoding.design import Design, bin_run, design
 from ban_bids.encoding.encode import encode, slab_size
 from ban_bids.encoding.folds import offsets
-from ban_bids.encoding.kernels import KernelFold
 from ban_bids.encoding.ridge.backend import Engine
 from ban_bids.encoding.ridge.limits import Limits
 from ban_bids.errors import DataError, NotComputable
 from ban_bids.files.arrays import scratch_array
 from ban_bids.inputs.heldout import HeldOutPlan
-from ban_bids.scoring.participant import finished_batches, held_out_tests, score_model
-from ban_bids.scoring.resume import digest
 from ban_bids.settings import Encoding
 
 KERNELS = Encoding(n_components=0, n_band_weights=9, alphas=tuple(10.0**e for e in range(-2, 4)))

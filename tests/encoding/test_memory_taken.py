@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from ban_bids.scoring.participant import held_out_tests, score_control, score_model
+from ban_bids.scoring.resume import digest
 from listening import ToyModel, ToyStore, make_run, participant
 
 from ban_bids.encoding import design as design_module
@@ -20,8 +22,6 @@ from ban_bids.encoding.ridge.limits import Limits, in_batches
 from ban_bids.encoding.ridge.solvers import HimalayaBandedRidge, make_solver
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.scoring import participant as scoring
-from ban_bids.scoring.participant import held_out_tests, score_control, score_model
-from ban_bids.scoring.resume import digest
 from ban_bids.settings import Encoding
 
 SETTINGS = Encoding(n_components=3, n_band_weights=3, alphas=(0.1, 10.0), n_permutations=200, n_bootstrap=20)

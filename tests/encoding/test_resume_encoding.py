@@ -11,6 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ban_bids.scoring.participant import (
+    ScoredModel,
+    finished_batches,
+    held_out_tests,
+    score_control,
+    score_model,
+)
+from ban_bids.scoring.resume import digest, forget
 from listening import ToyModel, ToyStore, make_run, participant
 
 from ban_bids.encoding import choices
@@ -23,14 +31,6 @@ from ban_bids.encoding.ridge.closed_form import Problem
 from ban_bids.encoding.ridge.limits import Limits
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.scoring import participant as scoring
-from ban_bids.scoring.participant import (
-    ScoredModel,
-    finished_batches,
-    held_out_tests,
-    score_control,
-    score_model,
-)
-from ban_bids.scoring.resume import digest, forget
 from ban_bids.settings import Encoding
 
 SETTINGS = Encoding(n_components=3, n_band_weights=3, alphas=(0.1, 10.0), n_permutations=200, n_bootstrap=20, slab=256)

@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from ban_bids.scoring.participant import finished_batches, held_out_tests
 from listening import make_run, participant
 
 from ban_bids.encoding.ridge.backend import HIMALAYA, Engine
 from ban_bids.encoding.rows import held_out_rows
-from ban_bids.scoring.participant import finished_batches, held_out_tests
 from ban_bids.settings import Encoding
 
 SETTINGS = Encoding(n_permutations=1000)

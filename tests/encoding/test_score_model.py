@@ -9,6 +9,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from ban_bids.scoring.participant import ScoredModel, held_out_tests, score_control, score_model
 from listening import ToyModel, ToyStore, make_run, participant
 from scipy import stats
 
@@ -23,7 +24,6 @@ from ban_bids.encoding.significance import roi_null
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.scoring import participant as scoring
 from ban_bids.scoring.cortical import CorticalScore
-from ban_bids.scoring.participant import ScoredModel, held_out_tests, score_control, score_model
 from ban_bids.settings import Encoding
 
 SETTINGS = Encoding(n_components=4, n_band_weights=3, alphas=(0.1, 10.0), n_permutations=1000, n_bootstrap=20)

@@ -1,11 +1,11 @@
-"""Finished batches of voxels on disk, so that a run that was killed goes on after the last of them."""
+"""Finished work on disk, so that a run that was killed goes on after the last of it."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 
@@ -42,14 +42,26 @@ class Finished:
 
     def load(self, batch: object) -> dict[str, np.ndarray] | None:
         """Return a finished batch's arrays; None without one, or where its file is damaged (logged)."""
-        found = read_arrays(self._path(batch))
-        if found is not None:
+        arrays = read_arrays(self._path(batch))
+        if arrays is not None:
             _LOG.info("%s: finished before; used again", self._path(batch))
-        return found
+        return arrays
 
     def save(self, batch: object, arrays: Mapping[str, np.ndarray]) -> None:
         """Keep a finished batch, atomically."""
         write_arrays(self._path(batch), arrays)
+
+
+def kept(
+    finished: Finished | None, batch: object, compute: Callable[[], Mapping[str, np.ndarray]]
+) -> Mapping[str, np.ndarray]:
+    """Return what an earlier run finished, or compute and keep it."""
+    arrays: Mapping[str, np.ndarray] | None = None if finished is None else finished.load(batch)
+    if arrays is None:
+        arrays = compute()
+        if finished is not None:
+            finished.save(batch, arrays)
+    return arrays
 
 
 def forget(folder: Path) -> None:
@@ -66,45 +78,40 @@ def digest(value: object) -> str:
     TypeError
         For any other type: leaving it out would let different inputs pass for the same.
     """
-    found = hashlib.sha256()
-    _feed(found, value)
-    return found.hexdigest()
+    sha = hashlib.sha256()
+    _feed(sha, value)
+    return sha.hexdigest()
 
 
-def _feed(found: hashlib._Hash, value: object) -> None:
+def _feed(sha: hashlib._Hash, value: object) -> None:
     """Add a value with its type and size, so that no two values give the same bytes."""
     if isinstance(value, np.ndarray):  # in memory or on disk alike
-        found.update(f"array:{value.dtype.str}{value.shape}".encode())
-        _feed_array(found, value)
+        sha.update(f"array:{value.dtype.str}{value.shape}".encode())
+        _feed_array(sha, value)
         return
-    found.update(f"{type(value).__name__}:".encode())
+    sha.update(f"{type(value).__name__}:".encode())
     if is_dataclass(value) and not isinstance(value, type):
         for field in fields(value):
-            found.update(f"{field.name}=".encode())
-            _feed(found, getattr(value, field.name))
-    elif isinstance(value, Mapping):
-        found.update(f"{len(value)}".encode())
-        for key, item in value.items():
-            _feed(found, key)
-            _feed(found, item)
-    elif isinstance(value, list | tuple):
-        found.update(f"{len(value)}".encode())
-        for item in value:
-            _feed(found, item)
+            sha.update(f"{field.name}=".encode())
+            _feed(sha, getattr(value, field.name))
+    elif isinstance(value, Mapping | list | tuple):
+        sha.update(f"{len(value)}".encode())
+        for item in value.items() if isinstance(value, Mapping) else value:
+            _feed(sha, item)
     elif value is None or isinstance(value, str | bytes | bool | int | float | np.generic | Path):
         text = repr(value).encode()
-        found.update(f"{len(text)}".encode() + text)
+        sha.update(f"{len(text)}".encode() + text)
     else:
         raise TypeError(f"{type(value).__name__} cannot be hashed for resuming")
 
 
-def _feed_array(found: hashlib._Hash, array: np.ndarray) -> None:
+def _feed_array(sha: hashlib._Hash, array: np.ndarray) -> None:
     """Add an array's bytes, some rows at a time: BOLD may lie on disk and be larger than memory."""
     if array.dtype.hasobject:
         raise TypeError("arrays of objects cannot be hashed for resuming")
     if array.ndim == 0 or array.nbytes <= _BYTES_AT_ONCE:
-        found.update(np.ascontiguousarray(array).tobytes())
+        sha.update(np.ascontiguousarray(array).tobytes())
         return
     step = max(1, _BYTES_AT_ONCE // (array.nbytes // len(array)))
     for first in range(0, len(array), step):
-        found.update(np.ascontiguousarray(array[first : first + step]).view(np.uint8).data)
+        sha.update(np.ascontiguousarray(array[first : first + step]).view(np.uint8).data)
