@@ -23,12 +23,12 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from ban_bids.encoding.kernels import LayerFeatures, layer_kernels
 from ban_bids.encoding.reduction import fit_scaler
 from scipy.signal import lfilter
 
 from ban_bids.encoding.cleaning import Nuisance, nuisance_basis
 from ban_bids.encoding.folds import Fold
+from ban_bids.encoding.matrices import LayerFeatures, fit_scaler, layer_kernels
 from ban_bids.encoding.timeline import Binned
 
 Kernels = tuple[np.ndarray, np.ndarray, np.ndarray]

@@ -96,7 +96,7 @@ def design(data: ParticipantData, model: AudioModel, folds: Folds, *, n_componen
     features = _Features(data, store, folds)
     matrices = _reduced_folds(features, n_components) if n_components else _kernel_folds(features, cache)
     dimensions = {layer: min(fold.dimensions[layer] for fold in matrices) for layer in model.layers}
-    notes = ()
+    notes: tuple[str, ...] = ()
     if len(set(dimensions.values())) > 1:
         widths = ", ".join(f"{layer} {width}" for layer, width in dimensions.items())
         notes = (

@@ -33,12 +33,12 @@ class BasScore:
         Why a number is NaN; empty otherwise.
     """
 
-    value: float
-    ci_low: float
-    ci_high: float
-    geometric: float
-    geometric_low: float
-    geometric_high: float
+    value: float = np.nan
+    ci_low: float = np.nan
+    ci_high: float = np.nan
+    geometric: float = np.nan
+    geometric_low: float = np.nan
+    geometric_high: float = np.nan
     reason: str = ""
     geometric_reason: str = ""
 
@@ -62,13 +62,12 @@ def bas_score(cortical: CorticalScore, behavioral: BehavioralScore) -> BasScore:
     if not (np.isfinite(c) and np.isfinite(b)):
         parts = [("C", c, cortical.reason), ("B", b, behavioral.reason)]
         reason = "; ".join(f"{name} is n/a: {why}" for name, value, why in parts if not np.isfinite(value))
-        nan = float("nan")
-        return BasScore(nan, nan, nan, nan, nan, nan, reason, reason)
+        return BasScore(reason=reason, geometric_reason=reason)
     n = min(len(cortical.draws), len(behavioral.draws))
     c_draws, b_draws = cortical.draws[:n], behavioral.draws[:n]
     low, high = percentile_interval((c_draws + b_draws) / 2)
     if not (c > 0 and b > 0):
-        return BasScore((c + b) / 2, low, high, np.nan, np.nan, np.nan, geometric_reason=NO_GEOMETRIC)
+        return BasScore((c + b) / 2, low, high, geometric_reason=NO_GEOMETRIC)
     geometric_draws = np.sqrt(np.maximum(c_draws, 0) * np.maximum(b_draws, 0))
     return BasScore((c + b) / 2, low, high, float(np.sqrt(c * b)), *percentile_interval(geometric_draws))
 
@@ -114,7 +113,8 @@ def _column(long_name: str, description: str, units: str | None = None) -> dict[
     return entry if units is None else {**entry, "Units": units}
 
 
-COLUMNS: dict[str, dict[str, str]] = {
+_SHARES = "c_"
+_COLUMNS: dict[str, dict[str, str]] = {
     "row": _column(
         "Kind of row",
         "layer: one model layer in one region; C: cortical score; I2n, kappa: parts of the behavioural score; "
@@ -151,12 +151,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "Unnormalised score",
         "Sum of r|r| on single presentations over the number of voxels; never enters BAS",
     ),
-    **{
-        f"c_{region}": _column(
-            f"Share of {region}", f"The row's model layer in region {region}: one row of the alignment matrix"
-        )
-        for region in REGIONS
-    },
+    _SHARES: {},
     "raw": _column("Before correction", "I2n: rho(model, people); kappa: mean kappa(model, person)"),
     "people": _column(
         "People with people",
@@ -169,37 +164,62 @@ COLUMNS: dict[str, dict[str, str]] = {
     ),
     "reason": _column("Reason", "Why value is n/a, or which marks apply"),
 }
-"""Columns of the score table: what the JSON sidecar says about each."""
 
 
-def score_table(models: Sequence[ModelScores]) -> pd.DataFrame:
-    """Tidy table of scores: one row an layer, then the totals, model after model.
+def score_columns(regions: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Columns of the score table, and what the JSON sidecar says about each.
+
+    Parameters
+    ----------
+    regions : sequence of str
+        Each has a column ``c_<region>``.
+    """
+    shares = {
+        f"c_{region}": _column(
+            f"Share of {region}", f"The row's model layer in region {region}: one row of the alignment matrix"
+        )
+        for region in regions
+    }
+    columns: dict[str, dict[str, str]] = {}
+    for name, entry in _COLUMNS.items():
+        columns |= shares if name == _SHARES else {name: entry}
+    return columns
+
+
+COLUMNS = score_columns(REGIONS)
+"""Columns of the score table with the regions of every atlas that ships."""
+
+
+def score_table(models: Sequence[ModelScores], regions: Sequence[str] = REGIONS) -> pd.DataFrame:
+    """Tidy table of scores: one row per layer, then the totals, model after model.
 
     Parameters
     ----------
     models : sequence of ModelScores
         The scored model first, controls after it.
+    regions : sequence of str
+        Of the atlas.
 
     Returns
     -------
     DataFrame
-        Columns `COLUMNS`. Missing numbers are NaN and missing text is None: both are to be written ``n/a``.
+        Columns `score_columns`. Missing numbers are NaN and missing text is None: both are to be written ``n/a``.
     """
     rows = [row for model in models for row in _rows(model)]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame(rows, columns=list(score_columns(regions)))
 
 
 def _rows(model: ModelScores) -> list[dict[str, object]]:
-    if model.cortical is None:
+    c = model.cortical
+    if c is None:
         rows: list[dict[str, object]] = [_total("C", np.nan, np.nan, np.nan, model.reason)]
     else:
-        rows = [_layer_row(layer, model, model.cortical) for layer in model.cortical.layers]
-        c = model.cortical
+        rows = [_layer_row(layer, model, c) for layer in c.layers]
         rows.append({**_total("C", c.value, c.ci_low, c.ci_high, c.reason), "n_clips": c.n_clips})
     if model.behavioral is not None:
         rows += _behavioral_rows(model.behavioral)
-        if model.cortical is not None:
-            bas = bas_score(model.cortical, model.behavioral)
+        if c is not None:
+            bas = bas_score(c, model.behavioral)
             rows.append(_total("BAS", bas.value, bas.ci_low, bas.ci_high, bas.reason))
             geometric = (bas.geometric, bas.geometric_low, bas.geometric_high, bas.geometric_reason)
             rows.append(_total("BAS_geometric", *geometric))
@@ -221,7 +241,7 @@ def _total(row: str, value: float, low: float, high: float, reason: str) -> dict
 def _layer_row(layer: LayerScore, model: ModelScores, cortical: CorticalScore) -> dict[str, object]:
     pair = (layer.layer, layer.region)
     line = cortical.alignment[cortical.alignment_layers.index(layer.layer)]
-    shares = {f"c_{name}": share for name, share in zip(cortical.alignment_regions, line) if name in REGIONS}
+    shares = {f"c_{name}": share for name, share in zip(cortical.alignment_regions, line)}
     return {
         **_total("layer", layer.value, layer.ci_low, layer.ci_high, _reason(layer)),
         "layer": layer.layer,

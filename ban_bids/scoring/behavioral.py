@@ -20,7 +20,7 @@ from ban_bids.scoring.bootstrap import percentile_interval, resample_counts
 from ban_bids.scoring.i2n import MIN_CLIPS, consistency
 from ban_bids.scoring.responses import ClipLike, Responses, match_responses
 
-logger = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 MIN_COMMON = 5
 """Clips that a kappa between two observers needs."""
@@ -118,7 +118,7 @@ def behavioral_score(
     Parameters
     ----------
     choices : DataFrame
-        Columns participant, audio, start, duration, true_genre, response; one row a choice.
+        Columns participant, audio, start, duration, true_genre, response; one row per choice.
     clips : sequence
         Clips of the rows of ``probabilities`` (attributes audio, start, duration).
     probabilities : ndarray of shape (n_clips, n_genres)

@@ -14,14 +14,14 @@ import pandas as pd
 
 from ban_bids.errors import NotComputable
 
-logger = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 OTHER = -1
 """Response that is none of the model's genres (never right), or no response."""
 
 
 class ClipLike(Protocol):
-    """What identifies a clip (`ban_bids.inputs.dataset.Clip` has it)."""
+    """What identifies a clip (`ban_bids.inputs.types.Clip` has it)."""
 
     @property
     def audio(self) -> Path: ...  # noqa: D102
@@ -86,7 +86,7 @@ def match_responses(
     Parameters
     ----------
     choices : DataFrame
-        Columns participant, audio, start, duration, true_genre, response; one row a choice.
+        Columns participant, audio, start, duration, true_genre, response; one row per choice.
     clips : sequence
         Clips of the rows of ``probabilities``; matched by audio, start and duration.
     probabilities : ndarray of shape (n_clips, G)
@@ -150,7 +150,7 @@ def _notes(n_unknown: int, clip: np.ndarray, true: np.ndarray) -> tuple[str, ...
     if conflicting:
         notes.append(f"{conflicting} clips have several true genres; the first of each is taken")
     for note in notes:
-        logger.warning(note)
+        _LOG.warning(note)
     return tuple(notes)
 
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from listening import ToyModel, make_run, participant
+from listening import ToyModel, design, make_run, participant
 from scipy import signal
 
 from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.crossed import crossing_factors
-from ban_bids.encoding.design import Design, design
+from ban_bids.encoding.design import Design
 from ban_bids.encoding.encode import encode
 from ban_bids.encoding.permutation import CROSSED, PermutationPlan, permutation_plan
 from ban_bids.encoding.significance import roi_null, roi_p, voxel_p

@@ -7,23 +7,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ban_bids.scoring.participant import finished_batches, held_out_tests, score_model
-from listening import ToyModel, ToyStore, make_run, participant
+from listening import ToyModel, ToyStore, design, make_run, participant
 from nulls import ALPHAS, Setting, laid_out, runs_of
 
+from ban_bids.app.scored import prepare_participant, score_model
 from ban_bids.constants import AREAS, JOINT
 from ban_bids.encoding import design as design_module
+from ban_bids.encoding import execute
 from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.crossed import crossing_factors, shifted_voxels
-from ban_bids.encoding.design import Design, design
+from ban_bids.encoding.design import Design
 from ban_bids.encoding.encode import encode, slab_size
+from ban_bids.encoding.execute import Fitting
 from ban_bids.encoding.permutation import CROSSED, PermutationPlan, permutation_plan
 from ban_bids.encoding.ridge.backend import Engine
 from ban_bids.encoding.ridge.limits import Limits
 from ban_bids.encoding.significance import relative_distance, voxel_p
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.inputs.types import Run
-from ban_bids.scoring import participant as scoring
 from ban_bids.settings import Encoding
 
 
@@ -163,10 +164,10 @@ def test_a_scored_model_uses_the_factors_and_keeps_them(tmp_path: Path, monkeypa
     data = replace(data, region=np.repeat([0, 1, 2, 3, 4], 8).astype(np.int16))
     held_out = HeldOutPlan(tuple((run.name,) for run in runs), "named", "t", True)
     laid = design(data, ToyModel(), held_out, settings, Path("unused"))
-    tests = held_out_tests(laid.rows, settings, 0, crossed=True)
+    ready = prepare_participant(data, held_out, Fitting(settings, 0), folder=tmp_path)
+    tests = ready.tests
     assert tests.permutations is not None
-    finished = finished_batches(tmp_path, data, tests, settings, 0, Engine())
-    found = score_model(data, laid, tests, settings, 0, finished=finished)
+    found = score_model(ready, laid)
     assert set(found.factors) == set(AREAS)
     held = encode(data, laid, settings).held_out
     for name in (*AREAS, JOINT):
@@ -176,7 +177,7 @@ def test_a_scored_model_uses_the_factors_and_keeps_them(tmp_path: Path, monkeypa
     def refuse(*_: object) -> dict[str, float]:
         raise AssertionError("found before")
 
-    monkeypatch.setattr(scoring, "crossing_factors", refuse)
-    again = score_model(data, laid, tests, settings, 0, finished=finished)
+    monkeypatch.setattr(execute, "crossing_factors", refuse)
+    again = score_model(ready, laid)
     assert again.factors == found.factors
     np.testing.assert_array_equal(again.maps[JOINT, "p"], found.maps[JOINT, "p"])

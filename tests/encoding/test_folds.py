@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from listening import all_clips, listen, make_run
 
 from ban_bids.encoding.folds import inner_groups, make_folds, offsets, training_rows, within_reach
-from ban_bids.encoding.rows import held_out_rows
+from ban_bids.encoding.rows import held_out_rows, repeat_rows
 from ban_bids.errors import NotComputable
-from ban_bids.scoring.ceiling import repeat_rows
 
 LAG = 9.0
 

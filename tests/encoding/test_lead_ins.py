@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from listening import ToyModel, ToyStore, listen, make_run, participant
+from listening import ToyModel, ToyStore, design, listen, make_run, participant
 
 from ban_bids.encoding import design as design_module
-from ban_bids.encoding.design import bin_run, design
+from ban_bids.encoding.design import bin_run
 from ban_bids.encoding.encode import encode
 from ban_bids.encoding.timeline import lags
 from ban_bids.inputs.heldout import HeldOutPlan

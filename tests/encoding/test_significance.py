@@ -8,15 +8,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ban_bids.encoding.permutation import rests_between_clips
+from ban_bids.encoding.permutation import count_arrangements, cut_blocks, permutation_plan, rests_between_clips
 from ban_bids.encoding.rows import HeldOutRows
 from ban_bids.encoding.significance import (
-    count_arrangements,
-    cut_blocks,
     fdr_bh,
     max_statistic_p,
     null_from_sums,
-    permutation_plan,
     roi_null,
     roi_p,
     roi_sums,

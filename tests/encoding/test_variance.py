@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from listening import ToyModel, ToyStore, make_run, participant
+from listening import ToyModel, ToyStore, design, make_run, participant
 
 from ban_bids.encoding import design as design_module
 from ban_bids.encoding import folds as folds_module
-from ban_bids.encoding.design import design
 from ban_bids.encoding.encode import Encoded, encode
 from ban_bids.encoding.folds import offsets, training_rows
 from ban_bids.inputs.heldout import HeldOutPlan
