@@ -23,7 +23,6 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from ban_bids.encoding.reduction import fit_scaler
 from scipy.signal import lfilter
 
 from ban_bids.encoding.cleaning import Nuisance, nuisance_basis
