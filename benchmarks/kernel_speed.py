@@ -52,7 +52,7 @@ def simulate(given: argparse.Namespace) -> tuple[LayerFeatures, Fold, np.ndarray
 
 
 def by_shifts(features: LayerFeatures, fold: Fold, first: np.ndarray) -> Kernels:
-    return layer_kernels(features, fold, first, Path(tempfile.gettempdir()), 2**40)
+    return layer_kernels(features, fold, first, folder=Path(tempfile.gettempdir()), in_memory=2**40)
 
 
 def by_lagged_features(features: LayerFeatures, fold: Fold, first: np.ndarray) -> Kernels:

@@ -67,7 +67,7 @@ def region_p(pre: PreprocessedParticipant, participant: Participant, settings: S
     held = encode(data, laid, encoding, voxels, joint=False).held_out
     found = {}
     for k, layer in enumerate(AREAS):
-        observed, null = roi_null(tests.permutations, held.specific[layer], held.bold, data.region[voxels])
+        observed, null = roi_null(tests.permutations, held.specific[layer], held.bold, labels=data.region[voxels])
         found[layer] = float(roi_p(observed, null)[k])
     return found
 

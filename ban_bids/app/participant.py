@@ -230,8 +230,8 @@ def score_behavior(dataset: Dataset, model: AudioModel, settings: Settings) -> B
         dataset.choices.table,
         clips,
         probabilities,
-        model.genres,
-        excluded,
+        genres=model.genres,
+        excluded=excluded,
         n_bootstrap=settings.encoding.n_bootstrap,
         seed=settings.compute.random_seed,
     )

@@ -117,8 +117,10 @@ class _Features:
     def layer(self, layer: str) -> tuple[list[Binned], dict[int, Binned]]:
         """Return a layer's features, one per run, and by clip-specific run those of its mean clip."""
         runs, delays = self.data.runs, self.folds.delays
-        common = {r: bin_run(runs[r], self.store, layer, delays, mean_clip=True) for r in self.folds.clip_specific}
-        return [bin_run(run, self.store, layer, delays) for run in runs], common
+        common = {
+            r: bin_run(runs[r], self.store, layer, delays=delays, mean_clip=True) for r in self.folds.clip_specific
+        }
+        return [bin_run(run, self.store, layer, delays=delays) for run in runs], common
 
     def places(self) -> list[np.ndarray]:
         """Where each fold's held-out rows stand in the table of held-out rows."""
@@ -163,7 +165,7 @@ def _kernel_folds(features: _Features, folder: Path) -> tuple[KernelFold, ...]:
             if scaler.n_varying == 0:
                 raise features.silent(layer)
             source = LayerFeatures(binned, common, scaler, features.data.nuisance)
-            by_layer[layer] = layer_kernels(source, fold, first, folder, in_memory)
+            by_layer[layer] = layer_kernels(source, fold, first, folder=folder, in_memory=in_memory)
             counts[layer] = scaler.n_varying
     return tuple(
         KernelFold(fold, by_layer, counts, place)
@@ -190,7 +192,7 @@ def _cut(layers: dict[str, tuple[Binned, ...]], count: int) -> dict[str, tuple[B
     return {layer: tuple(Binned(run.bins[:, :count], run.index) for run in runs) for layer, runs in layers.items()}
 
 
-def bin_run(run: Listening, store: FeatureCache, layer: str, delays: np.ndarray, mean_clip: bool = False) -> Binned:
+def bin_run(run: Listening, store: FeatureCache, layer: str, *, delays: np.ndarray, mean_clip: bool = False) -> Binned:
     """Return one layer's features in one run, averaged over every volume at every lag.
 
     With ``mean_clip`` every presentation but lead-ins holds the mean, frame by frame, of those clips: what
@@ -205,11 +207,11 @@ def bin_run(run: Listening, store: FeatureCache, layer: str, delays: np.ndarray,
         [item.onset for item in run.presentations],
         [item.clip.duration for item in run.presentations],
         frames,
-        store.model.frame_rate[layer],
-        store.silence(layer),
+        rate=store.model.frame_rate[layer],
+        silence=store.silence(layer),
     )
     step = float(delays[1] - delays[0]) if len(delays) > 1 else 0.0
-    return lay_features(edges, values, run.rows.times, run.rows.width(step), delays)
+    return lay_features(edges, values, run.rows.times, width=run.rows.width(step), delays=delays)
 
 
 def _mean_frames(clips: Sequence[np.ndarray]) -> np.ndarray:

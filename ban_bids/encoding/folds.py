@@ -114,7 +114,7 @@ def participant_folds(
     """
     delays = lags(max(run.rows.repetition_time for run in runs), settings.lag_max, settings.lag_step)
     planned = plan_indices(sources, plan)
-    folds, notes = make_folds(runs, planned, float(delays[-1]), settings.min_training_rows)
+    folds, notes = make_folds(runs, planned, float(delays[-1]), min_training_rows=settings.min_training_rows)
     held_out = sorted({r for heard, _ in planned for r in heard})
     rows = held_out_rows([(r, runs[r].rows) for r in held_out])
     return Folds(
@@ -171,7 +171,7 @@ def within_reach(run: Listening, longest_lag: float) -> np.ndarray:
 
 
 def training_rows(
-    runs: Sequence[Listening], training: Sequence[int], tracks: Collection[Path], longest_lag: float
+    runs: Sequence[Listening], training: Sequence[int], tracks: Collection[Path], *, longest_lag: float
 ) -> tuple[np.ndarray, int]:
     """Choose the rows that may train a fold.
 
@@ -245,6 +245,7 @@ def make_folds(
     runs: Sequence[Listening],
     plan: Sequence[tuple[Sequence[int], Sequence[int]]],
     longest_lag: float,
+    *,
     min_training_rows: int,
 ) -> tuple[tuple[Fold, ...], tuple[str, ...]]:
     """Turn held-out runs into folds of rows.
@@ -307,7 +308,7 @@ def _fold(
     longest_lag: float,
 ) -> Fold:
     held_out, tracks = part
-    rows, dropped = training_rows(runs, training, tracks, longest_lag)
+    rows, dropped = training_rows(runs, training, tracks, longest_lag=longest_lag)
     groups = inner_groups(runs, rows) if len(rows) > 1 else np.zeros(len(rows), dtype=np.intp)
     return Fold(rows, held_out, groups, dropped)
 

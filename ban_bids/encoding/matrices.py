@@ -264,7 +264,7 @@ class LayerFeatures:
 
 
 def layer_kernels(
-    features: LayerFeatures, fold: Fold, first: np.ndarray, folder: Path, in_memory: int
+    features: LayerFeatures, fold: Fold, first: np.ndarray, *, folder: Path, in_memory: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Compute one layer's kernels of one fold.
 

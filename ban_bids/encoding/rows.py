@@ -181,7 +181,7 @@ def held_out_rows(runs: Sequence[tuple[int, Rows]]) -> HeldOutRows:
     )
 
 
-def run_rows(run: Run, t_ref: float, non_steady: int, scrubbed: Sequence[int], clips: Sequence[Clip]) -> Rows:
+def run_rows(run: Run, t_ref: float, non_steady: int, *, scrubbed: Sequence[int], clips: Sequence[Clip]) -> Rows:
     """Assign every volume of a run to the clip that was heard at its reference time.
 
     Parameters

@@ -27,7 +27,7 @@ _TIE = 1e-5
 """Correlations closer than this are ties: float32 sums in another order differ by about 1e-6."""
 
 
-def voxel_p(plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray, factor: float = CROSSED) -> np.ndarray:
+def voxel_p(plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray, *, factor: float = CROSSED) -> np.ndarray:
     """One-sided permutation p value of every voxel's pooled correlation.
 
     Parameters
@@ -60,7 +60,7 @@ def voxel_p(plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray, fac
 
 
 def relative_distance(
-    plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray, level: float = 0.05
+    plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray, *, level: float = 0.05
 ) -> np.ndarray:
     """How far the observed statistic lies from its expectation over arrangements: 1 where p is ``level``.
 
@@ -193,7 +193,7 @@ class RoiSums:
 
 
 def roi_sums(
-    plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray, labels: np.ndarray, n_regions: int
+    plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray, *, labels: np.ndarray, n_regions: int
 ) -> RoiSums:
     """Sums over a slab of voxels from which `null_from_sums` makes the regions' null distribution.
 
@@ -239,7 +239,7 @@ def null_from_sums(plan: PermutationPlan, sums: RoiSums) -> tuple[np.ndarray, np
 
 
 def roi_null(
-    plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray, labels: np.ndarray
+    plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray, *, labels: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean over each region's voxels of the voxel correlation, observed and under every arrangement.
 
@@ -256,7 +256,7 @@ def roi_null(
     null : ndarray of shape (m, R)
         Columns of several layers' predictions under one plan may be put side by side for `max_statistic_p`.
     """
-    return null_from_sums(plan, roi_sums(plan, prediction, bold, labels, int(labels.max(initial=0))))
+    return null_from_sums(plan, roi_sums(plan, prediction, bold, labels=labels, n_regions=int(labels.max(initial=0))))
 
 
 def roi_p(observed: np.ndarray, null: np.ndarray) -> np.ndarray:

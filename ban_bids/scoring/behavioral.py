@@ -106,9 +106,9 @@ def behavioral_score(
     choices: pd.DataFrame,
     clips: Sequence[ClipLike],
     probabilities: np.ndarray,
+    *,
     genres: Sequence[str],
     excluded: np.ndarray | None = None,
-    *,
     n_bootstrap: int = 1000,
     n_splits: int = 100,
     seed: int = 0,
@@ -140,7 +140,7 @@ def behavioral_score(
     compared with themselves. They speak of these people on other clips.
     """
     try:
-        responses = match_responses(choices, clips, probabilities, genres, excluded)
+        responses = match_responses(choices, clips, probabilities, genres=genres, excluded=excluded)
     except NotComputable as error:
         n_excluded = 0 if excluded is None else int(np.sum(excluded))
         return replace(no_behavior(str(error)), n_excluded=n_excluded)
@@ -196,7 +196,7 @@ def _i2n_part(responses: Responses, counts: np.ndarray, n_splits: int, seed: int
         true=responses.true[keep],
         probabilities=responses.probabilities[keep],
     )
-    value, rho, reliability = consistency(chosen, counts[:, keep], n_splits, seed)
+    value, rho, reliability = consistency(chosen, counts[:, keep], n_splits, seed=seed)
     raw, people, n_clips = float(rho[0]), float(reliability[0]), int(keep.sum())
     if not people > 0:
         return _missing(f"I2n: people's split-half reliability is not positive ({people:.2f})", raw, people, n_clips)

@@ -78,6 +78,7 @@ def match_responses(
     choices: pd.DataFrame,
     clips: Sequence[ClipLike],
     probabilities: np.ndarray,
+    *,
     genres: Sequence[str],
     excluded: np.ndarray | None = None,
 ) -> Responses:

@@ -79,7 +79,7 @@ def held_out_tests(rows: HeldOutRows, *, n_permutations: int, seed: int, crossed
     except NotComputable as why:
         reasons["ceiling"] = str(why)
     try:
-        permutations = permutation_plan(rows, n_permutations, seed, crossed)
+        permutations = permutation_plan(rows, n_permutations, seed, crossed=crossed)
     except NotComputable as why:
         reasons["p"] = str(why)
     for name, reason in reasons.items():
@@ -189,9 +189,11 @@ def slab_scores(
         if ceiling is not None:
             maps["ccnorm"] = cc_norm(maps["r"], ceiling, ev_floor)
         if plan is not None:
-            maps["p"] = voxel_p(plan, held.specific[name], held.bold, factors.get(name, CROSSED))
+            maps["p"] = voxel_p(plan, held.specific[name], held.bold, factor=factors.get(name, CROSSED))
         if plan is not None and name != JOINT:
-            sums = roi_sums(plan, held.specific[name], held.bold, np.where(usable, region, 0), n_regions)
+            sums = roi_sums(
+                plan, held.specific[name], held.bold, labels=np.where(usable, region, 0), n_regions=n_regions
+            )
             arrays |= {f"inner-products/{name}": sums.inner, f"count/{name}": sums.count}
         if name in encoded.share:
             maps |= {"share": encoded.share[name], "unique": encoded.unique[name]}

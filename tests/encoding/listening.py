@@ -46,7 +46,7 @@ def all_clips(runs: list[Run]) -> tuple[Clip, ...]:
 
 
 def listen(run: Run, clips: tuple[Clip, ...], t_ref: float = 0.0, non_steady: int = 0) -> Listening:
-    return Listening(run.name, run_rows(run, t_ref, non_steady, (), clips), run.presentations)
+    return Listening(run.name, run_rows(run, t_ref, non_steady, scrubbed=(), clips=clips), run.presentations)
 
 
 @dataclass

@@ -59,7 +59,7 @@ def listened(tr: float = 1.5, test: str = "x", gap: float = 0.0, n_voxels: int =
     keep = np.ones(runs[0].n_volumes, dtype=bool)
     keep[[0, 1, 17, 18, 40]] = False
     heard = replace(data.runs[0], rows=replace(data.runs[0].rows, keep=keep))
-    cleaned = nuisance_basis(rng.standard_normal((len(keep), 4)), tr, 200.0, keep)
+    cleaned = nuisance_basis(rng.standard_normal((len(keep), 4)), tr, 200.0, keep=keep)
     return replace(data, runs=(heard, *data.runs[1:]), nuisance=(cleaned, *data.nuisance[1:]))
 
 
@@ -73,8 +73,8 @@ def laid_out(
     """Lagged, cleaned and scaled features as they were before there were kernels, float64, by other means."""
     store, first = ToyStore(Uneven(), Path()), offsets(data.runs)
     delays = lags(data.runs[0].rows.repetition_time, KERNELS.lag_max, lag_step)
-    binned = [bin_run(run, store, layer, delays) for run in data.runs]
-    common = [bin_run(run, store, layer, delays, mean_clip=True) for run in data.runs]
+    binned = [bin_run(run, store, layer, delays=delays) for run in data.runs]
+    common = [bin_run(run, store, layer, delays=delays, mean_clip=True) for run in data.runs]
     now = np.vstack([run.now for run in binned]).astype(float)[fold.fold.training]
     varies = now.std(axis=0) > 1e-6
     mean, spread = now.mean(axis=0)[varies], now.std(axis=0)[varies]

@@ -122,7 +122,9 @@ def test_q_is_over_all_voxels_and_the_maximum_over_all_layers_and_regions(
     assert tests.permutations is not None
     held, observed, null = encode(data, laid, SETTINGS).held_out, [], []
     for layer in AREAS:
-        one = roi_null(tests.permutations, held.specific[layer], held.bold, np.where(data.usable, data.region, 0))
+        one = roi_null(
+            tests.permutations, held.specific[layer], held.bold, labels=np.where(data.usable, data.region, 0)
+        )
         observed.append(one[0])
         null.append(one[1])
     largest = np.concatenate(null, axis=1).max(axis=1)

@@ -124,7 +124,7 @@ def leaky_score(monkeypatch: pytest.MonkeyPatch, broken: bool) -> float:
         monkeypatch.setattr(
             folds_module,
             "training_rows",
-            lambda runs, training, tracks, lag: training_rows(runs, training, (), lag),
+            lambda runs, training, tracks, lag: training_rows(runs, training, (), longest_lag=lag),
         )
     made = design(data, model, PLAN, SETTINGS, Path("unused"))
     assert (made.folds[0].fold.dropped == 0) == broken
