@@ -7,7 +7,6 @@ Rows of all runs are counted through: row ``offset[r] + k`` is volume k of run r
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,6 @@ from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.inputs.types import Presentation, Run
 from ban_bids.settings import Encoding
 
-_LOG = logging.getLogger(__name__)
 _INNER_CLIP_GROUPS = 5
 
 
@@ -296,8 +294,6 @@ def make_folds(
                 + (f" (over {n_groups} folds)" if n_groups > 1 else "")
             )
         folds += split
-    for note in notes:
-        _LOG.debug(note)
     return tuple(folds), tuple(notes)
 
 

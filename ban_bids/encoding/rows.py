@@ -5,7 +5,6 @@ A *row* is one volume of one run. All arrays here are parallel, one entry per ro
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,8 +12,6 @@ import numpy as np
 
 from ban_bids.errors import NotComputable
 from ban_bids.inputs.types import Clip, Run
-
-_LOG = logging.getLogger(__name__)
 
 REST = -1
 """Entry of ``clip``, ``presentation`` and ``position`` for volumes outside every clip."""
@@ -272,8 +269,6 @@ def _repeat_notes(typical: dict[int, int], repeated: dict[int, int], n_repeats: 
         )
     if lost:
         notes.append(f"{lost} moments of repeated clips lack one of the {n_repeats} repeats and are left out")
-    for note in notes:
-        _LOG.debug(note)
     return tuple(notes)
 
 

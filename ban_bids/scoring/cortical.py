@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -20,8 +19,6 @@ from ban_bids.scoring.bootstrap import (
     resample_counts,
 )
 from ban_bids.scoring.ceiling import cc_norm, noise_ceiling, voxel_correlation
-
-_LOG = logging.getLogger(__name__)
 
 NO_REPEATS = "no clip is repeated in the held-out runs, so explainable variance is unknown"
 FEW_CLIPS = 10
@@ -235,7 +232,6 @@ class _Measured:
         notes = () if self.repeats is None else self.repeats.notes
         if 0 < self.n_clips < FEW_CLIPS:
             notes += (f"only {self.n_clips} clips are repeated: the bootstrap intervals of c and C are rough",)
-            _LOG.debug(notes[-1])
         return notes
 
     def usable(self, members: np.ndarray, prediction: np.ndarray) -> np.ndarray:

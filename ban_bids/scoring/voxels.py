@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
@@ -26,8 +25,6 @@ from ban_bids.encoding.significance import (
 from ban_bids.errors import NotComputable
 from ban_bids.scoring.ceiling import Ceiling, cc_norm, noise_ceiling, voxel_correlation
 from ban_bids.scoring.cortical import CorticalScore
-
-_LOG = logging.getLogger(__name__)
 
 BEST_LAYER = "bestlayer"
 _CEILING = tuple(item.name for item in fields(Ceiling) if item.name != "n_repeats")
@@ -82,8 +79,6 @@ def held_out_tests(rows: HeldOutRows, *, n_permutations: int, seed: int, crossed
         permutations = permutation_plan(rows, n_permutations, seed, crossed=crossed)
     except NotComputable as why:
         reasons["p"] = str(why)
-    for name, reason in reasons.items():
-        _LOG.debug("%s: n/a, %s", name, reason)
     return HeldOutTests(rows, repeats, permutations, reasons)
 
 
