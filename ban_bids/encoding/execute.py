@@ -85,8 +85,19 @@ def in_slabs(
     def fitted(slab: np.ndarray) -> Mapping[str, np.ndarray]:
         nonlocal choices
         if joint and choices is None and engine.solver == CLOSED_FORM:
-            choices = choose_models(data, design, settings, True, engine, seed, finished)
-        return score(encode(data, design, settings, slab, joint, repeats, engine, seed, choices), slab)
+            choices = choose_models(data, design, settings, joint=True, engine=engine, seed=seed, store=finished)
+        encoded = encode(
+            data,
+            design,
+            settings,
+            voxels=slab,
+            joint=joint,
+            repeats=repeats,
+            engine=engine,
+            seed=seed,
+            choices=choices,
+        )
+        return score(encoded, slab)
 
     slabs = [columns[first : first + size] for first in range(0, max(1, len(columns)), size)]
     title = f"sub-{data.label}: encoding with {design.model}"
@@ -118,7 +129,9 @@ def kept_crossing_factors(
         return {}
 
     def compute() -> dict[str, np.ndarray]:
-        factors = crossing_factors(data, design, permutations, fitting.settings, fitting.seed, fitting.engine)
+        factors = crossing_factors(
+            data, design, permutations, settings=fitting.settings, seed=fitting.seed, engine=fitting.engine
+        )
         return {layer: np.array(factor) for layer, factor in factors.items()}
 
     return {layer: float(factor) for layer, factor in kept(finished, "crossing factors", compute).items()}

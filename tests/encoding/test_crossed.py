@@ -174,7 +174,7 @@ def test_a_scored_model_uses_the_factors_and_keeps_them(tmp_path: Path, monkeypa
         p = voxel_p(tests.permutations, held.specific[name], held.bold, factor=found.factors.get(name, CROSSED))
         np.testing.assert_allclose(found.maps[name, "p"], p, atol=2e-3)
 
-    def refuse(*_: object) -> dict[str, float]:
+    def refuse(*_: object, **__: object) -> dict[str, float]:
         raise AssertionError("found before")
 
     monkeypatch.setattr(execute, "crossing_factors", refuse)

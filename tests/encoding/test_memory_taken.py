@@ -59,9 +59,9 @@ def test_little_memory_means_more_slabs_for_model_and_controls_and_the_same_scor
     data, laid = prepared()
     original, sizes = execute.encode, []
 
-    def encode(data: ParticipantData, laid: Design, settings: Encoding, *more: object) -> object:
-        sizes.append(len(np.arange(N_VOXELS)[more[0]]))  # type: ignore[call-overload]
-        return original(data, laid, settings, *more)  # type: ignore[arg-type]
+    def encode(data: ParticipantData, laid: Design, settings: Encoding, **more: object) -> object:
+        sizes.append(len(np.arange(N_VOXELS)[more["voxels"]]))  # type: ignore[call-overload]
+        return original(data, laid, settings, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(execute, "encode", encode)
     found = []

@@ -66,11 +66,11 @@ def planted_kill(monkeypatch: pytest.MonkeyPatch, at: int) -> list[int]:
     """Count slabs that are computed; the one numbered ``at`` is not finished."""
     original, calls = execute.encode, [0]
 
-    def encode(*args: object) -> object:
+    def encode(*args: object, **more: object) -> object:
         if calls[0] == at:
             raise Killed
         calls[0] += 1
-        return original(*args)  # type: ignore[arg-type]
+        return original(*args, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(execute, "encode", encode)
     return calls
@@ -163,10 +163,10 @@ def test_a_process_killed_by_the_system_leaves_whole_slabs(tmp_path: Path) -> No
         "import test_resume_encoding as t\n"
         "t.design_module.FeatureCache = t.ToyStore\n"
         "original, calls = t.execute.encode, []\n"
-        "def encode(*args):\n"
+        "def encode(*args, **more):\n"
         "    if calls: os.kill(os.getpid(), signal.SIGKILL)\n"
         "    calls.append(1)\n"
-        "    return original(*args)\n"
+        "    return original(*args, **more)\n"
         "t.execute.encode = encode\n"
         "t.score_model(*t.prepared(t.Path(sys.argv[1])))\n"
     )
