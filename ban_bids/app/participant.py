@@ -298,8 +298,8 @@ def score_participant(
     if not np.any(data.region > 0):
         raise DataError(f"{pre.dseg}: no auditory region overlaps the cortex mask; check the registration")
     folder, n_components = _batches(settings, person.label), encoding.n_components
-    prepared = prepare_participant(data, plan, Fitting(encoding, seed, engine), folder=folder)
     with clock.stage(f"sub-{person.label}: features"):
+        prepared = prepare_participant(data, plan, Fitting(encoding, seed, engine), folder=folder)
         main = make_design(data, network.model, prepared.folds, n_components=n_components, cache=cache)
     with clock.stage(f"sub-{person.label}: encoding and significance"):
         scores = score_model(prepared, main, mapping_by_name(main.layers))

@@ -49,7 +49,7 @@ class ParticipantData:
     affine : ndarray of shape (4, 4)
         Of the output grid.
     region : ndarray of shape (n_voxels,), int16
-        0 for none, 1..4 for the labels of the atlas.
+        0 for none; 1, 2, ... for the labels of the atlas.
     usable : ndarray of shape (n_voxels,), bool
         False for voxels that are not finite or do not vary in some run: their scores are ``n/a``.
     bold : ndarray of shape (n_rows, n_voxels), float32

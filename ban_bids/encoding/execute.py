@@ -87,15 +87,7 @@ def in_slabs(
         if joint and choices is None and engine.solver == CLOSED_FORM:
             choices = choose_models(data, design, settings, joint=True, engine=engine, seed=seed, store=finished)
         encoded = encode(
-            data,
-            design,
-            settings,
-            voxels=slab,
-            joint=joint,
-            repeats=repeats,
-            engine=engine,
-            seed=seed,
-            choices=choices,
+            data, design, settings, voxels=slab, joint=joint, repeats=repeats, engine=engine, seed=seed, choices=choices
         )
         return score(encoded, slab)
 
