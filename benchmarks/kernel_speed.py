@@ -27,8 +27,7 @@ from scipy.signal import lfilter
 
 from ban_bids.encoding.cleaning import Nuisance, nuisance_basis
 from ban_bids.encoding.folds import Fold
-from ban_bids.encoding.kernels import LayerFeatures, layer_kernels
-from ban_bids.encoding.reduction import fit_scaler
+from ban_bids.encoding.matrices import LayerFeatures, fit_scaler, layer_kernels
 from ban_bids.encoding.timeline import Binned
 
 Kernels = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -53,7 +52,7 @@ def simulate(given: argparse.Namespace) -> tuple[LayerFeatures, Fold, np.ndarray
 
 
 def by_shifts(features: LayerFeatures, fold: Fold, first: np.ndarray) -> Kernels:
-    return layer_kernels(features, fold, first, Path(tempfile.gettempdir()), 2**40)
+    return layer_kernels(features, fold, first, folder=Path(tempfile.gettempdir()), in_memory=2**40)
 
 
 def by_lagged_features(features: LayerFeatures, fold: Fold, first: np.ndarray) -> Kernels:

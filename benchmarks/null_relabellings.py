@@ -22,6 +22,7 @@ from ban_bids.constants import AREAS
 from ban_bids.encoding.bold import load_participant
 from ban_bids.encoding.design import design
 from ban_bids.encoding.encode import encode
+from ban_bids.encoding.folds import participant_folds
 from ban_bids.encoding.significance import roi_null, roi_p
 from ban_bids.inputs.heldout import held_out_plan
 from ban_bids.inputs.read import read_dataset
@@ -29,7 +30,7 @@ from ban_bids.inputs.types import Participant
 from ban_bids.models.registry import load_model
 from ban_bids.preprocessing.result import PreprocessedParticipant
 from ban_bids.preprocessing.run import preprocess
-from ban_bids.scoring.participant import held_out_tests
+from ban_bids.scoring.voxels import held_out_tests
 from ban_bids.settings import Encoding, Settings
 
 
@@ -57,15 +58,17 @@ def region_p(pre: PreprocessedParticipant, participant: Participant, settings: S
     data = load_participant(pre, encoding, settings.compute.work_dir / "tmp")
     model = load_model("ban", settings.models.weights, "cpu")
     plan = held_out_plan(participant, settings.selection)
-    laid = design(data, model, plan, encoding, settings.compute.work_dir / "features")
-    tests = held_out_tests(laid.rows, encoding, seed, plan.leave_one_out)
+    folds = participant_folds(data.sources, data.runs, plan, encoding)
+    laid = design(data, model, folds, n_components=encoding.n_components, cache=settings.compute.work_dir / "features")
+    n_permutations, crossed = encoding.n_permutations, plan.leave_one_out
+    tests = held_out_tests(folds.rows, n_permutations=n_permutations, seed=seed, crossed=crossed)
     if tests.permutations is None:
         return {}
     voxels = np.flatnonzero((data.region > 0) & data.usable)
     held = encode(data, laid, encoding, voxels, joint=False).held_out
     found = {}
     for k, layer in enumerate(AREAS):
-        observed, null = roi_null(tests.permutations, held.specific[layer], held.bold, data.region[voxels])
+        observed, null = roi_null(tests.permutations, held.specific[layer], held.bold, labels=data.region[voxels])
         found[layer] = float(roi_p(observed, null)[k])
     return found
 

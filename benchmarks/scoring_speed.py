@@ -31,16 +31,18 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "encoding"))
 
 from listening import ToyModel, ToyStore, make_run, participant  # noqa: E402
 
+from ban_bids.app import scored as scored_module  # noqa: E402
 from ban_bids.constants import JOINT, REGIONS  # noqa: E402
 from ban_bids.encoding import design as design_module  # noqa: E402
 from ban_bids.encoding.bold import ParticipantData  # noqa: E402
 from ban_bids.encoding.choices import FoldFit  # noqa: E402
+from ban_bids.encoding.encode import slab_size  # noqa: E402
+from ban_bids.encoding.execute import Fitting  # noqa: E402
 from ban_bids.encoding.ridge.backend import Engine  # noqa: E402
 from ban_bids.encoding.ridge.limits import Limits  # noqa: E402
 from ban_bids.inputs.heldout import HeldOutPlan  # noqa: E402
 from ban_bids.inputs.types import Run  # noqa: E402
-from ban_bids.scoring import participant as scoring  # noqa: E402
-from ban_bids.scoring import slabs  # noqa: E402
+from ban_bids.scoring import voxels as voxels_module  # noqa: E402
 from ban_bids.settings import Encoding
 
 _VOLUMES_A_CLIP, _AT_ONCE, _LATENT = 10, 1000, 4
@@ -144,19 +146,21 @@ def scored(given: argparse.Namespace, folder: Path) -> Found:
     plan = HeldOutPlan((held_out,), "named", "test")
     engine = Engine(backend=given.backend, limits=Limits(given.mem_mb * 2**20, given.threads))
     with Watch() as design_watch:
-        laid = design_module.design(data, model_of(given), plan, settings, folder)
-    tests = scoring.held_out_tests(laid.rows, settings, 0)
+        prepared = scored_module.prepare_participant(data, plan, Fitting(settings, 0, engine))
+        laid = design_module.design(
+            data, model_of(given), prepared.folds, n_components=settings.n_components, cache=folder
+        )
     with Watch() as watch:
-        found = scoring.score_model(data, laid, tests, settings, 0, engine)
+        found = scored_module.score_model(prepared, laid, scored_module.mapping_by_name(laid.layers))
     told_of = {name: round(seconds, 2) for name, seconds in stages.items()}
     told_of["other"] = round(watch.wall - sum(stages.values()), 2)
     return {
         **watch.found(), "design_wall_s": round(design_watch.wall, 2), "stages_wall_s": told_of,
         "rows": sum(len(fold.fold.training) for fold in laid.folds), "columns": int(
-            given.components * len(laid.lags) * len(laid.layers)
+            given.components * len(prepared.folds.delays) * len(laid.layers)
         ),
         "mean_r": float(np.nanmean(found.maps[JOINT, "r"])),
-        "slabs": -(-given.voxels // scoring.slab_size(laid, settings, engine.limits)),
+        "slabs": -(-given.voxels // slab_size(laid, settings, engine.limits)),
     }  # fmt: skip
 
 
@@ -182,11 +186,11 @@ def staged() -> dict[str, float]:
     for name in ("single", "joint"):
         timed(FoldFit, name, lambda *_, name=name: f"{name}: refit and prediction")
     timed(FoldFit, "without", lambda *_: "unique: refit and prediction")
-    timed(scoring, "_cortical", lambda *_: "cortical score and its intervals")
+    timed(scored_module, "_cortical", lambda *_: "cortical score and its intervals")
     for name in ("voxel_p", "roi_sums", "fdr_bh", "null_from_sums", "max_statistic_p"):
-        timed(slabs, name, lambda *_: "permutations")
-    for name in ("noise_ceiling", "voxel_scores", "cc_norm"):
-        timed(slabs, name, lambda *_: "scores and ceiling")
+        timed(voxels_module, name, lambda *_: "permutations")
+    for name in ("noise_ceiling", "voxel_correlation", "cc_norm"):
+        timed(voxels_module, name, lambda *_: "scores and ceiling")
     return stages
 
 

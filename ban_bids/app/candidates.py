@@ -164,8 +164,8 @@ def score_behavior(dataset: Dataset, model: Candidate, settings: Settings) -> Be
         dataset.choices.table,
         clips,
         probabilities,
-        model.genres,
-        excluded,
+        genres=model.genres,
+        excluded=excluded,
         n_bootstrap=settings.encoding.n_bootstrap,
         seed=settings.compute.random_seed,
     )

@@ -13,6 +13,8 @@ import torch
 
 from ban_bids.app.candidates import PreparedModel, prepare_models
 from ban_bids.app.outcome import Outcome, failure_logged, show_table
+from ban_bids.app.scored import prepare_participant as prepare_encoding
+from ban_bids.app.scored import score_control, score_model
 from ban_bids.app.summary import (
     ParticipantInput,
     ScoredCandidate,
@@ -22,6 +24,7 @@ from ban_bids.app.summary import (
     participant_summary,
 )
 from ban_bids.bids.names import bas_name, sidecar
+from ban_bids.constants import REGIONS
 from ban_bids.derivatives.dataset import source_dataset, write_dataset_files
 from ban_bids.derivatives.maps import MapLabels, write_ceiling_maps, write_model_maps
 from ban_bids.derivatives.provenance import Status, write_provenance, write_status
@@ -31,6 +34,8 @@ from ban_bids.derivatives.summaries import log_label, write_summary
 from ban_bids.derivatives.tables import write_table
 from ban_bids.encoding.bold import load_participant
 from ban_bids.encoding.design import design as make_design
+from ban_bids.encoding.execute import Fitting
+from ban_bids.encoding.finished import forget
 from ban_bids.encoding.ridge.backend import choose_engine
 from ban_bids.errors import BanBidsError, DataError
 from ban_bids.files.json import read_json
@@ -44,8 +49,6 @@ from ban_bids.preprocessing.result import PreprocessedParticipant
 from ban_bids.preprocessing.run import preprocess
 from ban_bids.reports.participant import render_participant
 from ban_bids.scoring.bas import COLUMNS, ModelScores, score_table
-from ban_bids.scoring.participant import finished_batches, held_out_tests, score_control, score_model
-from ban_bids.scoring.resume import forget
 from ban_bids.settings import Settings
 
 _LOG = logging.getLogger(__name__)
@@ -169,32 +172,34 @@ def prepare_participant(
         No auditory region overlaps the cortex, or scores of other sessions are there already.
     """
     plan = held_out_plan(person, settings.selection)
-    with clock.stage(f"sub-{person.label}: reading BOLD"):
-        data = load_participant(pre, settings.encoding, settings.compute.work_dir / "tmp")
+    label, compute, encoding = person.label, settings.compute, settings.encoding
+    with clock.stage(f"sub-{label}: reading BOLD"):
+        data = load_participant(pre, encoding, compute.work_dir / "tmp")
     if not np.any(data.region > 0):
         raise DataError(f"{pre.dseg}: no auditory region overlaps the cortex mask; check the registration")
-    return ParticipantInput(person, pre, dataset, plan, data)
+    engine = choose_engine(compute.device, encoding.solver, compute.mem_mb)
+    fitting = Fitting(encoding, compute.random_seed, engine)
+    with clock.stage(f"sub-{label}: folds, repeats, permutations"):
+        prepared = prepare_encoding(data, plan, fitting, folder=_batches(settings, label))
+    return ParticipantInput(person, pre, dataset, plan, prepared)
 
 
 def score_candidate(
     shared: ParticipantInput, prepared: PreparedModel, settings: Settings, *, clock: StageClock
 ) -> ScoredCandidate:
     """Encode and score one participant with one model and its controls."""
-    encoding, seed, label = settings.encoding, settings.compute.random_seed, shared.data.label
-    engine = choose_engine(settings.compute.device, encoding.solver, settings.compute.mem_mb)
-    cache = settings.compute.work_dir / "features"
+    data, folds, label = shared.data, shared.prepared.folds, shared.data.label
+    n_components, cache = settings.encoding.n_components, settings.compute.work_dir / "features"
     with clock.stage(f"sub-{label}: features of {prepared.name}"):
-        design = make_design(shared.data, prepared.model, shared.plan, encoding, cache)
-    tests = held_out_tests(design.rows, encoding, seed, shared.plan.leave_one_out)
+        design = make_design(data, prepared.model, folds, n_components=n_components, cache=cache)
     with clock.stage(f"sub-{label}: encoding and significance of {prepared.name}"):
-        finished = finished_batches(_batches(settings, label), shared.data, tests, encoding, seed, engine)
-        scores = score_model(shared.data, design, tests, encoding, seed, engine, finished)
+        scores = score_model(shared.prepared, design, prepared.model.mapping)
     controls = []
     with clock.stage(f"sub-{label}: controls of {prepared.name}"):
         for control in progress(prepared.controls, f"sub-{label}: controls of {prepared.name}"):
-            control_design = make_design(shared.data, control, shared.plan, encoding, cache)
-            controls.append(score_control(shared.data, control_design, tests, encoding, seed, engine, finished))
-    scored = ScoredCandidate(prepared, tests, scores, tuple(controls), design.dimensions, design.notes)
+            control_design = make_design(data, control, folds, n_components=n_components, cache=cache)
+            controls.append(score_control(shared.prepared, control_design, control.mapping))
+    scored = ScoredCandidate(prepared, scores, tuple(controls), design.dimensions, design.notes)
     for note in dict.fromkeys((*shared.notes, *scored.notes)):
         _LOG.warning("sub-%s: %s", label, note)
     return scored
@@ -218,7 +223,7 @@ def _score_and_write(
             scored.files(shared),
             {"WeightsFingerprint": prepared.model.fingerprint},
         )
-    write_summary(root, participant_summary(shared, scored.tests, settings))
+    write_summary(root, participant_summary(shared, settings))
     stages = [asdict(stage) for stage in clock.stages]
     write_summary(root, replace(model_summary(shared, scored, settings), stages=stages))
     return Outcome(label, prepared.name, table=table)
@@ -261,7 +266,7 @@ def _write(shared: ParticipantInput, scored: ScoredCandidate, settings: Settings
     )  # fmt: skip
     if ceiling is not None:
         ceilings = {"ev": ceiling.ev.astype(np.float32), "ccmax": ceiling.ccmax.astype(np.float32)}
-        metadata = {**participant_facts(shared, scored.tests, settings), **rows}
+        metadata = {**participant_facts(shared, settings), **rows}
         write_ceiling_maps(root, labels, ceilings, metadata=metadata, **grid)
 
 
@@ -279,7 +284,7 @@ def table_of(scored: ScoredCandidate) -> pd.DataFrame:
     )
     controls = [ModelScores(control.model, "control", control) for control in scored.controls]
     absent = [ModelScores(name, "control", None, reason=reason) for name, reason in scored.prepared.missing]
-    return score_table([model, *controls, *absent])
+    return score_table([model, *controls, *absent], REGIONS)
 
 
 def _reports_only(settings: Settings) -> int:

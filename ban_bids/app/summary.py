@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ban_bids.app.candidates import PreparedModel
+from ban_bids.app.scored import PreparedParticipant
 from ban_bids.constants import REGIONS
 from ban_bids.derivatives.summaries import ModelSummary, ParticipantSummary
 from ban_bids.encoding.bold import ParticipantData
@@ -20,7 +21,7 @@ from ban_bids.preprocessing.atlases import atlas_of
 from ban_bids.preprocessing.result import PreprocessedParticipant, PreprocessedRun
 from ban_bids.reports.methods import MethodsFacts, methods_text
 from ban_bids.scoring.cortical import CorticalScore
-from ban_bids.scoring.participant import HeldOutTests, ScoredModel
+from ban_bids.scoring.voxels import HeldOutTests, ScoredModel
 from ban_bids.settings import Settings
 
 
@@ -34,19 +35,31 @@ class ParticipantInput:
     pre : PreprocessedParticipant
     dataset : Dataset
     plan : HeldOutPlan
-    data : ParticipantData
+    prepared : PreparedParticipant
+        Cleaned BOLD, folds, repeats, permutations.
     """
 
     person: Participant
     pre: PreprocessedParticipant
     dataset: Dataset
     plan: HeldOutPlan
-    data: ParticipantData
+    prepared: PreparedParticipant
+
+    @property
+    def data(self) -> ParticipantData:
+        """Cleaned BOLD."""
+        return self.prepared.data
+
+    @property
+    def tests(self) -> HeldOutTests:
+        """Repeats and permutations, or why there are none."""
+        return self.prepared.tests
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Warnings of reading, preprocessing and cleaning."""
-        return tuple(dict.fromkeys((*self.person.notes, *self.pre.notes, *self.data.notes)))
+        """Warnings of reading, preprocessing, cleaning, folds and what the held-out rows allow."""
+        notes = (self.person.notes, self.pre.notes, self.data.notes, self.prepared.folds.notes, self.tests.notes)
+        return tuple(dict.fromkeys(note for some in notes for note in some))
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,17 +69,15 @@ class ScoredCandidate:
     Parameters
     ----------
     prepared : PreparedModel
-    tests : HeldOutTests
     scores : ScoredModel
     controls : tuple of CorticalScore
     dimensions : dict of str to int
         Components or features of each layer.
     design_notes : tuple of str
-        Dropped rows, split folds, layers of different dimensions.
+        Layers of different dimensions.
     """
 
     prepared: PreparedModel
-    tests: HeldOutTests
     scores: ScoredModel
     controls: tuple[CorticalScore, ...]
     dimensions: dict[str, int]
@@ -75,7 +86,7 @@ class ScoredCandidate:
     @property
     def notes(self) -> tuple[str, ...]:
         """Warnings that concern this model's scores."""
-        return tuple(dict.fromkeys((*self.design_notes, *self.tests.notes, *self.scores.cortical.notes)))
+        return tuple(dict.fromkeys((*self.design_notes, *self.scores.cortical.notes)))
 
     def files(self, shared: ParticipantInput) -> list[Path]:
         """Exactly the files that its scores rest on."""
@@ -83,9 +94,9 @@ class ScoredCandidate:
         return [*shared.dataset.files_of(shared.person.label), *([weights] if weights else [])]
 
 
-def participant_facts(shared: ParticipantInput, tests: HeldOutTests, settings: Settings) -> dict[str, Any]:
+def participant_facts(shared: ParticipantInput, settings: Settings) -> dict[str, Any]:
     """Facts for JSON files that hold for every model of a participant."""
-    images = [run.bold for run in shared.pre.runs]
+    tests, images = shared.tests, [run.bold for run in shared.pre.runs]
     root = settings.output.output_dir
     return {
         "Sources": [f"bids::{p.relative_to(root)}" if p.is_relative_to(root) else str(p) for p in images],
@@ -108,7 +119,7 @@ def participant_facts(shared: ParticipantInput, tests: HeldOutTests, settings: S
 def model_facts(shared: ParticipantInput, scored: ScoredCandidate, settings: Settings) -> dict[str, Any]:
     """Facts for the JSON file of every map and table of a model."""
     return {
-        **participant_facts(shared, scored.tests, settings),
+        **participant_facts(shared, settings),
         "Model": scored.prepared.name,
         "ModelFingerprint": scored.prepared.model.fingerprint,
         "TracksKnownToModel": scored.prepared.overlap,
@@ -119,9 +130,9 @@ def model_facts(shared: ParticipantInput, scored: ScoredCandidate, settings: Set
     }
 
 
-def participant_summary(shared: ParticipantInput, tests: HeldOutTests, settings: Settings) -> ParticipantSummary:
+def participant_summary(shared: ParticipantInput, settings: Settings) -> ParticipantSummary:
     """What the page says of a participant, whatever the model."""
-    root = settings.output.output_dir
+    root, tests = settings.output.output_dir, shared.tests
     reasons = {}
     if "ceiling" in tests.reasons:
         reasons["Noise ceiling"] = f"n/a: {tests.reasons['ceiling']}"
@@ -133,7 +144,7 @@ def participant_summary(shared: ParticipantInput, tests: HeldOutTests, settings:
         participant=shared.data.label,
         task=shared.plan.task_label,
         space=shared.pre.space,
-        facts=_participant_rows(shared, tests, settings),
+        facts=_participant_rows(shared),
         notes=list(dict.fromkeys((*shared.dataset.notes, *shared.notes))),
         reasons=reasons,
         figures=[
@@ -143,10 +154,8 @@ def participant_summary(shared: ParticipantInput, tests: HeldOutTests, settings:
     )
 
 
-def _participant_rows(
-    shared: ParticipantInput, tests: HeldOutTests, settings: Settings
-) -> list[tuple[str, str | int | float]]:
-    data = shared.data
+def _participant_rows(shared: ParticipantInput) -> list[tuple[str, str | int | float]]:
+    data, tests = shared.data, shared.tests
     regions = [
         f"{name} {'n/a' if name in data.absent else int(np.sum(data.region == k))}" for k, name in enumerate(REGIONS, 1)
     ]
@@ -183,7 +192,7 @@ def model_summary(shared: ParticipantInput, scored: ScoredCandidate, settings: S
         ],
         notes=list(dict.fromkeys(notes)),
         methods=methods_text(_methods(shared, scored, settings), settings.encoding),
-        mapping={layer: layer for layer in scored.scores.layers if layer in cortical.alignment_regions},
+        mapping=dict(prepared.model.mapping or {}),
         alignment={
             "values": cortical.alignment,
             "low": cortical.alignment_low,
@@ -242,7 +251,7 @@ def dimensions_sentence(dimensions: Mapping[str, int], n_components: int) -> str
 
 
 def _methods(shared: ParticipantInput, scored: ScoredCandidate, settings: Settings) -> MethodsFacts:
-    plan, tests = shared.plan, scored.tests
+    plan, tests = shared.plan, shared.tests
     n_held_out, n_runs = len(plan.held_out), len(shared.pre.runs)
     permutations = tests.permutations
     behavior, card = scored.prepared.behavior, scored.prepared.model.card

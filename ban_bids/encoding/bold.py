@@ -49,7 +49,7 @@ class ParticipantData:
     affine : ndarray of shape (4, 4)
         Of the output grid.
     region : ndarray of shape (n_voxels,), int16
-        0 for none, 1..4 for the labels of the atlas.
+        0 for none; 1, 2, ... for the labels of the atlas.
     usable : ndarray of shape (n_voxels,), bool
         False for voxels that are not finite or do not vary in some run: their scores are ``n/a``.
     bold : ndarray of shape (n_rows, n_voxels), float32
@@ -116,7 +116,7 @@ def load_participant(pre: PreprocessedParticipant, settings: Encoding, scratch: 
     notes: list[str] = []
     first = 0
     for run, length in zip(pre.runs, lengths):
-        heard, nuisance, cleaned, fine = load_run(run, mask, cortex, settings, clips)
+        heard, nuisance, cleaned, fine = load_run(run, mask, cortex, settings=settings, clips=clips)
         bold[first : first + length] = cleaned
         usable &= fine
         notes += crowding(heard.name, nuisance)
@@ -147,6 +147,7 @@ def load_run(
     pre: PreprocessedRun,
     mask: np.ndarray,
     grid: Any,
+    *,
     settings: Encoding,
     clips: tuple[Clip, ...],
 ) -> tuple[Listening, Nuisance, np.ndarray, np.ndarray]:
@@ -171,13 +172,13 @@ def load_run(
     usable : ndarray of shape (n_voxels,), bool
     """
     run = pre.run
-    rows = run_rows(run, pre.t_ref, pre.non_steady, pre.scrubbed, clips)
+    rows = run_rows(run, pre.t_ref, pre.non_steady, scrubbed=pre.scrubbed, clips=clips)
     if rows.keep.sum() < 3:
         raise DataError(
             f"{pre.bold}: fewer than 3 volumes are left after non-steady and scrubbed ones; leave the "
             "run out or choose other --confounds"
         )
-    nuisance = nuisance_basis(regressors(pre), run.repetition_time, settings.high_pass, rows.keep)
+    nuisance = nuisance_basis(regressors(pre), run.repetition_time, settings.high_pass, keep=rows.keep)
     cleaned, usable = clean(_voxels(pre.bold, mask, grid, run.n_volumes), nuisance)
     if not usable.any():
         raise DataError(

@@ -56,7 +56,7 @@ def cosine_drifts(n_volumes: int, repetition_time: float, high_pass: float) -> n
 
 
 def nuisance_basis(
-    confounds: np.ndarray, repetition_time: float, high_pass: float, keep: np.ndarray | None = None
+    confounds: np.ndarray, repetition_time: float, high_pass: float, *, keep: np.ndarray | None = None
 ) -> Nuisance:
     """Make the orthonormal basis of everything that is regressed out of a run.
 

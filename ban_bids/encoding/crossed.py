@@ -100,7 +100,7 @@ def _distances(
         slab = slice(first, min(first + size, n_voxels))
         held = encode(shifted, design, settings, slab, joint=False, engine=engine, seed=seed).held_out
         for layer, specific in held.specific.items():
-            parts[layer].append(relative_distance(plan, specific, held.bold, _LEVEL))
+            parts[layer].append(relative_distance(plan, specific, held.bold, level=_LEVEL))
     return {layer: np.concatenate(values) for layer, values in parts.items()}
 
 

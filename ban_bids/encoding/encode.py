@@ -14,8 +14,7 @@ from ban_bids.encoding.design import Design
 from ban_bids.encoding.models import Joint, Single
 from ban_bids.encoding.ridge.backend import Engine
 from ban_bids.encoding.ridge.limits import Limits
-from ban_bids.encoding.rows import HeldOut, HeldOutRows
-from ban_bids.scoring.ceiling import Repeats, mean_over_repeats
+from ban_bids.encoding.rows import HeldOut, HeldOutRows, Repeats, mean_over_repeats
 from ban_bids.settings import Encoding
 
 _WITHOUT_VOXELS = 2**30

@@ -1,22 +1,26 @@
 """Outer folds (held-out runs) and inner folds (training runs), without any track on both sides.
 
+`participant_folds` makes them once per participant: every model meets the same.
+
 Rows of all runs are counted through: row ``offset[r] + k`` is volume k of run r.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ban_bids.encoding.rows import REST, Rows
-from ban_bids.errors import NotComputable
-from ban_bids.inputs.types import Presentation
+from ban_bids.encoding.permutation import rests_between_clips
+from ban_bids.encoding.rows import REST, HeldOutRows, Rows, held_out_rows
+from ban_bids.encoding.timeline import lags
+from ban_bids.errors import DataError, NotComputable
+from ban_bids.inputs.heldout import HeldOutPlan
+from ban_bids.inputs.types import Presentation, Run
+from ban_bids.settings import Encoding
 
-_LOG = logging.getLogger(__name__)
 _INNER_CLIP_GROUPS = 5
 
 
@@ -49,6 +53,94 @@ class Fold:
     dropped: int
 
 
+@dataclass(frozen=True, eq=False)
+class Folds:
+    """What every model of a participant meets alike: folds, lags and the table of held-out rows.
+
+    Parameters
+    ----------
+    folds : tuple of Fold
+    delays : ndarray of shape (n_lags,), float64
+        Lags of the features, seconds.
+    first : ndarray of shape (n_runs + 1,), intp
+        From `offsets`.
+    rows : HeldOutRows
+        The held-out rows of all folds, by run and volume.
+    index : ndarray of shape (n_held_out,), intp
+        Their rows, counted through all runs.
+    clip_specific : tuple of int
+        Held-out runs of which only what is specific to the clips is tested; empty where all of them rest
+        between clips (see `ban_bids.encoding.permutation.rests_between_clips`).
+    notes : tuple of str
+        Dropped rows, split folds.
+    """
+
+    folds: tuple[Fold, ...]
+    delays: np.ndarray
+    first: np.ndarray
+    rows: HeldOutRows
+    index: np.ndarray
+    clip_specific: tuple[int, ...]
+    notes: tuple[str, ...]
+
+
+def participant_folds(
+    sources: Sequence[Run], runs: Sequence[Listening], plan: HeldOutPlan, settings: Encoding
+) -> Folds:
+    """Turn a plan of held-out runs into folds of rows, the same for every model.
+
+    Parameters
+    ----------
+    sources : sequence of Run
+    runs : sequence of Listening
+        What was heard in each of them.
+    plan : HeldOutPlan
+        Which runs are held out together.
+    settings : Encoding
+        ``lag_max``, ``lag_step`` and ``min_training_rows`` are used here.
+
+    Returns
+    -------
+    Folds
+
+    Raises
+    ------
+    DataError
+        A held-out run was not preprocessed.
+    NotComputable
+        No split leaves enough training rows.
+    """
+    delays = lags(max(run.rows.repetition_time for run in runs), settings.lag_max, settings.lag_step)
+    planned = plan_indices(sources, plan)
+    folds, notes = make_folds(runs, planned, float(delays[-1]), min_training_rows=settings.min_training_rows)
+    held_out = sorted({r for heard, _ in planned for r in heard})
+    rows = held_out_rows([(r, runs[r].rows) for r in held_out])
+    return Folds(
+        folds=folds,
+        delays=delays,
+        first=offsets(runs),
+        rows=rows,
+        index=np.sort(np.concatenate([fold.held_out for fold in folds])),
+        clip_specific=() if rests_between_clips(rows) else tuple(held_out),
+        notes=notes,
+    )
+
+
+def plan_indices(sources: Sequence[Run], plan: HeldOutPlan) -> list[tuple[list[int], list[int]]]:
+    """Return the held-out and the training runs of each planned fold, as indices of ``sources``."""
+    index = {run.name: i for i, run in enumerate(sources)}
+    folds = []
+    for i, names in enumerate(plan.folds):
+        missing = [name for name in names if name not in index]
+        if missing:
+            raise DataError(f"held-out run {missing[0]} is not among the preprocessed runs; name another")
+        training = [index[name] for name in plan.training(i, sources) if name in index]
+        if not training:
+            raise NotComputable(f"no run is left to train on when {', '.join(names)} is held out")
+        folds.append(([index[name] for name in names], training))
+    return folds
+
+
 def offsets(runs: Sequence[Listening]) -> np.ndarray:
     """Return the first row of each run, and the total number of rows at the end."""
     return np.concatenate([[0], np.cumsum([run.rows.n_volumes for run in runs])])
@@ -77,7 +169,7 @@ def within_reach(run: Listening, longest_lag: float) -> np.ndarray:
 
 
 def training_rows(
-    runs: Sequence[Listening], training: Sequence[int], tracks: Collection[Path], longest_lag: float
+    runs: Sequence[Listening], training: Sequence[int], tracks: Collection[Path], *, longest_lag: float
 ) -> tuple[np.ndarray, int]:
     """Choose the rows that may train a fold.
 
@@ -151,6 +243,7 @@ def make_folds(
     runs: Sequence[Listening],
     plan: Sequence[tuple[Sequence[int], Sequence[int]]],
     longest_lag: float,
+    *,
     min_training_rows: int,
 ) -> tuple[tuple[Fold, ...], tuple[str, ...]]:
     """Turn held-out runs into folds of rows.
@@ -160,7 +253,7 @@ def make_folds(
     runs : sequence of Listening
         All runs.
     plan : sequence of (held-out run indices, training run indices)
-        One pair a fold.
+        One pair per fold.
     longest_lag : float
         Seconds.
     min_training_rows : int
@@ -182,9 +275,10 @@ def make_folds(
     notes: list[str] = []
     for held_out, training in plan:
         names = ", ".join(runs[r].name for r in held_out)
-        for n_groups in range(1, 1 + max(1, _n_tracks(runs, held_out))):
-            made = [_fold(runs, part, training, longest_lag) for part in _parts(runs, held_out, n_groups, longest_lag)]
-            if all(len(fold.training) >= min_training_rows for fold in made):
+        for n_groups in range(1, 1 + max(1, len(_tracks(runs, held_out)))):
+            parts = _parts(runs, held_out, n_groups, longest_lag)
+            split = [_fold(runs, part, training, longest_lag) for part in parts]
+            if all(len(fold.training) >= min_training_rows for fold in split):
                 break
         else:
             raise NotComputable(
@@ -193,15 +287,13 @@ def make_folds(
             )
         if n_groups > 1:
             notes.append(f"held-out {names}: too few training rows, folded by {n_groups} groups of tracks")
-        dropped = sum(fold.dropped for fold in made)
+        dropped = sum(fold.dropped for fold in split)
         if dropped:
             notes.append(
                 f"held-out {names}: {dropped} training rows dropped that heard one of its tracks"
                 + (f" (over {n_groups} folds)" if n_groups > 1 else "")
             )
-        folds += made
-    for note in notes:
-        _LOG.debug(note)
+        folds += split
     return tuple(folds), tuple(notes)
 
 
@@ -212,7 +304,7 @@ def _fold(
     longest_lag: float,
 ) -> Fold:
     held_out, tracks = part
-    rows, dropped = training_rows(runs, training, tracks, longest_lag)
+    rows, dropped = training_rows(runs, training, tracks, longest_lag=longest_lag)
     groups = inner_groups(runs, rows) if len(rows) > 1 else np.zeros(len(rows), dtype=np.intp)
     return Fold(rows, held_out, groups, dropped)
 
@@ -236,16 +328,14 @@ def _parts(
         member = group_of[_latest_presentation(run)]
         reach = within_reach(run, longest_lag)
         for g in range(n_groups):
-            mine = np.flatnonzero(member == g)
-            rows[g].append(first[r] + mine)
-            if n_groups == 1:
-                tracks[g].update(audio)
-            else:
-                tracks[g].update(audio[j] for j in np.flatnonzero(reach[mine].any(axis=0)))
+            volumes = np.flatnonzero(member == g)
+            rows[g].append(first[r] + volumes)
+            reached = range(len(audio)) if n_groups == 1 else np.flatnonzero(reach[volumes].any(axis=0))
+            tracks[g].update(audio[j] for j in reached)
     return [
-        (np.concatenate(mine).astype(np.intp), frozenset(heard))
-        for mine, heard in zip(rows, tracks)
-        if sum(map(len, mine))
+        (np.concatenate(parts).astype(np.intp), frozenset(heard))
+        for parts, heard in zip(rows, tracks)
+        if sum(map(len, parts))
     ]
 
 
@@ -260,7 +350,3 @@ def _latest_presentation(run: Listening) -> np.ndarray:
 def _tracks(runs: Sequence[Listening], held_out: Sequence[int]) -> list[Path]:
     """Return the tracks of runs in order of their first presentation."""
     return list(dict.fromkeys(item.clip.audio for r in held_out for item in runs[r].presentations))
-
-
-def _n_tracks(runs: Sequence[Listening], held_out: Sequence[int]) -> int:
-    return len(_tracks(runs, held_out))

@@ -80,7 +80,7 @@ class PermutationPlan:
         return _rests(self.run, self.label)
 
 
-def permutation_plan(rows: HeldOutRows, n_permutations: int, seed: int, crossed: bool = False) -> PermutationPlan:
+def permutation_plan(rows: HeldOutRows, n_permutations: int, seed: int, *, crossed: bool = False) -> PermutationPlan:
     """Cut held-out runs into blocks and draw the arrangements.
 
     Parameters

@@ -1,18 +1,17 @@
-"""Which volume of a run heard what: the rows that encoding trains and scores on.
+"""Which volume of a run heard what: the rows that encoding trains and scores on, and which of them repeat.
 
-A *row* is one volume of one run. All arrays here are parallel, one entry a row.
+A *row* is one volume of one run. All arrays here are parallel, one entry per row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from ban_bids.inputs.types import Clip, Run
+from ban_bids.errors import NotComputable
+from ban_bids.inputs.types import Clip, Run
 
 REST = -1
 """Entry of ``clip``, ``presentation`` and ``position`` for volumes outside every clip."""
@@ -76,7 +75,7 @@ class Rows:
 
 @dataclass(frozen=True, eq=False)
 class HeldOutRows:
-    """One entry a held-out volume, concatenated over folds and runs; all arrays of length n.
+    """One entry per held-out volume, concatenated over folds and runs; all arrays of length n.
 
     Parameters
     ----------
@@ -129,6 +128,30 @@ class HeldOut:
     specific: dict[str, np.ndarray]
 
 
+@dataclass(frozen=True, eq=False)
+class Repeats:
+    """Rows that hold the same moment of the same clip.
+
+    Parameters
+    ----------
+    index : ndarray of shape (n_unique, n_repeats), int
+        ``index[u, i]`` is the row of repeat i of unique moment u; ordered by clip, then position.
+    clip : ndarray of shape (n_unique,), int
+        Clip of each unique moment.
+    notes : tuple of str
+        What was left out and why.
+    """
+
+    index: np.ndarray
+    clip: np.ndarray
+    notes: tuple[str, ...] = ()
+
+    @property
+    def n_repeats(self) -> int:
+        """Number of repeats N of every unique row."""
+        return int(self.index.shape[1])
+
+
 def held_out_rows(runs: Sequence[tuple[int, Rows]]) -> HeldOutRows:
     """Concatenate the rows of held-out runs into one table.
 
@@ -155,7 +178,7 @@ def held_out_rows(runs: Sequence[tuple[int, Rows]]) -> HeldOutRows:
     )
 
 
-def run_rows(run: Run, t_ref: float, non_steady: int, scrubbed: Sequence[int], clips: Sequence[Clip]) -> Rows:
+def run_rows(run: Run, t_ref: float, non_steady: int, *, scrubbed: Sequence[int], clips: Sequence[Clip]) -> Rows:
     """Assign every volume of a run to the clip that was heard at its reference time.
 
     Parameters
@@ -192,3 +215,66 @@ def run_rows(run: Run, t_ref: float, non_steady: int, scrubbed: Sequence[int], c
     keep[:non_steady] = False
     keep[np.asarray(scrubbed, dtype=np.intp)] = False
     return Rows(times, clip, presentation, position, lead_in, keep, run.repetition_time, run.acquisition_time)
+
+
+def repeat_rows(rows: HeldOutRows) -> Repeats:
+    """Match the held-out rows of clips that were presented at least twice, by (clip, position).
+
+    Only scored rows count, so lead-ins never become repeats. A clip's number of repeats is the median
+    over its positions (one scrubbed volume does not cost a repeat); N is the smallest such number over the
+    repeated clips. Clips with more keep their first N in order of time; positions with fewer are left out.
+
+    Parameters
+    ----------
+    rows : HeldOutRows
+        The n held-out rows.
+
+    Returns
+    -------
+    Repeats
+
+    Raises
+    ------
+    NotComputable
+        If no clip is repeated.
+    """
+    used = np.flatnonzero(rows.scored & (rows.clip >= 0))
+    used = used[np.lexsort((used, rows.position[used], rows.clip[used]))]
+    keys = np.stack([rows.clip[used], rows.position[used]])
+    first = np.flatnonzero(np.r_[True, np.any(np.diff(keys, axis=1) != 0, axis=0)]) if used.size else used
+    counts = np.diff(np.r_[first, used.size])
+    clip = keys[0, first]
+    typical = {int(c): int(np.median(counts[clip == c])) for c in np.unique(clip)}
+    repeated = {c: n for c, n in typical.items() if n >= 2}
+    if not repeated:
+        raise NotComputable("no clip is repeated in the held-out runs, so there is no noise ceiling")
+    n_repeats = min(repeated.values())
+    full = np.isin(clip, list(repeated)) & (counts >= n_repeats)
+    notes = _repeat_notes(typical, repeated, n_repeats, int(np.sum(np.isin(clip, list(repeated)) & ~full)))
+    index = used[first[full][:, None] + np.arange(n_repeats)]
+    return Repeats(index=index, clip=clip[full], notes=notes)
+
+
+def _repeat_notes(typical: dict[int, int], repeated: dict[int, int], n_repeats: int, lost: int) -> tuple[str, ...]:
+    notes = []
+    if len(repeated) < len(typical):
+        notes.append(
+            f"{len(typical) - len(repeated)} of {len(typical)} held-out clips are heard once only and "
+            "enter neither the noise ceiling nor the repeat-mean scores"
+        )
+    if max(repeated.values()) > n_repeats:
+        notes.append(
+            f"clips are repeated {n_repeats} to {max(repeated.values())} times; "
+            f"the first {n_repeats} repeats of each are used"
+        )
+    if lost:
+        notes.append(f"{lost} moments of repeated clips lack one of the {n_repeats} repeats and are left out")
+    return tuple(notes)
+
+
+def mean_over_repeats(values: np.ndarray, repeats: Repeats) -> np.ndarray:
+    """Average an (n, V) array over repeats: (n_unique, V), without a copy of every repeat at once."""
+    total = np.zeros((len(repeats.index), values.shape[1]), dtype=np.float64)
+    for column in repeats.index.T:
+        total += values[column]
+    return total / repeats.n_repeats

@@ -14,30 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy import stats
 
-from ban_bids.encoding.permutation import (
-    CROSSED,
-    PermutationPlan,
-    count_arrangements,
-    cut_blocks,
-    permutation_plan,
-)
-
-__all__ = [
-    "PermutationPlan",
-    "RoiSums",
-    "count_arrangements",
-    "cut_blocks",
-    "fdr_bh",
-    "max_statistic_p",
-    "null_from_sums",
-    "permutation_plan",
-    "relative_distance",
-    "roi_null",
-    "roi_p",
-    "roi_sums",
-    "voxel_p",
-]
+from ban_bids.encoding.permutation import CROSSED, PermutationPlan
 
 _VOXELS = 128
 """Voxels at a time: their tables of inner products then stay in the processor's cache."""
@@ -48,7 +27,7 @@ _TIE = 1e-5
 """Correlations closer than this are ties: float32 sums in another order differ by about 1e-6."""
 
 
-def voxel_p(plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray, factor: float = CROSSED) -> np.ndarray:
+def voxel_p(plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray, *, factor: float = CROSSED) -> np.ndarray:
     """One-sided permutation p value of every voxel's pooled correlation.
 
     Parameters
@@ -81,7 +60,7 @@ def voxel_p(plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray, fac
 
 
 def relative_distance(
-    plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray, level: float = 0.05
+    plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray, *, level: float = 0.05
 ) -> np.ndarray:
     """How far the observed statistic lies from its expectation over arrangements: 1 where p is ``level``.
 
@@ -214,7 +193,7 @@ class RoiSums:
 
 
 def roi_sums(
-    plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray, labels: np.ndarray, n_regions: int
+    plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray, *, labels: np.ndarray, n_regions: int
 ) -> RoiSums:
     """Sums over a slab of voxels from which `null_from_sums` makes the regions' null distribution.
 
@@ -260,7 +239,7 @@ def null_from_sums(plan: PermutationPlan, sums: RoiSums) -> tuple[np.ndarray, np
 
 
 def roi_null(
-    plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray, labels: np.ndarray
+    plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray, *, labels: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean over each region's voxels of the voxel correlation, observed and under every arrangement.
 
@@ -277,7 +256,7 @@ def roi_null(
     null : ndarray of shape (m, R)
         Columns of several layers' predictions under one plan may be put side by side for `max_statistic_p`.
     """
-    return null_from_sums(plan, roi_sums(plan, prediction, bold, labels, int(labels.max(initial=0))))
+    return null_from_sums(plan, roi_sums(plan, prediction, bold, labels=labels, n_regions=int(labels.max(initial=0))))
 
 
 def roi_p(observed: np.ndarray, null: np.ndarray) -> np.ndarray:
@@ -309,10 +288,5 @@ def fdr_bh(p: np.ndarray) -> np.ndarray:
     """Benjamini & Hochberg (1995) adjusted p values (q) over the finite entries of ``p``; NaN stays NaN."""
     q = np.full(p.shape, np.nan)
     finite = np.isfinite(p)
-    values = p[finite]
-    order = np.argsort(values)
-    ranked = values[order] * values.size / np.arange(1, values.size + 1)
-    adjusted = np.empty_like(ranked)
-    adjusted[order] = np.minimum(np.minimum.accumulate(ranked[::-1])[::-1], 1.0)
-    q[finite] = adjusted
+    q[finite] = stats.false_discovery_control(p[finite].astype(np.float64))
     return q

@@ -65,6 +65,7 @@ def steps(
     onsets: Sequence[float],
     durations: Sequence[float],
     frames: Sequence[np.ndarray],
+    *,
     rate: float,
     silence: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -144,7 +145,9 @@ def interval_means(edges: np.ndarray, values: np.ndarray, start: np.ndarray, sto
     return means
 
 
-def lay_features(edges: np.ndarray, values: np.ndarray, times: np.ndarray, width: float, delays: np.ndarray) -> Binned:
+def lay_features(
+    edges: np.ndarray, values: np.ndarray, times: np.ndarray, *, width: float, delays: np.ndarray
+) -> Binned:
     """Average a run's features over each volume, at each lag.
 
     Parameters

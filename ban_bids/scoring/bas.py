@@ -19,28 +19,33 @@ NO_GEOMETRIC = "the geometric mean needs both parts positive"
 
 
 @dataclass(frozen=True)
-class BasScore:
-    """BAS with its interval, and the geometric mean as a sensitivity line.
+class Estimate:
+    """A number with its interval; NaN, with the reason, where it cannot be computed."""
+
+    value: float = np.nan
+    ci_low: float = np.nan
+    ci_high: float = np.nan
+    reason: str = ""
+
+
+Score = Estimate | LayerScore | CorticalScore | Part | BehavioralScore
+"""What makes a line of the score table: a value with its interval, or the reason why there is none."""
+
+
+@dataclass(frozen=True)
+class BasScore(Estimate):
+    """BAS, ``(C + B) / 2``, with its interval, and the geometric mean as a sensitivity line.
 
     Parameters
     ----------
-    value, ci_low, ci_high : float
-        ``(C + B) / 2``; NaN where a part is missing.
-    geometric, geometric_low, geometric_high : float
+    value, ci_low, ci_high, reason
+        See `Estimate`; NaN where a part is missing.
+    geometric : Estimate
         ``sqrt(C * B)``; NaN unless both parts are positive. Draws with a part that is not positive count
         as 0, the limit of the geometric mean there.
-    reason, geometric_reason : str
-        Why a number is NaN; empty otherwise.
     """
 
-    value: float
-    ci_low: float
-    ci_high: float
-    geometric: float
-    geometric_low: float
-    geometric_high: float
-    reason: str = ""
-    geometric_reason: str = ""
+    geometric: Estimate = Estimate()
 
 
 def bas_score(cortical: CorticalScore, behavioral: BehavioralScore) -> BasScore:
@@ -58,19 +63,19 @@ def bas_score(cortical: CorticalScore, behavioral: BehavioralScore) -> BasScore:
     -------
     BasScore
     """
+    parts: dict[str, Score] = {"C": cortical, "B": behavioral}
+    missing = [f"{name} is n/a: {part.reason}" for name, part in parts.items() if not np.isfinite(part.value)]
+    if missing:
+        reason = "; ".join(missing)
+        return BasScore(reason=reason, geometric=Estimate(reason=reason))
     c, b = cortical.value, behavioral.value
-    if not (np.isfinite(c) and np.isfinite(b)):
-        parts = [("C", c, cortical.reason), ("B", b, behavioral.reason)]
-        reason = "; ".join(f"{name} is n/a: {why}" for name, value, why in parts if not np.isfinite(value))
-        nan = float("nan")
-        return BasScore(nan, nan, nan, nan, nan, nan, reason, reason)
     n = min(len(cortical.draws), len(behavioral.draws))
     c_draws, b_draws = cortical.draws[:n], behavioral.draws[:n]
-    low, high = percentile_interval((c_draws + b_draws) / 2)
-    if not (c > 0 and b > 0):
-        return BasScore((c + b) / 2, low, high, np.nan, np.nan, np.nan, geometric_reason=NO_GEOMETRIC)
-    geometric_draws = np.sqrt(np.maximum(c_draws, 0) * np.maximum(b_draws, 0))
-    return BasScore((c + b) / 2, low, high, float(np.sqrt(c * b)), *percentile_interval(geometric_draws))
+    geometric = Estimate(reason=NO_GEOMETRIC)
+    if c > 0 and b > 0:
+        draws = np.sqrt(np.maximum(c_draws, 0) * np.maximum(b_draws, 0))
+        geometric = Estimate(float(np.sqrt(c * b)), *percentile_interval(draws))
+    return BasScore((c + b) / 2, *percentile_interval((c_draws + b_draws) / 2), geometric=geometric)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +119,8 @@ def _column(long_name: str, description: str, units: str | None = None) -> dict[
     return entry if units is None else {**entry, "Units": units}
 
 
-COLUMNS: dict[str, dict[str, str]] = {
+_SHARES = "c_"
+_COLUMNS: dict[str, dict[str, str]] = {
     "row": _column(
         "Kind of row",
         "layer: one model layer in one region; C: cortical score; I2n, kappa: parts of the behavioural score; "
@@ -151,12 +157,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "Unnormalised score",
         "Sum of r|r| on single presentations over the number of voxels; never enters BAS",
     ),
-    **{
-        f"c_{region}": _column(
-            f"Share of {region}", f"The row's model layer in region {region}: one row of the alignment matrix"
-        )
-        for region in REGIONS
-    },
+    _SHARES: {},
     "raw": _column("Before correction", "I2n: rho(model, people); kappa: mean kappa(model, person)"),
     "people": _column(
         "People with people",
@@ -169,72 +170,90 @@ COLUMNS: dict[str, dict[str, str]] = {
     ),
     "reason": _column("Reason", "Why value is n/a, or which marks apply"),
 }
-"""Columns of the score table: what the JSON sidecar says about each."""
 
 
-def score_table(models: Sequence[ModelScores]) -> pd.DataFrame:
-    """Tidy table of scores: one row an layer, then the totals, model after model.
+def score_columns(regions: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Columns of the score table, and what the JSON sidecar says about each.
+
+    Parameters
+    ----------
+    regions : sequence of str
+        Each has a column ``c_<region>``.
+    """
+    shares = {
+        f"c_{region}": _column(
+            f"Share of {region}", f"The row's model layer in region {region}: one row of the alignment matrix"
+        )
+        for region in regions
+    }
+    columns: dict[str, dict[str, str]] = {}
+    for name, entry in _COLUMNS.items():
+        columns |= shares if name == _SHARES else {name: entry}
+    return columns
+
+
+COLUMNS = score_columns(REGIONS)
+"""Columns of the score table with the regions of every atlas that ships."""
+
+
+def score_table(models: Sequence[ModelScores], regions: Sequence[str] = REGIONS) -> pd.DataFrame:
+    """Tidy table of scores: one row per layer, then the totals, model after model.
 
     Parameters
     ----------
     models : sequence of ModelScores
         The scored model first, controls after it.
+    regions : sequence of str
+        Of the atlas.
 
     Returns
     -------
     DataFrame
-        Columns `COLUMNS`. Missing numbers are NaN and missing text is None: both are to be written ``n/a``.
+        Columns `score_columns`. Missing numbers are NaN and missing text is None: both are to be written ``n/a``.
     """
     rows = [row for model in models for row in _rows(model)]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame(rows, columns=list(score_columns(regions)))
 
 
 def _rows(model: ModelScores) -> list[dict[str, object]]:
-    if model.cortical is None:
-        rows: list[dict[str, object]] = [_total("C", np.nan, np.nan, np.nan, model.reason)]
+    c, b = model.cortical, model.behavioral
+    if c is None:
+        rows = [_row("C", Estimate(reason=model.reason))]
     else:
-        rows = [_layer_row(layer, model, model.cortical) for layer in model.cortical.layers]
-        c = model.cortical
-        rows.append({**_total("C", c.value, c.ci_low, c.ci_high, c.reason), "n_clips": c.n_clips})
-    if model.behavioral is not None:
-        rows += _behavioral_rows(model.behavioral)
-        if model.cortical is not None:
-            bas = bas_score(model.cortical, model.behavioral)
-            rows.append(_total("BAS", bas.value, bas.ci_low, bas.ci_high, bas.reason))
-            geometric = (bas.geometric, bas.geometric_low, bas.geometric_high, bas.geometric_reason)
-            rows.append(_total("BAS_geometric", *geometric))
+        rows = [*(_layer_row(layer, model, c) for layer in c.layers), {**_row("C", c), "n_clips": c.n_clips}]
+    if b is not None:
+        rows += _behavioral_rows(b)
+    if b is not None and c is not None:
+        bas = bas_score(c, b)
+        rows += [_row("BAS", bas), _row("BAS_geometric", bas.geometric)]
     common = {"model": model.model, "role": model.role, "track_overlap": model.track_overlap}
     return [{**common, **row} for row in rows]
 
 
-def _total(row: str, value: float, low: float, high: float, reason: str) -> dict[str, object]:
+def _row(row: str, score: Score) -> dict[str, object]:
     return {
         "row": row,
         "belongs_to": "participant",
-        "value": value,
-        "ci_low": low,
-        "ci_high": high,
-        "reason": reason or None,
+        "value": score.value,
+        "ci_low": score.ci_low,
+        "ci_high": score.ci_high,
+        "reason": score.reason or None,
     }
 
 
 def _layer_row(layer: LayerScore, model: ModelScores, cortical: CorticalScore) -> dict[str, object]:
     pair = (layer.layer, layer.region)
     line = cortical.alignment[cortical.alignment_layers.index(layer.layer)]
-    shares = {f"c_{name}": share for name, share in zip(cortical.alignment_regions, line) if name in REGIONS}
+    shares = {f"c_{name}": share for name, share in zip(cortical.alignment_regions, line)}
+    copied = ("layer", "region", "n_voxels", "mean_r", "squared_ratio", "median_ccnorm", "unnormalised")
     return {
-        **_total("layer", layer.value, layer.ci_low, layer.ci_high, _reason(layer)),
-        "layer": layer.layer,
-        "region": layer.region,
+        **_row("layer", layer),
+        **{name: getattr(layer, name) for name in copied},
+        **shares,
         "p": model.p.get(pair, np.nan),
         "p_uncorrected": model.p_uncorrected.get(pair, np.nan),
-        "n_voxels": layer.n_voxels,
-        "mean_r": layer.mean_r,
-        "squared_ratio": layer.squared_ratio,
-        "median_ccnorm": layer.median_ccnorm,
-        "unnormalised": layer.unnormalised,
-        **shares,
         "n_clips": cortical.n_clips,
+        "reason": _reason(layer) or None,
     }
 
 
@@ -245,10 +264,9 @@ def _reason(layer: LayerScore) -> str:
 
 
 def _behavioral_rows(score: BehavioralScore) -> list[dict[str, object]]:
-    def part(name: str, values: Part) -> dict[str, object]:
-        row = _total(name, values.value, values.ci_low, values.ci_high, values.reason)
-        return {**row, "raw": values.raw, "people": values.people, "n_clips": values.n_clips}
-
-    total = _total("B", score.value, score.ci_low, score.ci_high, score.reason)
-    rows = [part("I2n", score.i2n), part("kappa", score.kappa), {**total, "n_clips": score.n_clips}]
+    rows = [
+        {**_row(name, part), "raw": part.raw, "people": part.people, "n_clips": part.n_clips}
+        for name, part in (("I2n", score.i2n), ("kappa", score.kappa))
+    ]
+    rows.append({**_row("B", score), "n_clips": score.n_clips})
     return [{**row, "belongs_to": "dataset", "n_people": score.n_people} for row in rows]

@@ -7,7 +7,6 @@ only which answer is right; they never stand in for people.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -16,11 +15,10 @@ import numpy as np
 import pandas as pd
 
 from ban_bids.errors import NotComputable
+from ban_bids.inputs.types import Clip
 from ban_bids.scoring.bootstrap import percentile_interval, resample_counts
 from ban_bids.scoring.i2n import MIN_CLIPS, consistency
-from ban_bids.scoring.responses import ClipLike, Responses, match_responses
-
-logger = logging.getLogger(__name__)
+from ban_bids.scoring.responses import Responses, match_responses
 
 MIN_COMMON = 5
 """Clips that a kappa between two observers needs."""
@@ -104,11 +102,11 @@ def _missing(reason: str, raw: float = np.nan, people: float = np.nan, n_clips: 
 
 def behavioral_score(
     choices: pd.DataFrame,
-    clips: Sequence[ClipLike],
+    clips: Sequence[Clip],
     probabilities: np.ndarray,
+    *,
     genres: Sequence[str],
     excluded: np.ndarray | None = None,
-    *,
     n_bootstrap: int = 1000,
     n_splits: int = 100,
     seed: int = 0,
@@ -118,9 +116,9 @@ def behavioral_score(
     Parameters
     ----------
     choices : DataFrame
-        Columns participant, audio, start, duration, true_genre, response; one row a choice.
-    clips : sequence
-        Clips of the rows of ``probabilities`` (attributes audio, start, duration).
+        Columns participant, audio, start, duration, true_genre, response; one row per choice.
+    clips : sequence of Clip
+        Of the rows of ``probabilities``.
     probabilities : ndarray of shape (n_clips, n_genres)
         Softmax of the model.
     genres : sequence of str
@@ -140,7 +138,7 @@ def behavioral_score(
     compared with themselves. They speak of these people on other clips.
     """
     try:
-        responses = match_responses(choices, clips, probabilities, genres, excluded)
+        responses = match_responses(choices, clips, probabilities, genres=genres, excluded=excluded)
     except NotComputable as error:
         n_excluded = 0 if excluded is None else int(np.sum(excluded))
         return replace(no_behavior(str(error)), n_excluded=n_excluded)
@@ -188,15 +186,7 @@ def _i2n_part(responses: Responses, counts: np.ndarray, n_splits: int, seed: int
             f"I2n: too few clips; two genres with {MIN_CLIPS} clips that two people judged are needed",
             n_clips=int(keep.sum()),
         )
-    chosen = replace(
-        responses,
-        counts=responses.counts[:, keep],
-        first=responses.first[:, keep],
-        heard=responses.heard[:, keep],
-        true=responses.true[keep],
-        probabilities=responses.probabilities[keep],
-    )
-    value, rho, reliability = consistency(chosen, counts[:, keep], n_splits, seed)
+    value, rho, reliability = consistency(responses.of(keep), counts[:, keep], n_splits, seed=seed)
     raw, people, n_clips = float(rho[0]), float(reliability[0]), int(keep.sum())
     if not people > 0:
         return _missing(f"I2n: people's split-half reliability is not positive ({people:.2f})", raw, people, n_clips)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ban_bids.scoring.ceiling import Repeats
+from ban_bids.encoding.rows import Repeats
 
 LEVEL = 0.95
 """Coverage of every interval."""

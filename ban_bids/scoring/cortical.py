@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -10,8 +9,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from ban_bids.constants import JOINT, REGIONS
-from ban_bids.encoding.rows import HeldOutRows
+from ban_bids.constants import JOINT
+from ban_bids.encoding.rows import HeldOutRows, Repeats
 from ban_bids.scoring.bootstrap import (
     centred_draws,
     clip_sums,
@@ -19,9 +18,7 @@ from ban_bids.scoring.bootstrap import (
     percentile_interval,
     resample_counts,
 )
-from ban_bids.scoring.ceiling import Repeats, cc_norm, noise_ceiling, voxel_scores
-
-logger = logging.getLogger(__name__)
+from ban_bids.scoring.ceiling import cc_norm, noise_ceiling, voxel_correlation
 
 NO_REPEATS = "no clip is repeated in the held-out runs, so explainable variance is unknown"
 FEW_CLIPS = 10
@@ -111,23 +108,25 @@ class CorticalScore:
     notes: tuple[str, ...] = ()
 
 
-def default_pairs(layers: Sequence[str], regions: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """Pairs (layer, region) that enter C: equal labels; a model without any such layer meets every region."""
-    own = tuple((layer, layer) for layer in layers if layer in regions)
-    others = [layer for layer in layers if layer != JOINT]
-    return own or tuple((layer, region) for layer in others for region in regions)
+def scored_pairs(
+    mapping: Mapping[str, str] | None, layers: Sequence[str], regions: Sequence[str]
+) -> tuple[tuple[str, str], ...]:
+    """Pairs (layer, region) that enter C: those of the mapping; without one every layer meets every region."""
+    if mapping is None:
+        return tuple(product(layers, regions))
+    return tuple((layer, mapping[layer]) for layer in layers if layer in mapping)
 
 
 def cortical_score(
     model: str,
     predictions: Mapping[str, np.ndarray],
     bold: np.ndarray,
+    *,
     labels: np.ndarray,
     rows: HeldOutRows,
     repeats: Repeats | None,
-    *,
-    regions: Sequence[str] = REGIONS,
-    pairs: Sequence[tuple[str, str]] | None = None,
+    regions: Sequence[str],
+    mapping: Mapping[str, str] | None = None,
     absent: Mapping[str, str] = MappingProxyType({}),
     ev_floor: float = 0.01,
     n_bootstrap: int = 1000,
@@ -153,8 +152,8 @@ def cortical_score(
     repeats : Repeats or None
         None without repeats: c, C and the alignment matrix are then NaN.
     regions : sequence of str
-    pairs : sequence of (layer, region), optional
-        Pairs that enter C; `default_pairs` otherwise.
+    mapping : mapping of layer to region, optional
+        The model's own; without it every layer meets every region.
     absent : mapping of str to str
         Regions that the atlas does not have, with the reason: they have no voxel, and their c is NaN.
     ev_floor : float
@@ -165,29 +164,46 @@ def cortical_score(
     -------
     CorticalScore
     """
-    layers = tuple(a for a in predictions if a != JOINT)
-    chosen = tuple(pairs) if pairs is not None else default_pairs(layers, regions)
-    counts = None if repeats is None else _draws(repeats, n_bootstrap, seed)
-    members = {name: np.flatnonzero(labels == k + 1) for k, name in enumerate(regions)}
-    scores, draws = [], []
-    for layer, region in chosen:
-        v = _usable(members[region], predictions[layer], bold, rows, repeats)
-        score, drawn = _layer(layer, region, predictions[layer][:, v], bold[:, v], rows, repeats, counts, ev_floor)
-        scores.append(replace(score, reason=absent[region]) if region in absent else score)
-        draws.append(drawn)
-    alignment = np.full((3, len(layers), len(regions)), np.nan)
-    if repeats is not None and counts is not None:
-        for (i, layer), (j, region) in product(enumerate(layers), enumerate(regions)):
-            v = _usable(members[region], predictions[layer], bold, rows, repeats)
-            share, reason = _share(predictions[layer][:, v], bold[:, v], repeats, counts, ev_floor)
-            if not reason:
-                limits = percentile_interval(centred_draws(share[1:], share[0]))
-                alignment[:, i, j] = share[0], *limits
-    return _total(model, scores, draws, alignment, layers, tuple(regions), repeats)
+    layers = tuple(layer for layer in predictions if layer != JOINT)
+    measured = _Measured(bold, rows, repeats, ev_floor, _draws(repeats, n_bootstrap, seed))
+    pairs = scored_pairs(mapping, layers, regions)
+    cells = {}
+    for layer, region in dict.fromkeys((*pairs, *product(layers, regions))):
+        members = np.flatnonzero(labels == regions.index(region) + 1) if region in regions else np.array([], dtype=int)
+        score, draws = measured.score(layer, region, predictions[layer], members)
+        cells[layer, region] = replace(score, reason=absent[region]) if region in absent else score, draws
+    table = [[cells[layer, region][0] for region in regions] for layer in layers]
+    alignment = np.array([[(cell.value, cell.ci_low, cell.ci_high) for cell in line] for line in table], dtype=float)
+    alignment = alignment.reshape(len(layers), len(regions), 3)
+    scores = tuple(cells[pair][0] for pair in pairs)
+    reason = _together([score for score in scores if not np.isfinite(score.value)])
+    if not scores:
+        reason = "the model has no layer that belongs to a region"
+    draws = np.array([np.nan]) if reason else np.mean([cells[pair][1] for pair in pairs], axis=0)
+    low, high = percentile_interval(draws)
+    return CorticalScore(
+        model=model,
+        layers=scores,
+        value=np.nan if reason else float(np.mean([score.value for score in scores])),
+        ci_low=low,
+        ci_high=high,
+        draws=draws,
+        alignment=alignment[..., 0],
+        alignment_low=alignment[..., 1],
+        alignment_high=alignment[..., 2],
+        alignment_layers=layers,
+        alignment_regions=tuple(regions),
+        n_repeats=0 if repeats is None else repeats.n_repeats,
+        n_clips=measured.n_clips,
+        reason=reason,
+        notes=measured.notes,
+    )
 
 
-def _draws(repeats: Repeats, n_bootstrap: int, seed: int) -> np.ndarray:
-    """Row 0 counts every clip once (the estimate); the others are bootstrap draws."""
+def _draws(repeats: Repeats | None, n_bootstrap: int, seed: int) -> np.ndarray:
+    """Counts of clips: row 0 has every clip once (the estimate); the others are bootstrap draws."""
+    if repeats is None:
+        return np.ones((1, 0))
     n_clips = len(np.unique(repeats.clip))
     drawn = resample_counts(n_clips, n_bootstrap, (seed, _STREAM))
     # A draw of one and the same clip has no variance between clips and tells nothing.
@@ -195,15 +211,71 @@ def _draws(repeats: Repeats, n_bootstrap: int, seed: int) -> np.ndarray:
     return np.concatenate([np.ones((1, n_clips)), drawn])
 
 
-def _usable(
-    members: np.ndarray, prediction: np.ndarray, bold: np.ndarray, rows: HeldOutRows, repeats: Repeats | None
-) -> np.ndarray:
-    """Voxels whose BOLD is finite and varies, and whose prediction is finite, on the rows that are scored."""
-    used = np.unique(repeats.index) if repeats is not None else np.flatnonzero(rows.scored)
-    y = bold[np.ix_(used, members)]
-    with np.errstate(invalid="ignore"):
-        keep = np.isfinite(y).all(axis=0) & (np.ptp(y, axis=0) > 1e-6)
-    return members[keep & np.isfinite(prediction[np.ix_(used, members)]).all(axis=0)]
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """BOLD of all held-out rows (n, V), and what scores on it rest on; ``counts`` from `_draws`."""
+
+    bold: np.ndarray
+    rows: HeldOutRows
+    repeats: Repeats | None
+    ev_floor: float
+    counts: np.ndarray
+
+    @property
+    def n_clips(self) -> int:
+        """Repeated clips."""
+        return self.counts.shape[1]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Those of the repeats, and whether they are few."""
+        notes = () if self.repeats is None else self.repeats.notes
+        if 0 < self.n_clips < FEW_CLIPS:
+            notes += (f"only {self.n_clips} clips are repeated: the bootstrap intervals of c and C are rough",)
+        return notes
+
+    def usable(self, members: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+        """Voxels whose BOLD is finite and varies, and whose prediction is finite, on the rows that are scored."""
+        used = np.flatnonzero(self.rows.scored) if self.repeats is None else np.unique(self.repeats.index)
+        y = self.bold[np.ix_(used, members)]
+        with np.errstate(invalid="ignore"):
+            keep = np.isfinite(y).all(axis=0) & (np.ptp(y, axis=0) > 1e-6)
+        return members[keep & np.isfinite(prediction[np.ix_(used, members)]).all(axis=0)]
+
+    def score(
+        self, layer: str, region: str, prediction: np.ndarray, members: np.ndarray
+    ) -> tuple[LayerScore, np.ndarray]:
+        """Everything about one layer in one region, on its usable voxels, and the bootstrap draws of c."""
+        voxels = self.usable(members, prediction)
+        score, draws = LayerScore(layer, region, len(voxels)), np.array([np.nan])
+        if not len(voxels):
+            return replace(score, reason=f"no voxel of region {region} can be scored"), draws
+        prediction, bold = prediction[:, voxels], self.bold[:, voxels]
+        single = voxel_correlation(prediction, bold, self.rows, None)
+        score = replace(score, unnormalised=float(np.nansum(single * np.abs(single)) / len(voxels)))
+        if self.repeats is None:
+            return replace(score, mean_r=float(np.nan_to_num(single).mean()), reason=NO_REPEATS), draws
+        share, why = _share(prediction, bold, self.repeats, self.counts, self.ev_floor)
+        if not why:
+            draws = centred_draws(share[1:], share[0])
+        low, high = percentile_interval(draws)
+        r = voxel_correlation(prediction, bold, self.rows, self.repeats)
+        ceiling = noise_ceiling(bold, self.repeats)
+        normalised = cc_norm(r, ceiling, self.ev_floor)
+        normalised = normalised[np.isfinite(normalised)]
+        squared_ceiling = float(np.sum(ceiling.sp / ceiling.var_mean))
+        score = replace(
+            score,
+            value=np.nan if why else float(share[0]),
+            ci_low=low,
+            ci_high=high,
+            mean_r=float(np.nan_to_num(r).mean()),
+            squared_ratio=float(np.nansum(r * np.abs(r)) / squared_ceiling) if squared_ceiling > 0 else np.nan,
+            median_ccnorm=float(np.median(normalised)) if normalised.size else np.nan,
+            n_ccnorm=normalised.size,
+            reason=f"region {region} holds {why}" if why else "",
+        )
+        return score, draws
 
 
 def _share(
@@ -230,52 +302,6 @@ def _share(
     return share, ""
 
 
-def _layer(
-    layer: str,
-    region: str,
-    prediction: np.ndarray,
-    bold: np.ndarray,
-    rows: HeldOutRows,
-    repeats: Repeats | None,
-    counts: np.ndarray | None,
-    ev_floor: float,
-) -> tuple[LayerScore, np.ndarray]:
-    """Everything about one layer in one region, on its usable voxels, and the bootstrap draws of c."""
-    n = bold.shape[1]
-    nothing = np.array([np.nan])
-    if n == 0:
-        return LayerScore(layer, region, 0, reason=f"no voxel of region {region} can be scored"), nothing
-    single, _ = voxel_scores(prediction, bold, rows, None)
-    unnormalised = float(np.nansum(single * np.abs(single)) / n)
-    if repeats is None or counts is None:
-        mean_r = float(np.nan_to_num(single).mean())
-        score = LayerScore(layer, region, n, mean_r=mean_r, unnormalised=unnormalised, reason=NO_REPEATS)
-        return score, nothing
-    share, why = _share(prediction, bold, repeats, counts, ev_floor)
-    draws = np.array([np.nan]) if why else centred_draws(share[1:], share[0])
-    low, high = percentile_interval(draws)
-    r, _ = voxel_scores(prediction, bold, rows, repeats)
-    ceiling = noise_ceiling(bold, repeats)
-    normalised = cc_norm(r, ceiling, ev_floor)
-    defined = np.isfinite(normalised)
-    squared_ceiling = float(np.sum(ceiling.sp / ceiling.var_mean))
-    score = LayerScore(
-        layer,
-        region,
-        n,
-        value=float("nan") if why else float(share[0]),
-        ci_low=low,
-        ci_high=high,
-        mean_r=float(np.nan_to_num(r).mean()),
-        squared_ratio=float(np.nansum(r * np.abs(r)) / squared_ceiling) if squared_ceiling > 0 else np.nan,
-        median_ccnorm=float(np.median(normalised[defined])) if defined.any() else np.nan,
-        n_ccnorm=int(defined.sum()),
-        unnormalised=unnormalised,
-        reason=f"region {region} holds {why}" if why else "",
-    )
-    return score, draws
-
-
 def _together(missing: list[LayerScore]) -> str:
     """One reason for several regions that share it."""
     regions: dict[str, list[str]] = {}
@@ -284,44 +310,4 @@ def _together(missing: list[LayerScore]) -> str:
         regions.setdefault(why, []).append(score.region)
     return "; ".join(
         why.replace(_THE_REGION, f"region {', '.join(dict.fromkeys(names))}") for why, names in regions.items()
-    )
-
-
-def _total(
-    model: str,
-    scores: list[LayerScore],
-    draws: list[np.ndarray],
-    alignment: np.ndarray,
-    layers: tuple[str, ...],
-    regions: tuple[str, ...],
-    repeats: Repeats | None,
-) -> CorticalScore:
-    missing = [s for s in scores if not np.isfinite(s.value)]
-    reason = "" if scores else "the model has no layer that belongs to a region"
-    if missing:
-        reason = _together(missing)
-    complete = not reason
-    total = np.mean(draws, axis=0) if complete else np.array([np.nan])
-    low, high = percentile_interval(total)
-    n_clips = 0 if repeats is None else len(np.unique(repeats.clip))
-    notes = () if repeats is None else repeats.notes
-    if 0 < n_clips < FEW_CLIPS:
-        notes += (f"only {n_clips} clips are repeated: the bootstrap intervals of c and C are rough",)
-        logger.debug(notes[-1])
-    return CorticalScore(
-        model=model,
-        layers=tuple(scores),
-        value=float(np.mean([s.value for s in scores])) if complete else np.nan,
-        ci_low=low,
-        ci_high=high,
-        draws=total,
-        alignment=alignment[0],
-        alignment_low=alignment[1],
-        alignment_high=alignment[2],
-        alignment_layers=layers,
-        alignment_regions=regions,
-        n_repeats=0 if repeats is None else repeats.n_repeats,
-        n_clips=n_clips,
-        reason=reason,
-        notes=notes,
     )

@@ -147,7 +147,7 @@ def split_halves(responses: Responses, n_splits: int, seed: int) -> tuple[np.nda
 
 
 def consistency(
-    responses: Responses, counts: np.ndarray, n_splits: int, seed: int
+    responses: Responses, counts: np.ndarray, n_splits: int, *, seed: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Consistency of the model with people in every draw of clips.
 

@@ -4,33 +4,19 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from ban_bids.errors import NotComputable
+from ban_bids.inputs.types import Clip
 
-logger = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 OTHER = -1
 """Response that is none of the model's genres (never right), or no response."""
-
-
-class ClipLike(Protocol):
-    """What identifies a clip (`ban_bids.inputs.dataset.Clip` has it)."""
-
-    @property
-    def audio(self) -> Path: ...  # noqa: D102
-
-    @property
-    def start(self) -> float: ...  # noqa: D102
-
-    @property
-    def duration(self) -> float: ...  # noqa: D102
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +50,11 @@ class Responses:
     n_excluded: int
     notes: tuple[str, ...] = ()
 
+    def of(self, clips: np.ndarray) -> Responses:
+        """Return the same for some clips."""
+        by_person = {name: getattr(self, name)[:, clips] for name in ("counts", "first", "heard")}
+        return replace(self, **by_person, true=self.true[clips], probabilities=self.probabilities[clips])
+
 
 def _plain(genre: object) -> str:
     """Spelling in which genres are compared: ``Hip-Hop``, ``hip hop`` and ``hiphop`` are one."""
@@ -76,8 +67,9 @@ def _key(audio: object, start: object, duration: object) -> tuple[str, int, int]
 
 def match_responses(
     choices: pd.DataFrame,
-    clips: Sequence[ClipLike],
+    clips: Sequence[Clip],
     probabilities: np.ndarray,
+    *,
     genres: Sequence[str],
     excluded: np.ndarray | None = None,
 ) -> Responses:
@@ -86,9 +78,9 @@ def match_responses(
     Parameters
     ----------
     choices : DataFrame
-        Columns participant, audio, start, duration, true_genre, response; one row a choice.
-    clips : sequence
-        Clips of the rows of ``probabilities``; matched by audio, start and duration.
+        Columns participant, audio, start, duration, true_genre, response; one row per choice.
+    clips : sequence of Clip
+        Of the rows of ``probabilities``; matched by audio, start and duration.
     probabilities : ndarray of shape (n_clips, G)
     genres : sequence of str
         Genres of the columns.
@@ -104,9 +96,14 @@ def match_responses(
     NotComputable
         If nothing is left to compare.
     """
-    codes = _Codes(clips, genres)
-    clip = codes.clips(choices)
-    true = codes.genres(choices["true_genre"])
+    known_clips = {_key(clip.audio, clip.start, clip.duration): i for i, clip in enumerate(clips)}
+    known_genres = {_plain(genre): i for i, genre in enumerate(genres)}
+    keys = zip(choices["audio"], choices["start"], choices["duration"])
+    clip = np.array([known_clips.get(_key(*key), OTHER) for key in keys], dtype=int)
+    true, answer = (
+        np.array([known_genres.get(_plain(name), OTHER) for name in choices[column]], dtype=int)
+        for column in ("true_genre", "response")
+    )
     out = np.zeros(len(clips), dtype=bool) if excluded is None else np.asarray(excluded, dtype=bool)
     known = (clip >= 0) & (true >= 0)
     trained = known & out[np.maximum(clip, 0)]
@@ -115,31 +112,25 @@ def match_responses(
         if trained.any():
             raise NotComputable("the model was trained or validated on the track of every clip that people judged")
         raise NotComputable("no human choice is on a clip and genre of the model")
-    return _tabulate(
-        choices["participant"][keep].astype(str).to_numpy(),
-        clip[keep],
-        true[keep],
-        codes.genres(choices["response"][keep]),
-        np.asarray(probabilities, dtype=float),
-        tuple(genres),
-        len(np.unique(clip[trained])),
-        _notes(int(np.sum(~known)), clip[keep], true[keep]),
+    answered, true, answer = clip[keep], true[keep], answer[keep]
+    people, p = np.unique(choices["participant"][keep].astype(str).to_numpy(), return_inverse=True)
+    used, first_row, c = np.unique(answered, return_index=True, return_inverse=True)
+    counts = np.zeros((len(people), len(used), len(genres)), dtype=np.int64)
+    np.add.at(counts, (p[answer >= 0], c[answer >= 0], answer[answer >= 0]), 1)
+    first = np.full((len(people), len(used)), OTHER)
+    first[p[::-1], c[::-1]] = answer[::-1]  # written backwards, so that the first of several answers stays
+    heard = np.zeros(first.shape, dtype=bool)
+    heard[p, c] = True
+    return Responses(
+        counts=counts,
+        first=first,
+        heard=heard,
+        true=true[first_row],
+        probabilities=np.asarray(probabilities, dtype=float)[used],
+        genres=tuple(genres),
+        n_excluded=len(np.unique(clip[trained])),
+        notes=_notes(int(np.sum(~known)), answered, true),
     )
-
-
-class _Codes:
-    """Indices of clips and genres as the model knows them; ``OTHER`` for the rest."""
-
-    def __init__(self, clips: Sequence[ClipLike], genres: Sequence[str]) -> None:
-        self._clips = {_key(c.audio, c.start, c.duration): i for i, c in enumerate(clips)}
-        self._genres = {_plain(genre): i for i, genre in enumerate(genres)}
-
-    def clips(self, choices: pd.DataFrame) -> np.ndarray:
-        keys = zip(choices["audio"], choices["start"], choices["duration"])
-        return np.array([self._clips.get(_key(*key), OTHER) for key in keys], dtype=int)
-
-    def genres(self, names: Iterable[object]) -> np.ndarray:
-        return np.array([self._genres.get(_plain(name), OTHER) for name in names], dtype=int)
 
 
 def _notes(n_unknown: int, clip: np.ndarray, true: np.ndarray) -> tuple[str, ...]:
@@ -150,27 +141,5 @@ def _notes(n_unknown: int, clip: np.ndarray, true: np.ndarray) -> tuple[str, ...
     if conflicting:
         notes.append(f"{conflicting} clips have several true genres; the first of each is taken")
     for note in notes:
-        logger.warning(note)
+        _LOG.warning(note)
     return tuple(notes)
-
-
-def _tabulate(
-    person: np.ndarray,
-    clip: np.ndarray,
-    true: np.ndarray,
-    answer: np.ndarray,
-    probabilities: np.ndarray,
-    genres: tuple[str, ...],
-    n_excluded: int,
-    notes: tuple[str, ...],
-) -> Responses:
-    people, p = np.unique(person, return_inverse=True)
-    used, first_row, c = np.unique(clip, return_index=True, return_inverse=True)
-    counts = np.zeros((len(people), len(used), len(genres)), dtype=np.int64)
-    np.add.at(counts, (p[answer >= 0], c[answer >= 0], answer[answer >= 0]), 1)
-    first = np.full((len(people), len(used)), OTHER)
-    heard = np.zeros(first.shape, dtype=bool)
-    # Written backwards, so that the first of several answers stays.
-    first[p[::-1], c[::-1]] = answer[::-1]
-    heard[p, c] = True
-    return Responses(counts, first, heard, true[first_row], probabilities[used], genres, n_excluded, notes)

@@ -9,9 +9,14 @@ import numpy as np
 
 from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.cleaning import clean, nuisance_basis
-from ban_bids.encoding.folds import Listening, offsets
-from ban_bids.encoding.rows import run_rows
+from ban_bids.encoding.design import Design
+from ban_bids.encoding.design import design as make_design
+from ban_bids.encoding.folds import Folds, Listening, offsets, participant_folds
+from ban_bids.encoding.rows import HeldOutRows, Repeats, run_rows
+from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.inputs.types import Clip, Presentation, Run
+from ban_bids.scoring.ceiling import voxel_correlation
+from ban_bids.settings import Encoding
 
 
 def make_clip(track: str, duration: float = 15.0, start: float = 0.0) -> Clip:
@@ -41,7 +46,7 @@ def all_clips(runs: list[Run]) -> tuple[Clip, ...]:
 
 
 def listen(run: Run, clips: tuple[Clip, ...], t_ref: float = 0.0, non_steady: int = 0) -> Listening:
-    return Listening(run.name, run_rows(run, t_ref, non_steady, (), clips), run.presentations)
+    return Listening(run.name, run_rows(run, t_ref, non_steady, scrubbed=(), clips=clips), run.presentations)
 
 
 @dataclass
@@ -110,3 +115,27 @@ def participant(runs: list[Run], bold: np.ndarray, t_ref: float = 0.75, seed: in
         bold=np.concatenate(cleaned),
         notes=(),
     )
+
+
+def folds_of(data: ParticipantData, plan: HeldOutPlan, settings: Encoding) -> Folds:
+    return participant_folds(data.sources, data.runs, plan, settings)
+
+
+def design(data: ParticipantData, model: ToyModel, plan: HeldOutPlan, settings: Encoding, folder: Path) -> Design:
+    """Folds and design at once, for tests of one model."""
+    folds = folds_of(data, plan, settings)
+    return make_design(data, model, folds, n_components=settings.n_components, cache=folder)
+
+
+def voxel_scores(
+    prediction: np.ndarray, bold: np.ndarray, rows: HeldOutRows, repeats: Repeats | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Correlation, and 1 - SSE / SST on the same rows with the same means removed."""
+    if repeats is not None:
+        p, y = (values[repeats.index].mean(axis=1) for values in (prediction, bold))
+        run = np.zeros(len(p))
+    else:
+        p, y, run = prediction[rows.scored], bold[rows.scored], rows.run[rows.scored]
+    p, y = (np.concatenate([x[run == k] - x[run == k].mean(axis=0) for k in np.unique(run)]) for x in (p, y))
+    rsquare = 1 - np.sum((y - p) ** 2, axis=0) / np.sum(y**2, axis=0)
+    return voxel_correlation(prediction, bold, rows, repeats), rsquare

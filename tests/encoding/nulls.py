@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from listening import ToyModel, make_run, participant
+from listening import ToyModel, design, make_run, participant
 from scipy import signal
 
 from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.crossed import crossing_factors
-from ban_bids.encoding.design import Design, design
+from ban_bids.encoding.design import Design
 from ban_bids.encoding.encode import encode
 from ban_bids.encoding.permutation import CROSSED, PermutationPlan, permutation_plan
 from ban_bids.encoding.significance import roi_null, roi_p, voxel_p
@@ -126,7 +126,7 @@ def laid_out(seed: int, setting: Setting) -> tuple[ParticipantData, Design, Perm
     folds = tuple((name,) for name in names) if setting.crossed else (tuple(names[-2:]),)
     held_out = HeldOutPlan(folds, "named", "t", setting.crossed)
     made = design(data, setting.model, held_out, setting.encoding, Path("unused"))
-    return data, made, permutation_plan(made.rows, setting.n_permutations, seed, setting.crossed)
+    return data, made, permutation_plan(made.rows, setting.n_permutations, seed, crossed=setting.crossed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,12 +145,12 @@ def simulate(seed: int, setting: Setting) -> Tested:
     held = encode(data, made, setting.encoding, joint=False).held_out
     specific = held.specific["A1"]
     labels = np.repeat(np.arange(1, setting.n_regions + 1), setting.n_voxels)
-    observed, null = roi_null(plan, specific, held.bold, labels)
+    observed, null = roi_null(plan, specific, held.bold, labels=labels)
     factors = crossing_factors(data, made, plan, setting.encoding, seed, n_shifted=setting.n_shifted)
     factor = factors.get("A1", CROSSED)
     return Tested(
         roi_p(observed, null),
-        voxel_p(plan, specific, held.bold, factor),
+        voxel_p(plan, specific, held.bold, factor=factor),
         voxel_p(plan, specific, held.bold),
         factor,
     )

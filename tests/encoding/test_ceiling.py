@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import signal
 
-from ban_bids.encoding.rows import HeldOutRows
+from ban_bids.encoding.rows import HeldOutRows, repeat_rows
 from ban_bids.errors import NotComputable
-from ban_bids.scoring.ceiling import cc_norm, noise_ceiling, repeat_rows, voxel_scores
+from ban_bids.scoring.ceiling import cc_norm, noise_ceiling, voxel_correlation
 
 
 def table(runs: list[list[int]], length: int = 4, lead_in: bool = False) -> HeldOutRows:
@@ -99,7 +99,7 @@ def test_planted_signal_gives_its_share_and_a_perfect_prediction_a_ccnorm_of_one
     repeats = repeat_rows(rows)
     ceiling = noise_ceiling(bold, repeats)
     assert np.mean(ceiling.ev) == pytest.approx(share, abs=0.01)
-    r, _ = voxel_scores(heard, bold, rows, repeats)
+    r = voxel_correlation(heard, bold, rows, repeats)
     assert np.mean(cc_norm(r, ceiling, 0.01)) == pytest.approx(1, abs=0.02)
     assert np.mean(r / np.sqrt(ceiling.ev)) > 1.3  # the wrong divisor inflates
 
@@ -151,7 +151,7 @@ def test_repeats_are_found_in_any_layout_and_predictions_averaged_like_the_data(
         assert len(mine) == 3
         ours[0, u], ours[1, u] = prediction[mine].mean(0), bold[mine].mean(0)
     ours -= ours.mean(axis=1, keepdims=True)
-    r, _ = voxel_scores(prediction, bold, rows, repeats)
+    r = voxel_correlation(prediction, bold, rows, repeats)
     expected = np.sum(ours[0] * ours[1], 0) / np.sqrt(np.sum(ours[0] ** 2, 0) * np.sum(ours[1] ** 2, 0))
     np.testing.assert_allclose(r, expected, atol=1e-10)
     # one presentation's prediction in place of the mean is another number
@@ -184,17 +184,16 @@ def test_ccnorm_is_missing_below_the_floor_and_for_dead_voxels() -> None:
     values = cc_norm(np.full(4, 0.5), ceiling, 0.01)
     assert values[0] == pytest.approx(0.5) and np.isnan(values[1:]).all()
     assert np.isnan(cc_norm(np.full(4, 0.5), ceiling, 1.1)).all()
-    r, r2 = voxel_scores(bold, bold, rows, repeats)
-    assert np.isnan(r[2:]).all() and np.isnan(r2[2:]).all()
+    assert np.isnan(voxel_correlation(bold, bold, rows, repeats)[2:]).all()
 
 
-def test_voxel_scores_match_numpy_with_and_without_repeats() -> None:
+def test_voxel_correlations_match_numpy_with_and_without_repeats() -> None:
     rng = np.random.default_rng(2)
     rows = table([[0, 1, -1, 2], [2, 1, 0, -1]])
     rows.scored[3] = False
     bold, prediction = rng.standard_normal((2, 32, 3))
     bold[:16] += 5  # a run's own level never counts
-    r, r2 = voxel_scores(prediction, bold, rows, None)
+    r = voxel_correlation(prediction, bold, rows, None)
     s = rows.scored
     y, p = bold.copy(), prediction.copy()
     for run in (0, 1):
@@ -203,11 +202,9 @@ def test_voxel_scores_match_numpy_with_and_without_repeats() -> None:
         p[m] -= p[m].mean(0)
     for v in range(3):
         assert r[v] == pytest.approx(np.corrcoef(p[s, v], y[s, v])[0, 1])
-        assert r2[v] == pytest.approx(1 - np.sum((y[s, v] - p[s, v]) ** 2) / np.sum(y[s, v] ** 2))
     repeats = repeat_rows(rows)
-    r, r2 = voxel_scores(prediction, bold, rows, repeats)
+    r = voxel_correlation(prediction, bold, rows, repeats)
     y, p = bold[repeats.index].mean(1), prediction[repeats.index].mean(1)
     y, p = y - y.mean(0), p - p.mean(0)
     for v in range(3):
         assert r[v] == pytest.approx(np.corrcoef(p[:, v], y[:, v])[0, 1])
-        assert r2[v] == pytest.approx(1 - np.sum((y[:, v] - p[:, v]) ** 2) / np.sum(y[:, v] ** 2))

@@ -7,23 +7,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from listening import ToyModel, ToyStore, make_run, participant
+from listening import ToyModel, ToyStore, design, make_run, participant
 from nulls import ALPHAS, Setting, laid_out, runs_of
 
+from ban_bids.app.scored import prepare_participant, score_model
 from ban_bids.constants import AREAS, JOINT
 from ban_bids.encoding import design as design_module
+from ban_bids.encoding import execute
 from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.crossed import crossing_factors, shifted_voxels
-from ban_bids.encoding.design import Design, design
+from ban_bids.encoding.design import Design
 from ban_bids.encoding.encode import encode, slab_size
+from ban_bids.encoding.execute import Fitting
 from ban_bids.encoding.permutation import CROSSED, PermutationPlan, permutation_plan
 from ban_bids.encoding.ridge.backend import Engine
 from ban_bids.encoding.ridge.limits import Limits
 from ban_bids.encoding.significance import relative_distance, voxel_p
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.inputs.types import Run
-from ban_bids.scoring import participant as scoring
-from ban_bids.scoring.participant import finished_batches, held_out_tests, score_model
 from ban_bids.settings import Encoding
 
 
@@ -54,7 +55,7 @@ def test_with_the_factor_five_percent_of_relabellings_with_refits_have_p_under_0
         refit = design(moved, setting.model, plan_of_runs, setting.encoding, Path("unused"))
         held = encode(moved, refit, setting.encoding, joint=False).held_out
         for shares, tried in ((new, factor), (old, CROSSED), (none, 1.0)):
-            shares.append(np.mean(voxel_p(plan, held.specific["A1"], held.bold, tried) < 0.05))
+            shares.append(np.mean(voxel_p(plan, held.specific["A1"], held.bold, factor=tried) < 0.05))
     assert CROSSED + 0.03 < factor < 0.95
     assert np.mean(new) == pytest.approx(0.05, abs=0.013)
     assert np.mean(old) < 0.036
@@ -69,7 +70,7 @@ def one_parameter(n_runs: int) -> tuple[ParticipantData, Design, PermutationPlan
     data = participant(runs, np.random.default_rng(0).standard_normal((n, 300)))
     held_out = HeldOutPlan(tuple((run.name,) for run in runs), "named", "t", True)
     made = design(data, ToyModel(layers=("A1",), n_features=1), held_out, settings, Path("unused"))
-    return data, made, permutation_plan(made.rows, 1000, 0, True), settings
+    return data, made, permutation_plan(made.rows, 1000, 0, crossed=True), settings
 
 
 @pytest.mark.parametrize("n_runs", [3, 6])
@@ -139,7 +140,7 @@ def test_the_unit_of_distance_is_where_p_is_five_percent() -> None:
     bold[:, ::2] += 0.09 * prediction[:, ::2]
     prediction[:, 5] = 0
     distance = relative_distance(plan, prediction, bold)
-    p = voxel_p(plan, prediction, bold, 1.0)
+    p = voxel_p(plan, prediction, bold, factor=1.0)
     assert np.isnan(distance[5]) and np.isnan(p[5])
     clear = np.isfinite(p) & (np.abs(p - 0.05) > 0.002)
     np.testing.assert_array_equal(distance[clear] > 1, p[clear] < 0.05)
@@ -151,7 +152,7 @@ def test_folds_that_are_not_crossed_have_no_factor() -> None:
     data, made, plan = laid_out(0, setting)
     assert crossing_factors(data, made, plan, setting.encoding, 0) == {}
     held = encode(data, made, setting.encoding, joint=False).held_out
-    one, other = (voxel_p(plan, held.specific["A1"], held.bold, factor) for factor in (0.1, 1.0))
+    one, other = (voxel_p(plan, held.specific["A1"], held.bold, factor=factor) for factor in (0.1, 1.0))
     np.testing.assert_array_equal(one, other)
 
 
@@ -163,20 +164,20 @@ def test_a_scored_model_uses_the_factors_and_keeps_them(tmp_path: Path, monkeypa
     data = replace(data, region=np.repeat([0, 1, 2, 3, 4], 8).astype(np.int16))
     held_out = HeldOutPlan(tuple((run.name,) for run in runs), "named", "t", True)
     laid = design(data, ToyModel(), held_out, settings, Path("unused"))
-    tests = held_out_tests(laid.rows, settings, 0, crossed=True)
+    ready = prepare_participant(data, held_out, Fitting(settings, 0), folder=tmp_path)
+    tests = ready.tests
     assert tests.permutations is not None
-    finished = finished_batches(tmp_path, data, tests, settings, 0, Engine())
-    found = score_model(data, laid, tests, settings, 0, finished=finished)
+    found = score_model(ready, laid)
     assert set(found.factors) == set(AREAS)
     held = encode(data, laid, settings).held_out
     for name in (*AREAS, JOINT):
-        p = voxel_p(tests.permutations, held.specific[name], held.bold, found.factors.get(name, CROSSED))
+        p = voxel_p(tests.permutations, held.specific[name], held.bold, factor=found.factors.get(name, CROSSED))
         np.testing.assert_allclose(found.maps[name, "p"], p, atol=2e-3)
 
-    def refuse(*_: object) -> dict[str, float]:
+    def refuse(*_: object, **__: object) -> dict[str, float]:
         raise AssertionError("found before")
 
-    monkeypatch.setattr(scoring, "crossing_factors", refuse)
-    again = score_model(data, laid, tests, settings, 0, finished=finished)
+    monkeypatch.setattr(execute, "crossing_factors", refuse)
+    again = score_model(ready, laid)
     assert again.factors == found.factors
     np.testing.assert_array_equal(again.maps[JOINT, "p"], found.maps[JOINT, "p"])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ban_bids.encoding.permutation import permutation_plan
 from ban_bids.encoding.rows import HeldOutRows
-from ban_bids.encoding.significance import permutation_plan, roi_null
+from ban_bids.encoding.significance import roi_null
 
 RUNS, CLIPS, LENGTH = 3, 6, 4
 
@@ -17,7 +18,7 @@ def test_a_regions_distance_from_its_expectation_is_multiplied_by_the_root_of_a_
     position = np.tile(np.arange(LENGTH), RUNS * CLIPS).astype(np.int32)
     volume = np.tile(np.arange(CLIPS * LENGTH), RUNS).astype(np.int32)
     rows = HeldOutRows(run, volume, clip, clip, position, np.ones(n, dtype=bool))
-    plan = permutation_plan(rows, 1000, 0, True)
+    plan = permutation_plan(rows, 1000, 0, crossed=True)
     rng = np.random.default_rng(0)
     bold = rng.standard_normal((n, 5)).astype(np.float32)
     prediction = bold + 2 * rng.standard_normal((n, 5)).astype(np.float32)
@@ -30,7 +31,7 @@ def test_a_regions_distance_from_its_expectation_is_multiplied_by_the_root_of_a_
             inner = (x / np.linalg.norm(x)) @ (y / np.linalg.norm(y)).T
             observed[:, v] += np.trace(inner) / RUNS, inner.sum() / CLIPS / RUNS
     true, expected = observed.mean(axis=1)
-    found, null = roi_null(plan, prediction, bold, np.ones(5, dtype=int))
+    found, null = roi_null(plan, prediction, bold, labels=np.ones(5, dtype=int))
     assert abs(true - expected) > 0.1
     np.testing.assert_allclose(found, expected + np.sqrt(0.5) * (true - expected), atol=1e-5)
     np.testing.assert_allclose(null.mean(), expected, atol=0.02)

@@ -6,18 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from listening import ToyModel, ToyStore, make_run, participant
+from listening import ToyModel, ToyStore, design, folds_of, make_run, participant, voxel_scores
 
 from ban_bids.encoding import design as design_module
 from ban_bids.encoding.bold import ParticipantData
-from ban_bids.encoding.design import Design, design, plan_indices
+from ban_bids.encoding.design import Design
 from ban_bids.encoding.encode import encode, slab_size
-from ban_bids.encoding.folds import offsets
-from ban_bids.encoding.reduction import fit_reduction
+from ban_bids.encoding.folds import offsets, plan_indices
+from ban_bids.encoding.matrices import fit_reduction
+from ban_bids.encoding.rows import repeat_rows
 from ban_bids.errors import DataError, NotComputable
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.inputs.types import Run
-from ban_bids.scoring.ceiling import repeat_rows, voxel_scores
 from ban_bids.settings import Encoding
 
 SETTINGS = Encoding(n_components=6, n_band_weights=12, alphas=tuple(10.0**e for e in range(-3, 4)))
@@ -211,7 +211,7 @@ def test_groups_of_tracks_fill_every_row() -> None:
     plan = HeldOutPlan(tuple((run.name,) for run in same), "all", "r", leave_one_out=True)
     made = design(data, ToyModel(), plan, SETTINGS, Path("unused"))
     assert len(made.folds) > 3
-    assert any("groups of tracks" in note for note in made.notes)
+    assert any("groups of tracks" in note for note in folds_of(data, plan, SETTINGS).notes)
     found = encode(data, made, SETTINGS)
     assert np.all(found.held_out.prediction["Joint"].std(axis=1) > 0)
     assert np.allclose(sum(found.share.values()), found.rsquare["Joint"], atol=1e-5)

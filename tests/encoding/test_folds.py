@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from listening import all_clips, listen, make_run
 
 from ban_bids.encoding.folds import inner_groups, make_folds, offsets, training_rows, within_reach
-from ban_bids.encoding.rows import held_out_rows
+from ban_bids.encoding.rows import held_out_rows, repeat_rows
 from ban_bids.errors import NotComputable
-from ban_bids.scoring.ceiling import repeat_rows
 
 LAG = 9.0
 
@@ -30,7 +29,7 @@ def test_drop_rule_by_hand() -> None:
         make_run("test", ["shared"], tr=1.5, n_volumes=20),
     ]
     heard = [listen(run, all_clips(runs)) for run in runs]
-    rows, dropped = training_rows(heard, [0], {Path("/audio/shared.wav")}, LAG)
+    rows, dropped = training_rows(heard, [0], {Path("/audio/shared.wav")}, longest_lag=LAG)
     times = np.arange(60) * 1.5
     # dropped where [t - 9 - 0.75, t + 0.75] meets [30, 45]
     touched = (times + 0.75 > 30) & (times - 9.75 < 45)
@@ -45,7 +44,7 @@ def test_drop_rule_counts_lead_ins_but_not_rows_left_out_anyway() -> None:
         make_run("test", ["shared"], n_volumes=10),
     ]
     heard = [listen(run, all_clips(runs), non_steady=2) for run in runs]
-    rows, dropped = training_rows(heard, [0], {Path("/audio/shared.wav")}, LAG)
+    rows, dropped = training_rows(heard, [0], {Path("/audio/shared.wav")}, longest_lag=LAG)
     assert rows.tolist() == [17, 18, 19]  # 25.5 s is the first whose 9.75 s before hold none of it
     assert dropped == 7
 
@@ -56,7 +55,7 @@ def test_held_out_lead_in_tracks_are_dropped_too() -> None:
         make_run("test", ["shared", "other"], n_volumes=20, lead_in=True),
     ]
     heard = [listen(run, all_clips(runs)) for run in runs]
-    folds, notes = make_folds(heard, [([1], [0])], LAG, 10)
+    folds, notes = make_folds(heard, [([1], [0])], LAG, min_training_rows=10)
     assert folds[0].dropped == 17
     assert "17 training rows dropped" in notes[0]
     assert np.array_equal(folds[0].held_out, np.arange(60, 80))
@@ -67,14 +66,14 @@ def test_different_excerpts_of_one_track_are_the_same_track() -> None:
     excerpt = runs[1].presentations[0].clip.__class__(Path("/audio/a.wav"), 7.0, 15.0, "a")
     object.__setattr__(runs[1].presentations[0], "clip", excerpt)
     heard = [listen(run, all_clips(runs)) for run in runs]
-    folds, _ = make_folds(heard, [([1], [0])], LAG, 1)
+    folds, _ = make_folds(heard, [([1], [0])], LAG, min_training_rows=1)
     assert folds[0].dropped > 0
 
 
 def test_inner_folds_are_runs() -> None:
     runs = [make_run(name, [name], n_volumes=10) for name in "abc"]
     heard = [listen(run, all_clips(runs)) for run in runs]
-    folds, notes = make_folds(heard, [([1], [0, 2])], LAG, 5)
+    folds, notes = make_folds(heard, [([1], [0, 2])], LAG, min_training_rows=5)
     assert folds[0].training.tolist() == [*range(10), *range(20, 30)]
     assert folds[0].groups.tolist() == [0] * 10 + [1] * 10
     assert notes == ()
@@ -104,7 +103,7 @@ def test_falls_back_to_groups_of_tracks() -> None:
     runs = [make_run(name, tracks, n_volumes=80) for name in "abc"]
     heard = [listen(run, all_clips(runs)) for run in runs]
     plan = [([r], [q for q in range(3) if q != r]) for r in range(3)]
-    folds, notes = make_folds(heard, plan, LAG, 30)
+    folds, notes = make_folds(heard, plan, LAG, min_training_rows=30)
     assert len(folds) > 3
     assert "groups of tracks" in notes[0]
     check_no_track_on_both_sides(heard, folds)
@@ -116,7 +115,7 @@ def test_no_split_is_an_error() -> None:
     runs = [make_run(name, ["x"], n_volumes=10) for name in "ab"]
     heard = [listen(run, all_clips(runs)) for run in runs]
     with pytest.raises(NotComputable, match="--test-runs"):
-        make_folds(heard, [([0], [1])], LAG, 5)
+        make_folds(heard, [([0], [1])], LAG, min_training_rows=5)
 
 
 def check_no_track_on_both_sides(heard: list, folds: tuple) -> None:
@@ -141,7 +140,7 @@ def test_no_track_is_ever_on_both_sides(seed: int, tr: float) -> None:
     heard = [listen(run, all_clips(runs)) for run in runs]
     plan = [([r], [q for q in range(4) if q != r]) for r in range(4)]
     try:
-        folds, _ = make_folds(heard, plan, LAG, 5)
+        folds, _ = make_folds(heard, plan, LAG, min_training_rows=5)
     except NotComputable:
         return
     check_no_track_on_both_sides(heard, folds)
@@ -163,7 +162,7 @@ def test_ds003720_has_4800_training_rows_and_600_unique_held_out_rows() -> None:
     runs = [make_run(f"Training{r}", training(r), n_volumes=410, lead_in=True) for r in range(12)]
     runs += [make_run(f"Test{r}", test(r), n_volumes=410, lead_in=True) for r in range(6)]
     heard = [listen(run, all_clips(runs)) for run in runs]
-    folds, notes = make_folds(heard, [(range(12, 18), range(12))], LAG, 30)
+    folds, notes = make_folds(heard, [(range(12, 18), range(12))], LAG, min_training_rows=30)
     assert notes == ()
     assert len(folds[0].training) == 4800
     assert np.bincount(folds[0].groups).tolist() == [400] * 12

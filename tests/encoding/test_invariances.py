@@ -7,16 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from listening import ToyModel, ToyStore, make_run, participant
+from listening import ToyModel, ToyStore, design, make_run, participant
 
 from ban_bids.encoding import design as design_module
 from ban_bids.encoding.bold import ParticipantData
-from ban_bids.encoding.design import design
 from ban_bids.encoding.encode import Encoded, encode
 from ban_bids.encoding.folds import offsets
+from ban_bids.encoding.rows import repeat_rows
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.inputs.types import Clip, Run
-from ban_bids.scoring.ceiling import repeat_rows
 from ban_bids.settings import Encoding
 
 SETTINGS = Encoding(n_components=4, n_band_weights=8, alphas=(0.01, 0.1, 1.0, 10.0))

@@ -6,24 +6,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from listening import ToyModel, ToyStore, make_run, participant
+from listening import ToyModel, ToyStore, design, folds_of, make_run, participant
 
+from ban_bids.app.scored import prepare_participant, score_model
 from ban_bids.constants import DEFAULT_SEED
 from ban_bids.encoding import design as design_module
 from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.choices import choose_models
 from ban_bids.encoding.cleaning import nuisance_basis
-from ban_bids.encoding.design import Design, bin_run, design
+from ban_bids.encoding.design import Design, bin_run
 from ban_bids.encoding.encode import encode, slab_size
+from ban_bids.encoding.execute import Fitting
 from ban_bids.encoding.folds import offsets
-from ban_bids.encoding.kernels import KernelFold
+from ban_bids.encoding.matrices import KernelFold
 from ban_bids.encoding.ridge.backend import Engine
 from ban_bids.encoding.ridge.limits import Limits
+from ban_bids.encoding.timeline import lags
 from ban_bids.errors import DataError, NotComputable
 from ban_bids.files.hashing import digest
 from ban_bids.files.npz import scratch_array
 from ban_bids.inputs.heldout import HeldOutPlan
-from ban_bids.scoring.participant import finished_batches, held_out_tests, score_model
 from ban_bids.settings import Encoding
 
 KERNELS = Encoding(n_components=0, n_band_weights=9, alphas=tuple(10.0**e for e in range(-2, 4)))
@@ -57,7 +59,7 @@ def listened(tr: float = 1.5, test: str = "x", gap: float = 0.0, n_voxels: int =
     keep = np.ones(runs[0].n_volumes, dtype=bool)
     keep[[0, 1, 17, 18, 40]] = False
     heard = replace(data.runs[0], rows=replace(data.runs[0].rows, keep=keep))
-    cleaned = nuisance_basis(rng.standard_normal((len(keep), 4)), tr, 200.0, keep)
+    cleaned = nuisance_basis(rng.standard_normal((len(keep), 4)), tr, 200.0, keep=keep)
     return replace(data, runs=(heard, *data.runs[1:]), nuisance=(cleaned, *data.nuisance[1:]))
 
 
@@ -66,12 +68,13 @@ def made_of(data: ParticipantData, settings: Encoding = KERNELS, plan: HeldOutPl
 
 
 def laid_out(
-    data: ParticipantData, made: Design, fold: KernelFold, layer: str, rests: bool = False
+    data: ParticipantData, fold: KernelFold, layer: str, lag_step: float = KERNELS.lag_step, rests: bool = False
 ) -> list[np.ndarray]:
     """Lagged, cleaned and scaled features as they were before there were kernels, float64, by other means."""
-    store, delays, first = ToyStore(Uneven(), Path()), np.array(made.lags), offsets(data.runs)
-    binned = [bin_run(run, store, layer, delays) for run in data.runs]
-    common = [bin_run(run, store, layer, delays, mean_clip=True) for run in data.runs]
+    store, first = ToyStore(Uneven(), Path()), offsets(data.runs)
+    delays = lags(data.runs[0].rows.repetition_time, KERNELS.lag_max, lag_step)
+    binned = [bin_run(run, store, layer, delays=delays) for run in data.runs]
+    common = [bin_run(run, store, layer, delays=delays, mean_clip=True) for run in data.runs]
     now = np.vstack([run.now for run in binned]).astype(float)[fold.fold.training]
     varies = now.std(axis=0) > 1e-6
     mean, spread = now.mean(axis=0)[varies], now.std(axis=0)[varies]
@@ -97,14 +100,15 @@ def laid_out(
 )
 def test_kernels_of_shifts_are_products_of_lagged_features(tr: float, lag_step: float, plan: HeldOutPlan) -> None:
     data = listened(tr)
-    made = made_of(data, replace(KERNELS, lag_step=lag_step), plan)
+    settings = replace(KERNELS, lag_step=lag_step)
+    made = made_of(data, settings, plan)
     assert len(made.folds) == len(plan.folds)
-    assert any("rows dropped" in note for note in made.notes)
+    assert any("rows dropped" in note for note in folds_of(data, plan, settings).notes)
     for fold in made.folds:
         assert isinstance(fold, KernelFold)
         for layer in (AREAS[0], AREAS[3]):
             found = fold.matrices(layer, data.nuisance, offsets(data.runs))
-            training, *others = laid_out(data, made, fold, layer)
+            training, *others = laid_out(data, fold, layer, lag_step)
             for kernel, rows in zip(found, [training, *others]):
                 expected = rows @ training.T
                 assert kernel.dtype == np.float32
@@ -120,7 +124,7 @@ def test_tracks_of_one_run_on_both_sides_and_rest_between_clips() -> None:
     made = made_of(data, replace(KERNELS, min_training_rows=60), plan)
     assert len(made.folds) > 2
     for fold in made.folds:
-        training, held_out, whole = laid_out(data, made, fold, "PB", rests=True)
+        training, held_out, whole = laid_out(data, fold, "PB", rests=True)
         kernels = fold.matrices("PB", data.nuisance, offsets(data.runs))
         np.testing.assert_allclose(kernels[0], training @ training.T, atol=1e-5)
         np.testing.assert_allclose(kernels[1], held_out @ training.T, atol=1e-5)
@@ -211,11 +215,10 @@ def test_scores_are_those_of_all_components_and_are_kept(tmp_path: Path) -> None
     for n_components in (6, 0):
         settings = replace(KERNELS, n_components=n_components, n_permutations=1000, n_bootstrap=20)
         laid = design(data, ToyModel(), PLAN, settings, Path("unused"))
-        tests = held_out_tests(laid.rows, settings, 0)
-        finished = finished_batches(tmp_path, data, tests, settings, 0, Engine())
-        found.append(score_model(data, laid, tests, settings, 0, Engine(), finished))
+        ready = prepare_participant(data, PLAN, Fitting(settings, 0), folder=tmp_path)
+        found.append(score_model(ready, laid))
         kept = {path.name for path in tmp_path.iterdir()}
-        again = score_model(data, laid, tests, settings, 0, Engine(), finished)
+        again = score_model(ready, laid)
         assert {path.name for path in tmp_path.iterdir()} == kept
         assert digest(again.maps) == digest(found[-1].maps)
     assert found[0].maps.keys() == found[1].maps.keys()

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from listening import ToyModel, ToyStore, listen, make_run, participant
+from listening import ToyModel, ToyStore, design, listen, make_run, participant
 
 from ban_bids.encoding import design as design_module
-from ban_bids.encoding.design import bin_run, design
+from ban_bids.encoding.design import bin_run
 from ban_bids.encoding.encode import encode
 from ban_bids.encoding.timeline import lags
 from ban_bids.inputs.heldout import HeldOutPlan
@@ -37,10 +37,12 @@ def test_later_volumes_hear_a_lead_in_through_their_lags(tr: float) -> None:
     clips = tuple(item.clip for item in run.presentations)
     store = ToyStore(ToyModel(loudness=2.0), Path("unused"))
     delays = lags(tr, 9.0, 2.0)
-    with_it, without = (bin_run(listen(r, clips, tr / 2), store, "Belt", delays).lagged() for r in (run, plain(run)))
+    with_it, without = (
+        bin_run(listen(r, clips, tr / 2), store, "Belt", delays=delays).lagged() for r in (run, plain(run))
+    )
     np.testing.assert_array_equal(with_it, without)
     silent = replace(run, presentations=run.presentations[1:])
-    alone = bin_run(listen(silent, clips, tr / 2), store, "Belt", delays).lagged()
+    alone = bin_run(listen(silent, clips, tr / 2), store, "Belt", delays=delays).lagged()
     after = listen(run, clips, tr / 2).rows.presentation == 1
     assert np.abs(with_it[after] - alone[after]).max() > 0.5
 
@@ -71,8 +73,8 @@ def test_features_are_laid_at_the_slice_timing_reference() -> None:
     clips = tuple(item.clip for item in clips_at[0].presentations)
     store = ToyStore(ToyModel(), Path("unused"))
     delays = lags(2.5, 9.0, 2.0)
-    late = bin_run(listen(clips_at[0], clips, 1.75), store, "A1", delays).lagged()
-    early = bin_run(listen(clips_at[1], clips, 0.75), store, "A1", delays).lagged()
+    late = bin_run(listen(clips_at[0], clips, 1.75), store, "A1", delays=delays).lagged()
+    early = bin_run(listen(clips_at[1], clips, 0.75), store, "A1", delays=delays).lagged()
     np.testing.assert_allclose(late, early, atol=1e-5)
-    unmoved = bin_run(listen(clips_at[0], clips, 0.75), store, "A1", delays).lagged()
+    unmoved = bin_run(listen(clips_at[0], clips, 0.75), store, "A1", delays=delays).lagged()
     assert np.abs(late - unmoved).max() > 0.1

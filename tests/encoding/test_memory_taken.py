@@ -8,20 +8,21 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from listening import ToyModel, ToyStore, make_run, participant
+from listening import ToyModel, ToyStore, design, make_run, participant
 
+from ban_bids.app.scored import prepare_participant, score_control, score_model
 from ban_bids.encoding import design as design_module
+from ban_bids.encoding import execute
 from ban_bids.encoding.bold import ParticipantData
-from ban_bids.encoding.design import Design, design
+from ban_bids.encoding.design import Design
 from ban_bids.encoding.encode import slab_size
+from ban_bids.encoding.execute import Fitting
 from ban_bids.encoding.ridge import solvers as solvers_module
 from ban_bids.encoding.ridge.backend import HIMALAYA, Engine
 from ban_bids.encoding.ridge.limits import Limits, in_batches
 from ban_bids.encoding.ridge.solvers import HimalayaBandedRidge, make_solver
 from ban_bids.files.hashing import digest
 from ban_bids.inputs.heldout import HeldOutPlan
-from ban_bids.scoring import participant as scoring
-from ban_bids.scoring.participant import held_out_tests, score_control, score_model
 from ban_bids.settings import Encoding
 
 SETTINGS = Encoding(n_components=3, n_band_weights=3, alphas=(0.1, 10.0), n_permutations=200, n_bootstrap=20)
@@ -56,22 +57,22 @@ def test_little_memory_means_more_slabs_for_model_and_controls_and_the_same_scor
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     data, laid = prepared()
-    tests = held_out_tests(laid.rows, SETTINGS, 0)
-    original, sizes = scoring.encode, []
+    original, sizes = execute.encode, []
 
-    def encode(data: ParticipantData, laid: Design, settings: Encoding, *more: object) -> object:
-        sizes.append(len(np.arange(N_VOXELS)[more[0]]))  # type: ignore[call-overload]
-        return original(data, laid, settings, *more)  # type: ignore[arg-type]
+    def encode(data: ParticipantData, laid: Design, settings: Encoding, **more: object) -> object:
+        sizes.append(len(np.arange(N_VOXELS)[more["voxels"]]))  # type: ignore[call-overload]
+        return original(data, laid, settings, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(scoring, "encode", encode)
+    monkeypatch.setattr(execute, "encode", encode)
     found = []
     for memory, expected in ((2**32, [700]), (2**21, [256, 256, 188])):
         engine = Engine(limits=Limits(memory))
         sizes.clear()
-        whole = score_model(data, laid, tests, SETTINGS, 0, engine)
+        ready = prepare_participant(data, PLAN, Fitting(SETTINGS, 0, engine))
+        whole = score_model(ready, laid)
         assert sizes == expected
         sizes.clear()
-        control = score_control(data, laid, tests, SETTINGS, 0, engine)
+        control = score_control(ready, laid)
         assert sizes == expected
         found.append((whole, control))
     for (layer, stat), values in found[0][0].maps.items():
@@ -84,7 +85,7 @@ def test_only_the_auditory_voxels_of_bold_are_copied_for_the_cortical_score() ->
     data, laid = prepared()
     region = np.where(np.arange(N_VOXELS) % 7 == 3, data.region, 0).astype(np.int16)
     data = replace(data, region=region)
-    tests = held_out_tests(laid.rows, SETTINGS, 0)
+    ready = prepare_participant(data, PLAN, Fitting(SETTINGS, 0))
 
     class Rows(np.ndarray):
         """BOLD on disk: taking many of its rows at once would read them all into memory."""
@@ -93,8 +94,8 @@ def test_only_the_auditory_voxels_of_bold_are_copied_for_the_cortical_score() ->
             assert np.ndim(key) == 0 or not isinstance(key, np.ndarray)  # type: ignore[arg-type]
             return np.asarray(super().__getitem__(key))  # type: ignore[index]
 
-    watched = score_control(replace(data, bold=data.bold.view(Rows)), laid, tests, SETTINGS, 0)
-    assert digest(watched) == digest(score_control(data, laid, tests, SETTINGS, 0))
+    watched = score_control(replace(ready, data=replace(data, bold=data.bold.view(Rows))), laid)
+    assert digest(watched) == digest(score_control(ready, laid))
 
 
 def test_limits_reach_both_solvers() -> None:

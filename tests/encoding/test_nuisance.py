@@ -23,7 +23,7 @@ def test_residual_is_that_of_explicit_least_squares() -> None:
     keep = np.ones(n, dtype=bool)
     keep[[0, 1, 40]] = False
     data = (1000 + rng.standard_normal((n, 7)) * 20).astype(np.float32)
-    cleaned, usable = clean(data, nuisance_basis(confounds, 1.5, 100.0, keep))
+    cleaned, usable = clean(data, nuisance_basis(confounds, 1.5, 100.0, keep=keep))
     columns = np.hstack([np.ones((n, 1)), np.arange(n)[:, None], cosine_drifts(n, 1.5, 100.0), confounds])
     fitted = np.linalg.lstsq(columns[keep], data[keep].astype(float), rcond=None)[0]
     residual = data[keep] - columns[keep] @ fitted

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from ban_bids.encoding.permutation import permutation_plan
 from ban_bids.encoding.rows import HeldOutRows
-from ban_bids.encoding.significance import permutation_plan, voxel_p
+from ban_bids.encoding.significance import voxel_p
 
 
 def test_ties_count_against_the_prediction() -> None:

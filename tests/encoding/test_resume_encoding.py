@@ -11,27 +11,29 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from listening import ToyModel, ToyStore, make_run, participant
+from listening import ToyModel, ToyStore, design, make_run, participant
 
-from ban_bids.encoding import choices
+from ban_bids.app.scored import (
+    PreparedParticipant,
+    finished_batches,
+    prepare_participant,
+    score_control,
+    score_model,
+)
+from ban_bids.encoding import choices, execute
 from ban_bids.encoding import design as design_module
-from ban_bids.encoding.design import design
+from ban_bids.encoding.bold import ParticipantData
+from ban_bids.encoding.design import Design
 from ban_bids.encoding.encode import encode
+from ban_bids.encoding.execute import Fitting
+from ban_bids.encoding.finished import forget
 from ban_bids.encoding.models import fit_joint
 from ban_bids.encoding.ridge.backend import Engine
 from ban_bids.encoding.ridge.closed_form import Problem
 from ban_bids.encoding.ridge.limits import Limits
 from ban_bids.files.hashing import digest
 from ban_bids.inputs.heldout import HeldOutPlan
-from ban_bids.scoring import participant as scoring
-from ban_bids.scoring.participant import (
-    ScoredModel,
-    finished_batches,
-    held_out_tests,
-    score_control,
-    score_model,
-)
-from ban_bids.scoring.resume import forget
+from ban_bids.scoring.voxels import ScoredModel
 from ban_bids.settings import Encoding
 
 SETTINGS = Encoding(n_components=3, n_band_weights=3, alphas=(0.1, 10.0), n_permutations=200, n_bootstrap=20, slab=256)
@@ -43,8 +45,7 @@ class Killed(Exception):
     """Stands for a process that is killed."""
 
 
-def prepared(folder: Path, settings: Encoding = SETTINGS, fingerprint: int = 0) -> tuple:
-    """Arguments of `score_model`; ``fingerprint`` changes the model's features."""
+def listened() -> ParticipantData:
     runs = [make_run(f"train{r}", [f"t{r}{i}" for i in range(5)], n_volumes=55) for r in range(2)]
     runs.append(make_run("test", [f"x{i}" for i in range(7)] * 2, n_volumes=145))
     n_rows = sum(run.n_volumes for run in runs)
@@ -52,24 +53,27 @@ def prepared(folder: Path, settings: Encoding = SETTINGS, fingerprint: int = 0) 
     region = np.random.default_rng(2).integers(0, 5, N_VOXELS).astype(np.int16)
     usable = np.ones(N_VOXELS, dtype=bool)
     usable[300] = False
-    data = replace(data, region=region, usable=usable)
-    laid = design(data, ToyModel(n_features=6 + fingerprint), PLAN, settings, Path("unused"))
-    tests = held_out_tests(laid.rows, settings, 0)
-    finished = finished_batches(folder, data, tests, settings, 0, Engine())
-    return data, laid, tests, settings, 0, Engine(), finished
+    return replace(data, region=region, usable=usable)
+
+
+def prepared(folder: Path | None, fingerprint: int = 0) -> tuple[PreparedParticipant, Design]:
+    """Arguments of `score_model`; ``fingerprint`` changes the model's features."""
+    data = listened()
+    laid = design(data, ToyModel(n_features=6 + fingerprint), PLAN, SETTINGS, Path("unused"))
+    return prepare_participant(data, PLAN, Fitting(SETTINGS, 0), folder=folder), laid
 
 
 def planted_kill(monkeypatch: pytest.MonkeyPatch, at: int) -> list[int]:
     """Count slabs that are computed; the one numbered ``at`` is not finished."""
-    original, calls = scoring.encode, [0]
+    original, calls = execute.encode, [0]
 
-    def encode(*args: object) -> object:
+    def encode(*args: object, **more: object) -> object:
         if calls[0] == at:
             raise Killed
         calls[0] += 1
-        return original(*args)  # type: ignore[arg-type]
+        return original(*args, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(scoring, "encode", encode)
+    monkeypatch.setattr(execute, "encode", encode)
     return calls
 
 
@@ -86,13 +90,14 @@ def toy_store(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_killed_run_goes_on_and_gives_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    whole = everything(score_model(*prepared(tmp_path)[:-1]))
+    whole = everything(score_model(*prepared(None)))
     with monkeypatch.context() as patch, pytest.raises(Killed):
         planted_kill(patch, at=2)
         score_model(*prepared(tmp_path))
-    args = prepared(tmp_path)
-    store = args[-1].narrowed("model", args[1])
-    slabs = [store._path(slab) for slab in ((0, 256), (256, 512), (512, 600))]
+    ready, laid = prepared(tmp_path)
+    assert ready.finished is not None
+    store = ready.finished.narrowed("model", laid)
+    slabs = [store._path(np.arange(*slab)) for slab in ((0, 256), (256, 512), (512, 600))]
     assert [path.exists() for path in slabs] == [True, True, False]
     with monkeypatch.context() as patch:
         calls = planted_kill(patch, at=-1)
@@ -114,7 +119,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(
 def test_a_run_killed_while_it_chooses_goes_on_with_the_next_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = everything(score_model(*prepared(tmp_path)[:-1]))
+    whole = everything(score_model(*prepared(None)))
     original, done = choices.choose_without, []
 
     def choose_without(layer: str, *args: object) -> object:
@@ -134,7 +139,8 @@ def test_a_run_killed_while_it_chooses_goes_on_with_the_next_model(
 
 @pytest.mark.parametrize("memory", [2**30, 2**19])
 def test_choosing_for_all_voxels_first_changes_nothing(memory: int) -> None:
-    data, laid, tests, settings, seed, *_ = prepared(Path("unused"))
+    ready, laid = prepared(None)
+    data, tests, settings, seed = ready.data, ready.tests, SETTINGS, 0
     engine = Engine(limits=Limits(memory))
     assert (choices.search_size(110, engine.limits) < N_VOXELS) == (memory == 2**19)
     chosen = choices.choose_models(data, laid, settings, True, engine, seed)
@@ -157,12 +163,12 @@ def test_a_process_killed_by_the_system_leaves_whole_slabs(tmp_path: Path) -> No
         f"import os, signal, sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "import test_resume_encoding as t\n"
         "t.design_module.FeatureCache = t.ToyStore\n"
-        "original, calls = t.scoring.encode, []\n"
-        "def encode(*args):\n"
+        "original, calls = t.execute.encode, []\n"
+        "def encode(*args, **more):\n"
         "    if calls: os.kill(os.getpid(), signal.SIGKILL)\n"
         "    calls.append(1)\n"
-        "    return original(*args)\n"
-        "t.scoring.encode = encode\n"
+        "    return original(*args, **more)\n"
+        "t.execute.encode = encode\n"
         "t.score_model(*t.prepared(t.Path(sys.argv[1])))\n"
     )
     done = subprocess.run(
@@ -170,34 +176,41 @@ def test_a_process_killed_by_the_system_leaves_whole_slabs(tmp_path: Path) -> No
         env=dict(os.environ),
     )  # fmt: skip
     assert done.returncode == -signal.SIGKILL, done.stderr
-    args = prepared(tmp_path / "sub-01")
-    assert args[-1].narrowed("model", args[1]).load((0, 256)) is not None
-    assert args[-1].narrowed("model", args[1]).load((256, 512)) is None
-    assert everything(score_model(*args)) == everything(score_model(*args[:-1]))
+    ready, laid = prepared(tmp_path / "sub-01")
+    assert ready.finished is not None
+    store = ready.finished.narrowed("model", laid)
+    assert store.load(np.arange(256)) is not None
+    assert store.load(np.arange(256, 512)) is None
+    assert everything(score_model(ready, laid)) == everything(score_model(*prepared(None)))
 
 
 def test_what_decides_the_results_decides_which_slabs_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    args = prepared(tmp_path)
-    score_model(*args)
+    score_model(*prepared(tmp_path))
     calls = planted_kill(monkeypatch, at=-1)
-    data, laid, tests, settings = args[:4]
+    data, laid = listened(), prepared(None)[1]
 
-    def again(changed: tuple, seed: int = 0) -> int:
+    def again(
+        data: ParticipantData, laid: Design, settings: Encoding = SETTINGS, seed: int = 0, tests_seed: int = 0
+    ) -> int:
         before = calls[0]
-        finished = finished_batches(tmp_path, changed[0], changed[2], changed[3], seed, Engine())
-        score_model(*changed[:4], seed, Engine(), finished)
+        ready = prepare_participant(data, PLAN, Fitting(settings, seed), folder=tmp_path)
+        if tests_seed != seed:
+            other = prepare_participant(data, PLAN, Fitting(settings, tests_seed)).tests
+            finished = finished_batches(tmp_path, data, other, ready.fitting)
+            ready = replace(ready, tests=other, finished=finished)
+        score_model(ready, laid)
         return calls[0] - before
 
-    assert again((data, laid, tests, settings)) == 0
+    assert again(data, laid) == 0
     bold = data.bold.copy()
     bold[-1, -1] += 1e-3
-    assert again((replace(data, bold=bold), laid, tests, settings)) == 3
-    assert again((replace(data, region=np.roll(data.region, 1)), laid, tests, settings)) == 3
-    assert again((data, laid, tests, replace(settings, alphas=(0.1, 11.0)))) == 3
-    assert again((data, laid, held_out_tests(laid.rows, settings, 1), settings)) == 3
-    assert again((data, laid, tests, settings), seed=1) == 3
-    assert again(prepared(tmp_path, fingerprint=1)) == 3
-    assert again((data, laid, tests, replace(settings, slab=700))) == 1
+    assert again(replace(data, bold=bold), laid) == 3
+    assert again(replace(data, region=np.roll(data.region, 1)), laid) == 3
+    assert again(data, laid, replace(SETTINGS, alphas=(0.1, 11.0))) == 3
+    assert again(data, laid, tests_seed=1) == 3
+    assert again(data, laid, seed=1) == 3
+    assert again(data, prepared(None, fingerprint=1)[1]) == 3
+    assert again(data, laid, replace(SETTINGS, slab=700)) == 1
 
 
 def test_memory_that_happens_to_be_free_changes_no_byte(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 from listening import make_run, participant
 
+from ban_bids.app.scored import finished_batches
+from ban_bids.encoding.execute import Fitting
 from ban_bids.encoding.ridge.backend import HIMALAYA, Engine
 from ban_bids.encoding.rows import held_out_rows
-from ban_bids.scoring.participant import finished_batches, held_out_tests
+from ban_bids.scoring.voxels import held_out_tests
 from ban_bids.settings import Encoding
 
 SETTINGS = Encoding(n_permutations=1000)
@@ -19,8 +21,9 @@ SETTINGS = Encoding(n_permutations=1000)
 def test_every_input_changes_the_key_of_a_finished_batch(tmp_path: Path) -> None:
     runs = [make_run(name, [f"{name}{i}" for i in range(7)], n_volumes=75) for name in "ab"]
     data = participant(runs, np.random.default_rng(0).standard_normal((150, 4)))
-    tests = held_out_tests(held_out_rows([(1, data.runs[1].rows)]), SETTINGS, 0)
-    base = (data, tests, SETTINGS, 0, Engine())
+    rows = held_out_rows([(1, data.runs[1].rows)])
+    tests, redrawn = (held_out_tests(rows, n_permutations=1000, seed=seed) for seed in (0, 1))
+    base = (data, tests, Fitting(SETTINGS, 0))
     finished_batches(tmp_path, *base).save((0, 4), {"x": np.ones(1)})
     assert finished_batches(tmp_path, *base).load((0, 4)) is not None
     basis = data.nuisance[0].basis + 1e-9
@@ -33,11 +36,12 @@ def test_every_input_changes_the_key_of_a_finished_batch(tmp_path: Path) -> None
         (replace(data, bold=data.bold + np.float32(1e-3)), *base[1:]),
         (replace(data, nuisance=(replace(data.nuisance[0], basis=basis), data.nuisance[1])), *base[1:]),
         (replace(data, runs=(scrubbed, data.runs[1])), *base[1:]),
-        (data, held_out_tests(tests.rows, SETTINGS, 1), *base[2:]),
-        (data, tests, replace(SETTINGS, ev_floor=0.02), *base[3:]),
-        (data, tests, SETTINGS, 1, Engine()),
-        (data, tests, SETTINGS, 0, Engine(HIMALAYA)),
-        (data, tests, SETTINGS, 0, Engine(backend="torch")),
+        (data, redrawn, *base[2:]),
+        (data, tests, Fitting(replace(SETTINGS, ev_floor=0.02), 0)),
+        (data, tests, Fitting(SETTINGS, 1)),
+        (data, tests, Fitting(SETTINGS, 0, Engine(HIMALAYA))),
+        (data, tests, Fitting(SETTINGS, 0, Engine(backend="torch"))),
+        (*base, ("A1", "Belt", "PB", "STG")),
     ]
     for changed in others:
         assert finished_batches(tmp_path, *changed).load((0, 4)) is None

@@ -14,7 +14,7 @@ from ban_bids.encoding.timeline import lags, lay_features, steps
 
 def test_rows_by_hand() -> None:
     run = make_run("a", ["x", "y"], tr=2.0, n_volumes=10, first=3.0, duration=5.0, gap=4.0, lead_in=True)
-    rows = run_rows(run, 1.0, 1, (6,), all_clips([run]))
+    rows = run_rows(run, 1.0, 1, scrubbed=(6,), clips=all_clips([run]))
     # volumes refer to 1, 3, ..., 19 s; x lasts 3-8 s, y 12-17 s
     assert rows.times.tolist() == list(np.arange(1.0, 20.0, 2.0))
     assert rows.clip.tolist() == [-1, 0, 0, 0, -1, -1, 1, 1, -1, -1]
@@ -27,15 +27,15 @@ def test_rows_by_hand() -> None:
 
 def test_features_of_sparse_volumes_are_averaged_over_their_acquisition() -> None:
     run = make_run("a", ["x"], tr=10.0, n_volumes=5)
-    rows = run_rows(run, 1.0, 0, (), all_clips([run]))
+    rows = run_rows(run, 1.0, 0, scrubbed=(), clips=all_clips([run]))
     assert rows.width(2.0) == 10.0
     for taken, width in ((2.0, 2.0), (1.2, 2.0), (6.0, 6.0), (10.0, 10.0)):
-        sparse = run_rows(replace(run, acquisition_time=taken), 1.0, 0, (), all_clips([run]))
+        sparse = run_rows(replace(run, acquisition_time=taken), 1.0, 0, scrubbed=(), clips=all_clips([run]))
         assert sparse.width(2.0) == width
     # a second of sound from 18 to 19 s: the volume at 21 s meets it 2 s earlier, and at no other lag
-    edges, values = steps([18.0], [1.0], [np.ones((10, 1))], 10.0, np.zeros(1))
-    sparse = run_rows(replace(run, acquisition_time=2.0), 1.0, 0, (), all_clips([run]))
-    binned = lay_features(edges, values, sparse.times, sparse.width(2.0), lags(10.0, 9.0, 2.0))
+    edges, values = steps([18.0], [1.0], [np.ones((10, 1))], rate=10.0, silence=np.zeros(1))
+    sparse = run_rows(replace(run, acquisition_time=2.0), 1.0, 0, scrubbed=(), clips=all_clips([run]))
+    binned = lay_features(edges, values, sparse.times, width=sparse.width(2.0), delays=lags(10.0, 9.0, 2.0))
     expected = np.zeros((5, 5))
     expected[2, 1] = 0.5
     assert np.allclose(binned.bins[binned.index][:, :, 0], expected)
@@ -46,7 +46,8 @@ def test_presentations_are_numbered_by_onset() -> None:
     shuffled = replace(run, presentations=run.presentations[::-1])
     clips = all_clips([run])
     assert np.array_equal(
-        run_rows(run, 0.0, 0, (), clips).presentation, run_rows(shuffled, 0.0, 0, (), clips).presentation
+        run_rows(run, 0.0, 0, scrubbed=(), clips=clips).presentation,
+        run_rows(shuffled, 0.0, 0, scrubbed=(), clips=clips).presentation,
     )
 
 
@@ -54,7 +55,7 @@ def test_ds003720_clock() -> None:
     # 41 clips of 15 s back to back at TR 1.5 s: ten volumes each, whatever the slice-timing reference
     run = make_run("a", [f"t{i}" for i in range(41)], n_volumes=410, lead_in=True)
     for t_ref in (0.0, 0.75, 1.4999):
-        rows = run_rows(run, t_ref, 0, (), all_clips([run]))
+        rows = run_rows(run, t_ref, 0, scrubbed=(), clips=all_clips([run]))
         assert np.array_equal(rows.clip, np.repeat(np.arange(41), 10))
         assert int(rows.scored.sum()) == 400
 
@@ -70,7 +71,7 @@ def test_every_volume_hears_what_plays_at_its_time(
     tr: float, t_ref: float, first: float, gap: float, duration: float
 ) -> None:
     run = make_run("a", ["x", "y", "x"], tr=tr, n_volumes=30, first=first, gap=gap, duration=duration)
-    rows = run_rows(run, t_ref * tr, 0, (), all_clips([run]))
+    rows = run_rows(run, t_ref * tr, 0, scrubbed=(), clips=all_clips([run]))
     for k, time in enumerate(rows.times):
         inside = [j for j, p in enumerate(run.presentations) if p.onset <= time < p.onset + duration]
         near = min(abs(time - edge) for p in run.presentations for edge in (p.onset, p.onset + duration))
@@ -94,4 +95,4 @@ def test_held_out_rows_are_concatenated() -> None:
 
 def test_unknown_clip_is_an_error() -> None:
     with pytest.raises(KeyError):
-        run_rows(make_run("a", ["x"]), 0.0, 0, (), ())
+        run_rows(make_run("a", ["x"]), 0.0, 0, scrubbed=(), clips=())

@@ -9,29 +9,32 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from listening import ToyModel, ToyStore, make_run, participant
+from ban_bids.derivatives.participant import Labels, write_maps
+from listening import ToyModel, ToyStore, design, make_run, participant
 from scipy import stats
 
+from ban_bids.app.scored import PreparedParticipant, mapping_by_name, prepare_participant, score_control, score_model
 from ban_bids.constants import AREAS, JOINT, REGIONS
-from ban_bids.derivatives.participant import Labels, write_maps
 from ban_bids.derivatives.read import load_derivatives
 from ban_bids.encoding import design as design_module
-from ban_bids.encoding.bold import ParticipantData
-from ban_bids.encoding.design import Design, design
+from ban_bids.encoding import execute
+from ban_bids.encoding.design import Design
 from ban_bids.encoding.encode import encode
+from ban_bids.encoding.execute import Fitting
 from ban_bids.encoding.significance import roi_null
+from ban_bids.errors import UsageError
 from ban_bids.inputs.heldout import HeldOutPlan
-from ban_bids.scoring import participant as scoring
 from ban_bids.scoring.cortical import CorticalScore
-from ban_bids.scoring.participant import ScoredModel, held_out_tests, score_control, score_model
+from ban_bids.scoring.voxels import ScoredModel
 from ban_bids.settings import Encoding
 
 SETTINGS = Encoding(n_components=4, n_band_weights=3, alphas=(0.1, 10.0), n_permutations=1000, n_bootstrap=20)
 PLAN = HeldOutPlan((("task-test",),), "named", "test")
+OWN = mapping_by_name(AREAS)
 WHY = {"PB": "atlas juelich has no region PB"}
 
 
-def prepared(absent: dict[str, str]) -> tuple[ParticipantData, Design]:
+def prepared(absent: dict[str, str]) -> tuple[PreparedParticipant, Design]:
     """Three voxels a region, two of none; the absent region's voxels belong to none as well."""
     runs = [make_run(f"train{r}", [f"t{r}{i}" for i in range(12)], n_volumes=125) for r in range(2)]
     runs.append(make_run("test", [f"x{i}" for i in range(8)] * 2, n_volumes=165))
@@ -40,14 +43,15 @@ def prepared(absent: dict[str, str]) -> tuple[ParticipantData, Design]:
     region = np.repeat([1, 2, 3, 4, 0], [3, 3, 3, 3, 2]).astype(np.int16)
     region[np.isin(region, [REGIONS.index(name) + 1 for name in absent])] = 0
     data = replace(data, region=region, absent=absent)
-    return data, design(data, ToyModel(), PLAN, SETTINGS, Path("unused"))
+    return prepare_participant(data, PLAN, Fitting(SETTINGS, 0)), design(
+        data, ToyModel(), PLAN, SETTINGS, Path("unused")
+    )
 
 
 def scored(absent: dict[str, str]) -> tuple[ScoredModel, CorticalScore]:
-    data, laid = prepared(absent)
-    tests = held_out_tests(laid.rows, SETTINGS, 0)
-    assert tests.permutations is not None and tests.repeats is not None
-    return score_model(data, laid, tests, SETTINGS, 0), score_control(data, laid, tests, SETTINGS, 0)
+    ready, laid = prepared(absent)
+    assert ready.tests.permutations is not None and ready.tests.repeats is not None
+    return score_model(ready, laid, OWN), score_control(ready, laid, OWN)
 
 
 @pytest.fixture(autouse=True)
@@ -81,10 +85,10 @@ def test_without_any_region_every_score_is_missing_with_the_reason() -> None:
 
 
 def test_the_best_layer_is_chosen_without_the_held_out_rows() -> None:
-    data, laid = prepared({})
+    ready, laid = prepared({})
+    data = ready.data
     data.usable[4] = False
-    tests = held_out_tests(laid.rows, SETTINGS, 0)
-    found = score_model(data, laid, tests, SETTINGS, 0)
+    found = score_model(ready, laid, OWN)
     assert all(np.isnan(values[4]) for values in found.maps.values())
     best = found.maps[JOINT, "bestlayer"]
     stacked = np.stack([found.inner[layer] for layer in AREAS])
@@ -96,7 +100,7 @@ def test_the_best_layer_is_chosen_without_the_held_out_rows() -> None:
     # other BOLD in the held-out run: other scores, the same choice
     bold = data.bold.copy()
     bold[laid.index] = np.random.default_rng(5).standard_normal((len(laid.index), bold.shape[1]))
-    again = score_model(replace(data, bold=bold), laid, tests, SETTINGS, 0)
+    again = score_model(replace(ready, data=replace(data, bold=bold)), laid, OWN)
     np.testing.assert_array_equal(again.maps[JOINT, "bestlayer"], best)
     assert not np.allclose(again.maps["A1", "r"], found.maps["A1", "r"], equal_nan=True)
 
@@ -104,11 +108,11 @@ def test_the_best_layer_is_chosen_without_the_held_out_rows() -> None:
 def test_q_is_over_all_voxels_and_the_maximum_over_all_layers_and_regions(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    data, laid = prepared({})
+    ready, laid = prepared({})
+    data, tests = ready.data, ready.tests
     data.usable[4], data.bold[:, 4] = False, 0
-    monkeypatch.setattr(scoring, "slab_size", lambda *args: 6)  # three slabs
-    tests = held_out_tests(laid.rows, SETTINGS, 0)
-    found = score_model(data, laid, tests, SETTINGS, 0)
+    monkeypatch.setattr(execute, "slab_size", lambda *args: 6)  # three slabs
+    found = score_model(ready, laid, OWN)
     for layer in (*AREAS, JOINT):
         p, q = found.maps[layer, "p"], found.maps[layer, "q"]
         assert np.isnan(q[4]) and np.isnan(p[4])
@@ -118,7 +122,9 @@ def test_q_is_over_all_voxels_and_the_maximum_over_all_layers_and_regions(
     assert tests.permutations is not None
     held, observed, null = encode(data, laid, SETTINGS).held_out, [], []
     for layer in AREAS:
-        one = roi_null(tests.permutations, held.specific[layer], held.bold, np.where(data.usable, data.region, 0))
+        one = roi_null(
+            tests.permutations, held.specific[layer], held.bold, labels=np.where(data.usable, data.region, 0)
+        )
         observed.append(one[0])
         null.append(one[1])
     largest = np.concatenate(null, axis=1).max(axis=1)
@@ -129,11 +135,11 @@ def test_q_is_over_all_voxels_and_the_maximum_over_all_layers_and_regions(
 
 
 def test_files_of_shares_count_the_negative_and_those_of_best_layers_name_them(tmp_path: Path) -> None:
-    data, laid = prepared({})
-    found = score_model(data, laid, held_out_tests(laid.rows, SETTINGS, 0), SETTINGS, 0)
+    ready, laid = prepared({})
+    found = score_model(ready, laid, OWN)
     assert any((found.maps[layer, "share"] < 0).any() for layer in AREAS)
     (tmp_path / "dataset_description.json").write_text('{"Name": "x", "GeneratedBy": [{"Name": "ban-bids"}]}')
-    write_maps(tmp_path, Labels("01", "test", "MNI"), data, found, {})
+    write_maps(tmp_path, Labels("01", "test", "MNI"), ready.data, found, {})
     out = load_derivatives(tmp_path)
     for row in out.maps(stat="share").itertuples():
         values = found.maps[row.layer, "share"]
@@ -144,3 +150,22 @@ def test_files_of_shares_count_the_negative_and_those_of_best_layers_name_them(t
     assert sidecar["Levels"] == {"1": "A1", "2": "Belt", "3": "PB", "4": "T2T3"}
     image = nib.load(row.path).get_fdata()
     assert {layer: int((image == k).sum()) for k, layer in enumerate(AREAS, 1)} == sidecar["VoxelsOfArea"]
+
+
+def test_layers_and_regions_of_any_number_and_name_pass_from_features_to_maps() -> None:
+    ready, _ = prepared({})
+    region = np.where(ready.data.region > 2, 0, ready.data.region)
+    names = ("conv 1", "encoder/layers.2", "encoder/layers.3", "stem", "out/r")
+    model = ToyModel(name="net", layers=names, frame_rate=dict.fromkeys(names, 10.0))
+    data, regions = replace(ready.data, region=region), ("IC", "STG left")
+    ready = prepare_participant(data, PLAN, Fitting(SETTINGS, 0), regions=regions)
+    laid = design(data, model, PLAN, SETTINGS, Path("unused"))
+    found = score_model(ready, laid)
+    assert {layer for layer, _ in found.maps} == {*names, JOINT}
+    assert np.isfinite(found.maps["out/r", "r"]).all() and np.isfinite(found.maps["encoder/layers.2", "unique"]).all()
+    pairs = [(layer, region) for layer in names for region in regions]
+    assert [(test.layer, test.region) for test in found.tests] == pairs
+    assert [(score.layer, score.region) for score in found.cortical.layers] == pairs
+    assert found.cortical.alignment.shape == (5, 2)
+    with pytest.raises(UsageError, match=JOINT):
+        design(data, replace(model, layers=(JOINT,)), PLAN, SETTINGS, Path("unused"))

@@ -8,15 +8,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ban_bids.encoding.permutation import rests_between_clips
+from ban_bids.encoding.permutation import count_arrangements, cut_blocks, permutation_plan, rests_between_clips
 from ban_bids.encoding.rows import HeldOutRows
 from ban_bids.encoding.significance import (
-    count_arrangements,
-    cut_blocks,
     fdr_bh,
     max_statistic_p,
     null_from_sums,
-    permutation_plan,
     roi_null,
     roi_p,
     roi_sums,
@@ -85,7 +82,7 @@ def test_voxel_and_roi_nulls_equal_brute_force_permutation_of_rows(scrub: tuple[
             y[run == one] -= y[run == one].mean(0)
         np.testing.assert_allclose(observed, [np.corrcoef(a, b)[0, 1] for a, b in zip(x.T, y.T)], atol=1e-6)
     labels = np.array([1, 1, 2, 2, 0, 4])
-    roi_observed, roi_values = roi_null(plan, prediction, bold, labels)
+    roi_observed, roi_values = roi_null(plan, prediction, bold, labels=labels)
     for region in (1, 2, 4):
         members = labels == region
         np.testing.assert_allclose(roi_observed[region - 1], observed[members].mean(), atol=1e-6)
@@ -186,8 +183,8 @@ def test_dead_voxels_are_missing_and_do_not_spoil_the_regions() -> None:
     bold[:, 1], bold[3, 2], prediction[:, 3] = 7.3, np.nan, 0
     p = voxel_p(plan, prediction, bold)
     assert np.isfinite(p[0]) and np.isnan(p[1:]).all()
-    alone, _ = roi_null(plan, prediction[:, :1], bold[:, :1], np.array([1]))
-    together, _ = roi_null(plan, prediction, bold, np.ones(4, dtype=int))
+    alone, _ = roi_null(plan, prediction[:, :1], bold[:, :1], labels=np.array([1]))
+    together, _ = roi_null(plan, prediction, bold, labels=np.ones(4, dtype=int))
     assert together[0] == pytest.approx(alone[0])
 
 
@@ -197,9 +194,9 @@ def test_slabs_add_up() -> None:
     plan = permutation_plan(rows, 1000, seed=0)
     prediction, bold = rng.standard_normal((2, len(rows), 10)).astype(np.float32)
     labels = rng.integers(0, 3, 10)
-    sums = roi_sums(plan, prediction[:, :4], bold[:, :4], labels[:4], 2)
-    sums += roi_sums(plan, prediction[:, 4:], bold[:, 4:], labels[4:], 2)
-    for a, b in zip(null_from_sums(plan, sums), roi_null(plan, prediction, bold, labels)):
+    sums = roi_sums(plan, prediction[:, :4], bold[:, :4], labels=labels[:4], n_regions=2)
+    sums += roi_sums(plan, prediction[:, 4:], bold[:, 4:], labels=labels[4:], n_regions=2)
+    for a, b in zip(null_from_sums(plan, sums), roi_null(plan, prediction, bold, labels=labels)):
         np.testing.assert_allclose(a, b, atol=1e-7)
 
 
@@ -215,10 +212,12 @@ def test_max_statistic_is_never_smaller_than_the_single_p_and_counts_the_largest
     assert np.isnan(max_statistic_p(np.array([np.nan]), np.full((9, 1), np.nan))).all()
 
 
-def test_fdr_equals_scipy_and_keeps_missing_values() -> None:
+def test_fdr_is_that_of_benjamini_and_hochberg_and_keeps_missing_values() -> None:
     p = np.random.default_rng(5).uniform(size=200) ** 2
     p[7] = p[8]
-    np.testing.assert_allclose(fdr_bh(p), stats.false_discovery_control(p))
+    ranked = [np.min([200 * q / np.sum(p <= q) for q in p if q >= one]) for one in p]
+    np.testing.assert_allclose(fdr_bh(p), np.minimum(ranked, 1))
+    assert fdr_bh(p.astype(np.float32)).dtype == np.float64
     with_nan = np.r_[np.nan, p, np.nan]
     np.testing.assert_allclose(fdr_bh(with_nan)[1:-1], fdr_bh(p))
     assert np.isnan(fdr_bh(with_nan)[[0, -1]]).all()
@@ -237,7 +236,7 @@ def test_region_p_values_are_flat_when_voxels_and_volumes_are_correlated() -> No
 
     single, family = [], []
     for _ in range(200):
-        observed, null = roi_null(plan, noise(), noise(), np.array([1, 1, 1, 2, 2, 2]))
+        observed, null = roi_null(plan, noise(), noise(), labels=np.array([1, 1, 1, 2, 2, 2]))
         single.append(roi_p(observed, null)[0])
         family.append(np.min(max_statistic_p(observed, null)))
     assert stats.kstest(single, "uniform").pvalue > 0.001

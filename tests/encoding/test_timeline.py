@@ -30,8 +30,8 @@ def test_bins_equal_fine_numeric_integration(tr: float, t_ref: float) -> None:
     silence = np.array([0.3, -1.0, 2.0])
     times = np.arange(int(60 / tr)) * tr + t_ref
     delays = lags(tr, 9.0, 2.0)
-    edges, values = steps(onsets, durations, frames, rate, silence)
-    binned = lay_features(edges, values, times, tr, delays)
+    edges, values = steps(onsets, durations, frames, rate=rate, silence=silence)
+    binned = lay_features(edges, values, times, width=tr, delays=delays)
     fine, truth = sampled(onsets, durations, frames, rate, silence)
     for k in (0, 1, 5, len(times) - 1):
         for j, lag in enumerate(delays):
@@ -49,9 +49,9 @@ def test_lags() -> None:
 
 
 def test_lags_finer_than_a_tr_are_not_rounded_to_it() -> None:
-    edges, values = steps([10.0], [1.0], [np.ones((10, 1))], 10.0, np.zeros(1))
+    edges, values = steps([10.0], [1.0], [np.ones((10, 1))], rate=10.0, silence=np.zeros(1))
     times = np.arange(10) * 3.0 + 1.5
-    binned = lay_features(edges, values, times, 3.0, lags(3.0, 9.0, 2.0))
+    binned = lay_features(edges, values, times, width=3.0, delays=lags(3.0, 9.0, 2.0))
     one = binned.bins[binned.index][:, :, 0]
     # the second from 10 to 11 s lies in volume 3 (9-12 s); 2 s later it is 12-13 s: volume 4
     assert np.allclose(one[:, 0], np.eye(10)[3] / 3)
@@ -60,8 +60,8 @@ def test_lags_finer_than_a_tr_are_not_rounded_to_it() -> None:
 
 
 def test_before_the_run_and_between_clips_is_silence() -> None:
-    edges, values = steps([4.0], [2.0], [np.full((20, 2), 5.0)], 10.0, np.array([1.0, -1.0]))
-    binned = lay_features(edges, values, np.array([0.0, 5.0, 20.0]), 2.0, np.array([0.0, 9.0]))
+    edges, values = steps([4.0], [2.0], [np.full((20, 2), 5.0)], rate=10.0, silence=np.array([1.0, -1.0]))
+    binned = lay_features(edges, values, np.array([0.0, 5.0, 20.0]), width=2.0, delays=np.array([0.0, 9.0]))
     lagged = binned.lagged()
     assert np.allclose(lagged[0], [1, -1, 1, -1])
     assert np.allclose(lagged[1], [5, 5, 1, -1])
@@ -69,23 +69,23 @@ def test_before_the_run_and_between_clips_is_silence() -> None:
 
 
 def test_run_without_clips_is_silent() -> None:
-    edges, values = steps([], [], [], 10.0, np.array([2.0]))
-    assert np.allclose(lay_features(edges, values, np.arange(5.0), 1.0, np.array([0.0])).bins, 2.0)
+    edges, values = steps([], [], [], rate=10.0, silence=np.array([2.0]))
+    assert np.allclose(lay_features(edges, values, np.arange(5.0), width=1.0, delays=np.array([0.0])).bins, 2.0)
 
 
 def test_frames_beyond_the_clip_are_cut_and_missing_ones_held() -> None:
     silence = np.zeros(1)
-    long = steps([0.0], [1.0], [np.arange(15.0)[:, None]], 10.0, silence)
-    exact = steps([0.0], [1.0], [np.arange(10.0)[:, None]], 10.0, silence)
+    long = steps([0.0], [1.0], [np.arange(15.0)[:, None]], rate=10.0, silence=silence)
+    exact = steps([0.0], [1.0], [np.arange(10.0)[:, None]], rate=10.0, silence=silence)
     grid = np.arange(0.0, 2.0, 0.1)
     assert np.allclose(interval_means(*long, grid, grid + 0.1), interval_means(*exact, grid, grid + 0.1))
-    short = steps([0.0], [1.0], [np.arange(9.0)[:, None]], 10.0, silence)
+    short = steps([0.0], [1.0], [np.arange(9.0)[:, None]], rate=10.0, silence=silence)
     assert np.allclose(interval_means(*short, np.array([0.9]), np.array([1.0])), 8.0)
 
 
 def test_overlapping_clips_are_refused() -> None:
     with pytest.raises(DataError, match="overlap"):
-        steps([0.0, 5.0], [10.0, 10.0], [np.ones((10, 1))] * 2, 1.0, np.zeros(1))
+        steps([0.0, 5.0], [10.0, 10.0], [np.ones((10, 1))] * 2, rate=1.0, silence=np.zeros(1))
 
 
 @settings(max_examples=60, deadline=None)
@@ -99,9 +99,9 @@ def test_overlapping_clips_are_refused() -> None:
 def test_the_integral_of_a_clip_is_kept(rate: float, onset: float, duration: float, tr: float, height: float) -> None:
     # adjoining bins cover the line once: their sum times TR is the clip's height times its duration
     frames = [np.full((max(1, int(np.ceil(duration * rate))), 1), height)]
-    edges, values = steps([onset], [duration], frames, rate, np.zeros(1))
+    edges, values = steps([onset], [duration], frames, rate=rate, silence=np.zeros(1))
     times = np.arange(-2, int(25 / tr) + 2) * tr
-    total = float(lay_features(edges, values, times, tr, np.array([0.0])).bins.sum()) * tr
+    total = float(lay_features(edges, values, times, width=tr, delays=np.array([0.0])).bins.sum()) * tr
     assert total == pytest.approx(height * duration, rel=1e-4, abs=1e-3)
 
 
@@ -113,6 +113,6 @@ def test_shifting_clips_and_volumes_together_changes_nothing(shift: float, tr: f
     times, delays = np.arange(20) * tr, lags(tr, 9.0, 2.0)
     found = []
     for by in (0.0, shift):
-        edges, values = steps([4.0 + by, 9.0 + by], [5.0, 5.0], frames, 6.0, np.zeros(2))
-        found.append(lay_features(edges, values, times + by, tr, delays).lagged())
+        edges, values = steps([4.0 + by, 9.0 + by], [5.0, 5.0], frames, rate=6.0, silence=np.zeros(2))
+        found.append(lay_features(edges, values, times + by, width=tr, delays=delays).lagged())
     assert np.allclose(*found, atol=1e-4)

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from listening import ToyModel, ToyStore, make_run, participant
+from listening import ToyModel, ToyStore, design, make_run, participant
 
 from ban_bids.encoding import design as design_module
 from ban_bids.encoding import folds as folds_module
-from ban_bids.encoding.design import design
 from ban_bids.encoding.encode import Encoded, encode
 from ban_bids.encoding.folds import offsets, training_rows
 from ban_bids.inputs.heldout import HeldOutPlan
@@ -125,7 +124,7 @@ def leaky_score(monkeypatch: pytest.MonkeyPatch, broken: bool) -> float:
         monkeypatch.setattr(
             folds_module,
             "training_rows",
-            lambda runs, training, tracks, lag: training_rows(runs, training, (), lag),
+            lambda runs, training, tracks, lag: training_rows(runs, training, (), longest_lag=lag),
         )
     made = design(data, model, PLAN, SETTINGS, Path("unused"))
     assert (made.folds[0].fold.dropped == 0) == broken

@@ -82,12 +82,12 @@ def test_columns_and_volumes_are_nilearns(strategy: str, source: str, ours: Prep
     assert set(chosen.regressors) == set(varying)
     values = regressors(chosen)
     np.testing.assert_allclose(values[1:], varying[list(chosen.regressors)].to_numpy()[1:])
-    keep = run_rows(run.run, 1.0, chosen.non_steady, chosen.scrubbed, ()).keep
+    keep = run_rows(run.run, 1.0, chosen.non_steady, scrubbed=chosen.scrubbed, clips=()).keep
     assert np.flatnonzero(keep).tolist() == (list(range(len(values))) if kept is None else kept.tolist())
     if strategy == "scrubbing" and source != "regressors":  # nobody moves there
         assert len(chosen.scrubbed) > 0
     if keep.any():  # nilearn's example of fMRIPrep 21 moves all the time
-        assert np.isfinite(nuisance_basis(values, TR, 200.0, keep).basis).all()
+        assert np.isfinite(nuisance_basis(values, TR, 200.0, keep=keep).basis).all()
 
 
 def test_strategies_differ_as_they_should(ours: PreprocessedRun) -> None:

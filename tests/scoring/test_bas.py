@@ -34,16 +34,16 @@ def behavioral(value: float = 0.6, spread: float = 0.1) -> BehavioralScore:
 def test_bas_is_the_mean_with_an_interval_of_independent_parts() -> None:
     score = bas_score(cortical(), behavioral())
     assert score.value == pytest.approx(0.5)
-    assert score.geometric == pytest.approx(np.sqrt(0.24))
+    assert score.geometric.value == pytest.approx(np.sqrt(0.24))
     half_width = 1.96 * np.hypot(0.05, 0.1) / 2
     assert (score.ci_low, score.ci_high) == pytest.approx((0.5 - half_width, 0.5 + half_width), abs=0.008)
-    assert score.geometric_low < score.geometric < score.geometric_high
-    assert score.reason == score.geometric_reason == ""
+    assert score.geometric.ci_low < score.geometric.value < score.geometric.ci_high
+    assert score.reason == score.geometric.reason == ""
 
 
 def test_a_missing_part_leaves_bas_out_and_keeps_the_other() -> None:
     score = bas_score(cortical(), no_behavior())
-    assert np.isnan([score.value, score.ci_low, score.geometric]).all()
+    assert np.isnan([score.value, score.ci_low, score.geometric.value]).all()
     assert score.reason == "B is n/a: the dataset holds no human genre choices"
     none = replace(cortical(), value=np.nan, reason="no clip is repeated")
     assert bas_score(none, no_behavior()).reason.startswith("C is n/a: no clip is repeated; B is n/a")
@@ -68,10 +68,10 @@ def test_few_voxels_are_marked_where_the_score_stands() -> None:
 
 def test_geometric_mean_needs_positive_parts() -> None:
     score = bas_score(cortical(-0.1), behavioral())
-    assert score.value == pytest.approx(0.25) and np.isnan(score.geometric) and score.geometric_reason
+    assert score.value == pytest.approx(0.25) and np.isnan(score.geometric.value) and score.geometric.reason
 
 
-def test_table_has_a_row_an_layer_then_totals_then_controls() -> None:
+def test_table_has_a_row_per_layer_then_totals_then_controls() -> None:
     p = {(a, a): 0.01 * (k + 1) for k, a in enumerate(AREAS)}
     logmel = replace(
         cortical(0.1),

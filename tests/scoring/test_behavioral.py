@@ -67,7 +67,7 @@ def clips(n: int) -> list[Heard]:
 
 def run(choices: pd.DataFrame, probabilities: np.ndarray, **more: object) -> BehavioralScore:
     options = {"n_bootstrap": 100, "n_splits": 20, **more}
-    return behavioral_score(choices, clips(len(probabilities)), probabilities, GENRES, **options)  # type: ignore[arg-type]
+    return behavioral_score(choices, clips(len(probabilities)), probabilities, genres=GENRES, **options)  # type: ignore[arg-type]
 
 
 def test_a_model_of_the_same_population_is_consistent_and_another_is_not() -> None:
@@ -137,7 +137,7 @@ def test_halves_partition_people_and_keep_a_persons_answers_together() -> None:
     true, p = population(20, 3)
     choices = answers(true, p, 7, 3)
     choices = pd.concat([choices, choices[choices.participant == "00"]], ignore_index=True)
-    responses = match_responses(choices, clips(20), p, GENRES)
+    responses = match_responses(choices, clips(20), p, genres=GENRES)
     one, other = split_halves(responses, 30, 0)
     np.testing.assert_array_equal(one + other, np.broadcast_to(responses.counts.sum(0), one.shape))
     assert set(np.unique(one.sum(-1))) <= {3.0, 4.0, 5.0}

@@ -7,12 +7,12 @@ import itertools
 import numpy as np
 import pytest
 
-from ban_bids.encoding.rows import HeldOutRows
+from ban_bids.encoding.rows import HeldOutRows, repeat_rows
 from ban_bids.scoring.bas import ModelScores, bas_score, score_table
 from ban_bids.scoring.behavioral import no_behavior
 from ban_bids.scoring.bootstrap import clip_sums, explained_and_signal, percentile_interval, resample_counts
-from ban_bids.scoring.ceiling import repeat_rows, voxel_scores
-from ban_bids.scoring.cortical import CorticalScore, cortical_score, default_pairs
+from ban_bids.scoring.ceiling import voxel_correlation
+from ban_bids.scoring.cortical import CorticalScore, cortical_score, scored_pairs
 
 AREAS = ("A1", "Belt", "PB", "T2T3")
 
@@ -59,7 +59,7 @@ def score(rows: HeldOutRows, prediction: np.ndarray, bold: np.ndarray, **more: o
     repeats = repeat_rows(rows)
     options = {"regions": ("A1",), "n_bootstrap": 50, **more}
     labels = np.ones(bold.shape[1], dtype=int)
-    return cortical_score("m", {"A1": prediction}, bold, labels, rows, repeats, **options)  # type: ignore[arg-type]
+    return cortical_score("m", {"A1": prediction}, bold, labels=labels, rows=rows, repeats=repeats, **options)  # type: ignore[arg-type]
 
 
 def test_share_equals_loops_in_the_estimate_and_in_a_draw_of_clips() -> None:
@@ -135,7 +135,7 @@ def test_alignment_and_totals_over_four_layers() -> None:
         tiled = np.tile(signals[k], (2, 1))
         bold[:, labels == k + 1] = tiled + 0.5 * rng.standard_normal((192, 30))
         predictions[layer][:, labels == k + 1] = tiled
-    result = cortical_score("ban", predictions, bold, labels, rows, repeat_rows(rows), n_bootstrap=200)
+    result = four_layers(predictions, bold, labels, rows, n_bootstrap=200)
     assert [(s.layer, s.region) for s in result.layers] == [(a, a) for a in AREAS]
     assert result.value == pytest.approx(np.mean(np.diag(result.alignment)))
     assert np.diag(result.alignment).min() > 0.9
@@ -162,8 +162,10 @@ def test_same_seed_same_interval() -> None:
 
 def test_without_repeats_only_the_unnormalised_number_exists() -> None:
     rows, prediction, bold = simulate(0.7, 0, v=20)
-    result = cortical_score("m", {"A1": prediction}, bold, np.ones(20, dtype=int), rows, None, regions=("A1",))
-    r, _ = voxel_scores(prediction, bold, rows, None)
+    result = cortical_score(
+        "m", {"A1": prediction}, bold, labels=np.ones(20, dtype=int), rows=rows, repeats=None, regions=("A1",)
+    )
+    r = voxel_correlation(prediction, bold, rows, None)
     layer = result.layers[0]
     assert layer.unnormalised == pytest.approx(np.mean(r * np.abs(r)))
     assert np.isnan([layer.value, layer.squared_ratio, layer.median_ccnorm, result.value, result.ci_low]).all()
@@ -178,9 +180,17 @@ def test_unusable_voxels_are_left_out_and_empty_regions_named() -> None:
     assert dirty.n_voxels == 16 and dirty.value == clean.value
     constant = score(rows, np.zeros_like(prediction[:, :16]), bold[:, :16]).layers[0]
     assert constant.value == 0 and constant.reason == ""
-    result = score(rows, prediction, bold, regions=("A1", "Belt"), pairs=(("A1", "A1"), ("A1", "Belt")))
+    result = score(rows, prediction, bold, regions=("A1", "Belt"))
     assert "region Belt" in result.reason and np.isnan(result.value)
     assert np.isfinite(result.layers[0].value)
+
+
+def four_layers(
+    predictions: dict[str, np.ndarray], bold: np.ndarray, labels: np.ndarray, rows: HeldOutRows, **more: object
+) -> CorticalScore:
+    """Each layer in the region of its name."""
+    options = {"labels": labels, "rows": rows, "repeats": repeat_rows(rows), "regions": AREAS, **more}
+    return cortical_score("ban", predictions, bold, mapping={a: a for a in AREAS}, **options)  # type: ignore[arg-type]
 
 
 def four_regions(absent: tuple[str, ...]) -> CorticalScore:
@@ -192,7 +202,7 @@ def four_regions(absent: tuple[str, ...]) -> CorticalScore:
     predictions = {a: (signal + rng.standard_normal((120, 48))).astype(np.float32) for a in AREAS}
     reasons = {name: f"atlas juelich has no region {name}" for name in absent}
     labels[np.isin(labels, [AREAS.index(name) + 1 for name in absent])] = 0
-    return cortical_score("ban", predictions, bold, labels, rows, repeat_rows(rows), absent=reasons, n_bootstrap=50)
+    return four_layers(predictions, bold, labels, rows, absent=reasons, n_bootstrap=50)
 
 
 def test_an_absent_region_is_not_available_and_changes_no_other() -> None:
@@ -209,9 +219,34 @@ def test_an_absent_region_is_not_available_and_changes_no_other() -> None:
     assert line["reason"] == "atlas juelich has no region PB" and line[["value", "p", "mean_r"]].isna().all()
 
 
-def test_a_model_with_one_layer_meets_every_region() -> None:
-    assert default_pairs(("Logmel", "Joint"), AREAS) == tuple(("Logmel", r) for r in AREAS)
-    assert default_pairs((*AREAS, "Joint"), AREAS) == tuple((a, a) for a in AREAS)
+def test_layers_meet_the_regions_of_their_mapping_or_every_region() -> None:
+    assert scored_pairs(None, ("Logmel",), AREAS) == tuple(("Logmel", r) for r in AREAS)
+    assert scored_pairs({a: a for a in AREAS}, AREAS, AREAS) == tuple((a, a) for a in AREAS)
+    assert scored_pairs({"late/b": "PB", "a": "A1"}, ("a", "b", "late/b"), AREAS) == (("a", "A1"), ("late/b", "PB"))
+
+
+def test_layers_and_regions_of_any_number_and_name() -> None:
+    rng = np.random.default_rng(6)
+    rows, labels = table(12, 2, 6), np.repeat([1, 2], 20)
+    signal = np.tile(rng.standard_normal((72, 40)), (2, 1))
+    bold = (signal + 0.5 * rng.standard_normal((144, 40))).astype(np.float32)
+    names = ("conv 1", "encoder/layers.2", "out")
+    predictions = {name: (signal + k * rng.standard_normal((144, 40))) for k, name in enumerate(names)}
+    regions = ("IC", "Heschl's gyrus")
+    options = {"labels": labels, "rows": rows, "repeats": repeat_rows(rows), "regions": regions, "n_bootstrap": 30}
+    every = cortical_score("net", predictions, bold, **options)  # type: ignore[arg-type]
+    assert [(s.layer, s.region) for s in every.layers] == [(a, r) for a in names for r in regions]
+    np.testing.assert_array_equal([s.value for s in every.layers], every.alignment.ravel())
+    assert every.value == pytest.approx(every.alignment.mean())
+    mapped = cortical_score("net", predictions, bold, mapping={names[1]: "IC"}, **options)  # type: ignore[arg-type]
+    assert mapped.value == every.alignment[1, 0] and mapped.layers == (every.layers[2],)
+    np.testing.assert_array_equal(mapped.alignment, every.alignment)
+    lost = cortical_score("net", predictions, bold, mapping={"out": "PB"}, **options)  # type: ignore[arg-type]
+    assert lost.reason == "no voxel of region PB can be scored"
+    none = cortical_score("net", predictions, bold, mapping={}, **options)  # type: ignore[arg-type]
+    assert np.isnan(none.value) and "no layer that belongs to a region" in none.reason
+    shares = score_table([ModelScores("net", "scored", every)], regions)
+    np.testing.assert_array_equal(shares[["c_IC", "c_Heschl's gyrus"]].to_numpy(float)[:6:2], every.alignment)
 
 
 def test_resampling_keeps_sizes_and_strata() -> None:

@@ -1,10 +1,10 @@
-"""Finished batches of voxels on disk, so that a run that was killed goes on after the last of them."""
+"""Finished work on disk, so that a run that was killed goes on after the last of it."""
 
 from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -40,14 +40,26 @@ class Finished:
 
     def load(self, batch: object) -> dict[str, np.ndarray] | None:
         """Return a finished batch's arrays; None without one, or where its file is damaged (logged)."""
-        found = read_arrays(self._path(batch))
-        if found is not None:
+        arrays = read_arrays(self._path(batch))
+        if arrays is not None:
             _LOG.info("%s: finished before; used again", self._path(batch))
-        return found
+        return arrays
 
     def save(self, batch: object, arrays: Mapping[str, np.ndarray]) -> None:
         """Keep a finished batch, atomically."""
         write_arrays(self._path(batch), arrays)
+
+
+def kept(
+    finished: Finished | None, batch: object, compute: Callable[[], Mapping[str, np.ndarray]]
+) -> Mapping[str, np.ndarray]:
+    """Return what an earlier run finished, or compute and keep it."""
+    arrays: Mapping[str, np.ndarray] | None = None if finished is None else finished.load(batch)
+    if arrays is None:
+        arrays = compute()
+        if finished is not None:
+            finished.save(batch, arrays)
+    return arrays
 
 
 def forget(folder: Path) -> None:

@@ -1,0 +1,193 @@
+"""Models in one participant: encoding and scoring wired together, with what every model meets alike made once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ban_bids.constants import REGIONS
+from ban_bids.encoding.bold import ParticipantData
+from ban_bids.encoding.choices import columns
+from ban_bids.encoding.design import Design
+from ban_bids.encoding.encode import Encoded
+from ban_bids.encoding.execute import Fitting, in_slabs, kept_crossing_factors
+from ban_bids.encoding.finished import Finished
+from ban_bids.encoding.folds import Folds, participant_folds
+from ban_bids.inputs.heldout import HeldOutPlan
+from ban_bids.scoring.cortical import CorticalScore, cortical_score
+from ban_bids.scoring.voxels import CortexScores, HeldOutTests, ScoredModel, held_out_tests, slab_scores
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedParticipant:
+    """What every model of a participant meets alike.
+
+    Parameters
+    ----------
+    data : ParticipantData
+    folds : Folds
+    tests : HeldOutTests
+        Of the folds' held-out rows.
+    fitting : Fitting
+    finished : Finished or None
+        From `finished_batches`: slabs that an earlier run finished are taken from there, the others added.
+    regions : tuple of str
+        Labels 1, 2, ... of ``data.region``.
+    """
+
+    data: ParticipantData
+    folds: Folds
+    tests: HeldOutTests
+    fitting: Fitting
+    finished: Finished | None = None
+    regions: tuple[str, ...] = REGIONS
+
+
+def prepare_participant(
+    data: ParticipantData,
+    plan: HeldOutPlan,
+    fitting: Fitting,
+    *,
+    folder: Path | None = None,
+    regions: tuple[str, ...] = REGIONS,
+) -> PreparedParticipant:
+    """Make folds, find repeats, draw permutations: once for all models.
+
+    Parameters
+    ----------
+    data : ParticipantData
+    plan : HeldOutPlan
+        Which runs are held out together.
+    fitting : Fitting
+    folder : Path, optional
+        The participant's own, where finished slabs are kept; without it nothing is.
+    regions : tuple of str
+        Labels 1, 2, ... of ``data.region``.
+
+    Returns
+    -------
+    PreparedParticipant
+    """
+    settings = fitting.settings
+    folds = participant_folds(data.sources, data.runs, plan, settings)
+    tests = held_out_tests(
+        folds.rows, n_permutations=settings.n_permutations, seed=fitting.seed, crossed=plan.leave_one_out
+    )
+    finished = None if folder is None else finished_batches(folder, data, tests, fitting, regions)
+    return PreparedParticipant(data, folds, tests, fitting, finished, regions)
+
+
+def finished_batches(
+    folder: Path, data: ParticipantData, tests: HeldOutTests, fitting: Fitting, regions: Sequence[str] = REGIONS
+) -> Finished:
+    """Where a participant's finished slabs are kept until its derivatives are written; BOLD is hashed whole, once."""
+    rows = tuple(run.rows for run in data.runs)
+    measured = (data.bold, data.region, data.usable, data.nuisance, rows)
+    settings, seed, solver = fitting.settings, fitting.seed, fitting.engine.name
+    return Finished(folder, measured, tests, settings, seed, solver, tuple(regions))
+
+
+def mapping_by_name(layers: Sequence[str], regions: Sequence[str] = REGIONS) -> dict[str, str] | None:
+    """Map every layer that has a region's name to that region; None where there is none."""
+    return {layer: layer for layer in layers if layer in regions} or None
+
+
+def score_model(prepared: PreparedParticipant, design: Design, mapping: Mapping[str, str] | None = None) -> ScoredModel:
+    """Fit every cortical voxel, slab by slab, and score it.
+
+    Parameters
+    ----------
+    prepared : PreparedParticipant
+    design : Design
+        Of the model, on the participant's folds.
+    mapping : mapping of layer to region, optional
+        The model's own; without it every layer meets every region.
+
+    Returns
+    -------
+    ScoredModel
+    """
+    data, tests, fitting = prepared.data, prepared.tests, prepared.fitting
+    finished = None if prepared.finished is None else prepared.finished.narrowed("model", design)
+    factors = kept_crossing_factors(data, design, fitting, permutations=tests.permutations, finished=finished)
+
+    def score(encoded: Encoded, slab: np.ndarray) -> dict[str, np.ndarray]:
+        return slab_scores(
+            encoded,
+            tests,
+            usable=data.usable[slab],
+            region=data.region[slab],
+            n_regions=len(prepared.regions),
+            ev_floor=fitting.settings.ev_floor,
+            factors=factors,
+        )
+
+    store = finished.narrowed(factors) if finished is not None and factors else finished
+    slabs = in_slabs(data, design, fitting, score=score, repeats=tests.repeats, finished=store)
+    cortex = CortexScores(slabs, data.usable)
+    return ScoredModel(
+        model=design.model,
+        layers=design.layers,
+        maps=cortex.maps(design.layers),
+        ceiling=cortex.ceiling(tests.repeats),
+        tests=cortex.region_tests(tests.permutations, design.layers, prepared.regions),
+        cortical=_cortical(prepared, design, cortex.predictions, mapping),
+        inner=cortex.inner,
+        backend=fitting.engine.name,
+        factors=factors,
+    )
+
+
+def score_control(
+    prepared: PreparedParticipant, design: Design, mapping: Mapping[str, str] | None = None
+) -> CorticalScore:
+    """Cortical score of a control model: single-layer ridge on the regions' voxels only.
+
+    Parameters as for `score_model`; as many voxels at a time as there.
+    """
+
+    def predictions(encoded: Encoded, _: np.ndarray) -> dict[str, np.ndarray]:
+        return encoded.held_out.prediction
+
+    slabs = in_slabs(
+        prepared.data,
+        design,
+        prepared.fitting,
+        score=predictions,
+        voxels=np.flatnonzero(prepared.data.region > 0),
+        joint=False,
+        repeats=prepared.tests.repeats,
+        finished=None if prepared.finished is None else prepared.finished.narrowed("control", design),
+    )
+    joined = {layer: np.concatenate([slab[layer] for slab in slabs], axis=1) for layer in slabs[0]}
+    return _cortical(prepared, design, joined, mapping)
+
+
+def _cortical(
+    prepared: PreparedParticipant,
+    design: Design,
+    predictions: Mapping[str, np.ndarray],
+    mapping: Mapping[str, str] | None,
+) -> CorticalScore:
+    """Score predictions of the regions' voxels, without those that are not usable."""
+    data, tests, settings = prepared.data, prepared.tests, prepared.fitting.settings
+    auditory = np.flatnonzero(data.region > 0)
+    bold = columns(data.bold, prepared.folds.index, auditory)
+    bold[:, ~data.usable[auditory]] = np.nan
+    return cortical_score(
+        design.model,
+        predictions,
+        bold,
+        labels=data.region[auditory],
+        rows=tests.rows,
+        repeats=tests.repeats,
+        regions=prepared.regions,
+        mapping=mapping,
+        absent=data.absent,
+        ev_floor=settings.ev_floor,
+        n_bootstrap=settings.n_bootstrap,
+        seed=prepared.fitting.seed,
+    )

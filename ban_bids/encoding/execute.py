@@ -1,0 +1,129 @@
+"""Work through a participant's voxels slab by slab: take finished slabs from disk, keep what is finished."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from ban_bids.encoding.bold import ParticipantData
+from ban_bids.encoding.choices import FoldChoice, choose_models
+from ban_bids.encoding.crossed import crossing_factors
+from ban_bids.encoding.design import Design
+from ban_bids.encoding.encode import Encoded, encode, slab_size
+from ban_bids.encoding.finished import Finished, kept
+from ban_bids.encoding.permutation import PermutationPlan
+from ban_bids.encoding.ridge.backend import CLOSED_FORM, Engine
+from ban_bids.encoding.rows import Repeats
+from ban_bids.files.progress import progress
+from ban_bids.settings import Encoding
+
+Score = Callable[[Encoded, np.ndarray], Mapping[str, np.ndarray]]
+"""What makes named arrays of fitted voxels, given with their columns in ``data.bold``."""
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """How voxels are fitted, the same for every model of a participant.
+
+    Parameters
+    ----------
+    settings : Encoding
+    seed : int
+    engine : Engine
+        The solver; the closed form by default.
+    """
+
+    settings: Encoding
+    seed: int
+    engine: Engine = Engine()
+
+
+def in_slabs(
+    data: ParticipantData,
+    design: Design,
+    fitting: Fitting,
+    *,
+    score: Score,
+    voxels: np.ndarray | None = None,
+    joint: bool = True,
+    repeats: Repeats | None = None,
+    finished: Finished | None = None,
+) -> list[Mapping[str, np.ndarray]]:
+    """Fit voxels, as many at a time as memory allows, and keep what is made of them.
+
+    Parameters
+    ----------
+    data : ParticipantData
+    design : Design
+        Of the model.
+    fitting : Fitting
+    score : callable
+        Makes named arrays of a slab: all that is returned and kept of it.
+    voxels : ndarray of int, optional
+        Columns of ``data.bold``; all by default.
+    joint : bool
+        Also fit the layers together; weights and penalties are then chosen for all voxels beforehand.
+    repeats : Repeats, optional
+        See `ban_bids.encoding.encode.encode`.
+    finished : Finished, optional
+        Of everything that decides the arrays: slabs that an earlier run finished are taken from there, the
+        others added.
+
+    Returns
+    -------
+    list of mapping of str to ndarray
+        One per slab, in the order of voxels; one without voxels if there are none.
+    """
+    settings, seed, engine = fitting.settings, fitting.seed, fitting.engine
+    columns = np.arange(len(data.region)) if voxels is None else voxels
+    size = slab_size(design, settings, engine.limits)
+    choices: tuple[FoldChoice, ...] | None = None
+
+    def fitted(slab: np.ndarray) -> Mapping[str, np.ndarray]:
+        nonlocal choices
+        if joint and choices is None and engine.solver == CLOSED_FORM:
+            choices = choose_models(data, design, settings, joint=True, engine=engine, seed=seed, store=finished)
+        encoded = encode(
+            data, design, settings, voxels=slab, joint=joint, repeats=repeats, engine=engine, seed=seed, choices=choices
+        )
+        return score(encoded, slab)
+
+    slabs = [columns[first : first + size] for first in range(0, max(1, len(columns)), size)]
+    title = f"sub-{data.label}: encoding with {design.model}"
+    return [kept(finished, slab, partial(fitted, slab)) for slab in progress(slabs, title)]
+
+
+def kept_crossing_factors(
+    data: ParticipantData,
+    design: Design,
+    fitting: Fitting,
+    *,
+    permutations: PermutationPlan | None,
+    finished: Finished | None = None,
+) -> dict[str, float]:
+    """Crossing factors by layer (`ban_bids.encoding.crossed`), taken from an earlier run where it found them.
+
+    Parameters
+    ----------
+    data, design, fitting, finished
+        As for `in_slabs`.
+    permutations : PermutationPlan or None
+        Of the design's held-out rows; without it there are no factors.
+
+    Returns
+    -------
+    dict of str to float
+    """
+    if permutations is None:
+        return {}
+
+    def compute() -> dict[str, np.ndarray]:
+        factors = crossing_factors(
+            data, design, permutations, settings=fitting.settings, seed=fitting.seed, engine=fitting.engine
+        )
+        return {layer: np.array(factor) for layer, factor in factors.items()}
+
+    return {layer: float(factor) for layer, factor in kept(finished, "crossing factors", compute).items()}

@@ -1,0 +1,280 @@
+"""Scores of every voxel, and tests of regions: made slab by slab as named arrays, then put together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+
+import numpy as np
+
+from ban_bids.constants import JOINT
+from ban_bids.encoding.encode import Encoded
+from ban_bids.encoding.permutation import CROSSED, PermutationPlan, permutation_plan
+from ban_bids.encoding.ridge.backend import Engine
+from ban_bids.encoding.rows import HeldOutRows, Repeats, repeat_rows
+from ban_bids.encoding.significance import (
+    RoiSums,
+    fdr_bh,
+    max_statistic_p,
+    null_from_sums,
+    roi_p,
+    roi_sums,
+    voxel_p,
+)
+from ban_bids.errors import NotComputable
+from ban_bids.scoring.ceiling import Ceiling, cc_norm, noise_ceiling, voxel_correlation
+from ban_bids.scoring.cortical import CorticalScore
+
+BEST_LAYER = "bestlayer"
+_CEILING = tuple(item.name for item in fields(Ceiling) if item.name != "n_repeats")
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOutTests:
+    """What the held-out rows allow: repeats for a ceiling, arrangements for p values, or why not.
+
+    Parameters
+    ----------
+    rows : HeldOutRows
+    repeats : Repeats or None
+    permutations : PermutationPlan or None
+    reasons : dict of str to str
+        ``"ceiling"`` and ``"p"``: why one of them is ``n/a``.
+    """
+
+    rows: HeldOutRows
+    repeats: Repeats | None
+    permutations: PermutationPlan | None
+    reasons: dict[str, str]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Notes of repeats and permutations, and reasons for what is ``n/a``."""
+        notes = [note for part in (self.repeats, self.permutations) if part is not None for note in part.notes]
+        return (*notes, *(f"{name}: n/a, {why}" for name, why in self.reasons.items()))
+
+
+def held_out_tests(rows: HeldOutRows, *, n_permutations: int, seed: int, crossed: bool = False) -> HeldOutTests:
+    """Find repeats and draw permutations, the same for every model of a participant.
+
+    Parameters
+    ----------
+    rows : HeldOutRows
+    n_permutations, seed : int
+    crossed : bool
+        Each run is held out in turn, see `ban_bids.encoding.permutation.CROSSED`.
+
+    Returns
+    -------
+    HeldOutTests
+    """
+    reasons: dict[str, str] = {}
+    repeats, permutations = None, None
+    try:
+        repeats = repeat_rows(rows)
+    except NotComputable as why:
+        reasons["ceiling"] = str(why)
+    try:
+        permutations = permutation_plan(rows, n_permutations, seed, crossed=crossed)
+    except NotComputable as why:
+        reasons["p"] = str(why)
+    return HeldOutTests(rows, repeats, permutations, reasons)
+
+
+@dataclass(frozen=True, eq=False)
+class RegionTest:
+    """Mean voxel correlation of one layer in one region, tested by permutation.
+
+    Parameters
+    ----------
+    layer, region : str
+    mean_r : float
+        Mean over the region's voxels of the correlation, pooled over all blocks' rows, of BOLD with the
+        prediction that is tested (`ban_bids.encoding.rows.HeldOut.specific`).
+    p, p_fwer : float
+        One-sided; against the region's own null, and against the largest of all layers and regions.
+    """
+
+    layer: str
+    region: str
+    mean_r: float
+    p: float
+    p_fwer: float
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredModel:
+    """All that scoring yields for one model in one participant.
+
+    Parameters
+    ----------
+    model : str
+    layers : tuple of str
+        In the model's order.
+    maps : dict of (layer, statistic) to ndarray of shape (n_voxels,)
+        Voxels in the order of the mask; NaN where not computable.
+    ceiling : Ceiling or None
+        Of all voxels.
+    tests : tuple of RegionTest
+    cortical : CorticalScore
+    inner : dict of str to ndarray of shape (n_voxels,)
+        Score of each layer on inner folds, for choosing a best layer without the held-out rows.
+    backend : str
+        Name of the solver that ran, see `ban_bids.encoding.ridge.backend`.
+    factors : dict of str to float
+        By layer, see `ban_bids.encoding.crossed`; empty unless each run is held out in turn.
+    """
+
+    model: str
+    layers: tuple[str, ...]
+    maps: dict[tuple[str, str], np.ndarray]
+    ceiling: Ceiling | None
+    tests: tuple[RegionTest, ...]
+    cortical: CorticalScore
+    inner: dict[str, np.ndarray] = field(default_factory=dict)
+    backend: str = Engine().name
+    factors: dict[str, float] = field(default_factory=dict)
+
+
+def slab_scores(
+    encoded: Encoded,
+    tests: HeldOutTests,
+    *,
+    usable: np.ndarray,
+    region: np.ndarray,
+    n_regions: int,
+    ev_floor: float,
+    factors: Mapping[str, float] = MappingProxyType({}),
+) -> dict[str, np.ndarray]:
+    """Score the predictions of a slab's m voxels: correlation, ceiling, permutations.
+
+    Parameters
+    ----------
+    encoded : Encoded
+        Of the slab's voxels.
+    tests : HeldOutTests
+    usable : ndarray of shape (m,), bool
+        Voxels that are not are NaN in all maps.
+    region : ndarray of shape (m,), int
+        Region 1 ... n_regions of every voxel; 0 for none.
+    n_regions : int
+    ev_floor : float
+        Least single-repeat explainable variance for CCnorm.
+    factors : mapping of str to float
+        By layer, from `ban_bids.encoding.crossed`; the bound for those that are not in it.
+
+    Returns
+    -------
+    dict of str to ndarray
+        ``map/<layer>/<statistic>`` (m,), float32; ``inner/<layer>`` (m,); ``ceiling/<field>`` (m,), with repeats;
+        ``prediction/<layer>`` (n_held_out, m_regions), of the voxels that belong to a region; with permutations
+        ``inner-products/<layer>`` and ``count/<layer>``, the layer's `ban_bids.encoding.significance.RoiSums`.
+    """
+    held, plan = encoded.held_out, tests.permutations
+    arrays = {f"inner/{name}": values for name, values in encoded.inner.items()}
+    ceiling = None
+    if tests.repeats is not None:
+        ceiling = noise_ceiling(held.bold, tests.repeats)
+        arrays |= {f"ceiling/{name}": getattr(ceiling, name) for name in _CEILING}
+    for name, prediction in held.prediction.items():
+        arrays[f"prediction/{name}"] = prediction[:, region > 0]
+        maps = {"r": voxel_correlation(prediction, held.bold, tests.rows, tests.repeats)}
+        maps["rsquare"] = encoded.rsquare[name]
+        if ceiling is not None:
+            maps["ccnorm"] = cc_norm(maps["r"], ceiling, ev_floor)
+        if plan is not None:
+            maps["p"] = voxel_p(plan, held.specific[name], held.bold, factor=factors.get(name, CROSSED))
+        if plan is not None and name != JOINT:
+            sums = roi_sums(
+                plan, held.specific[name], held.bold, labels=np.where(usable, region, 0), n_regions=n_regions
+            )
+            arrays |= {f"inner-products/{name}": sums.inner, f"count/{name}": sums.count}
+        if name in encoded.share:
+            maps |= {"share": encoded.share[name], "unique": encoded.unique[name]}
+        for stat, values in maps.items():
+            arrays[f"map/{name}/{stat}"] = np.where(usable, values, np.nan).astype(np.float32)
+    return arrays
+
+
+class CortexScores:
+    """Scores of all voxels, from those of their slabs.
+
+    Parameters
+    ----------
+    slabs : sequence of mapping of str to ndarray
+        From `slab_scores`, in the order of voxels.
+    usable : ndarray of shape (n_voxels,), bool
+    """
+
+    def __init__(self, slabs: Sequence[Mapping[str, np.ndarray]], usable: np.ndarray) -> None:
+        self.usable = usable
+        self._kinds: dict[str, dict[str, np.ndarray]] = {}
+        for key in slabs[0]:
+            kind, _, name = key.partition("/")
+            parts = [slab[key] for slab in slabs]
+            summed = kind in ("inner-products", "count")
+            joined = sum(parts[1:], parts[0]) if summed else np.concatenate(parts, axis=-1)
+            self._kinds.setdefault(kind, {})[name] = joined
+
+    @property
+    def inner(self) -> dict[str, np.ndarray]:
+        """Score on inner folds of every voxel, by layer."""
+        return self._kinds["inner"]
+
+    @property
+    def predictions(self) -> dict[str, np.ndarray]:
+        """Predictions of the voxels that belong to a region, by layer."""
+        return self._kinds["prediction"]
+
+    def ceiling(self, repeats: Repeats | None) -> Ceiling | None:
+        """Ceiling of all voxels; None without repeats."""
+        if repeats is None:
+            return None
+        parts = {name: np.where(self.usable, values, np.nan) for name, values in self._kinds["ceiling"].items()}
+        return Ceiling(**parts, n_repeats=repeats.n_repeats)
+
+    def maps(self, layers: Sequence[str]) -> dict[tuple[str, str], np.ndarray]:
+        """All maps, with q over the voxels of each p map, and each voxel's best layer."""
+        keys = {key: key.rpartition("/") for key in self._kinds["map"]}
+        maps = {(layer, stat): self._kinds["map"][key] for key, (layer, _, stat) in keys.items()}
+        maps |= {(name, "q"): fdr_bh(p) for (name, stat), p in maps.items() if stat == "p"}
+        if len(layers) > 1:
+            maps[JOINT, BEST_LAYER] = best_layer(self.inner, layers, self.usable)
+        return maps
+
+    def region_tests(
+        self, plan: PermutationPlan | None, layers: Sequence[str], regions: Sequence[str]
+    ) -> tuple[RegionTest, ...]:
+        """Mean r of every layer in every region, with p and the p that is corrected over layers and regions."""
+        if plan is None:
+            return ()
+        products, counts = self._kinds["inner-products"], self._kinds["count"]
+        tested = [null_from_sums(plan, RoiSums(products[layer], counts[layer])) for layer in layers]
+        observed = np.concatenate([one for one, _ in tested])
+        null = np.concatenate([arrangements for _, arrangements in tested], axis=1)
+        statistics = zip(observed, roi_p(observed, null), max_statistic_p(observed, null))
+        pairs = [(layer, region) for layer in layers for region in regions]
+        return tuple(RegionTest(*pair, *map(float, values)) for pair, values in zip(pairs, statistics))
+
+
+def best_layer(inner: Mapping[str, np.ndarray], layers: Sequence[str], usable: np.ndarray) -> np.ndarray:
+    """Number each voxel's best layer, chosen on inner folds of the training runs.
+
+    Parameters
+    ----------
+    inner : mapping of str to ndarray of shape (n_voxels,)
+        Scores on inner folds: no held-out row has a part in them, so that the held-out score of the layer
+        chosen is not raised by the choice. With leave-one-run-out that holds within a fold only: these are
+        means over folds, in which each run is held out once and trains the others.
+    layers : sequence of str
+        In the model's order.
+    usable : ndarray of shape (n_voxels,), bool
+
+    Returns
+    -------
+    ndarray of shape (n_voxels,), float32
+        1 for the first layer, and so on; the earlier of equals; NaN in unusable voxels.
+    """
+    chosen = 1 + np.argmax(np.stack([inner[layer] for layer in layers]), axis=0)
+    return np.where(usable, chosen, np.nan).astype(np.float32)
