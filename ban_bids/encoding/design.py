@@ -16,6 +16,7 @@ from ban_bids.encoding.folds import Fold, Listening, make_folds, offsets
 from ban_bids.encoding.kernels import KernelFold, LayerFeatures, layer_kernels
 from ban_bids.encoding.permutation import rests_between_clips
 from ban_bids.encoding.reduction import Reduction, fit_reduction, fit_scaler
+from ban_bids.encoding.ridge.bands import FeatureBands
 from ban_bids.encoding.rows import HeldOutRows, held_out_rows
 from ban_bids.encoding.timeline import Binned, lags, lay_features, steps
 from ban_bids.errors import DataError, NotComputable
@@ -49,8 +50,8 @@ class FoldDesign:
     specific: dict[str, tuple[Binned, ...]]
     held_out: np.ndarray
 
-    kernel = "linear"
-    """What solvers are given, in scikit-learn's terms: features."""
+    bands = FeatureBands
+    """What solvers are given."""
 
     @property
     def dimensions(self) -> dict[str, int]:

@@ -18,6 +18,7 @@ import numpy as np
 from ban_bids.encoding.cleaning import Nuisance
 from ban_bids.encoding.folds import Fold
 from ban_bids.encoding.reduction import Scaler
+from ban_bids.encoding.ridge.bands import KernelBands
 from ban_bids.encoding.timeline import Binned
 from ban_bids.files.arrays import scratch_array
 
@@ -43,8 +44,8 @@ class KernelFold:
     dimensions: dict[str, int]
     held_out: np.ndarray
 
-    kernel = "precomputed"
-    """What solvers are given, in scikit-learn's terms."""
+    bands = KernelBands
+    """What solvers are given."""
 
     @property
     def n_coefficients(self) -> int:

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from ban_bids.encoding.bold import ParticipantData
-from ban_bids.encoding.choices import choose_models, columns
 from ban_bids.encoding.crossed import crossing_factors
 from ban_bids.encoding.design import Design
-from ban_bids.encoding.encode import encode, slab_size
+from ban_bids.encoding.fit import choose_models, columns, encode, slab_size
 from ban_bids.encoding.permutation import permutation_plan
 from ban_bids.encoding.ridge.backend import CLOSED_FORM, Engine
 from ban_bids.encoding.rows import HeldOutRows
@@ -138,8 +137,10 @@ def score_model(
             cortex.add(SlabScores.from_arrays(known))
             continue
         if choices is None and engine.solver == CLOSED_FORM:
-            choices = choose_models(data, design, settings, True, engine, seed, own)
-        encoded = encode(data, design, settings, slab, True, tests.repeats, engine, seed, choices)
+            choices = choose_models(data, design, settings, engine=engine, seed=seed, store=own)
+        encoded = encode(
+            data, design, settings, voxels=slab, repeats=tests.repeats, engine=engine, seed=seed, choices=choices
+        )
         scores = score_slab(encoded, slab, data, tests, settings, factors)
         if own is not None:
             own.save(batch, scores.arrays())
@@ -173,7 +174,7 @@ def _factors(
     known = None if own is None else own.load("crossing factors")
     if known is not None:
         return {layer: float(value) for layer, value in known.items()}
-    found = crossing_factors(data, design, tests.permutations, settings, seed, engine)
+    found = crossing_factors(data, design, tests.permutations, settings=settings, seed=seed, engine=engine)
     if own is not None:
         own.save("crossing factors", {layer: np.array(value) for layer, value in found.items()})
     return found
@@ -202,7 +203,9 @@ def score_control(
         batch = ("auditory", first, len(voxels))
         found = None if own is None else own.load(batch)
         if found is None:
-            encoded = encode(data, design, settings, voxels, False, tests.repeats, engine, seed)
+            encoded = encode(
+                data, design, settings, voxels=voxels, joint=False, repeats=tests.repeats, engine=engine, seed=seed
+            )
             found = encoded.held_out.prediction
             if own is not None:
                 own.save(batch, found)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ban_bids.constants import JOINT, REGIONS
 from ban_bids.encoding.bold import ParticipantData
-from ban_bids.encoding.encode import Encoded
+from ban_bids.encoding.fit import Encoded
 from ban_bids.encoding.permutation import CROSSED, PermutationPlan
 from ban_bids.encoding.rows import HeldOutRows
 from ban_bids.encoding.significance import (
