@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ban_bids.encoding.ridge.weights import band_weights
 from encoding_data import Data, Size, load, simulate
 from permutation_speed import held_out_rows
 from threadpoolctl import threadpool_limits
@@ -18,7 +19,6 @@ from ban_bids.encoding.ridge.bands import Basis
 from ban_bids.encoding.ridge.closed_form import LeftOut, Problem, refit
 from ban_bids.encoding.ridge.limits import Limits
 from ban_bids.encoding.ridge.solvers import BandedRidge, HimalayaBandedRidge
-from ban_bids.encoding.ridge.weights import band_weights
 from ban_bids.encoding.significance import voxel_p
 
 pytest.importorskip("pytest_benchmark", reason="pytest-benchmark is absent: pip install ban-bids[bench]")

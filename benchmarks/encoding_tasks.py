@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from ban_bids.encoding.models import Chosen, choose_joint, fit_joint, fit_single, fit_without
+from ban_bids.encoding.ridge.weights import band_weights, lattice_order
 from encoding_data import Data, Size, load, simulate
 from measuring import Found, Watch
 
-from ban_bids.encoding.models import Chosen, choose_joint, fit_joint, fit_single, fit_without
 from ban_bids.encoding.ridge.backend import Engine
 from ban_bids.encoding.ridge.limits import Limits
 from ban_bids.encoding.ridge.solvers import BandedRidge, HimalayaBandedRidge
-from ban_bids.encoding.ridge.weights import band_weights, lattice_order
 
 _SLAB = 8192
 

@@ -29,12 +29,12 @@ from scipy.signal import lfilter
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "encoding"))
 
+from ban_bids.encoding.choices import FoldFit  # noqa: E402
 from listening import ToyModel, ToyStore, make_run, participant  # noqa: E402
 
 from ban_bids.constants import JOINT, REGIONS  # noqa: E402
 from ban_bids.encoding import design as design_module  # noqa: E402
 from ban_bids.encoding.bold import ParticipantData  # noqa: E402
-from ban_bids.encoding.choices import FoldFit  # noqa: E402
 from ban_bids.encoding.ridge.backend import Engine  # noqa: E402
 from ban_bids.encoding.ridge.limits import Limits  # noqa: E402
 from ban_bids.inputs.heldout import HeldOutPlan  # noqa: E402

@@ -11,7 +11,7 @@ from listening import ToyModel, ToyStore, make_run, participant
 from ban_bids.encoding import design as design_module
 from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.design import Design, design, plan_indices
-from ban_bids.encoding.encode import encode, slab_size
+from ban_bids.encoding.fit import encode, slab_size
 from ban_bids.encoding.folds import offsets
 from ban_bids.encoding.reduction import fit_reduction
 from ban_bids.errors import DataError, NotComputable

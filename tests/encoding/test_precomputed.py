@@ -2,15 +2,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from ban_bids.encoding.models import choose_joint, choose_without, fit_joint, fit_single, fit_without
+from ban_bids.encoding.ridge.weights import band_weights
 from himalaya.kernel_ridge import MultipleKernelRidgeCV
 from sklearn.base import clone
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.model_selection import PredefinedSplit
 
-from ban_bids.encoding.models import choose_joint, choose_without, fit_joint, fit_single, fit_without
 from ban_bids.encoding.ridge.backend import CLOSED_FORM, HIMALAYA, Engine
 from ban_bids.encoding.ridge.solvers import PRECOMPUTED, BandedRidge, HimalayaBandedRidge
-from ban_bids.encoding.ridge.weights import band_weights
 
 ALPHAS = np.logspace(-2, 3, 6)
 GRID = band_weights(3, 8, 0)

@@ -8,19 +8,22 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from listening import ToyModel, ToyStore, make_run, participant
 
-from ban_bids.encoding import choices
 from ban_bids.encoding import design as design_module
+from ban_bids.encoding import fit as fit_module
 from ban_bids.encoding.design import design
-from ban_bids.encoding.encode import encode
-from ban_bids.encoding.models import fit_joint
+from ban_bids.encoding.fit import FoldModels, choose_models, encode
 from ban_bids.encoding.ridge.backend import Engine
+from ban_bids.encoding.ridge.bands import FeatureBands
 from ban_bids.encoding.ridge.closed_form import Problem
+from ban_bids.encoding.ridge.hyperparameters import Choice, Hyperparameters
 from ban_bids.encoding.ridge.limits import Limits
+from ban_bids.encoding.ridge.solvers import BandedRidge
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.scoring import participant as scoring
 from ban_bids.scoring.participant import (
@@ -62,11 +65,11 @@ def planted_kill(monkeypatch: pytest.MonkeyPatch, at: int) -> list[int]:
     """Count slabs that are computed; the one numbered ``at`` is not finished."""
     original, calls = scoring.encode, [0]
 
-    def encode(*args: object) -> object:
+    def encode(*args: Any, **more: Any) -> object:
         if calls[0] == at:
             raise Killed
         calls[0] += 1
-        return original(*args)  # type: ignore[arg-type]
+        return original(*args, **more)
 
     monkeypatch.setattr(scoring, "encode", encode)
     return calls
@@ -114,19 +117,19 @@ def test_a_run_killed_while_it_chooses_goes_on_with_the_next_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = everything(score_model(*prepared(tmp_path)[:-1]))
-    original, done = choices.choose_without, []
+    original, done = FoldModels.choose_without, []
 
-    def choose_without(layer: str, *args: object) -> object:
+    def choose_without(self: FoldModels, layer: str, joint: Choice) -> object:
         if len(done) == 2:
             raise Killed
         done.append(layer)
-        return original(layer, *args)  # type: ignore[arg-type]
+        return original(self, layer, joint)
 
-    monkeypatch.setattr(choices, "choose_without", choose_without)
+    monkeypatch.setattr(FoldModels, "choose_without", choose_without)
     with pytest.raises(Killed):
         score_model(*prepared(tmp_path))
     first, done[:] = list(done), []
-    monkeypatch.setattr(choices, "choose_joint", None)  # all of these are known
+    monkeypatch.setattr(FoldModels, "choose", None)  # all of these are known
     assert everything(score_model(*prepared(tmp_path))) == whole
     assert done and not set(first) & set(done)
 
@@ -135,11 +138,12 @@ def test_a_run_killed_while_it_chooses_goes_on_with_the_next_model(
 def test_choosing_for_all_voxels_first_changes_nothing(memory: int) -> None:
     data, laid, tests, settings, seed, *_ = prepared(Path("unused"))
     engine = Engine(limits=Limits(memory))
-    assert (choices.search_size(110, engine.limits) < N_VOXELS) == (memory == 2**19)
-    chosen = choices.choose_models(data, laid, settings, True, engine, seed)
+    assert (fit_module.search_size(110, engine.limits) < N_VOXELS) == (memory == 2**19)
+    chosen = choose_models(data, laid, settings, engine=engine, seed=seed)
     for slab in (slice(0, 256), slice(300, 600)):
         whole, again = (
-            encode(data, laid, settings, slab, True, tests.repeats, engine, seed, given) for given in (None, chosen)
+            encode(data, laid, settings, voxels=slab, repeats=tests.repeats, engine=engine, seed=seed, choices=choices)
+            for choices in (None, chosen)
         )
         for name, values in whole.held_out.prediction.items():
             assert np.array_equal(whole.alpha[name], again.alpha[name])
@@ -157,10 +161,10 @@ def test_a_process_killed_by_the_system_leaves_whole_slabs(tmp_path: Path) -> No
         "import test_resume_encoding as t\n"
         "t.design_module.FeatureCache = t.ToyStore\n"
         "original, calls = t.scoring.encode, []\n"
-        "def encode(*args):\n"
+        "def encode(*args, **more):\n"
         "    if calls: os.kill(os.getpid(), signal.SIGKILL)\n"
         "    calls.append(1)\n"
-        "    return original(*args)\n"
+        "    return original(*args, **more)\n"
         "t.scoring.encode = encode\n"
         "t.score_model(*t.prepared(t.Path(sys.argv[1])))\n"
     )
@@ -202,9 +206,10 @@ def test_what_decides_the_results_decides_which_slabs_count(tmp_path: Path, monk
 def test_memory_that_happens_to_be_free_changes_no_byte(monkeypatch: pytest.MonkeyPatch) -> None:
     # a resumed process holds less than the one that was killed, so that batches inside the solver differ
     rng = np.random.default_rng(0)
-    training, held_out = ({layer: rng.standard_normal((n, 40)).astype(np.float32) for layer in "ab"} for n in (240, 60))
+    training, held_out = (FeatureBands(rng.standard_normal((2, n, 40)).astype(np.float32)) for n in (240, 60))
     bold = rng.standard_normal((240, 500)).astype(np.float32)
     groups, grid = np.repeat(np.arange(4), 60), np.array([[0.5, 0.5], [1, 0], [0, 1], [0.3, 0.7]])
+    solver = BandedRidge(Hyperparameters((0.1, 1.0, 10.0), grid))
     found, widths = set(), set()
     original = Problem.resources
 
@@ -216,8 +221,8 @@ def test_memory_that_happens_to_be_free_changes_no_byte(monkeypatch: pytest.Monk
     monkeypatch.setattr(Problem, "resources", resources)
     for free in (4_000_000, 5_100_000, 5_300_000, 2**30):
         monkeypatch.setattr(Limits, "left", lambda self, free=free: free)
-        joint = fit_joint(training, bold, held_out, groups, (0.1, 1.0, 10.0), grid)
-        found.add(digest((joint.parts, joint.weights, joint.alpha, joint.inner)))
+        choice = solver.fit(training, bold, groups).choice_
+        found.add(digest((solver.split(held_out), choice.weights, choice.alpha, choice.score)))
     assert len(widths) > 2 and all(width % 64 == 0 for width in widths)
     assert len(found) == 1
 

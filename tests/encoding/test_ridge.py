@@ -3,12 +3,12 @@ from __future__ import annotations
 import himalaya.backend
 import numpy as np
 import pytest
+from ban_bids.encoding.models import Joint, fit_joint, fit_single, fit_without
+from ban_bids.encoding.ridge.weights import band_weights
 from himalaya.scoring import r2_score_split
 from sklearn.linear_model import Ridge
 
-from ban_bids.encoding.models import Joint, fit_joint, fit_single, fit_without
 from ban_bids.encoding.ridge.backend import CLOSED_FORM, HIMALAYA, Engine, choose_engine, himalaya_backend
-from ban_bids.encoding.ridge.weights import band_weights
 from ban_bids.errors import UsageError
 
 ALPHAS = (1e-3, 1e-1, 1.0, 10.0, 1e3)

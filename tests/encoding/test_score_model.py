@@ -18,7 +18,7 @@ from ban_bids.derivatives.read import load_derivatives
 from ban_bids.encoding import design as design_module
 from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.design import Design, design
-from ban_bids.encoding.encode import encode
+from ban_bids.encoding.fit import encode
 from ban_bids.encoding.significance import roi_null
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.scoring import participant as scoring

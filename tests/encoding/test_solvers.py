@@ -300,7 +300,7 @@ def test_choice_is_the_best_of_all_candidates() -> None:
         search = replace(SEARCH, exhaustive=exhaustive)
         choice = choose(Problem(bands(x), y, groups), search)
         assert np.allclose(choice.score, scores.max(axis=(0, 1)), atol=1e-9)
-        point = [np.flatnonzero((GRID == weights).all(axis=1))[0] for weights in choice.weights.T]
+        point = [np.flatnonzero((weights == GRID).all(axis=1))[0] for weights in choice.weights.T]
         assert np.allclose(scores[point, search.position(choice.alpha), np.arange(12)], choice.score, atol=1e-9)
 
 

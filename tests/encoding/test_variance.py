@@ -11,7 +11,7 @@ from listening import ToyModel, ToyStore, make_run, participant
 from ban_bids.encoding import design as design_module
 from ban_bids.encoding import folds as folds_module
 from ban_bids.encoding.design import design
-from ban_bids.encoding.encode import Encoded, encode
+from ban_bids.encoding.fit import Encoded, encode
 from ban_bids.encoding.folds import offsets, training_rows
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.inputs.types import Clip, Run

@@ -67,9 +67,7 @@ class Bands(ABC):
     def __init__(self, parts: Sequence[np.ndarray]) -> None:
         self.parts = tuple(parts)
         if len({len(part) for part in self.parts}) != 1:
-            raise ValueError(
-                f"bands of {', '.join(str(len(part)) for part in self.parts)} rows: of the same are needed"
-            )
+            raise ValueError(f"bands of shapes {[part.shape for part in self.parts]}: the same rows are needed")
 
     @property
     def n_rows(self) -> int:
@@ -80,6 +78,11 @@ class Bands(ABC):
     def n_bands(self) -> int:
         """Number of bands."""
         return len(self.parts)
+
+    @property
+    def columns(self) -> list[int]:
+        """Columns of every band: features, or training rows."""
+        return [part.shape[1] for part in self.parts]
 
     @property
     def order(self) -> int:
@@ -160,7 +163,6 @@ class FeatureBands(Bands):
 
     def __init__(self, parts: Sequence[np.ndarray], largest: int | None = None) -> None:
         super().__init__(parts)
-        self.widths = [part.shape[1] for part in self.parts]
         if largest is not None:
             self.primal = self.n_coefficients < self.n_rows - largest
             self._features = np.concatenate(self.parts, axis=1, dtype=np.float64)
@@ -178,7 +180,7 @@ class FeatureBands(Bands):
     @property
     def n_coefficients(self) -> int:
         """Coefficients of a voxel: one per feature."""
-        return sum(self.widths)
+        return sum(self.columns)
 
     def basis(self, weights: np.ndarray) -> Basis:
         """Decompose the kernel of these weights (n_bands,)."""
@@ -210,7 +212,7 @@ class FeatureBands(Bands):
 
     def _columns(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return columns of bands with weight, and the square root of each one's weight, float64."""
-        each = np.repeat(np.asarray(weights, dtype=np.float64), self.widths)
+        each = np.repeat(np.asarray(weights, dtype=np.float64), self.columns)
         used = np.flatnonzero(each)
         return used, np.sqrt(each[used])
 
@@ -234,7 +236,7 @@ class FeatureBands(Bands):
 
     def terms(self, coefficients: np.ndarray, weights: np.ndarray) -> list[Term]:
         """Return features, their coefficients, and ones."""
-        bands, ones = np.split(coefficients, np.cumsum(self.widths)[:-1]), np.ones(coefficients.shape[1])
+        bands, ones = np.split(coefficients, np.cumsum(self.columns)[:-1]), np.ones(coefficients.shape[1])
         return [(part, band, ones) for part, band in zip(self.parts, bands)]
 
 

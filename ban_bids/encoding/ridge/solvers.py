@@ -92,7 +92,7 @@ class BandedRidge(BaseEstimator):
             problem = Problem(X, y, groups, engine=self.engine)
             self.choice_ = self._choose(problem, start) if choice is None else choice
             self.coef_ = refit(problem, self.choice_, self.hyperparameters)
-        self.dtype_ = y.dtype
+        self.dtype_, self.columns_ = y.dtype, X.columns
         return self
 
     def _choose(self, problem: Problem, start: Choice | None) -> Choice:
@@ -110,6 +110,8 @@ class BandedRidge(BaseEstimator):
 
     def _terms(self, X: Bands) -> list[Term]:
         check_is_fitted(self, "coef_")
+        if X.columns != self.columns_:
+            raise ValueError(f"bands of {X.columns} columns: those fitted had {self.columns_}")
         return X.terms(self.coef_, self.choice_.weights)
 
     def _sum(self, terms: Sequence[Term]) -> np.ndarray:
