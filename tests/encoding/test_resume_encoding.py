@@ -129,7 +129,11 @@ def test_a_run_killed_while_it_chooses_goes_on_with_the_next_model(
     with pytest.raises(Killed):
         score_model(*prepared(tmp_path))
     first, done[:] = list(done), []
-    monkeypatch.setattr(FoldModels, "choose", None)  # all of these are known
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("known already")
+
+    monkeypatch.setattr(FoldModels, "choose", refuse)
     assert everything(score_model(*prepared(tmp_path))) == whole
     assert done and not set(first) & set(done)
 
