@@ -87,7 +87,7 @@ class Bands(ABC):
     @property
     def order(self) -> int:
         """Order of the matrices that are factorised."""
-        return self.n_rows
+        return self.n_coefficients if self.primal else self.n_rows
 
     @property
     def n_coefficients(self) -> int:
@@ -171,11 +171,6 @@ class FeatureBands(Bands):
     def prepared(self, largest: int) -> Self:
         """Put features side by side in float64."""
         return type(self)(self.parts, largest)
-
-    @property
-    def order(self) -> int:
-        """Order of the matrices that are factorised."""
-        return min(self.n_coefficients, self.n_rows) if self.primal else self.n_rows
 
     @property
     def n_coefficients(self) -> int:
