@@ -14,11 +14,12 @@ from permutation_speed import held_out_rows
 from threadpoolctl import threadpool_limits
 
 from ban_bids.encoding.permutation import permutation_plan
-from ban_bids.encoding.ridge.bands import Basis
+from ban_bids.encoding.ridge.backend import CLOSED_FORM, HIMALAYA, Engine
+from ban_bids.encoding.ridge.bands import Basis, FeatureBands
 from ban_bids.encoding.ridge.closed_form import LeftOut, Problem, refit
+from ban_bids.encoding.ridge.hyperparameters import Choice, Hyperparameters, band_weights
 from ban_bids.encoding.ridge.limits import Limits
-from ban_bids.encoding.ridge.solvers import BandedRidge, HimalayaBandedRidge
-from ban_bids.encoding.ridge.weights import band_weights
+from ban_bids.encoding.ridge.solvers import BandedRidge
 from ban_bids.encoding.significance import voxel_p
 
 pytest.importorskip("pytest_benchmark", reason="pytest-benchmark is absent: pip install ban-bids[bench]")
@@ -36,9 +37,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
     return load(SIZE, folder)
 
 
+def bands_of(data: Data) -> FeatureBands:
+    return FeatureBands(np.split(data.x, np.cumsum(SIZE.widths)[:-1], axis=1))
+
+
 @pytest.fixture(scope="module")
 def problem(data: Data) -> Problem:
-    return Problem.of_features(data.x, SIZE.widths, data.y, data.groups, Limits(threads=2))
+    return Problem(bands_of(data), data.y, data.groups, engine=Engine(limits=Limits(threads=2)))
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +71,10 @@ def test_left_out_losses(benchmark, problem: Problem, basis: Basis) -> None:
 
 
 def test_refit(benchmark, problem: Problem) -> None:
-    alpha = np.arange(SIZE.voxels) % len(ALPHAS)
-    point = np.zeros(SIZE.voxels, dtype=np.intp)
-    found = benchmark(refit, problem, np.array(ALPHAS), EQUAL[None], point, alpha)
-    assert found.shape == (SIZE.columns, SIZE.voxels)
+    alpha = np.array(ALPHAS)[np.arange(SIZE.voxels) % len(ALPHAS)]
+    choice = Choice(np.repeat(EQUAL[:, None], SIZE.voxels, axis=1), alpha, np.zeros(SIZE.voxels))
+    coefficients = benchmark(refit, problem, choice, Hyperparameters(ALPHAS))
+    assert coefficients.shape == (SIZE.columns, SIZE.voxels)
 
 
 def test_voxel_p_of_1000_voxels(benchmark) -> None:
@@ -80,11 +85,9 @@ def test_voxel_p_of_1000_voxels(benchmark) -> None:
     assert 0.02 < np.mean(p < 0.05) < 0.09
 
 
-@pytest.mark.parametrize("solver", [BandedRidge, HimalayaBandedRidge])
-def test_search_over_two_weightings(benchmark, data: Data, solver: type) -> None:
-    model = solver(ALPHAS, SIZE.widths, GRID, Limits(threads=2))
-    if solver is BandedRidge:
-        model.set_params(exhaustive=True)
+@pytest.mark.parametrize("solver", [CLOSED_FORM, HIMALAYA])
+def test_search_over_two_weightings(benchmark, data: Data, solver: str) -> None:
+    model = BandedRidge(Hyperparameters(ALPHAS, GRID, exhaustive=True), Engine(solver, limits=Limits(threads=2)))
     with threadpool_limits(2):
-        benchmark.pedantic(model.fit, (data.x, data.y, data.groups), rounds=2)
-    assert np.isfinite(model.cv_score_).all()
+        benchmark.pedantic(model.fit, (bands_of(data), data.y, data.groups), rounds=2)
+    assert np.isfinite(model.choice_.score).all()

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from encoding_data import Data, Size, load, simulate
+from encoding_data import Size, load, simulate
 from measuring import Found, Watch
 
-from ban_bids.encoding.models import Chosen, choose_joint, fit_joint, fit_single, fit_without
-from ban_bids.encoding.ridge.backend import Engine
+from ban_bids.encoding.ridge.backend import CLOSED_FORM, HIMALAYA, Engine
+from ban_bids.encoding.ridge.bands import FeatureBands
+from ban_bids.encoding.ridge.hyperparameters import Choice, Hyperparameters, band_weights, lattice_order
 from ban_bids.encoding.ridge.limits import Limits
-from ban_bids.encoding.ridge.solvers import BandedRidge, HimalayaBandedRidge
-from ban_bids.encoding.ridge.weights import band_weights, lattice_order
+from ban_bids.encoding.ridge.solvers import BandedRidge, predict_without
 
 _SLAB = 8192
 
@@ -39,9 +39,10 @@ class Work:
     def penalties(self) -> tuple[float, ...]:
         return tuple(np.logspace(-4, 5, self.alphas))
 
-    @property
-    def limits(self) -> Limits:
-        return Limits(self.mem_mb * 2**20, self.threads)
+    def engine(self, solver: str = CLOSED_FORM) -> Engine:
+        """Return the closed form on as many threads as are given; himalaya takes those that BLAS has."""
+        threads = None if solver == HIMALAYA else self.threads
+        return Engine(solver, self.backend, Limits(self.mem_mb * 2**20, threads))
 
     def grid(self, of: int | None = None) -> np.ndarray:
         """Return the first ``weightings`` of a grid of ``of`` weightings (as many by default)."""
@@ -61,33 +62,31 @@ def prepare(size: Size, folder: Path) -> Found:
 
 def joint(work: Work, of: int | None = None, refine: bool = False, exhaustive: bool = True) -> Found:
     """Our closed form: search, refit, and prediction of held-out rows; the choice is kept on disk."""
-    data, grid = load(work.size, work.folder), work.grid(of)
+    grid = work.grid(of)
     finer = 2 * lattice_order(work.size.layers, len(grid)) if refine else 0
-    model = BandedRidge(
-        work.penalties, work.size.widths, grid, work.limits, work.backend, refine=finer, exhaustive=exhaustive
-    )
-    found = _fitted(model, data)
-    np.savez(work.folder / "choice.npz", weights=model.weights_, alpha=model.alpha_, inner=model.cv_score_)
+    hyperparameters = Hyperparameters(work.penalties, grid, refine=finer, exhaustive=exhaustive)
+    model = BandedRidge(hyperparameters, work.engine())
+    found = _fitted(model, work)
+    np.savez(work.folder / "choice.npz", **vars(model.choice_))
     return found
 
 
 def himalaya(work: Work, of: int | None = None) -> Found:
     """Himalaya's random search over the same weightings and penalties, refit and prediction."""
+    return _fitted(BandedRidge(Hyperparameters(work.penalties, work.grid(of)), work.engine(HIMALAYA)), work)
+
+
+def _fitted(model: BandedRidge, work: Work) -> Found:
     data = load(work.size, work.folder)
-    limits = Limits(work.mem_mb * 2**20)
-    model = HimalayaBandedRidge(work.penalties, work.size.widths, work.grid(of), limits, work.backend)
-    return _fitted(model, data)
-
-
-def _fitted(model: BandedRidge | HimalayaBandedRidge, data: Data) -> Found:
+    training, held_out = _bands(data.x, work.size), _bands(data.held_x, work.size)
     with Watch() as watch:
         with Watch() as fit:
-            model.fit(data.x, data.y, data.groups)
+            model.fit(training, data.y, data.groups)
         with Watch() as prediction:
-            parts = model.split(data.held_x)
+            parts = model.split(held_out)
     return {
         **watch.found(), **fit.found("fit_"), **prediction.found("prediction_"),
-        "cv_score": float(np.mean(model.cv_score_)),
+        "cv_score": float(np.mean(model.choice_.score)),
         "held_out_rsquare": _rsquare(np.sum(parts, axis=0), data.held_y),
     }  # fmt: skip
 
@@ -101,35 +100,35 @@ def _rsquare(prediction: np.ndarray, measured: np.ndarray) -> float:
 
 def unique(work: Work) -> Found:
     """Unique variance of every layer: penalties anew without it, refit, prediction; `joint` comes first."""
-    data, engine = load(work.size, work.folder), Engine(backend=work.backend, limits=work.limits)
-    training, held_out = _layers(data.x, work.size), _layers(data.held_x, work.size)
+    data, solver = load(work.size, work.folder), BandedRidge(Hyperparameters(work.penalties), work.engine())
+    training, held_out = _bands(data.x, work.size), _bands(data.held_x, work.size)
     with np.load(work.folder / "choice.npz") as kept:
-        chosen = Chosen(**kept)
-    model = fit_joint(training, data.y, held_out, data.groups, work.penalties, chosen.weights.T[:1], engine, 0, chosen)
+        joint = Choice(**kept)
+    whole = solver.fit(training, data.y, data.groups, choice=joint).predict(held_out)
+    common = {"bold": data.y, "groups": data.groups, "joint": joint, "whole": whole}
     with Watch() as watch:
-        for layer in training:
-            fit_without(layer, model, training, data.y, held_out, data.groups, work.penalties, engine)
+        for i in range(work.size.layers):
+            predict_without(solver, training, held_out, left_out=i, **common)
     return watch.found()
 
 
 def singles(work: Work) -> Found:
     """Every layer alone, as the app: penalties for all voxels at once, then refit and prediction by slabs."""
-    data, engine = load(work.size, work.folder), Engine(backend=work.backend, limits=work.limits)
-    training, held_out = _layers(data.x, work.size), _layers(data.held_x, work.size)
-    alone, scores, seconds = np.ones((1, 1), dtype=np.float32), [], {}
+    data, solver = load(work.size, work.folder), BandedRidge(Hyperparameters(work.penalties), work.engine())
+    training, held_out = _bands(data.x, work.size), _bands(data.held_x, work.size)
+    scores, seconds = [], {}
     with Watch() as watch:
-        for layer, x in training.items():
+        for i, (x, new) in enumerate(zip(training.parts, held_out.parts)):
+            layer = FeatureBands([x])
             with Watch() as each:
-                chosen = choose_joint({layer: x}, data.y, data.groups, work.penalties, alone, engine)
+                choice = solver.choose(layer, data.y, data.groups)
                 for first in range(0, work.size.voxels, _SLAB):
                     some = slice(first, min(first + _SLAB, work.size.voxels))
-                    y, own = data.y[:, some], chosen.of(some)
-                    found = fit_single(x, y, held_out[layer], data.groups, work.penalties, engine, own)
-                    scores.append(_rsquare(found.prediction, data.held_y[:, some]))
-            seconds[layer] = round(each.wall, 2)
+                    solver.fit(layer, data.y[:, some], data.groups, choice=choice.of(some))
+                    scores.append(_rsquare(solver.predict(FeatureBands([new])), data.held_y[:, some]))
+            seconds[f"layer{i}"] = round(each.wall, 2)
     return {**watch.found(), "each_wall_s": seconds, "held_out_rsquare": float(np.mean(scores))}
 
 
-def _layers(x: np.ndarray, size: Size) -> dict[str, np.ndarray]:
-    parts = np.split(x, np.cumsum(size.widths)[:-1], axis=1)
-    return {f"layer{i}": np.ascontiguousarray(part) for i, part in enumerate(parts)}
+def _bands(x: np.ndarray, size: Size) -> FeatureBands:
+    return FeatureBands([np.ascontiguousarray(part) for part in np.split(x, np.cumsum(size.widths)[:-1], axis=1)])

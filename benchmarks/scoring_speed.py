@@ -35,9 +35,8 @@ from ban_bids.app import scored as scored_module  # noqa: E402
 from ban_bids.constants import JOINT, REGIONS  # noqa: E402
 from ban_bids.encoding import design as design_module  # noqa: E402
 from ban_bids.encoding.bold import ParticipantData  # noqa: E402
-from ban_bids.encoding.choices import FoldFit  # noqa: E402
-from ban_bids.encoding.encode import slab_size  # noqa: E402
 from ban_bids.encoding.execute import Fitting  # noqa: E402
+from ban_bids.encoding.fit import FoldModels, slab_size  # noqa: E402
 from ban_bids.encoding.ridge.backend import Engine  # noqa: E402
 from ban_bids.encoding.ridge.limits import Limits  # noqa: E402
 from ban_bids.inputs.heldout import HeldOutPlan  # noqa: E402
@@ -181,11 +180,13 @@ def staged() -> dict[str, float]:
 
         setattr(holder, name, outer)
 
-    timed(FoldFit, "choose", lambda _, name: "joint: search" if name == JOINT else "single: search")
-    timed(FoldFit, "choose_without", lambda *_: "unique: search")
-    for name in ("single", "joint"):
-        timed(FoldFit, name, lambda *_, name=name: f"{name}: refit and prediction")
-    timed(FoldFit, "without", lambda *_: "unique: refit and prediction")
+    def kind(name: str) -> str:
+        return "joint" if name == JOINT else "single"
+
+    timed(FoldModels, "choose", lambda _, name: f"{kind(name)}: search")
+    timed(FoldModels, "choose_without", lambda *_: "unique: search")
+    timed(FoldModels, "fit", lambda _, name, *__: f"{kind(name)}: refit and prediction")
+    timed(FoldModels, "predict_without", lambda *_: "unique: refit and prediction")
     timed(scored_module, "_cortical", lambda *_: "cortical score and its intervals")
     for name in ("voxel_p", "roi_sums", "fdr_bh", "null_from_sums", "max_statistic_p"):
         timed(voxels_module, name, lambda *_: "permutations")

@@ -10,11 +10,10 @@ import numpy as np
 
 from ban_bids.constants import REGIONS
 from ban_bids.encoding.bold import ParticipantData
-from ban_bids.encoding.choices import columns
 from ban_bids.encoding.design import Design
-from ban_bids.encoding.encode import Encoded
 from ban_bids.encoding.execute import Fitting, in_slabs, kept_crossing_factors
 from ban_bids.encoding.finished import Finished
+from ban_bids.encoding.fit import Encoded, columns
 from ban_bids.encoding.folds import Folds, participant_folds
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.scoring.cortical import CorticalScore, cortical_score

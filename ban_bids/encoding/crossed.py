@@ -21,9 +21,9 @@ import numpy as np
 
 from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.design import Design
-from ban_bids.encoding.encode import encode, slab_size
+from ban_bids.encoding.fit import encode, slab_size
 from ban_bids.encoding.permutation import CROSSED, PermutationPlan
-from ban_bids.encoding.ridge.backend import Engine
+from ban_bids.encoding.ridge.backend import CPU, Engine
 from ban_bids.encoding.significance import relative_distance
 from ban_bids.settings import Encoding
 
@@ -40,9 +40,10 @@ def crossing_factors(
     data: ParticipantData,
     design: Design,
     plan: PermutationPlan,
+    *,
     settings: Encoding,
     seed: int,
-    engine: Engine | None = None,
+    engine: Engine = CPU,
     n_shifted: int = N_SHIFTED,
 ) -> dict[str, float]:
     """Factors for `ban_bids.encoding.significance.voxel_p`, by layer.
@@ -56,8 +57,7 @@ def crossing_factors(
     settings : Encoding
     seed : int
         Of the choice of voxels and their shifts.
-    engine : Engine, optional
-        The solver; the closed form by default.
+    engine : Engine
     n_shifted : int
         Voxels to refit, drawn from the usable ones, several times where there are fewer.
 
@@ -73,35 +73,27 @@ def crossing_factors(
     if not plan.crossed or not data.usable.any():
         return {}
     shifted = shifted_voxels(data, plan.blocks.shape[1], n_shifted, np.random.default_rng(seed))
-    engine, factors = engine or Engine(), {}
-    for layer, distance in _distances(shifted, design, plan, settings, seed, engine).items():
-        finite = distance[np.isfinite(distance)]
-        reached = float(np.quantile(finite, 1 - _LEVEL)) if finite.size else np.inf
-        factors[layer] = float(np.clip(1 / max(reached, 1.0), CROSSED, 1.0))
+    distances: dict[str, list[np.ndarray]] = {layer: [] for layer in design.layers}
+    size = slab_size(design, settings, engine.limits)
+    for first in range(0, n_shifted, size):
+        slab = slice(first, min(first + size, n_shifted))
+        held = encode(shifted, design, settings, voxels=slab, joint=False, engine=engine, seed=seed).held_out
+        for layer, specific in held.specific.items():
+            distances[layer].append(relative_distance(plan, specific, held.bold, level=_LEVEL))
+    factors = {layer: _factor(np.concatenate(parts)) for layer, parts in distances.items()}
+    for layer, factor in factors.items():
         _LOG.info(
             "sub-%s %s %s: leave-one-run-out, distances of single voxels from their expectation times %.3f",
-            data.label, design.model, layer, factors[layer],
+            data.label, design.model, layer, factor,
         )  # fmt: skip
     return factors
 
 
-def _distances(
-    shifted: ParticipantData,
-    design: Design,
-    plan: PermutationPlan,
-    settings: Encoding,
-    seed: int,
-    engine: Engine,
-) -> dict[str, np.ndarray]:
-    """Relative distances of every shifted voxel, by layer; as many voxels at a time as memory allows."""
-    n_voxels, size = shifted.bold.shape[1], slab_size(design, settings, engine.limits)
-    parts: dict[str, list[np.ndarray]] = {layer: [] for layer in design.layers}
-    for first in range(0, n_voxels, size):
-        slab = slice(first, min(first + size, n_voxels))
-        held = encode(shifted, design, settings, slab, joint=False, engine=engine, seed=seed).held_out
-        for layer, specific in held.specific.items():
-            parts[layer].append(relative_distance(plan, specific, held.bold, level=_LEVEL))
-    return {layer: np.concatenate(values) for layer, values in parts.items()}
+def _factor(distance: np.ndarray) -> float:
+    """One over the distance that 5 % of voxels exceed, between √½ and 1."""
+    finite = distance[np.isfinite(distance)]
+    reached = float(np.quantile(finite, 1 - _LEVEL)) if finite.size else np.inf
+    return float(np.clip(1 / max(reached, 1.0), CROSSED, 1.0))
 
 
 def shifted_voxels(data: ParticipantData, least: int, n_shifted: int, rng: np.random.Generator) -> ParticipantData:

@@ -9,11 +9,10 @@ from functools import partial
 import numpy as np
 
 from ban_bids.encoding.bold import ParticipantData
-from ban_bids.encoding.choices import FoldChoice, choose_models
 from ban_bids.encoding.crossed import crossing_factors
 from ban_bids.encoding.design import Design
-from ban_bids.encoding.encode import Encoded, encode, slab_size
 from ban_bids.encoding.finished import Finished, kept
+from ban_bids.encoding.fit import Choices, Encoded, choose_models, encode, slab_size
 from ban_bids.encoding.permutation import PermutationPlan
 from ban_bids.encoding.ridge.backend import CLOSED_FORM, Engine
 from ban_bids.encoding.rows import Repeats
@@ -67,7 +66,7 @@ def in_slabs(
     joint : bool
         Also fit the layers together; weights and penalties are then chosen for all voxels beforehand.
     repeats : Repeats, optional
-        See `ban_bids.encoding.encode.encode`.
+        See `ban_bids.encoding.fit.encode`.
     finished : Finished, optional
         Of everything that decides the arrays: slabs that an earlier run finished are taken from there, the
         others added.
@@ -80,7 +79,7 @@ def in_slabs(
     settings, seed, engine = fitting.settings, fitting.seed, fitting.engine
     columns = np.arange(len(data.region)) if voxels is None else voxels
     size = slab_size(design, settings, engine.limits)
-    choices: tuple[FoldChoice, ...] | None = None
+    choices: tuple[Choices, ...] | None = None
 
     def fitted(slab: np.ndarray) -> Mapping[str, np.ndarray]:
         nonlocal choices

@@ -19,6 +19,7 @@ import scipy.linalg
 
 from ban_bids.encoding.cleaning import Nuisance
 from ban_bids.encoding.folds import Fold
+from ban_bids.encoding.ridge.bands import FeatureBands, KernelBands
 from ban_bids.encoding.timeline import Binned
 from ban_bids.files.npz import scratch_array
 
@@ -129,7 +130,7 @@ class FoldDesign:
     specific: dict[str, tuple[Binned, ...]]
     held_out: np.ndarray
 
-    kernel = "linear"
+    bands = FeatureBands
     """What solvers are given, in scikit-learn's terms: features."""
 
     @property
@@ -197,7 +198,7 @@ class KernelFold:
     dimensions: dict[str, int]
     held_out: np.ndarray
 
-    kernel = "precomputed"
+    bands = KernelBands
     """What solvers are given, in scikit-learn's terms."""
 
     @property

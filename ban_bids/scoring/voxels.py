@@ -9,7 +9,7 @@ from types import MappingProxyType
 import numpy as np
 
 from ban_bids.constants import JOINT
-from ban_bids.encoding.encode import Encoded
+from ban_bids.encoding.fit import Encoded
 from ban_bids.encoding.permutation import CROSSED, PermutationPlan, permutation_plan
 from ban_bids.encoding.ridge.backend import Engine
 from ban_bids.encoding.rows import HeldOutRows, Repeats, repeat_rows

@@ -58,6 +58,7 @@ class ToyModel:
     frame_rate: dict[str, float] = field(default_factory=lambda: {"A1": 20.0, "Belt": 10.0, "PB": 10.0, "T2T3": 7.3})
     genres: tuple[str, ...] = ()
     card: None = None
+    mapping: dict[str, str] | None = None
     fingerprint: str = "toy"
     n_features: int = 6
     loudness: float = 0.0

@@ -12,7 +12,7 @@ from scipy import signal
 from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.crossed import crossing_factors
 from ban_bids.encoding.design import Design
-from ban_bids.encoding.encode import encode
+from ban_bids.encoding.fit import encode
 from ban_bids.encoding.permutation import CROSSED, PermutationPlan, permutation_plan
 from ban_bids.encoding.significance import roi_null, roi_p, voxel_p
 from ban_bids.inputs.heldout import HeldOutPlan
@@ -146,7 +146,7 @@ def simulate(seed: int, setting: Setting) -> Tested:
     specific = held.specific["A1"]
     labels = np.repeat(np.arange(1, setting.n_regions + 1), setting.n_voxels)
     observed, null = roi_null(plan, specific, held.bold, labels=labels)
-    factors = crossing_factors(data, made, plan, setting.encoding, seed, n_shifted=setting.n_shifted)
+    factors = crossing_factors(data, made, plan, settings=setting.encoding, seed=seed, n_shifted=setting.n_shifted)
     factor = factors.get("A1", CROSSED)
     return Tested(
         roi_p(observed, null),

@@ -11,7 +11,7 @@ from listening import ToyModel, ToyStore, design, folds_of, make_run, participan
 from ban_bids.encoding import design as design_module
 from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.design import Design
-from ban_bids.encoding.encode import encode, slab_size
+from ban_bids.encoding.fit import encode, slab_size
 from ban_bids.encoding.folds import offsets, plan_indices
 from ban_bids.encoding.matrices import fit_reduction
 from ban_bids.encoding.rows import repeat_rows

@@ -9,17 +9,14 @@ import pytest
 from listening import ToyModel, ToyStore, design, folds_of, make_run, participant
 
 from ban_bids.app.scored import prepare_participant, score_model
-from ban_bids.constants import DEFAULT_SEED
 from ban_bids.encoding import design as design_module
 from ban_bids.encoding.bold import ParticipantData
-from ban_bids.encoding.choices import choose_models
 from ban_bids.encoding.cleaning import nuisance_basis
 from ban_bids.encoding.design import Design, bin_run
-from ban_bids.encoding.encode import encode, slab_size
 from ban_bids.encoding.execute import Fitting
+from ban_bids.encoding.fit import choose_models, encode, slab_size
 from ban_bids.encoding.folds import offsets
 from ban_bids.encoding.matrices import KernelFold
-from ban_bids.encoding.ridge.backend import Engine
 from ban_bids.encoding.ridge.limits import Limits
 from ban_bids.encoding.timeline import lags
 from ban_bids.errors import DataError, NotComputable
@@ -158,8 +155,8 @@ def test_choices_for_all_voxels_and_slabs_change_nothing() -> None:
     data = listened(n_voxels=6)
     made = made_of(data)
     whole = encode(data, made, KERNELS)
-    choices = choose_models(data, made, KERNELS, True, Engine(), DEFAULT_SEED)
-    some = encode(data, made, KERNELS, slice(2, 5), choices=choices)
+    choices = choose_models(data, made, KERNELS)
+    some = encode(data, made, KERNELS, voxels=slice(2, 5), choices=choices)
     for name, prediction in whole.held_out.prediction.items():
         np.testing.assert_allclose(some.held_out.prediction[name], prediction[:, 2:5], atol=1e-5)
     for layer in AREAS:

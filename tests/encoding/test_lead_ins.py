@@ -11,7 +11,7 @@ from listening import ToyModel, ToyStore, design, listen, make_run, participant
 
 from ban_bids.encoding import design as design_module
 from ban_bids.encoding.design import bin_run
-from ban_bids.encoding.encode import encode
+from ban_bids.encoding.fit import encode
 from ban_bids.encoding.timeline import lags
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.inputs.types import Run

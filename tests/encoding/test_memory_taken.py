@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -15,12 +16,14 @@ from ban_bids.encoding import design as design_module
 from ban_bids.encoding import execute
 from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.design import Design
-from ban_bids.encoding.encode import slab_size
 from ban_bids.encoding.execute import Fitting
+from ban_bids.encoding.fit import slab_size
 from ban_bids.encoding.ridge import solvers as solvers_module
 from ban_bids.encoding.ridge.backend import HIMALAYA, Engine
+from ban_bids.encoding.ridge.bands import FeatureBands
+from ban_bids.encoding.ridge.hyperparameters import Hyperparameters
 from ban_bids.encoding.ridge.limits import Limits, in_batches
-from ban_bids.encoding.ridge.solvers import HimalayaBandedRidge, make_solver
+from ban_bids.encoding.ridge.solvers import BandedRidge
 from ban_bids.files.hashing import digest
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.settings import Encoding
@@ -59,9 +62,9 @@ def test_little_memory_means_more_slabs_for_model_and_controls_and_the_same_scor
     data, laid = prepared()
     original, sizes = execute.encode, []
 
-    def encode(data: ParticipantData, laid: Design, settings: Encoding, **more: object) -> object:
-        sizes.append(len(np.arange(N_VOXELS)[more["voxels"]]))  # type: ignore[call-overload]
-        return original(data, laid, settings, **more)  # type: ignore[arg-type]
+    def encode(data: ParticipantData, laid: Design, settings: Encoding, *, voxels: slice, **more: Any) -> object:
+        sizes.append(len(np.arange(N_VOXELS)[voxels]))
+        return original(data, laid, settings, voxels=voxels, **more)
 
     monkeypatch.setattr(execute, "encode", encode)
     found = []
@@ -98,10 +101,19 @@ def test_only_the_auditory_voxels_of_bold_are_copied_for_the_cortical_score() ->
     assert digest(watched) == digest(score_control(ready, laid))
 
 
-def test_limits_reach_both_solvers() -> None:
-    limits = Limits(12345678)
+def test_limits_reach_both_solvers(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits, asked = Limits(12345678), []
+
+    def left(self: Limits) -> int:
+        asked.append(self)
+        return 2**30
+
+    monkeypatch.setattr(Limits, "left", left)
+    x, y = np.random.default_rng(0).standard_normal((2, 40, 5))
     for name in ("closed-form", HIMALAYA):
-        assert make_solver(Engine(name, limits=limits)).get_params()["limits"] == limits
+        asked.clear()
+        BandedRidge(engine=Engine(name, limits=limits)).fit(FeatureBands([x]), y, np.repeat([0, 1], 20))
+        assert asked and all(one == limits for one in asked)
 
 
 def test_what_the_process_holds_already_counts() -> None:
@@ -125,10 +137,11 @@ def test_himalaya_is_given_batches_by_the_memory(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(solvers_module, "solve_multiple_kernel_ridge_random_search", solve)
     x, y = np.random.default_rng(0).standard_normal((2, 40, 5))
+    solver = BandedRidge(Hyperparameters((1.0, 10.0)), Engine(HIMALAYA))
     for left in (2**34, 2**23, 0):
         monkeypatch.setattr(Limits, "left", lambda self, left=left: left)
         with pytest.raises(Enough):
-            HimalayaBandedRidge((1.0, 10.0)).fit(x, y, np.repeat([0, 1], 20))
+            solver.fit(FeatureBands([x]), y, np.repeat([0, 1], 20))
     assert taken[0] > taken[1] == 2**23 // 32 // (8 * 40 * 2) and taken[2] == 64
 
 

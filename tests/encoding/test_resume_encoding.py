@@ -20,17 +20,20 @@ from ban_bids.app.scored import (
     score_control,
     score_model,
 )
-from ban_bids.encoding import choices, execute
 from ban_bids.encoding import design as design_module
+from ban_bids.encoding import execute
+from ban_bids.encoding import fit as fit_module
 from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.design import Design
-from ban_bids.encoding.encode import encode
 from ban_bids.encoding.execute import Fitting
 from ban_bids.encoding.finished import forget
-from ban_bids.encoding.models import fit_joint
+from ban_bids.encoding.fit import FoldModels, choose_models, encode
 from ban_bids.encoding.ridge.backend import Engine
+from ban_bids.encoding.ridge.bands import FeatureBands
 from ban_bids.encoding.ridge.closed_form import Problem
+from ban_bids.encoding.ridge.hyperparameters import Choice, Hyperparameters
 from ban_bids.encoding.ridge.limits import Limits
+from ban_bids.encoding.ridge.solvers import BandedRidge
 from ban_bids.files.hashing import digest
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.scoring.voxels import ScoredModel
@@ -120,19 +123,23 @@ def test_a_run_killed_while_it_chooses_goes_on_with_the_next_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = everything(score_model(*prepared(None)))
-    original, done = choices.choose_without, []
+    original, done = FoldModels.choose_without, []
 
-    def choose_without(layer: str, *args: object) -> object:
+    def choose_without(self: FoldModels, layer: str, joint: Choice) -> object:
         if len(done) == 2:
             raise Killed
         done.append(layer)
-        return original(layer, *args)  # type: ignore[arg-type]
+        return original(self, layer, joint)
 
-    monkeypatch.setattr(choices, "choose_without", choose_without)
+    monkeypatch.setattr(FoldModels, "choose_without", choose_without)
     with pytest.raises(Killed):
         score_model(*prepared(tmp_path))
     first, done[:] = list(done), []
-    monkeypatch.setattr(choices, "choose_joint", None)  # all of these are known
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("known already")
+
+    monkeypatch.setattr(FoldModels, "choose", refuse)
     assert everything(score_model(*prepared(tmp_path))) == whole
     assert done and not set(first) & set(done)
 
@@ -142,11 +149,12 @@ def test_choosing_for_all_voxels_first_changes_nothing(memory: int) -> None:
     ready, laid = prepared(None)
     data, tests, settings, seed = ready.data, ready.tests, SETTINGS, 0
     engine = Engine(limits=Limits(memory))
-    assert (choices.search_size(110, engine.limits) < N_VOXELS) == (memory == 2**19)
-    chosen = choices.choose_models(data, laid, settings, True, engine, seed)
+    assert (fit_module.search_size(110, engine.limits) < N_VOXELS) == (memory == 2**19)
+    chosen = choose_models(data, laid, settings, engine=engine, seed=seed)
     for slab in (slice(0, 256), slice(300, 600)):
         whole, again = (
-            encode(data, laid, settings, slab, True, tests.repeats, engine, seed, given) for given in (None, chosen)
+            encode(data, laid, settings, voxels=slab, repeats=tests.repeats, engine=engine, seed=seed, choices=choices)
+            for choices in (None, chosen)
         )
         for name, values in whole.held_out.prediction.items():
             assert np.array_equal(whole.alpha[name], again.alpha[name])
@@ -216,9 +224,10 @@ def test_what_decides_the_results_decides_which_slabs_count(tmp_path: Path, monk
 def test_memory_that_happens_to_be_free_changes_no_byte(monkeypatch: pytest.MonkeyPatch) -> None:
     # a resumed process holds less than the one that was killed, so that batches inside the solver differ
     rng = np.random.default_rng(0)
-    training, held_out = ({layer: rng.standard_normal((n, 40)).astype(np.float32) for layer in "ab"} for n in (240, 60))
+    training, held_out = (FeatureBands(rng.standard_normal((2, n, 40)).astype(np.float32)) for n in (240, 60))
     bold = rng.standard_normal((240, 500)).astype(np.float32)
     groups, grid = np.repeat(np.arange(4), 60), np.array([[0.5, 0.5], [1, 0], [0, 1], [0.3, 0.7]])
+    solver = BandedRidge(Hyperparameters((0.1, 1.0, 10.0), grid))
     found, widths = set(), set()
     original = Problem.resources
 
@@ -230,8 +239,8 @@ def test_memory_that_happens_to_be_free_changes_no_byte(monkeypatch: pytest.Monk
     monkeypatch.setattr(Problem, "resources", resources)
     for free in (4_000_000, 5_100_000, 5_300_000, 2**30):
         monkeypatch.setattr(Limits, "left", lambda self, free=free: free)
-        joint = fit_joint(training, bold, held_out, groups, (0.1, 1.0, 10.0), grid)
-        found.add(digest((joint.parts, joint.weights, joint.alpha, joint.inner)))
+        choice = solver.fit(training, bold, groups).choice_
+        found.add(digest((solver.split(held_out), choice.weights, choice.alpha, choice.score)))
     assert len(widths) > 2 and all(width % 64 == 0 for width in widths)
     assert len(found) == 1
 

@@ -9,18 +9,18 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from ban_bids.derivatives.participant import Labels, write_maps
 from listening import ToyModel, ToyStore, design, make_run, participant
 from scipy import stats
 
 from ban_bids.app.scored import PreparedParticipant, mapping_by_name, prepare_participant, score_control, score_model
 from ban_bids.constants import AREAS, JOINT, REGIONS
+from ban_bids.derivatives.maps import MapLabels, write_model_maps
 from ban_bids.derivatives.read import load_derivatives
 from ban_bids.encoding import design as design_module
 from ban_bids.encoding import execute
 from ban_bids.encoding.design import Design
-from ban_bids.encoding.encode import encode
 from ban_bids.encoding.execute import Fitting
+from ban_bids.encoding.fit import encode
 from ban_bids.encoding.significance import roi_null
 from ban_bids.errors import UsageError
 from ban_bids.inputs.heldout import HeldOutPlan
@@ -139,7 +139,10 @@ def test_files_of_shares_count_the_negative_and_those_of_best_layers_name_them(t
     found = score_model(ready, laid, OWN)
     assert any((found.maps[layer, "share"] < 0).any() for layer in AREAS)
     (tmp_path / "dataset_description.json").write_text('{"Name": "x", "GeneratedBy": [{"Name": "ban-bids"}]}')
-    write_maps(tmp_path, Labels("01", "test", "MNI"), ready.data, found, {})
+    write_model_maps(
+        tmp_path, MapLabels("01", "test", "MNI"), found.maps, model="ban", layers=AREAS,
+        mask=ready.data.mask, affine=ready.data.affine, metadata={},
+    )  # fmt: skip
     out = load_derivatives(tmp_path)
     for row in out.maps(stat="share").itertuples():
         values = found.maps[row.layer, "share"]
@@ -149,7 +152,7 @@ def test_files_of_shares_count_the_negative_and_those_of_best_layers_name_them(t
     sidecar = json.loads(Path(row.path.replace(".nii.gz", ".json")).read_text())
     assert sidecar["Levels"] == {"1": "A1", "2": "Belt", "3": "PB", "4": "T2T3"}
     image = nib.load(row.path).get_fdata()
-    assert {layer: int((image == k).sum()) for k, layer in enumerate(AREAS, 1)} == sidecar["VoxelsOfArea"]
+    assert {layer: int((image == k).sum()) for k, layer in enumerate(AREAS, 1)} == sidecar["VoxelsOfLayer"]
 
 
 def test_layers_and_regions_of_any_number_and_name_pass_from_features_to_maps() -> None:

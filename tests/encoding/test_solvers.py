@@ -1,23 +1,34 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import Ridge
 
-from ban_bids.encoding.ridge.backend import exact_products
-from ban_bids.encoding.ridge.bands import Bands
+from ban_bids.encoding.ridge import solvers
+from ban_bids.encoding.ridge.backend import CLOSED_FORM, HIMALAYA, Engine, exact_products
+from ban_bids.encoding.ridge.bands import FeatureBands
 from ban_bids.encoding.ridge.closed_form import LeftOut, Problem
+from ban_bids.encoding.ridge.hyperparameters import (
+    Choice,
+    Hyperparameters,
+    band_weights,
+    lattice,
+    lattice_order,
+    neighbours,
+)
 from ban_bids.encoding.ridge.limits import Limits, in_batches
-from ban_bids.encoding.ridge.search import Choice, choose
-from ban_bids.encoding.ridge.solvers import BandedRidge, HimalayaBandedRidge
-from ban_bids.encoding.ridge.weights import band_weights, lattice, lattice_order, neighbours
+from ban_bids.encoding.ridge.search import choose
+from ban_bids.encoding.ridge.solvers import BandedRidge
 from ban_bids.errors import MemoryLimitError
 
 ALPHAS = np.logspace(-2, 3, 6)
 GRID = band_weights(3, 8, 0)
+SEARCH = Hyperparameters(ALPHAS, GRID)
 
 
 def problem(
@@ -35,19 +46,28 @@ def problem(
     return x.astype(dtype), (y / y.std(axis=0)).astype(dtype), groups
 
 
-def widths(x: np.ndarray) -> tuple[int, ...]:
-    return (x.shape[1] // 3,) * 3
+def bands(x: np.ndarray) -> FeatureBands:
+    return FeatureBands(np.split(x, 3, axis=1))
 
 
 def refitted(x: np.ndarray, y: np.ndarray, groups: np.ndarray, weights: np.ndarray, alpha: float) -> np.ndarray:
     """Mean over inner folds of the mean squared error, each model fitted anew, in float64."""
-    scaled = x.astype(np.float64) * np.repeat(np.sqrt(weights.astype(np.float64)), widths(x))
+    scaled = x.astype(np.float64) * np.repeat(np.sqrt(weights.astype(np.float64)), x.shape[1] // 3)
     losses = []
     for g in np.unique(groups):
         fit, left = groups != g, groups == g
         model = Ridge(alpha=alpha, fit_intercept=False, solver="svd").fit(scaled[fit], y[fit].astype(np.float64))
         losses.append(np.mean((y[left] - model.predict(scaled[left])) ** 2, axis=0))
     return np.mean(losses, axis=0)
+
+
+def assert_same_choice(ours: Choice, theirs: Choice, rtol: float) -> None:
+    assert ours.weights.dtype == theirs.weights.dtype == ours.score.dtype == theirs.score.dtype
+    positions = (SEARCH.position(choice.alpha) for choice in (ours, theirs))
+    assert np.array_equal(*positions)
+    assert np.allclose(ours.alpha, theirs.alpha, rtol=1e-6, atol=0)
+    assert np.allclose(ours.weights, theirs.weights, atol=1e-6)
+    assert np.allclose(ours.score, theirs.score, rtol=rtol, atol=0)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-4), (np.float64, 1e-8)])
@@ -58,7 +78,7 @@ def test_left_out_losses_are_those_of_refitting(
 ) -> None:
     x, y, groups = problem(p=p, dtype=dtype, n_groups=n_groups)
     groups = np.random.default_rng(0).permutation(groups)  # rows of a fold need not be neighbours
-    made = Problem.of_features(x, widths(x), y, groups, backend=backend)
+    made = Problem(bands(x), y, groups, engine=Engine(backend=backend))
     assert made.bands.primal == primal
     bold = made.responses(slice(None))
     for weights in GRID[[0, 1, 5]]:
@@ -76,7 +96,7 @@ def test_left_out_losses_at_real_size_solve_their_equations() -> None:
     y = x @ rng.standard_normal((150, 3)) + 0.1 * rng.standard_normal((1600, 3))
     groups, one = np.repeat(np.arange(4), 400), np.ones(1)
     for dtype, tolerance in ((np.float32, 1e-4), (np.float64, 1e-7)):
-        made = Problem.of_features(x, (150,), y.astype(dtype), groups)
+        made = Problem(FeatureBands([x]), y.astype(dtype), groups)
         left = LeftOut(made.bands.basis(one), made.folds, made.bold.dtype)
         loss = left.loss(1e-4, made.bold, left.project(made.bold))
         expected = np.zeros(3)
@@ -92,16 +112,12 @@ def test_left_out_losses_at_real_size_solve_their_equations() -> None:
 @pytest.mark.parametrize("p", [20, 110])
 def test_closed_form_is_himalaya(dtype: type, tolerance: float, p: int) -> None:
     x, y, groups = problem(p=p, dtype=dtype)
-    given = {"alphas": ALPHAS, "widths": widths(x), "grid": GRID}
-    ours = BandedRidge(**given).fit(x, y, groups)
-    theirs = HimalayaBandedRidge(**given).fit(x, y, groups)
-    assert len(np.unique(ours.alpha_)) > 2
-    assert len(np.unique(ours.weights_, axis=1).T) > 4
-    assert np.array_equal(ours.alpha_, theirs.alpha_)
-    assert np.allclose(ours.weights_, theirs.weights_, atol=1e-6)
-    assert np.allclose(ours.cv_score_, theirs.cv_score_, rtol=tolerance, atol=0)
+    ours, theirs = (BandedRidge(SEARCH, Engine(solver)).fit(bands(x), y, groups) for solver in (CLOSED_FORM, HIMALAYA))
+    assert len(np.unique(ours.choice_.alpha)) > 2
+    assert len(np.unique(ours.choice_.weights, axis=1).T) > 4
+    assert_same_choice(ours.choice_, theirs.choice_, rtol=tolerance)
     assert np.allclose(ours.coef_, theirs.coef_, rtol=0, atol=tolerance * np.abs(theirs.coef_).max())
-    assert np.allclose(ours.predict(x), theirs.predict(x), atol=tolerance * 10)
+    assert np.allclose(ours.predict(bands(x)), theirs.predict(bands(x)), atol=tolerance * 10)
 
 
 @pytest.mark.parametrize("free", [None, 10**9, 4 * 10**5])
@@ -110,20 +126,22 @@ def test_closed_form_is_the_same_on_every_backend(p: int, free: int | None, monk
     # with a GPU responses lie there whole, or are sent batch by batch: both ways, here on the CPU
     monkeypatch.setattr("ban_bids.encoding.ridge.closed_form.free_on_device", lambda backend: free)
     x, y, groups = problem(p=p, n_voxels=300)
-    given = {"alphas": ALPHAS, "widths": widths(x), "grid": GRID, "refine": 4}
-    made = Problem.of_features(x, widths(x), y, groups, backend="torch")
+    made = Problem(bands(x), y, groups, engine=Engine(backend="torch"))
     assert (made._responses is None) == (free == 4 * 10**5)
     assert (made.resources(6)[1] == 64) == (free == 4 * 10**5)
-    theirs, ours = (BandedRidge(**given, backend=name).fit(x, y, groups) for name in ("torch", "numpy"))
-    assert np.array_equal(ours.alpha_, theirs.alpha_)
-    assert np.array_equal(ours.weights_, theirs.weights_)
-    assert np.allclose(ours.cv_score_, theirs.cv_score_, rtol=1e-9, atol=0)
+    search = replace(SEARCH, refine=4)
+    theirs, ours = (
+        BandedRidge(search, Engine(backend=name)).fit(bands(x), y, groups).choice_ for name in ("torch", "numpy")
+    )
+    assert np.array_equal(ours.alpha, theirs.alpha)
+    assert np.array_equal(ours.weights, theirs.weights)
+    assert np.allclose(ours.score, theirs.score, rtol=1e-9, atol=0)
 
 
 @pytest.mark.parametrize("backend", ["numpy", "torch"])
 def test_a_penalty_too_small_for_the_kernel_is_named(backend: str) -> None:
     x = np.vstack([np.eye(4), np.zeros((8, 4))])  # the others see nothing of what is left out
-    made = Problem.of_features(x, (4,), np.ones((12, 1)), np.repeat([0, 1, 2], 4))
+    made = Problem(FeatureBands([x]), np.ones((12, 1)), np.repeat([0, 1, 2], 4))
     left = LeftOut(made.bands.basis(np.ones(1)), made.folds, np.dtype(float), backend)
     bold = left.arrays.asarray(made.bold)
     with pytest.raises(np.linalg.LinAlgError, match="1e-20"):
@@ -146,63 +164,69 @@ def test_float32_is_multiplied_as_float32() -> None:
 def test_coefficients_are_ridges_on_weighted_features() -> None:
     for p in (20, 110):
         x, y, _ = problem(p=p)
-        bands = Bands(x, widths(x), 40)
+        prepared = bands(x).prepared(40)
+        assert prepared.primal == (p == 20)
         weights = np.array([0.7, 0.0, 0.3])
         root = np.repeat(np.sqrt(weights), p)
-        for alpha, found in zip((0.1, 10.0), bands.coefficients(weights, (0.1, 10.0), (y, y[:, :3]))):
+        for alpha, found in zip((0.1, 10.0), prepared.coefficients(weights, (0.1, 10.0), (y, y[:, :3]))):
             model = Ridge(alpha=alpha, fit_intercept=False, solver="svd").fit(x * root, y[:, : found.shape[1]])
             assert np.allclose(found, model.coef_.T * root[:, None], atol=1e-9)
 
 
 def test_estimators_keep_scikit_learns_conventions() -> None:
     x, y, groups = problem(n_voxels=5)
-    for solver in (
-        BandedRidge(ALPHAS, widths(x), GRID, Limits(threads=1)),
-        HimalayaBandedRidge(ALPHAS, widths(x), GRID, backend="torch"),
-    ):
+    for engine in (Engine(limits=Limits(threads=1)), Engine(HIMALAYA, "torch")):
+        solver = BandedRidge(SEARCH, engine)
         again = clone(solver)
         assert again.get_params().keys() == solver.get_params().keys()
-        fitted = again.fit(x, y, groups)
+        assert again.engine == engine and again.hyperparameters.alphas is not SEARCH.alphas
+        with pytest.raises(NotFittedError):
+            again.predict(bands(x))
+        fitted = again.fit(bands(x), y, groups)
         assert fitted is again
-        assert np.allclose(sum(again.split(x)), again.predict(x), atol=1e-10)
-        sse = np.sum((y - again.predict(x)) ** 2, axis=0)
-        assert np.allclose(again.score(x, y), 1 - sse / np.sum((y - y.mean(axis=0)) ** 2, axis=0), atol=1e-6)
-        with pytest.raises(ValueError, match="kernel='rbf'"):
-            clone(solver).set_params(kernel="rbf").fit(x, y, groups)
-        with pytest.raises(ValueError, match="columns of X"):
-            clone(solver).set_params(widths=(1, 2, 3)).fit(x, y, groups)
-    alone = BandedRidge((0.5,)).fit(x, y, groups)
+        assert np.allclose(sum(again.split(bands(x))), again.predict(bands(x)), atol=1e-10)
+        with pytest.raises(ValueError, match="one column for each of 1 bands"):
+            clone(solver).fit(FeatureBands([x]), y, groups)
+    with pytest.raises(ValueError, match="the same rows"):
+        FeatureBands([x, x[:-1]])
+    alone = BandedRidge(Hyperparameters((0.5,))).fit(FeatureBands([x]), y, groups)
     assert np.allclose(alone.coef_, Ridge(alpha=0.5, fit_intercept=False).fit(x, y).coef_.T, atol=1e-8)
 
 
+def test_bands_that_were_not_fitted_are_refused() -> None:
+    x, y, groups = problem(n_voxels=5)
+    fitted = BandedRidge(SEARCH).fit(bands(x), y, groups)
+    for other in (bands(x).without(0), FeatureBands(np.split(x, [10, 40], axis=1)), bands(x[:, :-3])):
+        with pytest.raises(ValueError, match="fitted"):
+            fitted.predict(other)
+
+
 def test_choice_of_equal_penalties_is_the_larger() -> None:
-    made = Problem.of_features(np.eye(6), (6,), np.zeros((6, 2), np.float32), np.repeat([0, 1], 3))
-    choice = choose(made, np.array([1.0, 100.0, 10.0]), np.ones((1, 1)))
-    assert choice.alpha.tolist() == [1, 1]
+    made = Problem(FeatureBands([np.eye(6)]), np.zeros((6, 2), np.float32), np.repeat([0, 1], 3))
+    choice = choose(made, Hyperparameters((1.0, 100.0, 10.0), np.ones((1, 1))))
+    assert choice.alpha.tolist() == [100, 100]
     assert np.all(choice.score == 0)
 
 
 def test_order_of_runs_and_threads_change_nothing() -> None:
     x, y, groups = problem()
-    given = {"alphas": ALPHAS, "widths": widths(x), "grid": GRID}
-    whole = BandedRidge(**given, limits=Limits(threads=1)).fit(x, y, groups)
+    whole = BandedRidge(SEARCH, Engine(limits=Limits(threads=1))).fit(bands(x), y, groups)
     order = np.concatenate([np.flatnonzero(groups == g) for g in (3, 1, 5, 0, 2, 4)])
-    other = BandedRidge(**given, limits=Limits(threads=3)).fit(x[order], y[order], groups[order])
-    assert np.array_equal(whole.alpha_, other.alpha_)
-    assert np.array_equal(whole.weights_, other.weights_)
+    other = BandedRidge(SEARCH, Engine(limits=Limits(threads=3))).fit(bands(x[order]), y[order], groups[order])
+    assert np.array_equal(whole.choice_.alpha, other.choice_.alpha)
+    assert np.array_equal(whole.choice_.weights, other.choice_.weights)
     assert np.allclose(whole.coef_, other.coef_, atol=1e-10)
 
 
 def test_little_memory_means_small_batches_and_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y, groups = problem(n_voxels=300)
-    given = {"alphas": ALPHAS, "widths": widths(x), "grid": GRID}
-    whole = BandedRidge(**given).fit(x, y, groups)
-    made = Problem.of_features(x, widths(x), y, groups)
+    whole = BandedRidge(SEARCH).fit(bands(x), y, groups)
+    made = Problem(bands(x), y, groups)
     assert made.resources(6)[1] > 300
     monkeypatch.setattr(Limits, "left", lambda self: 900_000)
     assert made.resources(6) == (1, 64)
-    small = BandedRidge(**given).fit(x, y, groups)
-    assert np.array_equal(whole.alpha_, small.alpha_)
+    small = BandedRidge(SEARCH).fit(bands(x), y, groups)
+    assert np.array_equal(whole.choice_.alpha, small.choice_.alpha)
     assert np.allclose(whole.coef_, small.coef_, atol=1e-12)
 
 
@@ -210,9 +234,8 @@ def test_running_out_of_memory_halves_the_batch(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     x, y, groups = problem(n_voxels=100)
-    given = {"alphas": ALPHAS, "widths": widths(x), "grid": GRID, "exhaustive": True}
-    given["limits"] = Limits(threads=1)
-    whole = BandedRidge(**given).fit(x, y, groups)
+    solver = BandedRidge(replace(SEARCH, exhaustive=True), Engine(limits=Limits(threads=1)))
+    whole = solver.choose(bands(x), y, groups)
     sizes: list[int] = []
 
     compute = LeftOut.loss
@@ -225,11 +248,11 @@ def test_running_out_of_memory_halves_the_batch(
 
     monkeypatch.setattr(LeftOut, "loss", scarce)
     with caplog.at_level(logging.WARNING):
-        found = BandedRidge(**given).fit(x, y, groups)
+        halved = solver.choose(bands(x), y, groups)
     assert sizes[0] == 100
     assert "25 voxels at a time" in caplog.text
-    assert np.array_equal(found.alpha_, whole.alpha_)
-    assert np.allclose(found.cv_score_, whole.cv_score_, atol=1e-12)
+    assert np.array_equal(halved.alpha, whole.alpha)
+    assert np.allclose(halved.score, whole.score, atol=1e-12)
 
 
 @pytest.mark.parametrize("backend", ["numpy", "torch"])
@@ -237,18 +260,18 @@ def test_himalaya_goes_on_with_half_the_voxels(backend: str, monkeypatch: pytest
     import torch
 
     x, y, groups = problem(n_voxels=64)
-    given = {"alphas": ALPHAS, "widths": widths(x), "grid": GRID, "backend": backend}
-    whole = HimalayaBandedRidge(**given).fit(x, y, groups)
-    search = HimalayaBandedRidge._searched
+    solver = BandedRidge(SEARCH, Engine(HIMALAYA, backend))
+    whole = clone(solver).fit(bands(x), y, groups)
+    search = solvers._search_batch
 
-    def scarce(self: HimalayaBandedRidge, kernels: np.ndarray, some: np.ndarray, *more: np.ndarray) -> object:
+    def scarce(kernels: np.ndarray, some: np.ndarray, *more: object, **named: object) -> object:
         if some.shape[1] > 32:
             raise MemoryError if backend == "numpy" else torch.OutOfMemoryError
-        return search(self, kernels, some, *more)
+        return search(kernels, some, *more, **named)
 
-    monkeypatch.setattr(HimalayaBandedRidge, "_searched", scarce)
-    found = HimalayaBandedRidge(**given).fit(x, y, groups)
-    assert np.allclose(found.coef_, whole.coef_, atol=1e-9)
+    monkeypatch.setattr(solvers, "_search_batch", scarce)
+    halved = solver.fit(bands(x), y, groups)
+    assert np.allclose(halved.coef_, whole.coef_, atol=1e-9)
 
 
 def test_no_memory_at_all_is_named() -> None:
@@ -261,10 +284,10 @@ def test_no_memory_at_all_is_named() -> None:
 
 def test_a_dead_voxel_and_a_constant_feature_are_harmless() -> None:
     x, y, groups = problem(n_voxels=4)
-    plain = BandedRidge(ALPHAS, widths(x), GRID).fit(x, y, groups)
+    plain = BandedRidge(SEARCH).fit(bands(x), y, groups)
     x0 = np.insert(x, 20, 0.0, axis=1)
     y0 = np.column_stack([y, np.zeros(len(y))])
-    found = BandedRidge(ALPHAS, (21, 20, 20), GRID).fit(x0, y0, groups)
+    found = BandedRidge(SEARCH).fit(FeatureBands(np.split(x0, [21, 41], axis=1)), y0, groups)
     assert np.allclose(np.delete(found.coef_, 20, axis=0)[:, :4], plain.coef_, atol=1e-10)
     assert not found.coef_[20].any()
     assert not found.coef_[:, 4].any()
@@ -274,10 +297,11 @@ def test_choice_is_the_best_of_all_candidates() -> None:
     x, y, groups = problem(n_voxels=12)
     scores = np.array([[-refitted(x, y, groups, w, a) for a in ALPHAS] for w in GRID])
     for exhaustive in (True, False):
-        choice = choose(Problem.of_features(x, widths(x), y, groups), ALPHAS, GRID, exhaustive=exhaustive)
-        assert isinstance(choice, Choice)
+        search = replace(SEARCH, exhaustive=exhaustive)
+        choice = choose(Problem(bands(x), y, groups), search)
         assert np.allclose(choice.score, scores.max(axis=(0, 1)), atol=1e-9)
-        assert np.allclose(scores[choice.point, choice.alpha, np.arange(12)], choice.score, atol=1e-9)
+        point = [np.flatnonzero((weights == GRID).all(axis=1))[0] for weights in choice.weights.T]
+        assert np.allclose(scores[point, search.position(choice.alpha), np.arange(12)], choice.score, atol=1e-9)
 
 
 def test_climbing_takes_fewer_penalties(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,31 +313,31 @@ def test_climbing_takes_fewer_penalties(monkeypatch: pytest.MonkeyPatch) -> None
         return compute(self, alpha, bold, projected)
 
     monkeypatch.setattr(LeftOut, "loss", counted)
-    alphas = np.logspace(-4, 5, 10)
-    made = Problem.of_features(x, widths(x), y, groups)
-    whole = choose(made, alphas, GRID, exhaustive=True)
+    search = Hyperparameters(np.logspace(-4, 5, 10), GRID)
+    made = Problem(bands(x), y, groups)
+    whole = choose(made, replace(search, exhaustive=True))
     assert taken[0] == 50 * 10 * len(GRID)
     taken[0] = 0
-    climbed = choose(made, alphas, GRID)
+    climbed = choose(made, search)
     assert taken[0] < 0.5 * 50 * 10 * len(GRID)
     assert np.array_equal(whole.alpha, climbed.alpha)
-    assert np.array_equal(whole.point, climbed.point)
+    assert np.array_equal(whole.weights, climbed.weights)
 
 
 def test_refining_only_improves_and_depends_on_the_voxel_alone() -> None:
     x, y, groups = problem(n_voxels=30)
-    grid = band_weights(3, 7, 0)
-    made = Problem.of_features(x, widths(x), y, groups)
-    coarse, fine = (choose(made, ALPHAS, grid, refine=order) for order in (0, 2 * lattice_order(3, 7)))
+    search = Hyperparameters(ALPHAS, band_weights(3, 7, 0))
+    made = Problem(bands(x), y, groups)
+    coarse, fine = (choose(made, replace(search, refine=order)) for order in (0, 2 * lattice_order(3, 7)))
     assert np.all(fine.score >= coarse.score)
     assert np.mean(fine.score > coarse.score) > 0.5
-    assert np.allclose(fine.grid.sum(axis=1), 1, atol=1e-6)
+    assert np.allclose(fine.weights.sum(axis=0), 1, atol=1e-6)
     for voxels in ([3], [29, 5, 11]):
-        some = choose(Problem.of_features(x, widths(x), y[:, voxels], groups), ALPHAS, grid, refine=4)
-        assert np.array_equal(some.grid[some.point], fine.grid[fine.point[voxels]])
+        some = choose(Problem(bands(x), y[:, voxels], groups), replace(search, refine=4))
+        assert np.array_equal(some.weights, fine.weights[:, voxels])
         assert np.array_equal(some.alpha, fine.alpha[voxels])
     v = int(np.argmax(fine.score - coarse.score))
-    expected = refitted(x, y, groups, fine.grid[fine.point[v]], ALPHAS[fine.alpha[v]])
+    expected = refitted(x, y, groups, fine.weights[:, v], fine.alpha[v])
     assert np.allclose(-fine.score[v], expected[v], rtol=1e-8)
 
 
@@ -332,21 +356,32 @@ def test_lattices_cover_the_simplex() -> None:
     assert np.all(around.sum(axis=1) == 6)
 
 
-@pytest.mark.parametrize("backend", [None, "numpy"])
-def test_given_weights_are_kept_and_the_penalty_is_chosen(backend: str | None) -> None:
+@pytest.mark.parametrize("solver", [CLOSED_FORM, HIMALAYA])
+def test_given_weights_are_kept_and_the_penalty_is_chosen(solver: str) -> None:
     x, y, groups = problem(n_voxels=9)
     rows = np.array([[0.5, 0.5, 0.0], [0.0, 0.0, 1.0], [0.2, 0.3, 0.5]])
-    given = {"alphas": ALPHAS, "widths": widths(x)}
-    solver = BandedRidge(**given) if backend is None else HimalayaBandedRidge(**given, backend=backend)
     point = np.arange(9) % 3
-    solver.fit(x, y, groups, rows[point].T)
-    assert np.allclose(solver.weights_, rows[point].T, atol=1e-6)
-    near = solver.alpha_[::-1]  # of other voxels: a start that is mostly wrong
-    climbed = clone(solver).fit(x, y, groups, rows[point].T, near)
-    assert np.any(near != climbed.alpha_)
+    start = Choice(rows[point].T, np.full(9, ALPHAS[0]), np.zeros(9))
+    every = Hyperparameters(ALPHAS, exhaustive=True)
+    tried = BandedRidge(every, Engine(solver)).fit(bands(x), y, groups, start=start)
+    assert np.allclose(tried.choice_.weights, rows[point].T, atol=1e-6)
+    near = tried.choice_.alpha[::-1]  # of other voxels: a start that is mostly wrong
+    climbed = BandedRidge(replace(every, exhaustive=False), Engine(solver))
+    climbed.fit(bands(x), y, groups, start=replace(start, alpha=near))
+    assert np.any(near != climbed.choice_.alpha)
     for p, weights in enumerate(rows):
-        mine = point == p
-        alone = BandedRidge(**given, grid=weights[None]).fit(x, y[:, mine], groups)
-        for found in (solver, climbed):
-            assert np.array_equal(found.alpha_[mine], alone.alpha_)
-            assert np.allclose(found.coef_[:, mine], alone.coef_, atol=1e-8)
+        own = point == p
+        alone = BandedRidge(Hyperparameters(ALPHAS, weights[None])).fit(bands(x), y[:, own], groups)
+        for fitted in (tried, climbed):
+            assert np.allclose(fitted.choice_.alpha[own], alone.choice_.alpha, rtol=1e-12)
+            assert np.allclose(fitted.coef_[:, own], alone.coef_, atol=1e-8)
+
+
+def test_penalties_know_their_place_and_choices_are_cut_and_joined() -> None:
+    search = Hyperparameters((10.0, 0.1, 1.0))
+    assert search.penalties.tolist() == [0.1, 1, 10]
+    assert search.position(np.array([10, 0.1, 1], dtype=np.float32)).tolist() == [2, 0, 1]
+    choice = Choice(np.arange(10.0).reshape(2, 5), np.arange(5.0), -np.arange(5.0))
+    again = Choice.joined([choice.of(slice(0, 2)), choice.of(np.array([2, 3, 4]))])
+    for name, values in vars(choice).items():
+        assert np.array_equal(getattr(again, name), values)

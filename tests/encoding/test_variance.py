@@ -10,7 +10,7 @@ from listening import ToyModel, ToyStore, design, make_run, participant
 
 from ban_bids.encoding import design as design_module
 from ban_bids.encoding import folds as folds_module
-from ban_bids.encoding.encode import Encoded, encode
+from ban_bids.encoding.fit import Encoded, encode
 from ban_bids.encoding.folds import offsets, training_rows
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.inputs.types import Clip, Run
@@ -124,7 +124,7 @@ def leaky_score(monkeypatch: pytest.MonkeyPatch, broken: bool) -> float:
         monkeypatch.setattr(
             folds_module,
             "training_rows",
-            lambda runs, training, tracks, lag: training_rows(runs, training, (), longest_lag=lag),
+            lambda runs, training, tracks, longest_lag: training_rows(runs, training, (), longest_lag=longest_lag),
         )
     made = design(data, model, PLAN, SETTINGS, Path("unused"))
     assert (made.folds[0].fold.dropped == 0) == broken

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
 
@@ -41,12 +41,16 @@ class Engine:
 
     solver: str = CLOSED_FORM
     backend: str = "numpy"
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = Limits()
 
     @property
     def name(self) -> str:
         """What the sidecars call it."""
         return f"{self.solver} ({self.backend})"
+
+
+CPU = Engine()
+"""The closed form on numpy's arrays."""
 
 
 def choose_engine(device: str, solver: str = "auto", mem_mb: int | None = None) -> Engine:

@@ -1,4 +1,4 @@
-"""Features, voxels and inner folds of a ridge problem, and its fits: one decomposition a weighting.
+"""Bands, voxels and inner folds of a ridge problem, and its fits: one decomposition per weighting.
 
 Weightings are worked on side by side, each on one thread of BLAS: threads of one small factorisation wait
 for each other more than they work, and ten times as long where another process wants the same processors.
@@ -14,170 +14,108 @@ import numpy as np
 import scipy.linalg
 from threadpoolctl import threadpool_limits
 
-from ban_bids.encoding.ridge.backend import arrays_of, free_on_device
-from ban_bids.encoding.ridge.bands import Bands, Basis, KernelBands, in_order
-from ban_bids.encoding.ridge.limits import Limits, in_batches
+from ban_bids.encoding.ridge.backend import CPU, Engine, arrays_of, free_on_device
+from ban_bids.encoding.ridge.bands import Bands, Basis
+from ban_bids.encoding.ridge.hyperparameters import Choice, Hyperparameters
+from ban_bids.encoding.ridge.limits import in_batches
 
 _MOST_VOXELS = 8192
 _FEWEST_VOXELS = 64
 _R = TypeVar("_R")
+Rows = slice | np.ndarray
+"""Rows of an inner fold: a slice, which copies nothing, where they stand together."""
 
 
 class Problem:
-    """Features, responses and inner folds, with the rows of an inner fold side by side.
+    """Training rows of all bands, responses and inner folds.
 
     Parameters
     ----------
-    bands : Bands or KernelBands
-        Features or kernels of every layer; rows in the order of ``folds``.
+    bands : Bands
     bold : ndarray of shape (n, n_voxels), float32 or float64
         Its type is that of all products with voxels; factorisations are float64 in any case.
-    folds : sequence of slice
-        Rows of each inner fold, see `inner_folds`.
-    limits : Limits, optional
-    backend : str
-        himalaya's, for the search: ``"numpy"``, ``"torch"`` or ``"torch_cuda"``. Decompositions and the
-        refit stay on the CPU, where as many go side by side as it has cores.
+    groups : ndarray of shape (n,)
+        Inner fold of each row.
+    engine : Engine
+        Its arrays are those of the search. Decompositions and the refit stay on the CPU, where as many go
+        side by side as it has cores.
     """
 
-    def __init__(
-        self,
-        bands: Bands | KernelBands,
-        bold: np.ndarray,
-        folds: Sequence[slice],
-        limits: Limits | None = None,
-        backend: str = "numpy",
-    ) -> None:
-        self.bands, self.bold, self.folds, self.backend = bands, bold, tuple(folds), backend
-        self.limits = limits or Limits()
-        free = free_on_device(backend)
+    def __init__(self, bands: Bands, bold: np.ndarray, groups: np.ndarray, *, engine: Engine = CPU) -> None:
+        self.bold, self.engine, self.folds = bold, engine, inner_folds(groups)
+        self.sizes = np.unique(groups, return_counts=True)[1].tolist()
+        self.bands = bands.prepared(max(self.sizes))
+        free = free_on_device(engine.backend)
         self.on_device = free is not None
         resident = free is None or bold.nbytes < free // 3
-        self._responses = arrays_of(backend).asarray(bold) if resident else None
-
-    @classmethod
-    def of_features(
-        cls,
-        features: np.ndarray,
-        widths: Sequence[int],
-        bold: np.ndarray,
-        groups: np.ndarray,
-        limits: Limits | None = None,
-        backend: str = "numpy",
-    ) -> Problem:
-        """Set up a problem of features.
-
-        Parameters
-        ----------
-        features : ndarray of shape (n, p)
-            Layers side by side.
-        widths : sequence of int
-            Columns of each layer.
-        bold : ndarray of shape (n, n_voxels)
-        groups : ndarray of shape (n,)
-            Inner fold of each row.
-        limits, backend
-            See `Problem`.
-        """
-        order, folds = inner_folds(groups)
-        if np.any(np.diff(order) < 0):
-            features, bold = features[order], bold[order]
-        return cls(Bands(features, widths, largest(folds)), bold, folds, limits, backend)
-
-    @classmethod
-    def of_kernels(
-        cls,
-        kernels: Sequence[np.ndarray],
-        bold: np.ndarray,
-        groups: np.ndarray,
-        limits: Limits | None = None,
-        backend: str = "numpy",
-    ) -> Problem:
-        """Set up a problem of precomputed kernels.
-
-        Parameters
-        ----------
-        kernels : sequence of ndarray of shape (n, n)
-            One an layer.
-        bold, groups, limits, backend
-            As for `of_features`. Coefficients follow the order of `inner_folds`.
-        """
-        order, folds = inner_folds(groups)
-        bands = KernelBands([in_order(kernel, order) for kernel in kernels])
-        if np.any(np.diff(order) < 0):
-            bold = bold[order]
-        return cls(bands, bold, folds, limits, backend)
+        self._responses = arrays_of(engine.backend).asarray(bold) if resident else None
 
     def responses(self, voxels: Any) -> Any:
         """Return some voxels' responses (n, n_chosen) where the search's products are made."""
         if self._responses is not None:
             return self._responses[:, voxels]
-        return arrays_of(self.backend).asarray(self.bold[:, voxels])
+        return arrays_of(self.engine.backend).asarray(self.bold[:, voxels])
 
     def resources(self, n_alphas: int) -> tuple[int, int]:
         """Return how many weightings to work on at a time, and on how many voxels at a time in each."""
         n_rows, order, item = len(self.bold), self.bands.order, self.bold.itemsize
-        sizes = [fold.stop - fold.start for fold in self.folds]
-        blocks = item * n_alphas * sum(size**2 for size in sizes)
-        a_voxel = item * (n_rows + order + 3 * max(sizes))
+        blocks = item * n_alphas * sum(size**2 for size in self.sizes)
+        a_voxel = item * (n_rows + order + 3 * max(self.sizes))
         decomposition = 8 * (2 * n_rows * order + 5 * order**2)
-        left, free = self.limits.left(), free_on_device(self.backend)
+        left, free = self.engine.limits.left(), free_on_device(self.engine.backend)
         if free is None:
             fixed, a_worker = decomposition + blocks, decomposition + blocks + _MOST_VOXELS * a_voxel // 8
         else:
             fixed, a_worker = blocks + (8 + item) * n_rows * order, decomposition
-        workers = max(1, min(self.limits.workers(), left // a_worker))
+        workers = max(1, min(self.engine.limits.workers(), left // a_worker))
         room = left // workers if free is None else free
         # whole multiples: a product's last bits depend on its width, and a resumed run gives the same bytes
         voxels = (room - fixed) // a_voxel // _FEWEST_VOXELS * _FEWEST_VOXELS
         return workers, int(np.clip(voxels, _FEWEST_VOXELS, _MOST_VOXELS))
 
 
-def inner_folds(groups: np.ndarray) -> tuple[np.ndarray, tuple[slice, ...]]:
-    """Return an order of rows in which each inner fold's stand together, and its rows in that order."""
-    stops = np.cumsum(np.unique(groups, return_counts=True)[1])
-    return np.argsort(groups, kind="stable"), tuple(map(slice, [0, *stops[:-1].tolist()], stops.tolist()))
+def inner_folds(groups: np.ndarray) -> tuple[Rows, ...]:
+    """Return the rows of each inner fold."""
+    folds = [np.flatnonzero(groups == g) for g in np.unique(groups)]
+    return tuple(slice(int(f[0]), int(f[-1]) + 1) if np.all(np.diff(f) == 1) else f for f in folds)
 
 
-def largest(folds: Sequence[slice]) -> int:
-    """Return the number of rows of the largest inner fold."""
-    return max(fold.stop - fold.start for fold in folds)
-
-
-def refit(problem: Problem, alphas: np.ndarray, grid: np.ndarray, point: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+def refit(problem: Problem, choice: Choice, hyperparameters: Hyperparameters) -> np.ndarray:
     """Fit every voxel on all rows with its own weights and penalty.
 
     Parameters
     ----------
     problem : Problem
-    alphas : ndarray of shape (n_alphas,)
-    grid : ndarray of shape (n_points, n_layers)
-    point, alpha : ndarray of shape (n_voxels,), intp
-        Row of ``grid`` and index of ``alphas`` of each voxel.
+    choice : Choice
+    hyperparameters : Hyperparameters
+        Among which the penalties are.
 
     Returns
     -------
     ndarray of shape (n_coefficients, n_voxels), float64
-        Of the features as they were given: the prediction is features @ coefficients; 0 where weights are. Of
-        kernels: the dual coefficients.
+        See `Bands.terms`; 0 where weights are.
     """
     workers, size = problem.resources(0)
     coefficients = np.zeros((problem.bands.n_coefficients, problem.bold.shape[1]))
+    alphas, position = hyperparameters.penalties, hyperparameters.position(choice.alpha)
+    grid, point = np.unique(choice.weights.T, axis=0, return_inverse=True)
+    point = point.ravel()
 
     def solve(p: int) -> None:
-        mine = np.flatnonzero(point == p)
-        mine = mine[np.argsort(alpha[mine], kind="stable")]
+        voxels = np.flatnonzero(point == p)
+        voxels = voxels[np.argsort(position[voxels], kind="stable")]
 
         def some(batch: slice) -> None:
-            used = np.unique(alpha[mine[batch]])
-            voxels = [mine[batch][alpha[mine[batch]] == a] for a in used]
-            responses = [problem.bold[:, v] for v in voxels]
-            for v, solved in zip(voxels, problem.bands.coefficients(grid[p], alphas[used], responses)):
+            batched = voxels[batch]
+            used = np.unique(position[batched])
+            alike = [batched[position[batched] == a] for a in used]
+            solutions = problem.bands.coefficients(grid[p], alphas[used], [problem.bold[:, v] for v in alike])
+            for v, solved in zip(alike, solutions):
                 coefficients[:, v] = solved
 
-        in_batches(len(mine), max(64, size // 4), some)
+        in_batches(len(voxels), max(64, size // 4), some)
 
-    for _ in side_by_side(solve, [p for p in np.unique(point) if grid[p].any()], workers):
+    for _ in side_by_side(solve, np.flatnonzero(grid.any(axis=1)), workers):
         pass
     return coefficients
 
@@ -194,7 +132,7 @@ class LeftOut:
     Parameters
     ----------
     basis : Basis
-    folds : sequence of slice
+    folds : sequence of slice or ndarray of int
         Rows of each inner fold.
     dtype : dtype
         Of products with voxels; what is done before them is float64.
@@ -206,7 +144,7 @@ class LeftOut:
     The error of rows r is ``(I - H_rr)^-1 (y - H y)_r``, see `ban_bids.encoding.ridge.bands`.
     """
 
-    def __init__(self, basis: Basis, folds: Sequence[slice], dtype: np.dtype, backend: str = "numpy") -> None:
+    def __init__(self, basis: Basis, folds: Sequence[Rows], dtype: np.dtype, backend: str = "numpy") -> None:
         self.basis, self.folds, self.dtype = basis, folds, np.dtype(dtype)
         self.arrays = arrays_of(backend)
         self._exact = self.arrays.asarray(basis.vectors)
@@ -252,7 +190,7 @@ class LeftOut:
             self._blocks[alpha] = [self._block(alpha, rows) for rows in self.folds]
         return self._blocks[alpha]
 
-    def _block(self, alpha: float, rows: slice) -> Any:
+    def _block(self, alpha: float, rows: Rows) -> Any:
         """Return ``(I - H_rr)^-1`` of left-out rows, (m, m), of the type of products with voxels."""
         half = self._exact[rows] * self.arrays.asarray(np.sqrt(self.basis.filter(alpha)))
         block = half @ half.T

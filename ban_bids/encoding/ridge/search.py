@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,111 +16,70 @@ import numpy as np
 from ban_bids.encoding.ridge.backend import exact_products, short_of_memory
 from ban_bids.encoding.ridge.bands import Basis
 from ban_bids.encoding.ridge.closed_form import LeftOut, Problem, side_by_side
+from ban_bids.encoding.ridge.hyperparameters import Choice, Hyperparameters, neighbours
 from ban_bids.encoding.ridge.limits import in_batches
-from ban_bids.encoding.ridge.weights import neighbours
 
 _LOG = logging.getLogger(__name__)
 _Best = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Voxels, and the score and the penalty's index of each."""
+"""Voxels, and the score and the penalty's position of each."""
 
 
-@dataclass(frozen=True, eq=False)
-class Choice:
-    """Weights and penalty chosen for every voxel.
-
-    Parameters
-    ----------
-    grid : ndarray of shape (n_points, n_layers)
-        All weights that were tried for some voxel.
-    point : ndarray of shape (n_voxels,), intp
-        Row of ``grid``.
-    alpha : ndarray of shape (n_voxels,), intp
-        Index of the penalty.
-    score : ndarray of shape (n_voxels,), float64
-        Minus the mean squared error of left-out rows, averaged over inner folds.
-    """
-
-    grid: np.ndarray
-    point: np.ndarray
-    alpha: np.ndarray
-    score: np.ndarray
-
-
-def choose(problem: Problem, alphas: np.ndarray, grid: np.ndarray, refine: int = 0, exhaustive: bool = False) -> Choice:
-    """Choose weights and penalty for every voxel by left-out rows.
-
-    Parameters
-    ----------
-    problem : Problem
-    alphas : ndarray of shape (n_alphas,)
-        Of equally good ones the larger is taken.
-    grid : ndarray of shape (n_points, n_layers)
-        Tried for all voxels. Of equally good points the earlier is taken.
-    refine : int
-        Order of a finer lattice: its points around a voxel's best one are tried next; 0 for none.
-    exhaustive : bool
-        Try every penalty at every point. Otherwise all are tried at the first point; at the others the search
-        starts at the voxel's best one there and climbs until both neighbours are worse.
-
-    Returns
-    -------
-    Choice
-    """
-    rising = np.argsort(alphas)
-    search = _Search(problem, alphas[rising])
+def choose(problem: Problem, hyperparameters: Hyperparameters) -> Choice:
+    """Choose weights and penalty for every voxel by left-out rows."""
+    grid = hyperparameters.points(problem.bands.n_bands)
+    search = _Search(problem, hyperparameters)
     everyone = np.arange(problem.bold.shape[1])
     search.try_all([(grid[0], everyone)])
-    if not exhaustive:
+    if not hyperparameters.exhaustive:
         search.start = search.alpha.copy()
     search.try_all([(weights, everyone) for weights in grid[1:]])
-    if refine:
-        search.try_all(_around(search, refine))
-    return Choice(np.array(search.tried), search.point, rising[search.alpha], search.score)
+    if hyperparameters.refine:
+        search.try_all(_around(search, hyperparameters.refine))
+    return search.choice(np.array(search.tried)[search.point])
 
 
-def choose_penalty(
-    problem: Problem, alphas: np.ndarray, grid: np.ndarray, point: np.ndarray, near: np.ndarray | None = None
-) -> Choice:
+def choose_penalty(problem: Problem, hyperparameters: Hyperparameters, start: Choice) -> Choice:
     """Choose the penalty of voxels whose weights are known.
 
-    Parameters
-    ----------
-    problem, alphas, grid
-        As for `choose`.
-    point : ndarray of shape (n_voxels,), intp
-        Row of ``grid`` of each voxel; nothing is computed for a row of zeros.
-    near : ndarray of shape (n_voxels,), optional
-        A penalty for each voxel to start at, climbing until both neighbours are worse; all are tried by
-        default.
-
-    Returns
-    -------
-    Choice
+    The weights of ``start`` are kept, to four digits; nothing is computed for voxels whose weights are all 0.
+    The search climbs from its penalties until both neighbours are worse; an exhaustive one tries all.
     """
-    rising = np.argsort(alphas)
-    search = _Search(problem, alphas[rising])
-    if near is not None:
-        search.start = np.abs(np.log(alphas[rising][:, None] / near)).argmin(axis=0)
+    search = _Search(problem, hyperparameters)
+    if not hyperparameters.exhaustive:
+        search.start = hyperparameters.position(start.alpha)
+    grid, point = distinct(start.weights)
     search.try_all([(row, np.flatnonzero(point == p)) for p, row in enumerate(grid) if row.any()])
-    return Choice(grid, point, rising[search.alpha], search.score)
+    return search.choice(grid[point])
+
+
+def distinct(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return distinct weights (n_points, n_bands), to four digits, and the row of each voxel."""
+    rows, point = np.unique(np.round(weights.T.astype(np.float64), 4), axis=0, return_inverse=True)
+    return rows, point.ravel()
 
 
 class _Search:
     """The best that was found so far for every voxel; penalties are in rising order."""
 
-    def __init__(self, problem: Problem, alphas: np.ndarray) -> None:
+    def __init__(self, problem: Problem, hyperparameters: Hyperparameters) -> None:
         n_voxels = problem.bold.shape[1]
-        self.problem, self.alphas = problem, alphas
-        self.workers, self.size = problem.resources(len(alphas))
+        self.problem, self.alphas = problem, hyperparameters.penalties
+        self.workers, self.size = problem.resources(len(self.alphas))
         self.tried: list[np.ndarray] = []
         self.start: np.ndarray | None = None
         self.score = np.full(n_voxels, -np.inf)
         self.point, self.alpha = (np.zeros(n_voxels, dtype=np.intp) for _ in range(2))
         _LOG.debug("search: %d weightings and %d voxels at a time", self.workers, self.size)
 
+    def choice(self, weights: np.ndarray) -> Choice:
+        """Return the best, given the weights (n_voxels, n_bands) of it."""
+        dtype = self.problem.bold.dtype
+        chosen = np.ascontiguousarray(weights.T, dtype=dtype)
+        return Choice(chosen, self.alphas[self.alpha].astype(dtype), self.score.astype(dtype))
+
     def try_all(self, points: list[tuple[np.ndarray, np.ndarray]]) -> None:
         """Try weights, each for some voxels, and keep what is better."""
-        with exact_products(self.problem.backend):
+        with exact_products(self.problem.engine.backend):
             if self.problem.on_device:
                 self._try_on_device(points)
             elif len(points) == 1:
@@ -141,12 +99,12 @@ class _Search:
     def _keep(self, weights: np.ndarray, best: _Best) -> None:
         voxels, score, alpha = best
         better = score > self.score[voxels]
-        mine = voxels[better]
-        self.score[mine], self.alpha[mine], self.point[mine] = score[better], alpha[better], len(self.tried)
+        won = voxels[better]
+        self.score[won], self.alpha[won], self.point[won] = score[better], alpha[better], len(self.tried)
         self.tried.append(weights)
 
     def _left_out(self, basis: Basis) -> LeftOut:
-        return LeftOut(basis, self.problem.folds, self.problem.bold.dtype, self.problem.backend)
+        return LeftOut(basis, self.problem.folds, self.problem.bold.dtype, self.problem.engine.backend)
 
     def _best_at(self, task: tuple[np.ndarray, np.ndarray]) -> _Best:
         """Return voxels, and score and penalty of each, at one set of weights."""
@@ -162,8 +120,8 @@ class _Search:
         parts = [voxels[k : k + self.size] for k in range(0, len(voxels), self.size)]
         if len(parts) < self.workers:
             parts = np.array_split(voxels, self.workers)
-        found = list(side_by_side(partial(self._best_of, left), parts, self.workers))
-        together, score, alpha = (np.concatenate(values) for values in zip(*found))
+        bests = side_by_side(partial(self._best_of, left), parts, self.workers)
+        together, score, alpha = (np.concatenate(values) for values in zip(*bests))
         return together, score, alpha
 
     def _best_of(self, left: LeftOut, voxels: np.ndarray) -> _Best:
@@ -172,13 +130,13 @@ class _Search:
         score, alpha = np.full(len(voxels), -np.inf), np.zeros(len(voxels), dtype=np.intp)
 
         def some(batch: slice) -> None:
-            mine = voxels[batch]
-            start = None if self.start is None else self.start[mine]
-            table = _climb(left, self.alphas, self.problem.responses(mine), start)
+            batched = voxels[batch]
+            start = None if self.start is None else self.start[batched]
+            table = _climb(left, self.alphas, self.problem.responses(batched), start)
             alpha[batch] = _highest(table)
             score[batch] = table.max(axis=0)
 
-        in_batches(len(voxels), self.size, some, short_of_memory(self.problem.backend))
+        in_batches(len(voxels), self.size, some, short_of_memory(self.problem.engine.backend))
         return voxels, score, alpha
 
 
@@ -221,11 +179,9 @@ def _around(search: _Search, order: int) -> list[tuple[np.ndarray, np.ndarray]]:
     tried = {tuple(np.round(np.asarray(weights) * order, 3)) for weights in search.tried}
     members: dict[tuple[float, ...], list[np.ndarray]] = defaultdict(list)
     for p in np.unique(search.point):
-        mine = np.flatnonzero(search.point == p)
+        voxels = np.flatnonzero(search.point == p)
         for point in neighbours(search.tried[p], order):
             if tuple(point.astype(float)) not in tried:
-                members[tuple(point.astype(float))].append(mine)
-    return [
-        ((np.array(point) / order).astype(np.float32), np.concatenate(voxels))
-        for point, voxels in sorted(members.items())
-    ]
+                members[tuple(point.astype(float))].append(voxels)
+    around = sorted(members.items())
+    return [((np.array(point) / order).astype(np.float32), np.concatenate(voxels)) for point, voxels in around]
