@@ -17,7 +17,6 @@ import logging
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import ants
 import nibabel as nib
@@ -26,12 +25,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ban_bids.preprocessing.atlases import TO_SIXTH
+from ban_bids.preprocessing.atlases import NAMED, TO_SIXTH
 from ban_bids.preprocessing.files import load_image, save_image
 from ban_bids.preprocessing.regions import (
     CORTEX_FILE,
     DSEG_FILE,
-    PARCELS,
+    HCP_MMP,
     RIBBON_MARGIN,
     SHIPPED,
     TABLE_FILE,
@@ -44,9 +43,9 @@ from ban_bids.preprocessing.space.template import (
     template_grid,
 )
 from ban_bids.preprocessing.space.transforms import Normalization, apply_affine, sample
+from ban_bids.typing import Floats
 
 _LOG = logging.getLogger(__name__)
-Floats = NDArray[np.floating[Any]]
 _OTHER = 0
 # Share of a 1-mm voxel that the ribbon must fill. Low, because the average surfaces are smoother and their
 # ribbon is thinner than anyone's cortex; a participant's own grey matter decides in the end.
@@ -68,7 +67,7 @@ def _vertex_labels() -> dict[str, NDArray[np.intp]]:
     parcels = np.load(hcp_data("mmp_1.0.npz"))
     vertices = np.load(hcp_data("fMRI_vertex_info_32k.npz"))
     names = {int(key): str(value) for key, value in zip(parcels["ids"], parcels["labels"])}
-    area = {name: number for number, group in enumerate(PARCELS.values(), 1) for name in group}
+    area = {name: number for number, group in enumerate(NAMED[HCP_MMP.name].labels.values(), 1) for name in group}
     lookup = np.zeros(max(names) + 1, np.intp)
     for key, name in names.items():
         lookup[key] = area.get(name.removeprefix("L_").removeprefix("R_").removesuffix("_ROI"), _OTHER)
@@ -170,7 +169,7 @@ def main(folder: Path = SHIPPED) -> None:
     wide = ndimage.distance_transform_edt(~ribbon) <= RIBBON_MARGIN
     save_image(folder / CORTEX_FILE, wide, grid.affine)
     rows = []
-    for number, (name, parcels) in enumerate(PARCELS.items(), 1):
+    for number, (name, parcels) in enumerate(NAMED[HCP_MMP.name].labels.items(), 1):
         x, y, z = apply_affine(grid.affine, np.array(np.nonzero(labels == number), float))
         left = x < 0
         rows.append(

@@ -158,7 +158,7 @@ def test_missing_data_are_named_with_the_remedy(tmp_path: Path, no_package: None
 
 
 def test_nodes_are_told_apart_by_content_and_name_not_by_place(tmp_path: Path) -> None:
-    from ban_bids.preprocessing.interfaces.regions import Regions
+    from ban_bids.preprocessing.interfaces.anatomical import Regions
 
     def hashed(folder: str, table: str = "", name: str = "mine") -> str:
         place = tmp_path / folder

@@ -11,11 +11,10 @@ import pytest
 
 from ban_bids.constants import REGIONS
 from ban_bids.errors import DataError
-from ban_bids.preprocessing.atlases import find_atlas, to_sixth_generation
+from ban_bids.preprocessing.atlases import NAMED, find_atlas, to_sixth_generation
 from ban_bids.preprocessing.regions import (
     DSEG_FILE,
     HCP_MMP,
-    PARCELS,
     SHIPPED,
     TABLE_FILE,
     AtlasFiles,
@@ -37,7 +36,7 @@ COUNTS = {"A1": (90, 77), "Belt": (184, 178), "PB": (173, 114), "T2T3": (943, 12
 def test_shipped_labels_are_the_four_regions_where_they_belong() -> None:
     labels, affine = read_atlas()
     assert set(np.unique(labels)) == {0, 1, 2, 3, 4}
-    assert tuple(PARCELS) == REGIONS
+    assert tuple(NAMED[HCP_MMP.name].labels) == REGIONS
     points = apply_affine(affine, np.argwhere(labels == 1).T.astype(float))
     for side, chosen in (("left", points[0] < 0), ("right", points[0] > 0)):
         assert np.linalg.norm(points[:, chosen].mean(1) - CENTRES[side]) < 2.1

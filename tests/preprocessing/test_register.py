@@ -44,7 +44,7 @@ def brain(template: ants.ANTsImage) -> ants.ANTsImage:
 
 @pytest.fixture(scope="module")
 def found(template: ants.ANTsImage, brain: ants.ANTsImage, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return normalize(brain, template, tmp_path_factory.mktemp("first"), ITERATIONS)
+    return normalize(brain, template, tmp_path_factory.mktemp("first"), reg_iterations=ITERATIONS)
 
 
 def test_published_composites_do_what_our_own_composition_does(
@@ -67,7 +67,7 @@ def test_published_composites_do_what_our_own_composition_does(
 def test_normalising_twice_gives_the_same_bytes(
     template: ants.ANTsImage, brain: ants.ANTsImage, found: dict[str, Path], tmp_path: Path
 ) -> None:
-    again = normalize(brain, template, tmp_path, ITERATIONS)
+    again = normalize(brain, template, tmp_path, reg_iterations=ITERATIONS)
     for name, path in found.items():
         assert path.read_bytes() == again[name].read_bytes(), name
 

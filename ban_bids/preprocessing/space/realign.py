@@ -8,13 +8,14 @@ the sampled points, as R = Rz·Ry·Rx.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-Floats = NDArray[np.floating[Any]]
+from ban_bids.preprocessing.space.transforms import apply_affine
+from ban_bids.typing import Floats
+
 _FWHM_TO_SIGMA = 1 / np.sqrt(8 * np.log(2))
 
 
@@ -67,14 +68,13 @@ def rigid_parameters(matrix: Floats, centre: Floats) -> Floats:
 class _Level:
     """Smoothed copy of an image grid on which motion is estimated."""
 
-    factor: tuple[int, int, int]
-    sigma: tuple[float, float, float]
+    factor: tuple[int, ...]
+    sigma: tuple[float, ...]
     affine: Floats
 
     def coefficients(self, volume: NDArray[np.float32]) -> NDArray[np.float32]:
         """Cubic spline coefficients of the block-averaged, smoothed volume."""
-        smooth = self.smooth(volume)
-        return ndimage.spline_filter(smooth, order=3, output=np.float32, mode="mirror")
+        return ndimage.spline_filter(self.smooth(volume), order=3, output=np.float32, mode="mirror")
 
     def smooth(self, volume: NDArray[np.float32]) -> NDArray[np.float32]:
         """Block averages, then a Gaussian."""
@@ -92,9 +92,7 @@ def _level(affine: Floats, shape: tuple[int, ...], fwhm: float) -> _Level:
     scale = np.diag([*factor.astype(float), 1.0])
     scale[:3, 3] = (factor - 1) / 2
     sigma = fwhm * _FWHM_TO_SIGMA / (voxel * factor)
-    fx, fy, fz = (int(f) for f in factor)
-    sx, sy, sz = (float(s) for s in sigma)
-    return _Level((fx, fy, fz), (sx, sy, sz), affine @ scale)
+    return _Level(tuple(int(f) for f in factor), tuple(float(s) for s in sigma), affine @ scale)
 
 
 class _Target:
@@ -110,7 +108,7 @@ class _Target:
         lattice = np.zeros_like(head)
         lattice[:: step[0], :: step[1], :: step[2]] = True
         index = np.array(np.nonzero(head & inner & lattice))
-        self.points = affine[:3, :3] @ index + affine[:3, 3:]
+        self.points = apply_affine(affine, index)
         self.centre = self.points.mean(1)
         where = tuple(index)
         self.values = smooth[where].astype(float)
@@ -121,14 +119,13 @@ class _Target:
 
 
 def _align(
-    target: _Target, coefficients: NDArray[np.float32], affine: Floats, start: Floats, iterations: int
+    target: _Target, coefficients: NDArray[np.float32], affine: Floats, *, start: Floats, iterations: int
 ) -> Floats:
     """Refine a matrix (reference world → volume world) by Gauss–Newton."""
     matrix, to_voxel = start.copy(), np.linalg.inv(affine)
     limit = np.array(coefficients.shape)[:, None] - 1
     for _ in range(iterations):
-        move = to_voxel @ matrix
-        where = move[:3, :3] @ target.points + move[:3, 3:]
+        where = apply_affine(to_voxel @ matrix, target.points)
         inside = ((where >= 0) & (where <= limit)).all(0)
         if inside.sum() < 100:
             return start
@@ -187,17 +184,15 @@ def realign(
     steady = np.arange(min(n_skip, n - 1), n)
     chosen = np.unique(steady[np.linspace(0, len(steady) - 1, min(n_reference, len(steady))).astype(int)])
     few = chosen[:: max(1, len(chosen) // 11)]
-    identity = np.eye(4)
-    median = np.median([level.smooth(np.ascontiguousarray(data[..., t], np.float32)) for t in few], axis=0).astype(
-        np.float32
-    )
-    target = _Target(median, level.affine)
+    smooth = [level.smooth(np.ascontiguousarray(data[..., t], np.float32)) for t in few]
+    target = _Target(np.median(smooth, axis=0).astype(np.float32), level.affine)
     matrices = np.empty((n, 4, 4))
     for t in range(n):
-        matrices[t] = _align(target, coefficients[t], level.affine, matrices[t - 1] if t else identity, 12)
+        start = matrices[t - 1] if t else np.eye(4)
+        matrices[t] = _align(target, coefficients[t], level.affine, start=start, iterations=12)
     target = _Target(_mean_aligned(coefficients, matrices, level.affine, chosen), level.affine)
     for t in range(n):
-        matrices[t] = _align(target, coefficients[t], level.affine, matrices[t], 6)
+        matrices[t] = _align(target, coefficients[t], level.affine, start=matrices[t], iterations=6)
     parameters = np.array([rigid_parameters(matrix, target.centre) for matrix in matrices])
     return Motion(matrices, parameters, target.centre, _reference(data, affine, matrices, chosen))
 
@@ -228,8 +223,7 @@ def align_images(
         level, ground = _level(moving_affine, moving.shape, fwhm), _level(fixed_affine, fixed.shape, fwhm)
         target = _Target(ground.smooth(fixed), ground.affine)
         coefficients = level.coefficients(moving)
-        matrix = _align(target, coefficients, level.affine, matrix, 40)
-    move = np.linalg.inv(level.affine) @ matrix
-    where = move[:3, :3] @ target.points + move[:3, 3:]
+        matrix = _align(target, coefficients, level.affine, start=matrix, iterations=40)
+    where = apply_affine(np.linalg.inv(level.affine) @ matrix, target.points)
     values = ndimage.map_coordinates(coefficients, where, order=3, prefilter=False, mode="nearest")
     return matrix, float(np.corrcoef(values, target.values)[0, 1])
