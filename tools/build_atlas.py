@@ -27,21 +27,9 @@ from scipy import ndimage
 
 from ban_bids.preprocessing.atlases import NAMED, TO_SIXTH
 from ban_bids.preprocessing.files import load_image, save_image
-from ban_bids.preprocessing.regions import (
-    CORTEX_FILE,
-    DSEG_FILE,
-    HCP_MMP,
-    RIBBON_MARGIN,
-    SHIPPED,
-    TABLE_FILE,
-)
+from ban_bids.preprocessing.regions import CORTEX_FILE, DSEG_FILE, HCP_MMP, RIBBON_MARGIN, SHIPPED, TABLE_FILE
 from ban_bids.preprocessing.space.register import normalize, resample_to
-from ban_bids.preprocessing.space.template import (
-    hcp_data,
-    sixth_generation_brain,
-    template_brain,
-    template_grid,
-)
+from ban_bids.preprocessing.space.template import hcp_data, sixth_generation_brain, template_brain, template_grid
 from ban_bids.preprocessing.space.transforms import Normalization, apply_affine, sample
 from ban_bids.typing import Floats
 
@@ -74,10 +62,7 @@ def _vertex_labels() -> dict[str, NDArray[np.intp]]:
     flat = lookup[parcels["map_all"]]
     left, right = vertices["grayl"], vertices["grayr"]
     result = {}
-    for side, index, values in (
-        ("L", left, flat[: len(left)]),
-        ("R", right, flat[len(left) : len(left) + len(right)]),
-    ):
+    for side, index, values in (("L", left, flat[: len(left)]), ("R", right, flat[len(left) : len(left) + len(right)])):
         full = np.full(int(vertices["num_meshl" if side == "L" else "num_meshr"]), -1, np.intp)
         full[index] = values
         result[side] = full
@@ -85,12 +70,7 @@ def _vertex_labels() -> dict[str, NDArray[np.intp]]:
 
 
 def _ribbon_samples(
-    white: Floats,
-    pial: Floats,
-    faces: NDArray[np.intp],
-    labels: NDArray[np.intp],
-    n: int = 4,
-    depths: int = 9,
+    white: Floats, pial: Floats, faces: NDArray[np.intp], labels: NDArray[np.intp], n: int = 4, depths: int = 9
 ) -> tuple[Floats, Floats, NDArray[np.intp]]:
     """Fill the ribbon with samples: points, mm³ that each stands for, label of the nearest corner.
 

@@ -14,13 +14,7 @@ from scipy import ndimage
 
 from ban_bids.errors import DataError
 from ban_bids.preprocessing.files import load_image, load_mask, naming, save_image
-from ban_bids.preprocessing.masks import (
-    count_non_steady,
-    epi_mask,
-    head_mask,
-    largest_component,
-    tissue_probabilities,
-)
+from ban_bids.preprocessing.masks import count_non_steady, epi_mask, head_mask, largest_component, tissue_probabilities
 from ban_bids.preprocessing.space.realign import realign
 from ban_bids.preprocessing.space.register import (
     bias_corrected,

@@ -186,9 +186,7 @@ def _run_workflow(
     crash_dir = base / "crash"
     crash_dir.mkdir(parents=True, exist_ok=True)
     configure(
-        crash_dir,
-        verbose=bool(settings.output.verbosity),
-        stop_on_first_crash=settings.compute.stop_on_first_crash,
+        crash_dir, verbose=bool(settings.output.verbosity), stop_on_first_crash=settings.compute.stop_on_first_crash
     )
     options = settings.preprocessing
     wf = Workflow(name=_WORKFLOW, base_dir=str(base))

@@ -79,11 +79,7 @@ def ingest(
     grey, notes = _grey_matter(participant, folder, space, grid.points())
     points = _template_points(participant, folder, space, grid.points())
     maps = RegionMaps.lay(
-        atlas,
-        points,
-        where=np.ones(grid.shape, bool),
-        possible=common & grey.reshape(grid.shape),
-        source=runs[0].mask,
+        atlas, points, where=np.ones(grid.shape, bool), possible=common & grey.reshape(grid.shape), source=runs[0].mask
     )
     regions = place_regions(maps.save(work, grid.affine), label, options, output_dir)
     brains, _ = find_anatomical(participant, folder, space, "desc-preproc_T1w")
@@ -105,10 +101,7 @@ def ingest(
         runs,
         **regions,
         source=f"fmriprep-{version_of(folder)}",
-        figures=(
-            *((title, place(path, f"{pictures}desc-{path.name}")) for title, path in drawn),
-            *assessed.figures,
-        ),
+        figures=(*((title, place(path, f"{pictures}desc-{path.name}")) for title, path in drawn), *assessed.figures),
         quality=assessed.measurements,
         notes=(*maps.notes, *notes, *_option_notes(options), *quality_notes(assessed.measurements)),
     )

@@ -55,11 +55,7 @@ def load_run(path: Path) -> tuple[NDArray[np.float32], Floats, NDArray[np.bool_]
 
 
 def correct_slice_timing(
-    data: NDArray[np.float32],
-    slice_timing: tuple[float, ...],
-    direction: str,
-    repetition_time: float,
-    target: float,
+    data: NDArray[np.float32], slice_timing: tuple[float, ...], direction: str, repetition_time: float, target: float
 ) -> None:
     """Shift every slice's series, in place, to one acquisition time by cubic B-splines in time.
 
