@@ -47,7 +47,7 @@ def _sixth_to_2009c() -> Normalization:
         target = resample_to(ants.image_read(str(template_brain())), 2.0)
         source = resample_to(ants.image_read(str(sixth_generation_brain())), 2.0)
         files = normalize(target, source, Path(folder))
-        return Normalization.load(files["affine"], files["warp"], files["inverse_warp"])
+        return Normalization.load(files["normalization"])
 
 
 def _vertex_labels() -> dict[str, NDArray[np.intp]]:

@@ -273,9 +273,7 @@ def anatomy_from_bold(bold: Path, folder: Path, dummy_scans: int | None = None) 
     values, grid_affine = from_ants(flat)
     files["t1w"] = save_image(folder / "t1w.nii.gz", values, grid_affine)
     tissues, tissue_affine = _template_tissues()
-    points = Normalization.load(files["affine"], files["warp"], files["inverse_warp"]).t1w_to_template(
-        Grid.of(values.shape, grid_affine).points()
-    )
+    points = Normalization.load(files["normalization"]).t1w_to_template(Grid.of(values.shape, grid_affine).points())
     for name, part in tissues.items():
         brought = sample(part, tissue_affine, points).reshape(values.shape)
         final = brought > 0.5 if name == "mask" else brought

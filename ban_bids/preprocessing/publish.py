@@ -37,6 +37,18 @@ FIGURES = (
 _WITHOUT_T1W = "firstboldref"
 """What stands in the names for the T1w image where there is none: the first run's reference."""
 
+LISTS = {
+    "bold": "bolds",
+    "mask": "masks",
+    "confounds": "confounds",
+    "non_steady": "non_steady",
+    "quality": "signals",
+    "reference": "references",
+    "motion": "motions",
+    "matrix": "matrices",
+}
+"""Outputs of a run's workflow, and the lists over runs that they make."""
+
 Summary = Mapping[str, Any]
 """What the node ``collect`` wrote: a participant's files and measures by name."""
 
@@ -66,7 +78,14 @@ def publish(
     folder = output_dir / f"sub-{participant.label}"
     _publish_anatomy(participant, summary, options.space, folder=folder, bids_dir=bids_dir)
     runs = tuple(
-        _publish_run(run, _of_run(summary, index), options.space, folder=folder, bids_dir=bids_dir)
+        _publish_run(
+            run,
+            {name: summary[several][index] for name, several in LISTS.items() if several in summary},
+            folder / (f"ses-{run.session}" if run.session else "") / "func",
+            space=options.space,
+            anatomy=_anatomy(participant),
+            source={"Sources": [raw_uri(run.bold, bids_dir)]},
+        )
         for index, run in enumerate(participant.runs)
     )
     regions = {key: Path(summary[key]) for key in ("dseg", "table", "cortex")}
@@ -110,24 +129,11 @@ def place_regions(files: Mapping[str, Path], label: str, options: Preprocessing,
     }
 
 
-def _of_run(summary: Summary, index: int) -> Summary:
-    """A run's own entries, by their names in the singular."""
-    lists = {
-        "bold": "bolds",
-        "mask": "masks",
-        "confounds": "confounds",
-        "non_steady": "non_steady",
-        "reference": "references",
-        "matrix": "matrices",
-        "motion": "motions",
-    }
-    return {name: summary[plural][index] for name, plural in lists.items()} | {"t1w": bool(summary["t1w_used"])}
-
-
-def _publish_run(run: Run, files: Summary, space: str, *, folder: Path, bids_dir: Path) -> PreprocessedRun:
-    source = {"Sources": [raw_uri(run.bold, bids_dir)]}
-    session = f"ses-{run.session}/" if run.session else ""
-    stem = f"{folder}/{session}func/sub-{run.participant}_{run.name}"
+def _publish_run(
+    run: Run, files: Summary, folder: Path, *, space: str, anatomy: str, source: dict[str, Any]
+) -> PreprocessedRun:
+    """Place a run's own entries of the summary in its session's folder."""
+    stem = f"{folder}/sub-{run.participant}_{run.name}"
     content = {
         "TaskName": run.task,
         "RepetitionTime": run.repetition_time,
@@ -142,7 +148,6 @@ def _publish_run(run: Run, files: Summary, space: str, *, folder: Path, bids_dir
     place(files["reference"], f"{stem}_desc-coreg_boldref.nii.gz", {"SkullStripped": False, **source})
     with np.load(files["motion"]) as stored:
         motion = list(stored["matrices"])
-    anatomy = NATIVE if files["t1w"] else _WITHOUT_T1W
     for name, matrices, kind in (
         (f"from-boldref_to-{anatomy}_mode-image_desc-coreg", [np.loadtxt(files["matrix"])], "ITK affine"),
         ("from-orig_to-boldref_mode-image_desc-hmc", motion, "ITK affine, one per volume"),
@@ -156,7 +161,7 @@ def _publish_anatomy(participant: Participant, summary: Summary, space: str, *, 
     """Place the T1w image, its mask and the transforms to and from the template."""
     used = [participant.t1w[number] for number in summary["t1w_used"]] or [participant.runs[0].bold]
     source = {"Sources": [raw_uri(path, bids_dir) for path in used]}
-    anatomy = NATIVE if participant.t1w else _WITHOUT_T1W
+    anatomy = _anatomy(participant)
     composite = {"Description": "ITK composite: affine and displacement field"}
     image, brain = {"SkullStripped": False}, {"Type": "Brain"}
     files: list[tuple[str, str, dict[str, Any]]] = [
@@ -184,6 +189,10 @@ def _publish_figures(participant: Participant, summary: Summary, folder: Path) -
     ]
     stem = f"{folder}/sub-{participant.label}_"
     return tuple((title, place(path, f"{stem}{name}.png")) for title, path, name in files)
+
+
+def _anatomy(participant: Participant) -> str:
+    return NATIVE if participant.t1w else _WITHOUT_T1W
 
 
 def _title(title: str, participant: Participant) -> str:

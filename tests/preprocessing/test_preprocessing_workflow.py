@@ -137,7 +137,7 @@ def test_phantom_from_raw_to_regions(tmp_path: Path) -> None:
         found, _ = load_confounds_strategy(str(done.runs[1].bold), denoise_strategy=strategy)
         assert {"trans_x_derivative1_power2", own} <= set(found)
         assert len(found) == N
-    node = settings.compute.work_dir / "nipype/preprocessing/sub_01/anat/normalize/affine.txt"
+    node = settings.compute.work_dir / "nipype/preprocessing/sub_01/anat/normalize/normalization.npz"
     before, inode = node.stat().st_mtime_ns, done.runs[0].bold.stat().st_ino
     for path in done.runs:
         path.bold.unlink()

@@ -50,7 +50,7 @@ def found(template: ants.ANTsImage, brain: ants.ANTsImage, tmp_path_factory: pyt
 def test_published_composites_do_what_our_own_composition_does(
     template: ants.ANTsImage, brain: ants.ANTsImage, found: dict[str, Path]
 ) -> None:
-    own = Normalization.load(found["affine"], found["warp"], found["inverse_warp"])
+    own = Normalization.load(found["normalization"])
     assert np.abs(own.warp.field).max() > 1.0, "a warp that bends nothing shows nothing"
     for fixed, moving, name, back in (
         (template, brain, "to_template", own.template_to_t1w),

@@ -3,117 +3,73 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypedDict, cast
+from typing import Any
 
 from ban_bids.preprocessing import anatomy, regions
 from ban_bids.preprocessing.interfaces.base import Step
 from ban_bids.preprocessing.space.template import Target, make_target
 from ban_bids.preprocessing.space.transforms import Normalization
 
+PREPARED = "t1w mask csf gm wm"
+"""Bias-corrected T1w image in RAS, brain mask, probabilities of the tissues."""
 
-class Prepared(TypedDict):
-    """A bias-corrected T1w image in RAS, its brain mask and tissues; ``used``: numbers of the raw images in it."""
-
-    t1w: Path
-    mask: Path
-    csf: Path
-    gm: Path
-    wm: Path
-    used: list[int]
-    notes: list[str]
+NORMALIZED = "normalization warped to_template from_template"
+"""See :func:`ban_bids.preprocessing.space.register.normalize`."""
 
 
-class Normalized(TypedDict):
-    """T1w ↔ template (see :func:`ban_bids.preprocessing.space.register.normalize`), and how well they fit."""
+class PrepareT1w(Step, files=PREPARED, used=list[int], notes=list[str]):
+    """Average of several images, conform, N4, brain mask, tissue probabilities.
 
-    affine: Path
-    warp: Path
-    inverse_warp: Path
-    warped: Path
-    to_template: Path
-    from_template: Path
-    correlation: float
-
-
-class FromBold(Prepared, Normalized):
-    """Both, and the reference on the run's grid to which runs are aligned, with the identity as its matrix."""
-
-    reference: Path
-    matrix: Path
-
-
-class TargetFile(TypedDict):
-    """See :class:`ban_bids.preprocessing.space.template.Target`."""
-
-    target: Path
-
-
-class RegionFiles(TypedDict):
-    """Label image with its table, cortex, and the T1w image on the output grid."""
-
-    dseg: Path
-    table: Path
-    cortex: Path
-    t1w_in_space: Path
-    measures: dict[str, float]
-    notes: list[str]
-
-
-class PrepareT1w(Step):
-    """Average of several images, conform, N4, brain mask, tissue probabilities."""
+    ``used`` are the numbers, from 0, of the raw images that went into it.
+    """
 
     @staticmethod
-    def compute(in_files: list[Path], folder: Path) -> Prepared:
+    def compute(in_files: list[Path], folder: Path) -> dict[str, Any]:
         """Prepare raw T1w images."""
         image, used, notes = anatomy.average_t1w(in_files, folder)
         files = anatomy.prepare_t1w(image, folder)
-        return cast(Prepared, {**files, "used": [in_files.index(path) for path in used], "notes": list(notes)})
+        return {**files, "used": [in_files.index(path) for path in used], "notes": list(notes)}
 
 
-class NormalizeT1w(Step):
-    """Affine + SyN to MNI152NLin2009cAsym."""
+class NormalizeT1w(Step, files=NORMALIZED, correlation=float):
+    """Affine + SyN to MNI152NLin2009cAsym; ``correlation``: with the template inside its mask."""
 
     @staticmethod
-    def compute(t1w: Path, mask: Path, folder: Path) -> Normalized:
+    def compute(t1w: Path, mask: Path, folder: Path) -> dict[str, Any]:
         """Normalise a brain."""
         files, correlation = anatomy.normalize_t1w(t1w, mask, folder)
-        return cast(Normalized, {**files, "correlation": correlation})
+        return {**files, "correlation": correlation}
 
 
-class AnatomyFromBold(Step):
-    """Without T1w image: the first BOLD reference normalised itself, tissues from the template."""
+class AnatomyFromBold(
+    Step, files=f"{PREPARED} {NORMALIZED} reference matrix", correlation=float, used=list[int], notes=list[str]
+):
+    """Without T1w image: the first BOLD reference normalised itself, tissues from the template.
+
+    ``reference``, on the run's grid, and ``matrix``, the identity, are what runs are aligned to.
+    """
 
     @staticmethod
-    def compute(in_file: Path, folder: Path, dummy_scans: int | None = None) -> FromBold:
+    def compute(in_file: Path, folder: Path, dummy_scans: int | None = None) -> dict[str, Any]:
         """Take a raw run for the anatomy; non-steady volumes are detected where they are not given."""
         files, correlation = anatomy.anatomy_from_bold(in_file, folder, dummy_scans)
-        notes = [anatomy.WITHOUT_T1W]
-        return cast(FromBold, {**files, "correlation": correlation, "used": [], "notes": notes})
+        return {**files, "correlation": correlation, "used": [], "notes": [anatomy.WITHOUT_T1W]}
 
 
-class MakeTarget(Step):
+class MakeTarget(Step, files="target"):
     """Output grid, brain voxels, their T1w coordinates and tissues."""
 
     @staticmethod
     def compute(
-        *,
-        mask: Path,
-        csf: Path,
-        wm: Path,
-        affine: Path,
-        warp: Path,
-        inverse_warp: Path,
-        space: str,
-        resolution: float,
-        folder: Path,
-    ) -> TargetFile:
+        *, mask: Path, csf: Path, wm: Path, normalization: Path, space: str, resolution: float, folder: Path
+    ) -> dict[str, Any]:
         """Make the output grid of a space and a voxel size."""
-        normalization = Normalization.load(affine, warp, inverse_warp)
-        target = make_target(mask, csf, wm, normalization=normalization, space=space, resolution=resolution)
+        to_template = Normalization.load(normalization)
+        target = make_target(mask, csf, wm, normalization=to_template, space=space, resolution=resolution)
         return {"target": target.save(folder / "target.npz")}
 
 
-class Regions(Step):
+class Regions(Step, files="dseg table cortex t1w_in_space", measures=dict[str, float], notes=list[str]):
     """Auditory regions and cortex of a participant on the output grid."""
 
     @staticmethod
@@ -123,25 +79,22 @@ class Regions(Step):
         t1w: Path,
         gm: Path,
         masks: list[Path],
-        affine: Path,
-        warp: Path,
-        inverse_warp: Path,
+        normalization: Path,
         space: str,
         atlas: Path,
         atlas_table: Path,
         atlas_name: str,
         folder: Path,
-    ) -> RegionFiles:
+    ) -> dict[str, Any]:
         """Look an atlas up; its image and its table are hashed by content."""
         files, maps = regions.make_regions(
             Target.load(target),
             masks,
             regions.AtlasFiles(atlas_name, atlas, atlas_table),
-            normalization=Normalization.load(affine, warp, inverse_warp),
+            normalization=Normalization.load(normalization),
             space=space,
             gm=gm,
             t1w=t1w,
             folder=folder,
         )
-        measures = {"cortex_voxels": float(maps.cortex.sum())}
-        return cast(RegionFiles, {**files, "measures": measures, "notes": list(maps.notes)})
+        return {**files, "measures": {"cortex_voxels": float(maps.cortex.sum())}, "notes": list(maps.notes)}

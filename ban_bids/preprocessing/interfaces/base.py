@@ -13,9 +13,6 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface
 VERSION = "3"
 """Part of every node's hash: raise it when a step's result changes, so that cached nodes are done again."""
 
-NORMALIZATION = ("affine", "warp", "inverse_warp")
-"""Fields that hold T1w ↔ template."""
-
 
 class InputSpec(BaseInterfaceInputSpec):
     """Inputs of a step."""
@@ -26,15 +23,22 @@ class InputSpec(BaseInterfaceInputSpec):
 class Step(SimpleInterface):
     """A step with its results by name; it writes into its node's folder only.
 
-    A subclass defines a static method ``compute``, whose keyword parameters are the step's inputs (but for
-    ``folder``, the node's) and which returns a TypedDict, the step's outputs. Annotations say the types: a Path
-    is a file that exists and is hashed by its content; a parameter without default is mandatory.
+    A subclass defines a static method ``compute``. Its parameters are the step's inputs (but for ``folder``, the
+    node's), with types by their annotations: a Path is a file that exists and is hashed by its content; a
+    parameter without default is mandatory. It returns the step's outputs by name.
+
+    Parameters
+    ----------
+    files : str
+        Names of the outputs that are files; of the class, as the following.
+    **others : type
+        Other outputs with their types.
     """
 
-    compute: ClassVar[Callable[..., Any]]
+    compute: ClassVar[Callable[..., dict[str, Any]]]
 
-    def __init_subclass__(cls, **keywords: Any) -> None:
-        super().__init_subclass__(**keywords)
+    def __init_subclass__(cls, files: str = "", **others: Any) -> None:
+        super().__init_subclass__()
         if "compute" not in vars(cls):
             return
         hints = get_type_hints(cls.compute)
@@ -43,7 +47,7 @@ class Step(SimpleInterface):
             name: _trait(hints[name], mandatory=parameter.default is Parameter.empty)
             for name, parameter in parameters.items()
         }
-        outputs = {name: _trait(hint) for name, hint in get_type_hints(hints["return"]).items()}
+        outputs = {name: _trait(kind) for name, kind in (dict.fromkeys(files.split(), Path) | others).items()}
         cls.input_spec = _spec(cls, "input_spec", InputSpec, inputs)
         cls.output_spec = _spec(cls, "output_spec", TraitedSpec, outputs)
 

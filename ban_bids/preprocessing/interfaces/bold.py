@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Any
 
 import numpy as np
 
@@ -15,71 +15,43 @@ from ban_bids.preprocessing.space.transforms import Displacement
 from ban_bids.typing import Floats
 
 
-class Reference(TypedDict):
-    """See :func:`ban_bids.preprocessing.functional.reference_and_motion`."""
-
-    reference: Path
-    mask: Path
-    motion: Path
-    non_steady: int
-    notes: list[str]
-
-
-class Matrix(TypedDict):
-    """T1w world to BOLD reference world, RAS, text."""
-
-    matrix: Path
-
-
-class Field(TypedDict):
-    """A distortion: ITK displacement field in BOLD reference world, measures with the run's name, a picture."""
-
-    field: Path
-    measures: dict[str, Any]
-    notes: list[str]
-    figure: Path
-
-
-class Resampled(TypedDict):
-    """See :func:`ban_bids.preprocessing.functional.resample_to_target`."""
-
-    bold: Path
-    mask: Path
-    confounds: Path
-    quality: Path
-
-
-class ReferenceAndMotion(Step):
+class ReferenceAndMotion(Step, files="reference mask motion", non_steady=int, notes=list[str]):
     """Steady state, two-pass realignment, reference, rough mask."""
 
     @staticmethod
-    def compute(in_file: Path, folder: Path, dummy_scans: int | None = None) -> Reference:
+    def compute(in_file: Path, folder: Path, dummy_scans: int | None = None) -> dict[str, Any]:
         """Realign a raw run; non-steady volumes are detected where they are not given."""
         files, non_steady, notes = functional.reference_and_motion(in_file, folder, dummy_scans)
-        return cast(Reference, {**files, "non_steady": non_steady, "notes": list(notes)})
+        return {**files, "non_steady": non_steady, "notes": list(notes)}
 
 
-class Coregister(Step):
-    """Rigid registration of a session's first BOLD reference to the T1w image."""
+class Coregister(Step, files="matrix"):
+    """Rigid registration of a session's first BOLD reference to the T1w image.
+
+    ``matrix``: T1w world to BOLD reference world, RAS, text.
+    """
 
     @staticmethod
-    def compute(*, reference: Path, reference_mask: Path, t1w: Path, t1w_mask: Path, folder: Path) -> Matrix:
+    def compute(*, reference: Path, reference_mask: Path, t1w: Path, t1w_mask: Path, folder: Path) -> dict[str, Any]:
         """Register a reference."""
         matrix = functional.coregister_session(reference, reference_mask, t1w, t1w_mask=t1w_mask, folder=folder)
         return _saved(matrix, folder)
 
 
-class RunToSession(Step):
+class RunToSession(Step, files="matrix"):
     """Compose a run's alignment to its session's first run with that run's coregistration."""
 
     @staticmethod
-    def compute(*, reference: Path, session_reference: Path, session_matrix: Path, folder: Path) -> Matrix:
+    def compute(*, reference: Path, session_reference: Path, session_matrix: Path, folder: Path) -> dict[str, Any]:
         """Align a reference to its session's."""
         return _saved(functional.run_to_session(reference, session_reference) @ np.loadtxt(session_matrix), folder)
 
 
-class FindDistortion(Step):
-    """Distortion of a session's first BOLD reference along its phase-encoding axis."""
+class FindDistortion(Step, files="field figure", measures=dict[str, Any], notes=list[str]):
+    """Distortion of a session's first BOLD reference along its phase-encoding axis.
+
+    ``field``: ITK displacement field in BOLD reference world; ``measures``: with the run's name.
+    """
 
     @staticmethod
     def compute(
@@ -93,7 +65,7 @@ class FindDistortion(Step):
         axis: str,
         name: str,
         folder: Path,
-    ) -> Field:
+    ) -> dict[str, Any]:
         """Register a reference, already coregistered, once more; ``axis``: PhaseEncodingDirection."""
         to_reference = np.loadtxt(matrix)
         distortion = find_distortion(
@@ -111,7 +83,7 @@ class FindDistortion(Step):
         }
 
 
-class Resample(Step):
+class Resample(Step, files="bold mask confounds quality"):
     """Slice timing, one spatial interpolation, mask, confounds."""
 
     @staticmethod
@@ -129,13 +101,13 @@ class Resample(Step):
         field: Path | None = None,
         session_matrix: Path | None = None,
         folder: Path,
-    ) -> Resampled:
+    ) -> dict[str, Any]:
         """Resample a raw run; ``field`` is the distortion of the run that ``session_matrix`` is of."""
         to_reference = ToReference(np.loadtxt(matrix))
         if field is not None and session_matrix is not None:
             to_reference = ToReference(to_reference.matrix, np.loadtxt(session_matrix), Displacement.load(field))
         slices = tuple(slice_timing) if slice_timing else None
-        files = functional.resample_to_target(
+        return functional.resample_to_target(
             in_file,
             motion,
             to_reference,
@@ -144,10 +116,9 @@ class Resample(Step):
             non_steady=non_steady,
             folder=folder,
         )
-        return cast(Resampled, files)
 
 
-def _saved(matrix: Floats, folder: Path) -> Matrix:
+def _saved(matrix: Floats, folder: Path) -> dict[str, Any]:
     np.savetxt(folder / "matrix.txt", matrix, fmt="%.10f")
     return {"matrix": folder / "matrix.txt"}
 

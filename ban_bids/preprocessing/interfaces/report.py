@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
@@ -22,17 +22,7 @@ from ban_bids.preprocessing import figures
 from ban_bids.preprocessing.interfaces.base import Step
 
 
-class Pictures(TypedDict):
-    """Pictures for the report."""
-
-    anatomy: Path
-    normalization: Path
-    coregistration: Path
-    motion: Path
-    regions: Path
-
-
-class Figures(Step):
+class Figures(Step, files="anatomy normalization coregistration motion regions"):
     """Pictures for the report."""
 
     @staticmethod
@@ -49,7 +39,7 @@ class Figures(Step):
         t1w_in_space: Path,
         dseg: Path,
         folder: Path,
-    ) -> Pictures:
+    ) -> dict[str, Any]:
         """Draw them; ``names`` are the runs'."""
         coregistration = figures.coregistration(
             [str(path) for path in references], [str(path) for path in matrices], names, str(mask), str(wm), folder

@@ -14,7 +14,7 @@ import ants
 import numpy as np
 from numpy.typing import NDArray
 
-from ban_bids.preprocessing.space.transforms import Displacement, itk_affine, write_composite
+from ban_bids.preprocessing.space.transforms import Displacement, Normalization, itk_affine, write_composite
 from ban_bids.typing import Floats
 
 _FLIP = np.diag([-1.0, -1.0, 1.0])
@@ -157,13 +157,11 @@ def normalize(
     Returns
     -------
     dict
-        ``affine`` (text, template world → T1w world, RAS), ``warp``, ``inverse_warp`` (ITK fields on the
-        template's grid), ``warped`` (the brain in the template's space at 2 mm), ``to_template`` and
-        ``from_template`` (both steps in one ITK composite each, as antsApplyTransforms takes them).
+        ``normalization`` (see :class:`ban_bids.preprocessing.space.transforms.Normalization`), ``warped`` (the
+        brain in the template's space at 2 mm), ``to_template`` and ``from_template`` (both steps in one ITK
+        composite each, as antsApplyTransforms takes them).
     """
-    files = {name: folder / f"{name}.nii.gz" for name in ("warp", "inverse_warp", "warped")}
-    files["affine"] = folder / "affine.txt"
-    files |= {name: folder / f"{name}.h5" for name in ("to_template", "from_template")}
+    warped = folder / "warped.nii.gz"
     with ants_folder(folder):
         affine = ants.registration(template, brain, type_of_transform="Affine", random_seed=_SEED)
         result = ants.registration(
@@ -175,14 +173,16 @@ def normalize(
             random_seed=_SEED,
         )
         matrix = _read_affine(_ending(result["fwdtransforms"], ".mat"))
-        shutil.copyfile(_ending(result["fwdtransforms"], "Warp.nii.gz"), files["warp"])
-        shutil.copyfile(_ending(result["invtransforms"], "InverseWarp.nii.gz"), files["inverse_warp"])
-        ants.image_write(result["warpedmovout"], str(files["warped"]))
-    np.savetxt(files["affine"], matrix, fmt="%.10f")
-    # steps in the order in which the output image's points take them
-    write_composite(files["to_template"], [Displacement.load(files["warp"]), matrix])
-    write_composite(files["from_template"], [np.linalg.inv(matrix), Displacement.load(files["inverse_warp"])])
-    return files
+        warp = Displacement.load(_ending(result["fwdtransforms"], "Warp.nii.gz"))
+        inverse = Displacement.load(_ending(result["invtransforms"], "InverseWarp.nii.gz"))
+        ants.image_write(result["warpedmovout"], str(warped))
+    return {
+        "normalization": Normalization(np.round(matrix, 10), warp, inverse).save(folder / "normalization.npz"),
+        "warped": warped,
+        # steps in the order in which the output image's points take them
+        "to_template": write_composite(folder / "to_template.h5", [warp, matrix]),
+        "from_template": write_composite(folder / "from_template.h5", [np.linalg.inv(matrix), inverse]),
+    }
 
 
 def _ending(names: list[str], end: str) -> str:

@@ -116,9 +116,17 @@ class Normalization:
     inverse_warp: Displacement
 
     @classmethod
-    def load(cls, affine: Path | str, warp: Path | str, inverse_warp: Path | str) -> Normalization:
-        """Read the three files that registration keeps."""
-        return cls(np.loadtxt(affine), Displacement.load(warp), Displacement.load(inverse_warp))
+    def load(cls, path: Path | str) -> Normalization:
+        """Read what :meth:`save` wrote."""
+        with np.load(path) as stored:
+            fields = (Displacement(stored[name], stored["grid"]) for name in ("warp", "inverse_warp"))
+            return cls(stored["affine"], *fields)
+
+    def save(self, path: Path) -> Path:
+        """Write to an npz file."""
+        fields = {"warp": self.warp.field, "inverse_warp": self.inverse_warp.field}
+        np.savez(path, affine=self.affine, grid=self.warp.affine, **fields)
+        return path
 
     def template_to_t1w(self, points: Floats) -> Floats:
         """Template points ``(3, n)`` in T1w coordinates."""

@@ -8,11 +8,17 @@ from pathlib import Path
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
-from ban_bids.preprocessing.interfaces.anatomical import AnatomyFromBold, MakeTarget, NormalizeT1w, PrepareT1w
-from ban_bids.preprocessing.interfaces.base import NORMALIZATION
+from ban_bids.preprocessing.interfaces.anatomical import (
+    NORMALIZED,
+    PREPARED,
+    AnatomyFromBold,
+    MakeTarget,
+    NormalizeT1w,
+    PrepareT1w,
+)
 
-_PREPARED = ("t1w", "mask", "csf", "gm", "wm", "used", "notes")
-_NORMALIZED = (*NORMALIZATION, "warped", "to_template", "from_template", "correlation")
+_PREPARED = (*PREPARED.split(), "used", "notes")
+_NORMALIZED = (*NORMALIZED.split(), "correlation")
 
 
 def same(*names: str) -> list[tuple[str, str]]:
@@ -38,8 +44,8 @@ def init_anat_wf(space: str, resolution: float, name: str = "anat") -> Workflow:
 
     Notes
     -----
-    Inputs: ``t1w`` (a list). Outputs: ``t1w mask csf gm wm used notes affine warp inverse_warp warped
-    to_template from_template correlation target``.
+    Inputs: ``t1w`` (a list). Outputs: ``t1w mask csf gm wm used notes normalization warped to_template
+    from_template correlation target``.
     """
     inputnode = fields_node(["t1w"], "inputnode")
     outputnode = fields_node((*_PREPARED, *_NORMALIZED, "target"), "outputnode")
@@ -52,7 +58,7 @@ def init_anat_wf(space: str, resolution: float, name: str = "anat") -> Workflow:
             (inputnode, prepare, [("t1w", "in_files")]),
             (prepare, normalize, same("t1w", "mask")),
             (prepare, target, same("mask", "csf", "wm")),
-            (normalize, target, same(*NORMALIZATION)),
+            (normalize, target, same("normalization")),
             (prepare, outputnode, same(*_PREPARED)),
             (normalize, outputnode, same(*_NORMALIZED)),
             (target, outputnode, same("target")),
@@ -88,7 +94,7 @@ def init_anat_from_bold_wf(
     wf = Workflow(name=name)
     wf.connect(
         [
-            (from_bold, target, same("mask", "csf", "wm", *NORMALIZATION)),
+            (from_bold, target, same("mask", "csf", "wm", "normalization")),
             (from_bold, outputnode, same(*fields)),
             (target, outputnode, same("target")),
         ]

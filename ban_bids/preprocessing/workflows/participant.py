@@ -9,29 +9,18 @@ from nipype.pipeline.engine import Node, Workflow
 
 from ban_bids.inputs.types import Participant
 from ban_bids.preprocessing.interfaces.anatomical import Regions
-from ban_bids.preprocessing.interfaces.base import NORMALIZATION
 from ban_bids.preprocessing.interfaces.quality import Quality
 from ban_bids.preprocessing.interfaces.report import Collect, Figures
+from ban_bids.preprocessing.publish import LISTS
 from ban_bids.preprocessing.regions import AtlasFiles
 from ban_bids.preprocessing.workflows.anatomy import init_anat_from_bold_wf, init_anat_wf, same
 from ban_bids.preprocessing.workflows.bold import init_bold_wf
 from ban_bids.settings import Preprocessing
 
 _FIGURES = ("anatomy", "normalization", "coregistration", "motion", "regions")
-_LISTS = {
-    "bold": "bolds",
-    "mask": "masks",
-    "confounds": "confounds",
-    "non_steady": "non_steady",
-    "quality": "signals",
-    "reference": "references",
-    "motion": "motions",
-    "matrix": "matrices",
-}
-"""Outputs of a run, and the lists that they make."""
 
 _ANATOMY = {
-    "regions": same("t1w", "gm", "target", *NORMALIZATION),
+    "regions": same("t1w", "gm", "target", "normalization"),
     "quality": [*same("t1w", "csf", "gm", "wm", "correlation"), ("mask", "t1w_mask")],
     "figures": same("t1w", "mask", "wm", "warped"),
     "collect": [*same("t1w", "to_template", "from_template"), ("mask", "t1w_mask"), ("used", "t1w_used")],
@@ -90,10 +79,10 @@ def init_participant_wf(
     quality = Node(measures, name="quality", mem_gb=0.5)
     figures = Node(Figures(names=names), name="figures", mem_gb=0.5)
     collect = Node(Collect(_COLLECTED, label=participant.label, names=names), name="collect", overwrite=True)
-    merged = {field: _merged(wf, bolds, field) for field in _LISTS}
+    merged = {field: _merged(wf, bolds, field) for field in LISTS}
     for step in (regions, quality, figures, collect):
         wf.connect([(anat, step, [(f"outputnode.{source}", field) for source, field in _ANATOMY[step.name]])])
-        wf.connect([(merged[field], step, [("out", _LISTS[field])]) for field in _RUNS[step.name]])
+        wf.connect([(merged[field], step, [("out", LISTS[field])]) for field in _RUNS[step.name]])
     notes = Node(Merge(len(bolds) + 2), name="all_notes", run_without_submitting=True, overwrite=True)
     sources = [*((bold, "outputnode.notes") for bold in bolds), (regions, "notes"), (anat, "outputnode.notes")]
     wf.connect([(node, notes, [(output, f"in{number}")]) for number, (node, output) in enumerate(sources, 1)])
