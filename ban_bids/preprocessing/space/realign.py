@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 from ban_bids.preprocessing.space.transforms import apply_affine
 from ban_bids.typing import Floats
@@ -42,25 +43,16 @@ class Motion:
 
 def rigid_matrix(parameters: Floats, centre: Floats) -> Floats:
     """4 × 4 matrix of three translations (mm) and three rotations (radians) about a centre."""
-    tx, (rx, ry, rz) = parameters[:3], parameters[3:]
-    cx, sx, cy, sy, cz, sz = np.cos(rx), np.sin(rx), np.cos(ry), np.sin(ry), np.cos(rz), np.sin(rz)
-    about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
-    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-    about_z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
     matrix = np.eye(4)
-    matrix[:3, :3] = about_z @ about_y @ about_x
-    matrix[:3, 3] = centre + tx - matrix[:3, :3] @ centre
+    matrix[:3, :3] = Rotation.from_euler("xyz", parameters[3:]).as_matrix()
+    matrix[:3, 3] = centre + parameters[:3] - matrix[:3, :3] @ centre
     return matrix
 
 
 def rigid_parameters(matrix: Floats, centre: Floats) -> Floats:
     """Inverse of :func:`rigid_matrix`: ``(6,)``."""
     rotation = matrix[:3, :3]
-    angles = (
-        np.arctan2(rotation[2, 1], rotation[2, 2]),
-        -np.arcsin(np.clip(rotation[2, 0], -1, 1)),
-        np.arctan2(rotation[1, 0], rotation[0, 0]),
-    )
+    angles = Rotation.from_matrix(rotation).as_euler("xyz")
     return np.concatenate([rotation @ centre + matrix[:3, 3] - centre, angles])
 
 

@@ -63,7 +63,7 @@ def correct_slice_timing(
     ----------
     data : ndarray, shape (nx, ny, nz, n_volumes)
     slice_timing : tuple of float
-        Seconds, one a slice.
+        Seconds, one per slice.
     direction : str
         BIDS ``SliceEncodingDirection``; with a trailing ``-`` the first time is the last slice's.
     repetition_time, target : float

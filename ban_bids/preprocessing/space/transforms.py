@@ -186,9 +186,13 @@ def sample(
     )
 
 
+def averaged(data: NDArray[np.float32], affine: Floats, voxel: float) -> NDArray[np.float32]:
+    """Smooth an image about as if its voxels had another, larger size, mm."""
+    side = np.linalg.norm(affine[:3, :3], axis=0)
+    return ndimage.gaussian_filter(data, 0.35 * np.sqrt(np.maximum(voxel**2 - side**2, 0.0)) / side)
+
+
 def averaged_at(path: Path | str, points: Floats, voxel: float) -> NDArray[np.float32]:
     """Values of an image at world points, averaged over an output voxel (mm) first so that none is skipped."""
     data, affine = load_image(path)
-    side = np.linalg.norm(affine[:3, :3], axis=0)
-    sigma = 0.35 * np.sqrt(np.maximum(voxel**2 - side**2, 0.0)) / side
-    return sample(ndimage.gaussian_filter(data, sigma), affine, points)
+    return sample(averaged(data, affine, voxel), affine, points)
