@@ -66,8 +66,8 @@ class Collect(SimpleInterface):
 
     input_spec, output_spec = _Fields, _Summary
 
-    def __init__(self, fields: Sequence[str], **inputs: Any) -> None:
-        super().__init__(**inputs)
+    def __init__(self, fields: Sequence[str]) -> None:
+        super().__init__()
         self._fields = tuple(fields)
         add_traits(self.inputs, self._fields, traits.Any)
 

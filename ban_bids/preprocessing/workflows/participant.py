@@ -34,7 +34,7 @@ _RUNS = {
 """What each of a participant's steps takes from the anatomy, and from all runs."""
 
 _COLLECTED = (
-    "label", "names", "quality", "notes", "non_steady", "bolds", "masks", "confounds", "t1w", "t1w_mask",
+    "quality", "notes", "non_steady", "bolds", "masks", "confounds", "t1w", "t1w_mask",
     "t1w_in_space", "t1w_used", "to_template", "from_template", "references", "matrices", "motions", "dseg", "table",
     "cortex", *(f"fig_{name}" for name in _FIGURES), "fig_tsnr", "carpets", "distortions",
 )  # fmt: skip
@@ -78,7 +78,7 @@ def init_participant_wf(
     regions = Node(Regions(space=options.space, **files), name="regions", mem_gb=1.5)
     quality = Node(measures, name="quality", mem_gb=0.5)
     figures = Node(Figures(names=names), name="figures", mem_gb=0.5)
-    collect = Node(Collect(_COLLECTED, label=participant.label, names=names), name="collect", overwrite=True)
+    collect = Node(Collect(_COLLECTED), name="collect", overwrite=True)
     merged = {field: _merged(wf, bolds, field) for field in LISTS}
     for step in (regions, quality, figures, collect):
         wf.connect([(anat, step, [(f"outputnode.{source}", field) for source, field in _ANATOMY[step.name]])])
