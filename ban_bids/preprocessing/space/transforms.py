@@ -124,8 +124,8 @@ class Normalization:
 
     def save(self, path: Path) -> Path:
         """Write to an npz file."""
-        fields = {"warp": self.warp.field, "inverse_warp": self.inverse_warp.field}
-        np.savez(path, affine=self.affine, grid=self.warp.affine, **fields)
+        grid, warp, inverse = self.warp.affine, self.warp.field, self.inverse_warp.field
+        np.savez(path, affine=self.affine, grid=grid, warp=warp, inverse_warp=inverse)
         return path
 
     def template_to_t1w(self, points: Floats) -> Floats:
