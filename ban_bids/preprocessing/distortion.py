@@ -12,28 +12,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import ants
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from ban_bids.errors import DataError
 from ban_bids.inputs.types import Participant
-from ban_bids.preprocessing.anatomy import averaged_at
 from ban_bids.preprocessing.files import load_image, load_mask
 from ban_bids.preprocessing.quality.measures import normalised_mutual_information
-from ban_bids.preprocessing.space.register import ants_folder, bias_corrected, to_ants
+from ban_bids.preprocessing.space.register import bias_corrected, shift_along, to_ants
 from ban_bids.preprocessing.space.template import Grid
-from ban_bids.preprocessing.space.transforms import Displacement, apply_affine, sample
+from ban_bids.preprocessing.space.transforms import Displacement, apply_affine, averaged, averaged_at, sample
 from ban_bids.typing import Floats
 
-_WORKING = 3.0  # mm; distortion is smooth, and smoothness below is in voxels
-_UPDATE, _TOTAL = 10.0, 2.0  # variances of the Gaussians that smooth step and field, voxels²
-_STEPS = (100, 50, 20)
+_WORKING = 3.0  # mm; distortion is smooth, and SyN's smoothness is in voxels
 _MARGIN = 4
-_BINS = 32  # of the histogram that SyN looks at
-_SEED = 1
 
 
 @dataclass(frozen=True)
@@ -111,20 +104,13 @@ def working_grid(shape: tuple[int, ...], affine: Floats, inside: NDArray[np.bool
     present = np.array(np.nonzero(inside))
     low = np.maximum(present.min(1) * voxel - _MARGIN * _WORKING, 0)
     high = np.minimum(present.max(1) * voxel + _MARGIN * _WORKING, (np.array(shape[:3]) - 1) * voxel)
-    size = tuple(int(n) for n in np.floor((high - low) / _WORKING) + 1)
     new = affine @ np.diag([*(_WORKING / voxel), 1.0])
     new[:3, 3] = apply_affine(affine, (low / voxel)[:, None])[:, 0]
-    return Grid((size[0], size[1], size[2]), new)
+    return Grid.of(np.floor((high - low) / _WORKING) + 1, new)
 
 
 def find_distortion(
-    reference: Path,
-    reference_mask: Path,
-    t1w: Path,
-    t1w_mask: Path,
-    matrix: Floats,
-    axis: str,
-    folder: Path,
+    reference: Path, reference_mask: Path, t1w: Path, *, t1w_mask: Path, matrix: Floats, axis: str, folder: Path
 ) -> Distortion:
     """Distortion of a BOLD reference along one axis, by SyN on mutual information.
 
@@ -154,79 +140,27 @@ def find_distortion(
     t1w_points = apply_affine(np.linalg.inv(matrix), points)
     brain = (averaged_at(t1w_mask, t1w_points, _WORKING) > 0.5).reshape(grid.shape)
     fixed = np.where(brain, averaged_at(t1w, t1w_points, _WORKING).reshape(grid.shape), 0)
-    masked = _smoothed(np.where(mask, bold, 0), affine)
-    moving = sample(masked, affine, points).reshape(grid.shape)
+    moving = sample(averaged(np.where(mask, bold, 0), affine, _WORKING), affine, points).reshape(grid.shape)
     number = "ijk".index(axis[0])
-    shift = _register(fixed, moving, brain, number, folder)
-    smooth = _smoothed(bold, affine)
+    # ITK restricts a field by its components in world coordinates: both images are given a world whose axes
+    # are those of the voxels (identity in ITK's LPS)
+    upright = np.diag([-_WORKING, -_WORKING, _WORKING, 1.0])
+    images = (to_ants(data, upright) for data in (fixed, moving, ndimage.binary_dilation(brain)))
+    shift = shift_along(*images, axis=number, folder=folder)
+    smooth = averaged(bold, affine, _WORKING)
 
     def information(field: Displacement) -> float:
         values = sample(smooth, affine, field(points[:, brain.ravel()]))
         return normalised_mutual_information(fixed[brain], values)
 
-    field = _along(np.zeros_like(shift), number, grid)
-    before = information(field)
-    found = _along(shift, number, grid)
-    after = information(found)
+    still, field = (_along(values, number, grid) for values in (np.zeros_like(shift), shift))
+    before, after = information(still), information(field)
     if not after > before:
-        return Distortion(field, (before, before), 0.0)
-    return Distortion(found, (before, after), float(np.percentile(np.abs(shift[brain]), 95)))
-
-
-def _smoothed(image: NDArray[np.float32], affine: Floats) -> NDArray[np.float32]:
-    """Averaged to the working grid's voxels where the image's are finer."""
-    voxel = np.linalg.norm(affine[:3, :3], axis=0)
-    sigma = 0.35 * np.sqrt(np.maximum(_WORKING**2 - voxel**2, 0.0)) / voxel
-    return np.asarray(ndimage.gaussian_filter(image, sigma), np.float32)
-
-
-def _register(
-    fixed: NDArray[np.float32],
-    moving: NDArray[np.float32],
-    brain: NDArray[np.bool_],
-    axis: int,
-    folder: Path,
-) -> NDArray[np.float32]:
-    """Shift along one axis, mm, from places in ``fixed`` to those in ``moving``.
-
-    ITK restricts a field by its components in world coordinates: both images are given a world whose axes
-    are those of the voxels.
-    """
-    upright = np.diag([-_WORKING, -_WORKING, _WORKING, 1.0])  # identity in ITK's LPS
-    images = [to_ants(np.asarray(data, np.float32), upright) for data in (fixed, moving, _grown(brain))]
-    with ants_folder(folder):
-        found = ants.registration(
-            fixed=images[0],
-            moving=images[1],
-            mask=images[2],
-            type_of_transform="SyNOnly",
-            syn_metric="mattes",
-            syn_sampling=_BINS,
-            reg_iterations=_STEPS,
-            flow_sigma=_UPDATE,
-            total_sigma=_TOTAL,
-            restrict_transformation=tuple(int(n == axis) for n in range(3)),
-            random_seed=_SEED,
-        )
-        warp = next(name for name in found["fwdtransforms"] if name.endswith("Warp.nii.gz"))
-        vectors = np.asarray(nib.load(warp).dataobj, np.float32).reshape(*fixed.shape, 3)
-    return vectors[..., axis]
-
-
-def _grown(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    return np.asarray(ndimage.binary_dilation(mask, iterations=1))
+        return Distortion(still, (before, before), 0.0)
+    return Distortion(field, (before, after), float(np.percentile(np.abs(shift[brain]), 95)))
 
 
 def _along(shift: NDArray[np.float32], axis: int, grid: Grid) -> Displacement:
     """Displacement in RAS world of a shift along a grid's axis."""
     direction = grid.affine[:3, axis] / np.linalg.norm(grid.affine[:3, axis])
     return Displacement((direction[:, None, None, None] * shift).astype(np.float32), grid.affine)
-
-
-def save_field(field: Displacement, path: Path) -> Path:
-    """Write as an ITK displacement field (5-D NIfTI, LPS vectors), which ``Displacement.load`` reads."""
-    vectors = np.moveaxis(field.field, 0, -1) * np.array([-1, -1, 1], np.float32)
-    image = nib.Nifti1Image(vectors[:, :, :, None, :].astype(np.float32), field.affine)
-    image.header.set_intent("vector")
-    nib.save(image, path)
-    return path

@@ -1,7 +1,9 @@
-"""Small file helpers of preprocessing: images and their addresses."""
+"""Images of preprocessing: read, written, and placed under their final names."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,25 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from ban_bids.bids.names import sidecar
+from ban_bids.errors import DataError
+from ban_bids.files import atomic
+from ban_bids.files.json import write_json
 from ban_bids.typing import Floats
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Turn errors of reading an image into one that names the file.
+
+    Raises
+    ------
+    DataError
+    """
+    try:
+        yield
+    except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); fetch the file again") from error
 
 
 def save_image(path: Path, data: NDArray[Any], affine: Floats) -> Path:
@@ -30,6 +50,26 @@ def load_image(path: Path | str) -> tuple[NDArray[np.float32], Floats]:
 def load_mask(path: Path | str) -> NDArray[np.bool_]:
     """3-D mask as bool."""
     return np.asarray(nib.load(path).dataobj) > 0.5
+
+
+def place(source: Path | str, target: Path | str, content: Mapping[str, Any] | None = None) -> Path:
+    """Put a file under its final name in one step, with its JSON file.
+
+    Parameters
+    ----------
+    source, target : Path or str
+    content : mapping, optional
+        Of the JSON file beside it.
+
+    Raises
+    ------
+    UsageError
+        The target's folder cannot be written.
+    """
+    path = atomic.place(Path(source), Path(target))
+    if content is not None:
+        write_json(sidecar(path), content)
+    return path
 
 
 def raw_uri(path: Path, root: Path) -> str:

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ban_bids.inputs.types import middle_of_slices
 from ban_bids.preprocessing.compcor import noise_mask
 from ban_bids.preprocessing.confounds import confound_table, write_confounds
 from ban_bids.preprocessing.distortion import ToReference
@@ -18,7 +17,7 @@ from ban_bids.preprocessing.masks import count_non_steady, epi_mask
 from ban_bids.preprocessing.quality.carpet import Layout, save_run_quality
 from ban_bids.preprocessing.quality.measures import temporal_snr
 from ban_bids.preprocessing.space.realign import align_images, realign
-from ban_bids.preprocessing.space.register import bias_corrected, coregister, resample_to, to_ants
+from ban_bids.preprocessing.space.register import bias_corrected, resample_to, rigid, to_ants
 from ban_bids.preprocessing.space.resample import (
     correct_slice_timing,
     inside_image,
@@ -26,7 +25,7 @@ from ban_bids.preprocessing.space.resample import (
     resample_run,
     write_series,
 )
-from ban_bids.preprocessing.space.template import Grid
+from ban_bids.preprocessing.space.template import Target
 from ban_bids.preprocessing.space.transforms import apply_affine, sample
 from ban_bids.typing import Floats
 
@@ -53,9 +52,11 @@ def reference_and_motion(
     detected = count_non_steady(data.mean((0, 1, 2), dtype=float))
     non_steady = detected if dummy_scans is None else dummy_scans
     motion = realign(data, affine, non_steady)
-    files = {"reference": save_image(folder / "reference.nii.gz", motion.reference, affine)}
-    files["mask"] = save_image(folder / "mask.nii.gz", epi_mask(motion.reference) & ~missing, affine)
-    files["motion"] = folder / "motion.npz"
+    files = {
+        "reference": save_image(folder / "reference.nii.gz", motion.reference, affine),
+        "mask": save_image(folder / "mask.nii.gz", epi_mask(motion.reference) & ~missing, affine),
+        "motion": folder / "motion.npz",
+    }
     np.savez(files["motion"], matrices=motion.matrices, parameters=motion.parameters)
     if non_steady != detected:
         notes += (f"{bold.name}: --dummy-scans {non_steady} (detected: {detected}) are left out as rows",)
@@ -64,82 +65,55 @@ def reference_and_motion(
     return files, non_steady, notes
 
 
-def coregister_session(reference: Path, mask: Path, t1w: Path, t1w_mask: Path, folder: Path) -> Floats:
-    """T1w world → BOLD reference world, rigid, at 2 mm with both images masked.
+def coregister_session(reference: Path, mask: Path, t1w: Path, *, t1w_mask: Path, folder: Path) -> Floats:
+    """T1w world → BOLD reference world, rigid, by mutual information at 2 mm with both images masked.
 
     The coils' sensitivity is taken out of the reference first (N4): with it in the image of a real run,
     mutual information tilted the head by 3 degrees.
     """
+    inside = load_mask(mask)
     bold, bold_affine = load_image(reference)
     t1, t1_affine = load_image(t1w)
-    inside = load_mask(mask)
-    grown = ndimage.binary_dilation(inside, iterations=1).astype(np.float32)
     moving = bias_corrected(to_ants(bold, bold_affine), inside, folder)
+    moving_mask = to_ants(ndimage.binary_dilation(inside, iterations=1), bold_affine)
     fixed = resample_to(to_ants(t1, t1_affine), 2.0)
-    brain = resample_to(to_ants(load_mask(t1w_mask).astype(np.float32), t1_affine), 2.0)
+    brain = resample_to(to_ants(load_mask(t1w_mask), t1_affine), 2.0)
     brain = brain.new_image_like((brain.numpy() > 0.5).astype(np.float32))
-    return coregister(moving, to_ants(grown, bold_affine), fixed, brain, folder)
+    masks = {"mask": brain, "moving_mask": moving_mask, "mask_all_stages": True}
+    return rigid(fixed * brain, moving * moving_mask, folder, **masks)
 
 
 def run_to_session(run: Path, session: Path) -> Floats:
     """Session reference world → run reference world."""
-    moving, moving_affine = load_image(run)
-    fixed, fixed_affine = load_image(session)
-    return align_images(moving, moving_affine, fixed, fixed_affine)[0]
+    return align_images(*load_image(run), *load_image(session))[0]
 
 
 @dataclass(frozen=True)
 class Timing:
-    """When a run's slices were taken; seconds."""
+    """When a run's slices were taken; seconds.
+
+    Parameters
+    ----------
+    repetition_time : float
+    slice_timing : sequence of float, optional
+        None: slices are not shifted.
+    direction : str
+        BIDS ``SliceEncodingDirection``.
+    middle : float
+        Time within a volume to which slices are shifted.
+    """
 
     repetition_time: float
     slice_timing: tuple[float, ...] | None = None
     direction: str = "k"
-
-    @property
-    def middle(self) -> float:
-        """Time within a volume to which slices are shifted (see ``Run.reference_time``)."""
-        return middle_of_slices(self.slice_timing) if self.slice_timing else 0.0
-
-
-@dataclass(frozen=True)
-class Target:
-    """Output grid of a participant with what the T1w image says about it.
-
-    Arrays have one entry a voxel of ``brain`` (C order).
-    """
-
-    grid: Grid
-    brain: NDArray[np.bool_]
-    t1w_points: Floats
-    white_matter: NDArray[np.float32]
-    csf: NDArray[np.float32]
-
-    @classmethod
-    def load(cls, path: Path | str) -> Target:
-        """Read what :meth:`save` wrote."""
-        with np.load(path) as stored:
-            shape = tuple(int(n) for n in stored["brain"].shape)
-            grid = Grid((shape[0], shape[1], shape[2]), stored["affine"])
-            return cls(grid, stored["brain"], stored["t1w_points"], stored["white_matter"], stored["csf"])
-
-    def save(self, path: Path) -> Path:
-        """Write to an npz file."""
-        np.savez(
-            path,
-            affine=self.grid.affine,
-            brain=self.brain,
-            t1w_points=self.t1w_points,
-            white_matter=self.white_matter,
-            csf=self.csf,
-        )
-        return path
+    middle: float = 0.0
 
 
 def resample_to_target(
     bold: Path,
     motion: Path,
     t1w_to_reference: ToReference,
+    *,
     target: Target,
     timing: Timing,
     non_steady: int,
@@ -162,13 +136,13 @@ def resample_to_target(
     -------
     dict
         ``bold``, ``mask``, ``confounds``; ``quality``: npz with ``before`` and ``after`` (temporal
-        signal-to-noise, one value a voxel of the mask), ``carpet`` (n_volumes, n_rows) and ``tissue``.
+        signal-to-noise, one value per voxel of the mask), ``carpet`` (n_volumes, n_rows) and ``tissue``.
     """
     data, affine, missing, _ = load_run(bold)
     with np.load(motion) as stored:
         matrices, parameters = stored["matrices"], stored["parameters"]
     points = t1w_to_reference(target.t1w_points)
-    chosen = np.flatnonzero(_covered(missing, affine, points, matrices, parameters))
+    chosen = np.flatnonzero(_covered(missing, affine, points, matrices=matrices, parameters=parameters))
     before = _raw_tsnr(data[..., non_steady:], affine, points[:, chosen])
     if timing.slice_timing:
         correct_slice_timing(data, timing.slice_timing, timing.direction, timing.repetition_time, timing.middle)
@@ -178,7 +152,11 @@ def resample_to_target(
     del data
     alive = (rows.std(0) > 0) & (rows.mean(0) > 0)
     rows, chosen, before = rows[:, alive], chosen[alive], before[alive]
-    files = _write_run(rows, chosen, target, timing, folder)
+    mask = np.zeros(target.brain.shape, bool)
+    mask.ravel()[np.flatnonzero(target.brain)[chosen]] = True
+    files = {"bold": folder / "bold.nii.gz", "mask": save_image(folder / "mask.nii.gz", mask, target.affine)}
+    write_series(files["bold"], target.grid, mask, rows, timing.repetition_time)
+    files |= {"confounds": folder / "confounds.tsv", "quality": folder / "quality.npz"}
     white, csf = (noise_mask(tissue, target.brain, chosen) for tissue in (target.white_matter, target.csf))
     table, metadata = confound_table(parameters, rows, white, csf, non_steady, timing.repetition_time)
     write_confounds(table, files["confounds"], metadata)
@@ -188,7 +166,7 @@ def resample_to_target(
 
 
 def _covered(
-    missing: NDArray[np.bool_], affine: Floats, points: Floats, matrices: Floats, parameters: Floats
+    missing: NDArray[np.bool_], affine: Floats, points: Floats, *, matrices: Floats, parameters: Floats
 ) -> NDArray[np.bool_]:
     """Points that lie in the image at rest, first, last and farthest from rest, and miss no value."""
     shape = missing.shape
@@ -196,20 +174,6 @@ def _covered(
     for index in {0, len(matrices) - 1, int(np.abs(parameters[:, :3]).sum(1).argmax())}:
         covered &= inside_image(shape, affine, apply_affine(matrices[index], points), margin=1.0)
     return covered & (sample(missing.astype(np.float32), affine, points, order=0) < 0.5)
-
-
-def _write_run(
-    rows: NDArray[np.float32], chosen: NDArray[np.intp], target: Target, timing: Timing, folder: Path
-) -> dict[str, Path]:
-    """Write series and mask; name the files that follow."""
-    mask = np.zeros(target.grid.shape, bool)
-    mask.ravel()[np.flatnonzero(target.brain)[chosen]] = True
-    files = {
-        "bold": folder / "bold.nii.gz",
-        "mask": save_image(folder / "mask.nii.gz", mask, target.grid.affine),
-    }
-    write_series(files["bold"], target.grid, mask, rows, timing.repetition_time)
-    return files | {"confounds": folder / "confounds.tsv", "quality": folder / "quality.npz"}
 
 
 def _raw_tsnr(data: NDArray[np.float32], affine: Floats, points: Floats) -> Floats:

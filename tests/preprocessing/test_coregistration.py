@@ -35,8 +35,8 @@ def test_receive_field_does_not_tilt_the_head(tmp_path: Path) -> None:
         save_image(tmp_path / "reference.nii.gz", bold, bold_affine),
         save_image(tmp_path / "mask.nii.gz", epi_mask(bold), bold_affine),
         save_image(tmp_path / "t1w.nii.gz", t1w, t1w_affine),
-        save_image(tmp_path / "t1w_mask.nii.gz", t1w > 5, t1w_affine),
-        tmp_path,
+        t1w_mask=save_image(tmp_path / "t1w_mask.nii.gz", t1w > 5, t1w_affine),
+        folder=tmp_path,
     )
     points = apply_affine(t1w_affine, np.argwhere(t1w > 5)[::50].T.astype(float))
     error = np.linalg.norm(apply_affine(found, points) - apply_affine(truth, points), axis=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
@@ -19,7 +19,6 @@ from ban_bids.preprocessing.distortion import (
     ToReference,
     check_phase_encoding,
     find_distortion,
-    save_field,
     working_grid,
 )
 from ban_bids.preprocessing.files import save_image
@@ -29,7 +28,7 @@ from ban_bids.preprocessing.space.realign import rigid_matrix
 from ban_bids.preprocessing.space.template import template_brain
 from ban_bids.preprocessing.space.transforms import Displacement, apply_affine, sample
 from ban_bids.preprocessing.workflows.participant import init_participant_wf
-from ban_bids.settings import Settings
+from ban_bids.settings import Preprocessing
 
 AXIS = 1
 VOXEL = 4.0
@@ -88,7 +87,8 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Planted:
 @pytest.fixture(scope="module")
 def found(planted: Planted, tmp_path_factory: pytest.TempPathFactory) -> Distortion:
     folder = tmp_path_factory.mktemp("found")
-    distortion = find_distortion(*planted.files, planted.matrix, "j-", folder)
+    *files, t1w_mask = planted.files
+    distortion = find_distortion(*files, t1w_mask=t1w_mask, matrix=planted.matrix, axis="j-", folder=folder)
     assert not list(folder.iterdir())
     return distortion
 
@@ -109,7 +109,7 @@ def test_planted_distortion_is_found(planted: Planted, found: Distortion) -> Non
 
 
 def test_the_field_survives_its_file(found: Distortion, tmp_path: Path) -> None:
-    back = Displacement.load(save_field(found.field, tmp_path / "field.nii.gz"))
+    back = Displacement.load(found.field.save(tmp_path / "field.nii.gz"))
     np.testing.assert_array_equal(back.field, found.field.field)
     np.testing.assert_allclose(back.affine, found.field.affine, atol=1e-5)
 
@@ -161,9 +161,12 @@ def test_the_step_stands_after_the_coregistration_of_first_runs(tmp_path: Path) 
         for name, axis in (("a", "j-"), ("b", "j-"), ("c", "j"))
     )  # fmt: skip
     person = Participant("01", (tmp_path / "T1w.nii",), runs)
-    plain = Settings.of(tmp_path, tmp_path, "participant", work_dir=tmp_path)
-    assert not names_of(init_participant_wf(person, plain, 4.0, HCP_MMP, 1.0))
-    workflow = init_participant_wf(person, replace(plain, use_syn_sdc=True), 4.0, HCP_MMP, 1.0)
+
+    def workflow_with(options: Preprocessing) -> Workflow:
+        return init_participant_wf(person, options, resolution=4.0, atlas=HCP_MMP, mem_gb=1.0)
+
+    assert not names_of(workflow_with(Preprocessing()))
+    workflow = workflow_with(Preprocessing(use_syn_sdc=True))
     # the opposite polarity distorts the other way: a coregistration and a field of its own
     assert names_of(workflow) == {"task_a.distortion", "task_c.distortion"}
     sources = {}

@@ -149,7 +149,7 @@ def test_layouts_of_versions_and_options(name: str, tmp_path: Path) -> None:
     layout = LAYOUTS[name]
     participant, settings, folder = make_tree(tmp_path, layout)
     for k, run in enumerate(participant.runs):
-        bold, mask = find_series(run, folder, settings)
+        bold, mask = find_series(run, folder, settings.preprocessing)
         assert bold.name.endswith(f"_{layout.space}{layout.res[0]}_desc-preproc_bold{layout.ext}")
         assert mask == Path(str(bold).replace("preproc_bold", "brain_mask"))
         assert not load_mask(mask)[:, : 14 * (k + 1)].any(), "another run's"
@@ -175,7 +175,7 @@ def test_runs_that_differ_in_entities_are_not_mixed_up(tmp_path: Path) -> None:
     participant, settings, folder = make_tree(tmp_path, replace(PLAIN, runs=(("music", None),)))
     write_run(folder, make_run("music", "2", None), PLAIN, 5)
     (run,) = participant.runs
-    names = [path.name for path in (*find_series(run, folder, settings), find_confounds(run, folder))]
+    names = [path.name for path in (*find_series(run, folder, settings.preprocessing), find_confounds(run, folder))]
     assert not any("run-" in name for name in names)
 
 
@@ -297,7 +297,7 @@ def test_resolutions_are_picked_by_name(tmp_path: Path) -> None:
     assert "--res one that is there: 1, 2" in message
     assert "--res one that is there: 1, 2" in refusal(participant, settings.changed(res="3"))
     for res in ("2", "02", "2mm"):
-        for path in find_series(participant.runs[1], folder, settings.changed(res=res)):
+        for path in find_series(participant.runs[1], folder, settings.changed(res=res).preprocessing):
             assert "_run-2_" in path.name
             assert "_res-2_" in path.name
 

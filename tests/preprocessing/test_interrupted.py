@@ -24,10 +24,10 @@ sys.path.insert(0, sys.argv[1])
 from ban_bids.preprocessing import functional
 from test_interrupted import preprocess_quickly
 whole = functional.resample_to_target
-def resample(bold, *rest):
-    if "run-2" in Path(bold).name:
+def resample(bold, *files, **rest):
+    if "run-2" in bold.name:
         os.kill(os.getpid(), signal.SIGKILL)
-    return whole(bold, *rest)
+    return whole(bold, *files, **rest)
 functional.resample_to_target = resample
 preprocess_quickly(Path(sys.argv[2]), Path(sys.argv[3]))
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -14,38 +15,42 @@ from nipype.pipeline import plugins
 from nipype.pipeline.engine import Node, Workflow
 
 from ban_bids.errors import UsageError
-from ban_bids.preprocessing.plugin import KILLED, LocalProcesses, memory_for_nodes, plugin_of
-from ban_bids.preprocessing.run import _configure, _environment, _read_crashes
-from ban_bids.settings import Settings
+from ban_bids.preprocessing.execution import (
+    KILLED,
+    LocalProcesses,
+    configure,
+    memory_for_nodes,
+    plugin_of,
+    read_crashes,
+)
+from ban_bids.preprocessing.run import set_environment
+from ban_bids.settings import Compute
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "bids_app" / "plugins"
 
 
-def settings_for(folder: Path) -> Settings:
-    return Settings.of(folder, folder / "out", "participant", work_dir=folder / "work", nprocs=2)
+TWO = Compute(nprocs=2)
 
 
 def test_plugin_file_wins_over_nprocs(tmp_path: Path) -> None:
-    settings = settings_for(tmp_path)
-    assert plugin_of(settings.changed(nprocs=1))[0] == "Linear"
+    assert plugin_of(Compute(nprocs=1))[0] == "Linear"
     for file, text in (
         ("p.yml", "plugin: SLURM\nplugin_args:\n  sbatch_args: -p short\n"),
         ("p.json", '{"plugin": "SLURM", "plugin_args": {"sbatch_args": "-p short"}}'),
         ("p.toml", 'plugin = "SLURM"\nplugin_args.sbatch_args = "-p short"'),
     ):
         (tmp_path / file).write_text(text)
-        found = plugin_of(settings.changed(use_plugin=tmp_path / file))
+        found = plugin_of(replace(TWO, use_plugin=tmp_path / file))
         assert found == ("SLURM", {"sbatch_args": "-p short"})
     (tmp_path / "bad.yml").write_text("a: [1")
     (tmp_path / "empty.yml").write_text("")
     for path in (tmp_path / "bad.yml", tmp_path / "empty.yml", tmp_path / "absent.yml"):
         with pytest.raises(UsageError, match="--use-plugin"):
-            plugin_of(settings.changed(use_plugin=path))
+            plugin_of(replace(TWO, use_plugin=path))
 
 
-def test_local_processes_keep_to_the_memory_and_processors_asked_for(tmp_path: Path) -> None:
-    settings = settings_for(tmp_path).changed(mem_mb=8192)
-    plugin, _ = plugin_of(settings)
+def test_local_processes_keep_to_the_memory_and_processors_asked_for() -> None:
+    plugin, _ = plugin_of(replace(TWO, mem_mb=8192))
     own = psutil.Process().memory_info().rss / 1024**3
     assert plugin.memory_gb == pytest.approx(8 - own, abs=0.1)
     assert plugin.processors == 2
@@ -54,8 +59,8 @@ def test_local_processes_keep_to_the_memory_and_processors_asked_for(tmp_path: P
 
 
 @pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.yml")), ids=lambda path: path.stem)
-def test_shipped_plugin_files_name_plugins_that_nipype_has(file: Path, tmp_path: Path) -> None:
-    name, _ = plugin_of(settings_for(tmp_path).changed(use_plugin=file))
+def test_shipped_plugin_files_name_plugins_that_nipype_has(file: Path) -> None:
+    name, _ = plugin_of(replace(TWO, use_plugin=file))
     assert hasattr(plugins, f"{name}Plugin")
     assert yaml.safe_load(file.read_text())["plugin_args"]
 
@@ -80,12 +85,11 @@ def _threads(after: int) -> str:
 
 def test_a_killed_worker_fails_its_node_and_not_the_others(tmp_path: Path) -> None:
     # without our plugin this test would never end
-    settings = settings_for(tmp_path).changed(nprocs=1)
     crashes = tmp_path / "crash"
     crashes.mkdir()
     before = {name: os.environ.get(name) for name in ("NIPYPE_CONFIG_DIR", "NO_ET", "NIPYPE_NO_ET")}
-    _environment(tmp_path)
-    _configure(settings, crashes)
+    set_environment(tmp_path)
+    configure(crashes, verbose=False, stop_on_first_crash=False)
     whole = Workflow("preprocessing", base_dir=str(tmp_path))
     for label in ("sub_01", "sub_02"):
         wf = Workflow(label)
@@ -103,7 +107,7 @@ def test_a_killed_worker_fails_its_node_and_not_the_others(tmp_path: Path) -> No
         for name, value in before.items():
             os.environ.pop(name, None)
             os.environ.update({name: value} if value is not None else {})
-    found = _read_crashes(sorted(crashes.iterdir()))
+    found = read_crashes(sorted(crashes.iterdir()))
     assert list(found) == ["sub_01"]
     assert KILLED in str(found["sub_01"])
     assert "step anat" in str(found["sub_01"])

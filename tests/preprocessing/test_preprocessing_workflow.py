@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from ban_bids.errors import DataError, UsageError
 from ban_bids.inputs.types import Participant, Run
-from ban_bids.preprocessing import anatomy, without_t1w
+from ban_bids.preprocessing import anatomy
 from ban_bids.preprocessing.files import load_image, load_mask
 from ban_bids.preprocessing.regions import read_atlas
 from ban_bids.preprocessing.run import preprocess
@@ -137,7 +137,7 @@ def test_phantom_from_raw_to_regions(tmp_path: Path) -> None:
         found, _ = load_confounds_strategy(str(done.runs[1].bold), denoise_strategy=strategy)
         assert {"trans_x_derivative1_power2", own} <= set(found)
         assert len(found) == N
-    node = settings.compute.work_dir / "nipype/preprocessing/sub_01/anat/normalize/affine.txt"
+    node = settings.compute.work_dir / "nipype/preprocessing/sub_01/anat/normalize/normalization.npz"
     before, inode = node.stat().st_mtime_ns, done.runs[0].bold.stat().st_ino
     for path in done.runs:
         path.bold.unlink()
@@ -149,9 +149,8 @@ def test_phantom_from_raw_to_regions(tmp_path: Path) -> None:
 
 
 def test_without_t1w_the_template_stands_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (anatomy, without_t1w):  # coarse and few steps: a rough fit will do here
-        monkeypatch.setattr(module, "_WORKING", 4.0)
-    monkeypatch.setattr(without_t1w, "normalize", partial(normalize, reg_iterations=(20, 10)))
+    monkeypatch.setattr(anatomy, "_WORKING", 4.0)  # coarse and few steps: a rough fit will do here
+    monkeypatch.setattr(anatomy, "normalize", partial(normalize, reg_iterations=(20, 10)))
     whole = phantom(tmp_path, "01")
     settings = settings_for(tmp_path).changed(nprocs=1)
     done = preprocess([replace(whole, t1w=())], settings)["01"]

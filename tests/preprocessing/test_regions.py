@@ -11,11 +11,11 @@ import pytest
 
 from ban_bids.constants import REGIONS
 from ban_bids.errors import DataError
-from ban_bids.preprocessing.atlases import find_atlas, to_sixth_generation
+from ban_bids.files.tsv import write_tsv
+from ban_bids.preprocessing.atlases import NAMED, find_atlas, to_sixth_generation
 from ban_bids.preprocessing.regions import (
     DSEG_FILE,
     HCP_MMP,
-    PARCELS,
     SHIPPED,
     TABLE_FILE,
     AtlasFiles,
@@ -24,7 +24,6 @@ from ban_bids.preprocessing.regions import (
     near_cortex,
     read_atlas,
     region_table,
-    write_region_table,
 )
 from ban_bids.preprocessing.space.template import template_grid
 from ban_bids.preprocessing.space.transforms import apply_affine
@@ -37,7 +36,7 @@ COUNTS = {"A1": (90, 77), "Belt": (184, 178), "PB": (173, 114), "T2T3": (943, 12
 def test_shipped_labels_are_the_four_regions_where_they_belong() -> None:
     labels, affine = read_atlas()
     assert set(np.unique(labels)) == {0, 1, 2, 3, 4}
-    assert tuple(PARCELS) == REGIONS
+    assert tuple(NAMED[HCP_MMP.name].labels) == REGIONS
     points = apply_affine(affine, np.argwhere(labels == 1).T.astype(float))
     for side, chosen in (("left", points[0] < 0), ("right", points[0] > 0)):
         assert np.linalg.norm(points[:, chosen].mean(1) - CENTRES[side]) < 2.1
@@ -146,7 +145,7 @@ def test_a_region_declared_absent_has_no_numbers_but_a_reason(users: AtlasFiles,
     labels, _ = read_atlas(users)
     assert set(np.unique(labels)) == {0, 1, 2, 4}
     table, notes = region_table(labels, labels, users)
-    back = pd.read_csv(write_region_table(table, tmp_path / "out.tsv"), sep="\t", index_col="name", dtype=str)
+    back = pd.read_csv(write_tsv(tmp_path / "out.tsv", table), sep="\t", index_col="name", dtype=str)
     assert back.loc["PB"].drop("abbreviation").isna()[["index", "n_voxels", "n_voxels_atlas"]].all()
     assert back["n_voxels"].drop("PB").tolist() == ["25", "25", "25"]
     reason = "atlas my_dseg.nii.gz has no region PB"

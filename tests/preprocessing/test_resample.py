@@ -12,7 +12,7 @@ from scipy import ndimage
 from test_realign import AFFINE, head
 
 from ban_bids.errors import DataError, UsageError
-from ban_bids.preprocessing.functional import Timing
+from ban_bids.inputs.types import Run
 from ban_bids.preprocessing.space.realign import rigid_matrix
 from ban_bids.preprocessing.space.register import from_ants, to_ants
 from ban_bids.preprocessing.space.resample import (
@@ -24,6 +24,7 @@ from ban_bids.preprocessing.space.resample import (
 )
 from ban_bids.preprocessing.space.template import Grid, mask_grid, resolution_mm, template_grid
 from ban_bids.preprocessing.space.transforms import Displacement, apply_affine, itk_affine
+from ban_bids.preprocessing.workflows import bold
 
 
 def test_composed_resampling_equals_each_transform_in_turn() -> None:
@@ -44,7 +45,8 @@ def test_slice_timing_moves_a_sine_to_the_reference_time() -> None:
     seconds = np.arange(n) * tr
     data = np.stack([np.sin(2 * np.pi * (seconds + time) / 30) for time in times])
     data = np.broadcast_to(data, (3, 2, 8, n)).astype(np.float32).copy()
-    target = Timing(tr, times).middle
+    run = Run("01", None, "x", None, (), Path(), Path(), tr, n, times, "k", None, (), first_volume=5.0)
+    target = bold._timing(run)["middle"]
     assert target == pytest.approx(0.875)
     correct_slice_timing(data, times, "k", tr, target)
     expected = np.sin(2 * np.pi * (seconds + target) / 30)

@@ -16,7 +16,7 @@ from ban_bids.errors import DataError
 from ban_bids.inputs.types import Participant, Run
 from ban_bids.preprocessing.space.template import NATIVE, TEMPLATE
 from ban_bids.preprocessing.strategies import series_tail
-from ban_bids.settings import Settings
+from ban_bids.settings import Preprocessing
 
 _LOG = logging.getLogger(__name__)
 _NIFTI = (".nii.gz", ".nii")
@@ -27,17 +27,17 @@ _NO_RES = "native"  # --res, and a series without a res entity
 
 
 def version_of(folder: Path) -> str:
-    """Version that made the derivatives, ``unknown`` where their description does not tell."""
+    """Version that made the derivatives, ``unknown`` where their description does not say."""
     try:
         content = json.loads((folder / "dataset_description.json").read_text(encoding="utf-8"))
-        made = (content.get("GeneratedBy") or [content.get("PipelineDescription") or {}])[0]
-        return str(made.get("Version", "unknown"))
+        pipeline = (content.get("GeneratedBy") or [content.get("PipelineDescription") or {}])[0]
+        return str(pipeline.get("Version", "unknown"))
     except (OSError, ValueError, AttributeError, LookupError):
         _LOG.warning("%s: no readable dataset_description.json; fMRIPrep's version is unknown", folder)
         return "unknown"
 
 
-def find_series(run: Run, folder: Path, settings: Settings) -> tuple[Path, Path]:
+def find_series(run: Run, folder: Path, options: Preprocessing) -> tuple[Path, Path]:
     """A run's series in the output space, and its brain mask.
 
     Parameters
@@ -45,7 +45,7 @@ def find_series(run: Run, folder: Path, settings: Settings) -> tuple[Path, Path]
     run : Run
     folder : Path
         fMRIPrep's output.
-    settings : Settings
+    options : Preprocessing
         ``space``, ``res`` and ``confounds`` (the series of ICA-AROMA is another file).
 
     Returns
@@ -55,20 +55,20 @@ def find_series(run: Run, folder: Path, settings: Settings) -> tuple[Path, Path]
     Raises
     ------
     DataError
-        None or several fit; the pattern and the remedy are told.
+        None or several fit; the pattern and the remedy are named.
     """
-    tail = series_tail(settings.preprocessing.confounds)
-    stem = f"sub-{run.participant}_{run.name}_space-{settings.preprocessing.space}"
+    tail = series_tail(options.confounds)
+    stem = f"sub-{run.participant}_{run.name}_space-{options.space}"
     there = _of_run(run, folder, tail)
-    series = [path for path in there if entity(path, "space") == settings.preprocessing.space]
-    pattern = f"{stem}[_res-{settings.preprocessing.res}]_{tail}.nii.gz"
+    series = [path for path in there if entity(path, "space") == options.space]
+    pattern = f"{stem}[_res-{options.res}]_{tail}.nii.gz"
     if not series:
-        raise DataError(f"{folder}: no file {pattern}; {_remedy(run, folder, settings, there)}")
-    bold = _resolution(series, settings.preprocessing.res, pattern, folder)
+        raise DataError(f"{folder}: no file {pattern}; {_remedy(run, folder, options, there)}")
+    bold = _resolution(series, options.res, pattern, folder)
     masks = [
         path
         for path in _of_run(run, folder, "desc-brain_mask")
-        if entity(path, "space") == settings.preprocessing.space and _res(path) == _res(bold)
+        if entity(path, "space") == options.space and _res(path) == _res(bold)
     ]
     name = f"{stem}[_res-{_res(bold)}]_desc-brain_mask.nii.gz"
     return bold, _one(masks, name, folder, "it belongs beside the series: copy it there")
@@ -109,21 +109,19 @@ def find_anatomical(
         The finest first; of ``anat/``, else of the first session of the runs, else of any session.
     notes : tuple of str
     """
-    found = []
-    for images in _anatomical(participant, folder, tail, _NIFTI):
-        here = [
-            path
-            for path in images
-            if (entity(path, "space") or NATIVE) == space
-            and ("desc" in dict(entities(path))) == tail.startswith("desc-")
-        ]
-        found += [here] if here else []
-    if not found:
+
+    def fits(path: Path) -> bool:
+        labels = dict(entities(path))
+        return labels.get("space", NATIVE) == space and ("desc" in labels) == tail.startswith("desc-")
+
+    fitting = [list(filter(fits, images)) for images in _anatomical(participant, folder, tail, _NIFTI)]
+    folders = [images for images in fitting if images]
+    if not folders:
         return (), ()
     notes: tuple[str, ...] = ()
-    if len(found) > 1:
-        notes = (f"{len(found)} folders have their own *_{tail}; used {found[0][0].parent}",)
-    finest = sorted(found[0], key=lambda path: float(np.prod(nib.load(path).header.get_zooms()[:3])))
+    if len(folders) > 1:
+        notes = (f"{len(folders)} folders have their own *_{tail}; used {folders[0][0].parent}",)
+    finest = sorted(folders[0], key=lambda path: float(np.prod(nib.load(path).header.get_zooms()[:3])))
     return tuple(finest), notes
 
 
@@ -135,10 +133,10 @@ def find_transform(participant: Participant, folder: Path) -> Path:
     DataError
     """
     tail = f"from-{TEMPLATE}_to-T1w_mode-image_xfm"
-    found = _anatomical(participant, folder, tail, (".h5",))
+    transforms = _anatomical(participant, folder, tail, (".h5",))
     hint = f"--space {NATIVE} needs it for the regions: copy it, or choose --space {TEMPLATE}"
     pattern = f"sub-{participant.label}_{tail}.h5"
-    return _one(found[0] if found else [], pattern, folder / f"sub-{participant.label}", hint)
+    return _one(transforms[0] if transforms else [], pattern, folder / f"sub-{participant.label}", hint)
 
 
 def _anatomical(participant: Participant, folder: Path, tail: str, extensions: Sequence[str]) -> list[list[Path]]:
@@ -147,8 +145,8 @@ def _anatomical(participant: Participant, folder: Path, tail: str, extensions: S
     sessions = [f"ses-{run.session}" for run in participant.runs if run.session]
     others = [path.name for path in sorted(subject.glob("ses-*"))]
     places = [subject / name / "anat" for name in dict.fromkeys(["", *sessions, *others])]
-    found = [_files(place, participant.label, tail, extensions) for place in places]
-    return [files for files in found if files]
+    by_place = (_files(place, participant.label, tail, extensions) for place in places)
+    return [files for files in by_place if files]
 
 
 def _files(place: Path, participant: str, tail: str, extensions: Sequence[str]) -> list[Path]:
@@ -179,22 +177,22 @@ def _of_run(
     wanted = {key: value for key, value in run.entities if key not in _NOT_KEPT}
     subject = folder / f"sub-{run.participant}"
     places = dict.fromkeys([subject / (f"ses-{run.session}" if run.session else "") / "func", subject / "func"])
-    found = []
-    for path in (path for place in places for path in _files(place, run.participant, tail, extensions)):
-        has = dict(entities(path))
-        agree = all(_same(key, has.get(key), value) for key, value in wanted.items())
-        if agree and not set(has) - set(wanted) - _OWN - more:
-            found.append(path)
-    return found
+
+    def fits(path: Path) -> bool:
+        labels = dict(entities(path))
+        agree = all(_same(key, labels.get(key), value) for key, value in wanted.items())
+        return agree and not set(labels) - set(wanted) - _OWN - more
+
+    return [path for place in places for path in _files(place, run.participant, tail, extensions) if fits(path)]
 
 
-def _one(found: Sequence[Path], pattern: str, folder: Path, hint: str) -> Path:
-    if not found:
+def _one(paths: Sequence[Path], pattern: str, folder: Path, hint: str) -> Path:
+    if not paths:
         raise DataError(f"{folder}: no file {pattern}; {hint}")
-    if len(found) > 1:
-        names = ", ".join(sorted(path.name for path in found))
+    if len(paths) > 1:
+        names = ", ".join(sorted(path.name for path in paths))
         raise DataError(f"{folder}: several files fit {pattern} ({names}); leave one of them")
-    return found[0]
+    return paths[0]
 
 
 def _resolution(series: Sequence[Path], res: str, pattern: str, folder: Path) -> Path:
@@ -210,12 +208,12 @@ def _resolution(series: Sequence[Path], res: str, pattern: str, folder: Path) ->
     return _one(fits, pattern, folder, hint)
 
 
-def _remedy(run: Run, folder: Path, settings: Settings, there: Sequence[Path]) -> str:
+def _remedy(run: Run, folder: Path, options: Preprocessing, there: Sequence[Path]) -> str:
     """What to do where a run has no series in the output space."""
-    again = f"run fMRIPrep again with --output-spaces {settings.preprocessing.space}"
-    if settings.preprocessing.confounds == AROMA:
+    again = f"run fMRIPrep again with --output-spaces {options.space}"
+    if options.confounds == AROMA:
         return (
-            f"only fMRIPrep before 23.2 makes it, with --use-aroma and --output-spaces {settings.preprocessing.space}: "
+            f"only fMRIPrep before 23.2 makes it, with --use-aroma and --output-spaces {options.space}: "
             "run that, or choose other --confounds"
         )
     if there:

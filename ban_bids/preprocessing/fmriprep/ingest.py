@@ -13,13 +13,11 @@ from numpy.typing import NDArray
 
 from ban_bids.bids.names import sidecar
 from ban_bids.errors import DataError
-from ban_bids.files.atomic import place
-from ban_bids.files.json import read_json, write_json
+from ban_bids.files.json import read_json
 from ban_bids.inputs.types import Participant, Run
 from ban_bids.preprocessing import figures
-from ban_bids.preprocessing.atlases import description, find_atlas
 from ban_bids.preprocessing.confounds import read_confounds
-from ban_bids.preprocessing.files import load_image, load_mask, save_image
+from ban_bids.preprocessing.files import load_image, load_mask, place, save_image
 from ban_bids.preprocessing.fmriprep.files import (
     find_anatomical,
     find_confounds,
@@ -28,24 +26,25 @@ from ban_bids.preprocessing.fmriprep.files import (
     version_of,
 )
 from ban_bids.preprocessing.fmriprep.quality import Anatomy, assess_derivatives
+from ban_bids.preprocessing.publish import place_regions
 from ban_bids.preprocessing.quality.thresholds import quality_notes
-from ban_bids.preprocessing.regions import (
-    GREY_MATTER_FLOOR,
-    AtlasFiles,
-    labels_at,
-    near_cortex,
-    read_atlas,
-    region_table,
-    write_region_table,
-)
+from ban_bids.preprocessing.regions import GREY_MATTER_FLOOR, AtlasFiles, RegionMaps
 from ban_bids.preprocessing.result import PreprocessedParticipant, PreprocessedRun
 from ban_bids.preprocessing.space.template import NATIVE, TEMPLATE, Grid
 from ban_bids.preprocessing.space.transforms import sample
-from ban_bids.settings import Settings
+from ban_bids.settings import Preprocessing
 from ban_bids.typing import Floats
 
 
-def ingest(participant: Participant, folder: Path, settings: Settings) -> PreprocessedParticipant:
+def ingest(
+    participant: Participant,
+    folder: Path,
+    options: Preprocessing,
+    *,
+    atlas: AtlasFiles,
+    output_dir: Path,
+    work_dir: Path,
+) -> PreprocessedParticipant:
     """Find a participant's images among fMRIPrep's derivatives and lay the regions on their grid.
 
     Parameters
@@ -53,9 +52,11 @@ def ingest(participant: Participant, folder: Path, settings: Settings) -> Prepro
     participant : Participant
     folder : Path
         fMRIPrep's output.
-    settings : Settings
+    options : Preprocessing
         ``space`` is the template, or ``T1w`` where the transform between them is there; ``res`` picks one of
         several resolutions.
+    atlas : AtlasFiles
+    output_dir, work_dir : Path
 
     Returns
     -------
@@ -64,58 +65,55 @@ def ingest(participant: Participant, folder: Path, settings: Settings) -> Prepro
     Raises
     ------
     DataError
-        A piece is missing (its name pattern is told), several resolutions fit, or runs differ in grid.
+        A piece is missing (its name pattern is named), several resolutions fit, or runs differ in grid.
     """
-    runs = tuple(_find_run(run, folder, settings) for run in participant.runs)
+    label, space = participant.label, options.space
+    work = work_dir / "fmriprep" / f"sub-{label}"
+    work.mkdir(parents=True, exist_ok=True)
+    pictures = output_dir / f"sub-{label}" / "figures" / f"sub-{label}_"
+    runs = tuple(_find_run(run, folder, options) for run in participant.runs)
     grid = _common_grid([run.mask for run in runs])
     common = np.logical_and.reduce([load_mask(run.mask) for run in runs])
-    grey, chosen = _grey_matter(participant, folder, settings.preprocessing.space, grid.points())
-    points = _template_points(participant, folder, settings.preprocessing.space, grid.points())
-    atlas = find_atlas(settings.preprocessing.atlas, settings.compute.work_dir / "atlases")
-    labels, before, cortex = _laid(common & grey.reshape(grid.shape), points, atlas)
-    if not cortex.any():
-        raise DataError(f"{runs[0].mask}: no cortical voxel lies in every run's mask; look at the images")
-    table, notes = region_table(labels, before, atlas)
-    files = _write(participant, settings, grid, labels, cortex, table)
-    shown = _figures(participant, settings, folder, runs, grid, files["dseg"])
+    grey, notes = _grey_matter(participant, folder, space, grid.points())
+    points = _template_points(participant, folder, space, grid.points())
+    maps = RegionMaps.lay(
+        atlas, points, where=np.ones(grid.shape, bool), possible=common & grey.reshape(grid.shape), source=runs[0].mask
+    )
+    regions = place_regions(maps.save(work, grid.affine), label, options, output_dir)
+    brains, _ = find_anatomical(participant, folder, space, "desc-preproc_T1w")
+    drawn = _figures(runs, brains, grid, dseg=regions["dseg"], work=work)
     assessed = assess_derivatives(
         runs,
-        _anatomy(participant, folder, settings.preprocessing.space),
-        labels > 0,
+        _anatomy(participant, folder, space),
+        maps.labels > 0,
         grid,
-        table,
-        int(cortex.sum()),
-        settings.compute.work_dir / "fmriprep" / f"sub-{participant.label}",
-        settings.output.output_dir / f"sub-{participant.label}" / "figures" / f"sub-{participant.label}_",
+        maps.table,
+        int(maps.cortex.sum()),
+        work,
+        pictures,
         points,
     )
-    places = files["cortex"], files["dseg"], files["table"]
     return PreprocessedParticipant(
         participant,
-        settings.preprocessing.space,
+        space,
         runs,
-        *places,
-        f"fmriprep-{version_of(folder)}",
-        (*shown, *assessed.figures),
-        assessed.measurements,
-        (*notes, *chosen, *_option_notes(settings), *quality_notes(assessed.measurements)),
+        **regions,
+        source=f"fmriprep-{version_of(folder)}",
+        figures=(*((title, place(path, f"{pictures}desc-{path.name}")) for title, path in drawn), *assessed.figures),
+        quality=assessed.measurements,
+        notes=(*maps.notes, *notes, *_option_notes(options), *quality_notes(assessed.measurements)),
     )
 
 
-def _laid(
-    possible: NDArray[np.bool_], points: Floats, atlas: AtlasFiles
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.bool_]]:
-    """Regions in grey matter that every run covers, regions of the whole atlas, and the cortex."""
-    before = labels_at(*read_atlas(atlas), points).reshape(possible.shape)
-    labels = np.where(possible, before, 0).astype(np.uint8)
-    return labels, before, (possible & near_cortex(points).reshape(possible.shape)) | (labels > 0)
-
-
-def _find_run(run: Run, folder: Path, settings: Settings) -> PreprocessedRun:
-    bold, mask = find_series(run, folder, settings)
+def _find_run(run: Run, folder: Path, options: Preprocessing) -> PreprocessedRun:
+    bold, mask = find_series(run, folder, options)
     confounds = find_confounds(run, folder)
     _check_length(bold, run)
-    return PreprocessedRun(run, bold, mask, confounds, _reference(bold, run), _non_steady(confounds, settings))
+    non_steady = options.dummy_scans
+    if non_steady is None:
+        columns = read_confounds(confounds).columns
+        non_steady = sum(name.startswith("non_steady_state_outlier") for name in columns)
+    return PreprocessedRun(run, bold, mask, confounds, _reference_time(bold, run), non_steady)
 
 
 def _check_length(bold: Path, run: Run) -> None:
@@ -124,26 +122,18 @@ def _check_length(bold: Path, run: Run) -> None:
         raise DataError(f"{bold}: shape {shape} for a run of {run.n_volumes} volumes; take this run's series")
 
 
-def _reference(bold: Path, run: Run) -> float:
-    """Reference time that the derivative's sidecar states, else by our rule."""
+def _reference_time(bold: Path, run: Run) -> float:
+    """Time that the first volume's samples refer to, by fMRIPrep's sidecar."""
     path = sidecar(bold)
     return run.reference_time_of(read_json(path, remedy="copy it from fMRIPrep's output") if path.is_file() else {})
 
 
-def _non_steady(confounds: Path, settings: Settings) -> int:
-    """``--dummy-scans``, else as many as fMRIPrep found."""
-    if settings.preprocessing.dummy_scans is not None:
-        return settings.preprocessing.dummy_scans
-    table = read_confounds(confounds)
-    return sum(name.startswith("non_steady_state_outlier") for name in table.columns)
-
-
-def _option_notes(settings: Settings) -> tuple[str, ...]:
+def _option_notes(options: Preprocessing) -> tuple[str, ...]:
     """What options do, and do not do, to images that are taken as they are."""
     notes: tuple[str, ...] = ()
-    if settings.preprocessing.dummy_scans is not None:
-        notes += (f"--dummy-scans {settings.preprocessing.dummy_scans} replaces fMRIPrep's non-steady-state volumes",)
-    if settings.preprocessing.use_syn_sdc:
+    if options.dummy_scans is not None:
+        notes += (f"--dummy-scans {options.dummy_scans} replaces fMRIPrep's non-steady-state volumes",)
+    if options.use_syn_sdc:
         notes += ("--use-syn-sdc changes nothing in fMRIPrep's derivatives",)
     return notes
 
@@ -154,8 +144,7 @@ def _common_grid(masks: Sequence[Path]) -> Grid:
         image = nib.load(path)
         if image.shape != first.shape or not np.allclose(image.affine, first.affine, atol=1e-3):
             raise DataError(f"{path}: another grid than {masks[0].name}; choose one resolution with --res")
-    shape = tuple(int(n) for n in first.shape[:3])
-    return Grid((shape[0], shape[1], shape[2]), np.asarray(first.affine, float))
+    return Grid.of(first.shape, first.affine)
 
 
 def _template_points(participant: Participant, folder: Path, space: str, points: Floats) -> Floats:
@@ -209,46 +198,14 @@ def _grey_matter(
     raise DataError(f"{folder}: no file {pattern}; run fMRIPrep with --output-spaces {space}, or copy anat/")
 
 
-def _write(
-    participant: Participant,
-    settings: Settings,
-    grid: Grid,
-    labels: NDArray[np.uint8],
-    cortex: NDArray[np.bool_],
-    table: pd.DataFrame,
-) -> dict[str, Path]:
-    """Regions and cortex under the names of our own outputs."""
-    stem = f"sub-{participant.label}_space-{settings.preprocessing.space}_desc-"
-    func = settings.output.output_dir / f"sub-{participant.label}" / "func"
-    work = settings.compute.work_dir / "fmriprep" / f"sub-{participant.label}"
-    work.mkdir(parents=True, exist_ok=True)
-    sources = (
-        ("dseg", save_image(work / "dseg.nii.gz", labels, grid.affine), "auditory_dseg.nii.gz"),
-        ("table", write_region_table(table, work / "dseg.tsv"), "auditory_dseg.tsv"),
-        ("cortex", save_image(work / "cortex.nii.gz", cortex, grid.affine), "cortex_mask.nii.gz"),
-    )
-    files = {key: place(source, func / f"{stem}{name}") for key, source, name in sources}
-    told = {"Description": "Auditory regions clipped to grey matter and BOLD masks"}
-    write_json(func / f"{stem}auditory_dseg.json", told | description(settings.preprocessing.atlas))
-    write_json(func / f"{stem}cortex_mask.json", {"Description": "Cortical grey matter", "Type": "ROI"})
-    return files
-
-
 def _figures(
-    participant: Participant,
-    settings: Settings,
-    folder: Path,
-    runs: Sequence[PreprocessedRun],
-    grid: Grid,
-    dseg: Path,
-) -> tuple[tuple[str, Path], ...]:
-    work = settings.compute.work_dir / "fmriprep" / f"sub-{participant.label}"
-    target = settings.output.output_dir / f"sub-{participant.label}" / "figures" / f"sub-{participant.label}_desc-"
+    runs: Sequence[PreprocessedRun], brains: Sequence[Path], grid: Grid, *, dseg: Path, work: Path
+) -> list[tuple[str, Path]]:
+    """Titles and pictures of motion and, with a T1w image in the output space, of the regions."""
     tables, names = [str(run.confounds) for run in runs], [run.run.name for run in runs]
-    shown = [("Head motion and framewise displacement", figures.motion(tables, names, work))]
-    brains, _ = find_anatomical(participant, folder, settings.preprocessing.space, "desc-preproc_T1w")
+    drawn = [("Head motion and framewise displacement", figures.motion(tables, names, work))]
     if brains:
         values = sample(*load_image(brains[0]), grid.points())
         t1w = save_image(work / "t1w.nii.gz", values.reshape(grid.shape), grid.affine)
-        shown.append(("Auditory regions on the T1w image", figures.regions(str(t1w), str(dseg), work)))
-    return tuple((title, place(path, Path(f"{target}{path.name}"))) for title, path in shown)
+        drawn.append(("Auditory regions on the T1w image", figures.regions(str(t1w), str(dseg), work)))
+    return drawn

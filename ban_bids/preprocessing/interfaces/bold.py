@@ -1,4 +1,4 @@
-"""Interfaces of one BOLD run: motion, coregistration, resampling."""
+"""Interfaces of one BOLD run: motion, coregistration, distortion, resampling."""
 
 from __future__ import annotations
 
@@ -6,134 +6,130 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nipype.interfaces.base import File, TraitedSpec, isdefined, traits
 
-from ban_bids.preprocessing import functional
-from ban_bids.preprocessing.distortion import ToReference
-from ban_bids.preprocessing.interfaces.base import InputSpec, Step
+from ban_bids.preprocessing import figures, functional
+from ban_bids.preprocessing.distortion import Distortion, ToReference, find_distortion
+from ban_bids.preprocessing.interfaces.base import Step
+from ban_bids.preprocessing.space.template import Target
 from ban_bids.preprocessing.space.transforms import Displacement
+from ban_bids.typing import Floats
 
 
-class _ReferenceInput(InputSpec):
-    in_file = File(exists=True, mandatory=True, desc="raw BOLD run")
-    dummy_scans = traits.Int(desc="volumes before the steady state; detected where not given")
-
-
-class _ReferenceOutput(TraitedSpec):
-    reference = File(exists=True)
-    mask = File(exists=True)
-    motion = File(exists=True)
-    non_steady = traits.Int()
-    notes = traits.List(traits.Str())
-
-
-class ReferenceAndMotion(Step):
+class ReferenceAndMotion(Step, files="reference mask motion", non_steady=int, notes=list[str]):
     """Steady state, two-pass realignment, reference, rough mask."""
 
-    input_spec, output_spec = _ReferenceInput, _ReferenceOutput
-
-    def _run_interface(self, runtime: Any) -> Any:
-        given = self.inputs.dummy_scans
-        files, non_steady, notes = functional.reference_and_motion(
-            Path(self.inputs.in_file), Path(runtime.cwd), given if isdefined(given) else None
-        )
-        self.keep({**files, "non_steady": non_steady, "notes": list(notes)})
-        return runtime
+    @staticmethod
+    def compute(in_file: Path, folder: Path, dummy_scans: int | None = None) -> dict[str, Any]:
+        """Realign a raw run; non-steady volumes are detected where they are not given."""
+        files, non_steady, notes = functional.reference_and_motion(in_file, folder, dummy_scans)
+        return {**files, "non_steady": non_steady, "notes": list(notes)}
 
 
-class _MatrixOutput(TraitedSpec):
-    matrix = File(exists=True, desc="T1w world to BOLD reference world, RAS, text")
-    notes = traits.List(traits.Str())
+class Coregister(Step, files="matrix"):
+    """Rigid registration of a session's first BOLD reference to the T1w image.
+
+    ``matrix``: T1w world to BOLD reference world, RAS, text.
+    """
+
+    @staticmethod
+    def compute(*, reference: Path, reference_mask: Path, t1w: Path, t1w_mask: Path, folder: Path) -> dict[str, Any]:
+        """Register a reference."""
+        matrix = functional.coregister_session(reference, reference_mask, t1w, t1w_mask=t1w_mask, folder=folder)
+        return _saved(matrix, folder)
 
 
-class _CoregisterInput(InputSpec):
-    reference = File(exists=True, mandatory=True)
-    reference_mask = File(exists=True, mandatory=True)
-    t1w = File(exists=True, mandatory=True)
-    t1w_mask = File(exists=True, mandatory=True)
-
-
-class Coregister(Step):
-    """Rigid registration of a session's first BOLD reference to the T1w image."""
-
-    input_spec, output_spec = _CoregisterInput, _MatrixOutput
-
-    def _run_interface(self, runtime: Any) -> Any:
-        given, folder = self.inputs, Path(runtime.cwd)
-        matrix = functional.coregister_session(
-            Path(given.reference), Path(given.reference_mask), Path(given.t1w), Path(given.t1w_mask), folder
-        )
-        np.savetxt(folder / "matrix.txt", matrix, fmt="%.10f")
-        self.keep({"matrix": folder / "matrix.txt", "notes": []})
-        return runtime
-
-
-class _RunToSessionInput(InputSpec):
-    reference = File(exists=True, mandatory=True)
-    session_reference = File(exists=True, mandatory=True)
-    session_matrix = File(exists=True, mandatory=True)
-
-
-class RunToSession(Step):
+class RunToSession(Step, files="matrix"):
     """Compose a run's alignment to its session's first run with that run's coregistration."""
 
-    input_spec, output_spec = _RunToSessionInput, _MatrixOutput
-
-    def _run_interface(self, runtime: Any) -> Any:
-        matrix = functional.run_to_session(Path(self.inputs.reference), Path(self.inputs.session_reference))
-        path = Path(runtime.cwd) / "matrix.txt"
-        np.savetxt(path, matrix @ np.loadtxt(self.inputs.session_matrix), fmt="%.10f")
-        self.keep({"matrix": path, "notes": []})
-        return runtime
+    @staticmethod
+    def compute(*, reference: Path, session_reference: Path, session_matrix: Path, folder: Path) -> dict[str, Any]:
+        """Align a reference to its session's."""
+        return _saved(functional.run_to_session(reference, session_reference) @ np.loadtxt(session_matrix), folder)
 
 
-class _ResampleInput(InputSpec):
-    in_file = File(exists=True, mandatory=True)
-    motion = File(exists=True, mandatory=True)
-    matrix = File(exists=True, mandatory=True)
-    target = File(exists=True, mandatory=True)
-    non_steady = traits.Int(mandatory=True)
-    repetition_time = traits.Float(mandatory=True)
-    slice_timing = traits.List(traits.Float())
-    direction = traits.Str("k", usedefault=True)
-    field = File(exists=True, desc="distortion of the session's first run")
-    session_matrix = File(exists=True, desc="of the run with that field")
+class FindDistortion(Step, files="field figure", measures=dict[str, Any], notes=list[str]):
+    """Distortion of a session's first BOLD reference along its phase-encoding axis.
+
+    ``field``: ITK displacement field in BOLD reference world; ``measures``: with the run's name.
+    """
+
+    @staticmethod
+    def compute(
+        *,
+        reference: Path,
+        reference_mask: Path,
+        t1w: Path,
+        t1w_mask: Path,
+        wm: Path,
+        matrix: Path,
+        axis: str,
+        name: str,
+        folder: Path,
+    ) -> dict[str, Any]:
+        """Register a reference, already coregistered, once more; ``axis``: PhaseEncodingDirection."""
+        to_reference = np.loadtxt(matrix)
+        distortion = find_distortion(
+            reference, reference_mask, t1w, t1w_mask=t1w_mask, matrix=to_reference, axis=axis, folder=folder
+        )
+        maps = (ToReference(to_reference), ToReference(to_reference, to_reference, distortion.field))
+        before, after = distortion.information
+        measures = {"distortion_nmi_before": before, "distortion_nmi_after": after}
+        picture = folder / "distortion.png"
+        return {
+            "field": distortion.field.save(folder / "distortion.nii.gz"),
+            "measures": {"run": name, **measures, "distortion_shift": distortion.shift},
+            "notes": [f"{name}: --use-syn-sdc: {_in_words(distortion, axis[0])}"],
+            "figure": Path(figures.distortion(str(reference), maps, str(t1w_mask), str(wm), picture)),
+        }
 
 
-class _ResampleOutput(TraitedSpec):
-    bold = File(exists=True)
-    mask = File(exists=True)
-    confounds = File(exists=True)
-    quality = File(exists=True, desc="temporal signal-to-noise and carpet, npz")
-
-
-class Resample(Step):
+class Resample(Step, files="bold mask confounds quality"):
     """Slice timing, one spatial interpolation, mask, confounds."""
 
-    input_spec, output_spec = _ResampleInput, _ResampleOutput
-
-    def _run_interface(self, runtime: Any) -> Any:
-        given = self.inputs
-        timing = functional.Timing(
-            given.repetition_time,
-            tuple(given.slice_timing) if isdefined(given.slice_timing) and given.slice_timing else None,
-            given.direction,
+    @staticmethod
+    def compute(
+        *,
+        in_file: Path,
+        motion: Path,
+        matrix: Path,
+        target: Path,
+        non_steady: int,
+        repetition_time: float,
+        slice_timing: list[float] | None = None,
+        direction: str = "k",
+        middle: float = 0.0,
+        field: Path | None = None,
+        session_matrix: Path | None = None,
+        folder: Path,
+    ) -> dict[str, Any]:
+        """Resample a raw run; ``field`` is the distortion of the run that ``session_matrix`` is of."""
+        to_reference = ToReference(np.loadtxt(matrix))
+        if field is not None and session_matrix is not None:
+            to_reference = ToReference(to_reference.matrix, np.loadtxt(session_matrix), Displacement.load(field))
+        slices = tuple(slice_timing) if slice_timing else None
+        return functional.resample_to_target(
+            in_file,
+            motion,
+            to_reference,
+            target=Target.load(target),
+            timing=functional.Timing(repetition_time, slices, direction, middle),
+            non_steady=non_steady,
+            folder=folder,
         )
-        files = functional.resample_to_target(
-            Path(given.in_file),
-            Path(given.motion),
-            self._map(),
-            functional.Target.load(given.target),
-            timing,
-            given.non_steady,
-            Path(runtime.cwd),
-        )
-        self.keep(dict(files))
-        return runtime
 
-    def _map(self) -> ToReference:
-        matrix = np.loadtxt(self.inputs.matrix)
-        if not isdefined(self.inputs.field):
-            return ToReference(matrix)
-        session = np.loadtxt(self.inputs.session_matrix)
-        return ToReference(matrix, session, Displacement.load(self.inputs.field))
+
+def _saved(matrix: Floats, folder: Path) -> dict[str, Any]:
+    np.savetxt(folder / "matrix.txt", matrix, fmt="%.10f")
+    return {"matrix": folder / "matrix.txt"}
+
+
+def _in_words(distortion: Distortion, axis: str) -> str:
+    """What was done, for the notes."""
+    before, after = distortion.information
+    if not after > before:
+        return "registration to the T1w image found no distortion; images are left as they are"
+    return (
+        f"distortion along {axis} reduced by registration to the T1w image (normalised mutual information "
+        f"{before:.3f} before, {after:.3f} after; 95 % of shifts under {distortion.shift:.1f} mm); later runs of "
+        "the session with this phase encoding use the field through their alignment to this one"
+    )

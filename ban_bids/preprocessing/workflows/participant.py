@@ -8,149 +8,132 @@ from nipype.interfaces.utility import Merge
 from nipype.pipeline.engine import Node, Workflow
 
 from ban_bids.inputs.types import Participant
+from ban_bids.preprocessing.interfaces.anatomical import Regions
 from ban_bids.preprocessing.interfaces.quality import Quality
 from ban_bids.preprocessing.interfaces.report import Collect, Figures
+from ban_bids.preprocessing.publish import LISTS
 from ban_bids.preprocessing.regions import AtlasFiles
-from ban_bids.preprocessing.workflows.anat import init_anat_from_bold_wf, init_anat_wf
-from ban_bids.preprocessing.workflows.base import NORMALIZATION, node_name
+from ban_bids.preprocessing.workflows.anatomy import init_anat_from_bold_wf, init_anat_wf, same
 from ban_bids.preprocessing.workflows.bold import init_bold_wf
-from ban_bids.preprocessing.workflows.rois import init_rois_wf
-from ban_bids.settings import Settings
+from ban_bids.settings import Preprocessing
 
 _FIGURES = ("anatomy", "normalization", "coregistration", "motion", "regions")
 
+_ANATOMY = {
+    "regions": same("t1w", "gm", "target", "normalization"),
+    "quality": [*same("t1w", "csf", "gm", "wm", "correlation"), ("mask", "t1w_mask")],
+    "figures": same("t1w", "mask", "wm", "warped"),
+    "collect": [*same("t1w", "to_template", "from_template"), ("mask", "t1w_mask"), ("used", "t1w_used")],
+}
+_RUNS = {
+    "regions": ("mask",),
+    "quality": ("quality", "mask", "confounds", "non_steady", "reference", "matrix"),
+    "figures": ("confounds", "reference", "matrix"),
+    "collect": ("bold", "mask", "confounds", "non_steady", "reference", "matrix", "motion"),
+}
+"""What each of a participant's steps takes from the anatomy, and from all runs."""
+
+_COLLECTED = (
+    "quality", "notes", "non_steady", "bolds", "masks", "confounds", "t1w", "t1w_mask",
+    "t1w_in_space", "t1w_used", "to_template", "from_template", "references", "matrices", "motions", "dseg", "table",
+    "cortex", *(f"fig_{name}" for name in _FIGURES), "fig_tsnr", "carpets", "distortions",
+)  # fmt: skip
+
+
+def node_name(text: str) -> str:
+    """Name that Nipype takes: letters, digits and underscores."""
+    return "".join(c if c.isalnum() else "_" for c in text)
+
 
 def init_participant_wf(
-    participant: Participant,
-    settings: Settings,
-    resolution: float,
-    atlas: AtlasFiles,
-    mem_gb: float,
+    participant: Participant, options: Preprocessing, *, resolution: float, atlas: AtlasFiles, mem_gb: float
 ) -> Workflow:
-    """Everything for one participant, ending in the node ``collect`` with its summary."""
+    """Everything for one participant, ending in the node ``collect`` with its summary.
+
+    Parameters
+    ----------
+    participant : Participant
+    options : Preprocessing
+    resolution : float
+        Output voxel size, mm.
+    atlas : AtlasFiles
+    mem_gb : float
+        What the steps on a whole series need.
+    """
     wf = Workflow(name=node_name(f"sub_{participant.label}"))
+    runs, names = participant.runs, [run.name for run in participant.runs]
     if participant.t1w:
-        anat = init_anat_wf(settings.preprocessing.space, resolution)
+        anat = init_anat_wf(options.space, resolution)
         anat.inputs.inputnode.t1w = [str(path) for path in participant.t1w]
     else:
-        anat = init_anat_from_bold_wf(
-            participant.runs[0].bold, settings.preprocessing.space, resolution, settings.preprocessing.dummy_scans
-        )
-    rois = init_rois_wf(settings.preprocessing.space, atlas)
-    runs = _connect_runs(wf, anat, participant, settings, mem_gb)
-    names = [run.name for run in participant.runs]
+        anat = init_anat_from_bold_wf(runs[0].bold, options.space, resolution, dummy_scans=options.dummy_scans)
+    bolds = _connect_runs(wf, anat, participant, options=options, mem_gb=mem_gb)
+    files = {"atlas": str(atlas.image), "atlas_table": str(atlas.table), "atlas_name": atlas.name}
+    measures = Quality(
+        names=names,
+        sessions=[run.session or "" for run in runs],
+        repetition_times=[float(run.repetition_time) for run in runs],
+        from_t1w=bool(participant.t1w),
+    )
+    regions = Node(Regions(space=options.space, **files), name="regions", mem_gb=1.5)
+    quality = Node(measures, name="quality", mem_gb=0.5)
     figures = Node(Figures(names=names), name="figures", mem_gb=0.5)
-    collect = Node(Collect(content={"label": participant.label, "names": names}), name="collect", overwrite=True)
-    merged = {field: _merged(wf, runs, field) for field in _PLURAL}
-    wf.connect(merged["mask"], "out", rois, "inputnode.masks")
-    for field in ("bold", "mask", "confounds", "non_steady", "reference", "matrix", "motion"):
-        wf.connect(merged[field], "out", collect, _PLURAL[field])
-    for field in ("confounds", "reference", "matrix"):
-        wf.connect(merged[field], "out", figures, _PLURAL[field])
-    quality = _connect_quality(wf, participant, anat, rois)
-    for field in ("quality", "mask", "confounds", "non_steady", "reference", "matrix"):
-        wf.connect(merged[field], "out", quality, _PLURAL[field])
-    for source, target in (("measurements", "quality"), ("tsnr", "fig_tsnr"), ("carpets", "carpets")):
-        wf.connect(quality, source, collect, target)
-    notes = Node(Merge(len(runs) + 2), name="all_notes", run_without_submitting=True, overwrite=True)
-    for number, run in enumerate(runs, 1):
-        wf.connect(run, "outputnode.notes", notes, f"in{number}")
-    wf.connect(rois, "outputnode.notes", notes, f"in{len(runs) + 1}")
-    wf.connect(anat, "outputnode.notes", notes, f"in{len(runs) + 2}")
-    wf.connect(notes, "out", collect, "notes")
-    for field in ("t1w", "gm", "target", *NORMALIZATION):
-        wf.connect(anat, f"outputnode.{field}", rois, f"inputnode.{field}")
-    _connect_report(wf, anat, rois, figures, collect)
-    if settings.preprocessing.use_syn_sdc:
-        own = [bold for bold in runs if bold.get_node("distortion") is not None]
-        wf.connect(_merged(wf, own, "distortion"), "out", quality, "distortions")
-        wf.connect(_merged(wf, own, "distortion_figure"), "out", collect, "distortions")
+    collect = Node(Collect(_COLLECTED), name="collect", overwrite=True)
+    merged = {field: _merged(wf, bolds, field) for field in LISTS}
+    for step in (regions, quality, figures, collect):
+        wf.connect([(anat, step, [(f"outputnode.{source}", field) for source, field in _ANATOMY[step.name]])])
+        wf.connect([(merged[field], step, [("out", LISTS[field])]) for field in _RUNS[step.name]])
+    notes = Node(Merge(len(bolds) + 2), name="all_notes", run_without_submitting=True, overwrite=True)
+    sources = [*((bold, "outputnode.notes") for bold in bolds), (regions, "notes"), (anat, "outputnode.notes")]
+    wf.connect([(node, notes, [(output, f"in{number}")]) for number, (node, output) in enumerate(sources, 1)])
+    wf.connect(
+        [
+            (regions, quality, [*same("dseg", "table"), ("measures", "region_measures")]),
+            (regions, figures, same("t1w_in_space", "dseg")),
+            (regions, collect, same("dseg", "table", "cortex", "t1w_in_space")),
+            (quality, collect, [("measurements", "quality"), ("tsnr", "fig_tsnr"), ("carpets", "carpets")]),
+            (figures, collect, [(name, f"fig_{name}") for name in _FIGURES]),
+            (notes, collect, [("out", "notes")]),
+        ]
+    )
+    if options.use_syn_sdc:
+        firsts = [bold for bold in bolds if bold.get_node("distortion") is not None]
+        wf.connect(_merged(wf, firsts, "distortion"), "out", quality, "distortions")
+        wf.connect(_merged(wf, firsts, "distortion_figure"), "out", collect, "distortions")
     return wf
 
 
-_PLURAL = {
-    "bold": "bolds",
-    "mask": "masks",
-    "confounds": "confounds",
-    "non_steady": "non_steady",
-    "quality": "signals",
-    "reference": "references",
-    "motion": "motions",
-    "matrix": "matrices",
-}
-"""Outputs of a run, and the lists that they make."""
-
-
-def _connect_quality(wf: Workflow, participant: Participant, anat: Workflow, rois: Workflow) -> Node:
-    """Node of the measures of quality, without the lists over runs."""
-    runs = participant.runs
-    quality = Node(
-        Quality(
-            names=[run.name for run in runs],
-            sessions=[run.session or "" for run in runs],
-            repetition_times=[float(run.repetition_time) for run in runs],
-            from_t1w=bool(participant.t1w),
-        ),
-        name="quality",
-        mem_gb=0.5,
-    )
-    for source in ("t1w", "csf", "gm", "wm", "correlation"):
-        wf.connect(anat, f"outputnode.{source}", quality, source)
-    wf.connect(anat, "outputnode.mask", quality, "t1w_mask")
-    for source, target in (("dseg", "dseg"), ("table", "table"), ("measures", "region_measures")):
-        wf.connect(rois, f"outputnode.{source}", quality, target)
-    return quality
-
-
 def _connect_runs(
-    wf: Workflow, anat: Workflow, participant: Participant, settings: Settings, mem_gb: float
+    wf: Workflow, anat: Workflow, participant: Participant, *, options: Preprocessing, mem_gb: float
 ) -> list[Workflow]:
-    """One workflow a run; later runs of a session lean on its first, without T1w image all on the anatomy.
+    """One workflow per run; later runs of a session lean on its first, without T1w image all on the anatomy.
 
     Runs whose distortion is reduced share a first run only if their phase encoding is the same.
     """
     firsts: dict[tuple[str | None, str | None], Workflow] = {}
-    result = []
+    bolds = []
     for run in participant.runs:
-        key = (run.session, run.phase_encoding if settings.preprocessing.use_syn_sdc else None)
+        key = (run.session, run.phase_encoding if options.use_syn_sdc else None)
         first = firsts.get(key) if participant.t1w else anat
-        bold = init_bold_wf(run, first is None, settings, mem_gb, node_name(run.name))
+        bold = init_bold_wf(run, options, first_of_session=first is None, mem_gb=mem_gb, name=node_name(run.name))
         wf.connect(anat, "outputnode.target", bold, "inputnode.target")
         if first is None:
-            firsts[key] = bold
-            wf.connect(anat, "outputnode.t1w", bold, "inputnode.t1w")
-            wf.connect(anat, "outputnode.mask", bold, "inputnode.t1w_mask")
-            wf.connect(anat, "outputnode.wm", bold, "inputnode.wm")
+            firsts[key], source = bold, anat
+            fields = [("t1w", "t1w"), ("mask", "t1w_mask"), ("wm", "wm")]
         else:
-            wf.connect(first, "outputnode.reference", bold, "inputnode.session_reference")
-            wf.connect(first, "outputnode.matrix", bold, "inputnode.session_matrix")
-            if settings.preprocessing.use_syn_sdc:
-                wf.connect(first, "outputnode.field", bold, "inputnode.session_field")
-        result.append(bold)
-    return result
+            source = first
+            fields = [("reference", "session_reference"), ("matrix", "session_matrix")]
+            fields += [("field", "session_field")] if options.use_syn_sdc else []
+        wf.connect([(source, bold, [(f"outputnode.{output}", f"inputnode.{field}") for output, field in fields])])
+        bolds.append(bold)
+    return bolds
 
 
-def _merged(wf: Workflow, runs: Sequence[Workflow], field: str) -> Node:
+def _merged(wf: Workflow, bolds: Sequence[Workflow], field: str) -> Node:
     """List of one output over runs, in their order.
 
     Made every time, like the summary: it holds full paths, which change where the work folder moves.
     """
-    merge = Node(Merge(len(runs), no_flatten=True), name=f"all_{field}", run_without_submitting=True, overwrite=True)
-    for number, run in enumerate(runs, 1):
-        wf.connect(run, f"outputnode.{field}", merge, f"in{number}")
+    merge = Node(Merge(len(bolds), no_flatten=True), name=f"all_{field}", run_without_submitting=True, overwrite=True)
+    wf.connect([(bold, merge, [(f"outputnode.{field}", f"in{number}")]) for number, bold in enumerate(bolds, 1)])
     return merge
-
-
-def _connect_report(wf: Workflow, anat: Workflow, rois: Workflow, figures: Node, collect: Node) -> None:
-    for field in ("t1w", "mask", "wm", "warped"):
-        wf.connect(anat, f"outputnode.{field}", figures, field)
-    for field in ("t1w_in_space", "dseg"):
-        wf.connect(rois, f"outputnode.{field}", figures, field)
-    for field in _FIGURES:
-        wf.connect(figures, field, collect, f"fig_{field}")
-    for source, target in (("t1w", "t1w"), ("mask", "t1w_mask")):
-        wf.connect(anat, f"outputnode.{source}", collect, target)
-    for source, target in (("used", "t1w_used"), ("to_template",) * 2, ("from_template",) * 2):
-        wf.connect(anat, f"outputnode.{source}", collect, target)
-    for field in ("dseg", "table", "cortex", "t1w_in_space"):
-        wf.connect(rois, f"outputnode.{field}", collect, field)

@@ -1,0 +1,194 @@
+"""How Nipype runs the nodes: its configuration, local processes that survive a killed worker, and crashes.
+
+:func:`ban_bids.preprocessing.run.set_environment` must precede the import of this module.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import psutil
+from nipype import config
+from nipype import logging as nipype_logging
+from nipype.pipeline.engine import Workflow
+from nipype.pipeline.plugins.multiproc import MultiProcPlugin
+
+from ban_bids.errors import BanBidsError, DataError
+from ban_bids.preprocessing.plugin_file import read_plugin_file
+from ban_bids.settings import Compute
+
+_LOG = logging.getLogger(__name__)
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+_LEAST_GB = 0.5
+_ERROR_LINE = re.compile(r"^\s*(?:[\w.]*\.)?(\w*(?:Error|Exception|NotComputable)\w*): (.*)$")
+KILLED = (
+    "a worker process was killed, most likely for want of memory; give the run more memory, or --nprocs 1, "
+    "and start it again (finished steps are kept)"
+)
+
+
+def _start_worker(folder: str) -> None:
+    """One thread per worker: as many nodes run at once as there are processors."""
+    os.chdir(folder)
+    os.environ.update(dict.fromkeys(_THREADS, "1"), NIPYPE_NO_ET="1")
+
+
+class LocalProcesses(MultiProcPlugin):
+    """Nipype's MultiProc, which waits for ever when a worker is killed; here its nodes fail by name.
+
+    A killed process breaks the pool: all nodes under way fail with :data:`KILLED`, a new pool takes the
+    nodes of the other participants.
+    """
+
+    def __init__(self, n_procs: int, memory_gb: float) -> None:
+        super().__init__({"n_procs": n_procs, "memory_gb": memory_gb, "raise_insufficient": False})
+        self.pool.shutdown()
+        self.pool: ProcessPoolExecutor = self._new_pool()
+
+    def _new_pool(self) -> ProcessPoolExecutor:
+        # forkserver: a fork of this process would inherit the threads and locks of its libraries
+        return ProcessPoolExecutor(
+            self.processors, get_context("forkserver"), initializer=_start_worker, initargs=(self._cwd,)
+        )
+
+    def _async_callback(self, args: Future[Any]) -> None:
+        if not isinstance(args.exception(), BrokenProcessPool):
+            super()._async_callback(args)
+            return
+        for number, future in list(self._task_obj.items()):
+            if future is args:
+                text = [f"KilledError: {KILLED}\n"]
+                self._taskresult[number] = {"result": None, "traceback": text, "taskid": number}
+
+    def _submit_job(self, node: Any, updatehash: bool = False) -> int:
+        try:
+            return int(super()._submit_job(node, updatehash))
+        except BrokenProcessPool:
+            self.pool.shutdown(wait=False)
+            self.pool = self._new_pool()
+            return int(super()._submit_job(node, updatehash))
+
+
+def plugin_of(compute: Compute) -> tuple[Any, dict[str, Any]]:
+    """Nipype plugin and its arguments.
+
+    ``--use-plugin FILE`` comes first (see :mod:`ban_bids.preprocessing.plugin_file`); else local processes with
+    ``--nprocs`` and ``--mem``, or Linear for one process.
+
+    Returns
+    -------
+    plugin : str or LocalProcesses
+        What ``Workflow.run`` takes.
+    arguments : dict
+
+    Raises
+    ------
+    UsageError
+        The file cannot be read, or names no plugin.
+    """
+    if compute.use_plugin is not None:
+        return read_plugin_file(compute.use_plugin)
+    if compute.nprocs <= 1:
+        return "Linear", {}
+    return LocalProcesses(compute.nprocs, memory_for_nodes(compute.mem_mb)), {}
+
+
+def memory_for_nodes(mem_mb: int | None) -> float:
+    """GB that nodes may take together: ``--mem``, or nine tenths of the machine's, less our own."""
+    total = mem_mb / 1024 if mem_mb else 0.9 * psutil.virtual_memory().total / 1024**3
+    return max(_LEAST_GB, round(total - psutil.Process().memory_info().rss / 1024**3, 2))
+
+
+def configure(crash_dir: Path, *, verbose: bool, stop_on_first_crash: bool) -> None:
+    """Set Nipype up: hashes by content, crash files as text, and silence on stdout unless asked for."""
+    # nipype writes every node's start and end to stdout, where the score table goes
+    level = "INFO" if verbose else "WARNING"
+    config.update_config(
+        {
+            "execution": {
+                "crashdump_dir": str(crash_dir),
+                "crashfile_format": "txt",
+                "hash_method": "content",
+                "use_relative_paths": "true",
+                "stop_on_first_crash": str(stop_on_first_crash).lower(),
+                "remove_unnecessary_outputs": "false",
+                "create_report": "false",
+                "check_version": "false",
+                "poll_sleep_duration": "0.2",
+            },
+            "logging": {
+                "log_to_file": "false",
+                **dict.fromkeys(("workflow_level", "interface_level", "utils_level"), level),
+            },
+        }
+    )
+    nipype_logging.update_logging(config)
+    # nodes run in processes of their own, which read their configuration from a file
+    levels = "".join(f"{name}_level = {level}\n" for name in ("workflow", "interface", "utils"))
+    folder = Path(os.environ["NIPYPE_CONFIG_DIR"])
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "nipype.cfg").write_text(f"[logging]\n{levels}", encoding="utf-8")
+
+
+def run_workflow(wf: Workflow, compute: Compute, *, needed_gb: float, crash_dir: Path) -> dict[str, BanBidsError]:
+    """Run all nodes; crashes by the name of the participant's workflow (``sub_<label>``).
+
+    Parameters
+    ----------
+    wf : Workflow
+    compute : Compute
+    needed_gb : float
+        What the largest step needs; where nodes may have less, it is said.
+    crash_dir : Path
+        As :func:`configure` was given it.
+
+    Raises
+    ------
+    UsageError
+        See :func:`plugin_of`.
+    DataError
+        Nipype failed without saying where.
+    """
+    before = set(crash_dir.iterdir())
+    plugin, arguments = plugin_of(compute)
+    _LOG.info("preprocessing with %s", plugin if isinstance(plugin, str) else type(plugin).__name__)
+    if not isinstance(plugin, str) and needed_gb > plugin.memory_gb:
+        _LOG.warning(
+            "a run's steps need about %.1f GB and nodes may have %.1f; they run one at a time and may be "
+            "killed: raise --mem, or lower the resolution with --res",
+            needed_gb,
+            plugin.memory_gb,
+        )
+    try:
+        wf.run(plugin=plugin, plugin_args=arguments)
+    except RuntimeError as error:
+        _LOG.debug("Nipype: %s", error)
+        crashes = read_crashes(sorted(set(crash_dir.iterdir()) - before))
+        if not crashes:
+            raise DataError(f"preprocessing failed without a crash file: {error}") from error
+        return crashes
+    return {}
+
+
+def read_crashes(files: Sequence[Path]) -> dict[str, BanBidsError]:
+    """First crash of each participant as one line: what is wrong, the step, the crash file."""
+    crashes: dict[str, BanBidsError] = {}
+    for path in files:
+        text = path.read_text(encoding="utf-8", errors="replace")
+        node = re.search(r"^Node: (\S+)", text, re.MULTILINE)
+        parts = node.group(1).split(".") if node else []
+        name, step = (parts[1] if len(parts) > 1 else "unknown"), ".".join(parts[2:]) or "unknown"
+        errors = [match for line in text.splitlines() if (match := _ERROR_LINE.match(line))]
+        kind, message = errors[-1].groups() if errors else ("", "see the crash file")
+        if kind not in ("DataError", "UsageError", "KilledError"):
+            message = f"{name.replace('_', '-', 1)}: {kind} {message}"
+        crashes.setdefault(name, DataError(f"{message} (step {step}; details in {path})"))
+    return crashes
