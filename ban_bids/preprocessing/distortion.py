@@ -23,7 +23,7 @@ from ban_bids.errors import DataError
 from ban_bids.inputs.types import Participant
 from ban_bids.preprocessing.anatomy import averaged_at
 from ban_bids.preprocessing.files import load_image, load_mask
-from ban_bids.preprocessing.quality.measures import normalised_mutual_information
+from ban_bids.preprocessing.quality import normalised_mutual_information
 from ban_bids.preprocessing.space.register import ants_folder, bias_corrected, to_ants
 from ban_bids.preprocessing.space.template import Grid
 from ban_bids.preprocessing.space.transforms import Displacement, apply_affine, sample

@@ -14,7 +14,7 @@ from ban_bids.derivatives.provenance import read_statuses, settings_toml, write_
 from ban_bids.derivatives.quality import with_outliers, write_group_quality, write_quality
 from ban_bids.errors import DataError
 from ban_bids.files.write import read_json, write_text
-from ban_bids.preprocessing.quality.thresholds import Measurement
+from ban_bids.preprocessing.quality import Measurement
 
 
 def test_description_says_who_made_it_from_what(tmp_path, monkeypatch):

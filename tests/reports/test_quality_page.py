@@ -7,7 +7,7 @@ from ban_bids.app.group import run_group
 from ban_bids.derivatives.participant import Summary, write_summary
 from ban_bids.derivatives.quality import write_quality
 from ban_bids.files.write import read_json
-from ban_bids.preprocessing.quality.thresholds import Measurement, quality_notes
+from ban_bids.preprocessing.quality import Measurement, quality_notes
 from ban_bids.reports.figures import Bars, bar_figure
 from ban_bids.reports.participant import render_participant
 
@@ -53,11 +53,11 @@ def test_a_value_beyond_its_threshold_is_marked_once_and_told(page):
 
 
 def test_runs_are_rows_and_measures_columns_with_units(page):
-    table = page.xpath(f"{SECTION}//table[caption='Runs: signal and head motion']")[0]
-    assert table.xpath(".//th/text()") == ["run", "tSNR, brain", "mean FD, mm"]
+    table = page.xpath(f"{SECTION}//table[caption='Runs']")[0]
+    assert table.xpath(".//th/text()") == ["run", "tSNR, brain", "mean FD, mm", "overlap with the T1w mask"]
     assert [row.xpath("./td/text()") for row in table.xpath("./tbody/tr")] == [
-        ["task-music_run-1", "55.00", "⚠ 0.80"],
-        ["task-music_run-2", "54.00", "0.10"],
+        ["task-music_run-1", "55.00", "⚠ 0.80", "n/a"],
+        ["task-music_run-2", "54.00", "0.10", "n/a"],
     ]
     assert "n/a, overlap with the T1w mask: no T1w image." in page.xpath(SECTION)[0].text_content()
 

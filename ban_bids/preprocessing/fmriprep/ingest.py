@@ -28,7 +28,7 @@ from ban_bids.preprocessing.fmriprep.files import (
     version_of,
 )
 from ban_bids.preprocessing.fmriprep.quality import Anatomy, assess_derivatives
-from ban_bids.preprocessing.quality.thresholds import quality_notes
+from ban_bids.preprocessing.quality import quality_notes
 from ban_bids.preprocessing.regions import (
     GREY_MATTER_FLOOR,
     AtlasFiles,
@@ -83,12 +83,11 @@ def ingest(participant: Participant, folder: Path, settings: Settings) -> Prepro
         runs,
         _anatomy(participant, folder, settings.preprocessing.space),
         labels > 0,
-        grid,
-        table,
-        int(cortex.sum()),
-        settings.compute.work_dir / "fmriprep" / f"sub-{participant.label}",
-        settings.output.output_dir / f"sub-{participant.label}" / "figures" / f"sub-{participant.label}_",
-        points,
+        grid=grid,
+        table=table,
+        work=settings.compute.work_dir / "fmriprep" / f"sub-{participant.label}",
+        figures=settings.output.output_dir / f"sub-{participant.label}" / "figures" / f"sub-{participant.label}_",
+        template_points=points,
     )
     places = files["cortex"], files["dseg"], files["table"]
     return PreprocessedParticipant(
@@ -191,14 +190,12 @@ def _anatomy(participant: Participant, folder: Path, space: str) -> Anatomy:
         paths, _ = find_anatomical(participant, folder, where, tail)
         return paths[0] if paths else None
 
-    csf, grey, white = (first(f"label-{name}_probseg", NATIVE) for name in ("CSF", "GM", "WM"))
     return Anatomy(
         first("desc-preproc_T1w", space),
         first("desc-brain_mask", space),
         first("label-WM_probseg", space),
         first("label-CSF_probseg", space),
         first("desc-brain_mask", NATIVE),
-        (csf, grey, white),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, traits
 
-VERSION = "3"
+VERSION = "4"
 """Part of every node's hash: raise it when a step's result changes, so that cached nodes are done again."""
 
 

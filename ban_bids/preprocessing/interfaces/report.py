@@ -39,17 +39,16 @@ class Figures(Step):
     input_spec, output_spec = _FiguresInput, _FiguresOutput
 
     def _run_interface(self, runtime: Any) -> Any:
-        given, folder = self.inputs, Path(runtime.cwd)
-        names = given.names
+        inputs, folder = self.inputs, Path(runtime.cwd)
         self.keep(
             {
-                "anatomy": figures.anatomy(given.t1w, given.mask, folder),
-                "normalization": figures.normalization(given.warped, folder),
+                "anatomy": figures.anatomy(inputs.t1w, inputs.mask, folder),
+                "normalization": figures.normalization(inputs.warped, folder),
                 "coregistration": figures.coregistration(
-                    given.references, given.matrices, names, given.mask, given.wm, folder
+                    inputs.references, inputs.matrices, inputs.names, inputs.mask, inputs.wm, folder
                 ),
-                "motion": figures.motion(given.confounds, names, folder),
-                "regions": figures.regions(given.t1w_in_space, given.dseg, folder),
+                "motion": figures.motion(inputs.confounds, inputs.names, folder),
+                "regions": figures.regions(inputs.t1w_in_space, inputs.dseg, folder),
             }
         )
         return runtime

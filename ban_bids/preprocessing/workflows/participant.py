@@ -63,7 +63,6 @@ def init_participant_wf(
     _connect_report(wf, anat, rois, figures, collect)
     if settings.preprocessing.use_syn_sdc:
         own = [bold for bold in runs if bold.get_node("distortion") is not None]
-        wf.connect(_merged(wf, own, "distortion"), "out", quality, "distortions")
         wf.connect(_merged(wf, own, "distortion_figure"), "out", collect, "distortions")
     return wf
 
@@ -94,11 +93,10 @@ def _connect_quality(wf: Workflow, participant: Participant, anat: Workflow, roi
         name="quality",
         mem_gb=0.5,
     )
-    for source in ("t1w", "csf", "gm", "wm", "correlation"):
-        wf.connect(anat, f"outputnode.{source}", quality, source)
+    wf.connect(anat, "outputnode.correlation", quality, "correlation")
     wf.connect(anat, "outputnode.mask", quality, "t1w_mask")
-    for source, target in (("dseg", "dseg"), ("table", "table"), ("measures", "region_measures")):
-        wf.connect(rois, f"outputnode.{source}", quality, target)
+    for field in ("dseg", "table"):
+        wf.connect(rois, f"outputnode.{field}", quality, field)
     return quality
 
 
