@@ -5,11 +5,12 @@ from fake_derivatives import SPACE, TASK, fake_settings, make_tree
 from ban_bids import load_derivatives
 from ban_bids.app.group import run_group
 from ban_bids.derivatives.participant import Summary, write_summary
-from ban_bids.derivatives.quality import write_quality
+from ban_bids.derivatives.quality import with_outliers, write_quality
 from ban_bids.files.write import read_json
 from ban_bids.preprocessing.quality import Measurement, quality_notes
 from ban_bids.reports.figures import Bars, bar_figure
 from ban_bids.reports.participant import render_participant
+from ban_bids.reports.quality import group_quality_tables, quality_tables
 
 CARPET = "sub-01_task-music_run-{}_desc-carpet.png"
 SECTION = "//section[h2='Preprocessing quality']"
@@ -93,3 +94,16 @@ def test_a_group_without_measures_says_so(tmp_path):
     run_group(tree.root, fake_settings(tree.root, "group"))
     page = lxml.html.parse(str(tree.root / "group.html")).getroot()
     assert "No participant has a table of measures" in page.xpath(SECTION)[0].text_content()
+
+
+def test_measures_of_an_earlier_version_are_passed_over(tmp_path):
+    tree = make_tree(tmp_path / "out", ["01"], layers=("A1",))
+    path = write_quality(tree.root, "01", measurements(0.2), "ban-bids")
+    row = "run\ttask-music_run-1\tn/a\tcsf_share\tn/a\t%\tn/a\tFalse\tno image\n"
+    path.write_text(path.read_text() + row)
+    table = load_derivatives(tree.root).quality()
+    assert "csf_share" in set(table["measure"])
+    assert with_outliers(table)["outlier"].isna().all()
+    shown = [*quality_tables(table), *group_quality_tables(with_outliers(table))]
+    assert "no T1w image" in str(shown[0].note)
+    assert not any("no image" in str(one.note) for one in shown)
