@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -51,17 +52,9 @@ def quality_table(measurements: Sequence[Measurement]) -> pd.DataFrame:
         Columns :data:`COLUMNS` from ``scope`` to ``reason``.
     """
     rows = [
-        {
-            "scope": one.definition.scope,
-            "run": one.run,
-            "region": one.region,
-            "measure": one.measure,
-            "value": one.value,
-            "unit": one.definition.unit,
-            "threshold": one.definition.threshold,
-            "warning": one.beyond is not None,
-            "reason": one.reason,
-        }
+        asdict(one)
+        | {"scope": one.definition.scope, "unit": one.definition.unit}
+        | {"threshold": one.definition.threshold, "warning": one.beyond is not None}
         for one in _in_order(measurements)
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS)[1:-1])

@@ -18,11 +18,7 @@ from nilearn import plotting
 from numpy.typing import NDArray
 from PIL import Image
 
-from ban_bids.preprocessing.confounds import (
-    FD_OUTLIER,
-    framewise_displacement_of,
-    read_confounds,
-)
+from ban_bids.preprocessing.confounds import FD_OUTLIER, framewise_displacement_of, read_confounds
 from ban_bids.preprocessing.figures import cut_coords
 from ban_bids.preprocessing.files import load_mask
 from ban_bids.preprocessing.quality import RunFiles, mean_and_noise, ratio
@@ -210,7 +206,6 @@ def carpet(rows: Floats, tissue: NDArray[np.intp], table: pd.DataFrame, tr: floa
         plotting.plot_carpet(
             nib.Nifti1Image(padded, np.eye(4)), nib.Nifti1Image(labels, np.eye(4)), names if len(names) > 1 else None,
             t_r=tr, figure=figure, axes=below, vmin=-_LIMIT, vmax=_LIMIT, cmap_labels="Set2",
-            standardize="zscore_sample",
         )  # fmt: skip
     figure.subplots_adjust(0.09, 0.12, 0.99, 0.97)
     box = figure.axes[-1].get_position()
