@@ -1,18 +1,17 @@
-"""Table of the measures of quality: one file a participant, and the group's with its outliers."""
+"""Table of the measures of quality: one file per participant, and the group's with its outliers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ban_bids.bids.names import DerivativeName
 from ban_bids.derivatives.tables import write_table
-from ban_bids.preprocessing.quality.definitions import DEFINITIONS
-from ban_bids.preprocessing.quality.thresholds import Measurement, QualityThresholds
+from ban_bids.preprocessing.quality import DEFINITIONS, Measurement
 
 COLUMNS: dict[str, str] = {
     "participant": "Label of the participant",
@@ -44,32 +43,18 @@ def quality_path(root: Path, participant: str) -> Path:
     return root / f"sub-{participant}" / str(name)
 
 
-def quality_table(measurements: Sequence[Measurement], thresholds: QualityThresholds | None = None) -> pd.DataFrame:
-    """One row a value, runs first, with its threshold and whether it lies beyond it.
-
-    Parameters
-    ----------
-    measurements : sequence of Measurement
-    thresholds : QualityThresholds, optional
+def quality_table(measurements: Sequence[Measurement]) -> pd.DataFrame:
+    """One row per value, runs first, with its threshold and whether it lies beyond it.
 
     Returns
     -------
     DataFrame
         Columns :data:`COLUMNS` from ``scope`` to ``reason``.
     """
-    limits = thresholds or QualityThresholds()
     rows = [
-        {
-            "scope": one.definition.scope,
-            "run": one.run,
-            "region": one.region,
-            "measure": one.measure,
-            "value": one.value,
-            "unit": one.definition.unit,
-            "threshold": limits.text(one.measure),
-            "warning": one.beyond(limits),
-            "reason": one.reason,
-        }
+        asdict(one)
+        | {"scope": one.definition.scope, "unit": one.definition.unit}
+        | {"threshold": one.definition.threshold, "warning": one.beyond is not None}
         for one in _in_order(measurements)
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS)[1:-1])
@@ -111,16 +96,15 @@ def write_quality(root: Path, participant: str, measurements: Sequence[Measureme
     return write_table(quality_path(root, participant), quality_table(measurements), COLUMNS, facts)
 
 
-def measure_definitions(thresholds: QualityThresholds | None = None) -> Mapping[str, Any]:
+def measure_definitions() -> Mapping[str, Any]:
     """Every measure in BIDS keys: name, description, units, source, threshold."""
-    limits = thresholds or QualityThresholds()
     return {
         one.name: {
             "LongName": one.title,
             "Description": one.description,
             "Units": one.unit,
             "Source": one.source,
-            "Threshold": limits.text(one.name),
+            "Threshold": one.threshold,
         }
         for one in DEFINITIONS.values()
     }
@@ -141,21 +125,17 @@ def with_outliers(table: pd.DataFrame) -> pd.DataFrame:
         judge by, and no outlier.
     """
     marks = pd.Series([None] * len(table), index=table.index, dtype=object)
-    for key, mine in table.groupby(["measure", "region"], dropna=False, sort=False):
-        values = mine["value"].to_numpy(float)
-        there = np.isfinite(values)
-        if there.sum() < _FEWEST:
+    known = table[table["measure"].isin(list(DEFINITIONS))]  # a table of an earlier version may hold others
+    for (measure, _), rows in known.groupby(["measure", "region"], dropna=False, sort=False):
+        values = rows["value"].astype(float)
+        distance = values - values.median()
+        spread = distance.abs().median()
+        if values.notna().sum() < _FEWEST or spread == 0:
             continue
-        middle = np.median(values[there])
-        spread = np.median(np.abs(values[there] - middle))
-        if spread == 0:
-            continue
-        score = 0.6745 * (values - middle) / spread
-        worse = DEFINITIONS[str(key[0])].worse
-        if worse in ("low", "both"):
-            marks[mine.index[score < -OUTLIER_SCORE]] = "low"
-        if worse in ("high", "both"):
-            marks[mine.index[score > OUTLIER_SCORE]] = "high"
+        score = 0.6745 * distance / spread
+        for side, far in (("low", score < -OUTLIER_SCORE), ("high", score > OUTLIER_SCORE)):
+            if DEFINITIONS[str(measure)].worse in (side, "both"):
+                marks[rows.index[far]] = side
     return table.assign(outlier=marks)
 
 

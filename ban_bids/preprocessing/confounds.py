@@ -1,4 +1,8 @@
-"""Nuisance time courses of a run under fMRIPrep's column names, with their sidecar."""
+"""Nuisance time courses of a run under fMRIPrep's column names, with their sidecar.
+
+Components are nipype's. Displacements and DVARS are not: nipype computes them from files only, and its standardised
+DVARS needs the package nitime and a Python call per voxel. The same formulas are a few lines on the arrays at hand.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from ban_bids.errors import DataError
-from ban_bids.preprocessing.compcor import PERIOD, compcor, cosines
 from ban_bids.preprocessing.space.realign import rigid_matrix
 from ban_bids.typing import Floats
 
@@ -28,6 +33,21 @@ FD_OUTLIER = 0.5
 DVARS_OUTLIER = 1.5
 """Standardised DVARS above which a volume is a motion outlier, as in fMRIPrep."""
 
+VARIANCE = 0.5
+"""Share of a mask's variance that its components are to explain, as in fMRIPrep."""
+
+MOST_COMPONENTS = 50
+"""Components of one mask at most: in large, noisy masks half of the variance can need hundreds."""
+
+PERIOD = 128.0
+"""Seconds; fMRIPrep's cut-off before CompCor, and of the cosine columns."""
+
+MOST_VARIABLE = 2
+"""Percent of the brain's voxels, the most variable ones, that temporal CompCor takes, as in fMRIPrep."""
+
+_SURE = 0.95  # probability of voxels that are surely of a tissue
+_FEWEST_ERODED = 100
+_FEWEST_SURE = 10
 _SPHERE = 80.0  # mm; FSL's head for the root mean square displacement
 _MIDDLE = 1000.0  # median that intensities are scaled to before DVARS
 _SLAB = 4096
@@ -114,7 +134,7 @@ def rms_displacement(motion: Floats, radius: float = _SPHERE) -> Floats:
 
 
 def dvars(series: NDArray[np.float32]) -> tuple[Floats, Floats]:
-    """DVARS, plain and standardised, as nipype's ComputeDVARS (whose nitime is no dependency of nipype).
+    """DVARS, plain and standardised, as nipype's ComputeDVARS.
 
     Parameters
     ----------
@@ -150,6 +170,113 @@ def dvars(series: NDArray[np.float32]) -> tuple[Floats, Floats]:
         return np.full(n, np.nan), np.full(n, np.nan)
     plain = np.concatenate([[np.nan], np.sqrt(squares / counted)])
     return plain * _MIDDLE / float(np.median(series)), plain / (expected / counted)
+
+
+def noise_mask(
+    probability: NDArray[np.float32], brain: NDArray[np.bool_], covered: NDArray[np.intp]
+) -> NDArray[np.bool_]:
+    """Covered voxels that are surely of a tissue, without its outermost layer of voxels.
+
+    Parameters
+    ----------
+    probability : ndarray, shape (n_brain,)
+        Of the tissue, averaged over each voxel of ``brain``.
+    brain : ndarray of bool, shape (nx, ny, nz)
+    covered : ndarray of int, shape (n_covered,)
+        Entries of ``probability`` that the run covers.
+
+    Returns
+    -------
+    ndarray of bool, shape (n_covered,)
+        Where fewer than 100 voxels survive erosion, all sure ones; where fewer than 10 are sure, the
+        likeliest 10, if any is likelier than not.
+    """
+    volume = np.zeros(brain.shape, bool)
+    volume[brain] = probability > _SURE
+    eroded = ndimage.binary_erosion(volume)[brain][covered]
+    if eroded.sum() >= _FEWEST_ERODED:
+        return eroded
+    here = probability[covered]
+    sure = here > _SURE
+    if sure.sum() >= _FEWEST_SURE or not (here > 0.5).any():
+        return sure
+    return here >= min(_SURE, float(np.sort(here)[-_FEWEST_SURE]))
+
+
+def cosines(n_volumes: int, repetition_time: float) -> Floats:
+    """Discrete cosines that fMRIPrep filters with, shape (n_volumes, k), of unit norm."""
+    from nipype.algorithms.confounds import cosine_filter  # here and below: all readers of tables import this module
+
+    basis = cosine_filter(np.zeros((1, n_volumes)), repetition_time, PERIOD)[1]
+    return basis.reshape(n_volumes, -1)
+
+
+def most_variable(series: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """The :data:`MOST_VARIABLE` percent of voxels that vary most about a quadratic trend."""
+    from nipype.algorithms.confounds import regress_poly
+
+    slabs = range(0, series.shape[1], _SLAB)
+    spread = [regress_poly(2, series[:, start : start + _SLAB].T)[0].std(axis=1) for start in slabs]
+    return np.concatenate(spread) >= np.percentile(np.concatenate(spread), 100 - MOST_VARIABLE)
+
+
+def compcor(
+    series: NDArray[np.float32],
+    masks: Mapping[str, NDArray[np.bool_]],
+    n_non_steady: int,
+    repetition_time: float,
+) -> tuple[dict[str, Floats], dict[str, dict[str, Any]]]:
+    """Principal components of voxels that hold no signal, by nipype, under fMRIPrep's names.
+
+    Parameters
+    ----------
+    series : ndarray, shape (n_volumes, n_voxels)
+        Brain voxels.
+    masks : dict of str to ndarray of bool, shape (n_voxels,)
+        By the mask's name in the sidecar: ``CSF``, ``WM``, ``combined``, and an empty name for the most
+        variable voxels. An empty mask gives no component.
+    n_non_steady : int
+        Leading volumes before the steady state; components are 0 in them.
+    repetition_time : float
+        Seconds.
+
+    Returns
+    -------
+    columns : dict of str to ndarray, shape (n_volumes,)
+        ``t_comp_cor_00``, … (temporal), ``c_…``, ``w_…``, ``a_…`` (both tissues).
+    metadata : dict of str to dict
+        A sidecar's entry of each column.
+
+    References
+    ----------
+    Behzadi et al. 2007, NeuroImage 37, 90.
+    """
+    from nipype.algorithms.confounds import compute_noise_components
+
+    columns: dict[str, Floats] = {}
+    metadata: dict[str, dict[str, Any]] = {}
+    for name, prefix in (("", "t"), ("CSF", "c"), ("WM", "w"), ("combined", "a")):
+        if not masks[name].any():
+            continue
+        voxels = series[n_non_steady:, masks[name]].T.astype(float)[None, None]  # an image of one row of voxels
+        whole = nib.Nifti2Image(np.ones(voxels.shape[:3], np.uint8), np.eye(4))  # NIfTI-1 ends at 32767 voxels
+        values, _, facts = compute_noise_components(
+            voxels, [whole], VARIANCE, "cosine", period_cut=PERIOD, repetition_time=repetition_time
+        )
+        values = values[:, :MOST_COMPONENTS]
+        values *= np.sign(values[np.abs(values).argmax(0), range(values.shape[1])])  # the largest entry is positive
+        for number, component in enumerate(np.pad(values, ((n_non_steady, 0), (0, 0))).T):
+            key = f"{prefix}_comp_cor_{number:02d}"
+            columns[key] = component
+            metadata[key] = {
+                "Method": "aCompCor" if name else "tCompCor",
+                **({"Mask": name} if name else {}),
+                "SingularValue": float(facts["singular_value"][number]),
+                "VarianceExplained": float(facts["variance_explained"][number]),
+                "CumulativeVarianceExplained": float(facts["cumulative_variance_explained"][number]),
+                "Retained": True,
+            }
+    return columns, metadata
 
 
 def expanded(name: str, values: Floats) -> dict[str, Floats]:
@@ -190,7 +317,7 @@ def confound_table(
     -------
     table : DataFrame of n_volumes rows
     metadata : dict
-        By column: ``Description``, ``Method`` and, of components, what fMRIPrep tells of them.
+        By column: ``Description``, ``Method`` and, of components, what fMRIPrep says about them.
     """
     csf = csf & ~white_matter
     columns: dict[str, Floats] = {}
@@ -201,7 +328,9 @@ def confound_table(
     columns["dvars"], columns["std_dvars"] = dvars(series)
     columns["framewise_displacement"] = framewise_displacement(motion)
     columns["rmsd"] = rms_displacement(motion)
-    noise, metadata = compcor(series, white_matter, csf, n_non_steady, repetition_time)
+    variable = most_variable(series[n_non_steady:])
+    masks = {"": variable, "CSF": csf, "WM": white_matter, "combined": csf | white_matter}
+    noise, metadata = compcor(series, masks, n_non_steady, repetition_time)
     columns |= noise
     drifts = np.pad(cosines(len(motion) - n_non_steady, repetition_time), ((n_non_steady, 0), (0, 0)))
     columns |= {f"cosine{k:02d}": values for k, values in enumerate(drifts.T)}
@@ -222,7 +351,7 @@ def _mean(series: NDArray[np.float32], mask: NDArray[np.bool_]) -> Floats:
 
 
 def _spikes(name: str, volumes: Iterable[int], n_volumes: int) -> dict[str, Floats]:
-    """One column a volume: 1 there, 0 elsewhere."""
+    """One column per volume: 1 there, 0 elsewhere."""
     return {f"{name}{k:02d}": (np.arange(n_volumes) == v).astype(float) for k, v in enumerate(volumes)}
 
 

@@ -19,7 +19,7 @@ from scipy import ndimage
 from ban_bids.errors import DataError
 from ban_bids.inputs.types import Participant
 from ban_bids.preprocessing.files import load_image, load_mask
-from ban_bids.preprocessing.quality.measures import normalised_mutual_information
+from ban_bids.preprocessing.quality import normalised_mutual_information
 from ban_bids.preprocessing.space.register import bias_corrected, shift_along, to_ants
 from ban_bids.preprocessing.space.template import Grid
 from ban_bids.preprocessing.space.transforms import Displacement, apply_affine, averaged, averaged_at, sample

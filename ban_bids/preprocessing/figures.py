@@ -2,112 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import matplotlib
+import matplotlib.pyplot as plt
+import nibabel as nib
+import numpy as np
+from nilearn import image, plotting
+from numpy.typing import NDArray
+
+from ban_bids.constants import REGIONS
+from ban_bids.preprocessing.confounds import MOTION, framewise_displacement_of, read_confounds
+from ban_bids.preprocessing.files import load_image
+from ban_bids.preprocessing.space.template import mask_grid, template_brain
+from ban_bids.preprocessing.space.transforms import apply_affine, sample
 
 matplotlib.use("Agg")
 
-import matplotlib.pyplot as plt  # noqa: E402
-import numpy as np  # noqa: E402
-from numpy.typing import NDArray  # noqa: E402
-from scipy import ndimage  # noqa: E402
-
-from ban_bids.constants import REGIONS  # noqa: E402
-from ban_bids.preprocessing.confounds import MOTION, framewise_displacement_of, read_confounds  # noqa: E402
-from ban_bids.preprocessing.files import load_image  # noqa: E402
-from ban_bids.preprocessing.space.template import mask_grid, template_brain  # noqa: E402
-from ban_bids.preprocessing.space.transforms import apply_affine, sample  # noqa: E402
-from ban_bids.typing import Floats, Volume  # noqa: E402
-
+Floats = NDArray[np.floating[Any]]
 Map = Callable[[Floats], Floats]
 _DPI = 80
-_OUTLINE_MM = 1.2
-"""Smoothing of white matter before it is outlined: its finest folds would cover the picture."""
+_OUTLINE_FWHM = 2.8
+"""Smoothing of white matter before it is outlined, mm: its finest folds would cover the picture."""
 _COLOURS = ("#e6194b", "#ffb000", "#3cb44b", "#4da6ff")
 
 
-def _through(mask: NDArray[np.bool_], axis: int, n: int) -> list[int]:
-    """Slices at quantiles of a mask's voxels: where the regions are, on both sides."""
-    return [int(i) for i in np.quantile(np.nonzero(mask)[axis], np.linspace(0.1, 0.9, n))]
+def cut_coords(mask: nib.Nifti1Image, n: int, edge: float = 0.06) -> dict[str, list[float]]:
+    """Places of slices, mm: quantiles of a mask's voxels along x, y and z, so that they lie where it is."""
+    voxels = np.argwhere(np.asarray(mask.dataobj) > 0.5)
+    places = np.quantile(nib.affines.apply_affine(mask.affine, voxels), np.linspace(edge, 1 - edge, n), axis=0)
+    return {axis: np.unique(coordinates.round(1)).tolist() for axis, coordinates in zip("xyz", places.T)}
 
 
-def _slices(mask: NDArray[np.bool_], axis: int, n: int) -> list[int]:
-    present = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-    return [int(i) for i in np.linspace(present[0], present[-1], n + 2)[1:-1]]
-
-
-def _show(
-    axes: plt.Axes, image: Volume, axis: int, index: int, contours: Sequence[tuple[Volume, str]], top: float
-) -> None:
-    axes.imshow(np.take(image, index, axis).T, cmap="gray", origin="lower", vmin=0, vmax=top)
-    for mask, colour in contours:
-        plane = np.take(mask, index, axis).T
-        if plane.max() > 0.5 > plane.min():
-            axes.contour(plane, levels=[0.5], colors=[colour], linewidths=0.7)
-    axes.set_axis_off()
-
-
-def _sides(axes: plt.Axes, axis: int) -> None:
-    """Say which side is which: images have rising world coordinates, the left hemisphere on the left."""
-    for x, side in zip((0.03, 0.97), "PA" if axis == 0 else "LR"):
-        axes.text(x, 0.02, side, color="0.75", fontsize=7, ha="center", transform=axes.transAxes)
+def brightest(values: Floats) -> float:
+    """End of a grey scale: some room above white matter, or outlines on it could not be seen."""
+    positive = values[values > 0]
+    return 1.15 * float(np.percentile(positive, 99.5)) if positive.size else 1.0
 
 
 def _mosaic(
-    image: Volume,
-    contours: Sequence[tuple[Volume, str]],
-    within: NDArray[np.bool_],
-    path: Path,
-    title: str = "",
+    anatomical: str, contours: Sequence[tuple[Any, float, str]], cuts: Mapping[str, Sequence[float]], path: Path
 ) -> Path:
-    """Three rows (sagittal, coronal, axial) of five slices with outlines."""
-    figure, grid = plt.subplots(3, 5, figsize=(11, 6.8), facecolor="black")
-    positive = image[image > 0]
-    # some room above white matter, or outlines on it cannot be seen
-    top = 1.15 * float(np.percentile(positive, 99.5)) if positive.size else 1.0
-    for axis in range(3):
-        for axes, index in zip(grid[axis], _slices(within, axis, 5)):
-            _show(axes, image, axis, index, contours, top)
-        _sides(grid[axis, 0], axis)
-    figure.suptitle(title, color="white", fontsize=10)
-    figure.subplots_adjust(0, 0, 1, 0.95, 0.01, 0.01)
-    figure.savefig(path, dpi=_DPI, facecolor="black")
-    plt.close(figure)
+    """Three rows (sagittal, coronal, axial) of slices with outlines: image, level, colour."""
+    display = plotting.plot_anat(
+        anatomical, display_mode="mosaic", cut_coords=cuts, black_bg=True, figure=plt.figure(figsize=(11, 6.8)),
+        vmin=0, vmax=brightest(load_image(anatomical)[0]), colorbar=False,
+    )  # fmt: skip
+    for outlined, level, colour in contours:
+        display.add_contours(outlined, levels=[level], colors=[colour], linewidths=0.7)
+    display.savefig(path, dpi=_DPI)
+    display.close()
     return path
 
 
 def anatomy(t1w: str, mask: str, folder: Path) -> Path:
     """T1w image with the outline of the brain mask."""
-    image, affine = load_image(t1w)
-    brain = load_image(mask)[0]
-    grid = mask_grid(brain > 0.5, affine, 1.5, pad=20)
-    points = grid.points()
-    picture = sample(image, affine, points).reshape(grid.shape)
-    outline = sample(brain, affine, points).reshape(grid.shape)
-    return _mosaic(picture, [(outline, "red")], outline > 0.5, folder / "anatomy.png")
+    return _mosaic(t1w, [(mask, 0.5, "red")], cut_coords(nib.load(mask), 5), folder / "anatomy.png")
 
 
 def normalization(warped: str, folder: Path) -> Path:
     """T1w brain in the template's space with outlines of the template's brain and of its white matter."""
-    image, affine = load_image(warped)
-    template, template_affine = load_image(template_brain())
-    indices = np.indices(image.shape).reshape(3, -1).astype(float)
-    on_grid = sample(template, template_affine, apply_affine(affine, indices)).reshape(image.shape)
-    brain = (on_grid > 1e-3).astype(np.float32)
-    bright = on_grid / np.percentile(on_grid[on_grid > 1e-3], 75) - 0.45
-    bright = np.clip(ndimage.gaussian_filter(bright, _OUTLINE_MM / 2.0), 0, 1).astype(np.float32)
-    order = _to_ras(affine)
-    image, brain, bright = (order(part) for part in (image, brain, bright))
-    return _mosaic(image, [(brain, "red"), (bright, "cyan")], brain > 0.5, folder / "normalization.png")
-
-
-def _to_ras(affine: Floats):  # type: ignore[no-untyped-def]
-    """Function that flips a volume of axis-aligned voxels to rising world coordinates."""
-    flips = tuple(slice(None, None, -1) if affine[a, a] < 0 else slice(None) for a in range(3))
-    return lambda volume: volume[flips]
+    template = nib.load(template_brain())
+    values = np.asarray(template.dataobj)
+    white = 0.95 * float(np.percentile(values[values > 1e-3], 75))
+    outlines = [(template, 1.0, "red"), (image.smooth_img(template, _OUTLINE_FWHM), white, "cyan")]
+    return _mosaic(warped, outlines, cut_coords(template, 5), folder / "normalization.png")
 
 
 def coregistration(
@@ -118,7 +80,7 @@ def coregistration(
     wm: str,
     folder: Path,
 ) -> Path:
-    """BOLD references on the T1w image's axes with its brain and white-matter outlines, a row a run."""
+    """BOLD references on the T1w image's axes with its brain and white-matter outlines, one row per run."""
     maps = [partial(apply_affine, np.loadtxt(matrix)) for matrix in matrices]
     return _references(list(zip(references, maps, names)), mask, wm, folder / "coregistration.png")
 
@@ -131,27 +93,27 @@ def distortion(reference: str, maps: tuple[Map, Map], mask: str, wm: str, path: 
 
 def _references(rows: Sequence[tuple[str, Map, str]], mask: str, wm: str, path: Path) -> Path:
     """Rows of a BOLD reference, the map from T1w points to it, and its name."""
-    brain, affine = load_image(mask)
-    voxel = np.linalg.norm(affine[:3, :3], axis=0)
-    white = ndimage.gaussian_filter(load_image(wm)[0], _OUTLINE_MM / voxel)
-    grid = mask_grid(brain > 0.5, affine, 1.5, pad=6)
+    brain = nib.load(mask)
+    white = image.smooth_img(wm, _OUTLINE_FWHM)
+    grid = mask_grid(np.asarray(brain.dataobj) > 0.5, brain.affine, 1.5, pad=6)
     points = grid.points()
-    outlines = [
-        (sample(part, affine, points).reshape(grid.shape), colour) for part, colour in ((brain, "red"), (white, "cyan"))
-    ]
-    planes = [(axis, i) for axis, n in ((0, 2), (1, 2), (2, 3)) for i in _slices(outlines[0][0] > 0.5, axis, n)]
-    figure, axes_of = plt.subplots(
-        len(rows), len(planes), figsize=(14, 2.1 * len(rows) + 0.1), facecolor="black", squeeze=False
-    )
+    inside = sample(*load_image(mask), points) > 0.5
+    cuts = {axis: cut_coords(brain, n, edge=0.2)[axis] for axis, n in (("x", 2), ("y", 2), ("z", 3))}
+    figure = plt.figure(figsize=(14, 2.1 * len(rows)), facecolor="black")
+    axes_of = figure.subplots(len(rows), len(cuts), squeeze=False, width_ratios=(2.4, 2.0, 2.6))
+    figure.subplots_adjust(0, 0, 1, 1, 0, 0)
     for row, (reference, through, name) in zip(axes_of, rows):
-        image, bold_affine = load_image(reference)
-        picture = sample(image, bold_affine, through(points)).reshape(grid.shape)
-        top = float(np.percentile(picture[outlines[0][0] > 0.5], 99.5))
-        for axes, (axis, index) in zip(row, planes):
-            _show(axes, picture, axis, index, outlines, top)
-            _sides(axes, axis)
-        row[0].text(0, 1, name, color="white", fontsize=7, transform=row[0].transAxes, va="top")
-    figure.subplots_adjust(0, 0, 1, 1, 0.01, 0.01)
+        values = sample(*load_image(reference), through(points))
+        seen = nib.Nifti1Image(values.reshape(grid.shape), grid.affine)
+        for axes, (axis, places) in zip(row, cuts.items()):
+            display = plotting.plot_anat(
+                seen, display_mode=axis, cut_coords=places, axes=axes, figure=figure, black_bg=True, colorbar=False,
+                vmin=0, vmax=float(np.percentile(values[inside], 99.5)),
+            )  # fmt: skip
+            for outlined, colour in ((brain, "red"), (white, "cyan")):
+                display.add_contours(outlined, levels=[0.5], colors=[colour], linewidths=0.7)
+        corner = row[0].get_position()
+        figure.text(corner.x0 + 0.002, corner.y1 - 0.002, name, color="white", fontsize=8, va="top")
     figure.savefig(path, dpi=_DPI, facecolor="black")
     plt.close(figure)
     return path
@@ -159,28 +121,26 @@ def _references(rows: Sequence[tuple[str, Map, str]], mask: str, wm: str, path: 
 
 def motion(confounds: Sequence[str], names: Sequence[str], folder: Path) -> Path:
     """Translations, rotations and framewise displacement of every run."""
-    figure, rows = plt.subplots(3, 1, figsize=(11, 5.5), sharex=True)
-    start, edges = 0, []
-    for path in confounds:
-        table = read_confounds(Path(path))
+    figure, rows = plt.subplots(3, 1, figsize=(11, 5.5), sharex=True, layout="constrained")
+    tables = [read_confounds(Path(path)) for path in confounds]
+    starts = np.cumsum([0, *(len(table) for table in tables)])
+    for start, table in zip(starts, tables):
         time = np.arange(len(table)) + start
-        for number, name in enumerate(MOTION):
-            values = table[name] * (1 if number < 3 else 180 / np.pi)
-            rows[number // 3].plot(time, values, color=f"C{number % 3}", lw=0.8)
+        rows[0].plot(time, table[list(MOTION[:3])], lw=0.8)
+        rows[1].plot(time, np.rad2deg(table[list(MOTION[3:])]), lw=0.8)
         rows[2].plot(time, framewise_displacement_of(table), color="0.2", lw=0.8)
-        edges.append(start)
-        start += len(table)
+        for axes in rows:
+            axes.set_prop_cycle(None)  # the same colours in every run
     for axes, label in zip(rows, ("translation, mm", "rotation, degrees", "FD, mm")):
-        for edge, name in zip(edges, names):
-            axes.axvline(edge, color="0.7", lw=0.6)
-            if axes is rows[0]:
-                axes.text(edge, 1.02, name, fontsize=6, transform=axes.get_xaxis_transform(), rotation=12)
+        for start in starts[:-1]:
+            axes.axvline(start, color="0.7", lw=0.6)
         axes.set_ylabel(label)
         axes.spines[["top", "right"]].set_visible(False)
+    for start, name in zip(starts, names):
+        rows[0].text(start, 1.02, name, fontsize=6, transform=rows[0].get_xaxis_transform(), rotation=12)
     for axes in rows[:2]:
-        axes.legend([plt.Line2D([], [], color=f"C{i}") for i in range(3)], "xyz", fontsize=7, loc="upper right")
+        axes.legend(axes.lines[:3], "xyz", fontsize=7, loc="upper right")
     rows[2].set_xlabel("volume, runs in order")
-    figure.tight_layout()
     figure.savefig(folder / "motion.png", dpi=_DPI)
     plt.close(figure)
     return folder / "motion.png"
@@ -188,23 +148,16 @@ def motion(confounds: Sequence[str], names: Sequence[str], folder: Path) -> Path
 
 def regions(t1w: str, dseg: str, folder: Path) -> Path:
     """Auditory regions over the T1w image in the output space."""
-    image, _ = load_image(t1w)
-    labels = load_image(dseg)[0]
-    within = labels > 0 if labels.any() else image > 0
-    top = float(np.percentile(image[image > 0], 99.5))
-    figure, grid = plt.subplots(3, 5, figsize=(11, 6.8), facecolor="black")
-    colours = matplotlib.colors.ListedColormap(_COLOURS)
-    for axis in range(3):
-        for axes, index in zip(grid[axis], _through(within, axis, 5)):
-            _show(axes, image, axis, index, [], top)
-            plane = np.take(labels, index, axis).T
-            shown = np.ma.masked_equal(plane, 0)
-            axes.imshow(shown, cmap=colours, vmin=0.5, vmax=4.5, origin="lower", interpolation="nearest", alpha=0.8)
-        _sides(grid[axis, 0], axis)
+    labels = np.asarray(nib.load(dseg).dataobj)
+    figure = plt.figure(figsize=(11, 6.8))
+    display = plotting.plot_roi(
+        dseg, bg_img=t1w, display_mode="mosaic", cut_coords=cut_coords(nib.load(dseg if labels.any() else t1w), 5),
+        cmap=matplotlib.colors.ListedColormap(_COLOURS), vmin=1, vmax=len(_COLOURS), alpha=0.8, colorbar=False,
+        black_bg=True, dim=0, figure=figure,
+    )  # fmt: skip
     for number, (name, colour) in enumerate(zip(REGIONS, _COLOURS)):
-        shown_name = name if (labels == number + 1).any() else f"({name})"
-        figure.text(0.02 + 0.06 * number, 0.965, shown_name, color=colour, fontsize=11)
-    figure.subplots_adjust(0, 0, 1, 0.95, 0.01, 0.01)
-    figure.savefig(folder / "regions.png", dpi=_DPI, facecolor="black")
-    plt.close(figure)
+        title = name if (labels == number + 1).any() else f"({name})"
+        figure.text(0.4 + 0.06 * number, 0.005, title, color=colour, fontsize=11)
+    display.savefig(folder / "regions.png", dpi=_DPI)
+    display.close()
     return folder / "regions.png"

@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ban_bids.preprocessing.compcor import noise_mask
-from ban_bids.preprocessing.confounds import confound_table, write_confounds
+from ban_bids.preprocessing.confounds import confound_table, noise_mask, write_confounds
 from ban_bids.preprocessing.distortion import ToReference
 from ban_bids.preprocessing.files import load_image, load_mask, save_image
 from ban_bids.preprocessing.masks import count_non_steady, epi_mask
-from ban_bids.preprocessing.quality.carpet import Layout, save_run_quality
-from ban_bids.preprocessing.quality.measures import temporal_snr
+from ban_bids.preprocessing.quality import temporal_snr
+from ban_bids.preprocessing.quality_figures import Layout, save_run_quality
 from ban_bids.preprocessing.space.realign import align_images, realign
 from ban_bids.preprocessing.space.register import bias_corrected, resample_to, rigid, to_ants
 from ban_bids.preprocessing.space.resample import (

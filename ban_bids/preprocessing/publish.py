@@ -20,8 +20,8 @@ from ban_bids.files.json import write_json
 from ban_bids.inputs.types import Participant, Run
 from ban_bids.preprocessing.atlases import description
 from ban_bids.preprocessing.files import place, raw_uri
-from ban_bids.preprocessing.quality.figures import TSNR_TITLE, carpet_title
-from ban_bids.preprocessing.quality.thresholds import Measurement, quality_notes
+from ban_bids.preprocessing.quality import Measurement, quality_notes
+from ban_bids.preprocessing.quality_figures import TSNR_TITLE, carpet_title
 from ban_bids.preprocessing.result import PreprocessedParticipant, PreprocessedRun
 from ban_bids.preprocessing.space.template import NATIVE, TEMPLATE
 from ban_bids.preprocessing.space.transforms import itk_text

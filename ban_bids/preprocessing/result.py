@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ban_bids.inputs.types import Participant, Run
-from ban_bids.preprocessing.quality.thresholds import Measurement
+from ban_bids.preprocessing.quality import Measurement
 
 
 @dataclass(frozen=True)

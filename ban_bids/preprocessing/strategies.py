@@ -142,7 +142,7 @@ def _ask_nilearn(run: PreprocessedRun, strategy: str) -> tuple[tuple[str, ...], 
     with _where_nilearn_looks(run, strategy) as image, warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # all volumes scrubbed: encoding refuses the run
         try:
-            found, kept = load_confounds_strategy(str(image), denoise_strategy=strategy, demean=False, **options)
+            chosen, kept = load_confounds_strategy(str(image), denoise_strategy=strategy, demean=False, **options)
         except (ValueError, KeyError) as error:
             raise DataError(
                 f"{run.confounds}: nilearn finds no columns for --confounds {strategy} "
@@ -150,7 +150,7 @@ def _ask_nilearn(run: PreprocessedRun, strategy: str) -> tuple[tuple[str, ...], 
             ) from error
     if kept is None:
         kept = np.arange(run.run.n_volumes)
-    return tuple(str(name) for name in found.columns), kept
+    return tuple(str(name) for name in chosen.columns), kept
 
 
 @contextmanager

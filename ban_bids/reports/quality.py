@@ -10,35 +10,28 @@ import pandas as pd
 
 from ban_bids.constants import NOT_AVAILABLE
 from ban_bids.derivatives.quality import OUTLIER_RULE
-from ban_bids.preprocessing.quality.definitions import DEFINITIONS
+from ban_bids.preprocessing.quality import DEFINITIONS
 from ban_bids.reports.page import Figure, Table
 
 MARK = "⚠"
 """Before a value beyond its threshold: colour alone is not seen by everyone."""
 
 _SHOWN_CARPETS = 2
-_MATCH = (
-    "mask_volume",
-    "bold_t1w_dice",
-    "bold_t1w_nmi",
-    "run_to_session_correlation",
-    *(name for name in DEFINITIONS if name.startswith("distortion_")),
-)
 _CAPTIONS = {
     "_desc-anatomy.": "The outline should follow the brain's surface, without skull and without holes.",
     "_desc-normalization.": "The outlines should follow the brain's edge and its white matter.",
-    "_desc-coregistration.": "One row a run. The outlines of the T1w image should follow what is seen of the "
+    "_desc-coregistration.": "One row per run. The outlines of the T1w image should follow what is seen of the "
     "BOLD image; gaps at the frontal and temporal poles are signal dropout.",
     "_desc-distortion": "Above as acquired, below with its distortion reduced. The outlines of the T1w "
     "image should fit better below, above all at the frontal and temporal poles and along the midline.",
     "_desc-motion.": "Displacement relative to each run's reference; FD: framewise displacement.",
     "_desc-regions.": "Regions after clipping to grey matter and to the voxels of every run.",
-    "_desc-tsnr.": "Mean over standard deviation in time about a line, unsmoothed; one row a run, axial "
+    "_desc-tsnr.": "Mean over standard deviation in time about a line, unsmoothed; one row per run, axial "
     "slices through the auditory regions. It grows with the voxels; dark patches are dropout or moved edges.",
-    "_desc-carpet.": "Above, framewise displacement with a line at 0.5 mm, and the global signal. Below, the "
-    "brain's voxels sorted by tissue (grey matter, white matter, cerebrospinal fluid), averaged to a few "
-    "hundred rows, each without its line and in its own "
-    "standard deviations. Stripes over all tissues tell of motion or breathing.",
+    "_desc-carpet.": "Steady volumes. Above, framewise displacement with a line at 0.5 mm, and the global signal. "
+    "Below, the brain's voxels sorted by tissue (grey matter, white matter, cerebrospinal fluid), averaged to a few "
+    "hundred rows, each without its line and in its own standard deviations (black -2.5, white 2.5). Stripes over all "
+    "tissues show motion or breathing.",
 }
 
 
@@ -50,37 +43,36 @@ def quality_tables(table: pd.DataFrame) -> list[Table]:
     table : DataFrame
         From :meth:`ban_bids.derivatives.read.Derivatives.quality`.
     """
-    found = []
-    match = table["measure"].isin(_MATCH)
-    for scope, key, title, chosen in (
-        ("run", "run", "Runs: signal and head motion", ~match),
-        ("run", "run", "Runs: mask and match of images", match),
-        ("participant", "participant", "Anatomy", ~match),
-        ("region", "region", "Auditory regions", ~match),
-    ):
-        mine = table[(table["scope"] == scope) & chosen]
-        if not mine.empty:
-            found.append(_wide(mine, key, title))
-    return found
+    known = table[table["measure"].isin(list(DEFINITIONS))]  # a table of an earlier version may hold others
+    return [
+        _wide(known[known["scope"] == scope], scope, title)
+        for scope, title in (("run", "Runs"), ("participant", "Anatomy"), ("region", "Auditory regions"))
+        if (known["scope"] == scope).any()
+    ]
 
 
-def _wide(mine: pd.DataFrame, key: str, title: str) -> Table:
-    """A row a run (or region), a column a measure; values in text with as many digits as they deserve."""
-    names = [name for name in DEFINITIONS if (mine["measure"] == name).any()]
-    rows: list[dict[str, str]] = []
+def _wide(rows: pd.DataFrame, key: str, title: str) -> Table:
+    """One row per run (or region), one column per measure, with definitions and notes."""
+    frame, styles, names = _spread(rows, key)
+    definitions = {_heading(name): _definition(name, rows) for name in names}
+    return Table(title, frame, definitions, _note(rows), drop_empty=False, styles=styles)
+
+
+def _spread(rows: pd.DataFrame, key: str) -> tuple[pd.DataFrame, dict[tuple[int, str], str], list[str]]:
+    """Measures in columns, as text; a cell's style; the measures' names. Of several values, the worst."""
+    names = [name for name in DEFINITIONS if (rows["measure"] == name).any()]
+    columns = [key, *(_heading(name) for name in names)]
+    texts: list[dict[str, str]] = []
     styles: dict[tuple[int, str], str] = {}
-    for number, (label, own) in enumerate(mine.groupby(key, sort=False)):
-        row = {key: f"sub-{label}" if key == "participant" else str(label)}
+    for number, (label, own) in enumerate(rows.groupby(key, sort=False)):
+        cells = {key: f"sub-{label}" if key == "participant" else str(label)}
         styles[number, key] = "name"
-        for name, value, warning in zip(own["measure"], own["value"], own["warning"].astype(bool)):
-            heading = _heading(name)
-            row[heading] = _value(value, name, warning)
-            missing = " missing" if row[heading] == NOT_AVAILABLE else ""
-            styles[number, heading] = "number" + (" warned" if warning else missing)
-        rows.append(row)
-    frame = pd.DataFrame(rows, columns=[key, *(_heading(name) for name in names)])
-    definitions = {_heading(name): _definition(name, mine) for name in names}
-    return Table(title, frame, definitions, _note(mine), drop_empty=False, styles=styles)
+        for name, values in own.groupby("measure", sort=False):
+            heading, warned = _heading(str(name)), bool(values["warning"].astype(bool).any())
+            cells[heading] = _value(_worst(values["value"], str(name)), str(name), warned)
+            styles[number, heading] = "number" + " missing" * (cells[heading] == NOT_AVAILABLE) + " warned" * warned
+        texts.append(cells)
+    return pd.DataFrame(texts, columns=columns).fillna(NOT_AVAILABLE), styles, names
 
 
 def _heading(measure: str) -> str:
@@ -95,20 +87,20 @@ def _value(value: float, measure: str, warning: bool) -> str:
     return f"{MARK} {text}" if warning else text
 
 
-def _definition(measure: str, mine: pd.DataFrame) -> str:
-    threshold = mine.loc[mine["measure"] == measure, "threshold"].iloc[0]
+def _definition(measure: str, rows: pd.DataFrame) -> str:
+    threshold = rows.loc[rows["measure"] == measure, "threshold"].iloc[0]
     warns = f" Marked where {threshold}." if isinstance(threshold, str) else ""
     return f"{DEFINITIONS[measure].description} ({DEFINITIONS[measure].source}).{warns}"
 
 
-def _note(mine: pd.DataFrame) -> str:
+def _note(rows: pd.DataFrame) -> str:
     """How many values are marked, and why others are missing."""
-    beyond = int(mine["warning"].astype(bool).sum())
+    beyond = int(rows["warning"].astype(bool).sum())
     parts = []
     if beyond:
         values = "value lies" if beyond == 1 else "values lie"
         parts.append(f"{MARK} {beyond} {values} beyond a threshold: what to do stands under Warnings.")
-    reasons = mine.loc[mine["reason"].notna(), ["measure", "reason"]].drop_duplicates()
+    reasons = rows.loc[rows["reason"].notna(), ["measure", "reason"]].drop_duplicates()
     for reason, own in reasons.groupby("reason", sort=False):
         names = ", ".join(DEFINITIONS[name].title for name in own["measure"])
         parts.append(f"n/a, {names}: {reason}.")
@@ -132,18 +124,19 @@ def quality_figures(pictures: Sequence[tuple[str, Path]]) -> list[Figure]:
 
 
 def group_quality_tables(table: pd.DataFrame) -> list[Table]:
-    """Outliers and warnings of the group, then each participant's measures, runs by their median.
+    """Outliers and warnings of the group, then each participant's measures, runs by the worst.
 
     Parameters
     ----------
     table : DataFrame
         From :meth:`ban_bids.derivatives.read.Derivatives.group_quality`.
     """
+    table = table[table["measure"].isin(list(DEFINITIONS))]
     if table.empty:
         return []
     beyond = table["warning"].astype(bool)
     marked = table[beyond | table["outlier"].notna()]
-    found = []
+    tables = []
     if not marked.empty:
         frame = pd.DataFrame(
             {
@@ -158,27 +151,10 @@ def group_quality_tables(table: pd.DataFrame) -> list[Table]:
                 "in the group": marked["outlier"],
             }
         )
-        found.append(Table("Outliers and warnings", frame, note=f"{OUTLIER_RULE}."))
-    found.append(_people(table))
-    return found
-
-
-def _people(table: pd.DataFrame) -> Table:
-    own = table[table["scope"] != "region"]
-    names = [name for name in DEFINITIONS if (own["measure"] == name).any()]
-    rows: list[dict[str, str]] = []
-    styles: dict[tuple[int, str], str] = {}
-    for number, (label, mine) in enumerate(own.groupby("participant", sort=False)):
-        row = {"participant": f"sub-{label}"}
-        styles[number, "participant"] = "name"
-        for name in names:
-            values = mine.loc[mine["measure"] == name]
-            warned = bool(values["warning"].astype(bool).any())
-            row[_heading(name)] = _value(_worst(values["value"], name), name, warned)
-            styles[number, _heading(name)] = "number warned" if warned else "number"
-        rows.append(row)
-    note = f"Of several runs the worst value; where no side is bad, the median. {MARK}: beyond a threshold."
-    return Table("Each participant", pd.DataFrame(rows), note=note, drop_empty=False, styles=styles)
+        tables.append(Table("Outliers and warnings", frame, note=f"{OUTLIER_RULE}."))
+    people, styles, _ = _spread(table[table["scope"] != "region"], "participant")
+    note = f"Of several runs the worst value; where both sides are bad, the median. {MARK}: beyond a threshold."
+    return [*tables, Table("Each participant", people, note=note, drop_empty=False, styles=styles)]
 
 
 def _worst(values: pd.Series[float], measure: str) -> float:

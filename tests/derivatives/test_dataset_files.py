@@ -14,7 +14,7 @@ from ban_bids.derivatives.quality import with_outliers, write_group_quality, wri
 from ban_bids.errors import DataError
 from ban_bids.files.atomic import write_text
 from ban_bids.files.json import read_json
-from ban_bids.preprocessing.quality.thresholds import Measurement
+from ban_bids.preprocessing.quality import Measurement
 from ban_bids.settings import ModelRequest
 
 

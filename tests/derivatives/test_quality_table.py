@@ -4,11 +4,10 @@ import pytest
 from fake_derivatives import make_tree
 
 from ban_bids import load_derivatives
-from ban_bids.derivatives.quality import measure_definitions, quality_path, with_outliers, write_quality
+from ban_bids.derivatives.quality import quality_path, with_outliers, write_quality
 from ban_bids.errors import DataError, UsageError
 from ban_bids.files.json import read_json
-from ban_bids.preprocessing.quality.definitions import DEFINITIONS
-from ban_bids.preprocessing.quality.thresholds import Measurement, QualityThresholds
+from ban_bids.preprocessing.quality import DEFINITIONS, Measurement
 
 
 def measurements(fd: float = 0.2) -> list[Measurement]:
@@ -17,7 +16,7 @@ def measurements(fd: float = 0.2) -> list[Measurement]:
         Measurement("t1w_brain_volume", 1400.25),
         Measurement("fd_mean", fd, "task-music_run-1"),
         Measurement("tsnr_brain", 41.5, "task-music_run-1"),
-        Measurement("tsnr_brain_before", float("nan"), "task-music_run-1", reason="no raw run"),
+        Measurement("tsnr_ratio", float("nan"), "task-music_run-1", reason="no raw run"),
         Measurement("tsnr_brain", 38.0, "task-music_run-2"),
     ]
 
@@ -33,7 +32,7 @@ def test_a_table_comes_back_as_it_was_written(tree):
     table = load_derivatives(tree.root).quality("sub-01")
     assert list(zip(table["scope"], table["measure"], strict=True)) == [
         ("run", "tsnr_brain"),
-        ("run", "tsnr_brain_before"),
+        ("run", "tsnr_ratio"),
         ("run", "fd_mean"),
         ("run", "tsnr_brain"),
         ("participant", "t1w_brain_volume"),
@@ -43,7 +42,7 @@ def test_a_table_comes_back_as_it_was_written(tree):
     np.testing.assert_array_equal(table["value"], [41.5, np.nan, 0.7, 38.0, 1400.25, 12.0])
     assert table["warning"].tolist() == [False, False, True, False, False, True]
     assert table["unit"].tolist() == ["1", "1", "mm", "1", "mL", "count"]
-    assert table["threshold"].tolist()[2:] == ["> 0.5", "< 20", "< 800 or > 2000", "< 20"]
+    assert table["threshold"].tolist()[1:] == ["< 0.95", "> 0.5", "< 20", "< 800 or > 2000", "< 20"]
     assert table["reason"].tolist()[1] == "no raw run"
     assert table["run"].isna().tolist() == [False] * 4 + [True] * 2
 
@@ -78,7 +77,6 @@ def test_every_measure_is_defined_beside_the_table(tree):
     assert all(content[column]["Description"] for column in load_derivatives(tree.root).quality("01")[
         ["scope", "run", "region", "measure", "value", "unit", "threshold", "warning", "reason"]
     ])  # fmt: skip
-    assert measure_definitions(QualityThresholds(fd_mean_max=1.0))["fd_mean"]["Threshold"] == "> 1"
 
 
 def group(measure: str, values: list[float]) -> pd.DataFrame:
@@ -95,7 +93,7 @@ def test_outliers_are_marked_on_the_bad_side_only():
         ("fd_mean", [None] * 5 + ["high", None, None]),
         ("tsnr_brain", [None] * 5 + [None, "low", None]),
         ("t1w_brain_volume", [None] * 5 + ["high", "low", None]),
-        ("csf_share", [None] * 8),
+        ("measure_of_an_earlier_version", [None] * 8),
     ):
         assert with_outliers(group(measure, values))["outlier"].tolist() == expected
 

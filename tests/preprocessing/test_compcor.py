@@ -1,4 +1,4 @@
-"""Components and their masks against nipype's CompCor and brute force."""
+"""Columns of nipype's CompCor: our use of it against brute force, nipype's own interface and planted truth."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from nipype.algorithms.confounds import TCompCor, compute_noise_components
+from nipype.algorithms.confounds import TCompCor
 
-from ban_bids.preprocessing.compcor import (
-    MOST,
+from ban_bids.preprocessing.confounds import (
+    MOST_COMPONENTS,
     compcor,
-    components,
     cosines,
     most_variable,
-    noise_covariance,
     noise_mask,
 )
 
@@ -32,41 +30,55 @@ def noise(n_voxels: int = 600) -> np.ndarray:
     return series.astype(np.float32)
 
 
-def as_image(series: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(series.T).reshape(10, 10, -1, len(series))
+def masks(n_voxels: int, **given: np.ndarray) -> dict[str, np.ndarray]:
+    """Masks of all names, empty where not given; ``variable`` stands for the empty name."""
+    names = {"": "variable", "CSF": "CSF", "WM": "WM", "combined": "combined"}
+    return {name: given.get(key, np.zeros(n_voxels, bool)) for name, key in names.items()}
 
 
-def test_components_are_nipypes() -> None:
+def test_cosines_are_those_of_the_formula() -> None:
+    n = N - SKIP
+    order = int(np.floor(2 * n * TR / 128))  # the constant is counted among them
+    phase = np.pi * (np.arange(n) + 0.5) / n
+    expected = np.sqrt(2 / n) * np.cos(phase[:, None] * np.arange(1, order))
+    np.testing.assert_allclose(cosines(n, TR), expected, atol=1e-12)
+    assert cosines(20, TR).shape == (20, 0), "too short for one"
+
+
+def test_components_are_those_of_the_covariance() -> None:
     series = noise()
     csf, white = np.arange(600) < 80, np.arange(600) > 300
-    columns, metadata = compcor(series, white, csf, SKIP, TR)
+    columns, metadata = compcor(series, masks(600, CSF=csf, WM=white, combined=csf | white), SKIP, TR)
+    assert not [key for key in columns if key.startswith("t_comp")], "an empty mask gives no component"
     for prefix, name, mask in (("c", "CSF", csf), ("w", "WM", white), ("a", "combined", csf | white)):
-        image = nib.Nifti1Image(mask.reshape(10, 10, -1).astype(np.uint8), np.eye(4))
-        expected, basis, facts = compute_noise_components(
-            as_image(series[SKIP:]).astype(np.float64), [image], 0.5, "cosine", 0, 128, TR
-        )
+        steady = series[SKIP:, mask].astype(float)
+        basis = np.column_stack([np.ones(N - SKIP), cosines(N - SKIP, TR)])
+        left = steady - basis @ np.linalg.lstsq(basis, steady)[0]
+        left /= left.std(0)
+        values, vectors = np.linalg.eigh(left @ left.T)
+        values, vectors = values[::-1], vectors[:, ::-1]
+        share = values / values.sum()
+        k = int(np.searchsorted(np.cumsum(share), 0.5)) + 1
         keys = [key for key in columns if key.startswith(f"{prefix}_comp_cor_")]
-        assert keys == [f"{prefix}_comp_cor_{k:02d}" for k in range(expected.shape[1])]
-        found = np.column_stack([columns[key] for key in keys])
-        assert not found[:SKIP].any()
-        likeness = np.abs((found[SKIP:] * expected).sum(0))
-        np.testing.assert_allclose(likeness, 1, atol=1e-5)
-        np.testing.assert_allclose(
-            [metadata[key]["SingularValue"] for key in keys], facts["singular_value"][: len(keys)], rtol=1e-5
-        )
-        np.testing.assert_allclose(
-            [metadata[key]["CumulativeVarianceExplained"] for key in keys],
-            facts["cumulative_variance_explained"][: len(keys)],
-            rtol=1e-5,
-        )
+        assert keys == [f"{prefix}_comp_cor_{number:02d}" for number in range(k)]
+        components = np.column_stack([columns[key] for key in keys])
+        assert not components[:SKIP].any()
+        np.testing.assert_allclose(np.abs((components[SKIP:] * vectors[:, :k]).sum(0)), 1, atol=1e-5)
+        assert (components[np.abs(components).argmax(0), range(k)] > 0).all()
+        for key, expected in (
+            ("SingularValue", np.sqrt(values[:k])),
+            ("VarianceExplained", share[:k]),
+            ("CumulativeVarianceExplained", np.cumsum(share)[:k]),
+        ):
+            np.testing.assert_allclose([metadata[column][key] for column in keys], expected, rtol=1e-5)
         assert {metadata[key]["Mask"] for key in keys} == {name}
-        np.testing.assert_allclose(cosines(N - SKIP, TR), basis, atol=1e-12)
 
 
 def test_temporal_components_are_nipypes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # nipype writes its masks here
     series = noise()
-    nib.save(nib.Nifti1Image(as_image(series), np.eye(4)), "bold.nii")
+    image = np.ascontiguousarray(series.T).reshape(10, 10, -1, N)
+    nib.save(nib.Nifti1Image(image, np.eye(4)), "bold.nii")
     nib.save(nib.Nifti1Image(np.ones((10, 10, 6), np.uint8), np.eye(4)), "mask.nii")
     TCompCor(
         realigned_file="bold.nii",
@@ -80,11 +92,12 @@ def test_temporal_components_are_nipypes(tmp_path: Path, monkeypatch: pytest.Mon
     ).run(cwd=str(tmp_path))
     expected = np.loadtxt("t.tsv", skiprows=1, ndmin=2)
     used = np.asarray(nib.load("mask_000.nii.gz").dataobj).ravel() > 0
-    assert np.array_equal(most_variable(series, SKIP), used)
-    columns, metadata = compcor(series, np.zeros(600, bool), np.zeros(600, bool), SKIP, TR)
+    variable = most_variable(series[SKIP:])
+    assert np.array_equal(variable, used)
+    columns, metadata = compcor(series, masks(600, variable=variable), SKIP, TR)
     assert set(columns) == {f"t_comp_cor_{k:02d}" for k in range(expected.shape[1])}
-    found = np.column_stack(list(columns.values()))
-    np.testing.assert_allclose(np.abs((found * expected).sum(0)), 1, atol=1e-5)
+    components = np.column_stack(list(columns.values()))
+    np.testing.assert_allclose(np.abs((components * expected).sum(0)), 1, atol=1e-5)
     assert "Mask" not in metadata["t_comp_cor_00"]
 
 
@@ -94,28 +107,28 @@ def test_a_planted_course_is_found_and_slow_drifts_are_not() -> None:
     drift = np.cos(np.pi * (np.arange(N) + 0.5) / N)
     weights = rng.normal(size=(2, 500)) + 3
     series = (weights.T @ [planted, 20 * drift] + rng.normal(size=(500, N))).T.astype(np.float32)
-    found = components(noise_covariance(series, np.ones(500, bool), 0, TR), 0)
-    assert found.values.shape[1] == 1
+    columns, _ = compcor(series, masks(500, CSF=np.ones(500, bool)), 0, TR)
+    (component,) = columns.values()
     basis = np.column_stack([np.ones(N), cosines(N, TR)])
     rest = planted - basis @ np.linalg.lstsq(basis, planted)[0]
-    assert abs(np.corrcoef(found.values[:, 0], rest)[0, 1]) > 0.99
-    assert abs(np.corrcoef(found.values[:, 0], drift)[0, 1]) < 1e-3
-    assert found.values[np.abs(found.values[:, 0]).argmax(), 0] > 0
+    assert abs(np.corrcoef(component, rest)[0, 1]) > 0.99
+    assert abs(np.corrcoef(component, drift)[0, 1]) < 1e-3
+    assert component[np.abs(component).argmax()] > 0
 
 
-def test_slabs_and_disjoint_masks_add_up() -> None:
+def test_variable_voxels_are_found_slab_by_slab() -> None:
     series = np.random.default_rng(2).normal(size=(30, 9000)).astype(np.float32)
-    first = np.arange(9000) % 3 == 0
-    parts = [noise_covariance(series, mask, 0, TR) for mask in (first, ~first)]
-    z = series.astype(float) - series.mean(0, dtype=float)
-    z /= z.std(0)
-    np.testing.assert_allclose(sum(parts), z @ z.T, atol=1e-6)
+    time = np.linspace(-1, 1, 30)
+    left = series - np.polynomial.polynomial.polyval(time, np.polynomial.polynomial.polyfit(time, series, 2)).T
+    expected = left.std(0) >= np.percentile(left.std(0), 98)
+    assert np.array_equal(most_variable(series), expected)
 
 
-def test_number_of_components_is_bounded() -> None:
-    found = components(np.eye(300), 2)
-    assert found.values.shape == (302, MOST)
-    assert components(np.zeros((20, 20)), 2).values.shape == (22, 0)
+def test_number_of_components_is_bounded_and_masks_may_be_large() -> None:
+    n_voxels = 40_000  # more than one side of a NIfTI-1 image can have
+    series = np.random.default_rng(3).normal(size=(130, n_voxels)).astype(np.float32)
+    columns, _ = compcor(series, masks(n_voxels, WM=np.ones(n_voxels, bool)), 0, 0.1)
+    assert len(columns) == MOST_COMPONENTS
 
 
 def test_noise_masks_are_eroded_where_enough_is_left() -> None:

@@ -4,12 +4,13 @@ from fake_derivatives import SPACE, TASK, fake_settings, make_tree
 
 from ban_bids import load_derivatives
 from ban_bids.app.group import group_level
-from ban_bids.derivatives.quality import write_quality
+from ban_bids.derivatives.quality import with_outliers, write_quality
 from ban_bids.derivatives.summaries import ParticipantSummary, write_summary
 from ban_bids.files.json import read_json
-from ban_bids.preprocessing.quality.thresholds import Measurement, quality_notes
+from ban_bids.preprocessing.quality import Measurement, quality_notes
 from ban_bids.reports.figures import Bars, bar_figure
 from ban_bids.reports.participant import render_participant
+from ban_bids.reports.quality import group_quality_tables, quality_tables
 
 CARPET = "sub-01_task-music_run-{}_desc-carpet.png"
 SECTION = "//section[h2='Preprocessing quality']"
@@ -53,11 +54,11 @@ def test_a_value_beyond_its_threshold_is_marked_once_and_told(page):
 
 
 def test_runs_are_rows_and_measures_columns_with_units(page):
-    table = page.xpath(f"{SECTION}//table[caption='Runs: signal and head motion']")[0]
-    assert table.xpath(".//th/text()") == ["run", "tSNR, brain", "mean FD, mm"]
+    table = page.xpath(f"{SECTION}//table[caption='Runs']")[0]
+    assert table.xpath(".//th/text()") == ["run", "tSNR, brain", "mean FD, mm", "overlap with the T1w mask"]
     assert [row.xpath("./td/text()") for row in table.xpath("./tbody/tr")] == [
-        ["task-music_run-1", "55.00", "⚠ 0.80"],
-        ["task-music_run-2", "54.00", "0.10"],
+        ["task-music_run-1", "55.00", "⚠ 0.80", "n/a"],
+        ["task-music_run-2", "54.00", "0.10", "n/a"],
     ]
     assert "n/a, overlap with the T1w mask: no T1w image." in page.xpath(SECTION)[0].text_content()
 
@@ -93,3 +94,16 @@ def test_a_group_without_measures_says_so(tmp_path):
     group_level(tree.root, fake_settings(tree.root, "group"))
     page = lxml.html.parse(str(tree.root / "group.html")).getroot()
     assert "No participant has a table of measures" in page.xpath(SECTION)[0].text_content()
+
+
+def test_measures_of_an_earlier_version_are_passed_over(tmp_path):
+    tree = make_tree(tmp_path / "out", ["01"], layers=("A1",))
+    path = write_quality(tree.root, "01", measurements(0.2), "ban-bids")
+    row = "run\ttask-music_run-1\tn/a\tcsf_share\tn/a\t%\tn/a\tFalse\tno image\n"
+    path.write_text(path.read_text() + row)
+    table = load_derivatives(tree.root).quality()
+    assert "csf_share" in set(table["measure"])
+    assert with_outliers(table)["outlier"].isna().all()
+    shown = [*quality_tables(table), *group_quality_tables(with_outliers(table))]
+    assert "no T1w image" in str(shown[0].note)
+    assert not any("no image" in str(one.note) for one in shown)

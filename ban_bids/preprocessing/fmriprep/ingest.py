@@ -27,7 +27,7 @@ from ban_bids.preprocessing.fmriprep.files import (
 )
 from ban_bids.preprocessing.fmriprep.quality import Anatomy, assess_derivatives
 from ban_bids.preprocessing.publish import place_regions
-from ban_bids.preprocessing.quality.thresholds import quality_notes
+from ban_bids.preprocessing.quality import quality_notes
 from ban_bids.preprocessing.regions import GREY_MATTER_FLOOR, AtlasFiles, RegionMaps
 from ban_bids.preprocessing.result import PreprocessedParticipant, PreprocessedRun
 from ban_bids.preprocessing.space.template import NATIVE, TEMPLATE, Grid
@@ -86,12 +86,11 @@ def ingest(
         runs,
         _anatomy(participant, folder, space),
         maps.labels > 0,
-        grid,
-        maps.table,
-        int(maps.cortex.sum()),
-        work,
-        pictures,
-        points,
+        grid=grid,
+        table=maps.table,
+        work=work,
+        figures=pictures,
+        template_points=points,
     )
     return PreprocessedParticipant(
         participant,
@@ -170,14 +169,12 @@ def _anatomy(participant: Participant, folder: Path, space: str) -> Anatomy:
         paths, _ = find_anatomical(participant, folder, where, tail)
         return paths[0] if paths else None
 
-    csf, grey, white = (first(f"label-{name}_probseg", NATIVE) for name in ("CSF", "GM", "WM"))
     return Anatomy(
         first("desc-preproc_T1w", space),
         first("desc-brain_mask", space),
         first("label-WM_probseg", space),
         first("label-CSF_probseg", space),
         first("desc-brain_mask", NATIVE),
-        (csf, grey, white),
     )
 
 

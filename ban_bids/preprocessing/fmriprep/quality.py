@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +11,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ban_bids.files.atomic import atomic_path, place
-from ban_bids.preprocessing.files import load_image, load_mask
-from ban_bids.preprocessing.quality import assess
-from ban_bids.preprocessing.quality.carpet import Layout, save_run_quality
-from ban_bids.preprocessing.quality.figures import TSNR_TITLE, carpet_title
-from ban_bids.preprocessing.quality.measures import correlation, dice, normalised_mutual_information
-from ban_bids.preprocessing.quality.thresholds import Measurement, measured, unavailable
+from ban_bids.files.atomic import atomic_path
+from ban_bids.preprocessing import quality
+from ban_bids.preprocessing.files import load_image, load_mask, place
+from ban_bids.preprocessing.quality import Measurement, RunFiles, measured, unavailable
+from ban_bids.preprocessing.quality_figures import TSNR_TITLE, Layout, carpet_title, quality_pictures, save_run_quality
 from ban_bids.preprocessing.result import PreprocessedRun
 from ban_bids.preprocessing.space.template import Grid, template_brain
 from ban_bids.preprocessing.space.transforms import sample
@@ -42,8 +39,6 @@ class Anatomy:
         Probabilities in the output space.
     own_mask : Path, optional
         Brain mask on the T1w image's own grid.
-    own_tissues : tuple of three Paths or None
-        Probabilities of CSF, grey matter, white matter on that grid.
     """
 
     t1w: Path | None = None
@@ -51,7 +46,6 @@ class Anatomy:
     white_matter: Path | None = None
     csf: Path | None = None
     own_mask: Path | None = None
-    own_tissues: tuple[Path | None, Path | None, Path | None] = (None, None, None)
 
 
 @dataclass(frozen=True)
@@ -66,9 +60,9 @@ def assess_derivatives(
     runs: Sequence[PreprocessedRun],
     anatomy: Anatomy,
     labels: NDArray[np.bool_],
+    *,
     grid: Grid,
     table: pd.DataFrame,
-    n_cortex: int,
     work: Path,
     figures: Path,
     template_points: Floats | None = None,
@@ -84,8 +78,6 @@ def assess_derivatives(
     grid : Grid
     table : DataFrame
         Of the regions: ``name n_voxels n_voxels_atlas``.
-    n_cortex : int
-        Voxels of cortex.
     work : Path
         Folder for what is kept of each run: a series is read once, also if the call is repeated.
     figures : Path
@@ -95,25 +87,24 @@ def assess_derivatives(
     """
     points = grid.points()
     tissues = _tissues(anatomy, points)
-    volume = float(abs(np.linalg.det(grid.affine[:3, :3])))
-    found: list[Measurement] = []
+    measurements: list[Measurement] = []
     files = []
     for run in runs:
         mask = load_mask(run.mask)
         inside = mask.ravel()
         layout = Layout.of(*(t[inside] for t in tissues)) if tissues else Layout.unsorted(int(inside.sum()))
         files.append(_files(run, _kept(run, mask, layout, work)))
-        for one in assess.signal_measures(files[-1], labels, volume):
-            before = one.measure.endswith("_before") or one.measure == "tsnr_ratio"
-            found.append(Measurement(one.measure, math.nan, one.run, None, _NO_RAW) if before else one)
-    found += _match(files, anatomy, points)
-    found += _participant(anatomy, points, points if template_points is None else template_points)
-    found += measured([("cortex_voxels", float(n_cortex))]) + assess.region_measures(table)
-    tsnr, carpets = assess.quality_pictures(files, labels, grid, work)
+        for one in quality.signal_measures(files[-1], labels):
+            no_raw = one.measure == "tsnr_ratio"
+            measurements += unavailable([one.measure], _NO_RAW, one.run) if no_raw else [one]
+    measurements += _match(files, anatomy, points)
+    measurements += _participant(anatomy, points, points if template_points is None else template_points)
+    measurements += quality.region_measures(table)
+    tsnr, carpets = quality_pictures(files, labels, grid, work)
     shown = [(TSNR_TITLE, place(tsnr, Path(f"{figures}desc-tsnr.png")))]
     for run, path in zip(runs, carpets):
         shown.append((carpet_title(run.run.name), place(path, Path(f"{figures}{run.run.name}_desc-carpet.png"))))
-    return Assessed(tuple(found), tuple(shown))
+    return Assessed(tuple(measurements), tuple(shown))
 
 
 def _tissues(anatomy: Anatomy, points: Floats) -> tuple[Floats, Floats] | None:
@@ -123,9 +114,9 @@ def _tissues(anatomy: Anatomy, points: Floats) -> tuple[Floats, Floats] | None:
     return sample(*load_image(anatomy.white_matter), points), sample(*load_image(anatomy.csf), points)
 
 
-def _files(run: PreprocessedRun, kept: Path) -> assess.RunFiles:
+def _files(run: PreprocessedRun, kept: Path) -> RunFiles:
     name, tr = run.run.name, float(run.run.repetition_time)
-    return assess.RunFiles(name, run.run.session or "", run.mask, run.confounds, kept, run.non_steady, tr)
+    return RunFiles(name, run.run.session or "", run.mask, run.confounds, kept, run.non_steady, tr)
 
 
 def _kept(run: PreprocessedRun, mask: NDArray[np.bool_], layout: Layout, work: Path) -> Path:
@@ -149,43 +140,32 @@ def _volumes(bold: Path, mask: NDArray[np.bool_]) -> Iterator[Floats]:
         yield from np.asanyarray(image.dataobj[..., first : first + _VOLUMES_AT_ONCE])[mask].T
 
 
-def _match(runs: Sequence[assess.RunFiles], anatomy: Anatomy, points: Floats) -> list[Measurement]:
-    """BOLD against T1w image and against the session's first run, from the series' means."""
-    t1w = None if anatomy.t1w is None else sample(*load_image(anatomy.t1w), points)
+def _match(runs: Sequence[RunFiles], anatomy: Anatomy, points: Floats) -> list[Measurement]:
+    """Masks against the T1w image's and series' means against the session's first run."""
     brain = None if anatomy.mask is None else sample(*load_image(anatomy.mask), points) > 0.5
-    firsts: dict[str, tuple[Floats, NDArray[np.bool_]]] = {}
-    found: list[Measurement] = []
+    overlaps: list[Measurement] = []
+    means = []
     for run in runs:
         mask = load_mask(run.mask).ravel()
         mean = np.zeros(mask.size)
         with np.load(run.quality) as stored:
             mean[mask] = stored["mean"]
-        if t1w is None or brain is None:
-            found += unavailable(["bold_t1w_dice", "bold_t1w_nmi"], _NO_T1W, run.name)
+        means.append((run, mean, mask))
+        if brain is None:
+            overlaps += unavailable(["bold_t1w_dice"], _NO_T1W, run.name)
         else:
-            both = mask & brain
-            nmi = normalised_mutual_information(mean[both], t1w[both]) if both.any() else math.nan
-            found += measured([("bold_t1w_dice", dice(mask, brain)), ("bold_t1w_nmi", nmi)], run.name)
-        if run.session not in firsts:
-            firsts[run.session] = mean, mask
-            found += unavailable(["run_to_session_correlation"], assess.FIRST, run.name)
-            continue
-        first, also = firsts[run.session]
-        both = mask & also
-        found += measured([("run_to_session_correlation", correlation(mean[both], first[both]))], run.name)
-    return found
+            overlaps += measured([("bold_t1w_dice", quality.dice(mask, brain))], run.name)
+    return overlaps + quality.session_fit(means)
 
 
 def _participant(anatomy: Anatomy, points: Floats, template_points: Floats) -> list[Measurement]:
-    """Fit to the template, brain volume, tissues."""
+    """Fit to the template, brain volume."""
     if anatomy.t1w is None or anatomy.mask is None:
-        found = unavailable(["registration_correlation"], _NO_T1W)
+        fit = unavailable(["registration_correlation"], _NO_T1W)
     else:
         template = sample(*load_image(template_brain()), template_points)
         inside = template > 1e-3
         brain = sample(*load_image(anatomy.t1w), points) * (sample(*load_image(anatomy.mask), points) > 0.5)
-        found = measured([("registration_correlation", correlation(brain[inside], template[inside]))])
-    if anatomy.own_mask is None:
-        names = ["t1w_brain_volume", "csf_share", "grey_matter_share", "white_matter_share"]
-        return found + unavailable(names, _NO_MASK)
-    return found + assess.tissue_measures(anatomy.own_mask, anatomy.own_tissues)
+        fit = measured([("registration_correlation", quality.correlation(brain[inside], template[inside]))])
+    volume = quality.brain_volume(anatomy.own_mask) if anatomy.own_mask else unavailable(["t1w_brain_volume"], _NO_MASK)
+    return fit + volume

@@ -21,7 +21,7 @@ _FIGURES = ("anatomy", "normalization", "coregistration", "motion", "regions")
 
 _ANATOMY = {
     "regions": same("t1w", "gm", "target", "normalization"),
-    "quality": [*same("t1w", "csf", "gm", "wm", "correlation"), ("mask", "t1w_mask")],
+    "quality": [*same("correlation"), ("mask", "t1w_mask")],
     "figures": same("t1w", "mask", "wm", "warped"),
     "collect": [*same("t1w", "to_template", "from_template"), ("mask", "t1w_mask"), ("used", "t1w_used")],
 }
@@ -88,7 +88,7 @@ def init_participant_wf(
     wf.connect([(node, notes, [(output, f"in{number}")]) for number, (node, output) in enumerate(sources, 1)])
     wf.connect(
         [
-            (regions, quality, [*same("dseg", "table"), ("measures", "region_measures")]),
+            (regions, quality, same("dseg", "table")),
             (regions, figures, same("t1w_in_space", "dseg")),
             (regions, collect, same("dseg", "table", "cortex", "t1w_in_space")),
             (quality, collect, [("measurements", "quality"), ("tsnr", "fig_tsnr"), ("carpets", "carpets")]),
@@ -98,7 +98,6 @@ def init_participant_wf(
     )
     if options.use_syn_sdc:
         firsts = [bold for bold in bolds if bold.get_node("distortion") is not None]
-        wf.connect(_merged(wf, firsts, "distortion"), "out", quality, "distortions")
         wf.connect(_merged(wf, firsts, "distortion_figure"), "out", collect, "distortions")
     return wf
 

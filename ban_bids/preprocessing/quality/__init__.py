@@ -1,1 +1,0 @@
-"""Quality of preprocessing: measures, their definitions and limits, pictures."""
