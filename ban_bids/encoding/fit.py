@@ -31,11 +31,11 @@ from ban_bids.settings import Encoding
 _WITHOUT_VOXELS = 2**30
 
 Choices = Mapping[str, Choice]
-"""What the models of a fold have chosen: by layer, ``"Joint"``, and `reduced` name of each layer."""
+"""What the models of a fold have chosen: by layer, ``"Joint"``, and by the `reduced` model's name."""
 
 
 class Store(Protocol):
-    """Where finished work is kept, see `ban_bids.scoring.resume.Finished`."""
+    """Where finished work is kept, so that a run that was killed goes on after it."""
 
     def load(self, batch: object) -> dict[str, np.ndarray] | None:
         """Return what was kept, or None."""
