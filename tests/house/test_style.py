@@ -1,0 +1,93 @@
+"""ruff, mypy and codespell are part of the tests, and so are the project's rules about its tree and its prose."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LONGEST_LINE = 120
+GENERATED = ("docs/results.md", "docs/speed.md")
+"""Pages that scripts in ``benchmarks/`` write."""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["ruff", "check", "."],
+        ["ruff", "format", "--check", "."],
+        ["mypy"],
+        ["codespell_lib"],
+    ],
+    ids=lambda command: " ".join(command),
+)
+def test_checker_passes(command: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_test_files_have_names_of_their_own() -> None:
+    # pytest imports them by their stem: of two with one stem only the first would run
+    stems = [path.stem for path in ROOT.glob("tests/**/test_*.py")]
+    twice = sorted({stem for stem in stems if stems.count(stem) > 1})
+    assert not twice, f"test files of the same name: {twice}"
+
+
+def tracked(*patterns: str) -> list[str]:
+    """Files of the project that match, from the folder where git is not there."""
+    paths = [path for pattern in patterns for path in ROOT.glob(pattern)]
+    hidden = {".venv", "demo", "build", ".cache"}
+    return sorted(str(path.relative_to(ROOT)) for path in paths if not hidden & set(path.relative_to(ROOT).parts))
+
+
+def prose() -> list[str]:
+    return [name for name in tracked("*.md", "docs/**/*.md", "examples/**/*.md") if name not in GENERATED]
+
+
+def test_lines_of_prose_are_not_long() -> None:
+    long = [
+        f"{name}:{number}"
+        for name in prose()
+        for number, line in enumerate((ROOT / name).read_text(encoding="utf-8").splitlines(), 1)
+        if len(line) > LONGEST_LINE and not line.startswith("|")  # a row of a table cannot be broken
+    ]
+    assert not long, f"lines over {LONGEST_LINE} characters: {long}"
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+_COUNTED = r"(one|an?|\d+) (row|line|file|map|value|time|matrix|folder|picture|plot|note|kernel|answer)s? an?"
+_PER = r"(participant|run|layer|area|region|voxel|model|clip|track|volume|slice|session|genre|value|map|statistic)"
+_RATE = r"(once an? (clip|participant|run|model)|(times|frames|GB|kB|ms) a (second|minute|run))"
+_DIALECT = re.compile(rf"\b(told of|tells of|{_COUNTED} {_PER}|{_RATE})\b")
+
+
+def test_prose_says_per_and_reported() -> None:
+    texts = [*prose(), *tracked("ban_bids/**/*.txt", "ban_bids/cli/*.py")]
+    found = [
+        f"{name}: {' '.join(match.group().split())}"
+        for name in texts
+        for match in _DIALECT.finditer(" ".join((ROOT / name).read_text(encoding="utf-8").split()))
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_every_room_says_what_lives_there() -> None:
+    import ast
+
+    short = []
+    for path in sorted(ROOT.glob("ban_bids/**/__init__.py")):
+        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        modules = {p.stem for p in path.parent.glob("*.py")} - {"__init__", "__main__"}
+        missing = sorted(name for name in modules if not re.search(rf"``{name}``", text))
+        if path.parent.name == "ban_bids":
+            missing = []
+        if not text or missing:
+            short.append(f"{path.relative_to(ROOT)}: says nothing of {', '.join(missing) or 'the room'}")
+    assert not short, "\n".join(short)
