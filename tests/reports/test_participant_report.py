@@ -113,6 +113,22 @@ def test_methods_follow_the_facts():
     assert len(methods_text(facts(), Encoding())) == len(methods_text(facts(n_repeats=1), Encoding()))
 
 
+def test_methods_name_what_ran():
+    own = " ".join(methods_text(facts(preprocessing="ban-bids"), Encoding()))
+    for name in ("Nipype", "antspyx", "N4", "pybids", "nibabel", "PyTorch"):
+        assert name in own
+    theirs = " ".join(methods_text(facts(), Encoding()))
+    assert "antspyx" not in theirs
+    assert "Nipype" not in theirs
+    for solver in ("auto", "closed-form"):
+        text = " ".join(methods_text(facts(), Encoding(solver=solver)))
+        assert "by ban-bids' closed form, whose solutions are those of himalaya's ridge." in text
+        assert "random search" not in text
+    searched = " ".join(methods_text(facts(), Encoding(solver="himalaya")))
+    assert "by himalaya's random search." in searched
+    assert "closed form" not in searched
+
+
 def test_an_unknown_section_is_refused():
     with pytest.raises(ValueError, match="no section Nowhere"):
         ParticipantReport("t", "s", tables=(("Nowhere", Table("x", pd.DataFrame())),))
