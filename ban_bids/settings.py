@@ -85,15 +85,29 @@ class Preprocessing:
 
 
 @dataclass(frozen=True)
+class ModelRequest:
+    """One model that was asked for: ``--model NAME[=WEIGHTS]``.
+
+    Parameters
+    ----------
+    name : str
+        See :func:`ban_bids.models.registry.load_model`.
+    weights : Path or None
+        Its weights file.
+    """
+
+    name: str = "ban"
+    weights: Path | None = None
+
+
+@dataclass(frozen=True)
 class Models:
     """Which models are scored, and where their weights come from.
 
     Parameters
     ----------
-    model : str
-        See :func:`ban_bids.models.registry.load_model`.
-    weights : Path or None
-        Weights of the model.
+    requests : tuple of ModelRequest
+        In the order in which they are scored.
     gtzan_dir : Path or None
         Music to train on.
     controls : {"basic", "full"}
@@ -102,8 +116,7 @@ class Models:
         Whether a model that knows held-out recordings is scored, and marked, instead of refused.
     """
 
-    model: str = "ban"
-    weights: Path | None = None
+    requests: tuple[ModelRequest, ...] = (ModelRequest(),)
     gtzan_dir: Path | None = None
     controls: Literal["basic", "full"] = "basic"
     allow_overlap: bool = False

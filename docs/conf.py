@@ -1,6 +1,6 @@
 """Sphinx: Markdown pages by MyST, API pages from the numpydoc docstrings of every room.
 
-    python -m sphinx -W --keep-going docs docs/_build/html
+python -m sphinx -W --keep-going docs docs/_build/html
 """
 
 from __future__ import annotations

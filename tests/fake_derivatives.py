@@ -15,6 +15,7 @@ from ban_bids.constants import AREAS, JOINT
 from ban_bids.derivatives.dataset import source_dataset, write_dataset_files
 from ban_bids.derivatives.maps import write_statmap
 from ban_bids.derivatives.provenance import write_provenance, write_status
+from ban_bids.derivatives.summaries import ModelSummary, ParticipantSummary, log_label, write_summary
 from ban_bids.derivatives.tables import write_table
 from ban_bids.files.write import atomic_path
 from ban_bids.scoring.bas import COLUMNS
@@ -22,6 +23,7 @@ from ban_bids.settings import Settings
 
 SPACE = "MNI152NLin2009cAsym"
 TASK = "Test"
+REDUCTION = "64 principal components"
 BEHAVIORAL = 0.4
 SHAPE = (12, 14, 11)
 AFFINE = np.array([[-12.0, 0, 0, 70], [0, 14.0, 0, -110], [0, 0, 12.0, -55], [0, 0, 0, 1]])
@@ -74,6 +76,7 @@ def make_tree(
     atlases: dict[str, str] | None = None,
     reductions: dict[str, str] | None = None,
     affines: dict[str, np.ndarray] | None = None,
+    sessions: Sequence[str] = (),
     model: str = "ban",
     layers: Sequence[str] = (*AREAS, JOINT),
 ) -> FakeTree:
@@ -89,7 +92,7 @@ def make_tree(
         facts = {
             "ModelFingerprint": (fingerprints or {}).get(label, "f" * 16),
             "Atlas": (atlases or {}).get(label, "HCP-MMP1.0"),
-            "FeatureReduction": (reductions or {}).get(label, "64 principal components"),
+            "FeatureReduction": (reductions or {}).get(label, REDUCTION),
             "NumberOfRepeats": 4,
             "RepeatsUsed": "mean of 4 repeats",
             "Sources": [f"bids:raw:sub-{label}/func/sub-{label}_task-{TASK}_run-01_bold.nii.gz"],
@@ -104,12 +107,33 @@ def make_tree(
         ceiling = rng.uniform(0.01, 0.6, int(mask.sum()))
         maps[label, "", "ev"] = ceiling
         write_statmap(root, ceiling, mask, affine, stat="ev", **place)
-        scores[label] = score_rows(rng, model)
-        write_table(bas_name(label, TASK, model).path(root), scores[label], COLUMNS, {"Model": model, **facts})
+        scores[label] = write_model(root, label, score_rows(rng, model), model, {**facts, "Sessions": sessions})
         _write_regions(root, label, mask, affine)
-        write_provenance(root, f"sub-{label}", fake_settings(root), [root.parent / "bids" / "x_bold.nii.gz"])
+        write_summary(root, ParticipantSummary(label, TASK, SPACE, facts=[("Runs", 3)]))
         write_status(root, label, "done")
     return FakeTree(root, mask, maps, scores)
+
+
+def write_model(
+    root: Path, label: str, table: pd.DataFrame, model: str, facts: dict[str, object] | None = None
+) -> pd.DataFrame:
+    """Write what stands for one model in one participant beside maps."""
+    path = bas_name(label, TASK, model).path(root)
+    known = {"Model": model, "ModelFingerprint": "f" * 16, "Atlas": "HCP-MMP1.0", "FeatureReduction": REDUCTION}
+    write_table(path, table, COLUMNS, {**known, **(facts or {})})
+    files = [root.parent / "bids" / f"sub-{label}_bold.nii.gz"]
+    write_provenance(root, log_label(label, TASK, model), fake_settings(root), files)
+    write_summary(root, fake_summary(label, model))
+    return table
+
+
+def fake_summary(label: str, model: str = "ban", values: np.ndarray | None = None, **more: object) -> ModelSummary:
+    """A model's summary with an alignment of 4 x 4."""
+    values = np.full((4, 4), 0.25) if values is None else values
+    alignment = {"values": values, "low": values - 0.1, "high": values + 0.1, "layers": AREAS, "regions": AREAS}
+    mapping = dict(zip(AREAS, AREAS, strict=True))
+    known = {"mapping": mapping, "alignment": alignment, "files": [f"/bids/sub-{label}_bold.nii.gz"]}
+    return ModelSummary(label, TASK, model, "f" * 16, **{**known, **more})  # type: ignore[arg-type]
 
 
 def _write_regions(root: Path, label: str, mask: np.ndarray, affine: np.ndarray) -> None:

@@ -26,7 +26,7 @@ CLIP = """
 cli/run.py main: options
   cli/run.py parse: command line and configuration file become `Settings`
   cli/run.py _run: environment, level
-    app/participant.py participant: the order of everything below
+    app/participant.py participant_level: the order of everything below
       inputs/types.py read_dataset: a `Dataset`
         inputs/read.py read: participants, one after another
           inputs/read.py _participant: runs of one
@@ -34,8 +34,8 @@ cli/run.py main: options
               inputs/runs.py build_run: a `Run` with its presentations
                 inputs/runs.py presentations: rows of events in order of onset
                   inputs/stimuli.py Stimuli.clip: row → `Clip` (file, start, duration)
-      app/participant.py _finish: one participant, whose failure stops no other
-        app/participant.py score_participant: features, encoding, scores
+      app/participant.py _finish: one participant, with every model
+        app/participant.py score_candidate: features, encoding, scores of one model
           encoding/design.py design: a model's features on every run, by fold
             encoding/features.py FeatureCache.compute: each clip once
               audio/waveforms.py render_clip: the sound that was played
@@ -55,15 +55,15 @@ cli/run.py main: options
                       encoding/ridge/closed_form.py LeftOut: errors of left-out runs
             scoring/participant.py _cortical: auditory voxels
               scoring/cortical.py cortical_score: c of every layer, C
-        app/participant.py write_participant: one table per model
+        app/participant.py _score_and_write: one table per model
           app/participant.py table_of: rows of the model and its controls
             scoring/bas.py score_table: C, B, BAS
-          derivatives/participant.py write_scores: `_bas.tsv`
-            derivatives/tables.py write_table: table and definitions of its columns
+          derivatives/tables.py write_table: `_bas.tsv`, and definitions of its columns
+            files/write.py write_tsv: all or nothing
 """
 
 RUN = """
-app/participant.py participant: after options and dataset, see the clip's way
+app/participant.py participant_level: after options and dataset, see the clip's way
   preprocessing/run.py preprocess: all participants in one Nipype workflow
     preprocessing/run.py _run_workflow: plugin, memory, crashes
       preprocessing/workflows/participant.py init_participant_wf: anatomy, runs, regions
@@ -82,18 +82,19 @@ app/participant.py participant: after options and dataset, see the clip's way
       preprocessing/publish.py publish: series, masks, confounds as derivatives
     preprocessing/strategies.py with_strategy: columns and volumes that --confounds chooses
   app/participant.py _finish: one participant
-    app/participant.py score_participant: features, encoding, scores
+    app/participant.py prepare_participant: once for all models
       encoding/bold.py load_participant: voxels of the cortex, run after run
         encoding/bold.py load_run: one run, z-scored
           encoding/rows.py run_rows: which volumes count
           encoding/cleaning.py clean: confounds, trend and drifts regressed out
+    app/participant.py score_candidate: features, encoding, scores of one model
       scoring/participant.py score_model: voxels, slab by slab
         encoding/encode.py encode: held-out rows predicted
         scoring/slabs.py score_slab: r, R², noise-corrected r, p of every voxel
           scoring/ceiling.py voxel_scores: r
           encoding/significance.py voxel_p: permutations
-    app/participant.py write_participant: maps of every layer and statistic
-      derivatives/participant.py write_maps: model, layer, statistic into names and JSON
+    app/participant.py _write: maps of every layer and statistic
+      derivatives/maps.py write_model_maps: model, layer, statistic into names and JSON
         derivatives/maps.py write_statmap: one map
           files/write.py write_map: NIfTI, all or nothing
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,12 @@ from ban_bids.derivatives.quality import with_outliers, write_group_quality
 from ban_bids.derivatives.read import Derivatives, load_derivatives
 from ban_bids.derivatives.tables import write_table
 from ban_bids.errors import DataError, UsageError
-from ban_bids.reports.group import group_report, write_group_report
-from ban_bids.settings import Settings
+from ban_bids.reports.group import render_group
+from ban_bids.settings import Selection, Settings
 
 _LOG = logging.getLogger(__name__)
 
-KEYS = ("task", "model", "role", "row", "layer", "region", "belongs_to")
+KEYS = ("task", "model", "role", "control_of", "row", "layer", "region", "belongs_to")
 """Columns that together name a row of the participants' score tables."""
 
 COLUMNS: dict[str, dict[str, str]] = {
@@ -32,6 +33,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     "task": {"Description": "Held-out task"},
     "model": {"Description": "Name of the model"},
     "role": {"Description": "scored, or control"},
+    "control_of": {"Description": "Scored model beside which a control stands; n/a for scored models"},
     "row": {"Description": "layer, C, I2n, kappa, B, BAS or BAS_geometric, as in the participants' tables"},
     "layer": {"Description": "Layer of the model"},
     "region": {"Description": "Region of the brain"},
@@ -51,13 +53,25 @@ _AT_LEAST_INTERVAL = 2
 
 @dataclass(frozen=True)
 class Members:
-    """Who is in the group, and who is not and why."""
+    """Who is in the group, and who is not and why.
+
+    Parameters
+    ----------
+    labels : tuple of str
+        Participants with a score table.
+    missing : tuple of (str, str)
+        Participant, and why it, or one model in it, is not in the group.
+    files : DataFrame
+        The score tables that are taken, see
+        :meth:`ban_bids.derivatives.read.Derivatives.score_files`.
+    """
 
     labels: tuple[str, ...]
     missing: tuple[tuple[str, str], ...]
+    files: pd.DataFrame
 
 
-def run_group(output_dir: Path, settings: Settings) -> int:
+def group_level(output_dir: Path, settings: Settings) -> int:
     """Run the group level.
 
     Parameters
@@ -65,7 +79,8 @@ def run_group(output_dir: Path, settings: Settings) -> int:
     output_dir : Path
         Derivatives of the participant level; the raw dataset is not read.
     settings : Settings
-        ``participant_labels``, ``task_ids`` and ``session_ids`` narrow what is taken.
+        ``participant_labels`` and ``task_ids`` narrow what is taken; ``session_ids`` must be those that the
+        scores pool.
 
     Returns
     -------
@@ -75,21 +90,21 @@ def run_group(output_dir: Path, settings: Settings) -> int:
     Raises
     ------
     DataError
-        Nobody finished, or participants were scored with different weights, atlases, features,
+        Nobody finished, or participants were scored with different weights, sessions, atlases, features,
         spaces or grids.
     UsageError
         A chosen participant is unknown.
     """
     out = load_derivatives(output_dir)
-    members = find_members(out, settings)
-    files = _chosen(out.score_files(), members, settings)
-    maps = _chosen(out.maps(stat="r"), members, settings)
+    members = find_members(out, settings.selection)
+    maps = _taken(out.maps(stat="r"), members)
     # everything that can be refused is refused before the first file is written
-    check_weights(files)
-    check_same(files)
+    check_sessions(members.files, settings.selection.session_ids)
+    check_weights(members.files)
+    check_same(members.files)
     check_maps(maps, members.labels)
-    table = group_table(_chosen(out.scores(), members, settings))
-    write_table(output_dir / "group_bas.tsv", table, COLUMNS, _table_facts(files, members))
+    table = group_table(_taken(out.scores(), members))
+    write_table(output_dir / "group_bas.tsv", table, COLUMNS, _table_facts(members))
     quality = out.quality()
     write_group_quality(output_dir, with_outliers(quality[quality["participant"].isin(members.labels)]))
     written, notes = write_group_maps(output_dir, maps, members.labels)
@@ -97,24 +112,23 @@ def run_group(output_dir: Path, settings: Settings) -> int:
         # of an earlier group with other members or models: its maps would be taken for this one's
         sidecar(stale).unlink(missing_ok=True)
         stale.unlink(missing_ok=True)
-    used = [*files["path"], *maps["path"]]
+    used = [*members.files["path"], *maps["path"]]
     write_provenance(output_dir, "group", settings, used, {"Participants": members.labels})
-    report = group_report(out, table, members.labels, members.missing, notes, settings, used)
-    page = write_group_report(output_dir / "group.html", report)
+    page = render_group(out, table, members.labels, members.missing, notes=notes, settings=settings, files=used)
     for label, reason in members.missing:
         _LOG.warning("sub-%s is not in the group: %s", label, reason)
     _LOG.info("group of %d: %s", len(members.labels), page)
     return 0
 
 
-def find_members(out: Derivatives, settings: Settings) -> Members:
+def find_members(out: Derivatives, selection: Selection) -> Members:
     """Tell participants with a finished score table from those without, and say why.
 
     Parameters
     ----------
     out : Derivatives
-    settings : Settings
-        ``participant_labels`` narrows the group.
+    selection : Selection
+        ``participant_labels`` and ``task_ids`` narrow the group.
 
     Returns
     -------
@@ -128,38 +142,75 @@ def find_members(out: Derivatives, settings: Settings) -> Members:
         Nobody has a score table.
     """
     statuses = read_statuses(out.root)
-    known = sorted({*out.participants, *statuses})
-    unknown = sorted(set(settings.selection.participant_labels) - set(known))
+    known = sorted({*out.participants, *(participant for participant, _ in statuses)})
+    unknown = sorted(set(selection.participant_labels) - set(known))
     if unknown:
         raise UsageError(
             f"--participant-label {' '.join(unknown)}: not in {out.root}, which has {', '.join(known) or 'nobody'}"
         )
-    scored = set(_narrow(out.score_files(), settings)["participant"])
+    files = out.score_files()
+    if selection.task_ids:
+        files = files[files["task"].isin(selection.task_ids)]
+    failed = {key: reason for key, (status, reason) in statuses.items() if status == "failed"}
+    taken = [
+        (row.participant, None) not in failed and (row.participant, row.model) not in failed
+        for row in files.itertuples()
+    ]
     labels, missing = [], []
-    for label in settings.selection.participant_labels or known:
-        status, reason = statuses.get(label, ("done", None))
-        if status == "failed":
-            older = "; an older score table is left out" if label in scored else ""
-            missing.append((label, f"failed: {reason or 'no reason was recorded'}{older}"))
-        elif label in scored:
+    for label in selection.participant_labels or known:
+        own = files[files["participant"] == label]
+        faults = {model: reason for (participant, model), reason in failed.items() if participant == label}
+        for model, reason in faults.items():
+            older = own if model is None else own[own["model"] == model]
+            whose = "" if model is None else f"model {model} "
+            left_out = "; an older score table is left out" if len(older) else ""
+            missing.append((label, f"{whose}failed: {reason or 'no reason was recorded'}{left_out}"))
+        if None not in faults and any(model not in faults for model in own["model"]):
             labels.append(label)
-        else:
+        elif not faults:
             missing.append((label, "no score table: participant level not finished"))
     if not labels:
         why = "; ".join(f"sub-{label}: {reason}" for label, reason in missing) or "no participant at all"
         raise DataError(f"{out.root}: nobody to make a group of ({why}); run the participant level first")
-    return Members(tuple(labels), tuple(missing))
+    files = files[taken]
+    return Members(tuple(labels), tuple(missing), files[files["participant"].isin(labels)].reset_index(drop=True))
 
 
-def _narrow(table: pd.DataFrame, settings: Settings) -> pd.DataFrame:
-    for column, wanted in (("task", settings.selection.task_ids), ("session", settings.selection.session_ids)):
-        if wanted:
-            table = table[table[column].isin(wanted)]
-    return table.reset_index(drop=True)
+def _taken(table: pd.DataFrame, members: Members) -> pd.DataFrame:
+    """Rows of scores or maps that belong to the members' score tables; those of controls go with their model."""
+    keys = pd.MultiIndex.from_frame(members.files[["participant", "task", "model"]])
+    model = (
+        table["control_of"].where(table["control_of"].notna(), table["model"])
+        if "control_of" in table
+        else table["model"]
+    )
+    own = pd.MultiIndex.from_frame(table[["participant", "task"]].assign(model=model))
+    return table[own.isin(keys)].reset_index(drop=True)
 
 
-def _chosen(table: pd.DataFrame, members: Members, settings: Settings) -> pd.DataFrame:
-    return _narrow(table[table["participant"].isin(members.labels)], settings)
+def check_sessions(files: pd.DataFrame, session_ids: Sequence[str]) -> None:
+    """Refuse a group whose members' scores pool other sessions than those that were asked for.
+
+    Participants may differ in the sessions that they have; scores pool sessions and cannot be taken apart.
+
+    Raises
+    ------
+    DataError
+        Names the participants and their sessions.
+    """
+    if not session_ids:
+        return
+    pooled = zip(files["participant"], files["model"], files["sessions"], strict=True)
+    other = [
+        f"sub-{participant} {model}: {', '.join(sessions)}"
+        for participant, model, sessions in pooled
+        if not set(sessions) <= set(session_ids)
+    ]
+    if other:
+        raise DataError(
+            f"--session-id {' '.join(session_ids)}: scores pool other sessions too ({'; '.join(other)}); "
+            "run the participant level with the same --session-id in another OUTPUT_DIR"
+        )
 
 
 def check_weights(files: pd.DataFrame) -> None:
@@ -225,13 +276,15 @@ def group_table(scores: pd.DataFrame) -> pd.DataFrame:
     Raises
     ------
     DataError
-        A participant has a row twice: several sessions or analyses are mixed.
+        A participant has a row twice.
     """
     keys = list(KEYS)
     twice = scores[scores.duplicated([*keys, "participant"])]
     if not twice.empty:
         who = ", ".join(f"sub-{label}" for label in sorted(set(twice["participant"])))
-        raise DataError(f"{who}: several score tables of one model and task; choose with --session-id")
+        raise DataError(
+            f"{who}: several rows of one model and task in its score tables; run the participant level again"
+        )
     # sort=False keeps the order of the participants' tables, dropna=False the rows without layer
     groups = scores.groupby(keys, sort=False, dropna=False)
     rows = [{**dict(zip(keys, key, strict=True)), **_over_participants(mine)} for key, mine in groups]
@@ -279,8 +332,8 @@ def _reasons(lacking: pd.DataFrame) -> list[str]:
     return [f"{', '.join(f'sub-{p}' for p in labels)}: {reason}" for reason, labels in people]
 
 
-def _table_facts(files: pd.DataFrame, members: Members) -> dict[str, Any]:
-    prints = files.drop_duplicates("model").set_index("model")["model_fingerprint"]
+def _table_facts(members: Members) -> dict[str, Any]:
+    prints = members.files.drop_duplicates("model").set_index("model")["model_fingerprint"]
     return {
         "Participants": members.labels,
         "MissingParticipants": [{"participant": p, "reason": why} for p, why in members.missing],

@@ -157,7 +157,6 @@ def map_name(
     task: str | None = None,
     model: str | None = None,
     layer: str | None = None,
-    session: str | None = None,
     res: str | None = None,
 ) -> DerivativeName:
     """Name of a statistical map.
@@ -175,8 +174,8 @@ def map_name(
         Held-out task; group maps have none.
     model, layer : str, optional
         Both or neither; maps that belong to no model (``ev``, ``ccmax``) have no ``desc-``.
-    session, res : str, optional
-        Further entities.
+    res : str, optional
+        Voxel size.
 
     Returns
     -------
@@ -189,7 +188,7 @@ def map_name(
         "statmap",
         ".nii.gz",
         participant,
-        session,
+        None,
         alphanumeric(task) if task else None,
         space,
         res,
@@ -198,14 +197,14 @@ def map_name(
     )
 
 
-def bas_name(participant: str, task: str, model: str, session: str | None = None) -> DerivativeName:
+def bas_name(participant: str, task: str, model: str) -> DerivativeName:
     """Name of a participant's score table, ``sub-01_task-T_desc-ban_bas.tsv``."""
-    return DerivativeName("bas", ".tsv", participant, session, alphanumeric(task), desc=alphanumeric(model))
+    return DerivativeName("bas", ".tsv", participant, None, alphanumeric(task), desc=alphanumeric(model))
 
 
-def region_name(participant: str, space: str, session: str | None = None) -> DerivativeName:
+def region_name(participant: str, space: str) -> DerivativeName:
     """Name of the image of auditory regions, ``sub-01_space-S_desc-auditory_dseg.nii.gz``."""
-    return DerivativeName("dseg", ".nii.gz", participant, session, space=space, desc="auditory")
+    return DerivativeName("dseg", ".nii.gz", participant, None, space=space, desc="auditory")
 
 
 def sidecar(path: Path, extension: str = ".json") -> Path:

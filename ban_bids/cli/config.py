@@ -89,7 +89,7 @@ def read_config(path: Path) -> dict[str, Any]:
     found = vars(parser.parse_args([*_DUMMY, *tokens]))
     for positional in ("bids_dir", "output_dir", "level"):
         found.pop(positional)
-    return found | encoding
+    return encoding | found
 
 
 def encoding_options(table: Any, source: Path) -> dict[str, Any]:

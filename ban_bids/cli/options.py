@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ban_bids.constants import ATLASES
+from ban_bids.settings import ModelRequest
 
 _UNITS = {"": 1.0, "m": 1.0, "k": 1 / 1024, "g": 1024.0, "t": 1024.0**2}
 
@@ -81,6 +82,14 @@ def named_path(text: str) -> tuple[str, Path]:
     if not name or not place:
         raise argparse.ArgumentTypeError(f"{text!r}: write NAME=PATH, e.g. fmriprep=/data/fmriprep")
     return name, absolute(place)
+
+
+def model_request(text: str) -> ModelRequest:
+    """``NAME`` or ``NAME=WEIGHTS``."""
+    name, equals, weights = text.partition("=")
+    if not name or (equals and not weights):
+        raise argparse.ArgumentTypeError(f"{text!r}: write NAME or NAME=WEIGHTS, e.g. ban=ban.safetensors")
+    return ModelRequest(name, absolute(weights) if weights else None)
 
 
 def absolute(text: str) -> Path:
@@ -208,11 +217,13 @@ def _add_preprocessing(group: argparse._ArgumentGroup) -> None:
 def _add_model(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--model",
-        metavar="NAME",
-        help="ban (default), another network of ban-bids-train, ban-untrained, logmel, modulation, an entry "
-        "point, or package.module:factory",
+        nargs="+",
+        type=model_request,
+        metavar="NAME[=WEIGHTS]",
+        help="one or more: ban (default), another network of ban-bids-train, ban-untrained, logmel, modulation, an "
+        "entry point, or package.module:factory; later calls add further models to OUTPUT_DIR",
     )
-    group.add_argument("--weights", type=absolute, metavar="FILE", help="trained weights (safetensors)")
+    group.add_argument("--weights", type=absolute, metavar="FILE", help="trained weights (safetensors) of one model")
     group.add_argument(
         "--gtzan-dir",
         type=absolute,
@@ -225,7 +236,7 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
         "--n-components",
         type=components,
         metavar="N",
-        help="principal components of every area (default 64); all: all features, as kernels",
+        help="principal components of every layer (default 64); all: all features, as kernels",
     )
     group.add_argument("--n-permutations", type=positive, metavar="N", help="block permutations (default 10000)")
     group.add_argument("--high-pass", type=float, metavar="SECONDS", help="longest drift period removed (200)")

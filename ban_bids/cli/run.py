@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from ban_bids.cli.options import make_parser, spelled
 from ban_bids.errors import BanBidsError, UsageError
 from ban_bids.inputs.checks import check_confounds, check_folders
 from ban_bids.preprocessing.plugin_file import read_plugin_file
-from ban_bids.settings import Settings
+from ban_bids.settings import ModelRequest, Settings
 
 _MOST_THREADS = 8
 _INTERRUPTED = 130
@@ -87,6 +88,7 @@ def _settings(options: Mapping[str, Any]) -> Settings:
     for old, new in renamed.items():
         if old in values:
             values[new] = values.pop(old)
+    values |= _requests(values.pop("model", None), values.pop("weights", None))
     if "space" in values:
         values |= _space(values.pop("space"), values.get("res"))
     for name, value in values.items():
@@ -96,6 +98,16 @@ def _settings(options: Mapping[str, Any]) -> Settings:
     values.setdefault("nprocs", available_cpus())
     values.setdefault("omp_nthreads", min(values["nprocs"], _MOST_THREADS))
     return Settings.of(**values)
+
+
+def _requests(models: Sequence[ModelRequest] | None, weights: Path | None) -> dict[str, tuple[ModelRequest, ...]]:
+    """Requests of models, ``--weights`` being those of the only one."""
+    requests = tuple(dict.fromkeys(models or (ModelRequest(),)))
+    if weights is not None:
+        if len(requests) > 1 or requests[0].weights is not None:
+            raise UsageError(f"--weights {weights}: whose are they? Write --model NAME={weights} instead")
+        requests = (replace(requests[0], weights=weights),)
+    return {"requests": requests}
 
 
 def _space(spaces: Sequence[tuple[str, str | None]], res: str | None) -> dict[str, str]:
@@ -127,9 +139,19 @@ def check(settings: Settings) -> None:
             f"BIDS_DIR {settings.selection.bids_dir}: no such folder; give the top folder of a BIDS dataset"
         )
     check_confounds(settings)
+    _check_paths(settings)
+    if settings.compute.use_plugin is not None:
+        read_plugin_file(settings.compute.use_plugin)
+    idle = settings.output.reports_only or settings.output.dry_run
+    without = [request.name for request in settings.models.requests if request.weights is None]
+    if "ban" in without and not idle and settings.models.gtzan_dir is None:
+        raise UsageError("no weights of ban: give --weights FILE, or --gtzan-dir DIR to train them first")
+
+
+def _check_paths(settings: Settings) -> None:
+    """Refuse options that name a file or folder that is not there."""
     files = {
         "--bids-filter-file": settings.selection.bids_filter_file,
-        "--weights": settings.models.weights,
         "--behavior": settings.selection.behavior,
         "--atlas": settings.preprocessing.atlas if isinstance(settings.preprocessing.atlas, Path) else None,
         "--use-plugin": settings.compute.use_plugin,
@@ -137,21 +159,14 @@ def check(settings: Settings) -> None:
     for option, path in files.items():
         if path is not None and not path.is_file():
             raise UsageError(f"{option} {path}: no such file; correct the path")
-    if settings.compute.use_plugin is not None:
-        read_plugin_file(settings.compute.use_plugin)
+    for request in settings.models.requests:
+        if request.weights is not None and not request.weights.is_file():
+            raise UsageError(f"weights of {request.name}: {request.weights}: no such file; correct the path")
     folders = {"--gtzan-dir": settings.models.gtzan_dir, "--stimuli-dir": settings.selection.stimuli_dir}
     folders |= {f"--derivatives {name}={path}": path for name, path in settings.preprocessing.derivatives}
     for option, path in folders.items():
         if path is not None and not path.is_dir():
             raise UsageError(f"{option} {path}: no such folder; correct the path")
-    idle = settings.output.reports_only or settings.output.dry_run
-    if (
-        settings.models.model == "ban"
-        and not idle
-        and settings.models.weights is None
-        and settings.models.gtzan_dir is None
-    ):
-        raise UsageError("no model weights: give --weights FILE, or --gtzan-dir DIR to train them first")
 
 
 def _run(settings: Settings) -> int:
@@ -166,14 +181,14 @@ def _run(settings: Settings) -> int:
     made = set_environment(settings.compute.work_dir, settings.compute.omp_nthreads)
     try:
         if settings.level == "group":
-            from ban_bids.app.participant import group
+            from ban_bids.app.group import group_level
 
-            status = group(settings)
+            status = group_level(settings.output.output_dir, settings)
             remove_empty(made)
             return status
-        from ban_bids.app.participant import participant
+        from ban_bids.app.participant import participant_level
 
-        return participant(settings)
+        return participant_level(settings)
     except BanBidsError:
         remove_empty(made)
         raise

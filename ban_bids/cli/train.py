@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ban-bids-train",
-        description="Train BAN, the brain-like auditory network, on a folder that holds a folder a genre "
+        description="Train BAN, the brain-like auditory network, on a folder that holds one folder per genre "
         "(GTZAN in any of its usual layouts, .wav .au .flac .mp3), or evaluate a checkpoint on one. "
         "A training that was interrupted goes on when the same command is given again.",
     )
@@ -89,7 +89,7 @@ def _add_tracks(group: argparse._ArgumentGroup) -> None:
         type=Path,
         metavar="PATH",
         help="leave these tracks out, by content: a BIDS dataset (tracks of its held-out runs), a folder of "
-        "audio, or a text file with a path a line",
+        "audio, or a text file with one path per line",
     )
     add(
         "--cache-dir",
@@ -245,7 +245,7 @@ def _lines(path: Path) -> list[str]:
     try:
         return path.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as err:
-        raise UsageError(f"--exclude-stimuli {path}: not a text file with a path a line ({err})") from err
+        raise UsageError(f"--exclude-stimuli {path}: not a text file with one path per line ({err})") from err
 
 
 def _held_out(bids_dir: Path, options: argparse.Namespace) -> list[Path]:

@@ -128,7 +128,7 @@ def check_maps(maps: pd.DataFrame, labels: Sequence[str]) -> None:
     twice = maps[maps.duplicated(["participant", "space", "model", "layer"])]
     if not twice.empty:
         name = Path(twice["path"].iloc[0]).name
-        raise DataError(f"{name}: not the only map of its layer; choose with --task-id or --session-id")
+        raise DataError(f"{name}: not the only map of its layer; choose with --task-id")
     for _, mine in maps.groupby("space"):
         first = nib.load(mine["path"].iloc[0])
         for row in mine.itertuples():

@@ -1,7 +1,7 @@
 """The ``logs`` folder: how to cite, with which settings, versions and files, and how each participant ended.
 
-Files of one participant carry its label, so that two runs in one output directory do not overwrite each
-other's.
+Files carry the labels of participant and model, so that two calls in one output directory do not overwrite
+each other's.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any, Literal
 from jinja2 import StrictUndefined, Template
 
 from ban_bids import __version__
+from ban_bids.bids.names import alphanumeric
 from ban_bids.errors import DataError
 from ban_bids.files.write import read_json, write_json, write_text
 from ban_bids.preprocessing.atlases import citations
@@ -63,7 +64,7 @@ def write_settings(root: Path, settings: Settings, label: str) -> Path:
     settings : Settings
         As they were in force; options that were not given are left out.
     label : str
-        ``sub-01`` or ``group``: beginning of the file's name.
+        Beginning of the file's name.
 
     Returns
     -------
@@ -74,9 +75,11 @@ def write_settings(root: Path, settings: Settings, label: str) -> Path:
 
 
 def settings_toml(settings: Settings) -> str:
-    """Settings as TOML text: a table for each part, one key for each field; ``name=path`` for derivatives."""
+    """Settings as TOML text: a table per part, a key per field; ``name=path`` for derivatives and models."""
     values = dataclasses.asdict(settings)
     values["preprocessing"]["derivatives"] = [f"{name}={path}" for name, path in settings.preprocessing.derivatives]
+    requests = values["models"].pop("requests")
+    values["models"]["model"] = ["=".join(map(str, filter(None, request.values()))) for request in requests]
     tables = {key: value for key, value in values.items() if isinstance(value, dict)}
     lines = [f"# ban-bids {__version__}"]
     lines += [f"{k} = {_toml(v)}" for k, v in values.items() if v is not None and k not in tables]
@@ -121,14 +124,14 @@ def write_provenance(
     used: Iterable[Path | str],
     more: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write all of one participant's (or the group's) provenance.
+    """Write the provenance of one model in one participant, or of the group.
 
     Parameters
     ----------
     root : Path
         The derivatives folder.
     label : str
-        ``sub-01`` or ``group``.
+        ``group``, or a model's in a participant: ``sub-01_task-Test_desc-ban``.
     settings : Settings
         As they were in force.
     used : iterable of Path
@@ -150,8 +153,10 @@ def write_provenance(
     write_json(logs / f"{label}_files.json", {**(more or {}), "FilesUsed": paths})
 
 
-def write_status(root: Path, participant: str, status: Status, reason: str | None = None) -> Path:
-    """Record how a participant ended, for the group level to tell.
+def write_status(
+    root: Path, participant: str, status: Status, reason: str | None = None, *, model: str | None = None
+) -> Path:
+    """Write how a participant, or one model in it, ended, for the group level to report.
 
     Parameters
     ----------
@@ -163,22 +168,26 @@ def write_status(root: Path, participant: str, status: Status, reason: str | Non
         How it ended.
     reason : str, optional
         Why it failed, in one line.
+    model : str, optional
+        The model that could not be scored; without one the status is that of the participant.
 
     Returns
     -------
     Path
-        ``logs/sub-<label>_status.json``.
+        ``logs/sub-<label>[_desc-<model>]_status.json``.
     """
     content = {
         "participant": participant,
+        "model": model,
         "status": status,
         "reason": reason,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    return write_json(root / "logs" / f"sub-{participant}_status.json", content)
+    own = "" if model is None else f"_desc-{alphanumeric(model)}"
+    return write_json(root / "logs" / f"sub-{participant}{own}_status.json", content)
 
 
-def read_statuses(root: Path) -> dict[str, tuple[str, str | None]]:
+def read_statuses(root: Path) -> dict[tuple[str, str | None], tuple[str, str | None]]:
     """Read back all that :func:`write_status` wrote.
 
     Parameters
@@ -189,19 +198,18 @@ def read_statuses(root: Path) -> dict[str, tuple[str, str | None]]:
     Returns
     -------
     dict
-        Participant -> (status, reason or None).
+        (Participant, model or None) -> (status, reason or None).
 
     Raises
     ------
     DataError
-        A file lacks the status.
+        A file lacks the participant or the status.
     """
-    found: dict[str, tuple[str, str | None]] = {}
+    statuses: dict[tuple[str, str | None], tuple[str, str | None]] = {}
     for path in sorted((root / "logs").glob("sub-*_status.json")):
         content = read_json(path)
-        if "status" not in content:
+        if "status" not in content or "participant" not in content:
             raise DataError(f"{path}: names no status; delete it and run the participant level again")
-        reason = content.get("reason")
-        label = path.name[len("sub-") : -len("_status.json")]
-        found[label] = (str(content["status"]), None if reason is None else str(reason))
-    return found
+        key = (str(content["participant"]), content.get("model"))
+        statuses[key] = (str(content["status"]), content.get("reason"))
+    return statuses

@@ -16,7 +16,6 @@ from ban_bids.files.write import read_json, read_tsv
 _MAP_COLUMNS = (
     "path",
     "participant",
-    "session",
     "task",
     "space",
     "model",
@@ -38,7 +37,17 @@ _QUALITY_COLUMNS = (
     "warning",
     "reason",
 )
-_SCORE_COLUMNS = ("participant", "session", "task", "model")
+_FILE_COLUMNS = (
+    "path",
+    "participant",
+    "task",
+    "model",
+    "model_fingerprint",
+    "sessions",
+    "atlas",
+    "feature_reduction",
+)
+_SCORE_COLUMNS = ("participant", "task", "model", "control_of")
 
 
 @dataclass(frozen=True)
@@ -101,8 +110,8 @@ class Derivatives:
         Returns
         -------
         DataFrame
-            Columns ``path`` (str, as nilearn takes it), ``participant``, ``session``, ``task``,
-            ``space``, ``model``, ``layer``, ``stat``, ``n_repeats``, ``model_fingerprint``, ``json``.
+            Columns ``path`` (str, as nilearn takes it), ``participant``, ``task``, ``space``,
+            ``model``, ``layer``, ``stat``, ``n_repeats``, ``model_fingerprint``, ``json``.
             Model, layer, statistic come from the JSON files. Empty where nothing matches.
 
         Raises
@@ -118,7 +127,7 @@ class Derivatives:
     def group_maps(self, **filters: Any) -> pd.DataFrame:
         """Maps of the group level; see :meth:`maps`."""
         found = [_map_row(path) for path in sorted(self.root.glob("group_*_statmap.json"))]
-        columns = [c for c in _MAP_COLUMNS if c not in ("participant", "session", "task")]
+        columns = [c for c in _MAP_COLUMNS if c not in ("participant", "task")]
         return _filtered(_table(found, _MAP_COLUMNS)[columns], filters)
 
     def scores(self, participant: str | None = None, **filters: Any) -> pd.DataFrame:
@@ -134,8 +143,8 @@ class Derivatives:
         Returns
         -------
         DataFrame
-            ``participant``, ``session``, ``task``, ``model``, then the columns of the tables. The JSON
-            file beside each table defines them.
+            ``participant``, ``task``, ``model``, ``control_of`` (the scored model beside which a control
+            stands), then the columns of the tables. The JSON file beside each table defines them.
 
         Raises
         ------
@@ -156,7 +165,7 @@ class Derivatives:
         Returns
         -------
         DataFrame
-            Columns ``path``, ``participant``, ``session``, ``task``, ``model``, ``model_fingerprint``,
+            Columns ``path``, ``participant``, ``task``, ``model``, ``model_fingerprint``, ``sessions``,
             ``atlas``, ``feature_reduction``.
         """
         rows = []
@@ -166,16 +175,15 @@ class Derivatives:
                 {
                     "path": str(sidecar(path, ".tsv")),
                     "participant": name.participant,
-                    "session": name.session,
                     "task": name.task,
                     "model": _model(content, name),
                     "model_fingerprint": content.get("ModelFingerprint"),
+                    "sessions": tuple(content.get("Sessions") or ()),
                     "atlas": content.get("Atlas"),
                     "feature_reduction": content.get("FeatureReduction"),
                 }
             )
-        more = ["model_fingerprint", "atlas", "feature_reduction"]
-        return pd.DataFrame(rows, columns=["path", *_SCORE_COLUMNS, *more])
+        return pd.DataFrame(rows, columns=list(_FILE_COLUMNS))
 
     def score_definitions(self) -> dict[str, Any]:
         """What each column of the score tables means, from their JSON files."""
@@ -280,7 +288,6 @@ class Derivatives:
         for folder in sorted(self.root.glob("sub-*")):
             if folder.is_dir():
                 yield from sorted(folder.glob(f"func/sub-{pattern}"))
-                yield from sorted(folder.glob(f"ses-*/func/sub-{pattern}"))
 
 
 def load_derivatives(output_dir: str | Path) -> Derivatives:
@@ -326,7 +333,6 @@ def _map_row(json_path: Path) -> dict[str, Any]:
     return {
         "path": str(image),
         "participant": name.participant,
-        "session": name.session,
         "task": name.task,
         "space": name.space,
         "model": content.get("Model"),
@@ -342,16 +348,14 @@ def _score_table(json_path: Path) -> pd.DataFrame:
     name = parse_name(json_path)
     content = read_json(json_path)
     table = read_tsv(sidecar(json_path, ".tsv"))
-    facts = {
-        "participant": name.participant,
-        "session": name.session,
-        "task": name.task,
-        "model": _model(content, name),
-    }
+    model = _model(content, name)
+    facts = {"participant": name.participant, "task": name.task, "model": model, "control_of": model}
     table = table.drop(columns=[c for c in facts if c in table and c != "model"])
     for position, (column, value) in enumerate(facts.items()):
         if column not in table:
             table.insert(position, column, value)
+    if "role" in table:
+        table["control_of"] = table["control_of"].where(table["role"] == "control")
     return table
 
 

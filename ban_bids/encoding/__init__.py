@@ -1,0 +1,11 @@
+"""From features and BOLD to predictions of held-out rows, voxel by voxel.
+
+Read in this order: ``rows`` (which volume heard what), ``folds`` (outer and inner, without any track on both
+sides), ``timeline`` (features on a run's clock, at every lag), ``features`` (computed once per clip and kept),
+``cleaning`` (one regression for BOLD and features), ``bold`` (a participant's cleaned BOLD), ``reduction`` and
+``kernels`` (layers of one dimension, or all features), ``design`` (a model's design by fold), ``models`` and
+``choices`` (layers by name meet the solvers of ``ban_bids.encoding.ridge``), ``encode`` (fit and predict), then
+``permutation``, ``significance`` and ``crossed`` (could it be luck?).
+
+Whatever is fitted here is fitted on rows that train the fold.
+"""

@@ -85,13 +85,14 @@ def _stimuli(dataset: Dataset) -> Iterator[str]:
 
 
 def _model(dataset: Dataset, settings: Settings) -> Iterator[str]:
-    if settings.models.weights is not None:
-        origin = f"weights {settings.models.weights}"
-    elif settings.models.gtzan_dir is not None:
-        origin = f"trained first on {settings.models.gtzan_dir}"
-    else:
-        origin = "no weights yet (--weights or --gtzan-dir will be needed)"
-    yield f"Model: {settings.models.model}, {origin}"
+    for request in settings.models.requests:
+        if request.weights is not None:
+            origin = f"weights {request.weights}"
+        elif settings.models.gtzan_dir is not None:
+            origin = f"trained first on {settings.models.gtzan_dir}, where its kind is trained"
+        else:
+            origin = "no weights given (--model NAME=WEIGHTS or --gtzan-dir)"
+        yield f"Model: {request.name}, {origin}"
     try:
         tracks = held_out_tracks(dataset, settings)
     except BanBidsError as error:

@@ -173,6 +173,11 @@ class Participant:
     failure: str | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def sessions(self) -> tuple[str, ...]:
+        """Labels of the sessions that the runs are of, sorted; scores pool them."""
+        return tuple(sorted({run.session for run in self.runs if run.session is not None}))
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -206,6 +211,10 @@ class Dataset:
     notes: tuple[str, ...]
     files: tuple[Path, ...]
     choices: HumanChoices | None
+
+    def files_of(self, label: str) -> tuple[Path, ...]:
+        """Files."""
+        return self.files
 
     @property
     def usable(self) -> tuple[Participant, ...]:

@@ -1,4 +1,12 @@
-"""Raw BIDS images to BOLD in the output space, masks, confounds and auditory regions."""
+"""Raw BIDS images to BOLD in the output space, masks, confounds and auditory regions; or fMRIPrep's derivatives.
+
+Read in this order: ``run`` (all participants in one Nipype workflow), ``result`` (what is handed on), then the
+rooms ``workflows`` (factories), ``interfaces`` (typed nodes), ``space`` (realign, register, resample), ``quality``,
+``fmriprep``. The steps: ``anatomy``, ``average``, ``without_t1w``, ``masks``, ``functional``, ``distortion``,
+``confounds``, ``compcor``, ``strategies`` (what ``--confounds`` takes out), ``atlases``, ``regions``, ``targets``,
+``figures``. How nodes run: ``plugin``, ``plugin_file``, ``lock``. What is kept: ``publish``, ``publish_anat``,
+``files``.
+"""
 
 import os
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,8 +44,10 @@ def alignment_figure(
     values: np.ndarray,
     low: np.ndarray,
     high: np.ndarray,
+    *,
     layers: Sequence[str],
     regions: Sequence[str],
+    mapping: Mapping[str, str],
     label: str = "share of explainable variance",
 ) -> bytes:
     """Matrix of model layers by brain regions, every cell with its number and interval.
@@ -56,6 +58,8 @@ def alignment_figure(
         Score and 95 % confidence interval; NaN cells are hatched and say n/a.
     layers, regions : sequence of str
         Labels of rows and columns.
+    mapping : mapping of str to str
+        Layer -> its own region, which is framed.
     label : str
         What the numbers are.
 
@@ -73,7 +77,7 @@ def alignment_figure(
     for row, column in np.ndindex(*shown.shape):
         interval = (float(low[row, column]), float(high[row, column]))
         _matrix_cell(axes, row, column, float(shown[row, column]), interval, limit)
-        if layers[row] == regions[column]:
+        if mapping.get(layers[row]) == regions[column]:
             own = Rectangle((column - 0.48, row - 0.48), 0.96, 0.96, fill=False, edgecolor="black", lw=1.6)
             axes.add_patch(own)
     axes.set_xticks(range(len(regions)), regions)

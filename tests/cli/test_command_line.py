@@ -19,7 +19,7 @@ from ban_bids.cli.environment import environment, set_environment
 from ban_bids.cli.options import make_parser, memory_mb
 from ban_bids.constants import DEFAULT_SEED
 from ban_bids.errors import DataError, UsageError
-from ban_bids.settings import Encoding, Settings
+from ban_bids.settings import Compute, Encoding, ModelRequest, Models, Output, Preprocessing, Selection, Settings
 
 HEAVY = (
     "torch",
@@ -50,19 +50,34 @@ def parse(text: str, weights: bool = True) -> Settings:
     return cli.parse(f"bids out participant {'--weights w.safetensors ' * weights}{text}".split())
 
 
+def option(settings: Settings, name: str) -> object:
+    """Value of an option by its name, whichever part it belongs to."""
+    if name == "level":
+        return settings.level
+    parts = (
+        settings.selection,
+        settings.preprocessing,
+        settings.models,
+        settings.encoding,
+        settings.compute,
+        settings.output,
+    )
+    return next(getattr(part, name) for part in parts if hasattr(part, name))
+
+
 def test_defaults(place: Path) -> None:
     found = parse("")
     expected = Settings.of(
         place / "bids",
         place / "out",
         "participant",
-        weights=place / "w.safetensors",
+        requests=(ModelRequest("ban", place / "w.safetensors"),),
         work_dir=place / "out" / "work",
         nprocs=cli.available_cpus(),
         omp_nthreads=min(8, cli.available_cpus()),
     )
     assert found == expected
-    assert found.random_seed == DEFAULT_SEED
+    assert found.compute.random_seed == DEFAULT_SEED
 
 
 TABLE: list[tuple[str, str, object]] = [
@@ -95,8 +110,6 @@ TABLE: list[tuple[str, str, object]] = [
     ("--random-seed 7", "random_seed", 7),
     ("-v", "verbosity", 1),
     ("-vv", "verbosity", 2),
-    ("--model mine.nets:deep", "model", "mine.nets:deep"),
-    ("--weights w.safetensors", "weights", "w.safetensors"),
     ("--gtzan-dir genres", "gtzan_dir", "genres"),
     ("--stimuli-dir stim", "stimuli_dir", "stim"),
     ("--test-task Test", "test_tasks", ("Test",)),
@@ -109,35 +122,53 @@ TABLE: list[tuple[str, str, object]] = [
     ("--allow-overlap", "allow_overlap", True),
     ("--device cuda", "device", "cuda"),
     ("--solver himalaya", "solver", "himalaya"),
-    ("--n-components 32", "encoding.n_components", 32),
-    ("--n-components all", "encoding.n_components", 0),
-    ("--n_components ALL", "encoding.n_components", 0),
-    ("--n-permutations 99", "encoding.n_permutations", 99),
-    ("--high-pass 128", "encoding.high_pass", 128.0),
+    ("--n-components 32", "n_components", 32),
+    ("--n-components all", "n_components", 0),
+    ("--n_components ALL", "n_components", 0),
+    ("--n-permutations 99", "n_permutations", 99),
+    ("--high-pass 128", "high_pass", 128.0),
 ]
 
 
 @pytest.mark.parametrize(("text", "name", "value"), TABLE)
 def test_option(place: Path, text: str, name: str, value: object) -> None:
     found = parse(text)
-    holder = found.encoding if name.startswith("encoding.") else found
-    actual = getattr(holder, name.removeprefix("encoding."))
+    actual = option(found, name)
     assert actual == (place / str(value) if isinstance(actual, Path) else value)
 
 
 def test_every_setting_has_an_option() -> None:
-    tested = {name.split(".")[0] for _, name, _ in TABLE}
-    assert {item.name for item in fields(Settings)} - tested == {
+    tested = {name for _, name, _ in TABLE}
+    parts = (Selection, Preprocessing, Models, Compute, Output)
+    assert {item.name for part in parts for item in fields(part)} - tested == {
         "bids_dir",
         "output_dir",
-        "level",
         "derivatives",
+        "requests",
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", [("ban", None)]),
+        ("--weights w.safetensors", [("ban", "w.safetensors")]),
+        (
+            "--model ban=w.safetensors mine.nets:deep modulation",
+            [("ban", "w.safetensors"), ("mine.nets:deep", None), ("modulation", None)],
+        ),
+        ("--model mine.nets:deep --weights w.safetensors", [("mine.nets:deep", "w.safetensors")]),
+        ("--model logmel logmel", [("logmel", None)]),
+    ],
+)
+def test_requests_of_models(place: Path, text: str, expected: list[tuple[str, str | None]]) -> None:
+    requests = parse(f"{text} --gtzan-dir genres", weights=False).models.requests
+    assert requests == tuple(ModelRequest(name, place / weights if weights else None) for name, weights in expected)
 
 
 def test_derivatives_are_repeatable(place: Path) -> None:
     found = parse("-d fmriprep=prep --derivatives other=stim -d prep")
-    assert found.derivatives == (
+    assert found.preprocessing.derivatives == (
         ("fmriprep", place / "prep"),
         ("other", place / "stim"),
         ("prep", place / "prep"),
@@ -165,7 +196,7 @@ def test_memory(text: str, mb: int) -> None:
     [
         "--mem lots", "--mem 0", "--nprocs 0", "--random-seed -1", "--device tpu", "--controls some",
         "--n-permutations 1.5", "--participant-label s/1", "--unknown", "--participant 01", "--space a:b",
-        "-d =prep", "--high-pass much", "--n-components 0", "--n-components some",
+        "-d =prep", "--model ban=", "--model =w", "--high-pass much", "--n-components 0", "--n-components some",
     ],
 )  # fmt: skip
 def test_arguments_that_cannot_be_parsed(place: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -179,7 +210,13 @@ def test_arguments_that_cannot_be_parsed(place: Path, text: str, capsys: pytest.
     ("text", "message"),
     [
         ("", "--weights FILE, or --gtzan-dir DIR"),
-        ("--weights gone", "--weights .*gone: no such file"),
+        ("--weights gone", "weights of ban: .*gone: no such file"),
+        ("--model ban=gone logmel", "weights of ban: .*gone: no such file"),
+        (
+            "--model ban=w.safetensors --weights w.safetensors",
+            "--weights .*w.safetensors: whose are they.*--model NAME=",
+        ),
+        ("--model logmel ban --weights w.safetensors", "--weights .*w.safetensors: whose are they"),
         ("--gtzan-dir gone", "--gtzan-dir .*gone: no such folder"),
         ("-d fmriprep=gone --weights w.safetensors", "--derivatives fmriprep=.*gone: no such folder"),
         ("--space A B", "--space A B: give one output space"),
@@ -201,11 +238,11 @@ def test_options_that_cannot_be_used(place: Path, text: str, message: str) -> No
 
 @pytest.mark.parametrize("text", ["--dry-run", "--reports-only", "--model a.b:c", "--gtzan-dir genres"])
 def test_when_weights_are_not_needed(place: Path, text: str) -> None:
-    assert parse(text, weights=False).weights is None
+    assert parse(text, weights=False).models.requests[0].weights is None
 
 
 def test_group_needs_neither_dataset_nor_weights(place: Path) -> None:
-    assert cli.parse(["gone", "out", "group"]).bids_dir == place / "gone"
+    assert cli.parse(["gone", "out", "group"]).selection.bids_dir == place / "gone"
 
 
 @pytest.mark.parametrize(
@@ -215,7 +252,7 @@ def test_group_needs_neither_dataset_nor_weights(place: Path) -> None:
 def test_output_inside_the_input(place: Path, out: str, fine: bool) -> None:
     arguments = ["bids", out, "participant", "--weights", "w.safetensors"]
     if fine:
-        assert cli.parse(arguments).output_dir == place / out
+        assert cli.parse(arguments).output.output_dir == place / out
     else:
         with pytest.raises(UsageError, match="OUTPUT_DIR .*under .*bids/derivatives"):
             cli.parse(arguments)
@@ -251,12 +288,12 @@ def test_command_line_wins_over_the_configuration_file(place: Path) -> None:
         "alphas = [1, 10]\nhigh-pass = 90\n",
     )
     found = parse(f"{option} --random-seed 4")
-    assert (found.mem_mb, found.random_seed, found.test_runs) == (2048, 4, ("1", "2"))
-    assert (found.dry_run, found.reports_only, found.verbosity) == (True, False, 2)
-    assert found.derivatives == (("fmriprep", place / "prep"),)
+    assert (found.compute.mem_mb, found.compute.random_seed, found.selection.test_runs) == (2048, 4, ("1", "2"))
+    assert (found.output.dry_run, found.output.reports_only, found.output.verbosity) == (True, False, 2)
+    assert found.preprocessing.derivatives == (("fmriprep", place / "prep"),)
     assert found.encoding == Encoding(n_components=16, lag_max=6.0, alphas=(1.0, 10.0), high_pass=150.0)
-    assert parse(f"{option} --test-runs 3 -d a=stim --high-pass 99").test_runs == ("3",)
-    assert parse(f"{option} -d a=stim").derivatives == (("a", place / "stim"),)
+    assert parse(f"{option} --test-runs 3 -d a=stim --high-pass 99").selection.test_runs == ("3",)
+    assert parse(f"{option} -d a=stim").preprocessing.derivatives == (("a", place / "stim"),)
     assert parse(f"{option} --n-components all").encoding.n_components == 0
 
 
@@ -374,7 +411,7 @@ def test_a_call_that_fails_takes_back_its_empty_folders(
         monkeypatch.setenv(name, "before")
     monkeypatch.setattr("tempfile.tempdir", None)
     # the real pipeline imports torch and nipype, which this test does not need
-    monkeypatch.setitem(sys.modules, "ban_bids.app.participant", SimpleNamespace(participant=fail))
+    monkeypatch.setitem(sys.modules, "ban_bids.app.participant", SimpleNamespace(participant_level=fail))
     assert cli.main(["bids", "out", "participant", "--weights", "w.safetensors"]) == 65
     left = sorted(path for path in place.glob("out/**/*") if path.is_file())
     assert left == [place / "out" / "work" / name for name in kept]
@@ -390,11 +427,11 @@ def test_the_group_level_has_its_caches_too_and_leaves_no_empty_folder(
     monkeypatch.setattr("tempfile.tempdir", None)
     seen = []
 
-    def group(settings: Settings) -> int:
+    def group(output_dir: Path, settings: Settings) -> int:
         seen.append(Path(os.environ["MPLCONFIGDIR"]).is_dir())
         return 0
 
-    monkeypatch.setitem(sys.modules, "ban_bids.app.participant", SimpleNamespace(group=group))
+    monkeypatch.setitem(sys.modules, "ban_bids.app.group", SimpleNamespace(group_level=group))
     assert cli.main(["bids", "out", "group"]) == 0
     assert seen == [True]
     assert not (place / "out" / "work").exists()

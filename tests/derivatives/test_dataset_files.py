@@ -2,7 +2,6 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,7 @@ from ban_bids.derivatives.quality import with_outliers, write_group_quality, wri
 from ban_bids.errors import DataError
 from ban_bids.files.write import read_json, write_text
 from ban_bids.preprocessing.quality.thresholds import Measurement
-from ban_bids.settings import Settings
+from ban_bids.settings import ModelRequest, Settings
 
 
 def test_description_says_who_made_it_from_what(tmp_path, monkeypatch):
@@ -62,19 +61,18 @@ def test_the_official_validator_finds_no_error(tmp_path):
 
 def test_settings_are_toml_that_reads_back():
     odd = Path('/data/a "b" \\ é\x7f')
-    settings = replace(
-        fake_settings(Path("/data/out")),
-        weights=odd,
+    settings = fake_settings(Path("/data/out")).changed(
+        requests=(ModelRequest("ban", odd), ModelRequest("logmel")),
         derivatives=(("fmriprep", Path("/f")),),
         test_runs=("a", "b"),
     )
     back = tomllib.loads(settings_toml(settings))
-    assert back["weights"] == str(odd)
-    assert back["derivatives"] == ["fmriprep=/f"]
-    assert back["test_runs"] == ["a", "b"]
-    assert back["allow_overlap"] is False
+    assert back["models"]["model"] == [f"ban={odd}", "logmel"]
+    assert back["preprocessing"]["derivatives"] == ["fmriprep=/f"]
+    assert back["selection"]["test_runs"] == ["a", "b"]
+    assert back["models"]["allow_overlap"] is False
     assert tuple(back["encoding"]["alphas"]) == settings.encoding.alphas
-    assert "gtzan_dir" not in back
+    assert "gtzan_dir" not in back["models"]
 
 
 def test_provenance_lists_files_and_versions(tmp_path):
@@ -117,7 +115,12 @@ def test_the_citation_names_what_ran(tmp_path):
 def test_statuses_read_back(tmp_path):
     write_status(tmp_path, "01", "done")
     write_status(tmp_path, "02", "failed", "x_bold.nii.gz: 3-D")
-    assert read_statuses(tmp_path) == {"01": ("done", None), "02": ("failed", "x_bold.nii.gz: 3-D")}
+    write_status(tmp_path, "01", "failed", "features are not finite", model="ban-a")
+    assert read_statuses(tmp_path) == {
+        ("01", None): ("done", None),
+        ("02", None): ("failed", "x_bold.nii.gz: 3-D"),
+        ("01", "ban-a"): ("failed", "features are not finite"),
+    }
     write_text(tmp_path / "logs" / "sub-03_status.json", "{}")
     with pytest.raises(DataError, match="sub-03_status.json"):
         read_statuses(tmp_path)

@@ -76,9 +76,11 @@ def test_model_and_layer_come_from_the_json_file(tmp_path):
 def test_scores_are_concatenated_and_filtered(tree):
     out = load_derivatives(tree.root)
     scores = out.scores()
-    assert list(scores.columns[:3]) == ["participant", "session", "task"]
+    assert list(scores.columns[:2]) == ["participant", "task"]
     assert set(scores["model"]) == {"ban", "banuntrained1"}
     assert len(scores) == sum(len(table) for table in tree.scores.values())
+    controls = scores["role"] == "control"
+    assert set(scores.loc[controls, "control_of"]) == {"ban"} and scores.loc[~controls, "control_of"].isna().all()
     mine = out.scores("sub-03")
     np.testing.assert_allclose(mine["value"], tree.scores["03"]["value"])
     bas = tree.scores["03"].set_index("row").loc["BAS", "value"]
@@ -94,14 +96,6 @@ def test_tables_without_a_column_of_models_get_one(tmp_path):
     assert out.scores()["model"].tolist() == ["my-net"]
     files = out.score_files()
     assert files.loc[0, ["path", "participant", "model_fingerprint"]].tolist() == [str(path), "01", "f"]
-
-
-def test_sessions_are_found_and_named(tmp_path):
-    tree = make_tree(tmp_path / "out", ["01"])
-    values = np.zeros(int(tree.mask.sum()))
-    write_statmap(tree.root, values, tree.mask, AFFINE, participant="01", session="b", task="T", space=SPACE, stat="ev")
-    found = load_derivatives(tree.root).maps(session="b")
-    assert Path(found["path"][0]).parent == tree.root / "sub-01" / "ses-b" / "func"
 
 
 def test_a_region_that_the_atlas_lacks_has_no_index():

@@ -54,9 +54,9 @@ def test_names_are_those_of_the_design():
     assert group.path(root) == root / "group_space-S_desc-banA1_stat-t_statmap.nii.gz"
 
 
-def test_a_session_has_its_folder():
-    name = map_name("01", stat="r", space="S", task="T", model="ban", layer="A1", session="x")
-    assert name.path(Path("out")).parent == Path("out/sub-01/ses-x/func")
+def test_a_sessions_own_image_lies_in_its_folder():
+    name = DerivativeName("bold", ".nii.gz", "01", "x", "T", "S", desc="preproc")
+    assert name.path(Path("out")) == Path("out/sub-01/ses-x/func/sub-01_ses-x_task-T_space-S_desc-preproc_bold.nii.gz")
 
 
 def test_desc_is_alphanumeric():

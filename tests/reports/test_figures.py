@@ -28,6 +28,9 @@ def drawn(monkeypatch):
     return texts, hatches
 
 
+OWN = dict(zip(AREAS, AREAS, strict=True))
+
+
 def size(png):
     assert png.startswith(b"\x89PNG")
     return matplotlib.image.imread(io.BytesIO(png)).shape
@@ -39,7 +42,7 @@ def test_alignment_labels_every_cell_and_hatches_what_is_missing(drawn):
     values[2, 3] = np.nan
     low, high = values - 0.1, values + 0.1
     low[0, 1] = np.nan
-    size(alignment_figure(values, low, high, AREAS, AREAS))
+    size(alignment_figure(values, low, high, layers=AREAS, regions=AREAS, mapping=OWN))
     assert len(texts) == 16
     assert texts[0] == "0.00\n[-0.10, 0.10]"
     assert texts[1] == "0.05"
@@ -50,7 +53,7 @@ def test_alignment_labels_every_cell_and_hatches_what_is_missing(drawn):
 def test_alignment_of_nothing_is_drawn_too(drawn):
     texts, _ = drawn
     nothing = np.full((4, 4), np.nan)
-    size(alignment_figure(nothing, nothing, nothing, AREAS, AREAS))
+    size(alignment_figure(nothing, nothing, nothing, layers=AREAS, regions=AREAS, mapping={}))
     assert texts == ["n/a"] * 16
 
 

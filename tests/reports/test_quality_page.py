@@ -3,9 +3,9 @@ import pytest
 from fake_derivatives import SPACE, TASK, fake_settings, make_tree
 
 from ban_bids import load_derivatives
-from ban_bids.app.group import run_group
-from ban_bids.derivatives.participant import Summary, write_summary
+from ban_bids.app.group import group_level
 from ban_bids.derivatives.quality import write_quality
+from ban_bids.derivatives.summaries import ParticipantSummary, write_summary
 from ban_bids.files.write import read_json
 from ban_bids.preprocessing.quality.thresholds import Measurement, quality_notes
 from ban_bids.reports.figures import Bars, bar_figure
@@ -38,7 +38,7 @@ def page(tmp_path):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(bar_figure(["a"], [Bars("b", [1.0], [0.5], [1.5])], "c"))
     pictures = [(f"Picture {name}", f"sub-01/figures/{name}") for name in names]
-    summary = Summary("01", TASK, SPACE, "ban", "f" * 16, notes=quality_notes(found), figures=pictures)
+    summary = ParticipantSummary("01", TASK, SPACE, notes=quality_notes(found), figures=pictures)
     write_summary(tree.root, summary)
     return lxml.html.parse(str(render_participant(tree.root, "01"))).getroot()
 
@@ -75,7 +75,7 @@ def test_the_group_shows_outliers_and_warnings(tmp_path):
     tree = make_tree(tmp_path / "out", labels, layers=("A1",))
     for n, fd in enumerate((0.10, 0.12, 0.14, 0.11, 0.13, 0.45)):
         write_quality(tree.root, labels[n], measurements(fd, 0.1 + 0.007 * n), "ban-bids")
-    run_group(tree.root, fake_settings(tree.root, "group"))
+    group_level(tree.root, fake_settings(tree.root, "group"))
     table = load_derivatives(tree.root).group_quality()
     assert len(table) == 6 * 7
     found = table[table["outlier"].notna()]
@@ -90,6 +90,6 @@ def test_the_group_shows_outliers_and_warnings(tmp_path):
 
 def test_a_group_without_measures_says_so(tmp_path):
     tree = make_tree(tmp_path / "out", ["01"], layers=("A1",))
-    run_group(tree.root, fake_settings(tree.root, "group"))
+    group_level(tree.root, fake_settings(tree.root, "group"))
     page = lxml.html.parse(str(tree.root / "group.html")).getroot()
     assert "No participant has a table of measures" in page.xpath(SECTION)[0].text_content()

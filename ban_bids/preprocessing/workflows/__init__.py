@@ -1,1 +1,5 @@
-"""Nipype workflow factories: anatomy, one BOLD run, regions, one participant."""
+"""Nipype workflow factories, ``init_*_wf``, with their inputs and outputs in the docstrings.
+
+Read in this order: ``participant`` (the whole), ``anat``, ``bold`` (one run), ``rois`` (regions), ``base`` (what
+all share).
+"""

@@ -3,12 +3,13 @@ from pathlib import Path
 import lxml.html
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
-from fake_derivatives import AFFINE, BEHAVIORAL, SPACE, TASK, fake_settings, make_tree
+from fake_derivatives import AFFINE, BEHAVIORAL, SPACE, TASK, fake_settings, make_tree, score_rows, write_model
 from scipy import stats
 
 from ban_bids import load_derivatives
-from ban_bids.app.group import run_group
+from ban_bids.app.group import group_level
 from ban_bids.bids.names import bas_name
 from ban_bids.constants import AREAS, JOINT
 from ban_bids.derivatives.group_maps import group_statistics
@@ -37,7 +38,7 @@ def finished(tmp_path_factory):
     write_status(tree.root, "07", "failed", "sub-07_bold.nii.gz: 3-D <b>")
     (tree.root / "sub-09" / "anat").mkdir(parents=True)
     assert not (tree.root.parent / "bids").exists()
-    assert run_group(tree.root, settings(tree.root)) == 0
+    assert group_level(tree.root, settings(tree.root)) == 0
     return tree
 
 
@@ -132,7 +133,7 @@ def test_every_column_of_the_group_table_is_defined(finished):
 
 def test_one_participant_is_a_group_with_means_only(tmp_path):
     tree = small_tree(tmp_path / "out", ["01"])
-    assert run_group(tree.root, settings(tree.root)) == 0
+    assert group_level(tree.root, settings(tree.root)) == 0
     found = group_rows(tree.root)
     cortical = found[(found["row"] == "C") & (found["role"] == "scored")].iloc[0]
     assert cortical["n"] == 1
@@ -150,9 +151,9 @@ def test_one_participant_is_a_group_with_means_only(tmp_path):
 
 def test_two_participants_have_t_but_no_p_and_old_maps_go(tmp_path):
     tree = small_tree(tmp_path / "out")
-    run_group(tree.root, settings(tree.root))
+    group_level(tree.root, settings(tree.root))
     assert set(load_derivatives(tree.root).group_maps()["stat"]) == {"mean", "t", "p"}
-    run_group(tree.root, settings(tree.root, participant_labels=("01", "03")))
+    group_level(tree.root, settings(tree.root, participant_labels=("01", "03")))
     maps = load_derivatives(tree.root).group_maps()
     assert set(maps["stat"]) == {"mean", "t"}
     assert len(list(tree.root.glob("group_*_statmap.*"))) == 2 * len(maps)
@@ -161,7 +162,7 @@ def test_two_participants_have_t_but_no_p_and_old_maps_go(tmp_path):
 def before_and_after_refusal(tree, match, **changes):
     before = sorted(tree.root.rglob("*"))
     with pytest.raises(DataError, match=match):
-        run_group(tree.root, settings(tree.root, **changes))
+        group_level(tree.root, settings(tree.root, **changes))
     assert sorted(tree.root.rglob("*")) == before
 
 
@@ -173,7 +174,7 @@ def test_mixed_weights_are_refused_and_nothing_is_written(tmp_path):
 def test_mixed_atlases_are_refused_and_nothing_is_written(tmp_path):
     tree = small_tree(tmp_path / "out", ["01", "02"], atlases={"02": "another"})
     with pytest.raises(DataError, match="sub-01 HCP-MMP1.0, sub-02 another.*same --atlas"):
-        run_group(tree.root, settings(tree.root))
+        group_level(tree.root, settings(tree.root))
     assert not list(tree.root.glob("group*"))
 
 
@@ -181,7 +182,7 @@ def test_features_reduced_in_different_ways_are_refused_and_nothing_is_written(t
     for label, other in (("02", "none"), ("02", "32 principal components")):
         tree = small_tree(tmp_path / other[:2], ["01", "02"], reductions={label: other})
         with pytest.raises(DataError, match=f"sub-01 64 principal.*sub-02 {other}.*same --n-components"):
-            run_group(tree.root, settings(tree.root))
+            group_level(tree.root, settings(tree.root))
         assert not list(tree.root.glob("group*"))
 
 
@@ -195,7 +196,7 @@ def test_a_region_that_the_atlas_lacks_stays_unavailable_in_the_group(tmp_path):
         path = bas_name(label, TASK, "ban").path(tree.root)
         write_table(path, table, COLUMNS, {"Model": "ban", "Atlas": "juelich"})
     (tree.root / "logs" / "CITATION.md").write_text("those of juelich")
-    assert run_group(tree.root, settings(tree.root)) == 0
+    assert group_level(tree.root, settings(tree.root)) == 0
     rows = group_rows(tree.root)
     lost = rows[(rows["region"] == "PB") | (rows["row"] == "C")]
     assert len(lost) == 4 and lost["value"].isna().all() and (lost["n"] == 0).all()
@@ -226,30 +227,81 @@ def test_two_analyses_are_not_averaged(tmp_path):
     values = np.ones(int(tree.mask.sum()))
     place = {"participant": "01", "task": "Rest", "space": SPACE, "model": "ban", "layer": "A1"}
     write_statmap(tree.root, values, tree.mask, AFFINE, stat="r", **place)
+    known = read_json(bas_name("01", TASK, "ban").path(tree.root).with_suffix(".json"))
+    write_table(bas_name("01", "Rest", "ban").path(tree.root), tree.scores["01"], COLUMNS, known)
     before_and_after_refusal(tree, "--task-id")
-    assert run_group(tree.root, settings(tree.root, task_ids=(TASK,))) == 0
+    assert group_level(tree.root, settings(tree.root, task_ids=(TASK,))) == 0
 
 
 def test_a_failed_participant_with_an_older_table_is_left_out(tmp_path):
     tree = small_tree(tmp_path / "out", ["01", "02"])
     write_status(tree.root, "02", "failed", "no T1w")
-    run_group(tree.root, settings(tree.root))
+    group_level(tree.root, settings(tree.root))
     facts = read_json(tree.root / "group_bas.json")
     assert facts["Participants"] == ["01"]
     assert facts["MissingParticipants"][0]["reason"] == "failed: no T1w; an older score table is left out"
+
+
+def test_maps_without_a_score_table_are_unfinished_and_left_out(tmp_path):
+    tree = small_tree(tmp_path / "out", ["01"])
+    values = np.ones(int(tree.mask.sum()))
+    place = {"participant": "01", "task": TASK, "space": SPACE, "model": "killed", "layer": "A1"}
+    write_statmap(tree.root, values, tree.mask, AFFINE, stat="r", **place)
+    assert group_level(tree.root, settings(tree.root)) == 0
+    assert set(load_derivatives(tree.root).group_maps()["model"]) == {"ban"}
+
+
+def test_models_stand_side_by_side_and_a_shared_control_keeps_its_model(tmp_path):
+    tree = small_tree(tmp_path / "out", ["01", "02"])
+    rng = np.random.default_rng(5)
+    for label in ("01", "02"):
+        for model in ("ban", "deepcnn"):
+            table = score_rows(rng, model)
+            logmel = table[table["role"] == "control"].assign(model="logmel")
+            write_model(tree.root, label, pd.concat([table, logmel]), model)
+    assert group_level(tree.root, settings(tree.root)) == 0
+    rows = group_rows(tree.root)
+    c = rows[rows["row"] == "C"]
+    assert set(c[c["role"] == "scored"]["model"]) == {"ban", "deepcnn"}
+    assert sorted(c[c["model"] == "logmel"]["control_of"]) == ["ban", "deepcnn"]
+    assert (c["n"] == 2).all()
+    page = lxml.html.parse(str(tree.root / "group.html")).getroot()
+    models = page.xpath("//section[h2='Summary']//table//tr[td]/td[1]/text()")
+    assert sorted(models) == ["ban", "deepcnn"]
+
+
+def test_a_model_that_failed_in_one_participant_is_left_out_there_alone(tmp_path):
+    tree = small_tree(tmp_path / "out", ["01", "02"])
+    for label in ("01", "02"):
+        write_model(tree.root, label, score_rows(np.random.default_rng(6), "deepcnn"), "deepcnn")
+    write_status(tree.root, "02", "failed", "features are not finite", model="deepcnn")
+    assert group_level(tree.root, settings(tree.root)) == 0
+    rows = group_rows(tree.root)
+    n = rows[(rows["row"] == "C") & (rows["role"] == "scored")].set_index("model")["n"]
+    assert dict(n) == {"ban": 2, "deepcnn": 1}
+    [missing] = read_json(tree.root / "group_bas.json")["MissingParticipants"]
+    assert missing["participant"] == "02"
+    assert missing["reason"] == "model deepcnn failed: features are not finite; an older score table is left out"
+
+
+def test_scores_that_pool_other_sessions_are_refused_by_name(tmp_path):
+    tree = small_tree(tmp_path / "out", ["01"], sessions=("a", "b"))
+    before_and_after_refusal(tree, "--session-id a: .*sub-01 ban: a, b", session_ids=("a",))
+    assert group_level(tree.root, settings(tree.root, session_ids=("a", "b", "c"))) == 0
+    assert group_level(tree.root, settings(tree.root)) == 0
 
 
 def test_nobody_is_an_error_that_says_why(tmp_path):
     tree = small_tree(tmp_path / "out", [])
     write_status(tree.root, "02", "failed", "no T1w")
     with pytest.raises(DataError, match="sub-02: failed: no T1w"):
-        run_group(tree.root, settings(tree.root))
+        group_level(tree.root, settings(tree.root))
 
 
 def test_an_unknown_participant_is_a_usage_error(tmp_path):
     tree = small_tree(tmp_path / "out", ["01"])
     with pytest.raises(UsageError, match="--participant-label 99.*01"):
-        run_group(tree.root, settings(tree.root, participant_labels=("99",)))
+        group_level(tree.root, settings(tree.root, participant_labels=("99",)))
 
 
 def test_voxels_without_variance_have_no_t():

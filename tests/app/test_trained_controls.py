@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ban_bids.app import participant as pipeline
+from ban_bids.app import candidates
 from ban_bids.models.checkpoint import ModelCard, save_checkpoint
 from ban_bids.models.presets import PRESETS, build
 from ban_bids.settings import Settings
@@ -41,8 +41,8 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         network = build(PRESETS[settings.preset], 2)
         return save_checkpoint(out, network, ModelCard(network.config.to_dict(), ("a", "b")))
 
-    monkeypatch.setattr(pipeline, "train_once", train_once)
-    monkeypatch.setattr(pipeline, "held_out_tracks", lambda dataset, settings: {Path("heard.wav")})
+    monkeypatch.setattr(candidates, "train_once", train_once)
+    monkeypatch.setattr(candidates, "held_out_tracks", lambda dataset, settings: {Path("heard.wav")})
     return presets
 
 
@@ -52,7 +52,7 @@ def dataset() -> Any:
 
 
 def test_full_controls_are_trained_like_the_model(settings: Settings, trained: list[str], dataset: Any) -> None:
-    controls, missing = pipeline._trained_controls(dataset, settings, "ban")
+    controls, missing = candidates._trained_controls(dataset, settings, "ban")
     assert trained == ["ban-feedforward", "deepcnn"]
     assert [c.name for c in controls] == ["banfeedforward", "deepcnn"]
     assert all(c.card is not None for c in controls)
@@ -61,20 +61,20 @@ def test_full_controls_are_trained_like_the_model(settings: Settings, trained: l
 
 def test_without_them_the_reason_stands(settings: Settings, trained: list[str], dataset: Any) -> None:
     for less in (settings.changed(controls="basic"), settings.changed(gtzan_dir=None)):
-        controls, missing = pipeline._trained_controls(dataset, less, "ban")
+        controls, missing = candidates._trained_controls(dataset, less, "ban")
         assert controls == []
         assert missing == (("banfeedforward", NOT_ASKED), ("deepcnn", NOT_ASKED))
     assert trained == []
 
 
 def test_a_model_is_no_control_of_itself(settings: Settings, trained: list[str], dataset: Any) -> None:
-    controls, missing = pipeline._trained_controls(dataset, settings, "deepcnn")
+    controls, missing = candidates._trained_controls(dataset, settings, "deepcnn")
     assert [c.name for c in controls] == ["banfeedforward"]
     assert missing == ()
 
 
 def test_the_scored_models_own_preset_is_trained(settings: Settings, trained: list[str], dataset: Any) -> None:
-    assert pipeline._trained(dataset, settings, "crnn") == settings.compute.work_dir / "models" / "crnn.safetensors"
-    assert pipeline._trained(dataset, settings, "theirpackage.module:factory") is None
-    assert pipeline._trained(dataset, settings, "ban-untrained") is None
+    assert candidates._trained(dataset, settings, "crnn") == settings.compute.work_dir / "models" / "crnn.safetensors"
+    assert candidates._trained(dataset, settings, "theirpackage.module:factory") is None
+    assert candidates._trained(dataset, settings, "ban-untrained") is None
     assert trained == ["crnn"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ban_bids.app.outcome import confounds_sentence, dimensions_sentence, feature_reduction
+from ban_bids.app.summary import confounds_sentence, dimensions_sentence, feature_reduction
 from ban_bids.inputs.types import Run
 from ban_bids.preprocessing.result import PreprocessedRun
 
@@ -28,9 +28,9 @@ def test_confounds_are_named_by_family_and_counted() -> None:
     assert ": none." in confounds_sentence([make_run(())], "simple")
 
 
-def test_methods_say_how_many_features_of_each_area_were_used() -> None:
+def test_methods_say_how_many_features_of_each_layer_were_used() -> None:
     matched = dimensions_sentence({"A1": 64, "Belt": 64}, 64)
-    assert matched == "Every area was reduced to 64 principal components."
+    assert matched == "Every layer was reduced to 64 principal components."
     whole = dimensions_sentence({"A1": 80, "Belt": 512}, 0)
     assert "All features that vary were used (A1 80, Belt 512)" in whole and "components" not in whole
     assert [feature_reduction(n) for n in (64, 0)] == ["64 principal components", "none"]

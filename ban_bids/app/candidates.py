@@ -1,0 +1,167 @@
+"""The models that are scored: loaded or trained once for all participants, leaks refused, behaviour scored."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ban_bids.audio.waveforms import audio_hash, render_clip
+from ban_bids.errors import NotComputable, UsageError
+from ban_bids.files.progress import progress
+from ban_bids.inputs.heldout import held_out_tracks
+from ban_bids.inputs.types import Dataset
+from ban_bids.models.candidate import AudioModel
+from ban_bids.models.checkpoint import check_no_overlap
+from ban_bids.models.controls import control_models
+from ban_bids.models.presets import LOW_LEVEL, PRESETS
+from ban_bids.models.registry import load_model
+from ban_bids.scoring.behavioral import BehavioralScore, behavioral_score, no_behavior
+from ban_bids.settings import ModelRequest, Settings
+from ban_bids.training.lock import train_once
+from ban_bids.training.settings import TrainingSettings
+
+TRAINED_CONTROLS: tuple[str, ...] = ("ban-feedforward", "deepcnn")
+"""Presets that ``--controls full`` trains beside each scored model."""
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedModel:
+    """A model that is scored, its controls, and what it knows of the stimuli.
+
+    Parameters
+    ----------
+    model : AudioModel
+    controls : tuple of AudioModel
+    missing : tuple of (str, str)
+        Controls that cannot run, and why.
+    weights : Path or None
+    overlap : str
+        ``none``, ``unknown`` (weights without a card), or the number of held-out tracks that the model knows.
+    behavior : BehavioralScore
+        B of the dataset; the same for all participants.
+    """
+
+    model: AudioModel
+    controls: tuple[AudioModel, ...]
+    missing: tuple[tuple[str, str], ...]
+    weights: Path | None
+    overlap: str
+    behavior: BehavioralScore
+
+    @property
+    def name(self) -> str:
+        """The model's name, under which its tables and maps stand."""
+        return self.model.name
+
+
+def prepare_models(dataset: Dataset, settings: Settings) -> tuple[PreparedModel, ...]:
+    """Load or train every model that was asked for; all that can be refused is refused here.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    settings : Settings
+
+    Returns
+    -------
+    tuple of PreparedModel
+        In the order of the requests.
+
+    Raises
+    ------
+    LeakError
+        A model was trained or validated on held-out tracks.
+    UsageError
+        Two models have one name: their tables would overwrite each other.
+    """
+    models = tuple(_prepared(request, dataset, settings) for request in settings.models.requests)
+    refuse_namesakes([model.name for model in models])
+    return models
+
+
+def refuse_namesakes(names: Sequence[str]) -> None:
+    """Raise UsageError where two models have one name."""
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise UsageError(
+            f"--model: two models are called {twice[0]}, and one's tables would overwrite the other's; "
+            "score one of them in another OUTPUT_DIR"
+        )
+
+
+def _prepared(request: ModelRequest, dataset: Dataset, settings: Settings) -> PreparedModel:
+    weights = request.weights or _trained(dataset, settings, request.name)
+    model = load_model(request.name, weights, settings.compute.device, settings.compute.random_seed)
+    overlap = check_no_overlap(model.card, held_out_tracks(dataset, settings), settings.models.allow_overlap)
+    trained, missing = _trained_controls(dataset, settings, model.name)
+    return PreparedModel(
+        model=model,
+        controls=(*control_models(model, settings.compute.random_seed), *trained),
+        missing=missing,
+        weights=weights,
+        overlap=str(len(overlap)) if overlap else "none" if model.card else "unknown",
+        behavior=score_behavior(dataset, model, settings),
+    )
+
+
+def _trained_controls(
+    dataset: Dataset, settings: Settings, model: str
+) -> tuple[list[AudioModel], tuple[tuple[str, str], ...]]:
+    """Networks trained as the scored one is, and those that were not asked for, with the reason."""
+    controls: list[AudioModel] = []
+    missing = []
+    for preset in TRAINED_CONTROLS:
+        name = PRESETS[preset].name
+        if name == model:  # no control of itself
+            continue
+        weights = _trained(dataset, settings, preset) if settings.models.controls == "full" else None
+        if weights is None:
+            missing.append((name, "a trained control: give --gtzan-dir and --controls full"))
+        else:
+            controls.append(load_model(preset, weights, settings.compute.device))
+    return controls, tuple(missing)
+
+
+def _trained(dataset: Dataset, settings: Settings, preset: str) -> Path | None:
+    """Train a model of ours once for all participants, without tracks of held-out runs and judged clips."""
+    if settings.models.gtzan_dir is None or preset not in (*PRESETS, *LOW_LEVEL):
+        return None
+    judged = () if dataset.choices is None else (clip.audio for clip in dataset.choices.clips)
+    return train_once(
+        settings.models.gtzan_dir,
+        settings.compute.work_dir / "models" / f"{preset}.safetensors",
+        held_out_tracks(dataset, settings).union(judged),
+        TrainingSettings(preset=preset, seed=settings.compute.random_seed),
+        nthreads=settings.compute.omp_nthreads,
+        device=settings.compute.device,
+    )
+
+
+def score_behavior(dataset: Dataset, model: AudioModel, settings: Settings) -> BehavioralScore:
+    """Behavioural score of the model on the dataset's human choices, or the reason for its absence."""
+    if dataset.choices is None:
+        return no_behavior()
+    clips = dataset.choices.clips
+    if model.card is None:
+        excluded = np.zeros(len(clips), dtype=bool)
+    else:
+        known = set(model.card.training_hashes.values()) | set(model.card.validation_hashes.values())
+        excluded = np.array([audio_hash(clip.audio) in known for clip in clips], dtype=bool)
+    try:
+        waveforms = [render_clip(clip) for clip in progress(clips, "clips that people judged")]
+        probabilities = model.genre_probabilities(waveforms)
+    except NotComputable as reason:
+        return no_behavior(str(reason))
+    return behavioral_score(
+        dataset.choices.table,
+        clips,
+        probabilities,
+        model.genres,
+        excluded,
+        n_bootstrap=settings.encoding.n_bootstrap,
+        seed=settings.compute.random_seed,
+    )

@@ -1,0 +1,275 @@
+"""What was computed for a participant and a model, and its facts for sidecars, pages and methods."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ban_bids.app.candidates import PreparedModel
+from ban_bids.constants import REGIONS
+from ban_bids.derivatives.summaries import ModelSummary, ParticipantSummary
+from ban_bids.encoding.bold import ParticipantData
+from ban_bids.inputs.heldout import HeldOutPlan
+from ban_bids.inputs.types import Dataset, Participant
+from ban_bids.preprocessing.atlases import atlas_of
+from ban_bids.preprocessing.result import PreprocessedParticipant, PreprocessedRun
+from ban_bids.reports.methods import MethodsFacts, methods_text
+from ban_bids.scoring.cortical import CorticalScore
+from ban_bids.scoring.participant import HeldOutTests, ScoredModel
+from ban_bids.settings import Settings
+
+
+@dataclass(frozen=True, eq=False)
+class ParticipantInput:
+    """What every model of a participant meets: made once.
+
+    Parameters
+    ----------
+    person : Participant
+    pre : PreprocessedParticipant
+    dataset : Dataset
+    plan : HeldOutPlan
+    data : ParticipantData
+    """
+
+    person: Participant
+    pre: PreprocessedParticipant
+    dataset: Dataset
+    plan: HeldOutPlan
+    data: ParticipantData
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Warnings of reading, preprocessing and cleaning."""
+        return tuple(dict.fromkeys((*self.person.notes, *self.pre.notes, *self.data.notes)))
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredCandidate:
+    """Everything that was computed for one model in one participant.
+
+    Parameters
+    ----------
+    prepared : PreparedModel
+    tests : HeldOutTests
+    scores : ScoredModel
+    controls : tuple of CorticalScore
+    dimensions : dict of str to int
+        Components or features of each layer.
+    design_notes : tuple of str
+        Dropped rows, split folds, layers of different dimensions.
+    """
+
+    prepared: PreparedModel
+    tests: HeldOutTests
+    scores: ScoredModel
+    controls: tuple[CorticalScore, ...]
+    dimensions: dict[str, int]
+    design_notes: tuple[str, ...]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Warnings that concern this model's scores."""
+        return tuple(dict.fromkeys((*self.design_notes, *self.tests.notes, *self.scores.cortical.notes)))
+
+    def files(self, shared: ParticipantInput) -> list[Path]:
+        """Exactly the files that its scores rest on."""
+        weights = self.prepared.weights
+        return [*shared.dataset.files_of(shared.person.label), *([weights] if weights else [])]
+
+
+def participant_facts(shared: ParticipantInput, tests: HeldOutTests, settings: Settings) -> dict[str, Any]:
+    """Facts for JSON files that hold for every model of a participant."""
+    images = [run.bold for run in shared.pre.runs]
+    root = settings.output.output_dir
+    return {
+        "Sources": [f"bids::{p.relative_to(root)}" if p.is_relative_to(root) else str(p) for p in images],
+        "Sessions": shared.person.sessions,
+        "HeldOutRule": shared.plan.rule,
+        "HeldOutRuns": [name for fold in shared.plan.folds for name in fold],
+        "Permutations": tests.permutations.n_permutations if tests.permutations else 0,
+        "PermutationTests": "whole prediction"
+        if tests.permutations and tests.permutations.rests
+        else "clip-specific prediction",
+        "RandomSeed": settings.compute.random_seed,
+        "PreprocessedBy": shared.pre.source,
+        "ConfoundsStrategy": settings.preprocessing.confounds,
+        "ConfoundsRegressed": sorted({name for run in shared.pre.runs for name in run.regressors}),
+        "VolumesScrubbed": {run.run.name: len(run.scrubbed) for run in shared.pre.runs if run.scrubbed},
+        "Atlas": atlas_of(settings.preprocessing.atlas).title,
+    }
+
+
+def model_facts(shared: ParticipantInput, scored: ScoredCandidate, settings: Settings) -> dict[str, Any]:
+    """Facts for the JSON file of every map and table of a model."""
+    return {
+        **participant_facts(shared, scored.tests, settings),
+        "Model": scored.prepared.name,
+        "ModelFingerprint": scored.prepared.model.fingerprint,
+        "TracksKnownToModel": scored.prepared.overlap,
+        "CrossingFactors": scored.scores.factors,
+        "Solver": scored.scores.backend,
+        "FeatureReduction": feature_reduction(settings.encoding.n_components),
+        "FeatureDimensions": scored.dimensions,
+    }
+
+
+def participant_summary(shared: ParticipantInput, tests: HeldOutTests, settings: Settings) -> ParticipantSummary:
+    """What the page says of a participant, whatever the model."""
+    root = settings.output.output_dir
+    reasons = {}
+    if "ceiling" in tests.reasons:
+        reasons["Noise ceiling"] = f"n/a: {tests.reasons['ceiling']}"
+    if "p" in tests.reasons:
+        reasons["Significance"] = f"n/a: {tests.reasons['p']}"
+    elif shared.data.absent:
+        reasons["Significance"] = f"n/a where {'; '.join(shared.data.absent.values())}"
+    return ParticipantSummary(
+        participant=shared.data.label,
+        task=shared.plan.task_label,
+        space=shared.pre.space,
+        facts=_participant_rows(shared, tests, settings),
+        notes=list(dict.fromkeys((*shared.dataset.notes, *shared.notes))),
+        reasons=reasons,
+        figures=[
+            (title, str(path.relative_to(root) if path.is_relative_to(root) else path))
+            for title, path in shared.pre.figures
+        ],
+    )
+
+
+def _participant_rows(
+    shared: ParticipantInput, tests: HeldOutTests, settings: Settings
+) -> list[tuple[str, str | int | float]]:
+    data = shared.data
+    regions = [
+        f"{name} {'n/a' if name in data.absent else int(np.sum(data.region == k))}" for k, name in enumerate(REGIONS, 1)
+    ]
+    return [
+        ("Dataset", shared.dataset.name),
+        ("Runs", len(shared.pre.runs)),
+        ("Sessions", ", ".join(shared.person.sessions) or "none"),
+        ("Held-out runs", shared.plan.rule),
+        ("Held-out volumes scored", int(tests.rows.scored.sum())),
+        ("Repeats of each held-out clip", tests.repeats.n_repeats if tests.repeats else "none"),
+        ("Voxels of cortex", len(data.region)),
+        ("Voxels of regions", ", ".join(regions)),
+        ("Permutations", tests.permutations.n_permutations if tests.permutations else "n/a"),
+        ("Preprocessing", shared.pre.source),
+        ("Space", shared.pre.space),
+    ]
+
+
+def model_summary(shared: ParticipantInput, scored: ScoredCandidate, settings: Settings) -> ModelSummary:
+    """What the page says of one model in a participant."""
+    prepared, cortical = scored.prepared, scored.scores.cortical
+    notes = [*scored.notes, *prepared.behavior.notes]
+    if prepared.overlap != "none":
+        notes.insert(0, f"held-out tracks that trained or validated the model: {prepared.overlap}")
+    return ModelSummary(
+        participant=shared.data.label,
+        task=shared.plan.task_label,
+        model=prepared.name,
+        fingerprint=prepared.model.fingerprint,
+        facts=[
+            ("Weights", prepared.weights.name if prepared.weights else "none"),
+            ("Held-out tracks known to the model", prepared.overlap),
+            ("Features of each layer", ", ".join(f"{layer} {n}" for layer, n in scored.dimensions.items())),
+        ],
+        notes=list(dict.fromkeys(notes)),
+        methods=methods_text(_methods(shared, scored, settings), settings.encoding),
+        mapping={layer: layer for layer in scored.scores.layers if layer in cortical.alignment_regions},
+        alignment={
+            "values": cortical.alignment,
+            "low": cortical.alignment_low,
+            "high": cortical.alignment_high,
+            "layers": cortical.alignment_layers,
+            "regions": cortical.alignment_regions,
+        },
+        tests=[asdict(test) for test in scored.scores.tests],
+        files=[str(path) for path in scored.files(shared)],
+    )
+
+
+def confounds_sentence(runs: Sequence[PreprocessedRun], strategy: str) -> str:
+    """Return what was regressed out of runs and how many of their volumes were scrubbed.
+
+    Parameters
+    ----------
+    runs : sequence of PreprocessedRun
+    strategy : str
+        ``--confounds``.
+    """
+    families: dict[str, int] = {}
+    for name in sorted({name for run in runs for name in run.regressors}):
+        family = re.sub(r"^(trans|rot)_[xyz]|\d\d+$", lambda m: m.group(1) or "", name).rstrip("_")
+        families[family] = families.get(family, 0) + 1
+    columns = ", ".join(f"{name} ({n})" if n > 1 else name for name, n in families.items())
+    scrubbed = sum(len(run.scrubbed) for run in runs)
+    volumes = sum(run.run.n_volumes for run in runs)
+    left_out = f" {scrubbed} of {volumes} volumes were scrubbed: left out as rows." if scrubbed else ""
+    source = "ours" if strategy == "motion12" else "of nilearn's load_confounds_strategy, without its cosines"
+    return f"Confounds (strategy {strategy}, {source}): {columns or 'none'}.{left_out}"
+
+
+def feature_reduction(n_components: int) -> str:
+    """Return what the sidecars call ``--n-components``: participants of a group share it."""
+    return f"{n_components} principal components" if n_components else "none"
+
+
+def dimensions_sentence(dimensions: Mapping[str, int], n_components: int) -> str:
+    """Return how many features of each layer the models were given.
+
+    Parameters
+    ----------
+    dimensions : mapping of str to int
+        By layer.
+    n_components : int
+        ``--n-components``; 0 for all features.
+    """
+    if n_components:
+        return f"Every layer was reduced to {min(dimensions.values())} principal components."
+    widths = ", ".join(f"{layer} {n}" for layer, n in dimensions.items())
+    return (
+        f"All features that vary were used ({widths}), z-scored on training volumes, as a linear kernel per "
+        "layer; kernels were scaled to mean diagonal 1 on training volumes."
+    )
+
+
+def _methods(shared: ParticipantInput, scored: ScoredCandidate, settings: Settings) -> MethodsFacts:
+    plan, tests = shared.plan, scored.tests
+    n_held_out, n_runs = len(plan.held_out), len(shared.pre.runs)
+    permutations = tests.permutations
+    behavior, card = scored.prepared.behavior, scored.prepared.model.card
+    atlas = atlas_of(settings.preprocessing.atlas)
+    return MethodsFacts(
+        model=scored.prepared.name,
+        preprocessing=shared.pre.source,
+        space=shared.pre.space,
+        held_out_rule=plan.rule,
+        n_training_runs=n_runs - 1 if plan.leave_one_out else n_runs - n_held_out,
+        n_held_out_runs=n_held_out,
+        n_repeats=scored.scores.cortical.n_repeats,
+        dimensions=dimensions_sentence(scored.dimensions, settings.encoding.n_components),
+        n_voxels=len(shared.data.region),
+        permutations=(
+            f"P values rest on {permutations.n_permutations} permutations of {len(permutations.run)} blocks."
+            if permutations
+            else f"P values are not available: {tests.reasons['p']}."
+        ),
+        rest=permutations is not None and permutations.rests,
+        behavior=(
+            f"Behaviour was compared on {behavior.n_clips} clips judged by {behavior.n_people} people."
+            if behavior.n_clips
+            else f"The behavioural score is not available: {behavior.reason}."
+        ),
+        genre_split="unknown" if card is None else card.split,
+        confounds=confounds_sentence(shared.pre.runs, settings.preprocessing.confounds),
+        regions=atlas.regions,
+        acknowledgement=atlas.acknowledgement,
+    )

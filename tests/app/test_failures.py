@@ -1,0 +1,150 @@
+"""What is wrong with a participant's data is told: in log and summary, or as the reason of its failure."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from listening import ToyModel, ToyStore, make_run, participant
+
+from ban_bids.app import participant as level
+from ban_bids.app.candidates import PreparedModel, refuse_namesakes
+from ban_bids.app.outcome import Outcome
+from ban_bids.encoding import design as design_module
+from ban_bids.errors import DataError, UsageError
+from ban_bids.files.progress import StageClock
+from ban_bids.files.write import write_json
+from ban_bids.inputs.heldout import HeldOutPlan
+from ban_bids.scoring.behavioral import no_behavior
+from ban_bids.settings import Encoding, Settings
+
+DEAD = "3 voxels are not finite or do not vary in some run: n/a"
+
+
+class Stub:
+    """Stands for what is only handed on."""
+
+    label = "01"
+    notes = ("of the person",)
+    sessions = ()
+    plan = SimpleNamespace(task_label="test")
+    quality = source = dseg = None
+
+    @property
+    def participant(self) -> Stub:
+        return self
+
+
+def settings(folder: Path) -> Settings:
+    few = Encoding(n_components=3, n_band_weights=3, alphas=(1.0,), n_bootstrap=20)
+    return Settings.of(folder, folder / "out", "participant", work_dir=folder / "work", device="cpu", encoding=few)
+
+
+def prepared() -> PreparedModel:
+    return PreparedModel(ToyModel(), (), (), None, "none", no_behavior())  # type: ignore[arg-type]
+
+
+def test_notes_of_the_data_and_reasons_for_missing_p_reach_the_log_and_the_summary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    runs = [make_run(name, [f"{name}{i}" for i in range(4)], n_volumes=45) for name in ("one", "two", "test")]
+    data = participant(runs, np.random.default_rng(0).standard_normal((135, 8)))
+    data = replace(data, notes=(DEAD,), region=np.ones(8, dtype=np.int16))
+    plan = HeldOutPlan((("task-test",),), "named", "test")
+    monkeypatch.setattr(level, "load_participant", lambda *args: data)
+    monkeypatch.setattr(level, "held_out_plan", lambda *args: plan)
+    monkeypatch.setattr(design_module, "FeatureCache", ToyStore)
+    stub, clock, asked = Stub(), StageClock(), settings(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        shared = level.prepare_participant(stub, stub, None, asked, clock=clock)  # type: ignore[arg-type]
+        scored = level.score_candidate(shared, prepared(), asked, clock=clock)
+    notes = (*shared.notes, *scored.notes)
+    few = next(note for note in notes if note.startswith("p: n/a"))
+    assert "only 24 distinct arrangements" in few
+    assert any(note.startswith("ceiling: n/a, no clip is repeated") for note in notes)
+    for note in (DEAD, few, "of the person"):
+        assert note in notes
+        assert f"sub-01: {note}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (DataError("run.nii.gz: no voxel of the cortex is finite"), "run.nii.gz: no voxel of the cortex is"),
+        (MemoryError("Unable to allocate 9 TiB"), "MemoryError: Unable to allocate 9 TiB (see "),
+    ],
+)
+def test_a_run_that_cannot_be_used_is_the_reason_of_the_failure(
+    error: Exception,
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def broken(*args: object, **kwargs: object) -> None:
+        raise error
+
+    monkeypatch.setattr(level, "prepare_participant", broken)
+    monkeypatch.setattr(level, "write_quality", lambda *args: None)
+    stub, clock = Stub(), StageClock()
+    [outcome] = level._finish(
+        stub,
+        stub,
+        None,
+        (prepared(),),
+        settings=settings(tmp_path),
+        clock=clock,  # type: ignore[arg-type]
+    )
+    assert outcome.failure is not None and outcome.failure.startswith(expected)
+    assert expected in caplog.text
+    assert type(error).__name__ in (tmp_path / "out" / "logs" / "sub-01_crash.txt").read_text()
+
+
+def test_a_model_that_fails_does_not_stop_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def write(shared: object, model: object, *args: object) -> Outcome:
+        if model is broken:
+            raise DataError("model toy: features are not finite")
+        return Outcome("01", "fine")
+
+    broken, fine = prepared(), prepared()
+    monkeypatch.setattr(level, "prepare_participant", lambda *args, **kwargs: Stub())
+    monkeypatch.setattr(level, "write_quality", lambda *args: None)
+    monkeypatch.setattr(level, "_score_and_write", write)
+    monkeypatch.setattr(level, "render_participant", lambda root, label: Path("page.html"))
+    outcomes = level._finish(
+        Stub(),
+        Stub(),
+        None,
+        (broken, fine),
+        settings=settings(tmp_path),
+        clock=StageClock(),  # type: ignore[arg-type]
+    )
+    assert [(outcome.model, outcome.failure) for outcome in outcomes] == [
+        (broken.name, "model toy: features are not finite"),
+        ("fine", None),
+    ]
+    assert outcomes[1].report == Path("page.html")
+    assert "features are not finite" in caplog.text
+
+
+def test_two_models_of_one_name_are_refused() -> None:
+    refuse_namesakes(["ban", "deepcnn"])
+    with pytest.raises(UsageError, match="two models are called ban.*another OUTPUT_DIR"):
+        refuse_namesakes(["ban", "deepcnn", "ban"])
+
+
+def test_scores_of_other_sessions_are_not_overwritten(tmp_path: Path) -> None:
+    table = tmp_path / "sub-01_task-T_desc-ban_bas.tsv"
+    person = SimpleNamespace(sessions=("a",))
+    level.refuse_other_sessions(table, person)  # type: ignore[arg-type]
+    write_json(table.with_suffix(".json"), {"Sessions": ["a"]})
+    level.refuse_other_sessions(table, person)  # type: ignore[arg-type]
+    write_json(table.with_suffix(".json"), {"Sessions": ["a", "b"]})
+    with pytest.raises(DataError, match="holds scores of sessions a, b, not of a; .*--session-id"):
+        level.refuse_other_sessions(table, person)  # type: ignore[arg-type]

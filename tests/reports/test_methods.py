@@ -1,0 +1,65 @@
+"""The methods in words follow what was done."""
+
+from ban_bids.preprocessing.atlases import atlas_of
+from ban_bids.reports.methods import MethodsFacts, methods_text
+from ban_bids.settings import Encoding
+
+
+def facts(**changes):
+    known = {
+        "model": "ban",
+        "preprocessing": "fMRIPrep 24.1",
+        "space": "S",
+        "held_out_rule": "runs that repeat a clip",
+        "n_training_runs": 2,
+        "n_held_out_runs": 1,
+        "n_repeats": 4,
+        "dimensions": "Every layer was reduced to 32 principal components.",
+        "n_voxels": 1234,
+        "permutations": "m = 10000.",
+        "rest": True,
+        "behavior": "B is n/a.",
+    }
+    return MethodsFacts(**{**known, **changes})
+
+
+def test_methods_name_the_atlas_and_what_its_terms_ask_for():
+    hcp, juelich = (atlas_of(name) for name in ("hcp-mmp", "juelich"))
+    told = methods_text(facts(regions=hcp.regions, acknowledgement=hcp.acknowledgement), Encoding())
+    assert told[-1].endswith(hcp.acknowledgement)
+    assert any("Regions are anatomical: from HCP-MMP1.0 (Glasser et al. 2016)" in part for part in told)
+    told = methods_text(facts(regions=juelich.regions), Encoding())
+    assert not any("Human Connectome" in part or "cknowledge" in part for part in told)
+    assert any("it has no PB and no T2T3" in part for part in told)
+
+
+def test_methods_follow_the_facts():
+    with_repeats = " ".join(methods_text(facts(), Encoding(ev_floor=0.02)))
+    assert "EV1 is under 0.02" in with_repeats
+    assert "too little rest" not in with_repeats
+    without = " ".join(methods_text(facts(n_repeats=1, rest=False), Encoding()))
+    assert "no noise ceiling" in without
+    assert "too little rest" in without
+    assert len(methods_text(facts(), Encoding())) == len(methods_text(facts(n_repeats=1), Encoding()))
+
+
+def test_methods_say_that_this_is_a_reconstruction_and_who_preprocessed():
+    text = " ".join(methods_text(facts(), Encoding()))
+    assert "reconstruction" in text
+    assert "fMRIPrep 24.1" in text
+
+
+def test_methods_name_what_ran():
+    own = " ".join(methods_text(facts(preprocessing="ban-bids"), Encoding()))
+    for name in ("Nipype", "antspyx", "N4", "pybids", "nibabel", "PyTorch"):
+        assert name in own
+    theirs = " ".join(methods_text(facts(), Encoding()))
+    assert "antspyx" not in theirs
+    assert "Nipype" not in theirs
+    for solver in ("auto", "closed-form"):
+        text = " ".join(methods_text(facts(), Encoding(solver=solver)))
+        assert "by ban-bids' closed form, whose solutions are those of himalaya's ridge." in text
+        assert "random search" not in text
+    searched = " ".join(methods_text(facts(), Encoding(solver="himalaya")))
+    assert "by himalaya's random search." in searched
+    assert "closed form" not in searched

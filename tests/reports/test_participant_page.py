@@ -1,0 +1,174 @@
+import lxml.html
+import numpy as np
+import pandas as pd
+import pytest
+from fake_derivatives import SPACE, TASK, fake_summary, make_tree, score_rows, write_model
+
+from ban_bids.bids.names import bas_name
+from ban_bids.derivatives.read import load_derivatives
+from ban_bids.derivatives.summaries import ParticipantSummary, read_summaries, write_summary
+from ban_bids.derivatives.tables import write_table
+from ban_bids.errors import DataError
+from ban_bids.reports.models import by_score, control_bars
+from ban_bids.reports.participant import render_participant
+from ban_bids.scoring.bas import COLUMNS
+
+
+@pytest.fixture
+def tree(tmp_path):
+    return make_tree(tmp_path / "out", ["01"], layers=("A1",))
+
+
+def page_of(root):
+    return lxml.html.parse(str(render_participant(root, "01"))).getroot()
+
+
+def text_of(page, title):
+    return page.xpath(f"//section[h2='{title}']")[0].text_content()
+
+
+def test_a_page_from_derivatives_alone(tree):
+    values = np.full((4, 4), 0.25)
+    values[0, 3] = np.nan
+    reasons = {"Significance": "n/a: few blocks", "Noise ceiling": "n/a: no repeats"}
+    notes = ["run 3: <b>many</b> columns"]
+    write_summary(tree.root, ParticipantSummary("01", TASK, SPACE, [("Runs", 3)], notes, reasons))
+    write_summary(tree.root, fake_summary("01", values=values, notes=["look here"], methods=["A reconstruction."]))
+    _, [model] = read_summaries(tree.root, "01")
+    assert np.asarray(model.alignment["values"], dtype=object)[0, 3] == "n/a"
+    page = page_of(tree.root)
+    assert [title.text for title in page.iter("h2")] == [
+        "Summary", "Model ban", "Noise ceiling", "Preprocessing quality", "Warnings", "Methods", "Provenance",
+    ]  # fmt: skip
+    own = text_of(page, "Model ban")
+    assert "0.250 [0.150, 0.350]" in own
+    assert "few blocks" in own
+    assert "banuntrained1" in own
+    assert "no repeats" in text_of(page, "Noise ceiling")
+    assert [item.text for item in page.xpath("//section[h2='Warnings']//li")] == [*notes, "ban: look here"]
+    assert "A reconstruction." in text_of(page, "Methods")
+    assert "sub-01_bold.nii.gz" in text_of(page, "Provenance")
+    assert all(source.startswith("data:") for source in page.xpath("//img/@src"))
+    assert all(page.xpath("//img/@alt"))
+
+
+def test_the_alignment_has_a_picture_and_the_same_numbers_as_text(tree):
+    values = np.arange(16).reshape(4, 4) / 20.0
+    values[1, 2] = np.nan
+    write_summary(tree.root, fake_summary("01", values=values))
+    part = page_of(tree.root).xpath("//section[h2='Model ban']")[0]
+    assert len(part.xpath(".//figure[h3='Layers and regions']//img[@alt]")) == 1
+    table = part.xpath(".//table[caption='Share of explainable variance [95 % interval]']")[0]
+    cells = table.xpath(".//td/text()")
+    assert "0.050 [-0.050, 0.150]" in cells
+    assert cells.count("n/a") == 1
+
+
+def test_a_participant_without_scores_has_no_page(tree):
+    with pytest.raises(DataError, match="sub-02: no score table .* run the participant level first"):
+        render_participant(tree.root, "02")
+
+
+def test_every_model_has_its_section_and_the_table_is_sorted_by_c(tree):
+    better = score_rows(np.random.default_rng(1), "deepcnn")
+    better.loc[(better["row"] == "C") & (better["role"] == "scored"), "value"] = 0.9
+    write_model(tree.root, "01", better, "deepcnn")
+    without = score_rows(np.random.default_rng(2), "modulation")
+    without.loc[without["row"] == "C", ["value", "ci_low", "ci_high"]] = np.nan
+    write_model(tree.root, "01", without, "modulation")
+    page = page_of(tree.root)
+    assert [title.text for title in page.iter("h2")][:4] == [
+        "Summary", "Model deepcnn", "Model ban", "Model modulation",
+    ]  # fmt: skip
+    summary = page.xpath("//section[h2='Summary']")[0]
+    rows = summary.xpath(".//table[caption='Models, by cortical score']//tr[td]")
+    assert [row.xpath("./td[1]/text()")[0] for row in rows] == ["deepcnn", "ban", "modulation"]
+    assert rows[0].xpath("./td[2]/text()")[0].startswith("0.900 [")
+    assert rows[2].xpath("./td[2]/text()")[0] == "n/a"
+    assert "deepcnnuntrained1" in rows[0].text_content() and "banuntrained1" not in rows[0].text_content()
+    assert summary.xpath(".//figure[h3='Cortical score of every model']")
+    assert "deepcnnuntrained1" not in text_of(page, "Model ban")
+
+
+def test_layers_of_any_number_and_name_reach_the_page(tree):
+    layers = [f"encoder.{k:02d}" for k in range(24)]
+    values = np.random.default_rng(0).uniform(0, 0.5, (24, 2))
+    alignment = {"values": values, "low": values - 0.1, "high": values + 0.1, "layers": layers, "regions": ["A1", "PB"]}
+    one = score_rows(np.random.default_rng(1), "wav2vec")
+    write_model(tree.root, "01", one[one["row"] != "layer"], "wav2vec")
+    summary = fake_summary("01", "wav2vec")
+    write_summary(tree.root, summary.__class__(**{**vars(summary), "mapping": {}, "alignment": alignment}))
+    own = text_of(page_of(tree.root), "Model wav2vec")
+    assert all(layer in own for layer in layers)
+    assert f"{values[23, 1]:.3f} [" in own
+
+
+def test_two_tasks_have_sections_of_their_own(tree):
+    write_summary(tree.root, ParticipantSummary("01", "Other", SPACE))
+    summary = fake_summary("01")
+    write_summary(tree.root, summary.__class__(**{**vars(summary), "task": "Other"}))
+    path = bas_name("01", "Other", "ban").path(tree.root)
+    write_table(path, tree.scores["01"], COLUMNS, {"Model": "ban"})
+    for kind in ("versions.json", "settings.toml", "files.json"):
+        known = tree.root / "logs" / f"sub-01_task-{TASK}_desc-ban_{kind}"
+        (tree.root / "logs" / f"sub-01_task-Other_desc-ban_{kind}").write_text(known.read_text())
+    titles = [title.text for title in page_of(tree.root).iter("h2")]
+    assert {f"Model ban, task {TASK}", "Model ban, task Other"} <= set(titles)
+
+
+def test_an_absent_region_is_reported_and_the_other_numbers_stay(tree):
+    values = np.full((4, 4), 0.25)
+    values[:, 2] = np.nan
+    why = "atlas juelich has no region PB"
+    table = tree.scores["01"].copy()
+    gone = (table["region"] == "PB") | table["row"].isin(["C", "BAS"])
+    table.loc[gone, ["value", "ci_low", "ci_high"]] = np.nan
+    table.loc[gone, "reason"] = why
+    write_table(bas_name("01", TASK, "ban").path(tree.root), table, COLUMNS, {"Model": "ban"})
+    tests = [
+        {"layer": "A1", "region": "A1", "mean_r": 0.125, "p": 0.0123, "p_fwer": 0.25},
+        {"layer": "A1", "region": "PB", "mean_r": np.nan, "p": np.nan, "p_fwer": np.nan},
+    ]
+    reasons = {"Significance": f"n/a: {why}"}
+    write_summary(tree.root, ParticipantSummary("01", TASK, SPACE, notes=[why], reasons=reasons))
+    write_summary(tree.root, fake_summary("01", values=values, tests=tests))
+    page = page_of(tree.root)
+    assert why in text_of(page, "Summary") and why in text_of(page, "Warnings")
+    part = page.xpath("//section[h2='Model ban']")[0]
+    significance = part.xpath(".//table[starts-with(caption, 'Significance')]")[0].text_content()
+    assert "0.125" in significance and "0.012" in significance and "0.250" in significance
+    assert significance.count("n/a") == 3
+    assert f"Significance: n/a: {why}" in part.text_content()
+
+
+def test_without_repeats_the_page_says_why(tree):
+    table = tree.scores["01"].copy()
+    table.loc[table["row"] != "B", ["value", "ci_low", "ci_high"]] = np.nan
+    table.loc[table["row"].isin(["layer", "C"]), "reason"] = "no clip is repeated"
+    write_table(bas_name("01", TASK, "ban").path(tree.root), table, COLUMNS, {"Model": "ban"})
+    write_summary(tree.root, fake_summary("01", values=np.full((4, 4), np.nan)))
+    page = page_of(tree.root)
+    assert "Layers and regions: C: no clip is repeated" in text_of(page, "Model ban")
+    assert "no clip is repeated" in text_of(page, "Summary")
+
+
+def test_seeds_of_the_untrained_model_are_one_series(tree):
+    scores = load_derivatives(tree.root).scores("01")
+    control = scores[scores["role"] == "control"]
+    second = control.assign(model="banuntrained2", value=control["value"] + 1)
+    of_another = control.assign(model="logmel", control_of="deepcnn")
+    bars = control_bars(pd.concat([scores, second, of_another]), "ban", ["A1", "Belt", "PB", "T2T3"])
+    assert [one.name for one in bars] == ["ban", "banuntrained (2 seeds)"]
+    first = control[control["row"] == "layer"]["value"].to_numpy(dtype=float)
+    np.testing.assert_allclose(np.asarray(bars[1].values, dtype=float), first + 0.5)
+    np.testing.assert_allclose(np.asarray(bars[1].low, dtype=float), first)
+    np.testing.assert_allclose(np.asarray(bars[1].high, dtype=float), first + 1)
+    total = control_bars(scores, "ban", [])
+    c = scores[(scores["row"] == "C") & (scores["role"] == "scored")]["value"].item()
+    assert list(total[0].values) == [c]
+
+
+def test_models_without_c_come_last():
+    rows = [("a", np.nan), ("b", 0.1), ("c", -0.2), ("d", 0.4)]
+    table = pd.DataFrame([{"model": m, "role": "scored", "row": "C", "value": v} for m, v in rows])
+    assert by_score(table) == ["d", "b", "c", "a"]
