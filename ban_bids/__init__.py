@@ -7,13 +7,18 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ban_bids.app.score import score as score
     from ban_bids.derivatives.read import load_derivatives as load_derivatives
     from ban_bids.models.ban import BAN as BAN
 
 __version__ = version("ban-bids")
-__all__ = ["BAN", "__version__", "load_derivatives"]
+__all__ = ["BAN", "__version__", "load_derivatives", "score"]
 
-_LAZY = {"BAN": "ban_bids.models.ban", "load_derivatives": "ban_bids.derivatives.read"}
+_LAZY = {
+    "BAN": "ban_bids.models.ban",
+    "load_derivatives": "ban_bids.derivatives.read",
+    "score": "ban_bids.app.score",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -20,6 +21,18 @@ from ban_bids.constants import AREAS, JOINT
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
+
+FACTORY = """
+import torch
+from ban_bids.models.foreign import LayerModel
+
+
+def make(weights, device):
+    torch.manual_seed(0)
+    stages = [torch.nn.Sequential(torch.nn.Conv1d(n, 8, 64, 32 if n == 1 else 4), torch.nn.ReLU()) for n in (1, 8, 8)]
+    return LayerModel(torch.nn.Sequential(*stages), {f"L{k:02d}": str(k) for k in range(3)}, name="odd", device=device)
+"""
+"""A model of three layers that no region is named after."""
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +154,32 @@ def test_two_runs_at_once_both_finish_and_compute_the_same(done: Path) -> None:
         _, log = one.communicate()
         assert one.returncode == 0, log
     pd.testing.assert_frame_equal(before, load_derivatives(done / "out").scores("01"))
+
+
+def test_more_models_add_to_the_folder_and_touch_nothing_else(done: Path, tmp_path: Path) -> None:
+    def contents() -> dict[str, bytes]:
+        files = [path for path in (done / "out").rglob("*") if path.is_file() and "work" not in path.parts]
+        return {str(path.relative_to(done / "out")): path.read_bytes() for path in files}
+
+    (tmp_path / "layers_of_mine.py").write_text(FACTORY)
+    before = contents()
+    run = subprocess.run(
+        [sys.executable, "-m", "ban_bids", done / "bids", done / "out", "participant"]
+        + ["--model", "logmel", "layers_of_mine:make", "--n-permutations", "1000"],
+        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout + run.stderr
+    after = contents()
+    changed = {name for name, content in before.items() if after.get(name) != content}
+    assert changed == {"sub-01.html", "logs/sub-01_status.json"}
+    added = {name for name in after if name not in before}
+    assert all("desc-logmel" in name or "desc-odd" in name for name in added), added
+    assert len([name for name in added if name.endswith("_bas.tsv")]) == 2
+    layers = load_derivatives(done / "out").maps(model="odd", stat="r")["layer"]
+    assert set(layers) == {"L00", "L01", "L02", JOINT}
+    page = (done / "out" / "sub-01.html").read_text()
+    for model in ("ban", "logmel", "odd"):
+        assert f"Model {model}</h2>" in page
 
 
 def test_an_unknown_participant_is_one_line(done: Path) -> None:

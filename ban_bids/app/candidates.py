@@ -58,13 +58,17 @@ class PreparedModel:
         return self.model.name
 
 
-def prepare_models(dataset: Dataset, settings: Settings) -> tuple[PreparedModel, ...]:
+def prepare_models(
+    dataset: Dataset, settings: Settings, models: Sequence[AudioModel] = ()
+) -> tuple[PreparedModel, ...]:
     """Load or train every model that was asked for; all that can be refused is refused here.
 
     Parameters
     ----------
     dataset : Dataset
     settings : Settings
+    models : sequence of AudioModel
+        Models that are there already, scored after those that were asked for.
 
     Returns
     -------
@@ -78,9 +82,12 @@ def prepare_models(dataset: Dataset, settings: Settings) -> tuple[PreparedModel,
     UsageError
         Two models have one name: their tables would overwrite each other.
     """
-    models = tuple(_prepared(request, dataset, settings) for request in settings.models.requests)
-    refuse_namesakes([model.name for model in models])
-    return models
+    requested = [_requested(request, dataset, settings) for request in settings.models.requests]
+    prepared = tuple(
+        _prepared(model, weights, dataset, settings) for model, weights in (*requested, *((m, None) for m in models))
+    )
+    refuse_namesakes([model.name for model in prepared])
+    return prepared
 
 
 def refuse_namesakes(names: Sequence[str]) -> None:
@@ -93,9 +100,12 @@ def refuse_namesakes(names: Sequence[str]) -> None:
         )
 
 
-def _prepared(request: ModelRequest, dataset: Dataset, settings: Settings) -> PreparedModel:
+def _requested(request: ModelRequest, dataset: Dataset, settings: Settings) -> tuple[AudioModel, Path | None]:
     weights = request.weights or _trained(dataset, settings, request.name)
-    model = load_model(request.name, weights, settings.compute.device, settings.compute.random_seed)
+    return load_model(request.name, weights, settings.compute.device, settings.compute.random_seed), weights
+
+
+def _prepared(model: AudioModel, weights: Path | None, dataset: Dataset, settings: Settings) -> PreparedModel:
     overlap = check_no_overlap(model.card, held_out_tracks(dataset, settings), settings.models.allow_overlap)
     trained, missing = _trained_controls(dataset, settings, model.name)
     return PreparedModel(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -38,6 +39,7 @@ from ban_bids.files.progress import StageClock, progress
 from ban_bids.files.write import read_json
 from ban_bids.inputs.heldout import held_out_plan
 from ban_bids.inputs.types import Dataset, Participant, read_dataset
+from ban_bids.models.candidate import AudioModel
 from ban_bids.preprocessing.result import PreprocessedParticipant
 from ban_bids.preprocessing.run import preprocess
 from ban_bids.reports.participant import render_participant
@@ -49,12 +51,14 @@ from ban_bids.settings import Settings
 _LOG = logging.getLogger(__name__)
 
 
-def participant_level(settings: Settings) -> int:
+def participant_level(settings: Settings, models: Sequence[AudioModel] = ()) -> int:
     """Run the participant level: every participant with every model that was asked for.
 
     Parameters
     ----------
     settings : Settings
+    models : sequence of AudioModel
+        Scored after those that the settings ask for.
 
     Returns
     -------
@@ -75,7 +79,7 @@ def participant_level(settings: Settings) -> int:
         dataset = read_dataset(settings)
     prepare_output(dataset, settings)
     with clock.stage("models"):
-        models = prepare_models(dataset, settings)
+        prepared = prepare_models(dataset, settings, models)
     outcomes = [Outcome(person.label, failure=person.failure) for person in dataset.participants if person.failure]
     usable = list(dataset.usable)
     with ExitStack() as locks:
@@ -85,7 +89,9 @@ def participant_level(settings: Settings) -> int:
             preprocessed = preprocess(usable, settings)
         for person in usable:
             own_clock = StageClock(list(clock.stages))
-            outcomes += _finish(person, preprocessed[person.label], dataset, models, settings=settings, clock=own_clock)
+            outcomes += _finish(
+                person, preprocessed[person.label], dataset, prepared, settings=settings, clock=own_clock
+            )
     _write_statuses(settings.output.output_dir, outcomes)
     show_table(sorted(outcomes, key=lambda outcome: outcome.participant))
     return int(any(outcome.failure for outcome in outcomes))

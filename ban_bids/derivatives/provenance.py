@@ -75,7 +75,7 @@ def write_settings(root: Path, settings: Settings, label: str) -> Path:
 
 
 def settings_toml(settings: Settings) -> str:
-    """Settings as TOML text: a table per part, a key per field; ``name=path`` for derivatives and models."""
+    """Settings as TOML text: a table per part, one key per field; ``name=path`` for derivatives and models."""
     values = dataclasses.asdict(settings)
     values["preprocessing"]["derivatives"] = [f"{name}={path}" for name, path in settings.preprocessing.derivatives]
     requests = values["models"].pop("requests")

@@ -123,8 +123,11 @@ def _score_tables(title: str, scores: pd.DataFrame, definitions: Mapping[str, st
         return []
     shown = scores.drop(columns=["participant", "task", "control_of"])
     shown = shown.astype(dict.fromkeys([c for c in shown if str(c).startswith("n_")], "Int64"))
+    brief = shown[[column for column in _BRIEF if column in shown]]
+    of_controls = bool((scores["role"] == "control").all())
+    brief = brief[brief["row"] == "C"] if of_controls else brief.drop(columns="model")
     return [
-        Table(title, shown[[column for column in _BRIEF if column in shown]]),
+        Table(title, brief),
         Table(f"{title}: all columns", shown, definitions, folded=True),
     ]
 

@@ -6,9 +6,11 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST_LINE = 120
@@ -89,3 +91,42 @@ def test_every_room_says_what_lives_there() -> None:
         wrong += [f"{path.relative_to(ROOT)}: says nothing of {name}" for name in sorted(modules - named)]
         wrong += [f"{path.relative_to(ROOT)}: there is no {name}" for name in sorted(named - inside)]
     assert not wrong, "\n".join(wrong)
+
+
+_LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)(?:#([^)\s]+))?\)")
+
+
+def anchors(page: Path) -> set[str]:
+    """Anchors of a page's headings, as GitHub and MyST make them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    broken = []
+    for name in [*prose(), *GENERATED]:
+        for target, anchor in _LINK.findall((ROOT / name).read_text(encoding="utf-8")):
+            page = (ROOT / name).parent / target
+            if not page.exists() or (anchor and anchor not in anchors(page)):
+                broken.append(f"{name}: {target}#{anchor}")
+    assert not broken, "\n".join(broken)
+
+
+def test_the_citation_file_is_of_this_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    assert (citation["version"], citation["license"]) == (project["version"], project["license"])
+    assert f"## {project['version']}" in (ROOT / "CHANGES.md").read_text(encoding="utf-8")
+
+
+def test_configuration_of_habits_names_what_is_there() -> None:
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"][0]["hooks"]
+    assert {"ruff-check", "ruff-format", "codespell", "mypy", "imports"} <= {hook["id"] for hook in hooks}
+    for path in (ROOT / ".github" / "workflows").glob("*.yml"):
+        jobs = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"]
+        for step in (step for job in jobs.values() for step in job["steps"] if "run" in step):
+            for script in re.findall(r"\b[\w/]+\.(?:sh|py)\b", step["run"]):
+                assert (ROOT / script).is_file(), f"{path.name}: {script}"
+    assert {path.stem for path in (ROOT / ".github" / "workflows").glob("*.yml")} == {"tests", "docs", "image"}
+    assert (ROOT / "ban_bids" / "py.typed").is_file()
