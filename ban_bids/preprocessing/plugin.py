@@ -31,7 +31,7 @@ def _start_worker(folder: str) -> None:
 class LocalProcesses(MultiProcPlugin):
     """Nipype's MultiProc, which waits for ever when a worker is killed; here its nodes fail by name.
 
-    A killed process breaks the pool: all nodes under way fail with ``KILLED``, a new pool takes the
+    A killed process breaks the pool: all nodes under way fail with :data:`KILLED`, a new pool takes the
     nodes of the other participants.
     """
 

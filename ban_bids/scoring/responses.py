@@ -21,7 +21,7 @@ OTHER = -1
 
 
 class ClipLike(Protocol):
-    """What identifies a clip (`ban_bids.inputs.types.Clip` has it)."""
+    """What identifies a clip (`ban_bids.inputs.dataset.Clip` has it)."""
 
     @property
     def audio(self) -> Path: ...  # noqa: D102

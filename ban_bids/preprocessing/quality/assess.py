@@ -52,7 +52,7 @@ class RunFiles:
     name, session : str
         Session empty where there is none.
     mask, confounds, quality : Path
-        Output mask, confounds table, and npz of :func:`ban_bids.preprocessing.quality.carpet.save_run_quality`.
+        Output mask, confounds table, and npz of :func:`ban_bids.preprocessing.carpet.save_run_quality`.
     non_steady : int
     repetition_time : float
         Seconds.

@@ -21,7 +21,7 @@ from ban_bids.preprocessing.confounds import FD_OUTLIER, framewise_displacement_
 Floats = NDArray[np.floating[Any]]
 _DPI = 80
 _SHORT = ("GM", "WM", "CSF", "brain")
-"""Of :data:`ban_bids.preprocessing.quality.carpet.TISSUES`."""
+"""Of :data:`ban_bids.preprocessing.carpet.TISSUES`."""
 
 _COLOURS = ("#4c72b0", "#c9b458", "#8a8f98", "#5b8c3a")
 _LIMIT = 2.5
@@ -43,9 +43,9 @@ def carpet(rows: Floats, tissue: NDArray[np.intp], table: pd.DataFrame, tr: floa
     Parameters
     ----------
     rows : ndarray, shape (n_rows, n_volumes)
-        See :func:`ban_bids.preprocessing.quality.carpet.standardised`.
+        See :func:`ban_bids.preprocessing.carpet.standardised`.
     tissue : ndarray of int, shape (n_rows,)
-        Index into :data:`ban_bids.preprocessing.quality.carpet.TISSUES`, rising.
+        Index into :data:`ban_bids.preprocessing.carpet.TISSUES`, rising.
     table : DataFrame
         Confounds of the run.
     tr : float

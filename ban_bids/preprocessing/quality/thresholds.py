@@ -72,7 +72,7 @@ class Measurement:
     Parameters
     ----------
     measure : str
-        Key of :data:`~ban_bids.preprocessing.quality.definitions.DEFINITIONS`.
+        Key of :data:`DEFINITIONS`.
     value : float
         NaN: not available.
     run, region : str, optional
