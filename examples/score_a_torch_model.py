@@ -65,8 +65,8 @@ def lagged_features(model: LayerModel, clips: list[Clip]) -> dict[str, list[np.n
         for run in range(RUNS):
             frames = [one[layer] for one in heard[run * CLIPS_PER_RUN : (run + 1) * CLIPS_PER_RUN]]
             durations = [CLIP_SECONDS] * CLIPS_PER_RUN
-            edges, values = steps(onsets, durations, frames, model.frame_rate[layer], silence[layer][-1])
-            lagged = lay_features(edges, values, times, TR, lags(TR, 9.0, 2.0)).lagged()
+            edges, values = steps(onsets, durations, frames, rate=model.frame_rate[layer], silence=silence[layer][-1])
+            lagged = lay_features(edges, values, times, width=TR, delays=lags(TR, 9.0, 2.0)).lagged()
             features[layer].append((lagged - lagged.mean(axis=0)) / (lagged.std(axis=0) + 1e-6))
     return features
 
