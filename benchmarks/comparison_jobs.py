@@ -20,8 +20,8 @@ from sklearn.preprocessing import StandardScaler
 
 import ban_bids
 from ban_bids.constants import DEFAULT_SEED
-from ban_bids.models.candidate import calibrate
 from ban_bids.models.checkpoint import load_checkpoint
+from ban_bids.models.controls import calibrate
 from ban_bids.models.network import AuditoryNetwork
 from ban_bids.models.presets import LOW_LEVEL, PRESETS, build, preset
 from ban_bids.training.datasets import Collection, Track, log_mel_frames

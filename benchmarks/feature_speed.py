@@ -13,7 +13,10 @@ import time
 import numpy as np
 import torch
 
-from ban_bids.models.candidate import NetworkModel, calibrate
+from ban_bids.audio.waveforms import HeardClip
+from ban_bids.constants import SAMPLING_RATE
+from ban_bids.models.controls import calibrate
+from ban_bids.models.network import NetworkModel
 from ban_bids.models.presets import PRESETS, build, preset
 
 SECONDS = 15.0
@@ -25,13 +28,14 @@ def model(name: str) -> NetworkModel:
     return NetworkModel(network)
 
 
-def clips(number: int) -> list[np.ndarray]:
+def clips(number: int) -> list[HeardClip]:
     generator = np.random.default_rng(0)
-    size = (number, round(SECONDS * 22_050))
-    return list((0.1 * generator.standard_normal(size)).astype(np.float32))
+    size = (number, round(SECONDS * SAMPLING_RATE))
+    sounds = (0.1 * generator.standard_normal(size)).astype(np.float32)
+    return [HeardClip(None, SAMPLING_RATE, sound) for sound in sounds]
 
 
-def times_real_time(network: NetworkModel, sounds: list[np.ndarray], repeats: int) -> tuple[float, float]:
+def times_real_time(network: NetworkModel, sounds: list[HeardClip], repeats: int) -> tuple[float, float]:
     """Seconds of audio a second of processor time and of wall time."""
     network.features(sounds[:1])  # warm up
     cpu, wall = [], []
@@ -44,7 +48,7 @@ def times_real_time(network: NetworkModel, sounds: list[np.ndarray], repeats: in
     return total / min(cpu), total / min(wall)
 
 
-def profile(network: NetworkModel, sounds: list[np.ndarray]) -> str:
+def profile(network: NetworkModel, sounds: list[HeardClip]) -> str:
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as found:
         network.features(sounds)
     return found.key_averages().table(sort_by="self_cpu_time_total", row_limit=12, max_name_column_width=40)

@@ -20,8 +20,9 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ban_bids.models.candidate import NetworkModel, calibrate
-from ban_bids.models.network import AuditoryNetwork
+from ban_bids.audio.waveforms import HeardClip
+from ban_bids.models.controls import calibrate
+from ban_bids.models.network import AuditoryNetwork, NetworkModel
 from ban_bids.models.presets import build, preset
 from ban_bids.training.crops import CropBatches
 from ban_bids.training.evaluate import crop_length
@@ -118,7 +119,7 @@ def feature_speed(name: str, device: str) -> float:
     for k in range(6):
         waveform = np.random.default_rng(k).normal(0, 0.1, n).astype(np.float32)
         started = now()
-        model.features([waveform])
+        model.features([HeardClip(None, model.sampling_rate, waveform)])
         taken.append(now() - started)
     return TRACK_SECONDS / float(np.median(taken[1:]))
 

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ban_bids.audio.waveforms import audio_hash, render_clip
+from ban_bids.audio.waveforms import HeardClip
 from ban_bids.errors import NotComputable, UsageError
-from ban_bids.files.progress import progress
 from ban_bids.inputs.heldout import held_out_tracks
 from ban_bids.inputs.types import Dataset
-from ban_bids.models.candidate import AudioModel
+from ban_bids.models.candidate import Candidate, as_candidate
 from ban_bids.models.checkpoint import check_no_overlap
 from ban_bids.models.controls import control_models
 from ban_bids.models.presets import LOW_LEVEL, PRESETS
@@ -34,8 +33,8 @@ class PreparedModel:
 
     Parameters
     ----------
-    model : AudioModel
-    controls : tuple of AudioModel
+    model : Candidate
+    controls : tuple of Candidate
     missing : tuple of (str, str)
         Controls that cannot run, and why.
     weights : Path or None
@@ -45,8 +44,8 @@ class PreparedModel:
         B of the dataset; the same for all participants.
     """
 
-    model: AudioModel
-    controls: tuple[AudioModel, ...]
+    model: Candidate
+    controls: tuple[Candidate, ...]
     missing: tuple[tuple[str, str], ...]
     weights: Path | None
     overlap: str
@@ -58,16 +57,14 @@ class PreparedModel:
         return self.model.name
 
 
-def prepare_models(
-    dataset: Dataset, settings: Settings, models: Sequence[AudioModel] = ()
-) -> tuple[PreparedModel, ...]:
+def prepare_models(dataset: Dataset, settings: Settings, models: Sequence[Candidate] = ()) -> tuple[PreparedModel, ...]:
     """Load or train every model that was asked for; all that can be refused is refused here.
 
     Parameters
     ----------
     dataset : Dataset
     settings : Settings
-    models : sequence of AudioModel
+    models : sequence of Candidate
         Models that are there already, scored after those that were asked for.
 
     Returns
@@ -83,9 +80,8 @@ def prepare_models(
         Two models have one name: their tables would overwrite each other.
     """
     requested = [_requested(request, dataset, settings) for request in settings.models.requests]
-    prepared = tuple(
-        _prepared(model, weights, dataset, settings) for model, weights in (*requested, *((m, None) for m in models))
-    )
+    objects = [(as_candidate(model), None) for model in models]
+    prepared = tuple(_prepared(model, weights, dataset, settings) for model, weights in (*requested, *objects))
     refuse_namesakes([model.name for model in prepared])
     return prepared
 
@@ -100,12 +96,12 @@ def refuse_namesakes(names: Sequence[str]) -> None:
         )
 
 
-def _requested(request: ModelRequest, dataset: Dataset, settings: Settings) -> tuple[AudioModel, Path | None]:
+def _requested(request: ModelRequest, dataset: Dataset, settings: Settings) -> tuple[Candidate, Path | None]:
     weights = request.weights or _trained(dataset, settings, request.name)
     return load_model(request.name, weights, settings.compute.device, settings.compute.random_seed), weights
 
 
-def _prepared(model: AudioModel, weights: Path | None, dataset: Dataset, settings: Settings) -> PreparedModel:
+def _prepared(model: Candidate, weights: Path | None, dataset: Dataset, settings: Settings) -> PreparedModel:
     overlap = check_no_overlap(model.card, held_out_tracks(dataset, settings), settings.models.allow_overlap)
     trained, missing = _trained_controls(dataset, settings, model.name)
     return PreparedModel(
@@ -120,9 +116,9 @@ def _prepared(model: AudioModel, weights: Path | None, dataset: Dataset, setting
 
 def _trained_controls(
     dataset: Dataset, settings: Settings, model: str
-) -> tuple[list[AudioModel], tuple[tuple[str, str], ...]]:
+) -> tuple[list[Candidate], tuple[tuple[str, str], ...]]:
     """Networks trained as the scored one is, and those that were not asked for, with the reason."""
-    controls: list[AudioModel] = []
+    controls: list[Candidate] = []
     missing = []
     for preset in TRAINED_CONTROLS:
         name = PRESETS[preset].name
@@ -151,7 +147,7 @@ def _trained(dataset: Dataset, settings: Settings, preset: str) -> Path | None:
     )
 
 
-def score_behavior(dataset: Dataset, model: AudioModel, settings: Settings) -> BehavioralScore:
+def score_behavior(dataset: Dataset, model: Candidate, settings: Settings) -> BehavioralScore:
     """Behavioural score of the model on the dataset's human choices, or the reason for its absence."""
     if dataset.choices is None:
         return no_behavior()
@@ -159,11 +155,9 @@ def score_behavior(dataset: Dataset, model: AudioModel, settings: Settings) -> B
     if model.card is None:
         excluded = np.zeros(len(clips), dtype=bool)
     else:
-        known = set(model.card.training_hashes.values()) | set(model.card.validation_hashes.values())
-        excluded = np.array([audio_hash(clip.audio) in known for clip in clips], dtype=bool)
+        excluded = np.array([model.card.knows(clip.audio) for clip in clips], dtype=bool)
     try:
-        waveforms = [render_clip(clip) for clip in progress(clips, "clips that people judged")]
-        probabilities = model.genre_probabilities(waveforms)
+        probabilities = model.genre_probabilities([HeardClip(clip, model.sampling_rate) for clip in clips])
     except NotComputable as reason:
         return no_behavior(str(reason))
     return behavioral_score(

@@ -39,7 +39,7 @@ from ban_bids.files.progress import StageClock, progress
 from ban_bids.files.write import read_json
 from ban_bids.inputs.heldout import held_out_plan
 from ban_bids.inputs.types import Dataset, Participant, read_dataset
-from ban_bids.models.candidate import AudioModel
+from ban_bids.models.candidate import Candidate
 from ban_bids.preprocessing.result import PreprocessedParticipant
 from ban_bids.preprocessing.run import preprocess
 from ban_bids.reports.participant import render_participant
@@ -51,13 +51,13 @@ from ban_bids.settings import Settings
 _LOG = logging.getLogger(__name__)
 
 
-def participant_level(settings: Settings, models: Sequence[AudioModel] = ()) -> int:
+def participant_level(settings: Settings, models: Sequence[Candidate] = ()) -> int:
     """Run the participant level: every participant with every model that was asked for.
 
     Parameters
     ----------
     settings : Settings
-    models : sequence of AudioModel
+    models : sequence of Candidate
         Scored after those that the settings ask for.
 
     Returns

@@ -17,7 +17,7 @@ _BLOCK = 1 << 16
 
 
 def resampled(waveform: Tensor, rate: int, target: int) -> Tensor:
-    """Resample by a Hann-windowed sinc: six zero crossings a side, 1 % under the lower Nyquist frequency.
+    """Resample by a Hann-windowed sinc: six zero crossings on either side, 1 % under the lower Nyquist frequency.
 
     That is ``torchaudio.functional.resample`` with its default filter. It holds the filter at every phase,
     gigabytes for rates without a large common factor (22 051 Hz); there the same sum is evaluated directly.
@@ -51,7 +51,7 @@ def resampled(waveform: Tensor, rate: int, target: int) -> Tensor:
 
 def _directly(waveform: Tensor, rate: int, target: int) -> Tensor:
     """The same sum, the filter evaluated at the times of the output samples."""
-    cutoff = _ROLLOFF * min(rate, target) / rate  # in half cycles a sample
+    cutoff = _ROLLOFF * min(rate, target) / rate  # in half cycles per sample
     reach = ceil(_WIDTH / cutoff) + 1
     padded = torch.nn.functional.pad(waveform, (reach, reach))
     taps = torch.arange(-reach, reach + 1, device=waveform.device)

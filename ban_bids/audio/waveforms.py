@@ -1,4 +1,4 @@
-"""Clips of audio files as waveforms, and the content hashes by which tracks are told apart."""
+"""Clips of audio files as waveforms, and the content hashes by which tracks are distinguished."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Self
 
 import numpy as np
 import soundfile
@@ -16,27 +18,62 @@ import torch
 from ban_bids.audio.resampling import resampled
 from ban_bids.constants import SAMPLING_RATE
 from ban_bids.errors import DataError
+from ban_bids.inputs.types import Clip
 
 _LOG = logging.getLogger(__name__)
-
 
 MAX_PADDING = 0.1
 """Seconds that an excerpt may reach past its file's end: some GTZAN files last 29.98 s of their 30 s."""
 
 
-class ClipLike(Protocol):
-    """What :func:`render_clip` needs of a clip (``ban_bids.inputs.types.Clip`` has it)."""
+@dataclass(frozen=True, eq=False)
+class HeardClip:
+    """A clip as models are given it: which excerpt of which file it is, and what it sounds like.
+
+    Parameters
+    ----------
+    clip : Clip or None
+        Identity: file, start and duration. None for sound that is in no file, such as silence.
+    sampling_rate : int
+        Of the waveform, Hz.
+    sound : ndarray, (n_samples,), optional
+        Mono; where it is not given, the clip is rendered when its waveform is first asked for.
+    """
+
+    clip: Clip | None
+    sampling_rate: int
+    sound: np.ndarray | None = None
+
+    @classmethod
+    def silence(cls, seconds: float, sampling_rate: int) -> Self:
+        """Nothing but zeros."""
+        return cls(None, sampling_rate, np.zeros(int(seconds * sampling_rate), dtype=np.float32))
+
+    @cached_property
+    def waveform(self) -> np.ndarray:
+        """Float32, (n_samples,).
+
+        Raises
+        ------
+        DataError
+            As :func:`render_clip`.
+        """
+        if self.sound is not None:
+            return np.asarray(self.sound, dtype=np.float32)
+        if self.clip is None:
+            raise ValueError("a HeardClip needs a clip or a sound")
+        return render_clip(self.clip, self.sampling_rate)
 
     @property
-    def audio(self) -> Path: ...  # noqa: D102
-    @property
-    def start(self) -> float: ...  # noqa: D102
-    @property
-    def duration(self) -> float: ...  # noqa: D102
-    @property
-    def fade(self) -> float: ...  # noqa: D102
-    @property
-    def rms(self) -> float | None: ...  # noqa: D102
+    def seconds(self) -> float:
+        """Duration of the waveform."""
+        return len(self.waveform) / self.sampling_rate
+
+    def __str__(self) -> str:
+        """File and excerpt, for messages."""
+        if self.clip is None:
+            return "sound of no file"
+        return f"{self.clip.audio}, {self.clip.start:g} to {self.clip.start + self.clip.duration:g} s"
 
 
 def content_hash(path: Path) -> str:
@@ -220,7 +257,7 @@ def sine_fade(n_samples: int, n_fade: int) -> np.ndarray:
     return gain
 
 
-def render_clip(clip: ClipLike, sampling_rate: int = SAMPLING_RATE) -> np.ndarray:
+def render_clip(clip: Clip, sampling_rate: int = SAMPLING_RATE) -> np.ndarray:
     """Render the waveform that was played: excerpt, then fades, then scaling to the clip's RMS.
 
     The order is ds003720's (Nakai et al. 2021: 2-s fade-in and fade-out, then overall normalisation of the
@@ -229,7 +266,6 @@ def render_clip(clip: ClipLike, sampling_rate: int = SAMPLING_RATE) -> np.ndarra
     Parameters
     ----------
     clip : Clip
-        Has ``audio``, ``start``, ``duration``, ``fade`` (seconds) and ``rms`` (None: level untouched).
     sampling_rate : int
         Hz.
 

@@ -99,15 +99,16 @@ def listen_to(
     """
     import torch
 
-    from ban_bids.audio.waveforms import load_waveform
-    from ban_bids.models.candidate import NetworkModel, untrained_model
+    from ban_bids.audio.waveforms import HeardClip, load_waveform
     from ban_bids.models.checkpoint import load_checkpoint
+    from ban_bids.models.controls import untrained_model
+    from ban_bids.models.network import NetworkModel
 
     torch.set_num_threads(1)
     network, _ = load_checkpoint(weights)
     model = NetworkModel(network, GENRES) if untrained is None else untrained_model(network, untrained, GENRES)
-    waves = [load_waveform(clip) for clip in clips]
-    probabilities = model.genre_probabilities(waves) if waves else np.empty((0, len(GENRES)))
+    heard = [HeardClip(None, model.sampling_rate, load_waveform(clip)) for clip in clips]
+    probabilities = model.genre_probabilities(heard) if heard else np.empty((0, len(GENRES)))
     return listen(model, excerpts), probabilities
 
 

@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import eigh
 
-from ban_bids.audio.waveforms import load_waveform
+from ban_bids.audio.waveforms import HeardClip, load_waveform
 from ban_bids.constants import REGIONS, SAMPLING_RATE
 from ban_bids.demo.anatomy import Floats
 from ban_bids.demo.responses import Courses
-from ban_bids.models.candidate import AudioModel
+from ban_bids.models.candidate import Candidate
 
 COARSE = 0.5
 """Step in which features are averaged before anything else, seconds: blood is too slow for less."""
@@ -63,12 +63,12 @@ class Listening:
     silence: Mapping[str, npt.NDArray[np.float32]]
 
 
-def listen(model: AudioModel, excerpts: Sequence[Excerpt]) -> Listening:
+def listen(model: Candidate, excerpts: Sequence[Excerpt]) -> Listening:
     """Let a network listen to excerpts, and to three seconds of silence.
 
     Parameters
     ----------
-    model : AudioModel
+    model : Candidate
         Any model with the four areas.
     excerpts : sequence of Excerpt
         All of one duration.
@@ -80,12 +80,12 @@ def listen(model: AudioModel, excerpts: Sequence[Excerpt]) -> Listening:
     bins: dict[str, list[npt.NDArray[np.float32]]] = {area: [] for area in REGIONS}
     for excerpt in excerpts:
         wave = load_waveform(excerpt.audio, excerpt.start, excerpt.duration)
-        for area, frames in model.features([wave])[0].items():
+        for area, frames in model.features([HeardClip(None, SAMPLING_RATE, wave)])[0].items():
             count = round(excerpt.duration / COARSE)
             edges = np.linspace(0, frames.shape[0], count + 1).astype(int)
             means = np.add.reduceat(frames, edges[:-1], axis=0) / np.diff(edges)[:, None]
             bins[area].append(means.astype(np.float32))
-    quiet = model.features([np.zeros(3 * SAMPLING_RATE, dtype=np.float32)])[0]
+    quiet = model.features([HeardClip.silence(3.0, SAMPLING_RATE)])[0]
     return Listening(
         {area: np.stack(values).astype(np.float32) for area, values in bins.items()},
         {area: quiet[area][-1] for area in REGIONS},

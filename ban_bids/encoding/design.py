@@ -21,7 +21,7 @@ from ban_bids.encoding.timeline import Binned, lags, lay_features, steps
 from ban_bids.errors import DataError, NotComputable
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.inputs.types import Run
-from ban_bids.models.candidate import AudioModel
+from ban_bids.models.candidate import Candidate
 from ban_bids.settings import Encoding
 
 _LOG = logging.getLogger(__name__)
@@ -152,13 +152,13 @@ def plan_indices(runs: Sequence[Run], plan: HeldOutPlan) -> list[tuple[list[int]
     return folds
 
 
-def design(data: ParticipantData, model: AudioModel, plan: HeldOutPlan, settings: Encoding, cache: Path) -> Design:
+def design(data: ParticipantData, model: Candidate, plan: HeldOutPlan, settings: Encoding, cache: Path) -> Design:
     """Lay a model's features on the participant's runs and reduce them fold by fold.
 
     Parameters
     ----------
     data : ParticipantData
-    model : AudioModel
+    model : Candidate
     plan : HeldOutPlan
         Which runs are held out together.
     settings : Encoding

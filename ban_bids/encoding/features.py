@@ -1,4 +1,4 @@
-"""A model's features of clips, computed once a clip and kept on disk."""
+"""A model's features of clips, computed once per clip and kept on disk."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from ban_bids import __version__
-from ban_bids.audio.waveforms import content_hash, render_clip
-from ban_bids.constants import SAMPLING_RATE
+from ban_bids.audio.waveforms import HeardClip, content_hash
 from ban_bids.errors import DataError
 from ban_bids.files.arrays import read_arrays, write_arrays
 from ban_bids.files.locks import file_lock
 from ban_bids.files.progress import progress
 from ban_bids.inputs.types import Clip
-from ban_bids.models.candidate import AudioModel
+from ban_bids.models.candidate import Candidate
 
 _SILENCE_SECONDS = 4.0
 _BATCH = 8
@@ -28,14 +27,14 @@ class FeatureCache:
 
     Parameters
     ----------
-    model : AudioModel
-        Its ``fingerprint`` (weights and front-end settings) is part of every key, and the device that it
-        runs on.
+    model : Candidate
+        Its ``fingerprint`` (weights and front-end settings) is part of every key, and so are its sampling rate
+        and the device that it runs on.
     folder : Path
         Where features are kept; made if missing.
     """
 
-    def __init__(self, model: AudioModel, folder: Path) -> None:
+    def __init__(self, model: Candidate, folder: Path) -> None:
         self.model = model
         self.folder = folder
         self._content: dict[Path, str] = {}
@@ -44,7 +43,7 @@ class FeatureCache:
     def _path(self, clip: Clip | None) -> Path:
         """Return the file of a clip's features (None: silence), named by everything they depend on."""
         device = str(getattr(self.model, "device", ""))  # a GPU rounds otherwise
-        parts: list[object] = [__version__, self.model.fingerprint, device, SAMPLING_RATE]
+        parts: list[object] = [__version__, self.model.fingerprint, device, self.model.sampling_rate]
         if clip is None:
             parts += ["silence", _SILENCE_SECONDS]
         else:
@@ -73,14 +72,18 @@ class FeatureCache:
                 self._compute({path: wanted[path] for path in batch})
 
     def _compute(self, clips: Mapping[Path, Clip | None]) -> None:
-        """Compute and write some clips (None: silence), wherever there is a file already."""
-        waves = [_silence() if clip is None else render_clip(clip, SAMPLING_RATE) for clip in clips.values()]
-        for (path, clip), features in zip(clips.items(), self.model.features(waves)):
+        """Compute and write some clips (None: silence), even where there is a file already."""
+        rate = self.model.sampling_rate
+        heard = [
+            HeardClip(clip, rate) if clip else HeardClip.silence(_SILENCE_SECONDS, rate) for clip in clips.values()
+        ]
+        for path, clip, features in zip(clips, heard, self.model.features(heard)):
             arrays = {layer: np.asarray(a, dtype=np.float32) for layer, a in features.items()}
             broken = [layer for layer, values in arrays.items() if not np.isfinite(values).all()]
             if broken:
-                name = f"model {self.model.name}: features of {broken[0]} are not finite"
-                raise DataError(f"{name} ({_heard(clip)}); check its weights")
+                raise DataError(
+                    f"model {self.model.name}: features of {broken[0]} are not finite ({clip}); check its weights"
+                )
             write_arrays(path, arrays)
 
     def load(self, clip: Clip, layer: str) -> np.ndarray:
@@ -95,20 +98,10 @@ class FeatureCache:
     def _load(self, clip: Clip | None, layer: str) -> np.ndarray:
         """Read one layer; a damaged file is logged and computed anew, its checksum says so."""
         path = self._path(clip)
-        found = read_arrays(path, layer)
-        if found is None:
+        arrays = read_arrays(path, layer)
+        if arrays is None:
             self._compute({path: clip})
-            found = read_arrays(path, layer)
-        if found is None:
+            arrays = read_arrays(path, layer)
+        if arrays is None:
             raise DataError(f"{path}: damaged as soon as it is written; check the disk or give another -w")
-        return found[layer]
-
-
-def _heard(clip: Clip | None) -> str:
-    if clip is None:
-        return "silence"
-    return f"{clip.audio}, {clip.start:g} to {clip.start + clip.duration:g} s"
-
-
-def _silence() -> np.ndarray:
-    return np.zeros(int(_SILENCE_SECONDS * SAMPLING_RATE), dtype=np.float32)
+        return arrays[layer]

@@ -44,7 +44,7 @@ class CausalConv2d(nn.Module):
 
 
 class Area(nn.Module):
-    """One cortical area: :meth:`hear` what lies below whenever that changed, then call it once a step."""
+    """One cortical area: :meth:`hear` what lies below whenever that changed, then call it once per step."""
 
     def __init__(
         self, n_below: int, config: AreaConfig, steps: int, recurrence: bool, above: AreaConfig | None
@@ -64,11 +64,11 @@ class Area(nn.Module):
         """What comes from below: its share of the drive, and the skip path."""
         return self.bottom_up(below), self.skip(self.pool(below))
 
-    def forward(self, heard: tuple[Tensor, Tensor], own: Tensor | None, above: Tensor | None, step: int) -> Tensor:
+    def forward(self, heard: tuple[Tensor, Tensor], before: Tensor | None, above: Tensor | None, step: int) -> Tensor:
         """Activation at ``step`` from the area below now, and from itself and the next area a step ago."""
         drive, skip = heard
-        if self.lateral is not None and own is not None:
-            drive = drive + self.lateral(own)
+        if self.lateral is not None and before is not None:
+            drive = drive + self.lateral(before)
         if self.feedback is not None and above is not None:
             drive = drive + self._upsampled(self.feedback(above), drive.shape)
         return F.relu(self.norms[step](drive) + skip)
@@ -109,27 +109,24 @@ class BAN(AuditoryNetwork):
 
     def __init__(self, config: BANConfig | None = None, n_genres: int = 10, seed: int = 0) -> None:
         config = BANConfig() if config is None else config
-        super().__init__(config)
-        with torch.random.fork_rng(devices=[]):  # torch's own initial draws must not move the caller's
-            self.areas = self._make_areas()
-            self.readout = self.make_readout(config.areas[-1].channels, n_genres)
+        super().__init__(config, n_genres, seed)
         n_parameters = sum(parameter.numel() for parameter in self.parameters())
         if n_parameters > MAX_PARAMETERS:
             raise UsageError(
                 f"network {config.name}: {n_parameters:,} parameters are over {MAX_PARAMETERS:,}; "
                 "take fewer channels or smaller kernels"
             )
-        self.reset_weights(seed)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster, also on a CPU
 
-    def _make_areas(self) -> nn.ModuleDict:
-        config, made = self.config, nn.ModuleDict()
-        n_below = 1
-        for i, (label, area) in enumerate(zip(AREAS, config.areas)):
-            above = config.areas[i + 1] if config.feedback and i + 1 < len(AREAS) else None
-            made[label] = Area(n_below, area, config.steps[i], config.recurrence, above)
-            n_below = area.channels
-        return made
+    def make_areas(self) -> tuple[list[nn.Module], int]:
+        """A1, Belt, PB, T2T3."""
+        config = self.config
+        below = [1, *(area.channels for area in config.areas)]
+        above = [*config.areas[1:], None] if config.feedback else [None] * len(config.areas)
+        return [
+            Area(n_below, area, steps, config.recurrence, area_above)
+            for n_below, area, steps, area_above in zip(below, config.areas, config.steps, above)
+        ], below[-1]
 
     def from_frames(self, frames: Tensor) -> tuple[Tensor, dict[str, list[Tensor]]]:
         """Logits and every area's activation at every step from standardised log-mel frames.

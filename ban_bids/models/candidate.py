@@ -1,40 +1,109 @@
-"""What every scored model offers, and a network dressed as such a model."""
+"""What every scored model offers (`Candidate`), and how objects of the older protocol come to offer it."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
-from math import ceil
-from typing import Protocol
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from ban_bids.constants import AREAS, SAMPLING_RATE
-from ban_bids.errors import NotComputable, UsageError
-from ban_bids.models.checkpoint import ModelCard
-from ban_bids.models.network import AuditoryNetwork
-from ban_bids.models.presets import build
+from ban_bids.audio.waveforms import HeardClip, audio_hash
+from ban_bids.bids.names import alphanumeric
+from ban_bids.constants import JOINT, REGIONS, SAMPLING_RATE
+from ban_bids.errors import UsageError
 
-_MAX_WIDTH = 1024
-_BATCH_SECONDS_CUDA = 480.0
+_NAME = re.compile(r"[a-z][a-z0-9]*")
+_MEMBERS = ("name", "frame_rate", "genres", "card", "fingerprint", "features", "genre_probabilities")
 
 
-class AudioModel(Protocol):
-    """An auditory model whose areas are compared with cortical regions.
+@dataclass(frozen=True)
+class ModelCard:
+    """What is known of how a checkpoint came about; stored beside its weights.
+
+    Parameters
+    ----------
+    config : dict
+        ``NetworkConfig.to_dict()``.
+    genres : tuple of str
+        Names of the read-out's classes in order.
+    split : str
+        How training and validation tracks were separated, in words.
+    training_hashes, validation_hashes : dict
+        Track name -> :func:`ban_bids.audio.waveforms.audio_hash`, for every track that trained or validated.
+    excluded : dict
+        The same for tracks that were left out on request.
+    unreadable : tuple of str
+        Files that could not be decoded and were skipped.
+    notes : tuple of str
+        Anything a reader of the scores should know: replicas, fallback of a split, a budget that ran out.
+    metrics : dict
+        Accuracy with its interval, and the like.
+    settings : dict
+        Seed, epochs and other training settings.
+    versions : dict
+        Of the libraries that made it.
+    """
+
+    config: dict[str, Any]
+    genres: tuple[str, ...]
+    split: str = "unknown"
+    training_hashes: dict[str, str] = field(default_factory=dict)
+    validation_hashes: dict[str, str] = field(default_factory=dict)
+    excluded: dict[str, str] = field(default_factory=dict)
+    unreadable: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    metrics: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def seed(self) -> int | None:
+        """Seed of the training."""
+        return self.settings.get("seed")
+
+    @property
+    def known_hashes(self) -> frozenset[str]:
+        """Content of every track that trained or validated the model."""
+        return frozenset(self.training_hashes.values()) | frozenset(self.validation_hashes.values())
+
+    def knows(self, path: Path) -> bool:
+        """Whether the sound in an audio file trained or validated the model, under whatever name."""
+        return audio_hash(path) in self.known_hashes
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ModelCard:
+        """Rebuild from ``dataclasses.asdict``'s values, also after a trip through JSON.
+
+        Raises
+        ------
+        TypeError
+            When they are not those of a card.
+        """
+        fields = dict(values)
+        for name in ("genres", "unreadable", "notes"):
+            fields[name] = tuple(fields.get(name, ()))
+        return cls(**fields)
+
+
+class Candidate(Protocol):
+    """A model whose layers are compared with cortical regions.
 
     Attributes
     ----------
     name : str
-        Alphanumeric, lower case: it enters file names (``desc-<name><Area>``).
+        Lower-case letters and digits: it enters file names (``desc-<name><Layer>``).
     layers : tuple of str
-        Its layers in order.
+        Its layers in order: any number, any names whose letters and digits (:func:`layer_labels`) differ.
     frame_rate : dict of str to float
-        Frames a second of every area.
+        Frames per second of each layer.
+    sampling_rate : int
+        Of the sound that it hears, Hz; clips are given at this rate.
+    mapping : dict of str to str or None
+        Layer -> region (one of :data:`ban_bids.constants.REGIONS`) that it stands for; None where the model
+        maps no layer.
     genres : tuple of str
         Classes of its read-out; empty when it has none.
     card : ModelCard or None
@@ -45,214 +114,119 @@ class AudioModel(Protocol):
 
     name: str
     layers: tuple[str, ...]
-    frame_rate: dict[str, float]
+    frame_rate: Mapping[str, float]
+    sampling_rate: int
+    mapping: Mapping[str, str] | None
     genres: tuple[str, ...]
     card: ModelCard | None
     fingerprint: str
 
-    def features(self, waveforms: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
-        """Area -> (n_frames, n_features) for each mono waveform at 22 050 Hz; frame k: [k, k + 1)/rate."""
+    def features(self, clips: Sequence[HeardClip]) -> list[dict[str, np.ndarray]]:
+        """Layer -> float32 array, (n_frames, n_features), of each clip; frame k: [k, k + 1) / frame rate."""
         ...
 
-    def genre_probabilities(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
-        """(n_waveforms, n_genres), or raise NotComputable where the model has no read-out."""
+    def genre_probabilities(self, clips: Sequence[HeardClip]) -> np.ndarray:
+        """(n_clips, n_genres), or raise NotComputable where the model has no read-out."""
         ...
 
 
-class NetworkModel:
-    """A network as an :class:`AudioModel`: waveforms in, arrays out.
+class _HearsWaveforms:
+    """What hears plain waveforms at 22 050 Hz as a :class:`Candidate`."""
+
+    sampling_rate = SAMPLING_RATE
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.name: str = model.name
+        self.layers: tuple[str, ...] = tuple(model.layers if hasattr(model, "layers") else model.areas)
+        self.frame_rate: Mapping[str, float] = dict(model.frame_rate)
+        self.mapping: Mapping[str, str] | None = mapping_by_name(self.layers)
+        self.genres = tuple(model.genres)
+        self.card = model.card
+        self.fingerprint = model.fingerprint
+        self.device = getattr(model, "device", "")
+
+    def features(self, clips: Sequence[HeardClip]) -> list[dict[str, np.ndarray]]:
+        """As :class:`Candidate`."""
+        return self.model.features(waveforms(clips, self.sampling_rate))
+
+    def genre_probabilities(self, clips: Sequence[HeardClip]) -> np.ndarray:
+        """As :class:`Candidate`."""
+        return self.model.genre_probabilities(waveforms(clips, self.sampling_rate))
+
+
+def as_candidate(model: Any) -> Candidate:
+    """Return an object that somebody made as a candidate, or say what it lacks.
 
     Parameters
     ----------
-    network : AuditoryNetwork
-        Put into evaluation mode and moved to ``device``.
-    genres : tuple of str
-        Classes; empty where they are not known.
-    card : ModelCard or None
-        Of the checkpoint.
-    name : str, optional
-        Taken from the configuration otherwise.
-    device : str
-        ``cpu``, ``cuda`` or ``auto``.
-    """
-
-    def __init__(
-        self,
-        network: AuditoryNetwork,
-        genres: Sequence[str] = (),
-        card: ModelCard | None = None,
-        name: str | None = None,
-        device: str = "cpu",
-    ) -> None:
-        self.device = resolve_device(device)
-        self.network = network.eval().to(self.device)
-        self.name = name or network.config.name
-        self.layers = AREAS
-        self.frame_rate = network.frame_rates
-        self.genres = tuple(genres)
-        self.card = card
-        self.fingerprint = fingerprint(network)
-
-    def features(self, waveforms: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
-        """Activations of every area at the last step.
-
-        Parameters
-        ----------
-        waveforms : sequence of ndarray, (n_samples,)
-            Mono, 22 050 Hz.
-
-        Returns
-        -------
-        list of dict
-            Area -> float32 array, (n_frames, channels · frequency bins); neighbouring frequency bins are
-            averaged where an area would be wider than 1024.
-        """
-        out: list[dict[str, np.ndarray]] = [{} for _ in waveforms]
-        for indices, (_, areas), seconds in self._heard(waveforms):
-            for label, activation in areas.items():
-                # the network works on whole frames of its slowest area: drop those after the end
-                n_frames = ceil(seconds * self.frame_rate[label] - 1e-6)
-                for i, frames in zip(indices, activation):
-                    out[i][label] = frames[:n_frames]
-        return out
-
-    def genre_probabilities(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
-        """Softmax of the read-out, one row a waveform.
-
-        Raises
-        ------
-        NotComputable
-            When the weights came without the names of their genres.
-        """
-        if not self.genres:
-            raise NotComputable("the genres of the read-out are unknown: the weights are random or have no card")
-        out = np.empty((len(waveforms), len(self.genres)), dtype=np.float64)
-        for indices, (logits, _), _ in self._heard(waveforms):
-            out[indices] = torch.softmax(torch.from_numpy(logits).double(), dim=1).numpy()
-        return out
-
-    def _heard(
-        self, waveforms: Sequence[np.ndarray]
-    ) -> Iterator[tuple[list[int], tuple[np.ndarray, dict[str, np.ndarray]], float]]:
-        """Indices, what `_hear` returns, and the length in seconds of every batch.
-
-        On a CPU batches go side by side, one thread each: the threads of one operation wait for each other,
-        and where another process wants the same processors that makes them several times slower than one.
-        """
-        n_threads = torch.get_num_threads() if self.device.type == "cpu" else 1
-        if n_threads > 1:
-            torch.set_num_threads(1)
-        try:
-            with ThreadPoolExecutor(n_threads) as pool:
-                batches = self._batches(waveforms)
-                while some := list(islice(batches, n_threads)):
-                    for (indices, batch), made in zip(some, pool.map(self._hear, [b for _, b in some])):
-                        yield indices, made, batch.shape[1] / SAMPLING_RATE
-        finally:
-            if n_threads > 1:
-                torch.set_num_threads(n_threads)
-
-    def _hear(self, batch: Tensor) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Logits, and every area's activation as (batch, frames, features)."""
-        with torch.no_grad():
-            logits, areas = self.network(batch, return_areas=True, sampling_rate=SAMPLING_RATE)
-        return logits.cpu().numpy(), {label: _flatten(a).cpu().numpy() for label, a in areas.items()}
-
-    def _batches(self, waveforms: Sequence[np.ndarray]) -> Iterator[tuple[list[int], Tensor]]:
-        """Equal lengths together on a GPU; singly on a CPU, so that no result depends on its neighbours."""
-        lengths = np.array([len(w) for w in waveforms], dtype=int)
-        for length in np.unique(lengths):
-            indices = np.flatnonzero(lengths == length)
-            size = (
-                1 if self.device.type == "cpu" else max(1, int(_BATCH_SECONDS_CUDA * SAMPLING_RATE // max(length, 1)))
-            )
-            for k in range(0, len(indices), size):
-                chosen = indices[k : k + size].tolist()
-                stacked = np.stack([np.asarray(waveforms[i], dtype=np.float32) for i in chosen])
-                yield chosen, torch.from_numpy(stacked).to(self.device)
-
-
-def untrained_model(
-    network: AuditoryNetwork,
-    seed: int,
-    genres: Sequence[str] = (),
-    name: str | None = None,
-    device: str = "cpu",
-) -> NetworkModel:
-    """Return a network of the same architecture and front end with random weights.
-
-    Its normalisation is calibrated (see :func:`calibrate`), so that activations neither vanish nor explode.
-
-    Parameters
-    ----------
-    network : AuditoryNetwork
-        Gives configuration and front-end statistics; it is not changed.
-    seed : int
-        Of the weights.
-    genres : sequence of str
-        Names of the read-out's classes, if it is to be used.
-    name : str, optional
-        Of the model; the configuration's name followed by ``untrained`` otherwise.
-    device : str
-        As for :class:`NetworkModel`.
-    """
-    fresh = build(network.config, network.readout.out_features, seed)
-    fresh.front_end.load_state_dict(network.front_end.state_dict())
-    calibrate(fresh)
-    return NetworkModel(fresh, genres, None, name or f"{network.config.name}untrained", device)
-
-
-def calibrate(network: AuditoryNetwork, seed: int = 0) -> None:
-    """Set the running statistics of every normalisation from standard log-mel noise.
-
-    The noise has zero mean, unit variance and an autocorrelation over 80 ms and three mel bands, like the
-    standardised frames of music that the first area hears; no audio is involved, so nothing can leak.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    mels = network.config.front_end.n_mels
-    noise = torch.randn(8, 1, mels + 2, 512 + 3, generator=generator)
-    noise = torch.nn.functional.avg_pool2d(noise, (3, 4), stride=1)
-    noise = noise / noise.std()
-    norms = [m for m in network.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # plain average over the batches seen
-    network.train()
-    with torch.no_grad():
-        network.from_frames(noise.to(network.readout.weight.device))
-    network.eval()
-    for norm in norms:
-        norm.momentum = 0.1
-
-
-def fingerprint(network: AuditoryNetwork) -> str:
-    """SHA-256 over configuration and every stored tensor."""
-    digest = hashlib.sha256(json.dumps(network.config.to_dict(), sort_keys=True).encode())
-    for name, value in sorted(network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def resolve_device(device: str) -> torch.device:
-    """``auto`` takes a GPU where there is one.
+    model : object
+        A :class:`Candidate`; or, without the attribute ``mapping``, an object of the older protocol:
+        ``features`` and ``genre_probabilities`` are given plain mono waveforms at 22 050 Hz, its layers are
+        called ``layers`` or ``areas``, and those that are named as regions stand for these.
 
     Raises
     ------
     UsageError
-        For ``cuda`` where there is none.
+        It lacks attributes, its name or layers cannot enter file names, a frame rate is missing, or its
+        mapping names other layers or regions.
     """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: torch finds no CUDA GPU here; choose --device cpu or auto")
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(device)
+    is_candidate = hasattr(model, "mapping")
+    wanted = [*_MEMBERS, *(("layers", "sampling_rate") if is_candidate else ())]
+    lacks = [member for member in wanted if not hasattr(model, member)]
+    if not is_candidate and not hasattr(model, "layers") and not hasattr(model, "areas"):
+        lacks.append("layers")
+    if lacks:
+        raise UsageError(f"lacks {', '.join(lacks)}")
+    candidate: Candidate = model if is_candidate else _HearsWaveforms(model)
+    if not _NAME.fullmatch(candidate.name):
+        raise UsageError(f"name {candidate.name!r} is not of the form [a-z][a-z0-9]*")
+    layer_labels(candidate.layers)
+    without = [layer for layer in candidate.layers if layer not in candidate.frame_rate]
+    if without:
+        raise UsageError(f"layer {without[0]} has no frame rate")
+    check_mapping(candidate.mapping, candidate.layers)
+    return candidate
 
 
-def _flatten(activation: Tensor) -> Tensor:
-    """(batch, channels, frequency, frames) -> (batch, frames, channels · bins), at most 1024 wide."""
-    channels, bins = activation.shape[1:3]
-    if channels * bins > _MAX_WIDTH:
-        keep = max(1, _MAX_WIDTH // channels)
-        activation = torch.nn.functional.adaptive_avg_pool2d(activation, (keep, activation.shape[3]))
-    return activation.permute(0, 3, 1, 2).flatten(2).float()
+def waveforms(clips: Sequence[HeardClip], sampling_rate: int) -> list[np.ndarray]:
+    """Waveforms of clips for a model of this sampling rate; ValueError for clips at another one."""
+    rates = {clip.sampling_rate for clip in clips} - {sampling_rate}
+    if rates:
+        raise ValueError(f"clips at {rates.pop()} Hz for a model that hears {sampling_rate} Hz")
+    return [clip.waveform for clip in clips]
+
+
+def layer_labels(layers: Sequence[str]) -> dict[str, str]:
+    """Layer -> its letters and digits, by which files and tables name it.
+
+    Raises
+    ------
+    UsageError
+        Two layers have the same label, or one has that of the joint model.
+    """
+    by_label: dict[str, str] = {}
+    for layer in layers:
+        label = alphanumeric(layer)
+        if label == JOINT:
+            raise UsageError(f"layer {layer!r} would be named {JOINT} in files, as the joint model is; rename it")
+        if label in by_label:
+            raise UsageError(
+                f"layers {by_label[label]!r} and {layer!r} would both be named {label} in files; rename one"
+            )
+        by_label[label] = layer
+    return {layer: label for label, layer in by_label.items()}
+
+
+def mapping_by_name(layers: Sequence[str]) -> dict[str, str] | None:
+    """Mapping of the layers that are called as regions to these; None where there are none."""
+    return {layer: layer for layer in layers if layer in REGIONS} or None
+
+
+def check_mapping(mapping: Mapping[str, str] | None, layers: Sequence[str]) -> None:
+    """Refuse a mapping from layers that the model does not have, or to regions that there are not."""
+    for layer, region in (mapping or {}).items():
+        if layer not in layers:
+            raise UsageError(f"mapping: there is no layer {layer!r} among {', '.join(layers)}")
+        if region not in REGIONS:
+            raise UsageError(f"mapping: {region!r} is no region; the regions are {', '.join(REGIONS)}")

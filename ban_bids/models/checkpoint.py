@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import NamedTemporaryFile
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
-from ban_bids.audio.waveforms import audio_hash
 from ban_bids.errors import CheckpointError, LeakError
+from ban_bids.files.write import write_bytes
+from ban_bids.models.candidate import ModelCard
 from ban_bids.models.network import AuditoryNetwork
 from ban_bids.models.presets import PRESETS, build, build_stored
 
@@ -25,66 +24,6 @@ _FORMAT = "ban-bids-checkpoint-1"
 _KEY = "ban_bids"
 _PICKLE_SUFFIXES = {".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin"}
 _REMEDY = "give a .safetensors file written by ban-bids-train"
-
-
-@dataclass(frozen=True)
-class ModelCard:
-    """What is known of how a checkpoint came about; stored beside its weights.
-
-    Parameters
-    ----------
-    config : dict
-        ``NetworkConfig.to_dict()``.
-    genres : tuple of str
-        Names of the read-out's classes in order.
-    split : str
-        How training and validation tracks were told apart, in words.
-    training_hashes, validation_hashes : dict
-        Track name -> :func:`ban_bids.audio.waveforms.audio_hash`, for every track that trained or validated.
-    excluded : dict
-        The same for tracks that were left out on request.
-    unreadable : tuple of str
-        Files that could not be decoded and were skipped.
-    notes : tuple of str
-        Anything a reader of the scores should know: replicas, fallback of a split, a budget that ran out.
-    metrics : dict
-        Accuracy with its interval, and the like.
-    settings : dict
-        Seed, epochs and other training settings.
-    versions : dict
-        Of the libraries that made it.
-    """
-
-    config: dict[str, Any]
-    genres: tuple[str, ...]
-    split: str = "unknown"
-    training_hashes: dict[str, str] = field(default_factory=dict)
-    validation_hashes: dict[str, str] = field(default_factory=dict)
-    excluded: dict[str, str] = field(default_factory=dict)
-    unreadable: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    metrics: dict[str, Any] = field(default_factory=dict)
-    settings: dict[str, Any] = field(default_factory=dict)
-    versions: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def seed(self) -> int | None:
-        """Seed of the training."""
-        return self.settings.get("seed")
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> ModelCard:
-        """Rebuild from ``dataclasses.asdict``'s values, also after a trip through JSON.
-
-        Raises
-        ------
-        TypeError
-            When they are not those of a card.
-        """
-        fields = dict(values)
-        for name in ("genres", "unreadable", "notes"):
-            fields[name] = tuple(fields.get(name, ()))
-        return cls(**fields)
 
 
 def library_versions() -> dict[str, str]:
@@ -118,26 +57,15 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], architecture: 
     if path.suffix != ".safetensors":
         raise CheckpointError(f"{path}: checkpoints are .safetensors files; choose such a name")
     state = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    about = {
-        "format": _FORMAT,
-        "architecture": architecture,
-        "card": None if card is None else asdict(card),
-    }
-    # one entry only: safetensors writes several in an order that changes from run to run
-    metadata = {} if card is None else {_KEY: json.dumps(about, sort_keys=True)}
+    metadata = {}
+    if card is not None:
+        about = {"format": _FORMAT, "architecture": architecture, "card": asdict(card)}
+        # one entry only: safetensors writes several in an order that changes from run to run
+        metadata[_KEY] = json.dumps(about, sort_keys=True)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp", delete=False) as file:
-            temporary = Path(file.name)
-        try:
-            save_file(state, temporary, metadata=metadata)
-            temporary.chmod(0o644)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        return write_bytes(path, save(state, metadata=metadata))
     except OSError as err:
         raise CheckpointError(f"{path}: cannot be written ({err.strerror}); choose another folder") from err
-    return path
 
 
 def load_checkpoint(path: Path) -> tuple[AuditoryNetwork, ModelCard | None]:
@@ -195,10 +123,12 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], str, ModelCard | 
     if _KEY not in metadata:
         return state, "", None
     try:
-        architecture, card = _card(metadata[_KEY])
-    except CheckpointError as err:
-        raise CheckpointError(f"{path}: {err}") from err
-    return state, architecture, card
+        about = json.loads(metadata[_KEY])
+        if about["format"] != _FORMAT:
+            raise CheckpointError(f"{path}: has the format {about['format']!r}, not {_FORMAT!r}; {_REMEDY}")
+        return state, str(about["architecture"]), ModelCard.from_dict(about["card"])
+    except (ValueError, TypeError, KeyError) as err:
+        raise CheckpointError(f"{path}: the model card is damaged ({err}); {_REMEDY}") from err
 
 
 def check_no_overlap(card: ModelCard | None, audio_paths: Iterable[Path], allow_overlap: bool = False) -> list[str]:
@@ -227,8 +157,7 @@ def check_no_overlap(card: ModelCard | None, audio_paths: Iterable[Path], allow_
     if card is None:
         _LOG.warning("weights without a model card: overlap with the held-out stimuli is unknown")
         return []
-    seen = set(card.training_hashes.values()) | set(card.validation_hashes.values())
-    overlap = sorted({Path(path).stem for path in set(audio_paths) if audio_hash(path) in seen})
+    overlap = sorted({Path(path).stem for path in set(audio_paths) if card.knows(path)})
     if overlap and not allow_overlap:
         raise LeakError(
             f"the model was trained or validated on {len(overlap)} tracks of the held-out runs "
@@ -238,17 +167,6 @@ def check_no_overlap(card: ModelCard | None, audio_paths: Iterable[Path], allow_
     if overlap:
         _LOG.warning("the model knows %d tracks of the held-out runs; every table says so", len(overlap))
     return overlap
-
-
-def _card(text: str) -> tuple[str, ModelCard]:
-    """Architecture and card from a checkpoint's metadata."""
-    try:
-        about = json.loads(text)
-        if about["format"] != _FORMAT:
-            raise CheckpointError(f"has the format {about['format']!r}, not {_FORMAT!r}; {_REMEDY}")
-        return str(about["architecture"]), ModelCard.from_dict(about["card"])
-    except (ValueError, TypeError, KeyError) as err:
-        raise CheckpointError(f"the model card is damaged ({err}); {_REMEDY}") from err
 
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], Mapping[str, str]]:

@@ -6,20 +6,24 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cache
+from itertools import accumulate
 from math import prod
-from typing import TYPE_CHECKING, Any, Self
+from operator import mul, truediv
+from typing import Any, Self
 
 from ban_bids.constants import AREAS, SAMPLING_RATE
 from ban_bids.errors import CheckpointError, UsageError
-
-if TYPE_CHECKING:
-    pass
 
 MAX_PARAMETERS = 5_000_000
 """Weights that a BAN may have at most."""
 
 SLOWEST = 10.0
-"""Frames a second that T2/T3 must have at least: slower features cannot be laid on a fine time line."""
+"""Frames per second that T2/T3 must have at least: slower features cannot be laid on a fine time line."""
+
+
+def with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values that came back from JSON, with tuples where there are lists."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
 
 
 def _require(fulfilled: bool, about: str, otherwise: str) -> None:
@@ -36,7 +40,7 @@ class FrontEndConfig:
     sampling_rate : int
         Of the waveform, Hz.
     n_fft, hop : int
-        Window and step, samples. 441 samples make exactly 50 frames a second.
+        Window and step, samples. 441 samples make exactly 50 frames per second.
     n_mels : int
         Mel bands (HTK scale) between ``f_min`` and ``f_max``, Hz.
     floor : float
@@ -69,7 +73,7 @@ class FrontEndConfig:
 
     @property
     def frame_rate(self) -> float:
-        """Log-mel frames a second."""
+        """Log-mel frames per second."""
         return self.sampling_rate / self.hop
 
 
@@ -153,12 +157,9 @@ class NetworkConfig:
 
     @property
     def frame_rates(self) -> dict[str, float]:
-        """Frames a second of every area."""
-        rate, rates = self.front_end.frame_rate, {}
-        for label, stride in zip(AREAS, self.time_strides):
-            rate /= stride
-            rates[label] = rate
-        return rates
+        """Frames per second of every area."""
+        rates = accumulate(self.time_strides, truediv, initial=self.front_end.frame_rate)
+        return dict(zip(AREAS, list(rates)[1:]))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -175,10 +176,10 @@ class NetworkConfig:
             When the values do not describe such a network in this version.
         """
         try:
-            fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+            fields = with_tuples(values)
             fields["front_end"] = FrontEndConfig(**fields["front_end"])
             if "areas" in fields:
-                fields["areas"] = tuple(_area(area) for area in fields["areas"])
+                fields["areas"] = tuple(AreaConfig(**with_tuples(area)) for area in fields["areas"])
             return cls(**fields)
         except (KeyError, TypeError, AttributeError, UsageError) as err:
             raise CheckpointError(
@@ -205,7 +206,7 @@ class BANConfig(NetworkConfig):
     Raises
     ------
     UsageError
-        For areas that do not fit together, or a last area of fewer than 10 frames a second.
+        For areas that do not fit together, or a last area of fewer than 10 frames per second.
     """
 
     name: str = "ban"
@@ -232,7 +233,7 @@ class BANConfig(NetworkConfig):
             )
             bins //= stride
         rate = self.frame_rates[AREAS[-1]]
-        _require(rate >= SLOWEST, about, f"{AREAS[-1]} has {rate:.3g} frames a second; {SLOWEST:g} are the least")
+        _require(rate >= SLOWEST, about, f"{AREAS[-1]} has {rate:.3g} frames per second; {SLOWEST:g} are the least")
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -249,35 +250,13 @@ class BANConfig(NetworkConfig):
     @property
     def frequency_bins(self) -> dict[str, int]:
         """Frequency positions of every area."""
-        bins, out = self.front_end.n_mels, {}
-        for label, area in zip(AREAS, self.areas):
-            bins //= area.stride[0]
-            out[label] = bins
-        return out
+        strides = accumulate((area.stride[0] for area in self.areas), mul)
+        return {label: self.front_end.n_mels // stride for label, stride in zip(AREAS, strides)}
 
     @property
     def receptive_fields(self) -> dict[str, tuple[ReceptiveField, ...]]:
         """How much sound a frame of every area depends on, after each of its steps."""
         return receptive_fields(self)
-
-
-def _area(values: Mapping[str, Any]) -> AreaConfig:
-    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    return AreaConfig(**plain)
-
-
-_BAN = BANConfig()
-PRESETS: dict[str, BANConfig] = {
-    "ban": _BAN,
-    "ban-feedforward": replace(_BAN, name="banfeedforward", recurrence=False),
-    "ban-feedback": replace(_BAN, name="banfeedback", feedback=True),
-    "ban-small": replace(
-        _BAN,
-        name="bansmall",
-        areas=tuple(replace(area, channels=channels, steps=2) for area, channels in zip(_BAN.areas, (16, 32, 48, 64))),
-    ),
-}
-"""Named architectures: ``ban`` is the reference; the others switch one thing."""
 
 
 _FAR = 1 << 20  # a frame so late that no reach meets the beginning of the sound
@@ -294,7 +273,7 @@ class ReceptiveField:
     samples : int
         Samples of the waveform: those frames and the window of the first.
     seconds : float
-        The same in seconds.
+        The same, seconds.
     mel_bands : int
         Mel bands.
     """
@@ -309,62 +288,58 @@ class _Wiring:
     """Who hears whom in BAN; indices of areas count from 0, and −1 are the log-mel frames."""
 
     def __init__(self, config: BANConfig) -> None:
-        self.areas = config.areas
-        self.steps = config.steps
-        self.recurrence = config.recurrence
-        self.feedback = config.feedback
-        n_below, bins = config.front_end.n_mels, []
-        for area in self.areas:
-            n_below //= area.stride[0]
-            bins.append(n_below)
-        self.bins = (*bins, config.front_end.n_mels)  # the last one stands at index −1
+        self.config = config
+        self.bins = (*config.frequency_bins.values(), config.front_end.n_mels)  # the last one stands at index −1
         self.earliest = cache(self._earliest)
         self.bands = cache(self._bands)
 
-    def hears_itself(self, area: int, step: int) -> bool:
-        return area >= 0 and self.recurrence and step > 0
+    def _sources(self, area: int, step: int) -> dict[str, tuple[int, int]]:
+        """Area and step of everything that an area hears at a step."""
+        sources = {"below": (area - 1, self._last(area - 1, step))}
+        if self.config.recurrence and step > 0:
+            sources["itself"] = (area, step - 1)
+        if self.config.feedback and step > 0 and area + 1 < len(AREAS):
+            sources["above"] = (area + 1, self._last(area + 1, step - 1))
+        return sources
 
-    def hears_above(self, area: int, step: int) -> bool:
-        return self.feedback and step > 0 and area + 1 < len(self.areas)
-
-    def last(self, area: int, step: int) -> int:
+    def _last(self, area: int, step: int) -> int:
         """The step that is heard: an area that has made all its steps keeps its last state."""
-        return min(step, self.steps[area] - 1) if area >= 0 else 0
+        return min(step, self.config.steps[area] - 1) if area >= 0 else 0
 
-    def _earliest(self, area: int, step: int, k: int) -> int:
-        """First log-mel frame that frame ``k`` depends on."""
+    def _layers(self, area: int) -> tuple[AreaConfig, AreaConfig]:
+        """Settings of an area and of the one above it (of itself where there is none)."""
+        return self.config.areas[area], self.config.areas[min(area + 1, len(AREAS) - 1)]
+
+    def _earliest(self, area: int, step: int, frame: int) -> int:
+        """First log-mel frame that a frame depends on."""
         if area < 0:
-            return k
-        own: AreaConfig = self.areas[area]
-        # output k ends with input (k + 1)·stride − 1; the skip path sees the last `stride` of these only
-        first = (k + 1) * own.stride[1] - max(own.kernel[1], own.stride[1])
-        found = [self.earliest(area - 1, self.last(area - 1, step), first)]
-        if self.hears_itself(area, step):
-            found.append(self.earliest(area, step - 1, k - own.lateral_kernel[1] + 1))
-        if self.hears_above(area, step):
-            stride = self.areas[area + 1].stride[1]
-            found.append(self.earliest(area + 1, self.last(area + 1, step - 1), (k - stride + 1) // stride))
-        return min(found)
+            return frame
+        layer, above = self._layers(area)
+        first = {
+            # the convolution ends with frame (frame + 1)·stride − 1; the skip path sees the last `stride` of these only
+            "below": (frame + 1) * layer.stride[1] - max(layer.kernel[1], layer.stride[1]),
+            "itself": frame - layer.lateral_kernel[1] + 1,
+            "above": (frame - above.stride[1] + 1) // above.stride[1],
+        }
+        return min(self.earliest(*source, first[kind]) for kind, source in self._sources(area, step).items())
 
-    def _bands(self, area: int, step: int, j: int) -> tuple[int, int]:
-        """Lowest and highest mel band that frequency position ``j`` depends on."""
+    def _bands(self, area: int, step: int, position: int) -> tuple[int, int]:
+        """Lowest and highest mel band that a frequency position depends on."""
         if area < 0:
-            return j, j
-        own = self.areas[area]
-        reach = own.kernel[0] // 2
-        low, high = j * own.stride[0] - reach, j * own.stride[0] + max(reach, own.stride[0] - 1)
-        found = self._span(area - 1, self.last(area - 1, step), low, high)
-        if self.hears_itself(area, step):
-            reach = own.lateral_kernel[0] // 2
-            found += self._span(area, step - 1, j - reach, j + reach)
-        if self.hears_above(area, step):
-            j_above = j // self.areas[area + 1].stride[0]
-            found.append(self.bands(area + 1, self.last(area + 1, step - 1), j_above))
-        return min(low for low, _ in found), max(high for _, high in found)
-
-    def _span(self, area: int, step: int, low: int, high: int) -> list[tuple[int, int]]:
-        inside = max(low, 0), min(high, self.bins[area] - 1)
-        return [self.bands(area, step, j) for j in inside]
+            return position, position
+        layer, above = self._layers(area)
+        stride, reach, lateral = layer.stride[0], layer.kernel[0] // 2, layer.lateral_kernel[0] // 2
+        edges = {
+            "below": (position * stride - reach, position * stride + max(reach, stride - 1)),
+            "itself": (position - lateral, position + lateral),
+            "above": (position // above.stride[0],),
+        }
+        spans = [
+            self.bands(*source, min(max(edge, 0), self.bins[source[0]] - 1))
+            for kind, source in self._sources(area, step).items()
+            for edge in edges[kind]
+        ]
+        return min(low for low, _ in spans), max(high for _, high in spans)
 
 
 def receptive_fields(config: BANConfig) -> dict[str, tuple[ReceptiveField, ...]]:
@@ -398,3 +373,17 @@ def receptive_fields(config: BANConfig) -> dict[str, tuple[ReceptiveField, ...]]
             fields.append(ReceptiveField(frames, samples, samples / front_end.sampling_rate, bands))
         out[label] = tuple(fields)
     return out
+
+
+_BAN = BANConfig()
+PRESETS: dict[str, BANConfig] = {
+    "ban": _BAN,
+    "ban-feedforward": replace(_BAN, name="banfeedforward", recurrence=False),
+    "ban-feedback": replace(_BAN, name="banfeedback", feedback=True),
+    "ban-small": replace(
+        _BAN,
+        name="bansmall",
+        areas=tuple(replace(area, channels=channels, steps=2) for area, channels in zip(_BAN.areas, (16, 32, 48, 64))),
+    ),
+}
+"""Named architectures: ``ban`` is the reference; the others switch one thing."""

@@ -2,7 +2,7 @@
 
 All hear BAN's log-mel frames and have BAN's read-out; what lies between follows their papers, with three
 changes that are the same for all: inputs are 64 bands by any number of frames, time is strided so that the
-last stage keeps at least 6 frames a second, and every convolution is followed by batch normalisation.
+last stage keeps at least 6 frames per second, and every convolution is followed by batch normalisation.
 
 None is causal: convolutions are centred in time, so frame k of a stage covers the seconds [k, k + 1) / rate
 on average only (its receptive field is centred there to within half a frame, and reaches to either side).
@@ -17,7 +17,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ban_bids.constants import AREAS
 from ban_bids.models.config import NetworkConfig
 from ban_bids.models.network import AuditoryNetwork
 
@@ -33,7 +32,7 @@ class DeepCNNConfig(NetworkConfig):
     widths : tuple of int
         Channels of the four stages; the stem before the first has as many as it.
     blocks : int
-        Residual blocks of two convolutions a stage.
+        Residual blocks of two convolutions per stage.
     """
 
     name: str = "deepcnn"
@@ -42,7 +41,7 @@ class DeepCNNConfig(NetworkConfig):
 
     @property
     def time_strides(self) -> tuple[int, ...]:
-        """25, 12.5, 6.25 and 6.25 frames a second."""
+        """25, 12.5, 6.25 and 6.25 frames per second."""
         return (2, 2, 2, 1)
 
 
@@ -69,7 +68,7 @@ class AlexNetConfig(NetworkConfig):
 
     @property
     def time_strides(self) -> tuple[int, ...]:
-        """12.5, 12.5, 6.25 and 6.25 frames a second."""
+        """12.5, 12.5, 6.25 and 6.25 frames per second."""
         return (4, 1, 2, 1)
 
 
@@ -93,7 +92,7 @@ class VGGConfig(NetworkConfig):
 
     @property
     def time_strides(self) -> tuple[int, ...]:
-        """25, 12.5, 6.25 and 6.25 frames a second."""
+        """25, 12.5, 6.25 and 6.25 frames per second."""
         return (2, 2, 2, 1)
 
 
@@ -120,33 +119,12 @@ class CRNNConfig(NetworkConfig):
 
     @property
     def time_strides(self) -> tuple[int, ...]:
-        """25, 12.5, 12.5 and 12.5 frames a second."""
+        """25, 12.5, 12.5 and 12.5 frames per second."""
         return (2, 2, 1, 1)
 
 
 class ConventionalNetwork(AuditoryNetwork):
-    """Four stages one after the other, each an area; subclasses make the stages.
-
-    Parameters
-    ----------
-    config : NetworkConfig
-    n_genres : int
-        Width of the read-out.
-    seed : int
-        Initial weights; the same seed gives the same network.
-    """
-
-    def __init__(self, config: NetworkConfig, n_genres: int = 10, seed: int = 0) -> None:
-        super().__init__(config)
-        with torch.random.fork_rng(devices=[]):  # torch's own initial draws must not move the caller's
-            stages, channels = self.make_stages()
-            self.areas = nn.ModuleDict(dict(zip(AREAS, stages, strict=True)))
-            self.readout = self.make_readout(channels, n_genres)
-        self.reset_weights(seed)
-
-    def make_stages(self) -> tuple[list[nn.Module], int]:
-        """The stages in order, and the channels of the last."""
-        raise NotImplementedError
+    """Four stages one after the other, each an area."""
 
     def from_frames(self, frames: Tensor) -> tuple[Tensor, dict[str, list[Tensor]]]:
         """Logits and the stages' activations, one step each; see the base class."""
@@ -174,7 +152,7 @@ class DeepCNN(ConventionalNetwork):
     architecture = "deepcnn"
     config: DeepCNNConfig
 
-    def make_stages(self) -> tuple[list[nn.Module], int]:
+    def make_areas(self) -> tuple[list[nn.Module], int]:
         """Stem and the four residual stages."""
         first = self.config.widths[0]
         # the stem halves both axes; its pooling only frequency, where ResNet has many more points than here
@@ -216,7 +194,7 @@ class AlexNet(ConventionalNetwork):
     architecture = "alexnet"
     config: AlexNetConfig
 
-    def make_stages(self) -> tuple[list[nn.Module], int]:
+    def make_areas(self) -> tuple[list[nn.Module], int]:
         """conv1; conv2; conv3 to conv5; fc6 and fc7."""
         c1, c2, c3, c4, c5 = self.config.widths
         bins, units = self.config.front_end.n_mels // 16, self.config.units
@@ -244,7 +222,7 @@ class VGG(ConventionalNetwork):
     architecture = "vgg"
     config: VGGConfig
 
-    def make_stages(self) -> tuple[list[nn.Module], int]:
+    def make_areas(self) -> tuple[list[nn.Module], int]:
         """The four blocks."""
         stages: list[nn.Module] = []
         n_below = 1
@@ -263,7 +241,7 @@ class CRNN(ConventionalNetwork):
     architecture = "crnn"
     config: CRNNConfig
 
-    def make_stages(self) -> tuple[list[nn.Module], int]:
+    def make_areas(self) -> tuple[list[nn.Module], int]:
         """conv1; conv2; conv3 and conv4; two GRU layers."""
         c1, c2, c3, c4 = self.config.widths
         last = self.config.front_end.n_mels // 16

@@ -1,4 +1,4 @@
-"""Any PyTorch audio module as a model for ban-bids: its named layers stand for areas."""
+"""Any PyTorch audio module as a candidate: outputs of its named submodules are the layers."""
 
 from __future__ import annotations
 
@@ -13,37 +13,40 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchaudio.functional import resample
 
+from ban_bids.audio.waveforms import HeardClip
 from ban_bids.constants import SAMPLING_RATE
 from ban_bids.errors import NotComputable, UsageError
-from ban_bids.models.candidate import resolve_device
-from ban_bids.models.checkpoint import ModelCard
+from ban_bids.models.candidate import ModelCard, check_mapping, layer_labels, mapping_by_name, waveforms
+from ban_bids.models.network import resolve_device
 
 _PROBE_SECONDS = (4.0, 8.0)
 
 
 class LayerModel:
-    """A module whose layers' outputs are the areas; see :class:`ban_bids.models.candidate.AudioModel`.
+    """A module as a :class:`~ban_bids.models.candidate.Candidate`; it hears one waveform at a time.
 
     Parameters
     ----------
     module : nn.Module
-        Put into evaluation mode. It hears one waveform at a time.
-    areas : dict of str to str
-        Area (alphanumeric) -> dotted name of a layer, as in ``module.named_modules()``. Areas that are to be
-        held against the regions of the same name are called A1, Belt, PB and T2T3.
+        Put into evaluation mode.
+    layers : dict of str to str
+        Layer -> dotted name of a submodule, as in ``module.named_modules()``. Any names whose letters and
+        digits differ.
     name : str
         ``[a-z][a-z0-9]*``; enters file names.
     sampling_rate : int
-        That the module expects, Hz; waveforms come at 22 050 Hz and are resampled.
+        That the module expects, Hz; sound is given at it.
     preprocess : callable, optional
         Waveform, (1, samples), to what ``module`` takes. The waveform itself otherwise.
     time_axis : int or dict of str to int
-        Axis of time in the layers' outputs, the same for all or by area; axis 0 is the batch.
+        Axis of time in the layers' outputs, the same for all or by layer; axis 0 is the batch.
     frame_rate : dict of str to float, optional
-        Frames a second of every area. Without it two probes of noise tell, by how many frames four more
-        seconds add.
+        Frames per second of every layer. Without it they are measured, by how many frames four more
+        seconds of noise add.
+    mapping : dict of str to str, optional
+        Layer -> region (A1, Belt, PB, T2T3) that it stands for; empty where none does. Without it, layers that
+        are called as regions stand for these, and others for none.
     genres : sequence of str
         Classes of the module's output, if that is a row of logits.
     card : ModelCard, optional
@@ -54,20 +57,22 @@ class LayerModel:
     Raises
     ------
     UsageError
-        For a layer that the module does not have (the nearest names are listed) or that is not called, an
-        area's name that cannot enter file names, an axis that is not time.
+        For a submodule that the module does not have (the nearest names are listed) or that is not called,
+        names of layers that are the same in files, an axis that is not time, a mapping of other layers or
+        to no region.
     """
 
     def __init__(
         self,
         module: nn.Module,
-        areas: Mapping[str, str],
+        layers: Mapping[str, str],
         *,
         name: str,
         sampling_rate: int = SAMPLING_RATE,
         preprocess: Callable[[Tensor], Any] | None = None,
         time_axis: int | Mapping[str, int] = -1,
         frame_rate: Mapping[str, float] | None = None,
+        mapping: Mapping[str, str] | None = None,
         genres: Sequence[str] = (),
         card: ModelCard | None = None,
         device: str = "cpu",
@@ -75,45 +80,46 @@ class LayerModel:
         self.device = resolve_device(device)
         self.module = module.eval().to(self.device)
         self.name = name
-        self.layers = tuple(areas)
+        self.layers = tuple(layers)
+        self.sampling_rate = sampling_rate
+        self.mapping: Mapping[str, str] | None = (
+            mapping_by_name(self.layers) if mapping is None else dict(mapping) or None
+        )
         self.genres = tuple(genres)
         self.card = card
-        self._rate = sampling_rate
         self._preprocess = preprocess
-        self._axis = {area: time_axis if isinstance(time_axis, int) else time_axis[area] for area in areas}
-        self._layers = {area: _layer(module, area, layer) for area, layer in areas.items()}
-        self.frame_rate = dict(frame_rate) if frame_rate is not None else self._probed()
-        if set(self.frame_rate) != set(areas):
-            raise UsageError(f"model {name}: frame rates are given for other areas than {', '.join(areas)}")
-        self.fingerprint = self._fingerprint(areas)
+        layer_labels(self.layers)
+        check_mapping(self.mapping, self.layers)
+        self._axis = {layer: time_axis if isinstance(time_axis, int) else time_axis[layer] for layer in layers}
+        self._submodules = {layer: _submodule(module, layer, path) for layer, path in layers.items()}
+        self.frame_rate: Mapping[str, float] = self._probed() if frame_rate is None else dict(frame_rate)
+        if set(self.frame_rate) != set(layers):
+            raise UsageError(f"model {name}: frame rates are given for other layers than {', '.join(layers)}")
+        self.fingerprint = self._fingerprint(layers)
 
-    def features(self, waveforms: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
-        """Outputs of the layers for each waveform.
+    def features(self, clips: Sequence[HeardClip]) -> list[dict[str, np.ndarray]]:
+        """Outputs of the layers for each clip.
 
         Parameters
         ----------
-        waveforms : sequence of ndarray, (n_samples,)
-            Mono, 22 050 Hz.
+        clips : sequence of HeardClip
+            At the model's sampling rate.
 
         Returns
         -------
         list of dict
-            Area -> float32 array, (n_frames, n_features), at most as many frames as fit the waveform.
+            Layer -> float32 array, (n_frames, n_features), at most as many frames as fit the clip.
         """
-        out = []
-        for waveform in waveforms:
-            seconds = len(waveform) / SAMPLING_RATE
-            _, caught = self._run(waveform)
-            out.append(
-                {
-                    area: frames[: max(1, ceil(seconds * self.frame_rate[area] - 1e-6))]
-                    for area, frames in caught.items()
-                }
-            )
-        return out
+        features = []
+        for waveform in waveforms(clips, self.sampling_rate):
+            seconds = len(waveform) / self.sampling_rate
+            n_frames = {layer: max(1, ceil(seconds * rate - 1e-6)) for layer, rate in self.frame_rate.items()}
+            _, outputs = self._run(waveform)
+            features.append({layer: frames[: n_frames[layer]] for layer, frames in outputs.items()})
+        return features
 
-    def genre_probabilities(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
-        """Softmax of the module's output, (n_waveforms, n_genres).
+    def genre_probabilities(self, clips: Sequence[HeardClip]) -> np.ndarray:
+        """Softmax of the module's output, (n_clips, n_genres).
 
         Raises
         ------
@@ -125,7 +131,7 @@ class LayerModel:
         if not self.genres:
             raise NotComputable(f"model {self.name} has no read-out of genres")
         rows = []
-        for waveform in waveforms:
+        for waveform in waveforms(clips, self.sampling_rate):
             logits, _ = self._run(waveform)
             if not isinstance(logits, Tensor) or logits.shape != (1, len(self.genres)):
                 raise UsageError(
@@ -136,63 +142,62 @@ class LayerModel:
         return np.stack(rows)
 
     def _run(self, waveform: np.ndarray) -> tuple[Any, dict[str, np.ndarray]]:
-        """The module's output and every area's frames, (n_frames, n_features), for one waveform."""
-        sound = torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32))[None]
-        caught: dict[str, Tensor] = {}
+        """The module's output and every layer's frames, (n_frames, n_features), for one waveform."""
+        sound = torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32))[None].to(self.device)
+        outputs: dict[str, Tensor] = {}
         with ExitStack() as hooks, torch.no_grad():
-            heard = resample(sound, SAMPLING_RATE, self._rate).to(self.device)
-            for area, layer in self._layers.items():
-                handle = layer.register_forward_hook(_keep(caught, area))
-                hooks.callback(handle.remove)
-            output = self.module(heard if self._preprocess is None else self._preprocess(heard))
-        silent = [area for area in self.layers if area not in caught]
+            for layer, submodule in self._submodules.items():
+                hooks.callback(submodule.register_forward_hook(_keep(outputs, layer)).remove)
+            result = self.module(sound if self._preprocess is None else self._preprocess(sound))
+        silent = [layer for layer in self.layers if layer not in outputs]
         if silent:
-            raise UsageError(f"model {self.name}: the layers of {', '.join(silent)} are not called by the module")
-        return output, {area: self._frames(area, caught[area]) for area in self.layers}
+            raise UsageError(f"model {self.name}: the submodules of {', '.join(silent)} are not called by the module")
+        return result, {layer: self._frames(layer, outputs[layer]) for layer in self.layers}
 
-    def _frames(self, area: str, output: Tensor) -> np.ndarray:
-        axis = self._axis[area]
+    def _frames(self, layer: str, output: Tensor) -> np.ndarray:
+        axis = self._axis[layer]
         if output.ndim < 2 or not -output.ndim < axis < output.ndim or axis == 0 or len(output) != 1:
             raise UsageError(
-                f"model {self.name}: the layer of {area} gives the shape {tuple(output.shape)}; "
+                f"model {self.name}: the submodule of {layer} gives the shape {tuple(output.shape)}; "
                 f"axis 0 must be a batch of one and axis {axis} time: set time_axis"
             )
         return output[0].movedim(axis - 1 if axis > 0 else axis, 0).flatten(1).float().cpu().numpy()
 
     def _probed(self) -> dict[str, float]:
-        """Frames a second from how many more a longer sound gives: what the edges cost cancels."""
+        """Frames per second from how many more a longer sound gives: what the edges cost cancels."""
         rng = np.random.default_rng(0)
-        short, long = (self._run(rng.normal(0, 0.1, round(s * SAMPLING_RATE)))[1] for s in _PROBE_SECONDS)
+        noises = [rng.normal(0, 0.1, round(seconds * self.sampling_rate)) for seconds in _PROBE_SECONDS]
+        short, long = (self._run(noise)[1] for noise in noises)
         rates = {}
-        for area in self.layers:
-            more = len(long[area]) - len(short[area])
+        for layer in self.layers:
+            more = len(long[layer]) - len(short[layer])
             if more <= 0:
                 raise UsageError(
-                    f"model {self.name}: axis {self._axis[area]} of the layer of {area} does not grow "
+                    f"model {self.name}: axis {self._axis[layer]} of the submodule of {layer} does not grow "
                     "with the sound, so it is not time; set time_axis"
                 )
-            rates[area] = more / (_PROBE_SECONDS[1] - _PROBE_SECONDS[0])
+            rates[layer] = more / (_PROBE_SECONDS[1] - _PROBE_SECONDS[0])
         return rates
 
-    def _fingerprint(self, areas: Mapping[str, str]) -> str:
+    def _fingerprint(self, layers: Mapping[str, str]) -> str:
         """SHA-256 over the weights, the code and everything else that decides features; it keys caches."""
         # strides and activations are in no tensor, and what code does is not in its name
         code = [_source(self._preprocess), *sorted({_source(type(m)) for m in self.module.modules()})]
-        about = [self.name, dict(areas), self._axis, self._rate, self.frame_rate, repr(self.module), code]
-        digest = hashlib.sha256(repr(about).encode())
+        settings = [self.name, dict(layers), self._axis, self.sampling_rate, self.frame_rate, repr(self.module), code]
+        digest = hashlib.sha256(repr(settings).encode())
         for key, value in sorted(self.module.state_dict().items()):
             digest.update(key.encode())
             digest.update(value.detach().cpu().contiguous().float().numpy().tobytes())
         return digest.hexdigest()
 
 
-def _keep(caught: dict[str, Tensor], area: str) -> Callable[[nn.Module, Any, Any], None]:
+def _keep(outputs: dict[str, Tensor], layer: str) -> Callable[[nn.Module, Any, Any], None]:
     def hook(module: nn.Module, inputs: Any, output: Any) -> None:
         # recurrent layers and attention give their states beside the output
         first = output[0] if isinstance(output, tuple | list) else output
         if not isinstance(first, Tensor):
-            raise UsageError(f"the layer of {area} gives {type(first).__name__}, not a tensor")
-        caught[area] = first
+            raise UsageError(f"the submodule of {layer} gives {type(first).__name__}, not a tensor")
+        outputs[layer] = first
 
     return hook
 
@@ -208,12 +213,10 @@ def _source(code: Any) -> str:
         return str(kind.__qualname__)
 
 
-def _layer(module: nn.Module, area: str, name: str) -> nn.Module:
+def _submodule(module: nn.Module, layer: str, path: str) -> nn.Module:
     """The submodule of this dotted name."""
-    if not area.isalnum() or not area.isascii():
-        raise UsageError(f"area {area!r}: names of areas are letters and digits, for they enter file names")
-    known = dict(module.named_modules())
-    if name in known and name:
-        return known[name]
-    near = get_close_matches(name, known, n=4, cutoff=0.5) or [key for key in known if key][:8]
-    raise UsageError(f"area {area}: the module has no layer {name!r}; near it: {', '.join(near)}")
+    submodules = {name: submodule for name, submodule in module.named_modules() if name}
+    if path in submodules:
+        return submodules[path]
+    near = get_close_matches(path, submodules, n=4, cutoff=0.5) or list(submodules)[:8]
+    raise UsageError(f"layer {layer}: the module has no submodule {path!r}; near it: {', '.join(near)}")

@@ -73,8 +73,8 @@ class FrontEnd(nn.Module):
             raise DataError("the sound holds samples that are not numbers; decode the original again")
         if sound.ndim == 3:
             sound = sound.mean(dim=1)
-        own = self.config.sampling_rate
-        return resampled(sound, own if sampling_rate is None else sampling_rate, own)
+        target = self.config.sampling_rate
+        return resampled(sound, target if sampling_rate is None else sampling_rate, target)
 
     def _as_float(self, sound: Tensor) -> Tensor:
         if sound.dtype.is_floating_point:

@@ -1,10 +1,11 @@
-"""Spectro-temporal modulations of a sound: energies of ripples by rate, scale and direction.
+"""Models without trained layers: log-mel frames, and spectro-temporal modulations; a linear read-out for each.
 
-After Chi, Ru & Shamma (2005), J. Acoust. Soc. Am. 118, 887: a log-frequency spectrogram is filtered in two
-dimensions, time (rate, Hz) and log frequency (scale, cycles an octave). Each filter passes one quadrant, so
-upward and downward ripples are apart. Different from the paper: the spectrogram is a Fourier one, and
-filters have zero phase (only their energies are used) and the same shape along both axes, that of the
-Mexican hat which the paper uses along frequency, H(u) = u² exp(1 − u²) at u times the filter's centre.
+Modulations are energies of ripples by rate, scale and direction, after Chi, Ru & Shamma (2005), J. Acoust. Soc. Am.
+118, 887: a log-frequency spectrogram is filtered in two dimensions, time (rate, Hz) and log frequency (scale, cycles
+per octave). Each filter passes one quadrant, so upward and downward ripples are apart. Different from the paper: the
+spectrogram is a Fourier one, and filters have zero phase (only their energies are used) and the same shape along both
+axes, that of the Mexican hat which the paper uses along frequency, H(u) = u² exp(1 − u²) at u times the filter's
+centre.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import product
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -26,10 +28,12 @@ from scipy.fft import dct
 from scipy.signal.windows import tukey
 from scipy.special import softmax
 
+from ban_bids.audio.waveforms import HeardClip
 from ban_bids.constants import SAMPLING_RATE
 from ban_bids.errors import CheckpointError, NotComputable
-from ban_bids.models.checkpoint import ModelCard, load_tensors, save_tensors
-from ban_bids.models.config import FrontEndConfig
+from ban_bids.models.candidate import ModelCard, waveforms
+from ban_bids.models.checkpoint import load_tensors, save_tensors
+from ban_bids.models.config import FrontEndConfig, with_tuples
 from ban_bids.models.front_end import FrontEnd
 
 
@@ -40,7 +44,7 @@ class ModulationConfig:
     Parameters
     ----------
     sampling_rate, n_fft, hop : int
-        Of the waveform, Hz; window and step, samples: 90 frames a second.
+        Of the waveform, Hz; window and step, samples: 90 frames per second.
     f_min : float
         Lowest band, Hz.
     octaves : float
@@ -51,9 +55,9 @@ class ModulationConfig:
     rates : tuple of float
         Centres of the temporal filters, Hz.
     scales : tuple of float
-        Centres of the spectral filters, cycles an octave.
+        Centres of the spectral filters, cycles per octave.
     pool : int
-        Spectrogram frames a frame of the energies.
+        Spectrogram frames per frame of the energies.
     energy_floor : float
         Added to energies (squared nepers of power) before their logarithm.
     """
@@ -72,12 +76,12 @@ class ModulationConfig:
 
     @property
     def spectrogram_rate(self) -> float:
-        """Spectrogram frames a second."""
+        """Spectrogram frames per second."""
         return self.sampling_rate / self.hop
 
     @property
     def frame_rate(self) -> float:
-        """Frames of the energies a second."""
+        """Frames of the energies per second."""
         return self.spectrogram_rate / self.pool
 
     @property
@@ -142,13 +146,13 @@ class ModulationBank:
         scale = fft.fftfreq(shape[0], 1 / c.bands_per_octave)
         # falling ripples, cos 2π(ωt + Ωx), have both frequencies of one sign; scales beside their direction
         spectral = np.stack([_response(sign * scale / centre) ** 2 for centre in c.scales for sign in (1.0, -1.0)])
-        out = []
+        by_rate = []
         for centre in c.rates:
             ripples = fft.ifft(both * (2.0 * _response(rate / centre)).astype(np.float32), axis=1)
             power = ripples[:, :n_frames].real ** 2 + ripples[:, :n_frames].imag ** 2
             # the sum over bands is one over scales (Parseval): no way back along that axis
-            out.append(spectral @ power / (n_bands * shape[0]))
-        return np.concatenate(out)
+            by_rate.append(spectral @ power / (n_bands * shape[0]))
+        return np.concatenate(by_rate)
 
 
 def _response(u: np.ndarray) -> np.ndarray:
@@ -164,8 +168,6 @@ def _bands(centres: np.ndarray, config: ModulationConfig) -> np.ndarray:
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-LOGMEL_AREA = "Logmel"
-MODULATION_AREA = "Modulation"
 N_MFCC = 20
 
 
@@ -200,11 +202,12 @@ class LinearReadout:
 
 
 class LowLevelModel(ABC):
-    """A model without trained layers; see :class:`ban_bids.models.candidate.AudioModel` for its attributes.
+    """A model without trained layers, a :class:`~ban_bids.models.candidate.Candidate` of one layer.
 
     Parameters
     ----------
     config : FrontEndConfig or ModulationConfig, optional
+        The defaults of ``config_type`` otherwise.
     readout : LinearReadout, optional
         None: there are no genre probabilities.
     card : ModelCard, optional
@@ -212,12 +215,15 @@ class LowLevelModel(ABC):
     """
 
     name: str
-    area: str
-    config: Any
+    layer: ClassVar[str]
+    config_type: ClassVar[type[FrontEndConfig] | type[ModulationConfig]]
 
-    def __init__(self, rate: float, readout: LinearReadout | None = None, card: ModelCard | None = None) -> None:
-        self.layers: tuple[str, ...] = (self.area,)
-        self.frame_rate = {self.area: rate}
+    def __init__(self, config: Any = None, readout: LinearReadout | None = None, card: ModelCard | None = None) -> None:
+        self.config: Any = self.config_type() if config is None else config
+        self.layers: tuple[str, ...] = (self.layer,)
+        self.frame_rate: Mapping[str, float] = {self.layer: self.config.frame_rate}
+        self.sampling_rate: int = self.config.sampling_rate
+        self.mapping: Mapping[str, str] | None = None
         self.readout = readout
         self.card = card
         self.genres: tuple[str, ...] = card.genres if card is not None and readout is not None else ()
@@ -227,25 +233,20 @@ class LowLevelModel(ABC):
             digest.update(np.ascontiguousarray(array).tobytes())
         self.fingerprint = digest.hexdigest()
 
-    @classmethod
-    @abstractmethod
-    def config_from_dict(cls, values: Mapping[str, Any]) -> Any:
-        """Configuration from a card's plain values; TypeError where they are not those of this version."""
-
     @abstractmethod
     def frames(self, waveform: np.ndarray) -> np.ndarray:
-        """(n_samples,) at 22 050 Hz -> float32, (n_frames, n_features)."""
+        """(n_samples,) at the model's sampling rate -> float32, (n_frames, n_features)."""
 
     @abstractmethod
     def summary(self, waveform: np.ndarray) -> np.ndarray:
         """Statistics of a whole clip that the read-out hears, (n_statistics,)."""
 
-    def features(self, waveforms: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
-        """Per waveform (mono, 22 050 Hz): ``{area: (n_frames, n_features)}``."""
-        return [{self.area: self.frames(np.asarray(w, np.float32))} for w in waveforms]
+    def features(self, clips: Sequence[HeardClip]) -> list[dict[str, np.ndarray]]:
+        """Layer -> (n_frames, n_features), of each clip."""
+        return [{self.layer: self.frames(waveform)} for waveform in waveforms(clips, self.sampling_rate)]
 
-    def genre_probabilities(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
-        """(n_waveforms, n_genres).
+    def genre_probabilities(self, clips: Sequence[HeardClip]) -> np.ndarray:
+        """(n_clips, n_genres).
 
         Raises
         ------
@@ -254,35 +255,25 @@ class LowLevelModel(ABC):
         """
         if self.readout is None:
             raise NotComputable(f"the {self.name} model has no read-out; fit one with ban-bids-train")
-        summaries = [self.summary(np.asarray(w, np.float32)) for w in waveforms]
+        summaries = [self.summary(waveform) for waveform in waveforms(clips, self.sampling_rate)]
         return self.readout.probabilities(np.stack(summaries))
 
 
 class LogMelModel(LowLevelModel):
-    """BAN's own log-mel frames as one area, ``Logmel``; the read-out hears their statistics and MFCCs'."""
+    """BAN's own log-mel frames as one layer, ``Logmel``; the read-out hears their statistics and MFCCs'."""
 
     name = "logmel"
-    area = LOGMEL_AREA
-
-    def __init__(
-        self,
-        config: FrontEndConfig | None = None,
-        readout: LinearReadout | None = None,
-        card: ModelCard | None = None,
-    ) -> None:
-        self.config = FrontEndConfig() if config is None else config
-        super().__init__(self.config.frame_rate, readout, card)
-        self._front_end = FrontEnd(self.config, time_stride=1)
-
-    @classmethod
-    def config_from_dict(cls, values: Mapping[str, Any]) -> FrontEndConfig:
-        """Log-mel settings from a card."""
-        return FrontEndConfig(**values)
+    layer = "Logmel"
+    config_type = FrontEndConfig
 
     def frames(self, waveform: np.ndarray) -> np.ndarray:
         """Log-mel frames, (n_frames, n_mels)."""
         with torch.no_grad():
             return self._front_end.log_mel(torch.from_numpy(waveform)[None])[0].T.numpy()
+
+    @cached_property
+    def _front_end(self) -> FrontEnd:
+        return FrontEnd(self.config, time_stride=1)
 
     def summary(self, waveform: np.ndarray) -> np.ndarray:
         """See :func:`log_mel_statistics`."""
@@ -290,31 +281,20 @@ class LogMelModel(LowLevelModel):
 
 
 class ModulationModel(LowLevelModel):
-    """Energies of a spectro-temporal modulation filter bank as one area, ``Modulation``."""
+    """Energies of a spectro-temporal modulation filter bank as one layer, ``Modulation``."""
 
     name = "modulation"
-    area = MODULATION_AREA
-
-    def __init__(
-        self,
-        config: ModulationConfig | None = None,
-        readout: LinearReadout | None = None,
-        card: ModelCard | None = None,
-    ) -> None:
-        self.config = ModulationConfig() if config is None else config
-        super().__init__(self.config.frame_rate, readout, card)
-        self.bank = ModulationBank(self.config)
-
-    @classmethod
-    def config_from_dict(cls, values: Mapping[str, Any]) -> ModulationConfig:
-        """Filter bank's settings from a card."""
-        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return ModulationConfig(**plain)
+    layer = "Modulation"
+    config_type = ModulationConfig
 
     def frames(self, waveform: np.ndarray) -> np.ndarray:
         """Log energy of every channel, (n_frames, n_channels)."""
         n_frames = ceil(len(waveform) / self.config.sampling_rate * self.config.frame_rate - 1e-6)
-        return self.bank(waveform)[:n_frames]
+        return self._bank(waveform)[:n_frames]
+
+    @cached_property
+    def _bank(self) -> ModulationBank:
+        return ModulationBank(self.config)
 
     def summary(self, waveform: np.ndarray) -> np.ndarray:
         """Mean and standard deviation of every channel over the clip."""
@@ -391,16 +371,14 @@ def load_low_level(path: Path) -> LowLevelModel:
             f"{path}: holds {architecture or 'bare weights'}, not a low-level model ({', '.join(MODELS)}); "
             "give a file that ban-bids-train --preset logmel or modulation wrote, or drop --weights"
         )
-    names = LinearReadout.__dataclass_fields__
     arrays = {key.removeprefix("readout."): value.numpy() for key, value in state.items()}
-    readout = LinearReadout(**arrays) if set(arrays) == set(names) else None
+    readout = LinearReadout(**arrays) if set(arrays) == set(LinearReadout.__dataclass_fields__) else None
     if readout is None or not readout.fits or len(readout.intercept) != len(card.genres):
         raise CheckpointError(f"{path}: the read-out is damaged; fit it again with ban-bids-train")
-    kind = MODELS[architecture]
+    model = MODELS[architecture]
     try:
-        model = kind(kind.config_from_dict(card.config), readout, card)  # type: ignore[call-arg]
+        return model(model.config_type(**with_tuples(card.config)), readout, card)
     except (TypeError, ValueError) as err:
         raise CheckpointError(
             f"{path}: its configuration is not one of this version ({err}); fit it again with ban-bids-train"
         ) from err
-    return model

@@ -1,27 +1,47 @@
-"""What every trainable network shares: the front end inside, named areas, a read-out of the last one."""
+"""What every trainable network of ours shares (`AuditoryNetwork`), and such a network as a candidate (`NetworkModel`).
+
+A network goes from waveforms to genres with the front end inside; its four stages are the areas A1, Belt, PB, T2T3.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from math import ceil
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ban_bids.audio.waveforms import HeardClip
 from ban_bids.constants import AREAS
+from ban_bids.errors import NotComputable, UsageError
+from ban_bids.models.candidate import ModelCard, waveforms
 from ban_bids.models.config import NetworkConfig
 from ban_bids.models.front_end import FrontEnd
+
+_MAX_WIDTH = 1024
+_BATCH_SECONDS_CUDA = 480.0
 
 
 class AuditoryNetwork(nn.Module, ABC):
     """A network from waveforms to genres whose four stages are compared with cortical areas.
 
-    Subclasses set ``architecture``, make ``readout`` in their constructor, and define :meth:`from_frames`.
+    Subclasses set ``architecture`` and define :meth:`make_areas` and :meth:`from_frames`.
 
     Parameters
     ----------
     config : NetworkConfig
         Fixes the architecture; kept as ``config``.
+    n_genres : int
+        Width of the read-out.
+    seed : int
+        Initial weights; the same seed gives the same network.
 
     Attributes
     ----------
@@ -29,19 +49,28 @@ class AuditoryNetwork(nn.Module, ABC):
         Enters checkpoints; two networks of one architecture differ in their configuration only.
     front_end : FrontEnd
         Waveform to standardised log-mel frames.
+    areas : nn.ModuleDict
+        A1, Belt, PB, T2T3.
     readout : nn.Linear
         Pooled activation of the last area to genres.
     """
 
     architecture: ClassVar[str]
-    config: NetworkConfig
-    readout: nn.Linear
 
-    def __init__(self, config: NetworkConfig) -> None:
+    def __init__(self, config: NetworkConfig, n_genres: int = 10, seed: int = 0) -> None:
         super().__init__()
         self.config = config
         self.front_end = FrontEnd(config.front_end, config.time_stride)
         self.dropout = nn.Dropout(config.dropout)
+        with torch.random.fork_rng(devices=[]):  # torch's own initial draws must not move the caller's
+            areas, channels = self.make_areas()
+            self.areas = nn.ModuleDict(dict(zip(AREAS, areas, strict=True)))
+            self.readout = nn.Linear(2 * channels, n_genres)
+        self.reset_weights(seed)
+
+    @abstractmethod
+    def make_areas(self) -> tuple[list[nn.Module], int]:
+        """The four areas in order, and the channels of the last."""
 
     @abstractmethod
     def from_frames(self, frames: Tensor) -> tuple[Tensor, dict[str, list[Tensor]]]:
@@ -61,12 +90,8 @@ class AuditoryNetwork(nn.Module, ABC):
 
     @property
     def frame_rates(self) -> dict[str, float]:
-        """Frames a second of every area."""
+        """Frames per second of every area."""
         return self.config.frame_rates
-
-    def make_readout(self, channels: int, n_genres: int) -> nn.Linear:
-        """Linear read-out for a last area with that many channels, see :meth:`read_out`."""
-        return nn.Linear(2 * channels, n_genres)
 
     def read_out(self, top: Tensor) -> Tensor:
         """Logits from the last area: mean and maximum of every channel over frequency and time, then linear.
@@ -136,3 +161,152 @@ class AuditoryNetwork(nn.Module, ABC):
         if return_areas:
             return logits, {label: history[label][-1] for label in AREAS}
         return logits
+
+
+class NetworkModel:
+    """A network as a :class:`~ban_bids.models.candidate.Candidate`: clips in, arrays out.
+
+    Parameters
+    ----------
+    network : AuditoryNetwork
+        Put into evaluation mode and moved to ``device``.
+    genres : tuple of str
+        Classes; empty where they are not known.
+    card : ModelCard or None
+        Of the checkpoint.
+    name : str, optional
+        Taken from the configuration otherwise.
+    device : str
+        ``cpu``, ``cuda`` or ``auto``.
+    """
+
+    def __init__(
+        self,
+        network: AuditoryNetwork,
+        genres: Sequence[str] = (),
+        card: ModelCard | None = None,
+        *,
+        name: str | None = None,
+        device: str = "cpu",
+    ) -> None:
+        self.device = resolve_device(device)
+        self.network = network.eval().to(self.device)
+        self.name = name or network.config.name
+        self.layers: tuple[str, ...] = AREAS
+        self.frame_rate: Mapping[str, float] = network.frame_rates
+        self.sampling_rate = network.config.front_end.sampling_rate
+        self.mapping: Mapping[str, str] | None = {area: area for area in AREAS}
+        self.genres = tuple(genres)
+        self.card = card
+        self.fingerprint = fingerprint(network)
+
+    def features(self, clips: Sequence[HeardClip]) -> list[dict[str, np.ndarray]]:
+        """Activations of every area at the last step.
+
+        Parameters
+        ----------
+        clips : sequence of HeardClip
+            At the network's own sampling rate.
+
+        Returns
+        -------
+        list of dict
+            Area -> float32 array, (n_frames, channels · frequency bins); neighbouring frequency bins are
+            averaged where an area would be wider than 1024.
+        """
+        features: list[dict[str, np.ndarray]] = [{} for _ in clips]
+        for indices, (_, activations), seconds in self._heard(clips):
+            for area, activation in activations.items():
+                # the network works on whole frames of its slowest area: drop those after the end
+                n_frames = ceil(seconds * self.frame_rate[area] - 1e-6)
+                for i, frames in zip(indices, activation):
+                    features[i][area] = frames[:n_frames]
+        return features
+
+    def genre_probabilities(self, clips: Sequence[HeardClip]) -> np.ndarray:
+        """Softmax of the read-out, (n_clips, n_genres).
+
+        Raises
+        ------
+        NotComputable
+            When the weights came without the names of their genres.
+        """
+        if not self.genres:
+            raise NotComputable("the genres of the read-out are unknown: the weights are random or have no card")
+        probabilities = np.empty((len(clips), len(self.genres)), dtype=np.float64)
+        for indices, (logits, _), _ in self._heard(clips):
+            probabilities[indices] = torch.softmax(torch.from_numpy(logits).double(), dim=1).numpy()
+        return probabilities
+
+    def _heard(
+        self, clips: Sequence[HeardClip]
+    ) -> Iterator[tuple[list[int], tuple[np.ndarray, dict[str, np.ndarray]], float]]:
+        """Indices, what `_hear` returns, and the length in seconds of every batch.
+
+        On a CPU batches go side by side, one thread each: the threads of one operation wait for each other,
+        and where another process wants the same processors that makes them several times slower than one.
+        """
+        n_threads = torch.get_num_threads() if self.device.type == "cpu" else 1
+        if n_threads > 1:
+            torch.set_num_threads(1)
+        try:
+            with ThreadPoolExecutor(n_threads) as pool:
+                batches = self._batches(waveforms(clips, self.sampling_rate))
+                while side_by_side := list(islice(batches, n_threads)):
+                    outputs = pool.map(self._hear, [batch for _, batch in side_by_side])
+                    for (indices, batch), output in zip(side_by_side, outputs):
+                        yield indices, output, batch.shape[1] / self.sampling_rate
+        finally:
+            if n_threads > 1:
+                torch.set_num_threads(n_threads)
+
+    def _hear(self, batch: Tensor) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Logits, and every area's activation as (batch, frames, features)."""
+        with torch.no_grad():
+            logits, areas = self.network(batch, return_areas=True)
+        return logits.cpu().numpy(), {label: _flatten(a).cpu().numpy() for label, a in areas.items()}
+
+    def _batches(self, sounds: Sequence[np.ndarray]) -> Iterator[tuple[list[int], Tensor]]:
+        """Equal lengths together on a GPU; singly on a CPU, so that no result depends on its neighbours."""
+        lengths = np.array([len(sound) for sound in sounds], dtype=int)
+        for length in np.unique(lengths):
+            indices = np.flatnonzero(lengths == length)
+            fitting = int(_BATCH_SECONDS_CUDA * self.sampling_rate // max(length, 1))
+            size = 1 if self.device.type == "cpu" else max(1, fitting)
+            for first in range(0, len(indices), size):
+                chosen = indices[first : first + size].tolist()
+                stacked = np.stack([np.asarray(sounds[i], dtype=np.float32) for i in chosen])
+                yield chosen, torch.from_numpy(stacked).to(self.device)
+
+
+def fingerprint(network: AuditoryNetwork) -> str:
+    """SHA-256 over configuration and every stored tensor."""
+    digest = hashlib.sha256(json.dumps(network.config.to_dict(), sort_keys=True).encode())
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def resolve_device(device: str) -> torch.device:
+    """``auto`` takes a GPU where there is one.
+
+    Raises
+    ------
+    UsageError
+        For ``cuda`` where there is none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: torch finds no CUDA GPU here; choose --device cpu or auto")
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(device)
+
+
+def _flatten(activation: Tensor) -> Tensor:
+    """(batch, channels, frequency, frames) -> (batch, frames, channels · bins), at most 1024 wide."""
+    channels, bins = activation.shape[1:3]
+    if channels * bins > _MAX_WIDTH:
+        keep = max(1, _MAX_WIDTH // channels)
+        activation = torch.nn.functional.adaptive_avg_pool2d(activation, (keep, activation.shape[3]))
+    return activation.permute(0, 3, 1, 2).flatten(2).float()

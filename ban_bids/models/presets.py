@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ban_bids.errors import CheckpointError, UsageError
@@ -22,13 +22,14 @@ from ban_bids.models.conventional import (
 from ban_bids.models.conventional import PRESETS as _COMPARISON_PRESETS
 from ban_bids.models.network import AuditoryNetwork
 
-_ARCHITECTURES: dict[str, tuple[Callable[[Any, int, int], AuditoryNetwork], type[NetworkConfig]]] = {
-    BAN.architecture: (BAN, BANConfig),
-    DeepCNN.architecture: (DeepCNN, DeepCNNConfig),
-    AlexNet.architecture: (AlexNet, AlexNetConfig),
-    VGG.architecture: (VGG, VGGConfig),
-    CRNN.architecture: (CRNN, CRNNConfig),
+_NETWORKS: dict[type[NetworkConfig], type[AuditoryNetwork]] = {
+    BANConfig: BAN,
+    DeepCNNConfig: DeepCNN,
+    AlexNetConfig: AlexNet,
+    VGGConfig: VGG,
+    CRNNConfig: CRNN,
 }
+_CONFIGS = {network.architecture: config for config, network in _NETWORKS.items()}
 
 PRESETS: dict[str, NetworkConfig] = {**_BAN_PRESETS, **_COMPARISON_PRESETS}
 """Configurations by the name that ``--preset`` and ``--model`` take."""
@@ -68,10 +69,7 @@ def build(config: NetworkConfig, n_genres: int, seed: int = 0) -> AuditoryNetwor
     seed : int
         Of the weights.
     """
-    for network, kind in _ARCHITECTURES.values():
-        if type(config) is kind:
-            return network(config, n_genres, seed)
-    raise TypeError(f"no network has a configuration of class {type(config).__name__}")
+    return _NETWORKS[type(config)](config, n_genres, seed)
 
 
 def build_stored(architecture: str, config: Mapping[str, Any], n_genres: int) -> AuditoryNetwork:
@@ -87,9 +85,8 @@ def build_stored(architecture: str, config: Mapping[str, Any], n_genres: int) ->
             f"holds the read-out of the low-level model {architecture!r}, not a network; "
             f"ask for it by --model {architecture}"
         )
-    if architecture not in _ARCHITECTURES:
+    if architecture not in _CONFIGS:
         raise CheckpointError(
-            f"holds a network of architecture {architecture!r}; this version has {', '.join(_ARCHITECTURES)}"
+            f"holds a network of architecture {architecture!r}; this version has {', '.join(_CONFIGS)}"
         )
-    network, kind = _ARCHITECTURES[architecture]
-    return network(kind.from_dict(config), n_genres, 0)
+    return build(_CONFIGS[architecture].from_dict(config), n_genres)

@@ -4,28 +4,60 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from ban_bids.constants import DEFAULT_SEED
 from ban_bids.errors import UsageError
-from ban_bids.models.candidate import AudioModel, NetworkModel, untrained_model
-from ban_bids.models.checkpoint import ModelCard, load_checkpoint
-from ban_bids.models.low_level import MODELS, LowLevelModel, load_low_level
+from ban_bids.models.candidate import Candidate, ModelCard, as_candidate
+from ban_bids.models.checkpoint import load_checkpoint
+from ban_bids.models.controls import untrained_model
+from ban_bids.models.low_level import MODELS, load_low_level
+from ban_bids.models.network import NetworkModel
 from ban_bids.models.presets import LOW_LEVEL, PRESETS, build, preset_name
 
 GROUP = "ban_bids.models"
-"""Entry-point group; each entry is a factory ``(weights: Path | None, device: str) -> AudioModel``."""
+"""Entry-point group; each entry is a factory ``(weights: Path | None, device: str) -> Candidate``."""
 
 UNTRAINED = "-untrained"
 """Behind a preset's name: the network with random weights, which needs no file."""
 
-_NAME = re.compile(r"[a-z][a-z0-9]*")
-_MEMBERS = ("name", "layers", "frame_rate", "genres", "card", "fingerprint", "features", "genre_probabilities")
+Loader = Callable[[str, Path | None, str, int], Candidate]
+"""Name, weights, device and seed, as in :func:`load_model`, to the model."""
+
+_TORCH = "torch:"
+_FACTORY = re.compile(r"[\w.]+:[\w.]+")
 
 
-def load_model(name: str, weights: Path | None, device: str = "cpu", seed: int = DEFAULT_SEED) -> AudioModel:
+def parse_request(text: str) -> tuple[str, Path | None]:
+    """Split ``NAME[=WEIGHTS]``, as ``--model`` takes it, and check that there is such a name.
+
+    Parameters
+    ----------
+    text : str
+        For instance ``ban=ban.safetensors``, ``modulation``, ``mymodels.listener:make=listener.pt``.
+
+    Returns
+    -------
+    name : str
+    weights : Path or None
+        Absolute; with the name, what :func:`load_model` takes.
+
+    Raises
+    ------
+    UsageError
+        Nothing stands before or after the ``=``, or the name is unknown.
+    """
+    name, equals, weights = text.partition("=")
+    if not name:
+        raise UsageError(f"--model {text}: no name before '='; give NAME or NAME=WEIGHTS")
+    if equals and not weights:
+        raise UsageError(f"--model {text}: no file after '='; give {name}=WEIGHTS, or {name} alone")
+    _loader(name)
+    return name, Path(weights).expanduser().resolve() if weights else None
+
+
+def load_model(name: str, weights: Path | None, device: str = "cpu", seed: int = DEFAULT_SEED) -> Candidate:
     """Load a model.
 
     Parameters
@@ -33,7 +65,7 @@ def load_model(name: str, weights: Path | None, device: str = "cpu", seed: int =
     name : str
         A preset (``ban`` stands for any network: the checkpoint says which), a preset followed by
         ``-untrained``, ``logmel``, ``modulation``, the name of an entry point in the group
-        ``ban_bids.models``, or ``package.module:factory``.
+        ``ban_bids.models``, or ``package.module:factory`` (also ``torch:package.module:factory``).
     weights : Path or None
         Weights file; presets need one, low-level models do only for their read-out.
     device : str
@@ -43,49 +75,35 @@ def load_model(name: str, weights: Path | None, device: str = "cpu", seed: int =
 
     Returns
     -------
-    AudioModel
+    Candidate
 
     Raises
     ------
     UsageError
-        For an unknown name, a factory that cannot be imported or gives no model, a preset without weights,
+        For an unknown name, a factory that cannot be imported or gives no candidate, a preset without weights,
         weights of another model, or an untrained network with weights.
     CheckpointError
         For weights that cannot be used.
     """
+    return _loader(name)(name, weights, device, seed)
+
+
+def _loader(name: str) -> Loader:
+    """What loads models of this name; kinds of models that are known by a prefix (``hf:``) get their line here."""
     if name in PRESETS:
-        return _network(name, weights, device)
+        return _network
     if name in LOW_LEVEL:
-        return _low_level(name, weights)
+        return _low_level
     if name.removesuffix(UNTRAINED) in PRESETS:
-        return _untrained(name, weights, device, seed)
-    return _foreign(name, weights, device)
+        return _untrained
+    installed = entry_points(group=GROUP).names
+    if name in installed or _FACTORY.fullmatch(name.removeprefix(_TORCH)):
+        return _made_elsewhere
+    names = ", ".join([*PRESETS, f"ban{UNTRAINED}", *LOW_LEVEL, *sorted(installed)])
+    raise UsageError(f"--model {name}: unknown; choose one of {names}, or give package.module:factory")
 
 
-def _foreign(name: str, weights: Path | None, device: str) -> AudioModel:
-    """A model that another package makes."""
-    if ":" in name:
-        factory = _import(EntryPoint(name=name, value=name, group=GROUP))
-    else:
-        known = {entry.name: entry for entry in entry_points(group=GROUP)}
-        if name not in known:
-            names = ", ".join([*PRESETS, f"ban{UNTRAINED}", *LOW_LEVEL, *sorted(known)])
-            raise UsageError(f"--model {name}: unknown; choose one of {names}, or give package.module:factory")
-        factory = _import(known[name])
-    model = factory(weights, device)
-    missing = [member for member in _MEMBERS if not hasattr(model, member)]
-    fault = f"lacks {', '.join(missing)}" if missing else ""
-    if not fault and not _NAME.fullmatch(model.name):
-        fault = f"name {model.name!r} is not of the form [a-z][a-z0-9]*"
-    if fault:
-        raise UsageError(
-            f"--model {name}: the factory's result is not a model for ban-bids ({fault}); "
-            "see ban_bids.models.candidate.AudioModel"
-        )
-    return model
-
-
-def _network(name: str, weights: Path | None, device: str) -> NetworkModel:
+def _network(name: str, weights: Path | None, device: str, seed: int) -> Candidate:
     if weights is None:
         raise UsageError(f"--model {name} needs weights: give --weights FILE, or --gtzan-dir DIR to train them")
     network, card = load_checkpoint(weights)
@@ -97,10 +115,19 @@ def _network(name: str, weights: Path | None, device: str) -> NetworkModel:
     return NetworkModel(network, card.genres if card else (), card, device=device)
 
 
-def _low_level(name: str, weights: Path | None) -> LowLevelModel:
+def _untrained(name: str, weights: Path | None, device: str, seed: int) -> Candidate:
+    if weights is not None:
+        raise UsageError(f"--model {name} has random weights; drop --weights {weights}")
+    config = PRESETS[name.removesuffix(UNTRAINED)]
+    model = untrained_model(build(config, 2), seed, device=device)
+    # an empty card, not none: that nothing was trained on is known
+    model.card = ModelCard(config.to_dict(), (), split="nothing is trained", settings={"seed": seed})
+    return model
+
+
+def _low_level(name: str, weights: Path | None, device: str, seed: int) -> Candidate:
     if weights is None:
-        nothing = ModelCard({"name": name}, (), split="nothing is trained")
-        return MODELS[name](card=nothing)  # type: ignore[call-arg]
+        return MODELS[name](card=ModelCard({"name": name}, (), split="nothing is trained"))
     model = load_low_level(weights)
     if model.name != name:
         raise UsageError(
@@ -109,19 +136,19 @@ def _low_level(name: str, weights: Path | None) -> LowLevelModel:
     return model
 
 
-def _untrained(name: str, weights: Path | None, device: str, seed: int) -> NetworkModel:
-    if weights is not None:
-        raise UsageError(f"--model {name} has random weights; drop --weights {weights}")
-    config = PRESETS[name.removesuffix(UNTRAINED)]
-    model = untrained_model(build(config, 2), seed, name=f"{config.name}untrained", device=device)
-    # an empty card, not none: that nothing was trained on is known
-    model.card = ModelCard(config.to_dict(), (), split="nothing is trained", settings={"seed": seed})
-    return model
-
-
-def _import(entry: EntryPoint) -> Callable[[Path | None, str], AudioModel]:
-    module, _, attribute = entry.value.partition(":")
+def _made_elsewhere(name: str, weights: Path | None, device: str, seed: int) -> Candidate:
+    """A model that another package makes: an entry point, or a factory by its path."""
+    path = EntryPoint(name=name, value=name.removeprefix(_TORCH), group=GROUP)
+    entry = path if ":" in name else entry_points(group=GROUP)[name]
     try:
-        return getattr(import_module(module), attribute)
+        factory = entry.load()
     except (ImportError, AttributeError) as err:
-        raise UsageError(f"--model {entry.name}: cannot be imported ({err}); check the name and PYTHONPATH") from err
+        raise UsageError(f"--model {name}: cannot be imported ({err}); check the name and PYTHONPATH") from err
+    model = factory(weights, device)
+    try:
+        return as_candidate(model)
+    except UsageError as fault:
+        raise UsageError(
+            f"--model {name}: the factory's result is not a model for ban-bids ({fault}); "
+            "see ban_bids.models.candidate.Candidate"
+        ) from fault

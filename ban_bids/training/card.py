@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ban_bids.models.checkpoint import ModelCard, library_versions
+from ban_bids.models.candidate import ModelCard
+from ban_bids.models.checkpoint import library_versions
 from ban_bids.models.network import AuditoryNetwork
 from ban_bids.training.datasets import Collection
 from ban_bids.training.evaluation_scores import Evaluation

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ban_bids.audio.waveforms import load_waveform
+from ban_bids.audio.waveforms import HeardClip, load_waveform
 from ban_bids.errors import CheckpointError, DataError
-from ban_bids.models.candidate import resolve_device
-from ban_bids.models.checkpoint import ModelCard, load_checkpoint, load_tensors
+from ban_bids.models.candidate import ModelCard
+from ban_bids.models.checkpoint import load_checkpoint, load_tensors
 from ban_bids.models.low_level import load_low_level
-from ban_bids.models.network import AuditoryNetwork
+from ban_bids.models.network import AuditoryNetwork, resolve_device
 from ban_bids.models.presets import LOW_LEVEL
 from ban_bids.training.cache import AudioCache
 from ban_bids.training.datasets import Track, log_mel_frames, read_collection
@@ -226,7 +226,9 @@ def _stored(checkpoint: Path, device: str) -> _Stored:
         model = load_low_level(checkpoint)
 
         def whole(tracks: Sequence[Track], cache: AudioCache) -> list[np.ndarray]:
-            return [model.genre_probabilities([load_waveform(t.path)]) for t in tracks]
+            rate = model.sampling_rate
+            heard = (HeardClip(None, rate, load_waveform(track.path, sampling_rate=rate)) for track in tracks)
+            return [model.genre_probabilities([clip]) for clip in heard]
 
         return _Stored(card, whole, None)
     network, _ = load_checkpoint(checkpoint)

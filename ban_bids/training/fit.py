@@ -19,8 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ban_bids.errors import UsageError
-from ban_bids.models.candidate import resolve_device
-from ban_bids.models.network import AuditoryNetwork
+from ban_bids.models.network import AuditoryNetwork, resolve_device
 from ban_bids.training.callbacks import KeepState, LogLines
 from ban_bids.training.crops import BatchOrder, CropBatches
 from ban_bids.training.hardware import Parallel, precision, reason_not_to_compile

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ban_bids.errors import UsageError
-from ban_bids.models.candidate import resolve_device
+from ban_bids.models.network import resolve_device
 
 _SHARDING = ("fsdp", "deepspeed")
 

@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from ban_bids.audio.waveforms import load_waveform
 from ban_bids.errors import UsageError
 from ban_bids.files.progress import progress
-from ban_bids.models.checkpoint import ModelCard
+from ban_bids.models.candidate import ModelCard
 from ban_bids.models.low_level import MODELS, LinearReadout, LowLevelModel, save_low_level
 from ban_bids.training.card import origin, track_counts, track_notes, write_card
 from ban_bids.training.datasets import Collection, Track
@@ -72,12 +72,12 @@ def fit_low_level(
     if n_genres == 2:  # scikit-learn keeps the second class only; the softmax of (0, z) is its sigmoid
         coef, intercept = np.vstack([np.zeros_like(coef), coef]), np.append(0.0, intercept)
     readout = LinearReadout(scaler.mean_, scaler.scale_, coef, intercept)
-    return MODELS[name](readout=readout, card=card)  # type: ignore[call-arg]
+    return MODELS[name](readout=readout, card=card)
 
 
 def summaries_of(name: str, tracks: Sequence[Track]) -> np.ndarray:
     """Statistics of whole tracks that the model of this name is fitted on, (n_tracks, n_statistics)."""
-    model = MODELS[name]()  # type: ignore[call-arg]
+    model = MODELS[name]()
     shown = progress(list(tracks), f"{name} statistics")
     return np.stack([model.summary(load_waveform(track.path)) for track in shown])
 
@@ -100,7 +100,7 @@ def train_low_level(collection: Collection, out: Path, settings: TrainingSetting
     split = split_tracks(collection.tracks, settings.split, settings.seed, collection.excluded)
     name, number = settings.preset, {genre: k for k, genre in enumerate(collection.genres)}
     card = ModelCard(
-        config=asdict(MODELS[name]().config),  # type: ignore[call-arg]
+        config=asdict(MODELS[name]().config),
         **origin(collection, split),
         notes=tuple(track_notes(collection, split)),
         metrics=dict(track_counts(collection, split)),

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from ban_bids.app import candidates
-from ban_bids.models.checkpoint import ModelCard, save_checkpoint
+from ban_bids.models.candidate import ModelCard
+from ban_bids.models.checkpoint import save_checkpoint
 from ban_bids.models.presets import PRESETS, build
 from ban_bids.settings import Settings
 

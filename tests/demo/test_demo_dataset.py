@@ -20,8 +20,9 @@ from ban_bids.demo.styles import GENRES
 from ban_bids.inputs.heldout import held_out_plan
 from ban_bids.inputs.types import read_dataset
 from ban_bids.models.ban import BAN
-from ban_bids.models.candidate import calibrate
-from ban_bids.models.checkpoint import ModelCard, load_checkpoint, save_checkpoint
+from ban_bids.models.candidate import ModelCard
+from ban_bids.models.checkpoint import load_checkpoint, save_checkpoint
+from ban_bids.models.controls import calibrate
 from ban_bids.settings import Settings
 
 SNR = Scan((1, 1, 2), 1.0).snr

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from listening import ToyModel
 
+from ban_bids.audio import waveforms as waveforms_module
+from ban_bids.audio.waveforms import HeardClip
 from ban_bids.encoding import features as features_module
 from ban_bids.encoding.features import FeatureCache
 from ban_bids.errors import DataError
@@ -21,16 +23,20 @@ ONE = Clip(Path("one.wav"), 1.0, 2.0, "one")
 
 @pytest.fixture(autouse=True)
 def no_audio(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(features_module, "render_clip", lambda clip, rate: np.full(100, clip.start))
+    monkeypatch.setattr(waveforms_module, "render_clip", lambda clip, rate: np.full(rate // 100, clip.start))
     monkeypatch.setattr(features_module, "content_hash", lambda path: path.stem)
 
 
 class CountingModel(ToyModel):
-    """Counts the waveforms that it is given; its features are their mean and length."""
+    """Counts the clips that it is given; its features are their waveforms' mean and length."""
 
-    def features(self, waveforms: list[np.ndarray]) -> list[dict[str, np.ndarray]]:
-        self.calls += len(waveforms)
-        return [{layer: np.full((40, 2), [w.mean(), len(w)], np.float32) for layer in self.layers} for w in waveforms]
+    sampling_rate = 22_050
+    mapping = None
+
+    def features(self, clips: list[HeardClip]) -> list[dict[str, np.ndarray]]:
+        self.calls += len(clips)
+        waves = [clip.waveform for clip in clips]
+        return [{layer: np.full((40, 2), [w.mean(), len(w)], np.float32) for layer in self.layers} for w in waves]
 
 
 def test_each_clip_is_computed_once(tmp_path: Path) -> None:
@@ -61,7 +67,32 @@ def test_each_clip_is_computed_once(tmp_path: Path) -> None:
     elsewhere.device = "cuda"  # type: ignore[attr-defined]
     FeatureCache(elsewhere, tmp_path).compute(clips)
     assert elsewhere.calls == 4
+    slower = CountingModel()
+    slower.sampling_rate = 16_000
+    store = FeatureCache(slower, tmp_path)
+    store.compute(clips)
+    assert slower.calls == 4
+    assert store.load(one, "A1")[0].tolist() == [1.0, 160]  # rendered at the model's own rate
+    assert store.silence("A1").tolist() == [0.0, 4 * 16_000]
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_model_of_features_in_files_needs_no_sound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class FromFiles(CountingModel):
+        """Knows clips by file and start; silence is no file's."""
+
+        def features(self, clips: list[HeardClip]) -> list[dict[str, np.ndarray]]:
+            starts = [0.0 if heard.clip is None else heard.clip.start for heard in clips]
+            return [{layer: np.full((40, 2), start, np.float32) for layer in self.layers} for start in starts]
+
+    def refuse(clip: Clip, rate: int) -> np.ndarray:
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(waveforms_module, "render_clip", refuse)
+    store = FeatureCache(FromFiles(), tmp_path)
+    store.compute([ONE])
+    assert np.all(store.load(ONE, "PB") == 1.0)
+    assert np.all(store.silence("PB") == 0.0)
 
 
 def test_the_file_counts_not_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,8 +154,8 @@ def test_two_processes_compute_nothing_twice(tmp_path: Path) -> None:
 
 def test_features_that_are_not_finite_are_named_and_not_kept(tmp_path: Path) -> None:
     class Broken(CountingModel):
-        def features(self, waveforms: list[np.ndarray]) -> list[dict[str, np.ndarray]]:
-            made = super().features(waveforms)
+        def features(self, clips: list[HeardClip]) -> list[dict[str, np.ndarray]]:
+            made = super().features(clips)
             made[-1]["PB"][3, 0] = np.nan
             return made
 

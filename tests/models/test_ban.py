@@ -11,8 +11,8 @@ import torch
 from ban_bids.constants import AREAS
 from ban_bids.errors import UsageError
 from ban_bids.models.ban import BAN, CausalConv2d
-from ban_bids.models.candidate import calibrate
 from ban_bids.models.config import PRESETS, BANConfig
+from ban_bids.models.controls import calibrate
 from ban_bids.models.presets import preset
 
 RATE = 22_050

@@ -16,9 +16,10 @@ from safetensors.torch import save_file
 from ban_bids.audio.waveforms import audio_hash
 from ban_bids.errors import CheckpointError, LeakError
 from ban_bids.models.ban import BAN
-from ban_bids.models.candidate import fingerprint
-from ban_bids.models.checkpoint import ModelCard, check_no_overlap, load_checkpoint, save_checkpoint
+from ban_bids.models.candidate import ModelCard
+from ban_bids.models.checkpoint import check_no_overlap, load_checkpoint, save_checkpoint
 from ban_bids.models.config import PRESETS
+from ban_bids.models.network import fingerprint
 
 GENRES = ("blues", "jazz", "rock")
 

@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import nn
 
+from ban_bids.audio.waveforms import HeardClip
 from ban_bids.constants import AREAS
-from ban_bids.models.candidate import NetworkModel, fingerprint
-from ban_bids.models.checkpoint import ModelCard, load_checkpoint, save_checkpoint
+from ban_bids.models.candidate import ModelCard
+from ban_bids.models.checkpoint import load_checkpoint, save_checkpoint
 from ban_bids.models.controls import control_models
 from ban_bids.models.conventional import PRESETS as CONVENTIONAL
-from ban_bids.models.network import AuditoryNetwork
+from ban_bids.models.network import AuditoryNetwork, NetworkModel, fingerprint
 from ban_bids.models.presets import PRESETS, build
 from ban_bids.models.registry import load_model
 
@@ -107,7 +108,7 @@ def test_every_preset_is_stored_and_loaded(tmp_path: Path, name: str) -> None:
 def test_controls_are_alive_and_repeat(network: AuditoryNetwork) -> None:
     model = NetworkModel(network, ("a",) * 10)
     rng = np.random.default_rng(0)
-    sound = rng.normal(0, 0.1, 2 * RATE).astype(np.float32)
+    sound = HeardClip(None, RATE, rng.normal(0, 0.1, 2 * RATE))
     controls = control_models(model, seed=5, n_untrained=1)
     assert [c.name for c in controls] == [f"{model.name}untrained1", f"{model.name}permuted", "logmel"]
     torch.manual_seed(1)  # the caller's random numbers decide nothing

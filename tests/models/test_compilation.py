@@ -13,8 +13,8 @@ from torch.export import Dim
 
 from ban_bids.constants import AREAS
 from ban_bids.models.ban import BAN
-from ban_bids.models.candidate import calibrate
 from ban_bids.models.config import PRESETS
+from ban_bids.models.controls import calibrate
 
 RATE = 22_050
 

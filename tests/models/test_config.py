@@ -44,7 +44,7 @@ def test_impossible_areas_are_refused(wrong: dict, message: str) -> None:
     ("wrong", "message"),
     [
         ({"areas": _AREAS[:3]}, "3 areas"),
-        ({"areas": (*_AREAS[:3], replace(_AREAS[3], stride=(2, 3)))}, "T2T3 has 8.33 frames a second"),
+        ({"areas": (*_AREAS[:3], replace(_AREAS[3], stride=(2, 3)))}, "T2T3 has 8.33 frames per second"),
         ({"front_end": FrontEndConfig(n_mels=40)}, "T2T3 has a stride of 2, which does not divide 5"),
         ({"name": "ban-small"}, "file names"),
         ({"name": ""}, "file names"),

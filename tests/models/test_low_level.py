@@ -14,8 +14,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torchaudio.functional import create_dct
 
+from ban_bids.audio.waveforms import HeardClip
 from ban_bids.errors import CheckpointError, NotComputable, UsageError
-from ban_bids.models.checkpoint import ModelCard, load_checkpoint, save_checkpoint
+from ban_bids.models.candidate import ModelCard
+from ban_bids.models.checkpoint import load_checkpoint, save_checkpoint
 from ban_bids.models.low_level import (
     MODELS,
     LogMelModel,
@@ -38,8 +40,12 @@ def _sound(seconds: float, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(0, 0.1, round(seconds * RATE)).astype(np.float32)
 
 
+def _heard(sound: np.ndarray) -> HeardClip:
+    return HeardClip(None, RATE, sound)
+
+
 def test_mfcc_are_torchaudios() -> None:
-    frames = LogMelModel().features([_sound(1.0)])[0]["Logmel"]
+    frames = LogMelModel().features([_heard(_sound(1.0))])[0]["Logmel"]
     expected = torch.from_numpy(frames).double() @ create_dct(20, 64, norm="ortho").double()
     np.testing.assert_allclose(mfcc(frames), expected.numpy(), atol=1e-5)
 
@@ -107,7 +113,8 @@ def test_a_rippled_sound_peaks_in_its_channel(rate: float, scale: float, directi
     model = ModulationModel()
     # the tones beat with each other, so what the ripple adds to them is looked at
     rippled, flat = (
-        features["Modulation"] for features in model.features([(level * tones).sum(axis=0), tones.sum(axis=0)])
+        features["Modulation"]
+        for features in model.features([_heard((level * tones).sum(axis=0)), _heard(tones.sum(axis=0))])
     )
     assert rippled.shape == (45, 60)
     assert model.frame_rate == {"Modulation": 15.0}
@@ -118,7 +125,7 @@ def test_a_rippled_sound_peaks_in_its_channel(rate: float, scale: float, directi
 def test_silence_and_frame_counts() -> None:
     model = ModulationModel()
     for seconds in (1.0, 1.01, 2.5):
-        frames = model.features([np.zeros(round(seconds * RATE), np.float32)])[0]["Modulation"]
+        frames = model.features([_heard(np.zeros(round(seconds * RATE)))])[0]["Modulation"]
         assert len(frames) == np.ceil(round(seconds * RATE) / RATE * 15 - 1e-6)
         np.testing.assert_allclose(frames, np.log(1e-3), atol=1e-5)
 
@@ -133,12 +140,13 @@ def test_the_readout_is_scikit_learns(tmp_path: Path, n_genres: int) -> None:
     model = fit_low_level("logmel", x, labels, n_genres, card)
     theirs = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=5000)).fit(x, labels)
     heard = np.stack([model.summary(s) for s in sounds])
-    np.testing.assert_allclose(model.genre_probabilities(sounds), theirs.predict_proba(heard), atol=1e-10)
+    clips = [_heard(s) for s in sounds]
+    np.testing.assert_allclose(model.genre_probabilities(clips), theirs.predict_proba(heard), atol=1e-10)
     again = load_model("logmel", save_low_level(tmp_path / "w.safetensors", model))
     assert again.card == card
     assert again.genres == card.genres
     assert again.fingerprint == model.fingerprint != LogMelModel().fingerprint
-    np.testing.assert_array_equal(again.genre_probabilities(sounds), model.genre_probabilities(sounds))
+    np.testing.assert_array_equal(again.genre_probabilities(clips), model.genre_probabilities(clips))
     with pytest.raises(UsageError, match="every one of the 5 genres"):
         fit_low_level("logmel", x, labels, 5)
 
@@ -150,7 +158,7 @@ def test_no_readout_no_probabilities() -> None:
         assert model.name == name
         assert model.card is not None  # nothing was trained, and that is known
         with pytest.raises(NotComputable, match="no read-out"):
-            model.genre_probabilities([_sound(1.0)])
+            model.genre_probabilities([_heard(_sound(1.0))])
 
 
 def test_foreign_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

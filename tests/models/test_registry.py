@@ -10,15 +10,17 @@ import numpy as np
 import pytest
 import torch
 
+from ban_bids.audio.waveforms import HeardClip
 from ban_bids.constants import AREAS
 from ban_bids.errors import NotComputable, UsageError
 from ban_bids.models.ban import BAN
-from ban_bids.models.candidate import NetworkModel, resolve_device, untrained_model
-from ban_bids.models.checkpoint import ModelCard, save_checkpoint
+from ban_bids.models.candidate import ModelCard
+from ban_bids.models.checkpoint import save_checkpoint
 from ban_bids.models.config import PRESETS, FrontEndConfig
-from ban_bids.models.controls import control_models, permuted_model
+from ban_bids.models.controls import control_models, permuted_model, untrained_model
 from ban_bids.models.low_level import LogMelModel, ModulationModel
-from ban_bids.models.registry import load_model
+from ban_bids.models.network import NetworkModel, resolve_device
+from ban_bids.models.registry import load_model, parse_request
 
 RATE = 22_050
 GENRES = ("a", "b", "c")
@@ -32,6 +34,10 @@ def _sound(seconds: float, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(0, 0.1, round(seconds * RATE)).astype(np.float32)
 
 
+def _heard(seconds: float, seed: int = 0) -> HeardClip:
+    return HeardClip(None, RATE, _sound(seconds, seed))
+
+
 def test_ban_by_name_reads_the_architecture_from_the_file(tmp_path: Path) -> None:
     network = BAN(PRESETS["ban-feedforward"], n_genres=3)
     card = ModelCard(network.config.to_dict(), GENRES)
@@ -43,6 +49,38 @@ def test_ban_by_name_reads_the_architecture_from_the_file(tmp_path: Path) -> Non
         assert model.card == card
     with pytest.raises(UsageError, match="holds 'banfeedforward'"):
         load_model("ban-feedback", path)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "weights"),
+    [
+        ("ban", "ban", None),
+        ("ban=ban.safetensors", "ban", "ban.safetensors"),
+        ("ban-small-untrained", "ban-small-untrained", None),
+        ("modulation", "modulation", None),
+        ("crnn=/a/b=c.safetensors", "crnn", "/a/b=c.safetensors"),
+        ("mine.module:factory", "mine.module:factory", None),
+        ("torch:mine.module:factory=w.pt", "torch:mine.module:factory", "w.pt"),
+    ],
+)
+def test_requests_are_names_with_or_without_weights(text: str, name: str, weights: str | None) -> None:
+    assert parse_request(text) == (name, None if weights is None else Path(weights).resolve())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("=w.safetensors", "no name before '='"),
+        ("ban=", "no file after '='; give ban=WEIGHTS, or ban alone"),
+        ("torch:resnet1000", "--model torch:resnet1000: unknown"),
+        ("hf:/data/wav2vec2", "--model hf:/data/wav2vec2: unknown"),
+        ("resnet1000=w.pt", "--model resnet1000: unknown; choose one of ban, .*or give package.module:factory"),
+    ],
+)
+def test_requests_that_cannot_be_met(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        parse_request(text)
+    assert "\n" not in str(caught.value)
 
 
 def test_unknown_names_and_missing_weights(tmp_path: Path) -> None:
@@ -62,10 +100,10 @@ def test_untrained_networks_need_no_file(tmp_path: Path, name: str) -> None:
     assert model.fingerprint != load_model(name, None, seed=5).fingerprint
     assert model.card is not None  # no stimulus trained it, and that is known
     assert model.card.training_hashes == model.card.validation_hashes == {}
-    frames = model.features([_sound(1.0)])[0]
+    frames = model.features([_heard(1.0)])[0]
     assert all(0.01 < area.std() < 20 for area in frames.values())
     with pytest.raises(NotComputable, match="random"):
-        model.genre_probabilities([_sound(1.0)])
+        model.genre_probabilities([_heard(1.0)])
     with pytest.raises(UsageError, match="random weights; drop --weights"):
         load_model(name, tmp_path / "w.safetensors")
 
@@ -79,6 +117,7 @@ def test_a_model_from_outside_the_package(tmp_path: Path, monkeypatch: pytest.Mo
     )
     monkeypatch.syspath_prepend(tmp_path)
     assert load_model("outside_models:factory", None).name == "outsider"
+    assert load_model("torch:outside_models:factory", None).name == "outsider"
     with pytest.raises(UsageError, match="lacks name"):
         load_model("outside_models:broken", None)
     with pytest.raises(UsageError, match="cannot be imported"):
@@ -88,13 +127,15 @@ def test_a_model_from_outside_the_package(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_network_of_another_rate_hears_the_same_pitch() -> None:
     usual = FrontEndConfig()
     double = replace(usual, sampling_rate=44_100, n_fft=2 * usual.n_fft, hop=2 * usual.hop)
-    tone = 0.5 * np.sin(2 * np.pi * 1000.0 * np.arange(RATE) / RATE).astype(np.float32)
     loudest = []
     for front_end in (usual, double):
         network = BAN(replace(PRESETS["ban-small"], front_end=front_end))
         heard: list[torch.Tensor] = []
         network.front_end.register_forward_hook(lambda *call, heard=heard: heard.append(call[2]))
-        made = NetworkModel(network).features([tone])[0]
+        model = NetworkModel(network)
+        assert model.sampling_rate == front_end.sampling_rate
+        tone = 0.5 * np.sin(2 * np.pi * 1000.0 * np.arange(model.sampling_rate) / model.sampling_rate)
+        made = model.features([HeardClip(None, model.sampling_rate, tone)])[0]
         assert len(made["T2T3"]) == math.ceil(network.frame_rates["T2T3"])
         loudest.append(int(heard[0][0, 0, :, 25].argmax()))
     assert loudest[0] == loudest[1]
@@ -102,7 +143,7 @@ def test_a_network_of_another_rate_hears_the_same_pitch() -> None:
 
 def test_threads_change_no_byte_and_are_put_back() -> None:
     model, before = _model(), torch.get_num_threads()
-    sounds = [_sound(1.0, seed) for seed in range(5)] + [_sound(1.5, 9)]
+    sounds = [_heard(1.0, seed) for seed in range(5)] + [_heard(1.5, 9)]
     try:
         made = []
         for n in (1, 3):
@@ -128,7 +169,7 @@ def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> No
 def test_features_are_the_networks_activations() -> None:
     model = _model()
     sounds = [_sound(1.0), _sound(1.5, 1), _sound(1.0, 2)]
-    features = model.features(sounds)
+    features = model.features([HeardClip(None, RATE, sound) for sound in sounds])
     for sound, areas in zip(sounds, features):
         with torch.no_grad():
             _, expected = model.network(torch.from_numpy(sound)[None], return_areas=True)
@@ -142,13 +183,11 @@ def test_features_are_the_networks_activations() -> None:
 
 
 def test_wide_areas_are_pooled_over_frequency() -> None:
-    from dataclasses import replace
-
     config = PRESETS["ban-small"]
     wide = replace(config, areas=(replace(config.areas[0], channels=64), *config.areas[1:]))
     model = NetworkModel(BAN(wide))
     sound = _sound(0.5)
-    frames = model.features([sound])[0]["A1"]
+    frames = model.features([HeardClip(None, RATE, sound)])[0]["A1"]
     assert frames.shape == (25, 64 * 16)
     with torch.no_grad():
         full = model.network(torch.from_numpy(sound)[None], return_areas=True)[1]["A1"][0]
@@ -158,11 +197,11 @@ def test_wide_areas_are_pooled_over_frequency() -> None:
 
 def test_probabilities_sum_to_one_and_need_genres() -> None:
     model = _model()
-    probabilities = model.genre_probabilities([_sound(1.0), _sound(2.0, 1)])
+    probabilities = model.genre_probabilities([_heard(1.0), _heard(2.0, 1)])
     assert probabilities.shape == (2, 3)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, atol=1e-12)
     with pytest.raises(NotComputable):
-        NetworkModel(model.network).genre_probabilities([_sound(1.0)])
+        NetworkModel(model.network).genre_probabilities([_heard(1.0)])
 
 
 def test_controls_are_there_and_sane() -> None:
@@ -172,14 +211,14 @@ def test_controls_are_there_and_sane() -> None:
     names = [c.name for c in controls]
     assert names == [*(f"planteduntrained{k}" for k in range(1, 6)), "plantedpermuted", "logmel"]
     assert len({c.fingerprint for c in controls}) == len(controls)
-    sound = _sound(2.0)
+    sound = _heard(2.0)
     for control in controls:
         for label, frames in control.features([sound])[0].items():
             assert np.isfinite(frames).all()
             # neither dead nor exploded, silence included
             assert 0.05 < frames.std() < 20.0, (control.name, label)
             assert (frames.std(axis=0) > 0).mean() > 0.5
-        quiet = control.features([np.zeros(RATE, np.float32)])[0]
+        quiet = control.features([HeardClip.silence(1.0, RATE)])[0]
         assert all(np.isfinite(frames).all() for frames in quiet.values())
     assert NetworkModel(model.network, GENRES).fingerprint == before
     again = control_models(model, seed=5)
@@ -205,14 +244,14 @@ def test_permutation_keeps_every_tensors_values() -> None:
 
 def test_log_mel_is_the_front_end_itself() -> None:
     model = LogMelModel()
-    frames = model.features([_sound(1.0)])[0]["Logmel"]
+    frames = model.features([_heard(1.0)])[0]["Logmel"]
     assert frames.shape == (50, 64)
     assert model.frame_rate == {"Logmel": 50.0}
     # a louder sound by 20 dB is ln(100) higher wherever the floor does not matter
-    louder = model.features([10 * _sound(1.0)])[0]["Logmel"]
+    louder = model.features([HeardClip(None, RATE, 10 * _sound(1.0))])[0]["Logmel"]
     np.testing.assert_allclose(louder - frames, np.log(100), atol=0.05)
     with pytest.raises(NotComputable):
-        model.genre_probabilities([_sound(1.0)])
+        model.genre_probabilities([_heard(1.0)])
 
 
 def test_foreign_models_get_the_log_mel_control_only() -> None:

@@ -12,7 +12,8 @@ import pytest
 from short_trainings import QUICK
 
 from ban_bids.audio.waveforms import audio_hash
-from ban_bids.models.checkpoint import ModelCard, load_checkpoint
+from ban_bids.models.candidate import ModelCard
+from ban_bids.models.checkpoint import load_checkpoint
 from ban_bids.training.datasets import read_collection
 from ban_bids.training.train import train_collection
 

@@ -14,7 +14,8 @@ from sklearn.metrics import brier_score_loss, confusion_matrix, f1_score, precis
 
 from ban_bids.cli.train import main
 from ban_bids.models.ban import BAN
-from ban_bids.models.checkpoint import ModelCard, save_checkpoint
+from ban_bids.models.candidate import ModelCard
+from ban_bids.models.checkpoint import save_checkpoint
 from ban_bids.models.presets import preset
 from ban_bids.training.datasets import read_collection
 from ban_bids.training.evaluate import evaluate, segment_probabilities

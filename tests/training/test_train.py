@@ -19,8 +19,9 @@ from ban_bids.audio.waveforms import audio_hash
 from ban_bids.cli.train import main
 from ban_bids.errors import LeakError, UsageError
 from ban_bids.models.ban import BAN
-from ban_bids.models.candidate import fingerprint
-from ban_bids.models.checkpoint import ModelCard, check_no_overlap, load_checkpoint, save_checkpoint
+from ban_bids.models.candidate import ModelCard
+from ban_bids.models.checkpoint import check_no_overlap, load_checkpoint, save_checkpoint
+from ban_bids.models.network import fingerprint
 from ban_bids.models.presets import preset
 from ban_bids.training import lock
 from ban_bids.training.clock import CLOCKS

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from ban_bids.audio.waveforms import HeardClip
 from ban_bids.cli.train import main
 from ban_bids.models.low_level import load_low_level
 from ban_bids.models.presets import LOW_LEVEL
@@ -58,7 +59,8 @@ def test_fitted_by_the_command_line(tmp_path: Path, genres: Path, name: str) -> 
     sounds = {
         name: soundfile.read(genres / name[:4] / f"{name}.wav", dtype="float32")[0] for name in card.validation_hashes
     }
-    answers = model.genre_probabilities(list(sounds.values())).argmax(axis=1)
+    heard = [HeardClip(None, model.sampling_rate, sound) for sound in sounds.values()]
+    answers = model.genre_probabilities(heard).argmax(axis=1)
     right = np.mean([card.genres[a] == n[:4] for a, n in zip(answers, sounds)])
     assert card.metrics["track_accuracy"] == round(float(right), 4)
     if name == "modulation":  # the genres differ in rate alone
