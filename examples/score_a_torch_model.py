@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 import torch
 
-from ban_bids.audio.waveforms import render_clip
+from ban_bids.audio.waveforms import HeardClip
 from ban_bids.encoding.models import fit_single
 from ban_bids.encoding.timeline import lags, lay_features, steps
 from ban_bids.inputs.types import Clip
@@ -56,8 +56,8 @@ def make_clips(folder: Path) -> list[Clip]:
 
 def lagged_features(model: LayerModel, clips: list[Clip]) -> dict[str, list[np.ndarray]]:
     """Features of every layer and run, (n_volumes, n_lags · n_features), z-scored in the run."""
-    heard = model.features([render_clip(clip) for clip in clips])
-    silence = model.features([np.zeros(4 * RATE, dtype=np.float32)])[0]
+    heard = model.features([HeardClip(clip, RATE) for clip in clips])
+    silence = model.features([HeardClip.silence(4.0, RATE)])[0]
     onsets = np.arange(CLIPS_PER_RUN) * CLIP_SECONDS
     times = np.arange(TR / 2, CLIPS_PER_RUN * CLIP_SECONDS, TR)
     features: dict[str, list[np.ndarray]] = {layer: [] for layer in model.layers}

@@ -38,8 +38,8 @@ cli/run.py main: options
         app/participant.py score_candidate: features, encoding, scores of one model
           encoding/design.py design: a model's features on every run, by fold
             encoding/features.py FeatureCache.compute: each clip once
-              audio/waveforms.py render_clip: the sound that was played
-              models/candidate.py NetworkModel.features: arrays in, arrays by layer out
+              audio/waveforms.py HeardClip: the sound that was played, when it is asked for
+              models/network.py NetworkModel.features: clips in, arrays by layer out
                 models/network.py AuditoryNetwork.forward: the network
                   models/front_end.py FrontEnd.forward: log-mel frames
                   models/ban.py BAN.from_frames: areas, step by step
