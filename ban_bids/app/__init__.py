@@ -2,8 +2,8 @@
 
 Read in this order: ``participant`` (from the dataset to every participant's page), ``candidates`` (the models:
 loaded or trained once, leaks refused, behaviour scored), ``summary`` (what was computed, as facts for sidecars and
-pages), ``outcome`` (how a call ended, for the closing table and the exit status), ``group`` (means over
-participants, from derivatives alone).
+pages), ``outcome`` (how a call ended, for the closing table and the exit status), ``score`` (the same from
+Python), ``group`` (means over participants, from derivatives alone).
 
 It may import from every room but ``cli`` and ``demo``.
 """
