@@ -4,7 +4,7 @@
 
 ds003720's layout: 12 training runs of 40 clips and 6 held-out runs that cycle 10 clips 4 times, TR 1.5 s, 400
 volumes each. BOLD lies on disk as the app's does. Fits single-layer models, the joint model and the models
-without an layer, takes scores and ceilings, and permutes; a tenth of the voxels belongs to a region. Features
+without a layer, takes scores and ceilings, and permutes; a tenth of the voxels belongs to a region. Features
 are a toy's: no network runs. The defaults are a trial's.
 """
 

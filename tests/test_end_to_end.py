@@ -88,7 +88,7 @@ def test_r_is_far_higher_inside_the_planted_regions(done: Path) -> None:
         r = np.asarray(nib.load(out.maps(participant="01", layer=layer, stat="r").path.iloc[0]).dataobj)
         measured = np.isfinite(r) & (r != 0)
         found.append((r[measured & (labels == index)].mean(), r[measured & (labels == 0)].mean()))
-    # the small demo has twelve held-out clips: an layer alone may fail, the four together may not
+    # the small demo has twelve held-out clips: a layer alone may fail, the four together may not
     inside, outside = np.mean(found, axis=0)
     assert inside > 0.05, found
     assert inside > 2 * abs(outside), found

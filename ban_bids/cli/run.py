@@ -139,6 +139,17 @@ def check(settings: Settings) -> None:
             f"BIDS_DIR {settings.selection.bids_dir}: no such folder; give the top folder of a BIDS dataset"
         )
     check_confounds(settings.preprocessing)
+    _check_paths(settings)
+    if settings.compute.use_plugin is not None:
+        read_plugin_file(settings.compute.use_plugin)
+    idle = settings.output.reports_only or settings.output.dry_run
+    without = [request.name for request in settings.models.requests if request.weights is None]
+    if "ban" in without and not idle and settings.models.gtzan_dir is None:
+        raise UsageError("no weights of ban: give --weights FILE, or --gtzan-dir DIR to train them first")
+
+
+def _check_paths(settings: Settings) -> None:
+    """Refuse options that name a file or folder that is not there."""
     files = {
         "--bids-filter-file": settings.selection.bids_filter_file,
         "--behavior": settings.selection.behavior,
@@ -151,17 +162,11 @@ def check(settings: Settings) -> None:
     for request in settings.models.requests:
         if request.weights is not None and not request.weights.is_file():
             raise UsageError(f"weights of {request.name}: {request.weights}: no such file; correct the path")
-    if settings.compute.use_plugin is not None:
-        read_plugin_file(settings.compute.use_plugin)
     folders = {"--gtzan-dir": settings.models.gtzan_dir, "--stimuli-dir": settings.selection.stimuli_dir}
     folders |= {f"--derivatives {name}={path}": path for name, path in settings.preprocessing.derivatives}
     for option, path in folders.items():
         if path is not None and not path.is_dir():
             raise UsageError(f"{option} {path}: no such folder; correct the path")
-    idle = settings.output.reports_only or settings.output.dry_run
-    without = [request.name for request in settings.models.requests if request.weights is None]
-    if "ban" in without and not idle and settings.models.gtzan_dir is None:
-        raise UsageError("no weights of ban: give --weights FILE, or --gtzan-dir DIR to train them first")
 
 
 def _run(settings: Settings) -> int:

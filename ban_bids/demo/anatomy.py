@@ -142,7 +142,7 @@ class Warp:
 
 
 def random_warp(rng: np.random.Generator, strength: float = 3.0) -> Warp:
-    """Draw a participant's anatomy: size ±5 %, position, tilt, and displacements up to `strength` mm."""
+    """Draw a participant's anatomy: size ±5 %, position, tilt, and displacements up to ``strength`` mm."""
     matrix = rigid(np.r_[rng.uniform(-3, 3, 3), np.deg2rad(rng.uniform(-4, 4, 3))])
     matrix[:3, :3] = matrix[:3, :3] @ np.diag(rng.uniform(0.95, 1.05, 3))
     shape = [int((high - low) / _KNOT_SPACING) + 1 for low, high in _FIELD_OF_VIEW]

@@ -244,7 +244,7 @@ def write_tracks(
     Parameters
     ----------
     folder : Path
-        Where they go: ``folder/<genre>/`` when `by_genre`, else ``folder`` itself.
+        Where they go: ``folder/<genre>/`` when ``by_genre``, else ``folder`` itself.
     purpose : str
         Part of every track's seed, so that tracks of different purposes are never the same music.
     per_genre : int

@@ -66,7 +66,7 @@ class Scan:
 
     @property
     def slice_times(self) -> Floats:
-        """Time of each slice, seconds: interleaved (even slots first), `multiband` slices at once."""
+        """Time of each slice, seconds: interleaved (even slots first), ``multiband`` slices at once."""
         slots = self.shape[2] // self.multiband
         order = np.r_[np.arange(0, slots, 2), np.arange(1, slots, 2)]
         times = np.empty(slots)
@@ -97,7 +97,7 @@ class Tissue:
 
 
 def responsive_in_mni(head: HeadTemplate, fraction: float, seed: int) -> npt.NDArray[np.bool_]:
-    """Patches of each region that respond, on the template's grid; the rest (1 − `fraction`) stays silent.
+    """Patches of each region that respond, on the template's grid; the rest (1 − ``fraction``) stays silent.
 
     Places near another region rather stay silent: images blur, and what is planted is to be told apart.
     """

@@ -127,7 +127,7 @@ def _unexplained(predictors: Floats, targets: Floats, group: npt.NDArray[np.int_
 
 
 def specific_directions(total: Floats, own: Floats, rivals: Sequence[Floats], count: int) -> Floats:
-    """Directions that `own` explains and even the best of the rivals does not.
+    """Directions that ``own`` explains and even the best of the rivals does not.
 
     Solves ``max_V min_b tr V'(R_b − R_own)V / V'TV`` by multiplicative weights over the rivals b, each round
     a generalised eigenproblem.
@@ -174,7 +174,7 @@ def plant(
     Parameters
     ----------
     teacher, reference, untrained : Listening
-        Three networks on the same excerpts; the first `n_stimuli` are the clips of the experiment.
+        Three networks on the same excerpts; the first ``n_stimuli`` are the clips of the experiment.
     n_stimuli : int
         Clips of the experiment.
     n_components : int

@@ -10,12 +10,14 @@ import dataclasses
 import json
 import platform
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
+
+from jinja2 import StrictUndefined, Template
 
 from ban_bids import __version__
 from ban_bids.bids.names import alphanumeric
@@ -28,23 +30,29 @@ from ban_bids.settings import Settings
 Status = Literal["done", "failed"]
 
 
-def write_citation(root: Path, extra: Sequence[str] = ()) -> Path:
-    """Write ``logs/CITATION.md``.
+def write_citation(root: Path, settings: Settings) -> Path:
+    """Write ``logs/CITATION.md``: what to cite of that which ran under these settings.
 
     Parameters
     ----------
     root : Path
         The derivatives folder.
-    extra : sequence of str
-        Further references, e.g. of the dataset, the atlas, or fMRIPrep.
+    settings : Settings
+        Whose images (``derivatives``), which ``solver``, which ``atlas``.
 
     Returns
     -------
     Path
     """
-    lines = "".join(f"- {line}\n" for line in extra)
-    text = (files("ban_bids.derivatives") / "citation.txt").read_text(encoding="utf-8")
-    return write_text(root / "logs" / "CITATION.md", text.format(version=__version__, extra=lines))
+    template = (files("ban_bids.derivatives") / "citation.txt").read_text(encoding="utf-8")
+    text = Template(template, undefined=StrictUndefined, keep_trailing_newline=True).render(
+        version=__version__,
+        himalaya=version("himalaya") if settings.encoding.solver == "himalaya" else "",
+        antspyx=version("antspyx"),
+        fmriprep="fmriprep" in dict(settings.preprocessing.derivatives),
+        references=citations(settings.preprocessing.atlas),
+    )
+    return write_text(root / "logs" / "CITATION.md", text)
 
 
 def write_settings(root: Path, settings: Settings, label: str) -> Path:
@@ -139,7 +147,7 @@ def write_provenance(
     logs = root / "logs"
     # the group level has no atlas of its own: the participant level's references stand
     if label != "group" or not (logs / "CITATION.md").is_file():
-        write_citation(root, citations(settings.preprocessing.atlas))
+        write_citation(root, settings)
     write_settings(root, settings, label)
     write_json(logs / f"{label}_versions.json", versions())
     paths = sorted({str(path) for path in used})

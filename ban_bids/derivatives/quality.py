@@ -121,7 +121,7 @@ def with_outliers(table: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        See :data:`OUTLIER_RULE`. Where more than half of the values are the same there is no spread to
+        See ``OUTLIER_RULE``. Where more than half of the values are the same there is no spread to
         judge by, and no outlier.
     """
     marks = pd.Series([None] * len(table), index=table.index, dtype=object)

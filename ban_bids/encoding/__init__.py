@@ -1,11 +1,11 @@
-"""From features and BOLD to held-out predictions of every voxel.
+"""From features and BOLD to predictions of held-out rows, voxel by voxel.
 
-Read in this order:
+Read in this order: ``rows`` (which volume heard what, and what is repeated), ``folds`` (outer and inner, without
+any track on both sides), ``timeline`` (features on a run's clock, at every lag), ``features`` (computed once per
+clip and kept), ``cleaning`` (one regression for BOLD and features), ``bold`` (a participant's cleaned BOLD),
+``matrices`` (layers scaled and reduced, or kernels of them), ``design`` (a model's design by fold), ``fit`` (layers
+by name meet the solvers of `ban_bids.encoding.ridge`), ``variance`` (whose R² it is), ``execute`` and ``finished``
+(slab by slab, going on after a kill), then ``permutation``, ``significance`` and ``crossed`` (could it be luck?).
 
-- `bold`, `cleaning`, `rows`: a participant's voxels, what is regressed out, and which volume heard what.
-- `folds`: held-out and training rows, made once per participant; `permutation`, `significance`: tests on them.
-- `features`, `timeline`: features of clips, computed once per clip, and laid on a run's clock.
-- `matrices`, `design`: a model's features in every fold, reduced, or as kernels.
-- `ridge`, `models`, `choices`, `encode`: how voxels are fitted; `crossed`: what leave-one-run-out adds.
-- `execute`, `finished`: slab by slab through all voxels, keeping on disk what is finished.
+Whatever is fitted here is fitted on rows that train the fold.
 """

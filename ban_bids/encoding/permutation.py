@@ -57,7 +57,7 @@ class PermutationPlan:
     notes : tuple of str
         What was left out, and what the test means here.
     crossed : bool
-        Every run is held out in turn and trains the other folds, see `CROSSED`.
+        Every run is held out in turn and trains the other folds, see ``CROSSED``.
     """
 
     blocks: np.ndarray
@@ -76,7 +76,7 @@ class PermutationPlan:
 
     @property
     def rests(self) -> bool:
-        """Whether the test is of the whole prediction, see `rests_between_clips`."""
+        """Whether the test is of the whole prediction, see `ban_bids.encoding.permutation.rests_between_clips`."""
         return _rests(self.run, self.label)
 
 

@@ -1,4 +1,11 @@
-"""Raw BIDS images to BOLD in the output space, masks, confounds and auditory regions."""
+"""Raw BIDS images to BOLD in the output space, masks, confounds and auditory regions; or fMRIPrep's derivatives.
+
+Read in this order: ``run`` (all participants in one Nipype workflow), ``result`` (what is handed on), then the
+rooms ``workflows`` (factories), ``interfaces`` (typed nodes), ``space`` (realign, register, resample),
+``fmriprep``. The steps: ``checks`` (of options), ``anatomy``, ``masks``, ``functional`` (one run), ``distortion``,
+``confounds``, ``strategies`` (what ``--confounds`` takes out), ``atlases``, ``regions``, ``figures``, ``quality``
+and ``quality_figures``. How nodes run: ``execution``, ``plugin_file``. What is kept: ``publish``, ``files``.
+"""
 
 import os
 

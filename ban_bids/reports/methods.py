@@ -76,7 +76,7 @@ def methods_text(facts: MethodsFacts, settings: Encoding) -> tuple[str, ...]:
     facts : MethodsFacts
         What happened.
     settings : Encoding
-        What was asked for.
+        What was asked for; ``solver`` says whether himalaya is named.
 
     Returns
     -------

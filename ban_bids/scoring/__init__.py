@@ -1,11 +1,8 @@
-"""From predictions to scores: arrays in, scores out; this room knows neither files nor settings.
+"""From predictions to scores: noise ceiling, cortical score C, behavioural score B, BAS. Arrays in, scores out.
 
-Read in this order:
+Read in this order: ``ceiling`` (how much any model could predict), ``voxels`` (scores of every voxel, tests of
+regions), ``cortical`` (C), ``responses``, ``i2n`` and ``behavioral`` (people's choices, B), ``bas`` (the score
+table), ``bootstrap`` (intervals over clips).
 
-- `ceiling`: how well any model could predict a voxel, from repeats of the same clips.
-- `voxels`: what held-out rows allow to test, and the scores of every voxel, made slab by slab and put together.
-- `bootstrap`: draws of clips, and what follows from them for explained variance.
-- `cortical`: c of every layer in every region, and C.
-- `responses`, `i2n`, `behavioral`: people's genre choices, and B.
-- `bas`: C and B together, as the score table. Comparisons of models belong beside it.
+Nothing is clipped and no voxel is chosen by its score; what cannot be computed is ``n/a`` with the reason.
 """

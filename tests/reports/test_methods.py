@@ -47,3 +47,19 @@ def test_methods_say_that_this_is_a_reconstruction_and_who_preprocessed():
     text = " ".join(methods_text(facts(), Encoding()))
     assert "reconstruction" in text
     assert "fMRIPrep 24.1" in text
+
+
+def test_methods_name_what_ran():
+    own = " ".join(methods_text(facts(preprocessing="ban-bids"), Encoding()))
+    for name in ("Nipype", "antspyx", "N4", "pybids", "nibabel", "PyTorch"):
+        assert name in own
+    theirs = " ".join(methods_text(facts(), Encoding()))
+    assert "antspyx" not in theirs
+    assert "Nipype" not in theirs
+    for solver in ("auto", "closed-form"):
+        text = " ".join(methods_text(facts(), Encoding(solver=solver)))
+        assert "by ban-bids' closed form, whose solutions are those of himalaya's ridge." in text
+        assert "random search" not in text
+    searched = " ".join(methods_text(facts(), Encoding(solver="himalaya")))
+    assert "by himalaya's random search." in searched
+    assert "closed form" not in searched

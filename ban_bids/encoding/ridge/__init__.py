@@ -1,11 +1,9 @@
-"""Banded ridge of many voxels on arrays: a small himalaya that knows nothing of participants, clips or settings.
+"""Ridge and banded ridge on arrays, a small himalaya: no runs, no files, no settings.
 
-Read in this order:
+Read in this order: ``solvers`` (the estimator in scikit-learn's conventions, by our closed form or himalaya's
+search), ``hyperparameters`` (what is chosen from, and what was chosen), ``bands`` (features or kernels, behind one
+interface), ``closed_form`` (a ridge problem and its fits), ``search`` (weights and penalty of every voxel by the
+error of left-out runs), ``limits`` (memory and threads), ``backend`` (which solver, which arrays, which device).
 
-- `bands`: groups of features with a weight each, as features or as kernels, behind one interface.
-- `hyperparameters`: penalties and weights to choose from, the simplex they lie on, and what was chosen.
-- `solvers`: the estimator, by the closed form or by himalaya's random search.
-- `closed_form`: errors of left-out rows from one decomposition, and the fit on all rows.
-- `search`: the choice of weights and penalty, voxel by voxel.
-- `backend`, `limits`: numpy, torch or a GPU; memory and threads.
+Columns have mean 0 in every run: there is no intercept.
 """

@@ -1,1 +1,5 @@
-"""fMRIPrep's derivatives in place of our own preprocessing."""
+"""fMRIPrep's derivatives in place of our own preprocessing.
+
+Read in this order: ``files`` (where each version keeps what is needed), ``ingest`` (series, masks, confounds as
+they are; regions laid on their grid), ``quality`` (the same table of measures as for our own).
+"""

@@ -1,1 +1,4 @@
-"""Nipype workflow factories: anatomy, one BOLD run, regions, one participant."""
+"""Nipype workflow factories, ``init_*_wf``, with their inputs and outputs in the docstrings.
+
+Read in this order: ``participant`` (the whole), ``anatomy``, ``bold`` (one run).
+"""
