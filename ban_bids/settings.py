@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from ban_bids.constants import ATLASES, DEFAULT_SEED
+from ban_bids.errors import UsageError
 
 Level = Literal["participant", "group"]
 
@@ -98,6 +99,20 @@ class ModelRequest:
 
     name: str = "ban"
     weights: Path | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``NAME`` or ``NAME=WEIGHTS``; the path becomes absolute.
+
+        Raises
+        ------
+        UsageError
+            Nothing stands before or after the ``=``.
+        """
+        name, equals, weights = text.partition("=")
+        if not name or (equals and not weights):
+            raise UsageError(f"--model {text}: write NAME or NAME=WEIGHTS, e.g. ban=ban.safetensors")
+        return cls(name, Path(weights).expanduser().resolve() if weights else None)
 
 
 @dataclass(frozen=True)

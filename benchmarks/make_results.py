@@ -18,9 +18,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 _WHAT = {
-    "ban": "BAN: four layers, lateral recurrence",
+    "ban": "BAN: four areas, lateral recurrence",
     "ban-feedforward": "BAN without recurrence",
-    "ban-feedback": "BAN with feedback from the next layer",
+    "ban-feedback": "BAN with feedback from the next area",
     "ban-small": "BAN with fewer channels and steps",
     "ban-untrained": "BAN with random weights; logistic regression on what its read-out would get",
     "ban-feedforward-untrained": "the same without recurrence",

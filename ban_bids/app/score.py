@@ -44,8 +44,7 @@ def score(bids_dir: str | Path, output_dir: str | Path, *models: str | Candidate
     >>> out.scores(row="C")  # doctest: +SKIP
     """
     root, out = Path(bids_dir).resolve(), Path(output_dir).resolve()
-    named = [model.partition("=") for model in models if isinstance(model, str)]
-    requests = tuple(ModelRequest(name, Path(weights).resolve() if weights else None) for name, _, weights in named)
+    requests = tuple(ModelRequest.parse(model) for model in models if isinstance(model, str))
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     defaults = {"work_dir": out / "work", "nprocs": processors, "omp_nthreads": processors}
     settings = Settings.of(root, out, "participant", requests=requests, **(defaults | options))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ban_bids.constants import ATLASES
+from ban_bids.errors import UsageError
 from ban_bids.settings import ModelRequest
 
 _UNITS = {"": 1.0, "m": 1.0, "k": 1 / 1024, "g": 1024.0, "t": 1024.0**2}
@@ -86,10 +87,10 @@ def named_path(text: str) -> tuple[str, Path]:
 
 def model_request(text: str) -> ModelRequest:
     """``NAME`` or ``NAME=WEIGHTS``."""
-    name, equals, weights = text.partition("=")
-    if not name or (equals and not weights):
-        raise argparse.ArgumentTypeError(f"{text!r}: write NAME or NAME=WEIGHTS, e.g. ban=ban.safetensors")
-    return ModelRequest(name, absolute(weights) if weights else None)
+    try:
+        return ModelRequest.parse(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def absolute(text: str) -> Path:

@@ -33,7 +33,7 @@ def voxel_p(plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray, *, 
     Parameters
     ----------
     plan : PermutationPlan
-        From `permutation_plan` for the same n rows.
+        From `ban_bids.encoding.permutation.permutation_plan` for the same n rows.
     prediction, bold : ndarray of shape (n, V)
         Of all held-out rows.
     factor : float

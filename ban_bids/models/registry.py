@@ -29,34 +29,6 @@ _TORCH = "torch:"
 _FACTORY = re.compile(r"[\w.]+:[\w.]+")
 
 
-def parse_request(text: str) -> tuple[str, Path | None]:
-    """Split ``NAME[=WEIGHTS]``, as ``--model`` takes it, and check that there is such a name.
-
-    Parameters
-    ----------
-    text : str
-        For instance ``ban=ban.safetensors``, ``modulation``, ``mymodels.listener:make=listener.pt``.
-
-    Returns
-    -------
-    name : str
-    weights : Path or None
-        Absolute; with the name, what :func:`load_model` takes.
-
-    Raises
-    ------
-    UsageError
-        Nothing stands before or after the ``=``, or the name is unknown.
-    """
-    name, equals, weights = text.partition("=")
-    if not name:
-        raise UsageError(f"--model {text}: no name before '='; give NAME or NAME=WEIGHTS")
-    if equals and not weights:
-        raise UsageError(f"--model {text}: no file after '='; give {name}=WEIGHTS, or {name} alone")
-    _loader(name)
-    return name, Path(weights).expanduser().resolve() if weights else None
-
-
 def load_model(name: str, weights: Path | None, device: str = "cpu", seed: int = DEFAULT_SEED) -> Candidate:
     """Load a model.
 

@@ -91,7 +91,7 @@ class RegionTest:
     layer, region : str
     mean_r : float
         Mean over the region's voxels of the correlation, pooled over all blocks' rows, of BOLD with the
-        prediction that is tested (`ban_bids.encoding.rows.HeldOut.specific`).
+        prediction that is tested (``specific`` of `ban_bids.encoding.rows.HeldOut`).
     p, p_fwer : float
         One-sided; against the region's own null, and against the largest of all layers and regions.
     """

@@ -20,7 +20,8 @@ from ban_bids.models.config import PRESETS, FrontEndConfig
 from ban_bids.models.controls import control_models, permuted_model, untrained_model
 from ban_bids.models.low_level import LogMelModel, ModulationModel
 from ban_bids.models.network import NetworkModel, resolve_device
-from ban_bids.models.registry import load_model, parse_request
+from ban_bids.models.registry import load_model
+from ban_bids.settings import ModelRequest
 
 RATE = 22_050
 GENRES = ("a", "b", "c")
@@ -64,14 +65,14 @@ def test_ban_by_name_reads_the_architecture_from_the_file(tmp_path: Path) -> Non
     ],
 )
 def test_requests_are_names_with_or_without_weights(text: str, name: str, weights: str | None) -> None:
-    assert parse_request(text) == (name, None if weights is None else Path(weights).resolve())
+    assert ModelRequest.parse(text) == ModelRequest(name, None if weights is None else Path(weights).resolve())
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("=w.safetensors", "no name before '='"),
-        ("ban=", "no file after '='; give ban=WEIGHTS, or ban alone"),
+        ("=w.safetensors", "--model =w.safetensors: write NAME or NAME=WEIGHTS"),
+        ("ban=", "--model ban=: write NAME or NAME=WEIGHTS"),
         ("torch:resnet1000", "--model torch:resnet1000: unknown"),
         ("hf:/data/wav2vec2", "--model hf:/data/wav2vec2: unknown"),
         ("resnet1000=w.pt", "--model resnet1000: unknown; choose one of ban, .*or give package.module:factory"),
@@ -79,7 +80,8 @@ def test_requests_are_names_with_or_without_weights(text: str, name: str, weight
 )
 def test_requests_that_cannot_be_met(text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
-        parse_request(text)
+        request = ModelRequest.parse(text)
+        load_model(request.name, request.weights)
     assert "\n" not in str(caught.value)
 
 

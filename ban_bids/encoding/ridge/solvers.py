@@ -1,8 +1,8 @@
 """Banded ridge as an estimator in scikit-learn's conventions, by our closed form or by himalaya's search.
 
-Both take `Bands`, whose columns have mean 0 in every run (there is no intercept), choose weights and penalty
-voxel by voxel by the smallest mean squared error over inner folds, and give the same numbers: tests compare
-them. Ridge on one layer is the case of one band.
+Both take `ban_bids.encoding.ridge.bands.Bands`, whose columns have mean 0 in every run (there is no intercept),
+choose weights and penalty voxel by voxel by the smallest mean squared error over inner folds, and give the same
+numbers: tests compare them. Ridge on one layer is the case of one band.
 """
 
 from __future__ import annotations
