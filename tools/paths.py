@@ -64,7 +64,7 @@ RUN = """
 app/participant.py participant_level: after options and dataset, see the clip's way
   preprocessing/run.py preprocess: all participants in one Nipype workflow
     preprocessing/run.py _preprocess_raw: under a lock per participant
-      preprocessing/run.py _run_workflow: memory, nodes of all; run by `execution.run_workflow`
+      preprocessing/run.py _run_workflow: nodes of all participants
         preprocessing/workflows/participant.py init_participant_wf: anatomy, runs, regions
           preprocessing/workflows/bold.py init_bold_wf: nodes of one run
             preprocessing/interfaces/bold.py ReferenceAndMotion: node
