@@ -47,7 +47,7 @@ def simulate(given: argparse.Namespace) -> tuple[LayerFeatures, Fold, np.ndarray
         nuisance.append(nuisance_basis(rng.standard_normal((n, CONFOUNDS)), TR, 200.0))
     training = np.arange(given.runs * n)
     fold = Fold(training, np.arange(len(training), n_runs * n), training // n, 0)
-    scaler = fit_scaler(np.concatenate([run.now for run in binned[: given.runs]]))
+    scaler = fit_scaler(np.concatenate([run.bins[run.index[:, 0]] for run in binned[: given.runs]]))
     return LayerFeatures(binned, {}, scaler, nuisance), fold, np.arange(n_runs + 1) * n
 
 

@@ -21,7 +21,7 @@ from scipy import stats
 from ban_bids.constants import AREAS
 from ban_bids.encoding.bold import load_participant
 from ban_bids.encoding.design import design
-from ban_bids.encoding.fit import encode
+from ban_bids.encoding.fit import Fitting, encode
 from ban_bids.encoding.folds import participant_folds
 from ban_bids.encoding.significance import roi_null, roi_p
 from ban_bids.inputs.heldout import held_out_plan
@@ -65,7 +65,7 @@ def region_p(pre: PreprocessedParticipant, participant: Participant, settings: S
     if tests.permutations is None:
         return {}
     voxels = np.flatnonzero((data.region > 0) & data.usable)
-    held = encode(data, laid, encoding, voxels=voxels, joint=False).held_out
+    held = encode(data, laid, Fitting(encoding), voxels=voxels, joint=False).held_out
     found = {}
     for k, layer in enumerate(AREAS):
         observed, null = roi_null(tests.permutations, held.specific[layer], held.bold, labels=data.region[voxels])

@@ -35,12 +35,12 @@ from ban_bids.app import scored as scored_module  # noqa: E402
 from ban_bids.constants import JOINT, REGIONS  # noqa: E402
 from ban_bids.encoding import design as design_module  # noqa: E402
 from ban_bids.encoding.bold import ParticipantData  # noqa: E402
-from ban_bids.encoding.execute import Fitting  # noqa: E402
-from ban_bids.encoding.fit import FoldModels, slab_size  # noqa: E402
+from ban_bids.encoding.fit import Fitting, FoldModels, slab_size  # noqa: E402
 from ban_bids.encoding.ridge.backend import Engine  # noqa: E402
 from ban_bids.encoding.ridge.limits import Limits  # noqa: E402
 from ban_bids.inputs.heldout import HeldOutPlan  # noqa: E402
 from ban_bids.inputs.types import Run  # noqa: E402
+from ban_bids.models.candidate import mapping_by_name  # noqa: E402
 from ban_bids.scoring import voxels as voxels_module  # noqa: E402
 from ban_bids.settings import Encoding
 
@@ -150,7 +150,7 @@ def scored(given: argparse.Namespace, folder: Path) -> Found:
             data, model_of(given), prepared.folds, n_components=settings.n_components, cache=folder
         )
     with Watch() as watch:
-        found = scored_module.score_model(prepared, laid, scored_module.mapping_by_name(laid.layers))
+        found = scored_module.score_model(prepared, laid, mapping_by_name(laid.layers))
     told_of = {name: round(seconds, 2) for name, seconds in stages.items()}
     told_of["other"] = round(watch.wall - sum(stages.values()), 2)
     return {

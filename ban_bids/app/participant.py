@@ -34,8 +34,8 @@ from ban_bids.derivatives.summaries import log_label, write_summary
 from ban_bids.derivatives.tables import write_table
 from ban_bids.encoding.bold import load_participant
 from ban_bids.encoding.design import design as make_design
-from ban_bids.encoding.execute import Fitting
 from ban_bids.encoding.finished import forget
+from ban_bids.encoding.fit import Fitting
 from ban_bids.encoding.ridge.backend import choose_engine
 from ban_bids.errors import BanBidsError, DataError
 from ban_bids.files.json import read_json

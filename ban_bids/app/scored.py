@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from ban_bids.constants import REGIONS
-from ban_bids.encoding.bold import ParticipantData
+from ban_bids.encoding.bold import ParticipantData, columns
 from ban_bids.encoding.design import Design
-from ban_bids.encoding.execute import Fitting, in_slabs, kept_crossing_factors
+from ban_bids.encoding.execute import in_slabs, kept_crossing_factors
 from ban_bids.encoding.finished import Finished
-from ban_bids.encoding.fit import Encoded, columns
+from ban_bids.encoding.fit import Encoded, Fitting
 from ban_bids.encoding.folds import Folds, participant_folds
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.scoring.cortical import CorticalScore, cortical_score
@@ -89,11 +89,6 @@ def finished_batches(
     return Finished(folder, measured, tests, settings, seed, solver, tuple(regions))
 
 
-def mapping_by_name(layers: Sequence[str], regions: Sequence[str] = REGIONS) -> dict[str, str] | None:
-    """Map every layer that has a region's name to that region; None where there is none."""
-    return {layer: layer for layer in layers if layer in regions} or None
-
-
 def score_model(prepared: PreparedParticipant, design: Design, mapping: Mapping[str, str] | None = None) -> ScoredModel:
     """Fit every cortical voxel, slab by slab, and score it.
 
@@ -135,7 +130,6 @@ def score_model(prepared: PreparedParticipant, design: Design, mapping: Mapping[
         tests=cortex.region_tests(tests.permutations, design.layers, prepared.regions),
         cortical=_cortical(prepared, design, cortex.predictions, mapping),
         inner=cortex.inner,
-        backend=fitting.engine.name,
         factors=factors,
     )
 

@@ -124,7 +124,7 @@ def model_facts(shared: ParticipantInput, scored: ScoredCandidate, settings: Set
         "ModelFingerprint": scored.prepared.model.fingerprint,
         "TracksKnownToModel": scored.prepared.overlap,
         "CrossingFactors": scored.scores.factors,
-        "Solver": scored.scores.backend,
+        "Solver": shared.prepared.fitting.engine.name,
         "FeatureReduction": feature_reduction(settings.encoding.n_components),
         "FeatureDimensions": scored.dimensions,
     }

@@ -73,12 +73,6 @@ class ParticipantData:
     notes: tuple[str, ...]
     absent: Mapping[str, str] = field(default_factory=dict)
 
-    def volume(self, values: np.ndarray, fill: float = np.nan) -> np.ndarray:
-        """Return voxel values (n_voxels,) as a 3-D float32 array, ``fill`` outside the mask."""
-        image = np.full(self.mask.shape, fill, dtype=np.float32)
-        image[self.mask] = values
-        return image
-
 
 def load_participant(pre: PreprocessedParticipant, settings: Encoding, scratch: Path) -> ParticipantData:
     """Read, clean and z-score every run of a participant.
@@ -141,6 +135,14 @@ def load_participant(pre: PreprocessedParticipant, settings: Encoding, scratch: 
         notes=tuple(notes),
         absent=absent_regions(pre.dseg_table),
     )
+
+
+def columns(bold: np.ndarray, rows: np.ndarray, voxels: np.ndarray) -> np.ndarray:
+    """Copy some rows and voxels of BOLD into memory, whole rows at a time (it may lie on disk)."""
+    out = np.empty((len(rows), len(voxels)), dtype=np.float32)
+    for i, row in enumerate(rows):
+        out[i] = bold[row][voxels]
+    return out
 
 
 def load_run(

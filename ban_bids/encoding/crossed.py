@@ -19,13 +19,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from ban_bids.encoding.bold import ParticipantData
+from ban_bids.encoding.bold import ParticipantData, columns
 from ban_bids.encoding.design import Design
-from ban_bids.encoding.fit import encode, slab_size
+from ban_bids.encoding.fit import Fitting, encode, slab_size
 from ban_bids.encoding.permutation import CROSSED, PermutationPlan
-from ban_bids.encoding.ridge.backend import CPU, Engine
 from ban_bids.encoding.significance import relative_distance
-from ban_bids.settings import Encoding
 
 _LOG = logging.getLogger(__name__)
 
@@ -41,9 +39,7 @@ def crossing_factors(
     design: Design,
     plan: PermutationPlan,
     *,
-    settings: Encoding,
-    seed: int,
-    engine: Engine = CPU,
+    fitting: Fitting,
     n_shifted: int = N_SHIFTED,
 ) -> dict[str, float]:
     """Factors for `ban_bids.encoding.significance.voxel_p`, by layer.
@@ -54,10 +50,8 @@ def crossing_factors(
     design : Design
     plan : PermutationPlan
         Of the design's held-out rows.
-    settings : Encoding
-    seed : int
-        Of the choice of voxels and their shifts.
-    engine : Engine
+    fitting : Fitting
+        Its seed is also that of the choice of voxels and their shifts.
     n_shifted : int
         Voxels to refit, drawn from the usable ones, several times where there are fewer.
 
@@ -72,12 +66,12 @@ def crossing_factors(
     """
     if not plan.crossed or not data.usable.any():
         return {}
-    shifted = shifted_voxels(data, plan.blocks.shape[1], n_shifted, np.random.default_rng(seed))
+    shifted = shifted_voxels(data, plan.blocks.shape[1], n_shifted, np.random.default_rng(fitting.seed))
     distances: dict[str, list[np.ndarray]] = {layer: [] for layer in design.layers}
-    size = slab_size(design, settings, engine.limits)
+    size = slab_size(design, fitting.settings, fitting.engine.limits)
     for first in range(0, n_shifted, size):
         slab = slice(first, min(first + size, n_shifted))
-        held = encode(shifted, design, settings, voxels=slab, joint=False, engine=engine, seed=seed).held_out
+        held = encode(shifted, design, fitting, voxels=slab, joint=False).held_out
         for layer, specific in held.specific.items():
             distances[layer].append(relative_distance(plan, specific, held.bold, level=_LEVEL))
     factors = {layer: _factor(np.concatenate(parts)) for layer, parts in distances.items()}
@@ -121,7 +115,7 @@ def shifted_voxels(data: ParticipantData, least: int, n_shifted: int, rng: np.ra
     parts, first = [], 0
     for run, nuisance in zip(data.runs, data.nuisance):
         n = run.rows.n_volumes
-        bold = np.stack([data.bold[row][voxels] for row in range(first, first + n)])
+        bold = columns(data.bold, np.arange(first, first + n), voxels)
         scored = np.flatnonzero(run.rows.scored)
         edge = min(least, len(scored) // 2)
         shift = rng.integers(edge, len(scored) - edge + 1, n_shifted)

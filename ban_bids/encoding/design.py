@@ -27,8 +27,6 @@ from ban_bids.encoding.timeline import Binned, lay_features, steps
 from ban_bids.errors import NotComputable, UsageError
 from ban_bids.models.candidate import Candidate
 
-__all__ = ["AnyFold", "Design", "bin_run", "design"]
-
 _IN_MEMORY_BYTES = 2**30
 
 
@@ -138,9 +136,8 @@ def _reduced_folds(features: _Features, n_components: int) -> tuple[FoldDesign, 
     specific: list[dict[str, tuple[Binned, ...]]] = [{} for _ in folds]
     for layer in features.store.model.layers:
         binned, common = features.layer(layer)
-        now = np.concatenate([run.now for run in binned])
         for fold, whole, tested in zip(folds, reduced, specific):
-            reduction = fit_reduction(now[fold.training], n_components)
+            reduction = fit_reduction(_training_now(binned, fold.training, features.folds.first), n_components)
             if reduction.axes.shape[1] == 0:
                 raise features.silent(layer)
             whole[layer] = tuple(Binned(reduction.apply(run.bins), run.index) for run in binned)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -12,32 +11,14 @@ from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.crossed import crossing_factors
 from ban_bids.encoding.design import Design
 from ban_bids.encoding.finished import Finished, kept
-from ban_bids.encoding.fit import Choices, Encoded, choose_models, encode, slab_size
+from ban_bids.encoding.fit import Choices, Encoded, Fitting, choose_models, encode, slab_size
 from ban_bids.encoding.permutation import PermutationPlan
-from ban_bids.encoding.ridge.backend import CLOSED_FORM, Engine
+from ban_bids.encoding.ridge.backend import CLOSED_FORM
 from ban_bids.encoding.rows import Repeats
 from ban_bids.files.progress import progress
-from ban_bids.settings import Encoding
 
 Score = Callable[[Encoded, np.ndarray], Mapping[str, np.ndarray]]
 """What makes named arrays of fitted voxels, given with their columns in ``data.bold``."""
-
-
-@dataclass(frozen=True)
-class Fitting:
-    """How voxels are fitted, the same for every model of a participant.
-
-    Parameters
-    ----------
-    settings : Encoding
-    seed : int
-    engine : Engine
-        The solver; the closed form by default.
-    """
-
-    settings: Encoding
-    seed: int
-    engine: Engine = Engine()
 
 
 def in_slabs(
@@ -76,18 +57,15 @@ def in_slabs(
     list of mapping of str to ndarray
         One per slab, in the order of voxels; one without voxels if there are none.
     """
-    settings, seed, engine = fitting.settings, fitting.seed, fitting.engine
     columns = np.arange(len(data.region)) if voxels is None else voxels
-    size = slab_size(design, settings, engine.limits)
+    size = slab_size(design, fitting.settings, fitting.engine.limits)
     choices: tuple[Choices, ...] | None = None
 
     def fitted(slab: np.ndarray) -> Mapping[str, np.ndarray]:
         nonlocal choices
-        if joint and choices is None and engine.solver == CLOSED_FORM:
-            choices = choose_models(data, design, settings, joint=True, engine=engine, seed=seed, store=finished)
-        encoded = encode(
-            data, design, settings, voxels=slab, joint=joint, repeats=repeats, engine=engine, seed=seed, choices=choices
-        )
+        if joint and choices is None and fitting.engine.solver == CLOSED_FORM:
+            choices = choose_models(data, design, fitting, store=finished)
+        encoded = encode(data, design, fitting, voxels=slab, joint=joint, repeats=repeats, choices=choices)
         return score(encoded, slab)
 
     slabs = [columns[first : first + size] for first in range(0, max(1, len(columns)), size)]
@@ -120,9 +98,7 @@ def kept_crossing_factors(
         return {}
 
     def compute() -> dict[str, np.ndarray]:
-        factors = crossing_factors(
-            data, design, permutations, settings=fitting.settings, seed=fitting.seed, engine=fitting.engine
-        )
+        factors = crossing_factors(data, design, permutations, fitting=fitting)
         return {layer: np.array(factor) for layer, factor in factors.items()}
 
     return {layer: float(factor) for layer, factor in kept(finished, "crossing factors", compute).items()}

@@ -86,17 +86,16 @@ class FeatureCache:
                 )
             write_arrays(path, arrays)
 
-    def load(self, clip: Clip, layer: str) -> np.ndarray:
-        """Return a computed clip's features of one layer: (n_frames, n_features), float32."""
-        return self._load(clip, layer)
-
     def silence(self, layer: str) -> np.ndarray:
         """Return the response to silence of one layer, (n_features,): the mean of the last second of four."""
         last = max(1, int(round(self.model.frame_rate[layer])))
-        return self._load(None, layer)[-last:].mean(axis=0)
+        return self.load(None, layer)[-last:].mean(axis=0)
 
-    def _load(self, clip: Clip | None, layer: str) -> np.ndarray:
-        """Read one layer; a damaged file is logged and computed anew, its checksum says so."""
+    def load(self, clip: Clip | None, layer: str) -> np.ndarray:
+        """Return a computed clip's (None: silence's) features of one layer: (n_frames, n_features), float32.
+
+        A damaged file is logged and computed anew; its checksum says so.
+        """
         path = self._path(clip)
         arrays = read_arrays(path, layer)
         if arrays is None:

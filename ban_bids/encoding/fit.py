@@ -13,10 +13,11 @@ from functools import cached_property, partial
 import numpy as np
 
 from ban_bids.constants import DEFAULT_SEED, JOINT
-from ban_bids.encoding.bold import ParticipantData
-from ban_bids.encoding.design import AnyFold, Design
+from ban_bids.encoding.bold import ParticipantData, columns
+from ban_bids.encoding.design import Design
 from ban_bids.encoding.finished import Finished, kept
 from ban_bids.encoding.folds import offsets
+from ban_bids.encoding.matrices import AnyFold
 from ban_bids.encoding.ridge.backend import CPU, Engine
 from ban_bids.encoding.ridge.bands import Bands
 from ban_bids.encoding.ridge.hyperparameters import Choice, Hyperparameters, band_weights, lattice_order
@@ -28,6 +29,26 @@ from ban_bids.files.progress import progress
 from ban_bids.settings import Encoding
 
 _WITHOUT_VOXELS = 2**30
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """How voxels are fitted, the same for every model of a participant.
+
+    Parameters
+    ----------
+    settings : Encoding
+        ``alphas``, ``n_band_weights`` and ``slab`` are used here.
+    seed : int
+        Of the random part of the grid of layer weights.
+    engine : Engine
+        Solver, from `ban_bids.encoding.ridge.backend.choose_engine`; the closed form by default.
+    """
+
+    settings: Encoding
+    seed: int = DEFAULT_SEED
+    engine: Engine = CPU
+
 
 Choices = Mapping[str, Choice]
 """What the models of a fold have chosen: by layer, ``"Joint"``, and `reduced` name of each layer."""
@@ -50,28 +71,16 @@ class FoldModels:
     layers : tuple of str
     voxels : ndarray of int
         Columns of ``data.bold``.
-    settings : Encoding
-        ``alphas`` and ``n_band_weights`` are used here.
-    engine : Engine
-    seed : int
-        Of the random part of the grid of layer weights.
+    fitting : Fitting
     """
 
     def __init__(
-        self,
-        data: ParticipantData,
-        fold: AnyFold,
-        layers: tuple[str, ...],
-        *,
-        voxels: np.ndarray,
-        settings: Encoding,
-        engine: Engine,
-        seed: int,
+        self, data: ParticipantData, fold: AnyFold, layers: tuple[str, ...], *, voxels: np.ndarray, fitting: Fitting
     ) -> None:
-        self.data, self.fold, self.layers, self.voxels, self.engine = data, fold, layers, voxels, engine
-        grid = band_weights(len(layers), settings.n_band_weights, seed)
-        self.alone = Hyperparameters(settings.alphas)
-        self.together = Hyperparameters(settings.alphas, grid, refine=2 * lattice_order(len(layers), len(grid)))
+        self.data, self.fold, self.layers, self.voxels, self.engine = data, fold, layers, voxels, fitting.engine
+        alphas, grid = fitting.settings.alphas, band_weights(len(layers), fitting.settings.n_band_weights, fitting.seed)
+        self.alone = Hyperparameters(alphas)
+        self.together = Hyperparameters(alphas, grid, refine=2 * lattice_order(len(layers), len(grid)))
 
     @property
     def groups(self) -> np.ndarray:
@@ -148,28 +157,17 @@ class FoldModels:
 
 
 def choose_models(
-    data: ParticipantData,
-    design: Design,
-    settings: Encoding,
-    *,
-    joint: bool = True,
-    engine: Engine = CPU,
-    seed: int = DEFAULT_SEED,
-    store: Finished | None = None,
+    data: ParticipantData, design: Design, fitting: Fitting, *, store: Finished | None = None
 ) -> tuple[Choices, ...]:
     """Choose weights and penalties of every model, for all voxels, by the closed form.
+
+    These are each layer's model and, where there are several layers, the joint one and that without each layer.
 
     Parameters
     ----------
     data : ParticipantData
     design : Design
-    settings : Encoding
-        ``alphas`` and ``n_band_weights`` are used here.
-    joint : bool
-        Also for the joint model, and for it without each layer; ignored for models of one layer.
-    engine : Engine
-    seed : int
-        Of the random part of the grid of layer weights.
+    fitting : Fitting
     store : Finished, optional
         Each model's choices are kept there, and taken from there.
 
@@ -178,27 +176,25 @@ def choose_models(
     tuple of mapping of str to Choice
         One per fold.
     """
-    size = search_size(max(len(fold.fold.training) for fold in design.folds), engine.limits)
+    size = search_size(max(len(fold.fold.training) for fold in design.folds), fitting.engine.limits)
     n_voxels = data.bold.shape[1]
     folds = []
     for i, fold in enumerate(design.folds):
         parts = []
         for first in range(0, n_voxels, size):
             voxels = np.arange(first, min(first + size, n_voxels))
-            models = FoldModels(data, fold, design.layers, voxels=voxels, settings=settings, engine=engine, seed=seed)
+            models = FoldModels(data, fold, design.layers, voxels=voxels, fitting=fitting)
             take = partial(_take, store, (i, first, len(voxels)))
             label = f"weights and penalties of {design.model}, fold {i + 1} of {len(design.folds)}"
-            parts.append(_choose_fold(models, joint and len(design.layers) > 1, take, label))
+            parts.append(_choose_fold(models, take, label))
         folds.append({name: Choice.joined([part[name] for part in parts]) for name in parts[0]})
     return tuple(folds)
 
 
-def _choose_fold(
-    models: FoldModels, joint: bool, take: Callable[[str, Callable[[], Choice]], Choice], label: str
-) -> Choices:
+def _choose_fold(models: FoldModels, take: Callable[[str, Callable[[], Choice]], Choice], label: str) -> Choices:
     choices: dict[str, Choice] = {}
     steps = [(name, False) for name in models.layers]
-    if joint:
+    if len(models.layers) > 1:
         steps += [(JOINT, False), *((layer, True) for layer in models.layers)]
     for name, left_out in progress(steps, label):
         if left_out:
@@ -233,14 +229,6 @@ def slab_size(design: Design, settings: Encoding, limits: Limits = CPU.limits) -
     return int(max(256, min(settings.slab, room // (arrays + 16 * coefficients))))
 
 
-def columns(bold: np.ndarray, rows: np.ndarray, voxels: np.ndarray) -> np.ndarray:
-    """Copy some rows and voxels of BOLD into memory, whole rows at a time (it may lie on disk)."""
-    out = np.empty((len(rows), len(voxels)), dtype=np.float32)
-    for i, row in enumerate(rows):
-        out[i] = bold[row][voxels]
-    return out
-
-
 @dataclass(frozen=True, eq=False)
 class Encoded:
     """What encoding yields for some voxels of one participant.
@@ -262,8 +250,6 @@ class Encoded:
         The joint model's R² minus that of all layers but this one.
     rsquare : dict of str to ndarray of shape (n_voxels,), float64
         By layer and ``"Joint"``.
-    backend : str
-        Solver that ran.
 
     Notes
     -----
@@ -278,19 +264,16 @@ class Encoded:
     share: dict[str, np.ndarray]
     unique: dict[str, np.ndarray]
     rsquare: dict[str, np.ndarray]
-    backend: str
 
 
 def encode(
     data: ParticipantData,
     design: Design,
-    settings: Encoding,
+    fitting: Fitting,
     *,
     voxels: slice | np.ndarray | None = None,
     joint: bool = True,
     repeats: Repeats | None = None,
-    engine: Engine = CPU,
-    seed: int = DEFAULT_SEED,
     choices: Sequence[Choices] | None = None,
 ) -> Encoded:
     """Fit some voxels in every fold and predict all held-out rows.
@@ -300,18 +283,13 @@ def encode(
     data : ParticipantData
     design : Design
         Of one model, for this participant.
-    settings : Encoding
-        ``alphas`` and ``n_band_weights`` are used here.
+    fitting : Fitting
     voxels : slice or ndarray of int, optional
         Columns of ``data.bold``; all by default.
     joint : bool
         Also fit the layers together, with shares and unique variance; ignored for models of one layer.
     repeats : Repeats, optional
         Where R², shares and unique variance are taken (see `Encoded`).
-    engine : Engine
-        Solver, from `ban_bids.encoding.ridge.backend.choose_engine`.
-    seed : int
-        Of the random part of the grid of layer weights.
     choices : sequence of mapping of str to Choice, optional
         Of all voxels, from `choose_models` with the same arguments; chosen here by default.
 
@@ -326,7 +304,7 @@ def encode(
     predicted = _Predicted(layers, names, (len(design.index), len(chosen)))
     for i, fold in enumerate(design.folds):
         known = {} if choices is None else {name: choice.of(chosen) for name, choice in choices[i].items()}
-        models = FoldModels(data, fold, layers, voxels=chosen, settings=settings, engine=engine, seed=seed)
+        models = FoldModels(data, fold, layers, voxels=chosen, fitting=fitting)
         for name in names:
             predicted.add(name, fold.held_out, *models.fit(name, known.get(name)))
         for layer in predicted.without:
@@ -347,7 +325,6 @@ def encode(
         share=share,
         unique=unique,
         rsquare=rsquare,
-        backend=engine.name,
     )
 
 

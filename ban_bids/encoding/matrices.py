@@ -164,8 +164,8 @@ class FoldDesign:
             test moves its blocks, and BOLD, without nuisance, meets only the rest of it.
         """
         training, held_out, specific = [], [], []
-        for r, binned in enumerate(self.reduced[layer]):
-            rows, tested = (_within(part, first, r) for part in (self.fold.training, self.fold.held_out))
+        places = (_by_run(rows, first) for rows in (self.fold.training, self.fold.held_out))
+        for r, (binned, (rows, _), (tested, _)) in enumerate(zip(self.reduced[layer], *places)):
             if len(rows) or len(tested):
                 cleaned = nuisance[r].project(binned.lagged())
                 training.append(cleaned[rows])
@@ -313,11 +313,6 @@ def _range(index: np.ndarray) -> slice | np.ndarray:
     """The same rows as a slice where they stand together: a view in place of a copy."""
     together = bool(np.all(np.diff(index) == 1))
     return slice(int(index[0]), int(index[-1]) + 1) if together else index
-
-
-def _within(rows: np.ndarray, first: np.ndarray, r: int) -> np.ndarray:
-    """Those rows that run r holds, counted from its first."""
-    return rows[(rows >= first[r]) & (rows < first[r + 1])] - first[r]
 
 
 def _by_run(rows: np.ndarray, first: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:

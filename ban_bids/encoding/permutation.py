@@ -50,8 +50,6 @@ class PermutationPlan:
     order : ndarray of shape (m, n_blocks), int32
         ``order[k, j]`` is the block whose prediction meets block j's BOLD in arrangement k.
         The true arrangement is not among them unless drawn by chance.
-    log_distinct : float
-        Natural logarithm of the number of distinct arrangements.
     exhaustive : bool
         True when ``order`` is every distinct arrangement but the true one.
     notes : tuple of str
@@ -64,7 +62,6 @@ class PermutationPlan:
     run: np.ndarray
     label: np.ndarray
     order: np.ndarray
-    log_distinct: float
     exhaustive: bool
     notes: tuple[str, ...] = ()
     crossed: bool = False
@@ -121,7 +118,7 @@ def permutation_plan(rows: HeldOutRows, n_permutations: int, seed: int, *, cross
         notes += (f"all {len(order) + 1} distinct arrangements of the blocks are tried",)
     else:
         order = _random_arrangements(run, n_permutations, np.random.default_rng(seed))
-    return PermutationPlan(blocks, run, label, order, log_distinct, exhaustive, notes, crossed)
+    return PermutationPlan(blocks, run, label, order, exhaustive, notes, crossed)
 
 
 def cut_blocks(rows: HeldOutRows) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]:

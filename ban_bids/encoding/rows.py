@@ -278,3 +278,32 @@ def mean_over_repeats(values: np.ndarray, repeats: Repeats) -> np.ndarray:
     for column in repeats.index.T:
         total += values[column]
     return total / repeats.n_repeats
+
+
+def compared(
+    values: np.ndarray, rows: HeldOutRows, repeats: Repeats | None, dtype: type[np.floating] = np.float32
+) -> np.ndarray:
+    """Return held-out values as they are compared: repeat means, or scored rows, less their mean in each run.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n, n_voxels)
+        Of all held-out rows.
+    rows : HeldOutRows
+        The n rows; only scored ones enter.
+    repeats : Repeats or None
+    dtype : type
+        Of the result; without repeats also of the sums.
+
+    Returns
+    -------
+    ndarray of shape (n_unique or n_scored, n_voxels)
+        Linear in ``values``; columns have mean 0.
+    """
+    if repeats is not None:
+        means = mean_over_repeats(values, repeats)
+        return (means - means.mean(axis=0)).astype(dtype, copy=False)
+    chosen, run = values[rows.scored].astype(dtype, copy=False), rows.run[rows.scored]
+    for r in np.unique(run):
+        chosen[run == r] -= chosen[run == r].mean(axis=0)
+    return chosen

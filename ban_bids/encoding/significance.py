@@ -175,7 +175,7 @@ def _inner(plan: PermutationPlan, x: np.ndarray, y: np.ndarray) -> list[np.ndarr
 
 @dataclass(frozen=True, eq=False)
 class RoiSums:
-    """Inner products between blocks summed over the voxels of each region; add those of slabs of voxels.
+    """Inner products between blocks summed over the voxels of each region; those of slabs of voxels may be added.
 
     Parameters
     ----------
@@ -187,9 +187,6 @@ class RoiSums:
 
     inner: np.ndarray
     count: np.ndarray
-
-    def __add__(self, other: RoiSums) -> RoiSums:
-        return RoiSums(self.inner + other.inner, self.count + other.count)
 
 
 def roi_sums(

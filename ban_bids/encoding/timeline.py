@@ -33,11 +33,6 @@ class Binned:
     bins: np.ndarray
     index: np.ndarray
 
-    @property
-    def now(self) -> np.ndarray:
-        """Means at lag 0, of shape (n_volumes, n_features)."""
-        return self.bins[self.index[:, 0]]
-
     def lagged(self) -> np.ndarray:
         """Return every lag side by side: (n_volumes, n_lags * n_features), lag after lag."""
         n_volumes, n_lags = self.index.shape

@@ -7,31 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ban_bids.constants import JOINT
-from ban_bids.encoding.rows import HeldOut, HeldOutRows, Repeats, mean_over_repeats
-
-
-def compared(values: np.ndarray, rows: HeldOutRows, repeats: Repeats | None) -> np.ndarray:
-    """Return held-out values as they are compared: repeat means, or scored rows centred in each run.
-
-    Parameters
-    ----------
-    values : ndarray of shape (n, n_voxels)
-    rows : HeldOutRows
-    repeats : Repeats or None
-
-    Returns
-    -------
-    ndarray of shape (n_unique or n_scored, n_voxels), float32
-        Linear in ``values``; columns have mean 0.
-    """
-    if repeats is not None:
-        means = mean_over_repeats(values, repeats)
-        return (means - means.mean(axis=0)).astype(np.float32)
-    chosen = values[rows.scored]
-    run = rows.run[rows.scored]
-    for r in np.unique(run):
-        chosen[run == r] -= chosen[run == r].mean(axis=0)
-    return chosen
+from ban_bids.encoding.rows import HeldOut, Repeats, compared
 
 
 def variances(

@@ -11,44 +11,14 @@ import pandas as pd
 
 from ban_bids.constants import REGIONS
 from ban_bids.preprocessing.regions import FEWEST_VOXELS
-from ban_bids.scoring.behavioral import BehavioralScore, Part
-from ban_bids.scoring.bootstrap import LEVEL, percentile_interval
+from ban_bids.scoring.behavioral import BehavioralScore
+from ban_bids.scoring.bootstrap import LEVEL, Estimate, with_interval
 from ban_bids.scoring.cortical import CorticalScore, LayerScore
 
 NO_GEOMETRIC = "the geometric mean needs both parts positive"
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A number with its interval; NaN, with the reason, where it cannot be computed."""
-
-    value: float = np.nan
-    ci_low: float = np.nan
-    ci_high: float = np.nan
-    reason: str = ""
-
-
-Score = Estimate | LayerScore | CorticalScore | Part | BehavioralScore
-"""What makes a line of the score table: a value with its interval, or the reason why there is none."""
-
-
-@dataclass(frozen=True)
-class BasScore(Estimate):
-    """BAS, ``(C + B) / 2``, with its interval, and the geometric mean as a sensitivity line.
-
-    Parameters
-    ----------
-    value, ci_low, ci_high, reason
-        See `Estimate`; NaN where a part is missing.
-    geometric : Estimate
-        ``sqrt(C * B)``; NaN unless both parts are positive. Draws with a part that is not positive count
-        as 0, the limit of the geometric mean there.
-    """
-
-    geometric: Estimate = Estimate()
-
-
-def bas_score(cortical: CorticalScore, behavioral: BehavioralScore) -> BasScore:
+def bas_score(cortical: CorticalScore, behavioral: BehavioralScore) -> tuple[Estimate, Estimate]:
     """Join C and B.
 
     The interval comes from joint draws: draw k of C with draw k of B. C and B rest on different data and are
@@ -61,21 +31,25 @@ def bas_score(cortical: CorticalScore, behavioral: BehavioralScore) -> BasScore:
 
     Returns
     -------
-    BasScore
+    bas : Estimate
+        ``(C + B) / 2``; NaN where a part is missing.
+    geometric : Estimate
+        ``sqrt(C * B)``, a sensitivity line; NaN unless both parts are positive. Draws with a part that is not
+        positive count as 0, the limit of the geometric mean there.
     """
-    parts: dict[str, Score] = {"C": cortical, "B": behavioral}
+    parts: dict[str, Estimate] = {"C": cortical, "B": behavioral}
     missing = [f"{name} is n/a: {part.reason}" for name, part in parts.items() if not np.isfinite(part.value)]
     if missing:
-        reason = "; ".join(missing)
-        return BasScore(reason=reason, geometric=Estimate(reason=reason))
+        nothing = Estimate(reason="; ".join(missing))
+        return nothing, nothing
     c, b = cortical.value, behavioral.value
     n = min(len(cortical.draws), len(behavioral.draws))
     c_draws, b_draws = cortical.draws[:n], behavioral.draws[:n]
     geometric = Estimate(reason=NO_GEOMETRIC)
     if c > 0 and b > 0:
         draws = np.sqrt(np.maximum(c_draws, 0) * np.maximum(b_draws, 0))
-        geometric = Estimate(float(np.sqrt(c * b)), *percentile_interval(draws))
-    return BasScore((c + b) / 2, *percentile_interval((c_draws + b_draws) / 2), geometric=geometric)
+        geometric = Estimate(**with_interval(np.sqrt(c * b), draws))
+    return Estimate(**with_interval((c + b) / 2, (c_draws + b_draws) / 2)), geometric
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,59 +93,6 @@ def _column(long_name: str, description: str, units: str | None = None) -> dict[
     return entry if units is None else {**entry, "Units": units}
 
 
-_SHARES = "c_"
-_COLUMNS: dict[str, dict[str, str]] = {
-    "row": _column(
-        "Kind of row",
-        "layer: one model layer in one region; C: cortical score; I2n, kappa: parts of the behavioural score; "
-        "B: behavioural score; BAS: brain-like auditory score; BAS_geometric: geometric mean of C and B",
-    ),
-    "model": _column("Model", "Name of the model"),
-    "role": _column("Role of the model", "scored, or control"),
-    "belongs_to": _column("What the row describes", "participant, or dataset (rows that every participant repeats)"),
-    "layer": _column("Model layer", "Layer of the model whose features predict"),
-    "region": _column("Region", "Anatomical region whose voxels are predicted"),
-    "value": _column(
-        "Score",
-        "layer: share of the region's explainable variance, sum over voxels of sgn(r) times the mean over "
-        "pairs of different repeats of cov(p, y_i) cov(p, y_j) / var(p), over the sum of signal power; "
-        "C: mean over layers; I2n: rho(model, people) / sqrt(rho_mm rho_pp); "
-        "kappa: mean kappa(model, person) / mean kappa(person, person); B: mean of I2n and kappa; "
-        "BAS: (C + B) / 2; BAS_geometric: sqrt(C B)",
-        "arbitrary",
-    ),
-    "ci_low": _column("Lower limit", f"Lower limit of the {_INTERVAL}", "arbitrary"),
-    "ci_high": _column("Upper limit", f"Upper limit of the {_INTERVAL}", "arbitrary"),
-    "p": _column(
-        "p value",
-        "Block permutation of the region's mean correlation with the prediction (clip-specific, unless the "
-        "held-out runs rest between clips), "
-        "max statistic over layers and regions",
-    ),
-    "p_uncorrected": _column("Uncorrected p value", "The same for the region alone"),
-    "n_voxels": _column("Voxels", "Voxels of the region that could be scored", "count"),
-    "mean_r": _column("Mean correlation", "Mean over voxels of the correlation that the r maps show"),
-    "squared_ratio": _column("Squared ratio", "Sum of r|r| over sum of CCmax squared; biased upwards"),
-    "median_ccnorm": _column("Median CCnorm", "Median over voxels of r / CCmax where it is defined"),
-    "unnormalised": _column(
-        "Unnormalised score",
-        "Sum of r|r| on single presentations over the number of voxels; never enters BAS",
-    ),
-    _SHARES: {},
-    "raw": _column("Before correction", "I2n: rho(model, people); kappa: mean kappa(model, person)"),
-    "people": _column(
-        "People with people",
-        "I2n: split-half reliability, Spearman-Brown corrected; kappa: mean kappa(person, person)",
-    ),
-    "n_clips": _column("Clips", "Held-out repeated clips (layer, C), or clips judged by people", "count"),
-    "n_people": _column("People", "People whose choices are compared", "count"),
-    "track_overlap": _column(
-        "Overlap of tracks", "Held-out tracks that trained or validated the model: none, unknown or a number"
-    ),
-    "reason": _column("Reason", "Why value is n/a, or which marks apply"),
-}
-
-
 def score_columns(regions: Sequence[str]) -> dict[str, dict[str, str]]:
     """Columns of the score table, and what the JSON sidecar says about each.
 
@@ -180,16 +101,63 @@ def score_columns(regions: Sequence[str]) -> dict[str, dict[str, str]]:
     regions : sequence of str
         Each has a column ``c_<region>``.
     """
-    shares = {
-        f"c_{region}": _column(
-            f"Share of {region}", f"The row's model layer in region {region}: one row of the alignment matrix"
-        )
-        for region in regions
+    return {
+        "row": _column(
+            "Kind of row",
+            "layer: one model layer in one region; C: cortical score; I2n, kappa: parts of the behavioural score; "
+            "B: behavioural score; BAS: brain-like auditory score; BAS_geometric: geometric mean of C and B",
+        ),
+        "model": _column("Model", "Name of the model"),
+        "role": _column("Role of the model", "scored, or control"),
+        "belongs_to": _column(
+            "What the row describes", "participant, or dataset (rows that every participant repeats)"
+        ),
+        "layer": _column("Model layer", "Layer of the model whose features predict"),
+        "region": _column("Region", "Anatomical region whose voxels are predicted"),
+        "value": _column(
+            "Score",
+            "layer: share of the region's explainable variance, sum over voxels of sgn(r) times the mean over "
+            "pairs of different repeats of cov(p, y_i) cov(p, y_j) / var(p), over the sum of signal power; "
+            "C: mean over layers; I2n: rho(model, people) / sqrt(rho_mm rho_pp); "
+            "kappa: mean kappa(model, person) / mean kappa(person, person); B: mean of I2n and kappa; "
+            "BAS: (C + B) / 2; BAS_geometric: sqrt(C B)",
+            "arbitrary",
+        ),
+        "ci_low": _column("Lower limit", f"Lower limit of the {_INTERVAL}", "arbitrary"),
+        "ci_high": _column("Upper limit", f"Upper limit of the {_INTERVAL}", "arbitrary"),
+        "p": _column(
+            "p value",
+            "Block permutation of the region's mean correlation with the prediction (clip-specific, unless the "
+            "held-out runs rest between clips), "
+            "max statistic over layers and regions",
+        ),
+        "p_uncorrected": _column("Uncorrected p value", "The same for the region alone"),
+        "n_voxels": _column("Voxels", "Voxels of the region that could be scored", "count"),
+        "mean_r": _column("Mean correlation", "Mean over voxels of the correlation that the r maps show"),
+        "squared_ratio": _column("Squared ratio", "Sum of r|r| over sum of CCmax squared; biased upwards"),
+        "median_ccnorm": _column("Median CCnorm", "Median over voxels of r / CCmax where it is defined"),
+        "unnormalised": _column(
+            "Unnormalised score",
+            "Sum of r|r| on single presentations over the number of voxels; never enters BAS",
+        ),
+        **{
+            f"c_{region}": _column(
+                f"Share of {region}", f"The row's model layer in region {region}: one row of the alignment matrix"
+            )
+            for region in regions
+        },
+        "raw": _column("Before correction", "I2n: rho(model, people); kappa: mean kappa(model, person)"),
+        "people": _column(
+            "People with people",
+            "I2n: split-half reliability, Spearman-Brown corrected; kappa: mean kappa(person, person)",
+        ),
+        "n_clips": _column("Clips", "Held-out repeated clips (layer, C), or clips judged by people", "count"),
+        "n_people": _column("People", "People whose choices are compared", "count"),
+        "track_overlap": _column(
+            "Overlap of tracks", "Held-out tracks that trained or validated the model: none, unknown or a number"
+        ),
+        "reason": _column("Reason", "Why value is n/a, or which marks apply"),
     }
-    columns: dict[str, dict[str, str]] = {}
-    for name, entry in _COLUMNS.items():
-        columns |= shares if name == _SHARES else {name: entry}
-    return columns
 
 
 COLUMNS = score_columns(REGIONS)
@@ -224,13 +192,12 @@ def _rows(model: ModelScores) -> list[dict[str, object]]:
     if b is not None:
         rows += _behavioral_rows(b)
     if b is not None and c is not None:
-        bas = bas_score(c, b)
-        rows += [_row("BAS", bas), _row("BAS_geometric", bas.geometric)]
+        rows += [_row(name, score) for name, score in zip(("BAS", "BAS_geometric"), bas_score(c, b))]
     common = {"model": model.model, "role": model.role, "track_overlap": model.track_overlap}
     return [{**common, **row} for row in rows]
 
 
-def _row(row: str, score: Score) -> dict[str, object]:
+def _row(row: str, score: Estimate) -> dict[str, object]:
     return {
         "row": row,
         "belongs_to": "participant",

@@ -16,7 +16,7 @@ import pandas as pd
 
 from ban_bids.errors import NotComputable
 from ban_bids.inputs.types import Clip
-from ban_bids.scoring.bootstrap import percentile_interval, resample_counts
+from ban_bids.scoring.bootstrap import Estimate, percentile_interval, resample_counts, with_interval
 from ban_bids.scoring.i2n import MIN_CLIPS, consistency
 from ban_bids.scoring.responses import Responses, match_responses
 
@@ -30,55 +30,37 @@ _STREAM = 2
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class Part(Estimate):
     """One part of B.
 
     Parameters
     ----------
-    value, ci_low, ci_high : float
-        The part and its bootstrap interval over clips; NaN where ``reason`` is not empty.
-    draws : ndarray of shape (n_bootstrap,)
     raw : float
         Before it is related to people: rho(model, people), or mean kappa(model, person).
     people : float
         What it is related to: split-half reliability rho_pp, or mean kappa(person, person).
     n_clips : int
-    reason : str
     """
 
-    value: float
-    ci_low: float
-    ci_high: float
-    draws: np.ndarray
-    raw: float
-    people: float
-    n_clips: int
-    reason: str = ""
+    raw: float = np.nan
+    people: float = np.nan
+    n_clips: int = 0
 
 
 @dataclass(frozen=True, eq=False)
-class BehavioralScore:
-    """B of one model on one dataset.
+class BehavioralScore(Estimate):
+    """B of one model on one dataset: the mean of two parts from the same draws of clips; NaN if one is missing.
 
     Parameters
     ----------
-    value, ci_low, ci_high : float
-        Mean of the two parts; NaN if one is missing.
-    draws : ndarray of shape (n_bootstrap,)
-        Both parts from the same draws of clips.
     i2n, kappa : Part
     accuracy_model, accuracy_people : float
         Share of right answers on the same clips.
     n_clips, n_people, n_excluded : int
         Clips and people compared; clips left out because the model knows their tracks.
-    reason : str
     notes : tuple of str
     """
 
-    value: float
-    ci_low: float
-    ci_high: float
-    draws: np.ndarray
     i2n: Part
     kappa: Part
     accuracy_model: float = np.nan
@@ -86,18 +68,13 @@ class BehavioralScore:
     n_clips: int = 0
     n_people: int = 0
     n_excluded: int = 0
-    reason: str = ""
     notes: tuple[str, ...] = ()
 
 
 def no_behavior(reason: str = NO_CHOICES) -> BehavioralScore:
     """B where nothing can be compared: every number NaN, with the reason."""
-    part = _missing(reason)
-    return BehavioralScore(np.nan, np.nan, np.nan, part.draws, part, part, reason=reason)
-
-
-def _missing(reason: str, raw: float = np.nan, people: float = np.nan, n_clips: int = 0) -> Part:
-    return Part(np.nan, np.nan, np.nan, np.array([np.nan]), raw, people, n_clips, reason)
+    part = Part(reason=reason)
+    return BehavioralScore(part, part, reason=reason)
 
 
 def behavioral_score(
@@ -153,15 +130,11 @@ def behavioral_score(
 def _joined(responses: Responses, i2n: Part, kappa: Part) -> BehavioralScore:
     """B from its two parts, with what was compared."""
     reason = "; ".join(dict.fromkeys(p.reason for p in (i2n, kappa) if p.reason))
-    both = np.array([np.nan]) if reason else (i2n.draws + kappa.draws) / 2
-    low, high = percentile_interval(both)
+    both = {} if reason else with_interval((i2n.value + kappa.value) / 2, (i2n.draws + kappa.draws) / 2)
     right = responses.first == responses.true
     model_right = responses.probabilities.argmax(axis=1) == responses.true
     return BehavioralScore(
-        value=np.nan if reason else (i2n.value + kappa.value) / 2,
-        ci_low=low,
-        ci_high=high,
-        draws=both,
+        **both,
         i2n=i2n,
         kappa=kappa,
         accuracy_model=float(model_right.mean()),
@@ -177,23 +150,20 @@ def _joined(responses: Responses, i2n: Part, kappa: Part) -> BehavioralScore:
 def _i2n_part(responses: Responses, counts: np.ndarray, n_splits: int, seed: int) -> Part:
     """I2n consistency on clips heard by two people at least, of genres with two such clips at least."""
     if len(responses.heard) < 2:
-        return _missing("I2n: choices of two people are needed for a reliability")
+        return Part(reason="I2n: choices of two people are needed for a reliability")
     keep = responses.heard.sum(axis=0) >= 2
     per_genre = np.bincount(responses.true[keep], minlength=len(responses.genres))
     keep &= per_genre[responses.true] >= MIN_CLIPS
     if len(np.unique(responses.true[keep])) < 2:
-        return _missing(
-            f"I2n: too few clips; two genres with {MIN_CLIPS} clips that two people judged are needed",
-            n_clips=int(keep.sum()),
-        )
+        reason = f"I2n: too few clips; two genres with {MIN_CLIPS} clips that two people judged are needed"
+        return Part(reason=reason, n_clips=int(keep.sum()))
     value, rho, reliability = consistency(responses.of(keep), counts[:, keep], n_splits, seed=seed)
-    raw, people, n_clips = float(rho[0]), float(reliability[0]), int(keep.sum())
-    if not people > 0:
-        return _missing(f"I2n: people's split-half reliability is not positive ({people:.2f})", raw, people, n_clips)
-    if not np.isfinite(raw):
-        return _missing("I2n: the model's or the people's pattern over clips is constant", raw, people, n_clips)
-    low, high = percentile_interval(value[1:])
-    return Part(float(value[0]), low, high, value[1:], raw, people, n_clips)
+    part = Part(raw=float(rho[0]), people=float(reliability[0]), n_clips=int(keep.sum()))
+    if not part.people > 0:
+        return replace(part, reason=f"I2n: people's split-half reliability is not positive ({part.people:.2f})")
+    if not np.isfinite(part.raw):
+        return replace(part, reason="I2n: the model's or the people's pattern over clips is constant")
+    return replace(part, **with_interval(value[0], value[1:]))
 
 
 def _kappa_part(responses: Responses, counts: np.ndarray) -> Part:
@@ -216,12 +186,12 @@ def _kappa_part(responses: Responses, counts: np.ndarray) -> Part:
         reason = f"kappa: nobody judged {MIN_COMMON} clips, or all answers of model and people are right"
     elif not low > 0:
         reason = f"kappa: people agree no more than by chance ({people:.2f}, interval {low:.2f} to {high:.2f})"
+    part = Part(raw=raw, people=people, n_clips=n_clips, reason=reason)
     if reason:
-        return _missing(reason, raw, people, n_clips)
+        return part
     with np.errstate(invalid="ignore"):
         ratio = np.divide(with_model, between, out=np.full_like(between, np.nan), where=between > 0)
-    low, high = percentile_interval(ratio[1:])
-    return Part(float(ratio[0]), low, high, ratio[1:], raw, people, n_clips)
+    return replace(part, **with_interval(ratio[0], ratio[1:]))
 
 
 def mean_kappa(first: np.ndarray, second: np.ndarray, common: np.ndarray, counts: np.ndarray) -> np.ndarray:

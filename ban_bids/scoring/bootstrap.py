@@ -7,7 +7,8 @@ volumes and repeats together, is what is drawn with replacement (Efron & Tibshir
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -67,6 +68,33 @@ def percentile_interval(draws: np.ndarray, level: float = LEVEL) -> tuple[float,
     tail = 100 * (1 - level) / 2
     low, high = np.percentile(finite, [tail, 100 - tail])
     return float(low), float(high)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Estimate:
+    """A number with its interval; NaN, with the reason, where it cannot be computed.
+
+    Parameters
+    ----------
+    value, ci_low, ci_high : float
+        The number, and its bootstrap interval over clips.
+    draws : ndarray of shape (n_draws,)
+        Bootstrap draws of it.
+    reason : str
+        Why ``value`` is NaN; empty otherwise.
+    """
+
+    value: float = np.nan
+    ci_low: float = np.nan
+    ci_high: float = np.nan
+    draws: np.ndarray = field(default_factory=lambda: np.array([np.nan]))
+    reason: str = ""
+
+
+def with_interval(value: float, draws: np.ndarray) -> dict[str, Any]:
+    """A number, its draws and their interval, as fields of an `Estimate`."""
+    low, high = percentile_interval(draws)
+    return {"value": float(value), "ci_low": low, "ci_high": high, "draws": draws}
 
 
 @dataclass(frozen=True, eq=False)

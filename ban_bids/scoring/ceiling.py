@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ban_bids.encoding.rows import HeldOutRows, Repeats, mean_over_repeats
+from ban_bids.encoding.rows import HeldOutRows, Repeats, compared, mean_over_repeats
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,27 +105,15 @@ def voxel_correlation(
     prediction, bold : ndarray of shape (n, V)
         Of all held-out rows.
     rows : HeldOutRows
-        The n rows; only scored ones enter.
     repeats : Repeats or None
-        With repeats, the mean prediction is compared with the mean BOLD over the unique rows, both less
-        their mean. Without, all scored rows are pooled, both less their mean in each run.
+        See `ban_bids.encoding.rows.compared`.
 
     Returns
     -------
     ndarray of shape (V,), float64
         NaN where prediction or BOLD is constant or not finite.
     """
-    if repeats is not None:
-        p, y = mean_over_repeats(prediction, repeats), mean_over_repeats(bold, repeats)
-        p -= p.mean(axis=0)
-        y -= y.mean(axis=0)
-    else:
-        scored = rows.scored
-        p, y = prediction[scored].astype(np.float64), bold[scored].astype(np.float64)
-        for run in np.unique(rows.run[scored]):
-            chosen = rows.run[scored] == run
-            p[chosen] -= p[chosen].mean(axis=0)
-            y[chosen] -= y[chosen].mean(axis=0)
+    p, y = (compared(values, rows, repeats, np.float64) for values in (prediction, bold))
     spp, syy, spy = (np.einsum("ij,ij->j", a, b) for a, b in ((p, p), (y, y), (p, y)))
     return _ratio(spy, np.sqrt(spp * syy))
 

@@ -12,11 +12,13 @@ import numpy as np
 from ban_bids.constants import JOINT
 from ban_bids.encoding.rows import HeldOutRows, Repeats
 from ban_bids.scoring.bootstrap import (
+    Estimate,
     centred_draws,
     clip_sums,
     explained_and_signal,
     percentile_interval,
     resample_counts,
+    with_interval,
 )
 from ban_bids.scoring.ceiling import cc_norm, noise_ceiling, voxel_correlation
 
@@ -29,74 +31,56 @@ _VOXELS = 256
 _STREAM = 1
 
 
-@dataclass(frozen=True)
-class LayerScore:
-    """One model layer in one region. Quantities that cannot be computed are NaN and ``reason`` says why.
+@dataclass(frozen=True, eq=False)
+class LayerScore(Estimate):
+    """One model layer in one region: c, the share of explainable variance, unbiased.
 
     Parameters
     ----------
     layer, region : str
     n_voxels : int
         Voxels of the region with finite, varying BOLD and a finite prediction.
-    value, ci_low, ci_high : float
-        c, the share of explainable variance, unbiased; its bootstrap interval over clips.
     mean_r : float
         Mean voxel correlation on the rows that the ``r`` maps use.
     squared_ratio : float
         Sum of r|r| over sum of CCmax squared (biased upwards; reported beside c).
     median_ccnorm : float
-        Median r / CCmax over the ``n_ccnorm`` voxels where it is defined.
-    n_ccnorm : int
+        Median r / CCmax over the voxels where it is defined.
     unnormalised : float
         Sum of r|r| over number of voxels, on single presentations; it never enters BAS.
-    reason : str
-        Why ``value`` is NaN; empty otherwise.
     """
 
     layer: str
     region: str
     n_voxels: int
-    value: float = np.nan
-    ci_low: float = np.nan
-    ci_high: float = np.nan
     mean_r: float = np.nan
     squared_ratio: float = np.nan
     median_ccnorm: float = np.nan
-    n_ccnorm: int = 0
     unnormalised: float = np.nan
-    reason: str = ""
 
 
 @dataclass(frozen=True, eq=False)
-class CorticalScore:
-    """C of one model in one participant.
+class CorticalScore(Estimate):
+    """C of one model in one participant: the mean of the layers' c, NaN if one of them is.
+
+    Draws are the same draws of clips in all layers.
 
     Parameters
     ----------
     model : str
     layers : tuple of LayerScore
         One for every (layer, region) pair that enters C.
-    value, ci_low, ci_high : float
-        C, the mean of the layers' c; NaN if one of them is.
-    draws : ndarray of shape (n_bootstrap,)
-        Bootstrap draws of C; the same draws of clips in all layers.
     alignment, alignment_low, alignment_high : ndarray of shape (n_layers, n_regions)
         c of every model layer in every region, and its bootstrap interval.
     alignment_layers, alignment_regions : tuple of str
         Its rows and columns.
     n_repeats, n_clips : int
         Repeats of every repeated clip, and repeated clips; 0 without repeats.
-    reason : str
-        Why C is NaN; empty otherwise.
     notes : tuple of str
     """
 
     model: str
     layers: tuple[LayerScore, ...]
-    value: float
-    ci_low: float
-    ci_high: float
-    draws: np.ndarray
     alignment: np.ndarray
     alignment_low: np.ndarray
     alignment_high: np.ndarray
@@ -104,7 +88,6 @@ class CorticalScore:
     alignment_regions: tuple[str, ...]
     n_repeats: int = 0
     n_clips: int = 0
-    reason: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -170,24 +153,20 @@ def cortical_score(
     cells = {}
     for layer, region in dict.fromkeys((*pairs, *product(layers, regions))):
         members = np.flatnonzero(labels == regions.index(region) + 1) if region in regions else np.array([], dtype=int)
-        score, draws = measured.score(layer, region, predictions[layer], members)
-        cells[layer, region] = replace(score, reason=absent[region]) if region in absent else score, draws
-    table = [[cells[layer, region][0] for region in regions] for layer in layers]
+        score = measured.score(layer, region, predictions[layer], members)
+        cells[layer, region] = replace(score, reason=absent[region]) if region in absent else score
+    table = [[cells[layer, region] for region in regions] for layer in layers]
     alignment = np.array([[(cell.value, cell.ci_low, cell.ci_high) for cell in line] for line in table], dtype=float)
     alignment = alignment.reshape(len(layers), len(regions), 3)
-    scores = tuple(cells[pair][0] for pair in pairs)
+    scores = tuple(cells[pair] for pair in pairs)
     reason = _together([score for score in scores if not np.isfinite(score.value)])
     if not scores:
         reason = "the model has no layer that belongs to a region"
-    draws = np.array([np.nan]) if reason else np.mean([cells[pair][1] for pair in pairs], axis=0)
-    low, high = percentile_interval(draws)
+    mean = [np.mean([getattr(score, name) for score in scores], axis=0) for name in ("value", "draws")]
     return CorticalScore(
         model=model,
         layers=scores,
-        value=np.nan if reason else float(np.mean([score.value for score in scores])),
-        ci_low=low,
-        ci_high=high,
-        draws=draws,
+        **({} if reason else with_interval(*mean)),
         alignment=alignment[..., 0],
         alignment_low=alignment[..., 1],
         alignment_high=alignment[..., 2],
@@ -242,40 +221,31 @@ class _Measured:
             keep = np.isfinite(y).all(axis=0) & (np.ptp(y, axis=0) > 1e-6)
         return members[keep & np.isfinite(prediction[np.ix_(used, members)]).all(axis=0)]
 
-    def score(
-        self, layer: str, region: str, prediction: np.ndarray, members: np.ndarray
-    ) -> tuple[LayerScore, np.ndarray]:
-        """Everything about one layer in one region, on its usable voxels, and the bootstrap draws of c."""
+    def score(self, layer: str, region: str, prediction: np.ndarray, members: np.ndarray) -> LayerScore:
+        """Everything about one layer in one region, on its usable voxels."""
         voxels = self.usable(members, prediction)
-        score, draws = LayerScore(layer, region, len(voxels)), np.array([np.nan])
+        score = LayerScore(layer, region, len(voxels))
         if not len(voxels):
-            return replace(score, reason=f"no voxel of region {region} can be scored"), draws
+            return replace(score, reason=f"no voxel of region {region} can be scored")
         prediction, bold = prediction[:, voxels], self.bold[:, voxels]
         single = voxel_correlation(prediction, bold, self.rows, None)
         score = replace(score, unnormalised=float(np.nansum(single * np.abs(single)) / len(voxels)))
         if self.repeats is None:
-            return replace(score, mean_r=float(np.nan_to_num(single).mean()), reason=NO_REPEATS), draws
+            return replace(score, mean_r=float(np.nan_to_num(single).mean()), reason=NO_REPEATS)
         share, why = _share(prediction, bold, self.repeats, self.counts, self.ev_floor)
-        if not why:
-            draws = centred_draws(share[1:], share[0])
-        low, high = percentile_interval(draws)
         r = voxel_correlation(prediction, bold, self.rows, self.repeats)
         ceiling = noise_ceiling(bold, self.repeats)
         normalised = cc_norm(r, ceiling, self.ev_floor)
         normalised = normalised[np.isfinite(normalised)]
         squared_ceiling = float(np.sum(ceiling.sp / ceiling.var_mean))
-        score = replace(
+        return replace(
             score,
-            value=np.nan if why else float(share[0]),
-            ci_low=low,
-            ci_high=high,
+            **({} if why else with_interval(share[0], centred_draws(share[1:], share[0]))),
             mean_r=float(np.nan_to_num(r).mean()),
             squared_ratio=float(np.nansum(r * np.abs(r)) / squared_ceiling) if squared_ceiling > 0 else np.nan,
             median_ccnorm=float(np.median(normalised)) if normalised.size else np.nan,
-            n_ccnorm=normalised.size,
             reason=f"region {region} holds {why}" if why else "",
         )
-        return score, draws
 
 
 def _share(

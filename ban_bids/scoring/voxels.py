@@ -11,7 +11,6 @@ import numpy as np
 from ban_bids.constants import JOINT
 from ban_bids.encoding.fit import Encoded
 from ban_bids.encoding.permutation import CROSSED, PermutationPlan, permutation_plan
-from ban_bids.encoding.ridge.backend import Engine
 from ban_bids.encoding.rows import HeldOutRows, Repeats, repeat_rows
 from ban_bids.encoding.significance import (
     RoiSums,
@@ -120,8 +119,6 @@ class ScoredModel:
     cortical : CorticalScore
     inner : dict of str to ndarray of shape (n_voxels,)
         Score of each layer on inner folds, for choosing a best layer without the held-out rows.
-    backend : str
-        Name of the solver that ran, see `ban_bids.encoding.ridge.backend`.
     factors : dict of str to float
         By layer, see `ban_bids.encoding.crossed`; empty unless each run is held out in turn.
     """
@@ -133,7 +130,6 @@ class ScoredModel:
     tests: tuple[RegionTest, ...]
     cortical: CorticalScore
     inner: dict[str, np.ndarray] = field(default_factory=dict)
-    backend: str = Engine().name
     factors: dict[str, float] = field(default_factory=dict)
 
 

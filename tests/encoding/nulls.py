@@ -12,7 +12,7 @@ from scipy import signal
 from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.crossed import crossing_factors
 from ban_bids.encoding.design import Design
-from ban_bids.encoding.fit import encode
+from ban_bids.encoding.fit import Fitting, encode
 from ban_bids.encoding.permutation import CROSSED, PermutationPlan, permutation_plan
 from ban_bids.encoding.significance import roi_null, roi_p, voxel_p
 from ban_bids.inputs.heldout import HeldOutPlan
@@ -142,11 +142,11 @@ class Tested:
 def simulate(seed: int, setting: Setting) -> Tested:
     """Make data, fit, predict, permute."""
     data, made, plan = laid_out(seed, setting)
-    held = encode(data, made, setting.encoding, joint=False).held_out
+    held = encode(data, made, Fitting(setting.encoding), joint=False).held_out
     specific = held.specific["A1"]
     labels = np.repeat(np.arange(1, setting.n_regions + 1), setting.n_voxels)
     observed, null = roi_null(plan, specific, held.bold, labels=labels)
-    factors = crossing_factors(data, made, plan, settings=setting.encoding, seed=seed, n_shifted=setting.n_shifted)
+    factors = crossing_factors(data, made, plan, fitting=Fitting(setting.encoding, seed), n_shifted=setting.n_shifted)
     factor = factors.get("A1", CROSSED)
     return Tested(
         roi_p(observed, null),

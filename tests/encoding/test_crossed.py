@@ -17,8 +17,7 @@ from ban_bids.encoding import execute
 from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.crossed import crossing_factors, shifted_voxels
 from ban_bids.encoding.design import Design
-from ban_bids.encoding.execute import Fitting
-from ban_bids.encoding.fit import encode, slab_size
+from ban_bids.encoding.fit import Fitting, encode, slab_size
 from ban_bids.encoding.permutation import CROSSED, PermutationPlan, permutation_plan
 from ban_bids.encoding.ridge.backend import Engine
 from ban_bids.encoding.ridge.limits import Limits
@@ -45,7 +44,7 @@ def relabelled(run: Run, rng: np.random.Generator) -> Run:
 def test_with_the_factor_five_percent_of_relabellings_with_refits_have_p_under_05() -> None:
     setting = Setting(n_voxels=200, n_runs=3, n_permutations=500)
     data, made, plan = laid_out(0, setting)
-    factor = crossing_factors(data, made, plan, settings=setting.encoding, seed=0)["A1"]
+    factor = crossing_factors(data, made, plan, fitting=Fitting(setting.encoding, 0))["A1"]
     rng = np.random.default_rng(1)
     new, old, none = [], [], []
     for _ in range(20):
@@ -53,7 +52,7 @@ def test_with_the_factor_five_percent_of_relabellings_with_refits_have_p_under_0
         moved = replace(participant(runs, data.bold), bold=data.bold, nuisance=data.nuisance)
         plan_of_runs = HeldOutPlan(tuple((run.name,) for run in runs), "named", "t", True)
         refit = design(moved, setting.model, plan_of_runs, setting.encoding, Path("unused"))
-        held = encode(moved, refit, setting.encoding, joint=False).held_out
+        held = encode(moved, refit, Fitting(setting.encoding), joint=False).held_out
         for shares, tried in ((new, factor), (old, CROSSED), (none, 1.0)):
             shares.append(np.mean(voxel_p(plan, held.specific["A1"], held.bold, factor=tried) < 0.05))
     assert CROSSED + 0.03 < factor < 0.95
@@ -76,7 +75,7 @@ def one_parameter(n_runs: int) -> tuple[ParticipantData, Design, PermutationPlan
 @pytest.mark.parametrize("n_runs", [3, 6])
 def test_one_parameter_has_the_factor_of_sums_of_signed_normals(n_runs: int) -> None:
     data, made, plan, settings = one_parameter(n_runs)
-    factor = crossing_factors(data, made, plan, settings=settings, seed=0, n_shifted=4000)["A1"]
+    factor = crossing_factors(data, made, plan, fitting=Fitting(settings, 0), n_shifted=4000)["A1"]
     # fold r's statistic is b_r times the sign of the other runs' sum; permuted, it is normal
     slopes = np.random.default_rng(1).standard_normal((400_000, n_runs))
     others = slopes.sum(axis=1, keepdims=True) - slopes
@@ -91,7 +90,7 @@ def test_memory_changes_no_factor() -> None:
     little, much = (Engine(limits=Limits(memory)) for memory in (2**20, 2**32))
     assert slab_size(made, setting.encoding, little.limits) < 600
     found = [
-        crossing_factors(data, made, plan, settings=setting.encoding, seed=0, engine=engine, n_shifted=600)["A1"]
+        crossing_factors(data, made, plan, fitting=Fitting(setting.encoding, 0, engine), n_shifted=600)["A1"]
         for engine in (little, much)
     ]
     assert CROSSED < found[0] < 1
@@ -103,7 +102,7 @@ def test_strong_responses_in_other_voxels_never_raise_the_factor_much() -> None:
     found = []
     for setting in (quiet, loud):
         data, made, plan = laid_out(0, setting)
-        found.append(crossing_factors(data, made, plan, settings=setting.encoding, seed=0)["A1"])
+        found.append(crossing_factors(data, made, plan, fitting=Fitting(setting.encoding, 0))["A1"])
     assert CROSSED <= found[1] < found[0] + 0.04
     assert found[1] > CROSSED + 0.02  # nor do they spoil it: shifted, they hear nothing
 
@@ -150,8 +149,8 @@ def test_the_unit_of_distance_is_where_p_is_five_percent() -> None:
 def test_folds_that_are_not_crossed_have_no_factor() -> None:
     setting = Setting(crossed=False, n_runs=4)
     data, made, plan = laid_out(0, setting)
-    assert crossing_factors(data, made, plan, settings=setting.encoding, seed=0) == {}
-    held = encode(data, made, setting.encoding, joint=False).held_out
+    assert crossing_factors(data, made, plan, fitting=Fitting(setting.encoding, 0)) == {}
+    held = encode(data, made, Fitting(setting.encoding), joint=False).held_out
     one, other = (voxel_p(plan, held.specific["A1"], held.bold, factor=factor) for factor in (0.1, 1.0))
     np.testing.assert_array_equal(one, other)
 
@@ -169,7 +168,7 @@ def test_a_scored_model_uses_the_factors_and_keeps_them(tmp_path: Path, monkeypa
     assert tests.permutations is not None
     found = score_model(ready, laid)
     assert set(found.factors) == set(AREAS)
-    held = encode(data, laid, settings).held_out
+    held = encode(data, laid, Fitting(settings)).held_out
     for name in (*AREAS, JOINT):
         p = voxel_p(tests.permutations, held.specific[name], held.bold, factor=found.factors.get(name, CROSSED))
         np.testing.assert_allclose(found.maps[name, "p"], p, atol=2e-3)

@@ -11,7 +11,7 @@ from listening import ToyModel, ToyStore, design, folds_of, make_run, participan
 from ban_bids.encoding import design as design_module
 from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.design import Design
-from ban_bids.encoding.fit import encode, slab_size
+from ban_bids.encoding.fit import Fitting, encode, slab_size
 from ban_bids.encoding.folds import offsets, plan_indices
 from ban_bids.encoding.matrices import fit_reduction
 from ban_bids.encoding.rows import repeat_rows
@@ -74,7 +74,7 @@ def test_planted_signal_is_recovered(runs: list[Run]) -> None:
     data, _ = planted(runs, snr=4.0)
     made = design(data, ToyModel(), PLAN, SETTINGS, Path("unused"))
     assert made.dimensions == dict.fromkeys(AREAS, 6)
-    found = encode(data, made, SETTINGS)
+    found = encode(data, made, Fitting(SETTINGS))
     r, rsquare = {}, {}
     for name, prediction in found.held_out.prediction.items():
         r[name], rsquare[name] = voxel_scores(prediction, found.held_out.bold, made.rows, None)
@@ -92,7 +92,7 @@ def test_shares_sum_and_unique_variance_is_the_planted_layers(runs: list[Run]) -
     data, _ = planted(runs, snr=4.0)
     made = design(data, ToyModel(), PLAN, SETTINGS, Path("unused"))
     for repeats in (None, repeat_rows(made.rows)):
-        found = encode(data, made, SETTINGS, repeats=repeats)
+        found = encode(data, made, Fitting(SETTINGS), repeats=repeats)
         assert np.allclose(sum(found.share.values()), found.rsquare["Joint"], atol=1e-5)
         theirs = voxel_scores(found.held_out.prediction["Joint"], found.held_out.bold, made.rows, repeats)[1]
         assert np.allclose(found.rsquare["Joint"], theirs, atol=1e-5)
@@ -108,9 +108,9 @@ def test_shares_sum_and_unique_variance_is_the_planted_layers(runs: list[Run]) -
 def test_slabs_change_nothing(runs: list[Run]) -> None:
     data, _ = planted(runs, snr=1.0)
     made = design(data, ToyModel(), PLAN, SETTINGS, Path("unused"))
-    whole = encode(data, made, SETTINGS)
+    whole = encode(data, made, Fitting(SETTINGS))
     for voxels in (slice(1, 3), np.array([4, 0, 2])):
-        part = encode(data, made, SETTINGS, voxels=voxels)
+        part = encode(data, made, Fitting(SETTINGS), voxels=voxels)
         columns = np.arange(5)[voxels]
         for name, prediction in whole.held_out.prediction.items():
             assert np.allclose(part.held_out.prediction[name], prediction[:, columns], atol=1e-5)
@@ -121,13 +121,13 @@ def test_slabs_change_nothing(runs: list[Run]) -> None:
 def test_single_layer_only(runs: list[Run]) -> None:
     data, _ = planted(runs, snr=1.0)
     made = design(data, ToyModel(), PLAN, SETTINGS, Path("unused"))
-    both, single = encode(data, made, SETTINGS), encode(data, made, SETTINGS, joint=False)
+    both, single = encode(data, made, Fitting(SETTINGS)), encode(data, made, Fitting(SETTINGS), joint=False)
     assert set(single.held_out.prediction) == set(AREAS)
     assert not single.share and not single.unique and single.weights is None
     for layer in AREAS:
         assert np.array_equal(single.held_out.prediction[layer], both.held_out.prediction[layer])
     lone = ToyModel(layers=("Belt",))
-    alone = encode(data, design(data, lone, PLAN, SETTINGS, Path("unused")), SETTINGS)
+    alone = encode(data, design(data, lone, PLAN, SETTINGS, Path("unused")), Fitting(SETTINGS))
     assert set(alone.held_out.prediction) == {"Belt"}
 
 
@@ -169,11 +169,11 @@ def test_a_deaf_layer_is_refused(runs: list[Run]) -> None:
 def test_held_out_bold_and_features_never_reach_the_fit(runs: list[Run]) -> None:
     data, _ = planted(runs, snr=1.0)
     made = design(data, ToyModel(), PLAN, SETTINGS, Path("unused"))
-    before = encode(data, made, SETTINGS)
+    before = encode(data, made, Fitting(SETTINGS))
     # other BOLD in the held-out run: not one prediction changes
     bold = data.bold.copy()
     bold[375:] = np.random.default_rng(9).standard_normal((125, 5))
-    after = encode(replace(data, bold=bold), made, SETTINGS)
+    after = encode(replace(data, bold=bold), made, Fitting(SETTINGS))
     for name, prediction in before.held_out.prediction.items():
         assert np.array_equal(prediction, after.held_out.prediction[name])
         assert np.array_equal(before.alpha[name], after.alpha[name])
@@ -187,7 +187,7 @@ def test_held_out_bold_and_features_never_reach_the_fit(runs: list[Run]) -> None
         was, now = (d.folds[0].matrices(layer, data.nuisance, first) for d in (made, remade))
         assert np.array_equal(was[0], now[0])
         assert not np.allclose(was[1], now[1])
-    refit = encode(other, remade, SETTINGS)
+    refit = encode(other, remade, Fitting(SETTINGS))
     for name in before.alpha:
         assert np.array_equal(before.alpha[name], refit.alpha[name])
     assert np.array_equal(before.weights, refit.weights)
@@ -199,7 +199,7 @@ def test_leave_one_run_out_fills_every_row(runs: list[Run]) -> None:
     made = design(data, ToyModel(), plan, SETTINGS, Path("unused"))
     assert len(made.folds) == 4
     assert np.array_equal(made.index, np.arange(500))
-    found = encode(data, made, SETTINGS, joint=False)
+    found = encode(data, made, Fitting(SETTINGS), joint=False)
     assert np.array_equal(found.held_out.bold, data.bold)
     for i, layer in enumerate(AREAS):
         assert voxel_scores(found.held_out.prediction[layer], data.bold, made.rows, None)[0][i] > 0.7
@@ -212,7 +212,7 @@ def test_groups_of_tracks_fill_every_row() -> None:
     made = design(data, ToyModel(), plan, SETTINGS, Path("unused"))
     assert len(made.folds) > 3
     assert any("groups of tracks" in note for note in folds_of(data, plan, SETTINGS).notes)
-    found = encode(data, made, SETTINGS)
+    found = encode(data, made, Fitting(SETTINGS))
     assert np.all(found.held_out.prediction["Joint"].std(axis=1) > 0)
     assert np.allclose(sum(found.share.values()), found.rsquare["Joint"], atol=1e-5)
 
@@ -221,7 +221,7 @@ def test_unusable_voxels_are_not_scored(runs: list[Run]) -> None:
     data, _ = planted(runs, snr=1.0)
     data.bold[:, 2] = 0
     data = replace(data, usable=np.array([True, True, False, True, True]))
-    found = encode(data, design(data, ToyModel(), PLAN, SETTINGS, Path("unused")), SETTINGS)
+    found = encode(data, design(data, ToyModel(), PLAN, SETTINGS, Path("unused")), Fitting(SETTINGS))
     for values in (*found.rsquare.values(), *found.share.values(), *found.unique.values()):
         assert np.array_equal(np.isnan(values), ~data.usable)
     assert np.all(found.held_out.prediction["Joint"][:, 2] == 0)

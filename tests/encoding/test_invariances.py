@@ -11,7 +11,7 @@ from listening import ToyModel, ToyStore, design, make_run, participant
 
 from ban_bids.encoding import design as design_module
 from ban_bids.encoding.bold import ParticipantData
-from ban_bids.encoding.fit import Encoded, encode
+from ban_bids.encoding.fit import Encoded, Fitting, encode
 from ban_bids.encoding.folds import offsets
 from ban_bids.encoding.rows import repeat_rows
 from ban_bids.inputs.heldout import HeldOutPlan
@@ -70,7 +70,7 @@ def data_of(made: list[Run]) -> ParticipantData:
 
 def encoded(data: ParticipantData, heard: Altered) -> Encoded:
     made = design(data, heard, PLAN, SETTINGS, Path("unused"))
-    return encode(data, made, SETTINGS, repeats=repeat_rows(made.rows))
+    return encode(data, made, Fitting(SETTINGS), repeats=repeat_rows(made.rows))
 
 
 def same(one: Encoded, other: Encoded) -> None:

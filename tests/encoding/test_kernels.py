@@ -13,8 +13,7 @@ from ban_bids.encoding import design as design_module
 from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.cleaning import nuisance_basis
 from ban_bids.encoding.design import Design, bin_run
-from ban_bids.encoding.execute import Fitting
-from ban_bids.encoding.fit import choose_models, encode, slab_size
+from ban_bids.encoding.fit import Fitting, choose_models, encode, slab_size
 from ban_bids.encoding.folds import offsets
 from ban_bids.encoding.matrices import KernelFold
 from ban_bids.encoding.ridge.limits import Limits
@@ -72,7 +71,7 @@ def laid_out(
     delays = lags(data.runs[0].rows.repetition_time, KERNELS.lag_max, lag_step)
     binned = [bin_run(run, store, layer, delays=delays) for run in data.runs]
     common = [bin_run(run, store, layer, delays=delays, mean_clip=True) for run in data.runs]
-    now = np.vstack([run.now for run in binned]).astype(float)[fold.fold.training]
+    now = np.vstack([run.bins[run.index[:, 0]] for run in binned]).astype(float)[fold.fold.training]
     varies = now.std(axis=0) > 1e-6
     mean, spread = now.mean(axis=0)[varies], now.std(axis=0)[varies]
     cleaned, whole = [], []
@@ -137,7 +136,7 @@ def test_predictions_are_those_of_all_components(plan: HeldOutPlan) -> None:
     )
     assert features.dimensions == kernels.dimensions == dict.fromkeys(AREAS, 6)
     assert features.notes == kernels.notes
-    was, now = (encode(data, made, KERNELS) for made in (features, kernels))
+    was, now = (encode(data, made, Fitting(KERNELS)) for made in (features, kernels))
     for name in (*AREAS, "Joint"):
         assert np.abs(was.held_out.prediction[name]).max() > 0.01
         np.testing.assert_array_equal(now.alpha[name], was.alpha[name])
@@ -154,9 +153,9 @@ def test_predictions_are_those_of_all_components(plan: HeldOutPlan) -> None:
 def test_choices_for_all_voxels_and_slabs_change_nothing() -> None:
     data = listened(n_voxels=6)
     made = made_of(data)
-    whole = encode(data, made, KERNELS)
-    choices = choose_models(data, made, KERNELS)
-    some = encode(data, made, KERNELS, voxels=slice(2, 5), choices=choices)
+    whole = encode(data, made, Fitting(KERNELS))
+    choices = choose_models(data, made, Fitting(KERNELS))
+    some = encode(data, made, Fitting(KERNELS), voxels=slice(2, 5), choices=choices)
     for name, prediction in whole.held_out.prediction.items():
         np.testing.assert_allclose(some.held_out.prediction[name], prediction[:, 2:5], atol=1e-5)
     for layer in AREAS:

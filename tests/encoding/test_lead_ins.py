@@ -11,7 +11,7 @@ from listening import ToyModel, ToyStore, design, listen, make_run, participant
 
 from ban_bids.encoding import design as design_module
 from ban_bids.encoding.design import bin_run
-from ban_bids.encoding.fit import encode
+from ban_bids.encoding.fit import Fitting, encode
 from ban_bids.encoding.timeline import lags
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.inputs.types import Run
@@ -61,7 +61,7 @@ def test_volumes_of_lead_ins_teach_nothing_and_are_not_scored() -> None:
     # other BOLD there changes no prediction and no score
     other = data.bold.copy()
     other[lead] = 9.0
-    was, now = (encode(d, made, SETTINGS) for d in (data, replace(data, bold=other)))
+    was, now = (encode(d, made, Fitting(SETTINGS)) for d in (data, replace(data, bold=other)))
     for name, prediction in was.held_out.prediction.items():
         np.testing.assert_array_equal(prediction, now.held_out.prediction[name])
         np.testing.assert_array_equal(was.rsquare[name], now.rsquare[name])

@@ -16,8 +16,7 @@ from ban_bids.encoding import design as design_module
 from ban_bids.encoding import execute
 from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.design import Design
-from ban_bids.encoding.execute import Fitting
-from ban_bids.encoding.fit import slab_size
+from ban_bids.encoding.fit import Fitting, slab_size
 from ban_bids.encoding.ridge import solvers as solvers_module
 from ban_bids.encoding.ridge.backend import HIMALAYA, Engine
 from ban_bids.encoding.ridge.bands import FeatureBands
@@ -62,9 +61,9 @@ def test_little_memory_means_more_slabs_for_model_and_controls_and_the_same_scor
     data, laid = prepared()
     original, sizes = execute.encode, []
 
-    def encode(data: ParticipantData, laid: Design, settings: Encoding, *, voxels: slice, **more: Any) -> object:
+    def encode(data: ParticipantData, laid: Design, fitting: Fitting, *, voxels: slice, **more: Any) -> object:
         sizes.append(len(np.arange(N_VOXELS)[voxels]))
-        return original(data, laid, settings, voxels=voxels, **more)
+        return original(data, laid, fitting, voxels=voxels, **more)
 
     monkeypatch.setattr(execute, "encode", encode)
     found = []

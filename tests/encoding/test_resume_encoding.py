@@ -25,9 +25,8 @@ from ban_bids.encoding import execute
 from ban_bids.encoding import fit as fit_module
 from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.design import Design
-from ban_bids.encoding.execute import Fitting
 from ban_bids.encoding.finished import forget
-from ban_bids.encoding.fit import FoldModels, choose_models, encode
+from ban_bids.encoding.fit import Fitting, FoldModels, choose_models, encode
 from ban_bids.encoding.ridge.backend import Engine
 from ban_bids.encoding.ridge.bands import FeatureBands
 from ban_bids.encoding.ridge.closed_form import Problem
@@ -150,10 +149,10 @@ def test_choosing_for_all_voxels_first_changes_nothing(memory: int) -> None:
     data, tests, settings, seed = ready.data, ready.tests, SETTINGS, 0
     engine = Engine(limits=Limits(memory))
     assert (fit_module.search_size(110, engine.limits) < N_VOXELS) == (memory == 2**19)
-    chosen = choose_models(data, laid, settings, engine=engine, seed=seed)
+    chosen = choose_models(data, laid, Fitting(settings, seed, engine))
     for slab in (slice(0, 256), slice(300, 600)):
         whole, again = (
-            encode(data, laid, settings, voxels=slab, repeats=tests.repeats, engine=engine, seed=seed, choices=choices)
+            encode(data, laid, Fitting(settings, seed, engine), voxels=slab, repeats=tests.repeats, choices=choices)
             for choices in (None, chosen)
         )
         for name, values in whole.held_out.prediction.items():

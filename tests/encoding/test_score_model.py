@@ -12,18 +12,18 @@ import pytest
 from listening import ToyModel, ToyStore, design, make_run, participant
 from scipy import stats
 
-from ban_bids.app.scored import PreparedParticipant, mapping_by_name, prepare_participant, score_control, score_model
+from ban_bids.app.scored import PreparedParticipant, prepare_participant, score_control, score_model
 from ban_bids.constants import AREAS, JOINT, REGIONS
 from ban_bids.derivatives.maps import MapLabels, write_model_maps
 from ban_bids.derivatives.read import load_derivatives
 from ban_bids.encoding import design as design_module
 from ban_bids.encoding import execute
 from ban_bids.encoding.design import Design
-from ban_bids.encoding.execute import Fitting
-from ban_bids.encoding.fit import encode
+from ban_bids.encoding.fit import Fitting, encode
 from ban_bids.encoding.significance import roi_null
 from ban_bids.errors import UsageError
 from ban_bids.inputs.heldout import HeldOutPlan
+from ban_bids.models.candidate import mapping_by_name
 from ban_bids.scoring.cortical import CorticalScore
 from ban_bids.scoring.voxels import ScoredModel
 from ban_bids.settings import Encoding
@@ -120,7 +120,7 @@ def test_q_is_over_all_voxels_and_the_maximum_over_all_layers_and_regions(
         np.testing.assert_allclose(q[used], stats.false_discovery_control(p[used].astype(float)), rtol=1e-6)
         assert not np.allclose(p[used], q[used])
     assert tests.permutations is not None
-    held, observed, null = encode(data, laid, SETTINGS).held_out, [], []
+    held, observed, null = encode(data, laid, Fitting(SETTINGS)).held_out, [], []
     for layer in AREAS:
         one = roi_null(
             tests.permutations, held.specific[layer], held.bold, labels=np.where(data.usable, data.region, 0)

@@ -11,6 +11,7 @@ from scipy import stats
 from ban_bids.encoding.permutation import count_arrangements, cut_blocks, permutation_plan, rests_between_clips
 from ban_bids.encoding.rows import HeldOutRows
 from ban_bids.encoding.significance import (
+    RoiSums,
     fdr_bh,
     max_statistic_p,
     null_from_sums,
@@ -195,7 +196,8 @@ def test_slabs_add_up() -> None:
     prediction, bold = rng.standard_normal((2, len(rows), 10)).astype(np.float32)
     labels = rng.integers(0, 3, 10)
     sums = roi_sums(plan, prediction[:, :4], bold[:, :4], labels=labels[:4], n_regions=2)
-    sums += roi_sums(plan, prediction[:, 4:], bold[:, 4:], labels=labels[4:], n_regions=2)
+    more = roi_sums(plan, prediction[:, 4:], bold[:, 4:], labels=labels[4:], n_regions=2)
+    sums = RoiSums(sums.inner + more.inner, sums.count + more.count)
     for a, b in zip(null_from_sums(plan, sums), roi_null(plan, prediction, bold, labels=labels)):
         np.testing.assert_allclose(a, b, atol=1e-7)
 

@@ -38,7 +38,7 @@ def test_bins_equal_fine_numeric_integration(tr: float, t_ref: float) -> None:
             inside = np.abs(fine - (times[k] - lag)) < tr / 2
             assert np.allclose(binned.bins[binned.index[k, j]], truth[inside].mean(axis=0), atol=5e-3)
     assert binned.lagged().shape == (len(times), len(delays) * 3)
-    assert np.array_equal(binned.lagged()[:, :3], binned.now)
+    assert np.array_equal(binned.lagged()[:, :3], binned.bins[binned.index[:, 0]])
 
 
 def test_lags() -> None:

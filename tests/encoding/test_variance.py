@@ -10,7 +10,7 @@ from listening import ToyModel, ToyStore, design, make_run, participant
 
 from ban_bids.encoding import design as design_module
 from ban_bids.encoding import folds as folds_module
-from ban_bids.encoding.fit import Encoded, encode
+from ban_bids.encoding.fit import Encoded, Fitting, encode
 from ban_bids.encoding.folds import offsets, training_rows
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.inputs.types import Clip, Run
@@ -56,7 +56,7 @@ def driven(overlap: bool, seed: int, height: float) -> tuple[Encoded, float]:
     signal = np.zeros_like(noise)
     signal[np.r_[fold.fold.training, fold.fold.held_out]] = height * heard
     data = participant(runs, signal + noise)
-    return encode(data, made, SETTINGS), height**2 / (1 + height**2)
+    return encode(data, made, Fitting(SETTINGS)), height**2 / (1 + height**2)
 
 
 @pytest.fixture(autouse=True)
@@ -128,7 +128,7 @@ def leaky_score(monkeypatch: pytest.MonkeyPatch, broken: bool) -> float:
         )
     made = design(data, model, PLAN, SETTINGS, Path("unused"))
     assert (made.folds[0].fold.dropped == 0) == broken
-    found = encode(data, made, SETTINGS).held_out
+    found = encode(data, made, Fitting(SETTINGS)).held_out
     return float(np.corrcoef(found.prediction["A1"][:, 0], found.bold[:, 0])[0, 1])
 
 

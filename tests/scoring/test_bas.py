@@ -10,6 +10,7 @@ import pytest
 
 from ban_bids.scoring.bas import COLUMNS, ModelScores, bas_score, score_table
 from ban_bids.scoring.behavioral import BehavioralScore, Part, no_behavior
+from ban_bids.scoring.bootstrap import with_interval
 from ban_bids.scoring.cortical import CorticalScore, LayerScore
 
 AREAS = ("A1", "Belt", "PB", "T2T3")
@@ -19,34 +20,33 @@ def cortical(value: float = 0.4, spread: float = 0.05, seed: int = 0) -> Cortica
     draws = value + spread * np.random.default_rng(seed).standard_normal(4000)
     layers = tuple(LayerScore(a, a, 10 + k, value=value, ci_low=0.1, ci_high=0.5) for k, a in enumerate(AREAS))
     matrix = np.arange(16.0).reshape(4, 4)
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return CorticalScore(
-        "ban", layers, value, low, high, draws, matrix, matrix, matrix, AREAS, AREAS, n_repeats=4, n_clips=60
-    )
+    interval = with_interval(value, draws)
+    return CorticalScore("ban", layers, matrix, matrix, matrix, AREAS, AREAS, n_repeats=4, n_clips=60, **interval)
 
 
 def behavioral(value: float = 0.6, spread: float = 0.1) -> BehavioralScore:
     draws = value + spread * np.random.default_rng(9).standard_normal(4000)
-    part = Part(value, 0.4, 0.8, draws, 0.3, 0.5, 40)
-    return BehavioralScore(value, 0.4, 0.8, draws, part, part, n_clips=40, n_people=12)
+    known = {"value": value, "ci_low": 0.4, "ci_high": 0.8, "draws": draws}
+    part = Part(raw=0.3, people=0.5, n_clips=40, **known)
+    return BehavioralScore(part, part, n_clips=40, n_people=12, **known)
 
 
 def test_bas_is_the_mean_with_an_interval_of_independent_parts() -> None:
-    score = bas_score(cortical(), behavioral())
+    score, geometric = bas_score(cortical(), behavioral())
     assert score.value == pytest.approx(0.5)
-    assert score.geometric.value == pytest.approx(np.sqrt(0.24))
+    assert geometric.value == pytest.approx(np.sqrt(0.24))
     half_width = 1.96 * np.hypot(0.05, 0.1) / 2
     assert (score.ci_low, score.ci_high) == pytest.approx((0.5 - half_width, 0.5 + half_width), abs=0.008)
-    assert score.geometric.ci_low < score.geometric.value < score.geometric.ci_high
-    assert score.reason == score.geometric.reason == ""
+    assert geometric.ci_low < geometric.value < geometric.ci_high
+    assert score.reason == geometric.reason == ""
 
 
 def test_a_missing_part_leaves_bas_out_and_keeps_the_other() -> None:
-    score = bas_score(cortical(), no_behavior())
-    assert np.isnan([score.value, score.ci_low, score.geometric.value]).all()
+    score, geometric = bas_score(cortical(), no_behavior())
+    assert np.isnan([score.value, score.ci_low, geometric.value]).all()
     assert score.reason == "B is n/a: the dataset holds no human genre choices"
     none = replace(cortical(), value=np.nan, reason="no clip is repeated")
-    assert bas_score(none, no_behavior()).reason.startswith("C is n/a: no clip is repeated; B is n/a")
+    assert bas_score(none, no_behavior())[0].reason.startswith("C is n/a: no clip is repeated; B is n/a")
     table = score_table([ModelScores("ban", "scored", cortical(), no_behavior())]).set_index("row")
     assert table.loc["C", "value"] == pytest.approx(0.4) and np.isnan(table.loc["BAS", "value"])
 
@@ -67,8 +67,8 @@ def test_few_voxels_are_marked_where_the_score_stands() -> None:
 
 
 def test_geometric_mean_needs_positive_parts() -> None:
-    score = bas_score(cortical(-0.1), behavioral())
-    assert score.value == pytest.approx(0.25) and np.isnan(score.geometric.value) and score.geometric.reason
+    score, geometric = bas_score(cortical(-0.1), behavioral())
+    assert score.value == pytest.approx(0.25) and np.isnan(geometric.value) and geometric.reason
 
 
 def test_table_has_a_row_per_layer_then_totals_then_controls() -> None:

@@ -12,6 +12,7 @@ from importlib import import_module
 from types import ModuleType
 
 import himalaya.backend
+import torch
 
 from ban_bids.encoding.ridge.limits import Limits
 from ban_bids.errors import UsageError
@@ -74,17 +75,11 @@ def choose_engine(device: str, solver: str = "auto", mem_mb: int | None = None) 
     UsageError
         CUDA is asked for and torch finds none.
     """
-    cuda = device != "cpu" and _has_cuda()
+    cuda = device != "cpu" and torch.cuda.is_available()
     if device == "cuda" and not cuda:
         raise UsageError("--device cuda: torch finds no CUDA device; use --device cpu or auto")
     limits = Limits() if mem_mb is None else Limits(mem_mb * 2**20)
     return Engine(HIMALAYA if solver == HIMALAYA else CLOSED_FORM, _CUDA if cuda else "numpy", limits)
-
-
-def _has_cuda() -> bool:
-    import torch  # only needed to look for CUDA
-
-    return bool(torch.cuda.is_available())
 
 
 @contextmanager
@@ -103,7 +98,7 @@ def himalaya_backend(name: str) -> Iterator[ModuleType]:
     """
     former = himalaya.backend.get_backend()
     try:
-        with exact_products(name):
+        with exact_products():
             yield himalaya.backend.set_backend(name)
     finally:
         himalaya.backend.set_backend(former)
@@ -116,30 +111,12 @@ def arrays_of(name: str) -> ModuleType:
 
 def free_on_device(name: str) -> int | None:
     """Return bytes of a GPU to plan with; None where arrays lie in the process's own memory."""
-    if name != _CUDA:
-        return None
-    import torch  # only where it computes
-
-    return int(_OF_FREE * torch.cuda.mem_get_info()[0])
-
-
-def short_of_memory(name: str) -> tuple[type[BaseException], ...]:
-    """Return the exceptions by which a backend says that memory ran out."""
-    if name == "numpy":
-        return (MemoryError,)
-    import torch  # only where it computes
-
-    return (MemoryError, torch.OutOfMemoryError)
+    return int(_OF_FREE * torch.cuda.mem_get_info()[0]) if name == _CUDA else None
 
 
 @contextmanager
-def exact_products(name: str) -> Iterator[None]:
+def exact_products() -> Iterator[None]:
     """Make torch multiply float32 as float32 inside a ``with`` block, whatever a model's code has set."""
-    if name == "numpy":
-        yield
-        return
-    import torch  # only where it computes
-
     former = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:

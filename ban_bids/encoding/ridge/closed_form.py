@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import scipy.linalg
+import torch
 from threadpoolctl import threadpool_limits
 
 from ban_bids.encoding.ridge.backend import CPU, Engine, arrays_of, free_on_device
@@ -223,7 +224,5 @@ def _inverse(matrix: np.ndarray) -> np.ndarray | None:
 
 def _inverse_of_tensor(matrix: Any) -> Any:
     """As `_inverse`; by Cholesky, for torch's other solvers of small systems went wrong on CPUs."""
-    import torch  # only for its factorisations
-
     factor, failed = torch.linalg.cholesky_ex(matrix)
     return None if bool(failed) else torch.cholesky_inverse(factor)

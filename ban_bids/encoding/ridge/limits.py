@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import psutil
+import torch
 from threadpoolctl import threadpool_info
 
 from ban_bids.errors import MemoryLimitError
@@ -48,9 +49,7 @@ class Limits:
         return max(1, min(max(pools, default=1), os.cpu_count() or 1))
 
 
-def in_batches(
-    n: int, size: int, work: Callable[[slice], None], errors: tuple[type[BaseException], ...] = (MemoryError,)
-) -> None:
+def in_batches(n: int, size: int, work: Callable[[slice], None]) -> None:
     """Work through n voxels in batches; where memory runs out the batch is halved and done again.
 
     Parameters
@@ -60,8 +59,6 @@ def in_batches(
         Voxels of a batch at first.
     work : callable
         Takes a slice of the voxels; may be called again for the same ones.
-    errors : tuple of exception types
-        What says that memory ran out.
 
     Raises
     ------
@@ -73,7 +70,7 @@ def in_batches(
         last = min(first + size, n)
         try:
             work(slice(first, last))
-        except errors as error:
+        except (MemoryError, torch.OutOfMemoryError) as error:
             size = (last - first) // 2
             if size < _LEAST:
                 raise MemoryLimitError(

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ban_bids.encoding.ridge.backend import exact_products, short_of_memory
+from ban_bids.encoding.ridge.backend import exact_products
 from ban_bids.encoding.ridge.bands import Basis
 from ban_bids.encoding.ridge.closed_form import LeftOut, Problem, side_by_side
 from ban_bids.encoding.ridge.hyperparameters import Choice, Hyperparameters, neighbours
@@ -79,7 +79,7 @@ class _Search:
 
     def try_all(self, points: list[tuple[np.ndarray, np.ndarray]]) -> None:
         """Try weights, each for some voxels, and keep what is better."""
-        with exact_products(self.problem.engine.backend):
+        with exact_products():
             if self.problem.on_device:
                 self._try_on_device(points)
             elif len(points) == 1:
@@ -136,7 +136,7 @@ class _Search:
             alpha[batch] = _highest(table)
             score[batch] = table.max(axis=0)
 
-        in_batches(len(voxels), self.size, some, short_of_memory(self.problem.engine.backend))
+        in_batches(len(voxels), self.size, some)
         return voxels, score, alpha
 
 

@@ -17,7 +17,7 @@ from sklearn.base import BaseEstimator
 from sklearn.model_selection import PredefinedSplit
 from sklearn.utils.validation import check_is_fitted
 
-from ban_bids.encoding.ridge.backend import CPU, HIMALAYA, Engine, himalaya_backend, short_of_memory
+from ban_bids.encoding.ridge.backend import CPU, HIMALAYA, Engine, himalaya_backend
 from ban_bids.encoding.ridge.bands import Bands, Term
 from ban_bids.encoding.ridge.closed_form import Problem, refit
 from ban_bids.encoding.ridge.hyperparameters import Choice, Hyperparameters
@@ -226,7 +226,7 @@ def random_search(
         rows, point = distinct(start.weights)
         tasks = [(row[None], np.flatnonzero(point == p)) for p, row in enumerate(rows)]
     for points, voxels in tasks:
-        in_batches(len(voxels), len(voxels), partial(search, points, voxels), short_of_memory(engine.backend))
+        in_batches(len(voxels), len(voxels), partial(search, points, voxels))
     return chosen, coefficients
 
 
