@@ -26,7 +26,7 @@ from ban_bids.app.summary import (
 from ban_bids.bids.names import bas_name, sidecar
 from ban_bids.constants import REGIONS
 from ban_bids.derivatives.dataset import source_dataset, write_dataset_files
-from ban_bids.derivatives.maps import MapLabels, write_ceiling_maps, write_model_maps
+from ban_bids.derivatives.maps import write_maps
 from ban_bids.derivatives.provenance import Status, write_provenance, write_status
 from ban_bids.derivatives.quality import write_quality
 from ban_bids.derivatives.read import load_derivatives
@@ -252,22 +252,22 @@ def refuse_other_sessions(table: Path, person: Participant) -> None:
 def _write(shared: ParticipantInput, scored: ScoredCandidate, settings: Settings) -> None:
     """Write the maps of one model, and those of the noise ceiling."""
     root, data = settings.output.output_dir, shared.data
-    labels = MapLabels(data.label, shared.plan.task_label, shared.pre.space)
-    grid = {"mask": data.mask, "affine": data.affine}
+    labels = {"participant": data.label, "task": shared.plan.task_label, "space": shared.pre.space}
     ceiling = scored.scores.ceiling
     repeats = 0 if ceiling is None else ceiling.n_repeats
     rows = {
         "NumberOfRepeats": repeats,
         "RepeatsUsed": f"mean of {repeats} repeats of each clip" if repeats > 1 else "single presentations",
     }
-    write_model_maps(
-        root, labels, scored.scores.maps, model=scored.prepared.name, layers=scored.scores.layers,
-        metadata={**model_facts(shared, scored, settings), **rows}, **grid,
+    metadata = {**model_facts(shared, scored, settings), **rows}
+    write_maps(
+        root, scored.scores.maps, mask=data.mask, affine=data.affine, metadata=metadata,
+        layers=scored.scores.layers, model=scored.prepared.name, **labels,
     )  # fmt: skip
     if ceiling is not None:
-        ceilings = {"ev": ceiling.ev.astype(np.float32), "ccmax": ceiling.ccmax.astype(np.float32)}
         metadata = {**participant_facts(shared, settings), **rows}
-        write_ceiling_maps(root, labels, ceilings, metadata=metadata, **grid)
+        ceilings = {(None, "ev"): ceiling.ev, (None, "ccmax"): ceiling.ccmax}
+        write_maps(root, ceilings, mask=data.mask, affine=data.affine, metadata=metadata, **labels)
 
 
 def table_of(scored: ScoredCandidate) -> pd.DataFrame:

@@ -41,8 +41,6 @@ def write_dataset_files(
     root: Path,
     sources: Sequence[dict[str, Any]] = (),
     *,
-    name: str = "ban-bids: brain-like auditory scores",
-    dataset_license: str | None = None,
     ignored: Sequence[str] = (),
 ) -> Path:
     """Write ``dataset_description.json``, ``.bidsignore`` and ``README``.
@@ -53,10 +51,6 @@ def write_dataset_files(
         The derivatives folder; made where it does not exist.
     sources : sequence of dict
         ``SourceDatasets`` of BIDS: objects with ``URL``, ``DOI`` or ``Version``.
-    name : str
-        Name of the derived dataset.
-    dataset_license : str, optional
-        Licence that the raw dataset imposes on what is made from it.
     ignored : sequence of str
         Further lines of ``.bidsignore``, e.g. of a work directory with another name.
 
@@ -70,58 +64,36 @@ def write_dataset_files(
         "Version": __version__,
         "Description": "Brain-like auditory scores of auditory networks",
     }
-    container = container_from_environment()
-    if container:
-        generated["Container"] = container
+    container = {key: os.environ.get(f"BAN_BIDS_CONTAINER{name}") for key, name in (("Type", ""), ("Tag", "_TAG"))}
+    if container["Type"]:  # as the image that this runs in says
+        generated["Container"] = {key: value for key, value in container.items() if value}
     content: dict[str, Any] = {
-        "Name": name,
+        "Name": "ban-bids: brain-like auditory scores",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
         "GeneratedBy": [generated],
     }
     if sources:
         content["SourceDatasets"] = [dict(source) for source in sources]
-    if dataset_license:
-        content["License"] = dataset_license
     write_text(root / ".bidsignore", "\n".join((*_IGNORED, *ignored)) + "\n")
     readme = (files("ban_bids.derivatives") / "readme.txt").read_text(encoding="utf-8")
     write_text(root / "README", readme.format(version=__version__))
     return write_json(root / "dataset_description.json", content)
 
 
-def source_dataset(root: Path | None, doi: str | None = None, version: str | None = None) -> dict[str, str]:
+def source_dataset(root: Path, doi: str | None = None) -> dict[str, str]:
     """One entry of ``SourceDatasets``.
 
     Parameters
     ----------
-    root : Path or None
+    root : Path
         Where the dataset lies; becomes a ``file://`` address.
-    doi, version : str, optional
-        As its own description gives them.
+    doi : str, optional
+        As its own description gives it.
 
     Returns
     -------
     dict
-        Keys ``URL``, ``DOI``, ``Version``, where known.
+        Keys ``URL`` and, where known, ``DOI``.
     """
-    entry = {
-        "URL": root.resolve().as_uri() if root is not None else None,
-        "DOI": doi,
-        "Version": version,
-    }
-    return {key: value for key, value in entry.items() if value}
-
-
-def container_from_environment() -> dict[str, str]:
-    """The container that this runs in, as the image says: ``BAN_BIDS_CONTAINER`` and ``…_CONTAINER_TAG``.
-
-    Returns
-    -------
-    dict
-        ``Type`` and ``Tag``; empty outside containers.
-    """
-    kind = os.environ.get("BAN_BIDS_CONTAINER")
-    if not kind:
-        return {}
-    tag = os.environ.get("BAN_BIDS_CONTAINER_TAG")
-    return {"Type": kind, "Tag": tag} if tag else {"Type": kind}
+    return {"URL": root.resolve().as_uri(), **({"DOI": doi} if doi else {})}

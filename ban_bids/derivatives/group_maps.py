@@ -13,7 +13,7 @@ from scipy import stats
 
 from ban_bids.bids.names import map_name
 from ban_bids.derivatives.maps import write_map
-from ban_bids.derivatives.statistics import GROUP_P, STATISTICS
+from ban_bids.derivatives.statistics import STATISTICS
 from ban_bids.errors import DataError
 
 _AT_LEAST_T, _AT_LEAST_P = 2, 3
@@ -39,7 +39,6 @@ def write_group_maps(root: Path, maps: pd.DataFrame, labels: Sequence[str]) -> t
         Images.
     notes : tuple of str
         What is n/a and why.
-
     """
     written: list[Path] = []
     n = len(labels)
@@ -47,17 +46,17 @@ def write_group_maps(root: Path, maps: pd.DataFrame, labels: Sequence[str]) -> t
     if n < _AT_LEAST_P:
         lacking = "t and p are" if n < _AT_LEAST_T else "p is"
         notes.append(f"group maps of {lacking} n/a: {n} participant(s), t needs {_AT_LEAST_T} and p {_AT_LEAST_P}")
-    for (space, model, layer), mine in maps.groupby(["space", "model", "layer"], sort=False):
-        found = _write_layer(root, str(space), str(model), str(layer), mine)
-        if not found:
+    for (space, model, layer), rows in maps.groupby(["space", "model", "layer"], sort=False):
+        of_layer = _write_layer(root, str(space), str(model), str(layer), rows)
+        if not of_layer:
             notes.append(f"{model} {layer} in {space}: no voxel is valid in all participants, so no group maps")
-        written += found
+        written += of_layer
     return written, tuple(notes)
 
 
-def _write_layer(root: Path, space: str, model: str, layer: str, mine: pd.DataFrame) -> list[Path]:
-    """Maps of one layer; ``mine`` has one row a participant. Nothing where no voxel is valid in all."""
-    paths = [Path(path) for path in mine["path"]]
+def _write_layer(root: Path, space: str, model: str, layer: str, maps: pd.DataFrame) -> list[Path]:
+    """Maps of one layer; ``maps`` has one row per participant. Nothing where no voxel is valid in all."""
+    paths = [Path(path) for path in maps["path"]]
     images = [nib.load(path) for path in paths]
     r = np.stack([np.asarray(image.dataobj, dtype=np.float32) for image in images])
     # maps hold 0 outside the mask and NaN where not computable
@@ -68,15 +67,15 @@ def _write_layer(root: Path, space: str, model: str, layer: str, mine: pd.DataFr
         "Model": model,
         "Layer": layer,
         "SpatialReference": space,
-        "Participants": list(mine["participant"]),
+        "Participants": list(maps["participant"]),
         "Mask": "voxels whose r is computable in every participant",
-        "ModelFingerprint": mine["model_fingerprint"].iloc[0],
+        "ModelFingerprint": maps["model_fingerprint"].iloc[0],
         "Sources": [f"bids::{path.relative_to(root)}" for path in paths],
     }
     written = []
     for stat, values in group_statistics(r[:, mask]).items():
         path = map_name(None, stat=stat, space=space, model=model, layer=layer).path(root)
-        text = GROUP_P if stat == "p" else STATISTICS[stat]
+        text = STATISTICS["group p" if stat == "p" else stat]
         written.append(write_map(path, values, mask, images[0].affine, {"Statistic": stat, **text, **facts}))
     return written
 
@@ -97,13 +96,13 @@ def group_statistics(r: np.ndarray) -> dict[str, np.ndarray]:
     """
     z = np.arctanh(np.clip(np.asarray(r, dtype=float), -_LARGEST_R, _LARGEST_R))
     n = len(z)
-    found = {"mean": np.tanh(z.mean(axis=0))}
+    statistics = {"mean": np.tanh(z.mean(axis=0))}
     if n >= _AT_LEAST_T:
         error = z.std(axis=0, ddof=1) / np.sqrt(n)
-        found["t"] = np.divide(z.mean(axis=0), error, out=np.full(z.shape[1], np.nan), where=error > 0)
+        statistics["t"] = np.divide(z.mean(axis=0), error, out=np.full(z.shape[1], np.nan), where=error > 0)
     if n >= _AT_LEAST_P:
-        found["p"] = stats.t.sf(found["t"], n - 1)
-    return found
+        statistics["p"] = stats.t.sf(statistics["t"], n - 1)
+    return statistics
 
 
 def check_maps(maps: pd.DataFrame, labels: Sequence[str]) -> None:
@@ -122,21 +121,21 @@ def check_maps(maps: pd.DataFrame, labels: Sequence[str]) -> None:
         Spaces or grids differ, or a participant has several maps of one layer; names the participants.
     """
     spaces = {label: sorted(set(maps.loc[maps["participant"] == label, "space"])) for label in labels}
-    if len({tuple(found) for found in spaces.values()}) > 1:
-        who = "; ".join(f"sub-{label}: {', '.join(found) or 'no maps'}" for label, found in spaces.items())
+    if len(set(map(tuple, spaces.values()))) > 1:
+        who = "; ".join(f"sub-{label}: {', '.join(names) or 'no maps'}" for label, names in spaces.items())
         raise DataError(f"participants are in different spaces ({who}); run all with the same --space")
     twice = maps[maps.duplicated(["participant", "space", "model", "layer"])]
     if not twice.empty:
         name = Path(twice["path"].iloc[0]).name
         raise DataError(f"{name}: not the only map of its layer; choose with --task-id")
-    for _, mine in maps.groupby("space"):
-        first = nib.load(mine["path"].iloc[0])
-        for row in mine.itertuples():
+    for _, rows in maps.groupby("space"):
+        first = nib.load(rows["path"].iloc[0])
+        for row in rows.itertuples():
             image = nib.load(str(row.path))
             if image.shape == first.shape and np.allclose(image.affine, first.affine, atol=_GRID_TOLERANCE):
                 continue
             raise DataError(
-                f"sub-{row.participant} and sub-{mine['participant'].iloc[0]} are on different grids "
+                f"sub-{row.participant} and sub-{rows['participant'].iloc[0]} are on different grids "
                 f"({_grid(image)}; {_grid(first)}); run the participant level of all with the same --res"
             )
 

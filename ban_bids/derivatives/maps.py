@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -86,20 +85,6 @@ def _map_image(flat: np.ndarray, inside: np.ndarray, affine: np.ndarray, outside
     return image
 
 
-@dataclass(frozen=True)
-class MapLabels:
-    """Labels of one participant's maps: participant, held-out task, space."""
-
-    participant: str
-    task: str
-    space: str
-
-    @property
-    def entities(self) -> dict[str, str]:
-        """As keyword arguments of :func:`write_statmap`."""
-        return {"participant": self.participant, "task": self.task, "space": self.space}
-
-
 def write_statmap(
     root: Path,
     values: np.ndarray,
@@ -148,37 +133,37 @@ def write_statmap(
     if stat not in STATISTICS:
         raise UsageError(f"statistic '{stat}' is unknown: choose from {', '.join(STATISTICS)}")
     name = map_name(participant, stat=stat, space=space, task=task, model=model, layer=layer)
-    own = {} if model is None else {"Model": model, "Layer": layer}
-    facts = {"Statistic": stat, **own, "SpatialReference": space, **STATISTICS[stat], **(metadata or {})}
+    source = {} if model is None else {"Model": model, "Layer": layer}
+    facts = {"Statistic": stat, **source, "SpatialReference": space, **STATISTICS[stat], **(metadata or {})}
     return write_map(name.path(root), values, mask, affine, facts)
 
 
-def write_model_maps(
+def write_maps(
     root: Path,
-    labels: MapLabels,
-    maps: Mapping[tuple[str, str], np.ndarray],
+    maps: Mapping[tuple[str | None, str], np.ndarray],
     *,
-    model: str,
-    layers: Sequence[str],
     mask: np.ndarray,
     affine: np.ndarray,
     metadata: Mapping[str, Any],
+    layers: Sequence[str] = (),
+    **labels: str,
 ) -> tuple[Path, ...]:
-    """Write every map of a scored model.
+    """Write every map of a scored model, or of the noise ceiling, which belongs to none.
 
     Parameters
     ----------
     root : Path
         The derivatives folder.
-    labels : MapLabels
     maps : mapping of (layer, statistic) to ndarray of shape (n_voxels,)
-    model : str
-    layers : sequence of str
-        In the model's order.
+        The layer is None in maps of the noise ceiling.
     mask, affine
         As for :func:`write_statmap`.
     metadata : mapping
         Into every JSON file.
+    layers : sequence of str
+        In the model's order.
+    **labels : str
+        ``participant``, ``task``, ``space`` and, of a model's maps, ``model``, as for :func:`write_statmap`.
 
     Returns
     -------
@@ -187,30 +172,11 @@ def write_model_maps(
     """
     return tuple(
         write_statmap(
-            root, values, mask, affine, **labels.entities, stat=stat, model=model, layer=layer,
+            root, values, mask, affine, stat=stat, layer=layer, **labels,
             metadata={**metadata, **_facts_of(stat, values, layers)},
         )
         for (layer, stat), values in maps.items()
     )  # fmt: skip
-
-
-def write_ceiling_maps(
-    root: Path,
-    labels: MapLabels,
-    ceilings: Mapping[str, np.ndarray],
-    *,
-    mask: np.ndarray,
-    affine: np.ndarray,
-    metadata: Mapping[str, Any],
-) -> tuple[Path, ...]:
-    """Write the maps of the noise ceiling, ``ev`` and ``ccmax``, which belong to no model.
-
-    Parameters and return value as for :func:`write_model_maps`; ``ceilings`` has a map per statistic.
-    """
-    return tuple(
-        write_statmap(root, values, mask, affine, **labels.entities, stat=stat, metadata=metadata)
-        for stat, values in ceilings.items()
-    )
 
 
 def _facts_of(stat: str, values: np.ndarray, layers: Sequence[str]) -> dict[str, Any]:

@@ -55,26 +55,6 @@ def write_citation(root: Path, settings: Settings) -> Path:
     return write_text(root / "logs" / "CITATION.md", text)
 
 
-def write_settings(root: Path, settings: Settings, label: str) -> Path:
-    """Write the settings of a run as TOML.
-
-    Parameters
-    ----------
-    root : Path
-        The derivatives folder.
-    settings : Settings
-        As they were in force; options that were not given are left out.
-    label : str
-        Beginning of the file's name.
-
-    Returns
-    -------
-    Path
-        ``logs/<label>_settings.toml``.
-    """
-    return write_text(root / "logs" / f"{label}_settings.toml", settings_toml(settings))
-
-
 def settings_toml(settings: Settings) -> str:
     """Settings as TOML text: a table per part, one key per field; ``name=path`` for derivatives and models."""
     values = dataclasses.asdict(settings)
@@ -108,14 +88,14 @@ def versions() -> dict[str, str]:
     dict
         Package -> version, ban-bids and Python first.
     """
-    found = {"ban-bids": __version__, "python": platform.python_version(), "platform": platform.platform()}
+    known = {"ban-bids": __version__, "python": platform.python_version(), "platform": platform.platform()}
     declared = [line for line in requires("ban-bids") or [] if "extra ==" not in line]
     for name in sorted(re.split(r"[^A-Za-z0-9_.-]", line)[0] for line in declared):
         try:
-            found[name] = version(name)
+            known[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            known[name] = "not installed"
+    return known
 
 
 def write_provenance(
@@ -148,7 +128,7 @@ def write_provenance(
     # the group level has no atlas of its own: the participant level's references stand
     if label != "group" or not (logs / "CITATION.md").is_file():
         write_citation(root, settings)
-    write_settings(root, settings, label)
+    write_text(logs / f"{label}_settings.toml", settings_toml(settings))
     write_json(logs / f"{label}_versions.json", versions())
     paths = sorted({str(path) for path in used})
     write_json(logs / f"{label}_files.json", {**(more or {}), "FilesUsed": paths})
@@ -184,8 +164,8 @@ def write_status(
         "reason": reason,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    own = "" if model is None else f"_desc-{alphanumeric(model)}"
-    return write_json(root / "logs" / f"sub-{participant}{own}_status.json", content)
+    suffix = "" if model is None else f"_desc-{alphanumeric(model)}"
+    return write_json(root / "logs" / f"sub-{participant}{suffix}_status.json", content)
 
 
 def read_statuses(root: Path) -> dict[tuple[str, str | None], tuple[str, str | None]]:

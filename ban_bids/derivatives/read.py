@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,45 +10,32 @@ from typing import Any
 import pandas as pd
 
 from ban_bids.bids.names import DerivativeName, parse_name, sidecar
+from ban_bids.derivatives.quality import COLUMNS
 from ban_bids.errors import DataError, UsageError
 from ban_bids.files.json import read_json
 from ban_bids.files.tsv import read_tsv
 
-_MAP_COLUMNS = (
-    "path",
-    "participant",
-    "task",
-    "space",
-    "model",
-    "layer",
-    "stat",
-    "n_repeats",
-    "model_fingerprint",
-    "json",
-)
-_QUALITY_COLUMNS = (
-    "participant",
-    "scope",
-    "run",
-    "region",
-    "measure",
-    "value",
-    "unit",
-    "threshold",
-    "warning",
-    "reason",
-)
-_FILE_COLUMNS = (
-    "path",
-    "participant",
-    "task",
-    "model",
-    "model_fingerprint",
-    "sessions",
-    "atlas",
-    "feature_reduction",
-)
-_SCORE_COLUMNS = ("participant", "task", "model", "control_of")
+_MAP_KEYS = {
+    "model": "Model",
+    "layer": "Layer",
+    "stat": "Statistic",
+    "n_repeats": "NumberOfRepeats",
+    "model_fingerprint": "ModelFingerprint",
+}
+"""Columns of the table of maps that stand in their JSON files, and the keys there."""
+
+_TABLE_KEYS = {
+    "model_fingerprint": "ModelFingerprint",
+    "sessions": "Sessions",
+    "atlas": "Atlas",
+    "feature_reduction": "FeatureReduction",
+}
+"""The same for score tables."""
+
+_MAP_COLUMNS = ["path", "participant", "task", "space", *_MAP_KEYS, "json"]
+_FILE_COLUMNS = ["path", "participant", "task", "model", *_TABLE_KEYS]
+_SCORE_COLUMNS = ["participant", "task", "model", "control_of"]
+_QUALITY_COLUMNS = list(COLUMNS)[:-1]
 
 
 @dataclass(frozen=True)
@@ -75,12 +62,12 @@ class Regions:
             There is no such region, or the atlas does not have it.
         """
         table = self.table
-        found = table.loc[(table["name"] == name) | (table["abbreviation"] == name), "index"]
-        if found.empty:
-            raise UsageError(f"region '{name}' is unknown: choose from {', '.join(self.table['abbreviation'])}")
-        if found.isna().all():
-            raise UsageError(f"region '{name}' is n/a: {table.loc[found.index[0], 'reason']}")
-        return int(found.iloc[0])
+        index = table.loc[(table["name"] == name) | (table["abbreviation"] == name), "index"]
+        if index.empty:
+            raise UsageError(f"region '{name}' is unknown: choose from {', '.join(table['abbreviation'])}")
+        if index.isna().all():
+            raise UsageError(f"region '{name}' is n/a: {table.loc[index.index[0], 'reason']}")
+        return int(index.iloc[0])
 
 
 @dataclass(frozen=True)
@@ -122,14 +109,14 @@ class Derivatives:
         DataError
             A JSON file is damaged or its image is missing.
         """
-        found = [_map_row(path) for path in self._participant_files("*_statmap.json")]
-        return _filtered(_table(found, _MAP_COLUMNS), filters)
+        rows = [_map_row(path) for path in self._participant_files("*_statmap.json")]
+        return _filtered(pd.DataFrame(rows, columns=_MAP_COLUMNS), filters)
 
     def group_maps(self, **filters: Any) -> pd.DataFrame:
         """Maps of the group level; see :meth:`maps`."""
-        found = [_map_row(path) for path in sorted(self.root.glob("group_*_statmap.json"))]
-        columns = [c for c in _MAP_COLUMNS if c not in ("participant", "task")]
-        return _filtered(_table(found, _MAP_COLUMNS)[columns], filters)
+        rows = [_map_row(path) for path in sorted(self.root.glob("group_*_statmap.json"))]
+        columns = [column for column in _MAP_COLUMNS if column not in ("participant", "task")]
+        return _filtered(pd.DataFrame(rows, columns=columns), filters)
 
     def scores(self, participant: str | None = None, **filters: Any) -> pd.DataFrame:
         """Score tables, all participants one below the other.
@@ -153,12 +140,7 @@ class Derivatives:
             A filter is no column.
         """
         tables = [_score_table(path) for path in self._participant_files("*_bas.json")]
-        # an all-missing column has no type to speak of, and says nothing on the type of the others'
-        whole = pd.concat([t.astype(object) for t in tables], ignore_index=True) if tables else None
-        table = pd.DataFrame(columns=list(_SCORE_COLUMNS)) if whole is None else whole.infer_objects()
-        if participant is not None:
-            filters["participant"] = participant.removeprefix("sub-")
-        return _filtered(table, filters)
+        return _filtered(_joined(tables, _SCORE_COLUMNS), filters, participant)
 
     def score_files(self) -> pd.DataFrame:
         """Score tables as files.
@@ -172,26 +154,18 @@ class Derivatives:
         rows = []
         for path in self._participant_files("*_bas.json"):
             name, content = parse_name(path), read_json(path)
-            rows.append(
-                {
-                    "path": str(sidecar(path, ".tsv")),
-                    "participant": name.participant,
-                    "task": name.task,
-                    "model": _model(content, name),
-                    "model_fingerprint": content.get("ModelFingerprint"),
-                    "sessions": tuple(content.get("Sessions") or ()),
-                    "atlas": content.get("Atlas"),
-                    "feature_reduction": content.get("FeatureReduction"),
-                }
-            )
-        return pd.DataFrame(rows, columns=list(_FILE_COLUMNS))
+            row = {"path": str(sidecar(path, ".tsv")), "participant": name.participant, "task": name.task}
+            row |= {"model": _model(content, name)} | {key: content.get(name) for key, name in _TABLE_KEYS.items()}
+            rows.append({**row, "sessions": tuple(row["sessions"] or ())})
+        return pd.DataFrame(rows, columns=_FILE_COLUMNS)
 
-    def score_definitions(self) -> dict[str, Any]:
+    def score_definitions(self) -> dict[str, str]:
         """What each column of the score tables means, from their JSON files."""
-        merged: dict[str, Any] = {}
-        for path in self._participant_files("*_bas.json"):
-            merged.update(read_json(path))
-        return merged
+        return _definitions(self._participant_files("*_bas.json"))
+
+    def group_definitions(self) -> dict[str, str]:
+        """What each column of the group's score table means."""
+        return _definitions([self.root / "group_bas.json"])
 
     def regions(self, participant: str, space: str | None = None) -> Regions:
         """Auditory regions of one participant.
@@ -213,18 +187,18 @@ class Derivatives:
             There is no image of regions, or several.
         """
         label = participant.removeprefix("sub-")
-        found = [
+        tables = [
             path
             for path in self._participant_files("*_desc-auditory_dseg.tsv")
             if parse_name(path).participant == label and space in (None, parse_name(path).space)
         ]
-        if len(found) != 1:
-            spaces = ", ".join(str(parse_name(path).space) for path in found) or "none"
+        if len(tables) != 1:
+            spaces = ", ".join(str(parse_name(path).space) for path in tables) or "none"
             raise DataError(
                 f"{self.root}: need one image of regions of participant {label}, found spaces: {spaces}; "
                 "choose one, or run the participant level"
             )
-        return Regions(sidecar(found[0], ".nii.gz"), read_tsv(found[0]))
+        return Regions(sidecar(tables[0], ".nii.gz"), read_tsv(tables[0]))
 
     def quality(self, participant: str | None = None, **filters: Any) -> pd.DataFrame:
         """Measures of quality of preprocessing, all participants one below the other.
@@ -252,11 +226,8 @@ class Derivatives:
         for path in sorted(self.root.glob("sub-*/sub-*_desc-quality_qc.tsv")):
             table = read_tsv(path)
             table.insert(0, "participant", parse_name(path).participant)
-            tables.append(table.astype(object))
-        whole = pd.concat(tables, ignore_index=True).infer_objects() if tables else None
-        if participant is not None:
-            filters["participant"] = participant.removeprefix("sub-")
-        return _filtered(pd.DataFrame(columns=list(_QUALITY_COLUMNS)) if whole is None else whole, filters)
+            tables.append(table)
+        return _filtered(_joined(tables, _QUALITY_COLUMNS), filters, participant)
 
     def group_quality(self) -> pd.DataFrame:
         """Measures of quality of all members of the group, with the column ``outlier`` (low, high).
@@ -319,15 +290,14 @@ def load_derivatives(output_dir: str | Path) -> Derivatives:
     description = root / "dataset_description.json"
     if not description.is_file():
         raise DataError(f"{root}: no dataset_description.json; give the output directory of a ban-bids run")
-    made_by = [str(entry.get("Name", "")) for entry in read_json(description).get("GeneratedBy", [])]
-    if "ban-bids" not in made_by:
+    generators = [entry.get("Name") for entry in read_json(description).get("GeneratedBy", [])]
+    if "ban-bids" not in generators:
         raise DataError(f"{description}: not generated by ban-bids; give the output directory of a ban-bids run")
     return Derivatives(root)
 
 
 def _map_row(json_path: Path) -> dict[str, Any]:
-    name: DerivativeName = parse_name(json_path)
-    content = read_json(json_path)
+    name, content = parse_name(json_path), read_json(json_path)
     image = sidecar(json_path, ".nii.gz")
     if not image.is_file():
         raise DataError(f"{image}: missing beside {json_path.name}; run the participant level again")
@@ -336,22 +306,16 @@ def _map_row(json_path: Path) -> dict[str, Any]:
         "participant": name.participant,
         "task": name.task,
         "space": name.space,
-        "model": content.get("Model"),
-        "layer": content.get("Layer"),
-        "stat": content.get("Statistic"),
-        "n_repeats": content.get("NumberOfRepeats"),
-        "model_fingerprint": content.get("ModelFingerprint"),
+        **{column: content.get(key) for column, key in _MAP_KEYS.items()},
         "json": str(json_path),
     }
 
 
 def _score_table(json_path: Path) -> pd.DataFrame:
-    name = parse_name(json_path)
-    content = read_json(json_path)
+    name, content = parse_name(json_path), read_json(json_path)
     table = read_tsv(sidecar(json_path, ".tsv"))
     model = _model(content, name)
     facts = {"participant": name.participant, "task": name.task, "model": model, "control_of": model}
-    table = table.drop(columns=[c for c in facts if c in table and c != "model"])
     for position, (column, value) in enumerate(facts.items()):
         if column not in table:
             table.insert(position, column, value)
@@ -365,11 +329,23 @@ def _model(content: dict[str, Any], name: DerivativeName) -> str | None:
     return stated if isinstance(stated, str) else name.desc
 
 
-def _table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=list(columns))
+def _definitions(paths: Iterable[Path]) -> dict[str, str]:
+    """Column -> its description, from the JSON files of tables."""
+    facts = [item for path in paths for item in read_json(path).items()]
+    return {name: text.get("Description", "") for name, text in facts if isinstance(text, dict)}
 
 
-def _filtered(table: pd.DataFrame, filters: dict[str, Any]) -> pd.DataFrame:
+def _joined(tables: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    """Tables one below the other; an empty one with these columns where there is none."""
+    if not tables:
+        return pd.DataFrame(columns=columns)
+    # an all-missing column has no type to speak of, and says nothing on the type of the others'
+    return pd.concat([table.astype(object) for table in tables], ignore_index=True).infer_objects()
+
+
+def _filtered(table: pd.DataFrame, filters: dict[str, Any], participant: str | None = None) -> pd.DataFrame:
+    if participant is not None:
+        filters = {**filters, "participant": participant.removeprefix("sub-")}
     keep = pd.Series(True, index=table.index)
     for column, wanted in filters.items():
         if column not in table:

@@ -48,7 +48,6 @@ def alignment_figure(
     layers: Sequence[str],
     regions: Sequence[str],
     mapping: Mapping[str, str],
-    label: str = "share of explainable variance",
 ) -> bytes:
     """Matrix of model layers by brain regions, every cell with its number and interval.
 
@@ -60,8 +59,6 @@ def alignment_figure(
         Labels of rows and columns.
     mapping : mapping of str to str
         Layer -> its own region, which is framed.
-    label : str
-        What the numbers are.
 
     Returns
     -------
@@ -78,24 +75,16 @@ def alignment_figure(
         interval = (float(low[row, column]), float(high[row, column]))
         _matrix_cell(axes, row, column, float(shown[row, column]), interval, limit)
         if mapping.get(layers[row]) == regions[column]:
-            own = Rectangle((column - 0.48, row - 0.48), 0.96, 0.96, fill=False, edgecolor="black", lw=1.6)
-            axes.add_patch(own)
+            axes.add_patch(Rectangle((column - 0.48, row - 0.48), 0.96, 0.96, fill=False, edgecolor="black", lw=1.6))
     axes.set_xticks(range(len(regions)), regions)
     axes.set_yticks(range(len(layers)), layers)
     axes.set_xlabel("region of the brain")
     axes.set_ylabel("layer of the model")
-    canvas.colorbar(picture, ax=axes, label=label)
+    canvas.colorbar(picture, ax=axes, label="share of explainable variance")
     return _png(canvas)
 
 
-def _matrix_cell(
-    axes: Axes,
-    row: int,
-    column: int,
-    value: float,
-    interval: tuple[float, float],
-    limit: float,
-) -> None:
+def _matrix_cell(axes: Axes, row: int, column: int, value: float, interval: tuple[float, float], limit: float) -> None:
     if not np.isfinite(value):
         box = Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor="#eeeeee", edgecolor="#999999", hatch=_HATCH)
         axes.add_patch(box)
@@ -167,16 +156,7 @@ def _label_bar(axes: Axes, x: float, width: float, value: float, interval: np.nd
     )  # fmt: skip
 
 
-def map_figure(
-    image: Path | nib.Nifti1Image,
-    *,
-    label: str,
-    threshold: float | None = None,
-    vmax: float | None = None,
-    symmetric: bool = True,
-    background: Path | None = None,
-    cuts: Sequence[float] = _SUPERIOR_TEMPORAL_CUTS,
-) -> bytes:
+def map_figure(image: Path | nib.Nifti1Image, *, label: str, symmetric: bool = True) -> bytes:
     """Axial slices of a map around superior temporal cortex.
 
     Parameters
@@ -185,16 +165,9 @@ def map_figure(
         Map; NaN and 0 are not drawn.
     label : str
         Quantity and unit, beside the colour bar.
-    threshold : float, optional
-        Smaller magnitudes are not drawn.
-    vmax : float, optional
-        End of the colour scale; the 99.5th percentile of the magnitudes where not given.
     symmetric : bool
-        Diverging colours about 0 (correlations), else sequential ones from 0 (ceilings).
-    background : Path, optional
-        Anatomical image; nilearn's MNI152 template where not given.
-    cuts : sequence of float
-        Heights of the slices, mm.
+        Diverging colours about 0 (correlations), else sequential ones from 0 (ceilings); they end at the 99.5th
+        percentile of the magnitudes.
 
     Returns
     -------
@@ -202,15 +175,13 @@ def map_figure(
         PNG.
     """
     shown = _without_gaps(nib.load(image) if isinstance(image, Path) else image)
-    vmax = _largest(shown) if vmax is None else vmax
-    canvas = Canvas(figsize=(2.1 * len(cuts) + 1.0, 3.1))
-    more = {} if background is None else {"bg_img": str(background)}
+    canvas = Canvas(figsize=(2.1 * len(_SUPERIOR_TEMPORAL_CUTS) + 1.0, 3.1))
     plotting.plot_stat_map(
         shown,
         display_mode="z",
-        cut_coords=list(cuts),
-        threshold=threshold if threshold is not None else 1e-6,
-        vmax=max(vmax, 1e-6),
+        cut_coords=list(_SUPERIOR_TEMPORAL_CUTS),
+        threshold=1e-6,
+        vmax=max(_largest(shown), 1e-6),
         vmin=None if symmetric else 0.0,
         symmetric_cbar=symmetric,
         cmap="RdBu_r" if symmetric else "inferno",
@@ -218,7 +189,6 @@ def map_figure(
         annotate=True,
         figure=canvas,
         axes=(0, 0, 1, 0.9),
-        **more,
     )
     canvas.text(0.995, 0.985, label, ha="right", va="top", fontsize=10)
     return _png(canvas)

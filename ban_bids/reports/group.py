@@ -86,7 +86,7 @@ def render_group(
         ),
         Section(
             "Warnings",
-            [Bullets(tuple(notes), alert=True)] if notes else [],
+            [Bullets(notes, alert=True)] if notes else [],
             "The group level had nothing to warn of.",
         ),
         Section("Methods", [Paragraphs(_METHODS)]),
@@ -112,9 +112,8 @@ def _summary(out: Derivatives, group: pd.DataFrame, models: Sequence[str], label
 
 
 def _group_scores(out: Derivatives, group: pd.DataFrame) -> list[Block]:
-    facts = read_json(out.root / "group_bas.json")
-    definitions = {name: text.get("Description", "") for name, text in facts.items() if isinstance(text, dict)}
-    blocks: list[Block] = [Table("Over participants", group.drop(columns=["level", "participant"]), definitions)]
+    shown = group.drop(columns=["level", "participant"])
+    blocks: list[Block] = [Table("Over participants", shown, out.group_definitions())]
     cortical = group[group["row"] == "C"]
     if np.isfinite(cortical["value"].astype(float)).any():
         bars = Bars("C", *(cortical[column].astype(float).tolist() for column in ("value", "ci_low", "ci_high")))

@@ -18,8 +18,6 @@ from ban_bids import __version__
 from ban_bids.constants import NOT_AVAILABLE
 from ban_bids.errors import DataError
 
-_MEDIA_TYPES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg"}
-
 
 @dataclass(frozen=True)
 class Headline:
@@ -58,7 +56,7 @@ class Paragraphs:
     """Running text, one string a paragraph."""
 
     kind: ClassVar[str] = "paragraphs"
-    items: tuple[str, ...]
+    items: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ class Bullets:
     """A list, ``alert`` for warnings."""
 
     kind: ClassVar[str] = "bullets"
-    items: tuple[str, ...]
+    items: Sequence[str]
     alert: bool = False
 
 
@@ -75,7 +73,7 @@ class Facts:
     """Names and values."""
 
     kind: ClassVar[str] = "facts"
-    items: tuple[tuple[str, Any], ...]
+    items: Sequence[tuple[str, Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,8 +125,7 @@ class Table:
         else:
             texts = [format_cell(value) for value in values]
             cells = [(text, "number missing" if text == NOT_AVAILABLE else "number") for text in texts]
-        given = self.styles
-        return [(text, given.get((row, column), style)) for row, (text, style) in enumerate(cells)]
+        return [(text, self.styles.get((row, column), style)) for row, (text, style) in enumerate(cells)]
 
 
 @dataclass(frozen=True)
@@ -140,7 +137,7 @@ class Figure:
     title : str
         Heading.
     image : bytes or Path
-        PNG, JPEG or SVG.
+        PNG or SVG.
     caption : str
         What is to be seen, with units.
     alt : str
@@ -260,7 +257,7 @@ def data_uri(image: bytes | Path) -> str:
     Parameters
     ----------
     image : bytes or Path
-        PNG, JPEG or SVG.
+        PNG or SVG.
 
     Returns
     -------
@@ -271,18 +268,12 @@ def data_uri(image: bytes | Path) -> str:
     DataError
         The file cannot be read or is no such image.
     """
-    if isinstance(image, bytes):
-        return _embedded(image, "figure")
     try:
-        return _embedded(image.read_bytes(), str(image))
+        content = image if isinstance(image, bytes) else image.read_bytes()
     except OSError as error:
-        raise DataError(f"{image}: figure of the report cannot be read ({error.strerror})") from error
-
-
-def _embedded(content: bytes, source: str) -> str:
-    kinds = [kind for magic, kind in _MEDIA_TYPES.items() if content.startswith(magic)]
-    if not kinds and b"<svg" in content[:2048]:
-        kinds = ["image/svg+xml"]
-    if not kinds:
-        raise DataError(f"{source}: neither PNG, JPEG nor SVG; write it in one of these formats")
-    return f"data:{kinds[0]};base64,{base64.b64encode(content).decode('ascii')}"
+        raise DataError(f"{image!s}: figure of the report cannot be read ({error.strerror})") from error
+    kind = "png" if content.startswith(b"\x89PNG") else "svg+xml" if b"<svg" in content[:2048] else None
+    if kind is None:
+        source = image if isinstance(image, Path) else "figure"
+        raise DataError(f"{source}: neither PNG nor SVG; write it in one of these formats")
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"

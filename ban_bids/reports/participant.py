@@ -90,7 +90,7 @@ def _task_sections(
     top: list[Block] = [headlines(scores, names[0])] if len(names) == 1 else []
     top += [models_table(scores, _CLIPS), *models_figure(scores, f"C of every model. {_CLIPS}")]
     return [
-        Section(f"Summary{suffix}", [*top, Facts(tuple((name, value) for name, value in summary.facts))]),
+        Section(f"Summary{suffix}", [*top, Facts(summary.facts)]),
         *(Section(f"Model {name}{suffix}", _model_blocks(out, summary, by_name[name], scores)) for name in names),
         Section(
             f"Noise ceiling{suffix}", _ceiling(out, summary), summary.reasons.get("Noise ceiling", "Nothing to show.")
@@ -102,19 +102,17 @@ def _model_blocks(
     out: Derivatives, summary: ParticipantSummary, model: ModelSummary, scores: pd.DataFrame
 ) -> list[Block]:
     """Everything about one model: scores, layers and regions, controls, maps, significance."""
-    definitions = {
-        name: text.get("Description", "") for name, text in out.score_definitions().items() if isinstance(text, dict)
-    }
+    definitions = out.score_definitions()
     own = scores[(scores["model"] == model.model) & (scores["role"] == "scored")]
     why = own.loc[own["row"] == "C", "reason"].dropna()
-    blocks: list[Block] = [headlines(scores, model.model), Facts(tuple((k, v) for k, v in model.facts))]
+    blocks: list[Block] = [headlines(scores, model.model), Facts(model.facts)]
     blocks += _score_tables("Scores", own, definitions)
-    blocks += _alignment(model) or [Paragraphs(tuple(f"Layers and regions: C: {reason}" for reason in why))]
+    blocks += _alignment(model) or [Paragraphs([f"Layers and regions: C: {reason}" for reason in why])]
     blocks += _controls(scores, model, definitions)
     blocks += _maps(out, summary, model)
     blocks += _tests(model)
     if "Significance" in summary.reasons:
-        blocks.append(Paragraphs((f"Significance: {summary.reasons['Significance']}",)))
+        blocks.append(Paragraphs([f"Significance: {summary.reasons['Significance']}"]))
     return blocks
 
 
@@ -127,10 +125,7 @@ def _score_tables(title: str, scores: pd.DataFrame, definitions: Mapping[str, st
     brief = shown[[column for column in _BRIEF if column in shown]]
     of_controls = bool((scores["role"] == "control").all())
     brief = brief[brief["row"] == "C"] if of_controls else brief.drop(columns="model")
-    return [
-        Table(title, brief),
-        Table(f"{title}: all columns", shown, definitions, folded=True),
-    ]
+    return [Table(title, brief), Table(f"{title}: all columns", shown, definitions, folded=True)]
 
 
 def _alignment(model: ModelSummary) -> list[Block]:
@@ -202,12 +197,12 @@ def _quality_figures(root: Path, participants: Sequence[ParticipantSummary]) -> 
 def _warnings(participants: Sequence[ParticipantSummary], models: Sequence[ModelSummary]) -> list[Block]:
     notes = [note for summary in participants for note in summary.notes]
     notes += [f"{model.model}: {note}" for model in models for note in model.notes if note not in notes]
-    return [Bullets(tuple(dict.fromkeys(notes)), alert=True)] if notes else []
+    return [Bullets(list(dict.fromkeys(notes)), alert=True)] if notes else []
 
 
 def _methods(models: Sequence[ModelSummary]) -> list[Block]:
     """Paragraphs of all models' methods, each once."""
-    return [Paragraphs(tuple(dict.fromkeys(paragraph for model in models for paragraph in model.methods)))]
+    return [Paragraphs(list(dict.fromkeys(paragraph for model in models for paragraph in model.methods)))]
 
 
 def _provenance(root: Path, models: Sequence[ModelSummary]) -> list[Block]:

@@ -27,13 +27,12 @@ from ban_bids.settings import ModelRequest, Settings
 def test_description_says_who_made_it_from_what(tmp_path, monkeypatch):
     monkeypatch.setenv("BAN_BIDS_CONTAINER", "docker")
     monkeypatch.setenv("BAN_BIDS_CONTAINER_TAG", "ban-bids:1")
-    path = write_dataset_files(tmp_path, [source_dataset(tmp_path, doi="doi:x")], dataset_license="CC0")
+    path = write_dataset_files(tmp_path, [source_dataset(tmp_path, doi="doi:x")])
     content = read_json(path)
     assert content["DatasetType"] == "derivative"
     assert content["GeneratedBy"][0]["Version"] == __version__
     assert content["GeneratedBy"][0]["Container"] == {"Type": "docker", "Tag": "ban-bids:1"}
     assert content["SourceDatasets"] == [{"URL": tmp_path.as_uri(), "DOI": "doi:x"}]
-    assert content["License"] == "CC0"
 
 
 def test_no_container_is_claimed_outside_one(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from scipy import stats
 
 from ban_bids.app.scored import PreparedParticipant, prepare_participant, score_control, score_model
 from ban_bids.constants import AREAS, JOINT, REGIONS
-from ban_bids.derivatives.maps import MapLabels, write_model_maps
+from ban_bids.derivatives.maps import write_maps
 from ban_bids.derivatives.read import load_derivatives
 from ban_bids.encoding import design as design_module
 from ban_bids.encoding import execute
@@ -139,10 +139,9 @@ def test_files_of_shares_count_the_negative_and_those_of_best_layers_name_them(t
     found = score_model(ready, laid, OWN)
     assert any((found.maps[layer, "share"] < 0).any() for layer in AREAS)
     (tmp_path / "dataset_description.json").write_text('{"Name": "x", "GeneratedBy": [{"Name": "ban-bids"}]}')
-    write_model_maps(
-        tmp_path, MapLabels("01", "test", "MNI"), found.maps, model="ban", layers=AREAS,
-        mask=ready.data.mask, affine=ready.data.affine, metadata={},
-    )  # fmt: skip
+    labels = {"participant": "01", "task": "test", "space": "MNI", "model": "ban"}
+    grid = {"mask": ready.data.mask, "affine": ready.data.affine}
+    write_maps(tmp_path, found.maps, metadata={}, layers=AREAS, **grid, **labels)
     out = load_derivatives(tmp_path)
     for row in out.maps(stat="share").itertuples():
         values = found.maps[row.layer, "share"]
