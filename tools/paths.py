@@ -80,7 +80,7 @@ app/participant.py participant_level: after options and dataset, see the clip's 
       preprocessing/publish.py publish: series, masks, confounds as derivatives
     preprocessing/strategies.py with_strategy: columns and volumes that --confounds chooses
   app/participant.py _finish: one participant
-    app/participant.py prepare_participant: once for all models
+    app/participant.py read_participant: once for all models
       encoding/bold.py load_participant: voxels of the cortex, run after run
         encoding/bold.py load_run: one run, z-scored
           encoding/rows.py run_rows: which volumes count

@@ -151,11 +151,8 @@ def score_behavior(dataset: Dataset, model: Candidate, settings: Settings) -> Be
     """Behavioural score of the model on the dataset's human choices, or the reason for its absence."""
     if dataset.choices is None:
         return no_behavior()
-    clips = dataset.choices.clips
-    if model.card is None:
-        excluded = np.zeros(len(clips), dtype=bool)
-    else:
-        excluded = np.array([model.card.knows(clip.audio) for clip in clips], dtype=bool)
+    clips, card = dataset.choices.clips, model.card
+    excluded = np.array([card is not None and card.knows(clip.audio) for clip in clips], dtype=bool)
     try:
         probabilities = model.genre_probabilities([HeardClip(clip, model.sampling_rate) for clip in clips])
     except NotComputable as reason:

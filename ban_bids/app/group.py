@@ -100,7 +100,6 @@ def group_level(output_dir: Path, settings: Settings) -> int:
     maps = _taken(out.maps(stat="r"), members)
     # everything that can be refused is refused before the first file is written
     check_sessions(members.files, settings.selection.session_ids)
-    check_weights(members.files)
     check_same(members.files)
     check_maps(maps, members.labels)
     table = group_table(_taken(out.scores(), members))
@@ -158,14 +157,14 @@ def find_members(out: Derivatives, selection: Selection) -> Members:
     ]
     labels, missing = [], []
     for label in selection.participant_labels or known:
-        own = files[files["participant"] == label]
+        tables = files[files["participant"] == label]
         faults = {model: reason for (participant, model), reason in failed.items() if participant == label}
         for model, reason in faults.items():
-            older = own if model is None else own[own["model"] == model]
+            older = tables if model is None else tables[tables["model"] == model]
             whose = "" if model is None else f"model {model} "
             left_out = "; an older score table is left out" if len(older) else ""
             missing.append((label, f"{whose}failed: {reason or 'no reason was recorded'}{left_out}"))
-        if None not in faults and any(model not in faults for model in own["model"]):
+        if None not in faults and any(model not in faults for model in tables["model"]):
             labels.append(label)
         elif not faults:
             missing.append((label, "no score table: participant level not finished"))
@@ -179,13 +178,11 @@ def find_members(out: Derivatives, selection: Selection) -> Members:
 def _taken(table: pd.DataFrame, members: Members) -> pd.DataFrame:
     """Rows of scores or maps that belong to the members' score tables; those of controls go with their model."""
     keys = pd.MultiIndex.from_frame(members.files[["participant", "task", "model"]])
-    model = (
-        table["control_of"].where(table["control_of"].notna(), table["model"])
-        if "control_of" in table
-        else table["model"]
-    )
-    own = pd.MultiIndex.from_frame(table[["participant", "task"]].assign(model=model))
-    return table[own.isin(keys)].reset_index(drop=True)
+    model = table["model"]
+    if "control_of" in table:
+        model = table["control_of"].where(table["control_of"].notna(), model)
+    rows = pd.MultiIndex.from_frame(table[["participant", "task"]].assign(model=model))
+    return table[rows.isin(keys)].reset_index(drop=True)
 
 
 def check_sessions(files: pd.DataFrame, session_ids: Sequence[str]) -> None:
@@ -213,31 +210,8 @@ def check_sessions(files: pd.DataFrame, session_ids: Sequence[str]) -> None:
         )
 
 
-def check_weights(files: pd.DataFrame) -> None:
-    """Refuse a group whose members were scored with different weights of one model.
-
-    Parameters
-    ----------
-    files : DataFrame
-        From :meth:`ban_bids.derivatives.read.Derivatives.score_files`.
-
-    Raises
-    ------
-    DataError
-        Names the participants and the beginning of their weights' fingerprints.
-    """
-    for model, mine in files.groupby("model"):
-        weights = mine["model_fingerprint"].astype(object).where(mine["model_fingerprint"].notna(), "unknown")
-        if weights.nunique() > 1:
-            who = ", ".join(f"sub-{p} {str(f)[:12]}" for p, f in zip(mine["participant"], weights, strict=True))
-            raise DataError(
-                f"model {model} has different weights in the group ({who}); run the participant level of all "
-                "with the same --weights"
-            )
-
-
 def check_same(files: pd.DataFrame) -> None:
-    """Refuse a group whose members' regions or features were made in different ways.
+    """Refuse a group whose members were scored with different weights of one model, regions or features.
 
     Parameters
     ----------
@@ -247,15 +221,23 @@ def check_same(files: pd.DataFrame) -> None:
     Raises
     ------
     DataError
-        Names the participants and their atlases, or what their features were reduced to.
+        Names the participants and the beginning of their weights' fingerprints, their atlases, or what their
+        features were reduced to.
     """
-    for column, what, option in (
-        ("atlas", "regions of different atlases", "--atlas"),
-        ("feature_reduction", "features reduced in different ways", "--n-components"),
-    ):
-        found = files[column].astype(object).where(files[column].notna(), "unknown")
-        if found.nunique() > 1:
-            who = ", ".join(f"sub-{p} {value}" for p, value in zip(files["participant"], found, strict=True))
+    fingerprints = files["model_fingerprint"].map(lambda text: text[:12], na_action="ignore")
+    known = files.assign(model_fingerprint=fingerprints)
+    alike = [
+        (f"model {model} has different weights", "model_fingerprint", "--weights", rows)
+        for model, rows in known.groupby("model")
+    ]
+    alike += [
+        ("regions of different atlases", "atlas", "--atlas", known),
+        ("features reduced in different ways", "feature_reduction", "--n-components", known),
+    ]
+    for what, column, option, rows in alike:
+        values = rows[column].astype(object).where(rows[column].notna(), "unknown")
+        if values.nunique() > 1:
+            who = ", ".join(f"sub-{label} {value}" for label, value in zip(rows["participant"], values, strict=True))
             raise DataError(f"{what} in the group ({who}); run the participant level of all with the same {option}")
 
 
@@ -287,48 +269,44 @@ def group_table(scores: pd.DataFrame) -> pd.DataFrame:
         )
     # sort=False keeps the order of the participants' tables, dropna=False the rows without layer
     groups = scores.groupby(keys, sort=False, dropna=False)
-    rows = [{**dict(zip(keys, key, strict=True)), **_over_participants(mine)} for key, mine in groups]
-    own = scores.assign(level="participant", n=scores["value"].notna().astype(int))
-    both = pd.concat([pd.DataFrame(rows).astype(object), own.astype(object)], ignore_index=True)
+    rows = [{**dict(zip(keys, key, strict=True)), **_over_participants(members)} for key, members in groups]
+    people = scores.assign(level="participant", n=scores["value"].notna().astype(int))
+    both = pd.concat([pd.DataFrame(rows).astype(object), people.astype(object)], ignore_index=True)
     return both.reindex(columns=list(COLUMNS)).infer_objects()
 
 
-def _over_participants(mine: pd.DataFrame) -> dict[str, Any]:
-    """One row of the group; ``mine`` has one row a participant."""
-    values = mine["value"].to_numpy(dtype=float)
+def _over_participants(scores: pd.DataFrame) -> dict[str, Any]:
+    """One row of the group; ``scores`` has one row per participant."""
+    values = scores["value"].to_numpy(dtype=float)
     there = np.isfinite(values)
     n = int(there.sum())
     nothing = {"level": "group", "n": n, "value": np.nan, "sd": np.nan, "ci_low": np.nan, "ci_high": np.nan}
-    lacking = _reasons(mine[~there])
+    lacking = _reasons(scores[~there])
     if n == 0:
         return {**nothing, "reason": "; ".join(lacking)}
-    if mine["belongs_to"].iloc[0] == "dataset":
-        return {**nothing, **_of_dataset(mine[there])}
+    if scores["belongs_to"].iloc[0] == "dataset":
+        return {**nothing, **_of_dataset(scores[there])}
     mean = float(values[there].mean())
     if n < _AT_LEAST_INTERVAL:
         lacking.insert(0, "one participant: no interval over participants")
         return {**nothing, "value": mean, "reason": "; ".join(lacking)}
     sd = float(values[there].std(ddof=1))
     half = float(stats.t.ppf(0.975, n - 1)) * sd / np.sqrt(n)
-    found = {"value": mean, "sd": sd, "ci_low": mean - half, "ci_high": mean + half}
-    return {**nothing, **found, "reason": "; ".join(lacking) or None}
+    interval = {"ci_low": mean - half, "ci_high": mean + half}
+    return {**nothing, "value": mean, "sd": sd, **interval, "reason": "; ".join(lacking) or None}
 
 
-def _of_dataset(mine: pd.DataFrame) -> dict[str, Any]:
+def _of_dataset(scores: pd.DataFrame) -> dict[str, Any]:
     """A score that all participants repeat: taken once; its interval is that over clips, not participants."""
-    if not np.allclose(mine["value"].to_numpy(dtype=float), mine["value"].iloc[0]):
+    if not np.allclose(scores["value"].to_numpy(dtype=float), scores["value"].iloc[0]):
         return {"reason": "participants' tables disagree on it: run the participant level of all again"}
-    first = mine.iloc[0]
-    return {
-        **{key: first[key] for key in ("value", "ci_low", "ci_high")},
-        "reason": "of the dataset; not averaged",
-    }
+    return {**scores[["value", "ci_low", "ci_high"]].iloc[0], "reason": "of the dataset; not averaged"}
 
 
 def _reasons(lacking: pd.DataFrame) -> list[str]:
     """Why participants lack a score, each reason once with those that it holds for."""
-    told = lacking["reason"].astype(object).where(lacking["reason"].notna(), "no reason was recorded")
-    people = lacking["participant"].groupby(told, sort=False)
+    reasons = lacking["reason"].astype(object).where(lacking["reason"].notna(), "no reason was recorded")
+    people = lacking["participant"].groupby(reasons, sort=False)
     return [f"{', '.join(f'sub-{p}' for p in labels)}: {reason}" for reason, labels in people]
 
 

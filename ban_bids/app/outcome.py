@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
+from ban_bids.constants import NOT_AVAILABLE
 from ban_bids.errors import BanBidsError
+from ban_bids.reports.models import interval
 
 _LOG = logging.getLogger(__name__)
 
@@ -102,9 +103,6 @@ def show_table(outcomes: Sequence[Outcome]) -> None:
 
 def _score(table: pd.DataFrame | None, name: str) -> str:
     if table is None:
-        return "n/a"
+        return NOT_AVAILABLE
     rows = table[(table["row"] == name) & (table["role"] == "scored")]
-    if rows.empty or not np.isfinite(rows["value"].iloc[0]):
-        return "n/a"
-    value, low, high = rows[["value", "ci_low", "ci_high"]].iloc[0]
-    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
+    return NOT_AVAILABLE if rows.empty else interval(*rows[["value", "ci_low", "ci_high"]].iloc[0])

@@ -13,8 +13,7 @@ import torch
 
 from ban_bids.app.candidates import PreparedModel, prepare_models
 from ban_bids.app.outcome import Outcome, failure_logged, show_table
-from ban_bids.app.scored import prepare_participant as prepare_encoding
-from ban_bids.app.scored import score_control, score_model
+from ban_bids.app.scored import prepare_participant, score_control, score_model
 from ban_bids.app.summary import (
     ParticipantInput,
     ScoredCandidate,
@@ -114,9 +113,7 @@ def _write_statuses(root: Path, outcomes: list[Outcome]) -> None:
         status: Status = "failed" if outcome.failure else "done"
         if outcome.model is not None:
             write_status(root, outcome.participant, "done")
-            write_status(root, outcome.participant, status, outcome.failure, model=outcome.model)
-        else:
-            write_status(root, outcome.participant, status, outcome.failure)
+        write_status(root, outcome.participant, status, outcome.failure, model=outcome.model)
 
 
 def _finish(
@@ -135,7 +132,7 @@ def _finish(
         if isinstance(pre, BanBidsError):
             raise pre
         write_quality(settings.output.output_dir, person.label, pre.quality, pre.source)
-        shared = prepare_participant(person, pre, dataset, settings, clock=clock)
+        shared = read_participant(pre, dataset, settings, clock=clock)
         for prepared in models:
             label = log_label(person.label, shared.plan.task_label, prepared.name)
             with failure_logged(logs, label, stop) as model_failure:
@@ -156,13 +153,8 @@ def _batches(settings: Settings, label: str) -> Path:
     return settings.compute.work_dir / "encoding" / f"sub-{label}"
 
 
-def prepare_participant(
-    person: Participant,
-    pre: PreprocessedParticipant,
-    dataset: Dataset,
-    settings: Settings,
-    *,
-    clock: StageClock,
+def read_participant(
+    pre: PreprocessedParticipant, dataset: Dataset, settings: Settings, *, clock: StageClock
 ) -> ParticipantInput:
     """Read and clean a participant's BOLD once, for all models.
 
@@ -171,8 +163,8 @@ def prepare_participant(
     DataError
         No auditory region overlaps the cortex, or scores of other sessions are there already.
     """
-    plan = held_out_plan(person, settings.selection)
-    label, compute, encoding = person.label, settings.compute, settings.encoding
+    plan = held_out_plan(pre.participant, settings.selection)
+    label, compute, encoding = pre.participant.label, settings.compute, settings.encoding
     with clock.stage(f"sub-{label}: reading BOLD"):
         data = load_participant(pre, encoding, compute.work_dir / "tmp")
     if not np.any(data.region > 0):
@@ -180,8 +172,8 @@ def prepare_participant(
     engine = choose_engine(compute.device, encoding.solver, compute.mem_mb)
     fitting = Fitting(encoding, compute.random_seed, engine)
     with clock.stage(f"sub-{label}: folds, repeats, permutations"):
-        prepared = prepare_encoding(data, plan, fitting, folder=_batches(settings, label))
-    return ParticipantInput(person, pre, dataset, plan, prepared)
+        prepared = prepare_participant(data, plan, fitting, folder=_batches(settings, label))
+    return ParticipantInput(pre, dataset, prepared)
 
 
 def score_candidate(
@@ -210,7 +202,7 @@ def _score_and_write(
 ) -> Outcome:
     root, label = settings.output.output_dir, shared.data.label
     path = bas_name(label, shared.plan.task_label, prepared.name).path(root)
-    refuse_other_sessions(path, shared.person)
+    refuse_other_sessions(path, shared.pre.participant)
     scored = score_candidate(shared, prepared, settings, clock=clock)
     table = table_of(scored)
     with clock.stage(f"sub-{label}: writing {prepared.name}"):

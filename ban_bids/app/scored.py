@@ -27,6 +27,8 @@ class PreparedParticipant:
     Parameters
     ----------
     data : ParticipantData
+    plan : HeldOutPlan
+        Which runs are held out together.
     folds : Folds
     tests : HeldOutTests
         Of the folds' held-out rows.
@@ -38,6 +40,7 @@ class PreparedParticipant:
     """
 
     data: ParticipantData
+    plan: HeldOutPlan
     folds: Folds
     tests: HeldOutTests
     fitting: Fitting
@@ -76,7 +79,7 @@ def prepare_participant(
         folds.rows, n_permutations=settings.n_permutations, seed=fitting.seed, crossed=plan.leave_one_out
     )
     finished = None if folder is None else finished_batches(folder, data, tests, fitting, regions)
-    return PreparedParticipant(data, folds, tests, fitting, finished, regions)
+    return PreparedParticipant(data, plan, folds, tests, fitting, finished, regions)
 
 
 def finished_batches(

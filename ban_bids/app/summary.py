@@ -16,10 +16,10 @@ from ban_bids.constants import REGIONS
 from ban_bids.derivatives.summaries import ModelSummary, ParticipantSummary
 from ban_bids.encoding.bold import ParticipantData
 from ban_bids.inputs.heldout import HeldOutPlan
-from ban_bids.inputs.types import Dataset, Participant
+from ban_bids.inputs.types import Dataset
 from ban_bids.preprocessing.atlases import atlas_of
 from ban_bids.preprocessing.result import PreprocessedParticipant, PreprocessedRun
-from ban_bids.reports.methods import MethodsFacts, methods_text
+from ban_bids.reports.methods import methods_text
 from ban_bids.scoring.cortical import CorticalScore
 from ban_bids.scoring.voxels import HeldOutTests, ScoredModel
 from ban_bids.settings import Settings
@@ -27,28 +27,29 @@ from ban_bids.settings import Settings
 
 @dataclass(frozen=True, eq=False)
 class ParticipantInput:
-    """What every model of a participant meets: made once.
+    """What every model of a participant meets, and where it comes from.
 
     Parameters
     ----------
-    person : Participant
     pre : PreprocessedParticipant
     dataset : Dataset
-    plan : HeldOutPlan
     prepared : PreparedParticipant
         Cleaned BOLD, folds, repeats, permutations.
     """
 
-    person: Participant
     pre: PreprocessedParticipant
     dataset: Dataset
-    plan: HeldOutPlan
     prepared: PreparedParticipant
 
     @property
     def data(self) -> ParticipantData:
         """Cleaned BOLD."""
         return self.prepared.data
+
+    @property
+    def plan(self) -> HeldOutPlan:
+        """Which runs are held out."""
+        return self.prepared.plan
 
     @property
     def tests(self) -> HeldOutTests:
@@ -58,8 +59,8 @@ class ParticipantInput:
     @property
     def notes(self) -> tuple[str, ...]:
         """Warnings of reading, preprocessing, cleaning, folds and what the held-out rows allow."""
-        notes = (self.person.notes, self.pre.notes, self.data.notes, self.prepared.folds.notes, self.tests.notes)
-        return tuple(dict.fromkeys(note for some in notes for note in some))
+        parts = (self.pre.participant, self.pre, self.data, self.prepared.folds, self.tests)
+        return tuple(dict.fromkeys(note for part in parts for note in part.notes))
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,22 +92,20 @@ class ScoredCandidate:
     def files(self, shared: ParticipantInput) -> list[Path]:
         """Exactly the files that its scores rest on."""
         weights = self.prepared.weights
-        return [*shared.dataset.files_of(shared.person.label), *([weights] if weights else [])]
+        return [*shared.dataset.files_of(shared.data.label), *([weights] if weights else [])]
 
 
 def participant_facts(shared: ParticipantInput, settings: Settings) -> dict[str, Any]:
     """Facts for JSON files that hold for every model of a participant."""
     tests, images = shared.tests, [run.bold for run in shared.pre.runs]
-    root = settings.output.output_dir
+    root, permutations = settings.output.output_dir, tests.permutations
     return {
         "Sources": [f"bids::{p.relative_to(root)}" if p.is_relative_to(root) else str(p) for p in images],
-        "Sessions": shared.person.sessions,
+        "Sessions": shared.pre.participant.sessions,
         "HeldOutRule": shared.plan.rule,
         "HeldOutRuns": [name for fold in shared.plan.folds for name in fold],
-        "Permutations": tests.permutations.n_permutations if tests.permutations else 0,
-        "PermutationTests": "whole prediction"
-        if tests.permutations and tests.permutations.rests
-        else "clip-specific prediction",
+        "Permutations": permutations.n_permutations if permutations else 0,
+        "PermutationTests": f"{'whole' if permutations and permutations.rests else 'clip-specific'} prediction",
         "RandomSeed": settings.compute.random_seed,
         "PreprocessedBy": shared.pre.source,
         "ConfoundsStrategy": settings.preprocessing.confounds,
@@ -162,7 +161,7 @@ def _participant_rows(shared: ParticipantInput) -> list[tuple[str, str | int | f
     return [
         ("Dataset", shared.dataset.name),
         ("Runs", len(shared.pre.runs)),
-        ("Sessions", ", ".join(shared.person.sessions) or "none"),
+        ("Sessions", ", ".join(shared.pre.participant.sessions) or "none"),
         ("Held-out runs", shared.plan.rule),
         ("Held-out volumes scored", int(tests.rows.scored.sum())),
         ("Repeats of each held-out clip", tests.repeats.n_repeats if tests.repeats else "none"),
@@ -250,35 +249,35 @@ def dimensions_sentence(dimensions: Mapping[str, int], n_components: int) -> str
     )
 
 
-def _methods(shared: ParticipantInput, scored: ScoredCandidate, settings: Settings) -> MethodsFacts:
+def _methods(shared: ParticipantInput, scored: ScoredCandidate, settings: Settings) -> dict[str, Any]:
     plan, tests = shared.plan, shared.tests
     n_held_out, n_runs = len(plan.held_out), len(shared.pre.runs)
     permutations = tests.permutations
     behavior, card = scored.prepared.behavior, scored.prepared.model.card
     atlas = atlas_of(settings.preprocessing.atlas)
-    return MethodsFacts(
-        model=scored.prepared.name,
-        preprocessing=shared.pre.source,
-        space=shared.pre.space,
-        held_out_rule=plan.rule,
-        n_training_runs=n_runs - 1 if plan.leave_one_out else n_runs - n_held_out,
-        n_held_out_runs=n_held_out,
-        n_repeats=scored.scores.cortical.n_repeats,
-        dimensions=dimensions_sentence(scored.dimensions, settings.encoding.n_components),
-        n_voxels=len(shared.data.region),
-        permutations=(
+    return {
+        "model": scored.prepared.name,
+        "preprocessing": shared.pre.source,
+        "space": shared.pre.space,
+        "held_out_rule": plan.rule,
+        "n_training_runs": n_runs - 1 if plan.leave_one_out else n_runs - n_held_out,
+        "n_held_out_runs": n_held_out,
+        "n_repeats": scored.scores.cortical.n_repeats,
+        "dimensions": dimensions_sentence(scored.dimensions, settings.encoding.n_components),
+        "n_voxels": len(shared.data.region),
+        "permutations": (
             f"P values rest on {permutations.n_permutations} permutations of {len(permutations.run)} blocks."
             if permutations
             else f"P values are not available: {tests.reasons['p']}."
         ),
-        rest=permutations is not None and permutations.rests,
-        behavior=(
+        "rest": permutations is not None and permutations.rests,
+        "behavior": (
             f"Behaviour was compared on {behavior.n_clips} clips judged by {behavior.n_people} people."
             if behavior.n_clips
             else f"The behavioural score is not available: {behavior.reason}."
         ),
-        genre_split="unknown" if card is None else card.split,
-        confounds=confounds_sentence(shared.pre.runs, settings.preprocessing.confounds),
-        regions=atlas.regions,
-        acknowledgement=atlas.acknowledgement,
-    )
+        "genre_split": "unknown" if card is None else card.split,
+        "confounds": confounds_sentence(shared.pre.runs, settings.preprocessing.confounds),
+        "regions": atlas.regions,
+        "acknowledgement": atlas.acknowledgement,
+    }

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from ban_bids.constants import JOINT
@@ -13,8 +12,8 @@ from ban_bids.derivatives.provenance import settings_toml, versions
 from ban_bids.derivatives.read import Derivatives
 from ban_bids.files.atomic import write_text
 from ban_bids.files.json import read_json
-from ban_bids.reports.figures import Bars, bar_figure, map_figure
-from ban_bids.reports.models import by_score, headlines, models_figure, models_table
+from ban_bids.reports.figures import bar_figure, map_figure
+from ban_bids.reports.models import bars_of, by_score, headlines, models_figure, models_table
 from ban_bids.reports.page import Block, Bullets, Facts, Figure, Paragraphs, Section, Table, render_page
 from ban_bids.reports.participant import provenance_blocks
 from ban_bids.reports.quality import group_quality_tables
@@ -66,7 +65,7 @@ def render_group(
         The page: one self-contained HTML file.
     """
     group = table[table["level"] == "group"]
-    own = table[(table["level"] == "participant") & (table["role"] == "scored")]
+    people = table[(table["level"] == "participant") & (table["role"] == "scored")]
     models = by_score(group)
     absent = pd.DataFrame(list(missing), columns=["participant", "reason"])
     sections = [
@@ -77,7 +76,7 @@ def render_group(
             "None: every participant with derivatives is in the group.",
         ),
         Section("Scores of the group", _group_scores(out, group)),
-        Section("Scores of participants", _participant_scores(own, models)),
+        Section("Scores of participants", _participant_scores(people, models)),
         Section("Maps", _maps(out, models), "No maps of correlation were found."),
         Section(
             "Preprocessing quality",
@@ -115,13 +114,13 @@ def _group_scores(out: Derivatives, group: pd.DataFrame) -> list[Block]:
     shown = group.drop(columns=["level", "participant"])
     blocks: list[Block] = [Table("Over participants", shown, out.group_definitions())]
     cortical = group[group["row"] == "C"]
-    if np.isfinite(cortical["value"].astype(float)).any():
-        bars = Bars("C", *(cortical[column].astype(float).tolist() for column in ("value", "ci_low", "ci_high")))
+    bars = bars_of("C", cortical)
+    if bars:
         names = [
             str(model) if pd.isna(whose) else f"{model} ({whose})"
             for model, whose in zip(cortical["model"], cortical["control_of"], strict=True)
         ]
-        image = bar_figure(names, [bars], "C, mean over participants")
+        image = bar_figure(names, bars, "C, mean over participants")
         caption = (
             "Cortical score of every model and of its controls (in brackets: whose), mean over participants with 95 % "
             "t intervals."
@@ -130,12 +129,13 @@ def _group_scores(out: Derivatives, group: pd.DataFrame) -> list[Block]:
     return blocks
 
 
-def _participant_scores(own: pd.DataFrame, models: Sequence[str]) -> list[Block]:
-    blocks: list[Block] = [Table("Each participant", _wide(own), note=_WIDE, drop_empty=False)]
+def _participant_scores(scores: pd.DataFrame, models: Sequence[str]) -> list[Block]:
+    blocks: list[Block] = [Table("Each participant", _wide(scores), note=_WIDE, drop_empty=False)]
     for model in models:
-        rows = own[own["model"] == model]
+        rows = scores[scores["model"] == model].drop_duplicates(["row", "participant"])
         people = list(dict.fromkeys(rows["participant"]))
-        series = [bars for name in ("C", "BAS") if (bars := _bars(rows, name, people)) is not None]
+        by_name = {name: rows[rows["row"] == name].set_index("participant").reindex(people) for name in ("C", "BAS")}
+        series = [bars for name, values in by_name.items() for bars in bars_of(name, values)]
         if series:
             image = bar_figure([f"sub-{label}" for label in people], series, "score")
             caption = f"Scores of {model} in each participant, with 95 % bootstrap intervals over clips."
@@ -143,10 +143,10 @@ def _participant_scores(own: pd.DataFrame, models: Sequence[str]) -> list[Block]
     return blocks
 
 
-def _wide(own: pd.DataFrame) -> pd.DataFrame:
+def _wide(scores: pd.DataFrame) -> pd.DataFrame:
     """One line per participant, model and task; one column per score; all numbers stand in ``group_bas.tsv``."""
     lines = []
-    for (label, model, task), rows in own.groupby(["participant", "model", "task"], sort=False, dropna=False):
+    for (label, model, task), rows in scores.groupby(["participant", "model", "task"], sort=False, dropna=False):
         line: dict[str, object] = {"participant": label, "model": model, "task": task}
         mapped = rows[rows["row"] == "layer"]["region"].is_unique
         for row in rows.itertuples():
@@ -156,14 +156,6 @@ def _wide(own: pd.DataFrame) -> pd.DataFrame:
                 line[f"c in {row.region}"] = row.value
         lines.append(line)
     return pd.DataFrame(lines)
-
-
-def _bars(rows: pd.DataFrame, name: str, people: list[str]) -> Bars | None:
-    scores = rows[rows["row"] == name].drop_duplicates("participant").set_index("participant").reindex(people)
-    numbers = scores[["value", "ci_low", "ci_high"]].astype(float)
-    if not np.isfinite(numbers["value"]).any():
-        return None
-    return Bars(name, numbers["value"].tolist(), numbers["ci_low"].tolist(), numbers["ci_high"].tolist())
 
 
 def _maps(out: Derivatives, models: Sequence[str]) -> list[Block]:

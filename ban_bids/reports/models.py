@@ -14,6 +14,9 @@ from ban_bids.reports.page import Block, Figure, Headline, Headlines, Table
 TOTALS = ("C", "B", "BAS")
 """Rows of the score tables that sum a model up."""
 
+NUMBERS = ["value", "ci_low", "ci_high"]
+"""Columns of a score and its interval."""
+
 MEANING = {
     "C": "cortical score: share of explainable variance",
     "B": "behavioural score: agreement with people's genre choices (of the dataset)",
@@ -35,13 +38,19 @@ def by_score(scores: pd.DataFrame) -> list[str]:
     return sorted(names, key=lambda name: -np.nan_to_num(c.get(name, np.nan), nan=-np.inf))
 
 
+def scored_rows(scores: pd.DataFrame, model: str) -> pd.DataFrame:
+    """Rows of a scored model, without those of its controls."""
+    return scores[(scores["role"] == "scored") & (scores["model"] == model)]
+
+
 def headlines(scores: pd.DataFrame, model: str) -> Headlines:
     """C, B and BAS of one model, large."""
     return Headlines(tuple(_headline(scores, model, name) for name in TOTALS))
 
 
 def _headline(scores: pd.DataFrame, model: str, name: str) -> Headline:
-    rows = scores[(scores["row"] == name) & (scores["role"] == "scored") & (scores["model"] == model)]
+    rows = scored_rows(scores, model)
+    rows = rows[rows["row"] == name]
     if rows.empty:
         return Headline(name, MEANING[name], reason="not in the score table")
     row = rows.iloc[0]
@@ -68,11 +77,10 @@ def models_table(scores: pd.DataFrame, note: str) -> Table:
     """
     lines = []
     for model in by_score(scores):
-        own = scores[(scores["role"] == "scored") & (scores["model"] == model)]
+        rows = scored_rows(scores, model)
         line: dict[str, object] = {"model": model}
         for name in TOTALS:
-            row = own[own["row"] == name]
-            numbers = row[["value", "ci_low", "ci_high"]].astype(float).to_numpy()
+            numbers = rows.loc[rows["row"] == name, NUMBERS].astype(float).to_numpy()
             line[f"{name} [95 % interval]"] = interval(*numbers[0]) if len(numbers) else NOT_AVAILABLE
         line["best control"] = _best_control(scores[scores["control_of"] == model])
         lines.append(line)
@@ -89,15 +97,20 @@ def _best_control(controls: pd.DataFrame) -> str:
     return f"{c['model'].iloc[best]} {values[best]:.3f}"
 
 
+def bars_of(name: str, rows: pd.DataFrame) -> list[Bars]:
+    """A series of bars, one per row; none where no row has a number."""
+    values, low, high = rows[NUMBERS].to_numpy(dtype=float).T
+    return [Bars(name, values, low, high)] if np.isfinite(values).any() else []
+
+
 def models_figure(scores: pd.DataFrame, caption: str) -> list[Block]:
     """Bars of C, one per model, where there are several."""
     names = by_score(scores)
     rows = scores[(scores["role"] == "scored") & (scores["row"] == "C")].drop_duplicates("model").set_index("model")
-    numbers = rows.reindex(names)[["value", "ci_low", "ci_high"]].astype(float)
-    if len(names) < 2 or not np.isfinite(numbers["value"]).any():
+    bars = bars_of("C", rows.reindex(names))
+    if len(names) < 2 or not bars:
         return []
-    bars = Bars("C", *(numbers[column].tolist() for column in numbers))
-    return [Figure("Cortical score of every model", bar_figure(names, [bars], "C"), caption)]
+    return [Figure("Cortical score of every model", bar_figure(names, bars, "C"), caption)]
 
 
 def control_bars(scores: pd.DataFrame, model: str, regions: Sequence[str]) -> list[Bars]:
@@ -116,14 +129,14 @@ def control_bars(scores: pd.DataFrame, model: str, regions: Sequence[str]) -> li
     list of Bars
         Those that have a number.
     """
-    own = scores[(scores["model"].eq(model) & scores["role"].eq("scored")) | scores["control_of"].eq(model)]
-    kinds = own["model"].str.replace(r"untrained\d+$", "untrained", regex=True)
+    rows = scores[(scores["model"].eq(model) & scores["role"].eq("scored")) | scores["control_of"].eq(model)]
+    kinds = rows["model"].str.replace(r"untrained\d+$", "untrained", regex=True)
     series = []
-    for kind, alike in own.groupby(kinds, sort=False):
+    for kind, alike in rows.groupby(kinds, sort=False):
         seeds = [rows for _, rows in alike.groupby("model", sort=False)]
         values, low, high = (
-            np.array([[_value(rows, region, column) for region in regions or (None,)] for rows in seeds])
-            for column in ("value", "ci_low", "ci_high")
+            np.array([[_value(seed, region, column) for region in regions or (None,)] for seed in seeds])
+            for column in NUMBERS
         )
         if len(seeds) == 1:
             bars = Bars(str(kind), values[0], low[0], high[0])
@@ -171,6 +184,7 @@ def alignment_blocks(
         [layer, *(interval(values[i, j], low[i, j], high[i, j]) for j in range(len(regions)))]
         for i, layer in enumerate(layers)
     ]
+    table = pd.DataFrame(cells, columns=["layer", *regions])
     return [
         Figure(
             "Layers and regions",
@@ -178,9 +192,5 @@ def alignment_blocks(
             caption,
             f"Matrix of {size}; the table below repeats its numbers.",
         ),
-        Table(
-            "Share of explainable variance [95 % interval]",
-            pd.DataFrame(cells, columns=["layer", *regions]),
-            drop_empty=False,
-        ),
+        Table("Share of explainable variance [95 % interval]", table, drop_empty=False),
     ]

@@ -22,6 +22,7 @@ from ban_bids.reports.models import (
     headlines,
     models_figure,
     models_table,
+    scored_rows,
 )
 from ban_bids.reports.page import Block, Bullets, Facts, Figure, Listing, Paragraphs, Section, Table, render_page
 from ban_bids.reports.quality import quality_figures, quality_tables
@@ -103,10 +104,10 @@ def _model_blocks(
 ) -> list[Block]:
     """Everything about one model: scores, layers and regions, controls, maps, significance."""
     definitions = out.score_definitions()
-    own = scores[(scores["model"] == model.model) & (scores["role"] == "scored")]
-    why = own.loc[own["row"] == "C", "reason"].dropna()
+    rows = scored_rows(scores, model.model)
+    why = rows.loc[rows["row"] == "C", "reason"].dropna()
     blocks: list[Block] = [headlines(scores, model.model), Facts(model.facts)]
-    blocks += _score_tables("Scores", own, definitions)
+    blocks += _score_tables("Scores", rows, definitions)
     blocks += _alignment(model) or [Paragraphs([f"Layers and regions: C: {reason}" for reason in why])]
     blocks += _controls(scores, model, definitions)
     blocks += _maps(out, summary, model)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -162,11 +163,14 @@ def cortical_score(
     reason = _together([score for score in scores if not np.isfinite(score.value)])
     if not scores:
         reason = "the model has no layer that belongs to a region"
-    mean = [np.mean([getattr(score, name) for score in scores], axis=0) for name in ("value", "draws")]
+    mean: dict[str, Any] = {}
+    if not reason:
+        value, draws = (np.mean([getattr(score, name) for score in scores], axis=0) for name in ("value", "draws"))
+        mean = with_interval(value, draws)
     return CorticalScore(
         model=model,
         layers=scores,
-        **({} if reason else with_interval(*mean)),
+        **mean,
         alignment=alignment[..., 0],
         alignment_low=alignment[..., 1],
         alignment_high=alignment[..., 2],

@@ -60,7 +60,7 @@ def test_notes_of_the_data_and_reasons_for_missing_p_reach_the_log_and_the_summa
     monkeypatch.setattr(design_module, "FeatureCache", ToyStore)
     stub, clock, asked = Stub(), StageClock(), settings(tmp_path)
     with caplog.at_level(logging.WARNING):
-        shared = level.prepare_participant(stub, stub, None, asked, clock=clock)  # type: ignore[arg-type]
+        shared = level.read_participant(stub, None, asked, clock=clock)  # type: ignore[arg-type]
         scored = level.score_candidate(shared, prepared(), asked, clock=clock)
     notes = (*shared.notes, *scored.notes)
     few = next(note for note in notes if note.startswith("p: n/a"))
@@ -88,7 +88,7 @@ def test_a_run_that_cannot_be_used_is_the_reason_of_the_failure(
     def broken(*args: object, **kwargs: object) -> None:
         raise error
 
-    monkeypatch.setattr(level, "prepare_participant", broken)
+    monkeypatch.setattr(level, "read_participant", broken)
     monkeypatch.setattr(level, "write_quality", lambda *args: None)
     stub, clock = Stub(), StageClock()
     [outcome] = level._finish(
@@ -113,7 +113,7 @@ def test_a_model_that_fails_does_not_stop_the_others(
         return Outcome("01", "fine")
 
     broken, fine = prepared(), prepared()
-    monkeypatch.setattr(level, "prepare_participant", lambda *args, **kwargs: Stub())
+    monkeypatch.setattr(level, "read_participant", lambda *args, **kwargs: Stub())
     monkeypatch.setattr(level, "write_quality", lambda *args: None)
     monkeypatch.setattr(level, "_score_and_write", write)
     monkeypatch.setattr(level, "render_participant", lambda root, label: Path("page.html"))

@@ -1,7 +1,7 @@
 """The methods in words follow what was done."""
 
 from ban_bids.preprocessing.atlases import atlas_of
-from ban_bids.reports.methods import MethodsFacts, methods_text
+from ban_bids.reports.methods import methods_text
 from ban_bids.settings import Encoding
 
 
@@ -19,8 +19,12 @@ def facts(**changes):
         "permutations": "m = 10000.",
         "rest": True,
         "behavior": "B is n/a.",
+        "genre_split": "unknown",
+        "confounds": "",
+        "regions": atlas_of("hcp-mmp").regions,
+        "acknowledgement": "",
     }
-    return MethodsFacts(**{**known, **changes})
+    return {**known, **changes}
 
 
 def test_methods_name_the_atlas_and_what_its_terms_ask_for():
