@@ -23,7 +23,7 @@ from ban_bids.encoding.bold import load_participant
 from ban_bids.encoding.design import design
 from ban_bids.encoding.fit import Fitting, encode
 from ban_bids.encoding.folds import participant_folds
-from ban_bids.encoding.significance import roi_null, roi_p
+from ban_bids.encoding.significance import null_from_sums, roi_p, roi_sums
 from ban_bids.inputs.heldout import held_out_plan
 from ban_bids.inputs.read import read_dataset
 from ban_bids.inputs.types import Participant
@@ -68,7 +68,10 @@ def region_p(pre: PreprocessedParticipant, participant: Participant, settings: S
     held = encode(data, laid, Fitting(encoding), voxels=voxels, joint=False).held_out
     found = {}
     for k, layer in enumerate(AREAS):
-        observed, null = roi_null(tests.permutations, held.specific[layer], held.bold, labels=data.region[voxels])
+        sums = roi_sums(
+            tests.permutations, held.specific[layer], held.bold, labels=data.region[voxels], n_regions=len(AREAS)
+        )
+        observed, null = null_from_sums(tests.permutations, sums)
         found[layer] = float(roi_p(observed, null)[k])
     return found
 

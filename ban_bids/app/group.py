@@ -151,12 +151,12 @@ def find_members(out: Derivatives, selection: Selection) -> Members:
     if selection.task_ids:
         files = files[files["task"].isin(selection.task_ids)]
     failed = {key: reason for key, (status, reason) in statuses.items() if status == "failed"}
-    taken = [
-        (row.participant, None) not in failed and (row.participant, row.model) not in failed
-        for row in files.itertuples()
-    ]
-    labels, missing = [], []
-    for label in selection.participant_labels or known:
+    pairs = list(zip(files["participant"], files["model"], strict=True))
+    taken = files[[(label, None) not in failed and (label, model) not in failed for label, model in pairs]]
+    wanted = selection.participant_labels or known
+    labels = [label for label in wanted if label in set(taken["participant"])]
+    missing = []
+    for label in wanted:
         tables = files[files["participant"] == label]
         faults = {model: reason for (participant, model), reason in failed.items() if participant == label}
         for model, reason in faults.items():
@@ -164,15 +164,12 @@ def find_members(out: Derivatives, selection: Selection) -> Members:
             whose = "" if model is None else f"model {model} "
             left_out = "; an older score table is left out" if len(older) else ""
             missing.append((label, f"{whose}failed: {reason or 'no reason was recorded'}{left_out}"))
-        if None not in faults and any(model not in faults for model in tables["model"]):
-            labels.append(label)
-        elif not faults:
+        if label not in labels and not faults:
             missing.append((label, "no score table: participant level not finished"))
     if not labels:
         why = "; ".join(f"sub-{label}: {reason}" for label, reason in missing) or "no participant at all"
         raise DataError(f"{out.root}: nobody to make a group of ({why}); run the participant level first")
-    files = files[taken]
-    return Members(tuple(labels), tuple(missing), files[files["participant"].isin(labels)].reset_index(drop=True))
+    return Members(tuple(labels), tuple(missing), taken[taken["participant"].isin(labels)].reset_index(drop=True))
 
 
 def _taken(table: pd.DataFrame, members: Members) -> pd.DataFrame:

@@ -245,8 +245,7 @@ def _write(shared: ParticipantInput, scored: ScoredCandidate, settings: Settings
     """Write the maps of one model, and those of the noise ceiling."""
     root, data = settings.output.output_dir, shared.data
     labels = {"participant": data.label, "task": shared.plan.task_label, "space": shared.pre.space}
-    ceiling = scored.scores.ceiling
-    repeats = 0 if ceiling is None else ceiling.n_repeats
+    repeats = scored.scores.cortical.n_repeats
     rows = {
         "NumberOfRepeats": repeats,
         "RepeatsUsed": f"mean of {repeats} repeats of each clip" if repeats > 1 else "single presentations",
@@ -256,10 +255,9 @@ def _write(shared: ParticipantInput, scored: ScoredCandidate, settings: Settings
         root, scored.scores.maps, mask=data.mask, affine=data.affine, metadata=metadata,
         layers=scored.scores.layers, model=scored.prepared.name, **labels,
     )  # fmt: skip
-    if ceiling is not None:
-        metadata = {**participant_facts(shared, settings), **rows}
-        ceilings = {(None, "ev"): ceiling.ev, (None, "ccmax"): ceiling.ccmax}
-        write_maps(root, ceilings, mask=data.mask, affine=data.affine, metadata=metadata, **labels)
+    ceilings = {(None, stat): values for stat, values in scored.scores.ceiling.items()}
+    metadata = {**participant_facts(shared, settings), **rows}
+    write_maps(root, ceilings, mask=data.mask, affine=data.affine, metadata=metadata, **labels)
 
 
 def table_of(scored: ScoredCandidate) -> pd.DataFrame:

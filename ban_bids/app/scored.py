@@ -129,7 +129,7 @@ def score_model(prepared: PreparedParticipant, design: Design, mapping: Mapping[
         model=design.model,
         layers=design.layers,
         maps=cortex.maps(design.layers),
-        ceiling=cortex.ceiling(tests.repeats),
+        ceiling=cortex.ceiling,
         tests=cortex.region_tests(tests.permutations, design.layers, prepared.regions),
         cortical=_cortical(prepared, design, cortex.predictions, mapping),
         inner=cortex.inner,

@@ -37,12 +37,7 @@ Folders stand without a closing slash: the official validator does not apply ``w
 """
 
 
-def write_dataset_files(
-    root: Path,
-    sources: Sequence[dict[str, Any]] = (),
-    *,
-    ignored: Sequence[str] = (),
-) -> Path:
+def write_dataset_files(root: Path, sources: Sequence[dict[str, Any]] = (), *, ignored: Sequence[str] = ()) -> Path:
     """Write ``dataset_description.json``, ``.bidsignore`` and ``README``.
 
     Parameters

@@ -19,11 +19,7 @@ _NO_EVIDENCE = {"p": 1.0, "q": 1.0}
 
 
 def write_map(
-    path: Path,
-    values: np.ndarray,
-    mask: np.ndarray,
-    affine: np.ndarray,
-    metadata: Mapping[str, Any],
+    path: Path, values: np.ndarray, mask: np.ndarray, affine: np.ndarray, metadata: Mapping[str, Any]
 ) -> Path:
     """Write a statistical map and its JSON file.
 

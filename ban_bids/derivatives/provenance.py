@@ -99,11 +99,7 @@ def versions() -> dict[str, str]:
 
 
 def write_provenance(
-    root: Path,
-    label: str,
-    settings: Settings,
-    used: Iterable[Path | str],
-    more: Mapping[str, Any] | None = None,
+    root: Path, label: str, settings: Settings, used: Iterable[Path | str], more: Mapping[str, Any] | None = None
 ) -> None:
     """Write the provenance of one model in one participant, or of the group.
 

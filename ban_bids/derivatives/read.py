@@ -81,11 +81,6 @@ class Derivatives:
         """Labels (without ``sub-``) of all participants that have a folder, sorted."""
         return tuple(sorted(p.name[4:] for p in self.root.glob("sub-*") if p.is_dir()))
 
-    @property
-    def description(self) -> dict[str, Any]:
-        """Content of ``dataset_description.json``."""
-        return read_json(self.root / "dataset_description.json")
-
     def maps(self, **filters: Any) -> pd.DataFrame:
         """Statistical maps of participants.
 

@@ -49,10 +49,7 @@ _TEXTS = {
         "Noise ceiling of the correlation with the mean of the repeats",
         "CCmax = sqrt(SP / Var(mean)); n/a where SP is not positive",
     ),
-    "mean": (
-        "Mean correlation over participants",
-        "tanh of the mean over participants of Fisher's z = atanh(r)",
-    ),
+    "mean": ("Mean correlation over participants", "tanh of the mean over participants of Fisher's z = atanh(r)"),
     "t": (
         "One-sample t over participants",
         "Mean of Fisher's z over participants, divided by its standard error; n - 1 degrees of freedom",

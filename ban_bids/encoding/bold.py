@@ -146,12 +146,7 @@ def columns(bold: np.ndarray, rows: np.ndarray, voxels: np.ndarray) -> np.ndarra
 
 
 def load_run(
-    pre: PreprocessedRun,
-    mask: np.ndarray,
-    grid: Any,
-    *,
-    settings: Encoding,
-    clips: tuple[Clip, ...],
+    pre: PreprocessedRun, mask: np.ndarray, grid: Any, *, settings: Encoding, clips: tuple[Clip, ...]
 ) -> tuple[Listening, Nuisance, np.ndarray, np.ndarray]:
     """Read one run's voxels, regress out its nuisance and z-score them.
 

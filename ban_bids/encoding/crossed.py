@@ -4,7 +4,7 @@ Blocks are permuted in each held-out run on its own, as if the folds' prediction
 BOLD of the other folds. They have: if runs r and s agree by chance, both folds score above 0. The pooled
 statistic therefore varies more, where nothing is heard, than its permutations say, by up to twice the
 variance (`ban_bids.encoding.permutation.CROSSED`), in single voxels by less. How much less depends on how many
-parameters are effective, on the norm of the predictions, and on the penalties. It cannot be told from a
+parameters are effective, on the norm of the predictions, and on the penalties. It does not follow from a
 voxel's own penalties: where runs agree by chance, weak penalties are chosen *and* the statistic is large, so
 that voxels of one penalty have no null distribution about 0. It is found by refitting instead: voxels whose
 BOLD is shifted in time, so that it follows no clip, go through the same folds, choices and predictions.
@@ -35,12 +35,7 @@ _LEVEL = 0.05
 
 
 def crossing_factors(
-    data: ParticipantData,
-    design: Design,
-    plan: PermutationPlan,
-    *,
-    fitting: Fitting,
-    n_shifted: int = N_SHIFTED,
+    data: ParticipantData, design: Design, plan: PermutationPlan, *, fitting: Fitting, n_shifted: int = N_SHIFTED
 ) -> dict[str, float]:
     """Factors for `ban_bids.encoding.significance.voxel_p`, by layer.
 

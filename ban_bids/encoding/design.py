@@ -120,10 +120,6 @@ class _Features:
         }
         return [bin_run(run, self.store, layer, delays=delays) for run in runs], common
 
-    def places(self) -> list[np.ndarray]:
-        """Where each fold's held-out rows stand in the table of held-out rows."""
-        return [np.searchsorted(self.folds.index, fold.held_out) for fold in self.folds.folds]
-
     def silent(self, layer: str) -> NotComputable:
         name = self.store.model.name
         return NotComputable(f"model {name}: features of {layer} do not vary over training rows")
@@ -144,8 +140,8 @@ def _reduced_folds(features: _Features, n_components: int) -> tuple[FoldDesign, 
             tested[layer] = _less(whole[layer], reduction, common)
     counts = [min(runs[0].bins.shape[1] for runs in layers.values()) for layers in reduced]
     return tuple(
-        FoldDesign(fold, _cut(whole, count), _cut(tested, count), place)
-        for fold, whole, tested, count, place in zip(folds, reduced, specific, counts, features.places())
+        FoldDesign(fold, _cut(whole, count), _cut(tested, count))
+        for fold, whole, tested, count in zip(folds, reduced, specific, counts)
     )
 
 
@@ -164,10 +160,7 @@ def _kernel_folds(features: _Features, folder: Path) -> tuple[KernelFold, ...]:
             source = LayerFeatures(binned, common, scaler, features.data.nuisance)
             by_layer[layer] = layer_kernels(source, fold, first, folder=folder, in_memory=in_memory)
             counts[layer] = scaler.n_varying
-    return tuple(
-        KernelFold(fold, by_layer, counts, place)
-        for fold, by_layer, counts, place in zip(folds, kernels, varying, features.places())
-    )
+    return tuple(KernelFold(fold, by_layer, counts) for fold, by_layer, counts in zip(folds, kernels, varying))
 
 
 def _training_now(binned: Sequence[Binned], training: np.ndarray, first: np.ndarray) -> np.ndarray:

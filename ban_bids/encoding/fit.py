@@ -305,12 +305,13 @@ def encode(
     for i, fold in enumerate(design.folds):
         known = {} if choices is None else {name: choice.of(chosen) for name, choice in choices[i].items()}
         models = FoldModels(data, fold, layers, voxels=chosen, fitting=fitting)
+        places = np.searchsorted(design.index, fold.fold.held_out)
         for name in names:
-            predicted.add(name, fold.held_out, *models.fit(name, known.get(name)))
+            predicted.add(name, places, *models.fit(name, known.get(name)))
         for layer in predicted.without:
-            whole, best = predicted.prediction[JOINT][fold.held_out], predicted.choices[JOINT][-1]
+            whole, best = predicted.prediction[JOINT][places], predicted.choices[JOINT][-1]
             rest = models.predict_without(layer, best, whole, known.get(reduced(layer)))
-            predicted.without[layer][fold.held_out] = rest
+            predicted.without[layer][places] = rest
     measured = columns(data.bold, design.index, chosen)
     held_out = HeldOut(design.rows, measured, predicted.prediction, predicted.specific)
     share, unique, rsquare = variances(

@@ -298,10 +298,7 @@ def make_folds(
 
 
 def _fold(
-    runs: Sequence[Listening],
-    part: tuple[np.ndarray, frozenset[Path]],
-    training: Sequence[int],
-    longest_lag: float,
+    runs: Sequence[Listening], part: tuple[np.ndarray, frozenset[Path]], training: Sequence[int], longest_lag: float
 ) -> Fold:
     held_out, tracks = part
     rows, dropped = training_rows(runs, training, tracks, longest_lag=longest_lag)

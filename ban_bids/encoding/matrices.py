@@ -1,6 +1,6 @@
 """What solvers are given of a fold: each layer's features, scaled, reduced and lagged, or kernels of them.
 
-Kernels are made of undelayed kernels, so that lagged features are never laid out. A lagged row is
+Kernels are made of undelayed kernels, so that lagged features are never spelt out. A lagged row is
 ``x_i = (b[index[i, 0]], b[index[i, 1]], ...)`` with b the binned features of its run, so
 ``x_i . x_j = sum over lags l of K0[index[i, l], index[j, l]]`` with ``K0 = B B'``: one product as wide as the
 features instead of one that is n_lags times as wide. Lags stay inside the runs of both rows. Regressing the
@@ -121,14 +121,11 @@ class FoldDesign:
     specific : dict of str to tuple of Binned
         What is tested: the same, or the same less what the run's mean clip would give at every presentation
         (see `ban_bids.encoding.permutation.rests_between_clips`).
-    held_out : ndarray, intp
-        Where this fold's held-out rows stand in the table of held-out rows.
     """
 
     fold: Fold
     reduced: dict[str, tuple[Binned, ...]]
     specific: dict[str, tuple[Binned, ...]]
-    held_out: np.ndarray
 
     bands = FeatureBands
     """What solvers are given, in scikit-learn's terms: features."""
@@ -189,14 +186,11 @@ class KernelFold:
         `FoldDesign.matrices`; on disk where all folds' together are large.
     dimensions : dict of str to int
         Features of each layer that vary over training rows.
-    held_out : ndarray, intp
-        Where this fold's held-out rows stand in the table of held-out rows.
     """
 
     fold: Fold
     kernels: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
     dimensions: dict[str, int]
-    held_out: np.ndarray
 
     bands = KernelBands
     """What solvers are given, in scikit-learn's terms."""

@@ -235,27 +235,6 @@ def null_from_sums(plan: PermutationPlan, sums: RoiSums) -> tuple[np.ndarray, np
     return _observed(plan, identity, table, CROSSED).numpy(), _bag(gather, table).numpy()
 
 
-def roi_null(
-    plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray, *, labels: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean over each region's voxels of the voxel correlation, observed and under every arrangement.
-
-    Parameters
-    ----------
-    plan : PermutationPlan
-    prediction, bold : ndarray of shape (n, V)
-    labels : ndarray of shape (V,), int
-        Regions 1 ... R; 0 belongs to none.
-
-    Returns
-    -------
-    observed : ndarray of shape (R,)
-    null : ndarray of shape (m, R)
-        Columns of several layers' predictions under one plan may be put side by side for `max_statistic_p`.
-    """
-    return null_from_sums(plan, roi_sums(plan, prediction, bold, labels=labels, n_regions=int(labels.max(initial=0))))
-
-
 def roi_p(observed: np.ndarray, null: np.ndarray) -> np.ndarray:
     """Each region's own one-sided p value, not corrected for the number of regions; NaN stays NaN."""
     larger = np.sum(null >= observed - 1e-9, axis=0)

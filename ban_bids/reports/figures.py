@@ -31,7 +31,7 @@ class Bars:
     name : str
         Entry of the legend.
     values, low, high : sequence of float
-        One entry a label; NaN: n/a. The interval may be missing where the value is not.
+        One entry per label; NaN: n/a. The interval may be missing where the value is not.
     """
 
     name: str
@@ -105,7 +105,7 @@ def bar_figure(labels: Sequence[str], series: Sequence[Bars], ylabel: str) -> by
     labels : sequence of str
         Groups along the axis.
     series : sequence of Bars
-        One bar a group each.
+        One bar per group each.
     ylabel : str
         Quantity and unit.
 

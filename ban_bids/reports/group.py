@@ -83,11 +83,7 @@ def render_group(
             list(group_quality_tables(out.group_quality())),
             "No participant has a table of measures; run the participant level again.",
         ),
-        Section(
-            "Warnings",
-            [Bullets(notes, alert=True)] if notes else [],
-            "The group level had nothing to warn of.",
-        ),
+        Section("Warnings", [Bullets(notes, alert=True)] if notes else [], "The group level had nothing to warn of."),
         Section("Methods", [Paragraphs(_METHODS)]),
         Section("Provenance", provenance_blocks(versions(), settings_toml(settings), files)),
     ]

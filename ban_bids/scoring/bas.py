@@ -137,8 +137,7 @@ def score_columns(regions: Sequence[str]) -> dict[str, dict[str, str]]:
         "squared_ratio": _column("Squared ratio", "Sum of r|r| over sum of CCmax squared; biased upwards"),
         "median_ccnorm": _column("Median CCnorm", "Median over voxels of r / CCmax where it is defined"),
         "unnormalised": _column(
-            "Unnormalised score",
-            "Sum of r|r| on single presentations over the number of voxels; never enters BAS",
+            "Unnormalised score", "Sum of r|r| on single presentations over the number of voxels; never enters BAS"
         ),
         **{
             f"c_{region}": _column(

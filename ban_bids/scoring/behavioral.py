@@ -54,8 +54,6 @@ class BehavioralScore(Estimate):
     Parameters
     ----------
     i2n, kappa : Part
-    accuracy_model, accuracy_people : float
-        Share of right answers on the same clips.
     n_clips, n_people, n_excluded : int
         Clips and people compared; clips left out because the model knows their tracks.
     notes : tuple of str
@@ -63,8 +61,6 @@ class BehavioralScore(Estimate):
 
     i2n: Part
     kappa: Part
-    accuracy_model: float = np.nan
-    accuracy_people: float = np.nan
     n_clips: int = 0
     n_people: int = 0
     n_excluded: int = 0
@@ -131,14 +127,10 @@ def _joined(responses: Responses, i2n: Part, kappa: Part) -> BehavioralScore:
     """B from its two parts, with what was compared."""
     reason = "; ".join(dict.fromkeys(p.reason for p in (i2n, kappa) if p.reason))
     both = {} if reason else with_interval((i2n.value + kappa.value) / 2, (i2n.draws + kappa.draws) / 2)
-    right = responses.first == responses.true
-    model_right = responses.probabilities.argmax(axis=1) == responses.true
     return BehavioralScore(
         **both,
         i2n=i2n,
         kappa=kappa,
-        accuracy_model=float(model_right.mean()),
-        accuracy_people=float(right[responses.heard].mean()),
         n_clips=len(responses.true),
         n_people=len(responses.heard),
         n_excluded=responses.n_excluded,

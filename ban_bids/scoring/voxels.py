@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import numpy as np
@@ -12,21 +12,12 @@ from ban_bids.constants import JOINT
 from ban_bids.encoding.fit import Encoded
 from ban_bids.encoding.permutation import CROSSED, PermutationPlan, permutation_plan
 from ban_bids.encoding.rows import HeldOutRows, Repeats, repeat_rows
-from ban_bids.encoding.significance import (
-    RoiSums,
-    fdr_bh,
-    max_statistic_p,
-    null_from_sums,
-    roi_p,
-    roi_sums,
-    voxel_p,
-)
+from ban_bids.encoding.significance import RoiSums, fdr_bh, max_statistic_p, null_from_sums, roi_p, roi_sums, voxel_p
 from ban_bids.errors import NotComputable
-from ban_bids.scoring.ceiling import Ceiling, cc_norm, noise_ceiling, voxel_correlation
+from ban_bids.scoring.ceiling import cc_norm, noise_ceiling, voxel_correlation
 from ban_bids.scoring.cortical import CorticalScore
 
 BEST_LAYER = "bestlayer"
-_CEILING = tuple(item.name for item in fields(Ceiling) if item.name != "n_repeats")
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,8 +104,8 @@ class ScoredModel:
         In the model's order.
     maps : dict of (layer, statistic) to ndarray of shape (n_voxels,)
         Voxels in the order of the mask; NaN where not computable.
-    ceiling : Ceiling or None
-        Of all voxels.
+    ceiling : dict of str to ndarray of shape (n_voxels,)
+        ``ev`` and ``ccmax``, see `ban_bids.scoring.ceiling.Ceiling`; empty without repeats.
     tests : tuple of RegionTest
     cortical : CorticalScore
     inner : dict of str to ndarray of shape (n_voxels,)
@@ -126,7 +117,7 @@ class ScoredModel:
     model: str
     layers: tuple[str, ...]
     maps: dict[tuple[str, str], np.ndarray]
-    ceiling: Ceiling | None
+    ceiling: dict[str, np.ndarray]
     tests: tuple[RegionTest, ...]
     cortical: CorticalScore
     inner: dict[str, np.ndarray] = field(default_factory=dict)
@@ -163,7 +154,7 @@ def slab_scores(
     Returns
     -------
     dict of str to ndarray
-        ``map/<layer>/<statistic>`` (m,), float32; ``inner/<layer>`` (m,); ``ceiling/<field>`` (m,), with repeats;
+        ``map/<layer>/<statistic>`` (m,), float32; ``inner/<layer>`` (m,); ``ceiling/<statistic>`` (m,), with repeats;
         ``prediction/<layer>`` (n_held_out, m_regions), of the voxels that belong to a region; with permutations
         ``inner-products/<layer>`` and ``count/<layer>``, the layer's `ban_bids.encoding.significance.RoiSums`.
     """
@@ -172,7 +163,8 @@ def slab_scores(
     ceiling = None
     if tests.repeats is not None:
         ceiling = noise_ceiling(held.bold, tests.repeats)
-        arrays |= {f"ceiling/{name}": getattr(ceiling, name) for name in _CEILING}
+        levels = {"ev": ceiling.ev, "ccmax": ceiling.ccmax}
+        arrays |= {f"ceiling/{name}": np.where(usable, values, np.nan) for name, values in levels.items()}
     for name, prediction in held.prediction.items():
         arrays[f"prediction/{name}"] = prediction[:, region > 0]
         maps = {"r": voxel_correlation(prediction, held.bold, tests.rows, tests.repeats)}
@@ -223,12 +215,10 @@ class CortexScores:
         """Predictions of the voxels that belong to a region, by layer."""
         return self._kinds["prediction"]
 
-    def ceiling(self, repeats: Repeats | None) -> Ceiling | None:
-        """Ceiling of all voxels; None without repeats."""
-        if repeats is None:
-            return None
-        parts = {name: np.where(self.usable, values, np.nan) for name, values in self._kinds["ceiling"].items()}
-        return Ceiling(**parts, n_repeats=repeats.n_repeats)
+    @property
+    def ceiling(self) -> dict[str, np.ndarray]:
+        """Ceiling of all voxels; nothing without repeats."""
+        return self._kinds.get("ceiling", {})
 
     def maps(self, layers: Sequence[str]) -> dict[tuple[str, str], np.ndarray]:
         """All maps, with q over the voxels of each p map, and each voxel's best layer."""

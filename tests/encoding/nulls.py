@@ -14,7 +14,7 @@ from ban_bids.encoding.crossed import crossing_factors
 from ban_bids.encoding.design import Design
 from ban_bids.encoding.fit import Fitting, encode
 from ban_bids.encoding.permutation import CROSSED, PermutationPlan, permutation_plan
-from ban_bids.encoding.significance import roi_null, roi_p, voxel_p
+from ban_bids.encoding.significance import null_from_sums, roi_p, roi_sums, voxel_p
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.inputs.types import Run
 from ban_bids.settings import Encoding
@@ -23,6 +23,13 @@ ALPHAS = tuple(10.0**e for e in range(-2, 4))
 N_VOXELS = 20
 TR = 1.5
 _DELAY = 4.5
+
+
+def roi_null(
+    plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray, *, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean over each region's voxels of the voxel correlation, observed (R,) and under every arrangement (m, R)."""
+    return null_from_sums(plan, roi_sums(plan, prediction, bold, labels=labels, n_regions=int(labels.max(initial=0))))
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from nulls import roi_null
 
 from ban_bids.encoding.permutation import permutation_plan
 from ban_bids.encoding.rows import HeldOutRows
-from ban_bids.encoding.significance import roi_null
 
 RUNS, CLIPS, LENGTH = 3, 6, 4
 

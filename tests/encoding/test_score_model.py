@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from listening import ToyModel, ToyStore, design, make_run, participant
+from nulls import roi_null
 from scipy import stats
 
 from ban_bids.app.scored import PreparedParticipant, prepare_participant, score_control, score_model
@@ -20,7 +21,6 @@ from ban_bids.encoding import design as design_module
 from ban_bids.encoding import execute
 from ban_bids.encoding.design import Design
 from ban_bids.encoding.fit import Fitting, encode
-from ban_bids.encoding.significance import roi_null
 from ban_bids.errors import UsageError
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.models.candidate import mapping_by_name

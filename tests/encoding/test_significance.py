@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+from nulls import roi_null
 from scipy import stats
 
 from ban_bids.encoding.permutation import count_arrangements, cut_blocks, permutation_plan, rests_between_clips
@@ -15,7 +16,6 @@ from ban_bids.encoding.significance import (
     fdr_bh,
     max_statistic_p,
     null_from_sums,
-    roi_null,
     roi_p,
     roi_sums,
     voxel_p,

@@ -59,13 +59,7 @@ class BandedRidge(BaseEstimator):
         return self._choose(Problem(X, y, groups, engine=self.engine), start)
 
     def fit(
-        self,
-        X: Bands,
-        y: np.ndarray,
-        groups: np.ndarray,
-        *,
-        start: Choice | None = None,
-        choice: Choice | None = None,
+        self, X: Bands, y: np.ndarray, groups: np.ndarray, *, start: Choice | None = None, choice: Choice | None = None
     ) -> Self:
         """Choose weights and penalty for every voxel and fit all rows.
 
