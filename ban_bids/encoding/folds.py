@@ -215,15 +215,10 @@ def inner_groups(runs: Sequence[Listening], rows: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray of shape (n_rows,), intp
-        0, 1, ...; at least two inner folds.
-
-    Raises
-    ------
-    NotComputable
-        Fewer than two rows.
+        0, 1, ...; at least two inner folds, unless there are fewer than two rows.
     """
     if len(rows) < 2:
-        raise NotComputable("fewer than two training rows are left: nothing can be fitted")
+        return np.zeros(len(rows), dtype=np.intp)
     first = offsets(runs)
     run = np.searchsorted(first, rows, side="right") - 1
     groups = np.unique(run, return_inverse=True)[1]
@@ -302,8 +297,7 @@ def _fold(
 ) -> Fold:
     held_out, tracks = part
     rows, dropped = training_rows(runs, training, tracks, longest_lag=longest_lag)
-    groups = inner_groups(runs, rows) if len(rows) > 1 else np.zeros(len(rows), dtype=np.intp)
-    return Fold(rows, held_out, groups, dropped)
+    return Fold(rows, held_out, inner_groups(runs, rows), dropped)
 
 
 def _parts(
