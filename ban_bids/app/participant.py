@@ -161,7 +161,7 @@ def read_participant(
     Raises
     ------
     DataError
-        No auditory region overlaps the cortex, or scores of other sessions are there already.
+        No auditory region overlaps the cortex.
     """
     plan = held_out_plan(pre.participant, settings.selection)
     label, compute, encoding = pre.participant.label, settings.compute, settings.encoding

@@ -215,10 +215,15 @@ def inner_groups(runs: Sequence[Listening], rows: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray of shape (n_rows,), intp
-        0, 1, ...; at least two inner folds, unless there are fewer than two rows.
+        0, 1, ...; at least two inner folds.
+
+    Raises
+    ------
+    NotComputable
+        Fewer than two rows.
     """
     if len(rows) < 2:
-        return np.zeros(len(rows), dtype=np.intp)
+        raise NotComputable("fewer than two training rows are left: nothing can be fitted")
     first = offsets(runs)
     run = np.searchsorted(first, rows, side="right") - 1
     groups = np.unique(run, return_inverse=True)[1]
@@ -297,7 +302,8 @@ def _fold(
 ) -> Fold:
     held_out, tracks = part
     rows, dropped = training_rows(runs, training, tracks, longest_lag=longest_lag)
-    return Fold(rows, held_out, inner_groups(runs, rows), dropped)
+    groups = inner_groups(runs, rows) if len(rows) > 1 else np.zeros(len(rows), dtype=np.intp)
+    return Fold(rows, held_out, groups, dropped)
 
 
 def _parts(
