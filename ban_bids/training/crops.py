@@ -6,7 +6,8 @@ What is random is drawn for a whole epoch at once (:func:`draw`); :class:`CropBa
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -75,8 +76,7 @@ PLAIN = Augmentation(
 """Crops as they were recorded."""
 
 
-@dataclass(frozen=True)
-class Draws:
+class Draws(NamedTuple):
     """The random numbers of an epoch's ``n`` crops, batch after batch.
 
     Parameters
@@ -110,11 +110,11 @@ class Draws:
 
     def to(self, device: torch.device) -> Draws:
         """The same numbers on another device."""
-        return Draws(*(getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)))
+        return Draws(*(numbers.to(device, non_blocking=True) for numbers in self))
 
     def rows(self, first: int, last: int) -> Draws:
         """The crops from ``first`` to ``last``, that one not included."""
-        return Draws(*(getattr(self, field.name)[first:last] for field in fields(self)))
+        return Draws(*(numbers[first:last] for numbers in self))
 
 
 def draw(
@@ -162,10 +162,9 @@ def draw(
     # a repeated track may be entered anywhere
     start = np.floor(where * np.where(free > 0, free, lengths[track])).astype(np.int64)
     level = gain + knots @ _through_knots(augmentation.eq_knots, n_mels)
-    whole = {"track": track, "start": start, "bands": bands, "frames": frames, "partner": partner}
-    real = {"pace": pace, "shift": shift, "level": level, "share": share}
-    numbers = whole | {name: values.astype(np.float32) for name, values in real.items()}
-    return Draws(**{name: torch.from_numpy(values) for name, values in numbers.items()})
+    drawn = (track, start, pace, shift, level, bands, frames, partner, share)
+    single = (values.astype(np.float32) if values.dtype.kind == "f" else values for values in drawn)
+    return Draws(*map(torch.from_numpy, single))
 
 
 class CropBatches(Dataset[tuple[Tensor, Tensor]]):
@@ -296,6 +295,7 @@ class CropBatches(Dataset[tuple[Tensor, Tensor]]):
         return self._bank.index_select(0, rows.reshape(-1)).view(*rows.shape, -1).float()
 
 
+@dataclass(eq=False)
 class BatchOrder(Sampler[tuple[int, int]]):
     """The batches of a training, one per step, for ``DataLoader(batches, batch_size=None, sampler=order)``.
 
@@ -313,17 +313,11 @@ class BatchOrder(Sampler[tuple[int, int]]):
         Number of this process, and of processes.
     """
 
-    def __init__(
-        self,
-        n_batches: int,
-        n_steps: int,
-        done: Callable[[], int] = lambda: 0,
-        *,
-        rank: int = 0,
-        world: int = 1,
-    ) -> None:
-        self.n_batches, self.n_steps, self.done = n_batches, n_steps, done
-        self.rank, self.world = rank, world
+    n_batches: int
+    n_steps: int
+    done: Callable[[], int] = lambda: 0
+    rank: int = field(default=0, kw_only=True)
+    world: int = field(default=1, kw_only=True)
 
     def __len__(self) -> int:
         """Steps of the whole training: Lightning counts those that were done before."""
@@ -338,8 +332,7 @@ class BatchOrder(Sampler[tuple[int, int]]):
 def _shifted(crops: Tensor, shift: Tensor) -> Tensor:
     """Crops whose band b shows what stood at band b + shift."""
     n, n_mels, n_frames = crops.shape
-    place = torch.arange(n_mels, device=crops.device) + shift[:, None]
-    place = place.clamp(0, n_mels - 1)
+    place = (torch.arange(n_mels, device=crops.device) + shift[:, None]).clamp(0, n_mels - 1)
     low = place.floor()
     row = low.long() + n_mels * torch.arange(n, device=crops.device)[:, None]
     above = (low.long() < n_mels - 1).long()

@@ -29,6 +29,21 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
         write_arrays(path / "below-a-file.npz", {"x": np.zeros(3)})
 
 
+def test_any_name_is_kept(tmp_path: Path) -> None:
+    names = (
+        "file",
+        "allow_pickle",
+        "arr_0",
+        "features.0",
+        "block 1/attention",
+    )  # as layers of foreign models are called
+    write_arrays(tmp_path / "a.npz", {name: np.full(2, k) for k, name in enumerate(names)})
+    arrays = read_arrays(tmp_path / "a.npz")
+    assert arrays is not None
+    assert {name: int(array[0]) for name, array in arrays.items()} == {name: k for k, name in enumerate(names)}
+    assert list(read_arrays(tmp_path / "a.npz", "file") or ()) == ["file"]
+
+
 def test_others_may_read_what_the_umask_allows(tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.write_text("x")

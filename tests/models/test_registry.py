@@ -110,12 +110,16 @@ def test_untrained_networks_need_no_file(tmp_path: Path, name: str) -> None:
         load_model(name, tmp_path / "w.safetensors")
 
 
-def test_a_model_from_outside_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_from_outside_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "outside_models.py").write_text(
         "from ban_bids.models.low_level import LogMelModel\n"
         "def factory(weights, device):\n    model = LogMelModel()\n    model.name = 'outsider'\n"
         "    return model\n"
         "def broken(weights, device):\n    return object()\n"
+        "def failing(weights, device):\n    raise KeyError('conv1')\n"
+        "def refusing(weights, device):\n    return LogMelModel(card=None).genre_probabilities([])\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     assert load_model("outside_models:factory", None).name == "outsider"
@@ -124,6 +128,11 @@ def test_a_model_from_outside_the_package(tmp_path: Path, monkeypatch: pytest.Mo
         load_model("outside_models:broken", None)
     with pytest.raises(UsageError, match="cannot be imported"):
         load_model("outside_models:missing", None)
+    with pytest.raises(UsageError, match="^--model outside_models:failing: .*KeyError: 'conv1'.*$"):
+        load_model("outside_models:failing", None)
+    assert "Traceback" in caplog.text
+    with pytest.raises(NotComputable, match="no read-out"):  # an error of ours says all there is to say
+        load_model("outside_models:refusing", None)
 
 
 def test_a_network_of_another_rate_hears_the_same_pitch() -> None:

@@ -68,7 +68,7 @@ def test_card_knows_its_tracks_by_their_sound(card: ModelCard, data: Path, tmp_p
 
 def test_how_it_was_trained(card: ModelCard, out: Path) -> None:
     assert card.settings == json.loads(json.dumps({**asdict(SETTINGS), "fingerprint": "abc"}))
-    assert card.seed == 1
+    assert card.settings["seed"] == 1
     assert card.config == json.loads(json.dumps(load_checkpoint(out)[0].config.to_dict()))
     for name, found in card.versions.items():
         assert found == version(name)
