@@ -1,17 +1,17 @@
-"""Receptive fields of BAN's areas: gradients measure them, perturbations confirm them, the method page states them."""
+"""Receptive fields are those that a network with other weights and a changed sample show, and that the page states."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import replace
-from functools import cache
+from math import prod
 from pathlib import Path
 
 import pytest
 import torch
 
 from ban_bids.constants import AREAS
-from ban_bids.models.ban import BAN
+from ban_bids.models.ban import BAN, receptive_fields
 from ban_bids.models.config import PRESETS, AreaConfig, BANConfig
 
 _FRAMES = 64
@@ -28,16 +28,15 @@ _UNEVEN = BANConfig(
 CONFIGS = {**PRESETS, "uneven": _UNEVEN, "no laterals": replace(_UNEVEN, recurrence=False)}
 
 
-@cache
-def _positive(name: str) -> BAN:
+@pytest.fixture(scope="module", params=sorted(CONFIGS))
+def positive(request: pytest.FixtureRequest) -> BAN:
     """A network in which nothing cancels and no unit is silent: whatever is connected has an effect."""
-    config = CONFIGS[name]
+    config = CONFIGS[request.param]
     areas = tuple(replace(area, channels=2) for area in config.areas)  # channels move no border
     network = BAN(replace(config, areas=areas), n_genres=2, seed=0).double().eval()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.fill_(0.5 if parameter.ndim > 1 else 1.0)
-        network.front_end.mean.fill_(-50.0)  # log-mel frames are positive then
     return network
 
 
@@ -45,37 +44,27 @@ def _history(network: BAN, frames: torch.Tensor) -> dict[str, list[torch.Tensor]
     return network.from_frames(frames)[1]
 
 
-@cache
-def _fields(name: str) -> dict[str, list[tuple[int, int]]]:
-    """Area -> log-mel frames and mel bands that gradients reach, after each of its steps.
-
-    Time: the largest over all phases of frames at the end of the sound. Frequency: the largest over all positions.
-    """
-    network = _positive(name)
-    bands, slowest = network.config.front_end.n_mels, network.config.time_stride
-    fields: dict[str, list[tuple[int, int]]] = {}
-    for label, steps in zip(AREAS, network.config.steps):
-        stride = round(network.front_end.config.frame_rate / network.frame_rates[label])
-        for step in range(steps):
+def test_gradients_reach_as_far_as_stated(positive: BAN) -> None:
+    """Time: over all phases of frames at the end of the sound. Frequency: over all positions."""
+    bands = positive.config.front_end.n_mels
+    for label, fields in receptive_fields(positive.config).items():
+        n_positions = bands // prod(a.stride[0] for a in positive.config.areas[: AREAS.index(label) + 1])
+        stride = round(positive.front_end.config.frame_rate / positive.frame_rates[label])
+        for step, field in enumerate(fields):
+            assert field.frames < _FRAMES - positive.config.time_stride  # nothing is cut off
             reached = []
-            for back in range(slowest // stride):
-                frames = torch.ones(bands, 1, bands, _FRAMES, dtype=torch.float64, requires_grad=True)
-                state = _history(network, frames)[label][step]
+            for back in range(positive.config.time_stride // stride):
+                frames = torch.ones(n_positions, 1, bands, _FRAMES, dtype=torch.float64, requires_grad=True)
+                state = _history(positive, frames)[label][step]
                 k = state.shape[3] - 1 - back
-                torch.stack([state[j, :, j, k].sum() for j in range(state.shape[2])]).sum().backward()
-                heard = frames.grad[: state.shape[2], 0] != 0
-                times = heard.any(dim=1).nonzero()[:, 1]
-                assert times.max() == (k + 1) * stride - 1  # the frame's own end, and nothing later
-                reached.append((int(times.max() - times.min()) + 1, int(_extent(heard.any(dim=2)).max())))
-            longest = max(n for n, _ in reached)
-            assert longest < _FRAMES - slowest, (label, step)  # nothing is cut off
-            fields.setdefault(label, []).append((longest, max(n for _, n in reached)))
-    return fields
-
-
-def _samples(config: BANConfig, n_frames: int) -> int:
-    """Samples of so many log-mel frames: the windows overlap."""
-    return (n_frames - 1) * config.front_end.hop + config.front_end.n_fft
+                torch.stack([state[j, :, j, k].sum() for j in range(n_positions)]).sum().backward()
+                heard = frames.grad[:, 0] != 0
+                last = heard.any(dim=1).nonzero()[:, 1].max()
+                assert last == (k + 1) * stride - 1  # the frame's own end, and nothing later
+                first = heard.any(dim=1).nonzero()[:, 1].min()
+                reached.append((int(last - first) + 1, int(_extent(heard.any(dim=2)).max())))
+            assert max(n for n, _ in reached) == field.frames, (label, step)
+            assert max(n for _, n in reached) == field.mel_bands, (label, step)
 
 
 def _extent(heard: torch.Tensor) -> torch.Tensor:
@@ -84,32 +73,38 @@ def _extent(heard: torch.Tensor) -> torch.Tensor:
     return torch.where(heard, positions, -1).amax(dim=1) - low + 1
 
 
-@pytest.mark.parametrize("name", sorted(CONFIGS))
-def test_a_changed_sample_is_heard_inside_the_field_only(name: str) -> None:
-    network, measured = _positive(name), _fields(name)
-    config = network.config.front_end
+def test_a_changed_sample_is_heard_inside_the_field_only(positive: BAN) -> None:
+    config = positive.config.front_end
+    positive.front_end.mean.fill_(-50.0)  # log-mel frames are positive then
     sound = torch.randn(1, _FRAMES * config.hop, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    measured = receptive_fields(positive.config)
     with torch.no_grad():
-        before = _history(network, network.front_end(sound))
+        before = _history(positive, positive.front_end(sound))
         for label, fields in measured.items():
-            stride = round(config.frame_rate / network.frame_rates[label])
-            for step, (n_frames, _) in enumerate(fields):
-                ends = range(before[label][step].shape[3] - network.config.time_stride // stride, _FRAMES // stride)
+            stride = round(config.frame_rate / positive.frame_rates[label])
+            for step, field in enumerate(fields):
+                ends = range(before[label][step].shape[3] - positive.config.time_stride // stride, _FRAMES // stride)
                 heard = []
                 for k in ends:
-                    first = (k + 1) * stride * config.hop - _samples(network.config, n_frames)
+                    first = (k + 1) * stride * config.hop - field.samples
                     for start in (first - config.hop, first + 1):  # the window itself begins with a zero
                         after = sound.clone()
                         after[:, start : start + config.hop - 1] += 1.0
-                        changed = _history(network, network.front_end(after))[label][step][..., k]
+                        changed = _history(positive, positive.front_end(after))[label][step][..., k]
                         heard.append((start > first, bool((changed != before[label][step][..., k]).any())))
                 assert not any(is_heard for inside, is_heard in heard if not inside), (label, step)
                 assert any(is_heard for inside, is_heard in heard if inside), (label, step)
 
 
-def test_the_first_area_hears_its_own_kernel() -> None:
-    (n_frames, n_bands), *_ = _fields("ban")["A1"]
-    assert (n_frames, _samples(PRESETS["ban"], n_frames), n_bands) == (5, 4 * 441 + 1024, 5)
+def test_seconds_are_samples_and_steps_are_all_there() -> None:
+    for config in CONFIGS.values():
+        measured = receptive_fields(config)
+        for label, steps in zip(AREAS, config.steps):
+            fields = measured[label]
+            assert len(fields) == steps
+            assert all(f.seconds == f.samples / config.front_end.sampling_rate for f in fields)
+    first = BAN(PRESETS["ban"]).receptive_fields["A1"][0]
+    assert (first.frames, first.samples, first.mel_bands) == (5, 4 * 441 + 1024, 5)
 
 
 def test_the_table_in_the_docs_is_what_is_measured() -> None:
@@ -121,14 +116,13 @@ def test_the_table_in_the_docs_is_what_is_measured() -> None:
 
 
 def _rows(name: str, config: BANConfig) -> list[tuple[str, ...]]:
-    rate = config.front_end.sampling_rate
     return [
         (
             name,
             label,
             f"{config.frame_rates[label]:g}",
-            ", ".join(f"{1000 * _samples(config, n_frames) / rate:.0f}" for n_frames, _ in fields),
-            ", ".join(str(n_bands) for _, n_bands in fields),
+            ", ".join(f"{1000 * field.seconds:.0f}" for field in fields),
+            ", ".join(str(field.mel_bands) for field in fields),
         )
-        for label, fields in _fields(name).items()
+        for label, fields in receptive_fields(config).items()
     ]
