@@ -176,12 +176,9 @@ def _checksum(frames: np.ndarray) -> str:
 
 def _mapped(path: Path) -> np.ndarray:
     """Array of an .npy file, memory-mapped by torch: numpy would keep the files of all tracks open at once."""
-    with path.open("rb") as file:
-        np.lib.format.read_magic(file)
-        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-        start = file.tell()
+    stored = np.load(path, mmap_mode="r")
     content = torch.from_file(str(path), size=path.stat().st_size, dtype=torch.uint8).numpy()
-    array = content[start:].view(dtype).reshape(shape)
+    array = content[stored.offset :].view(stored.dtype).reshape(stored.shape)
     array.flags.writeable = False
     return array
 
@@ -192,7 +189,7 @@ def _undamaged(path: Path) -> np.ndarray | None:
         frames = _mapped(path)
         if frames.dtype != np.float16 or _checksum(frames) != path.stem.partition("-")[2]:
             raise ValueError("its checksum differs")
-    except (OSError, ValueError, TypeError, RuntimeError) as err:
+    except (OSError, EOFError, ValueError, TypeError, RuntimeError) as err:
         _LOG.warning("%s: damaged (%s); made anew", path, err)
         with suppress(OSError):
             path.unlink()

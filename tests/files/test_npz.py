@@ -22,9 +22,9 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
         with pytest.raises(DataError, match="disk full"):
             write_arrays(path, {"x": np.zeros(3)})
     assert list(tmp_path.iterdir()) == [path]
-    found = read_arrays(path)
-    assert found is not None
-    np.testing.assert_array_equal(found["x"], np.arange(3))
+    arrays = read_arrays(path)
+    assert arrays is not None
+    np.testing.assert_array_equal(arrays["x"], np.arange(3))
     with pytest.raises(DataError, match="cannot be written"):
         write_arrays(path / "below-a-file.npz", {"x": np.zeros(3)})
 

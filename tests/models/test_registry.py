@@ -146,8 +146,8 @@ def test_a_network_of_another_rate_hears_the_same_pitch() -> None:
         model = NetworkModel(network)
         assert model.sampling_rate == front_end.sampling_rate
         tone = 0.5 * np.sin(2 * np.pi * 1000.0 * np.arange(model.sampling_rate) / model.sampling_rate)
-        made = model.features([HeardClip(None, model.sampling_rate, tone)])[0]
-        assert len(made["T2T3"]) == math.ceil(network.frame_rates["T2T3"])
+        features = model.features([HeardClip(None, model.sampling_rate, tone)])[0]
+        assert len(features["T2T3"]) == math.ceil(network.frame_rates["T2T3"])
         loudest.append(int(heard[0][0, 0, :, 25].argmax()))
     assert loudest[0] == loudest[1]
 
@@ -156,14 +156,14 @@ def test_threads_change_no_byte_and_are_put_back() -> None:
     model, before = _model(), torch.get_num_threads()
     sounds = [_heard(1.0, seed) for seed in range(5)] + [_heard(1.5, 9)]
     try:
-        made = []
+        outputs = []
         for n in (1, 3):
             torch.set_num_threads(n)
-            made.append((model.features(sounds), model.genre_probabilities(sounds)))
+            outputs.append((model.features(sounds), model.genre_probabilities(sounds)))
             assert torch.get_num_threads() == n
     finally:
         torch.set_num_threads(before)
-    (one, p_one), (three, p_three) = made
+    (one, p_one), (three, p_three) = outputs
     np.testing.assert_array_equal(p_one, p_three)
     for a, b in zip(one, three):
         for area in AREAS:
