@@ -38,7 +38,7 @@ _INNER_CROPS = 8
 def train_model(
     data_dir: Path,
     out: Path,
-    settings: TrainingSettings | None = None,
+    settings: TrainingSettings,
     *,
     exclude: Iterable[Path] = (),
     nthreads: int = 1,
@@ -59,7 +59,7 @@ def train_model(
         Folder of genres, see :func:`ban_bids.training.datasets.read_collection`.
     out : Path
         Checkpoint to write (``.safetensors``). Its card is written beside it too (``.json``).
-    settings : TrainingSettings, optional
+    settings : TrainingSettings
     exclude : iterable of Path
         Audio files whose content must neither train nor validate.
     nthreads : int
@@ -84,7 +84,6 @@ def train_model(
     DataError, UsageError
         For data or settings that cannot be used.
     """
-    settings = TrainingSettings() if settings is None else settings
     _check(out, settings, device, parallel)
     return train_collection(
         read_collection(data_dir, exclude, cache), out, settings,
@@ -95,7 +94,7 @@ def train_model(
 def train_once(
     data_dir: Path,
     out: Path,
-    settings: TrainingSettings | None = None,
+    settings: TrainingSettings,
     *,
     exclude: Iterable[Path] = (),
     nthreads: int = 1,
@@ -124,7 +123,6 @@ def train_once(
     DataError, UsageError
         As :func:`train_model`, and when the lock file cannot be written.
     """
-    settings = TrainingSettings() if settings is None else settings
     out = Path(out)
     with file_lock(out.with_name(f".{out.name}.lock")):
         collection = read_collection(data_dir, exclude)
