@@ -62,6 +62,6 @@ def _directly(waveform: Tensor, rate: int, target: int) -> Tensor:
         distance = taps + (centre - moment.double() / target)[:, None]
         phase = (distance * cutoff).clamp(-_WIDTH, _WIDTH)
         weight = cutoff * torch.sinc(phase) * torch.cos(phase * torch.pi / (2 * _WIDTH)).square()
-        heard = padded[..., centre[:, None] + taps + reach]
-        blocks.append((heard * weight.to(waveform.dtype)).sum(dim=-1))
+        around = padded[..., centre[:, None] + taps + reach]
+        blocks.append((around * weight.to(waveform.dtype)).sum(dim=-1))
     return torch.cat(blocks, dim=-1)

@@ -163,15 +163,6 @@ def check_audio(path: Path) -> None:
     _mono(Path(path), 0.0, None)
 
 
-def _mono(path: Path, start: float, duration: float | None) -> tuple[np.ndarray, int]:
-    """Mean of the channels at the file's own rate."""
-    samples, rate = _decode(path, start, duration)
-    mono = samples.mean(axis=1, dtype=np.float32)
-    if not np.isfinite(mono).all():
-        raise DataError(f"{path}: holds samples that are not numbers; decode the original again")
-    return mono, rate
-
-
 @contextmanager
 def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
     """Open an audio file that holds samples; every way of not being one is a DataError."""
@@ -207,8 +198,8 @@ def _refuse_cut_wav(path: Path) -> None:
         )
 
 
-def _decode(path: Path, start: float, duration: float | None) -> tuple[np.ndarray, int]:
-    """Samples (n, channels) of the excerpt at the file's own rate, padded by at most MAX_PADDING."""
+def _mono(path: Path, start: float, duration: float | None) -> tuple[np.ndarray, int]:
+    """Mean of the excerpt's channels at the file's own rate, padded by at most MAX_PADDING."""
     with _opened(path) as file:
         rate = int(file.samplerate)
         length = file.frames / rate
@@ -229,11 +220,12 @@ def _decode(path: Path, start: float, duration: float | None) -> tuple[np.ndarra
             f"{path}: truncated: the header promises {available} samples here, {len(samples)} can be "
             "decoded; fetch the file again"
         )
-    if wanted > available:
-        missing = wanted - available
+    mono = samples.mean(axis=1, dtype=np.float32)
+    if not np.isfinite(mono).all():
+        raise DataError(f"{path}: holds samples that are not numbers; decode the original again")
+    if missing := wanted - available:
         _LOG.warning("%s: excerpt ends %.3f s after the file; padded with silence", path, missing / rate)
-        samples = np.pad(samples, ((0, missing), (0, 0)))
-    return samples, rate
+    return np.pad(mono, (0, missing)), rate
 
 
 def sine_fade(n_samples: int, n_fade: int) -> np.ndarray:

@@ -9,7 +9,6 @@ import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -34,10 +33,12 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     DataError, UsageError
         The folder has no room, or cannot be written.
     """
-    plain: dict[str, Any] = dict(arrays)
     try:
-        with atomic_path(path) as temporary:
-            np.savez(temporary, **plain)
+        # as numpy.savez does, which takes names as keywords: none may be called "file" or "allow_pickle" there
+        with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
+                    np.lib.format.write_array(stream, np.asanyarray(array), allow_pickle=False)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error}); free space or give another -w") from error
 

@@ -15,6 +15,7 @@ throughout: frame k of an area covers the seconds [k, k + 1) / rate and depends 
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
@@ -23,8 +24,11 @@ from torch import Tensor, nn
 
 from ban_bids.constants import AREAS
 from ban_bids.errors import UsageError
-from ban_bids.models.config import MAX_PARAMETERS, AreaConfig, BANConfig
+from ban_bids.models.config import MAX_PARAMETERS, AreaConfig, BANConfig, FrontEndConfig
 from ban_bids.models.network import AuditoryNetwork
+
+_PROBE = 64
+"""Log-mel frames on which receptive fields are measured first."""
 
 
 class CausalConv2d(nn.Module):
@@ -118,6 +122,11 @@ class BAN(AuditoryNetwork):
             )
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster, also on a CPU
 
+    @property
+    def receptive_fields(self) -> dict[str, tuple[ReceptiveField, ...]]:
+        """How much sound a frame of every area depends on, after each of its steps."""
+        return receptive_fields(self.config)
+
     def make_areas(self) -> tuple[list[nn.Module], int]:
         """A1, Belt, PB, T2T3."""
         config = self.config
@@ -151,3 +160,80 @@ class BAN(AuditoryNetwork):
                     history[label].append(area(heard[label], *states, step))
                 below, changed = history[label][-1], step < steps
         return self.read_out(history[AREAS[-1]][-1]), history
+
+
+@dataclass(frozen=True)
+class ReceptiveField:
+    """What one frame of an area depends on.
+
+    Parameters
+    ----------
+    frames : int
+        Log-mel frames, counted back from the last one that the frame covers.
+    samples : int
+        Samples of the waveform: those frames and the window of the first.
+    seconds : float
+        The same, seconds.
+    mel_bands : int
+        Mel bands.
+    """
+
+    frames: int
+    samples: int
+    seconds: float
+    mel_bands: int
+
+
+def receptive_fields(config: BANConfig) -> dict[str, tuple[ReceptiveField, ...]]:
+    """Receptive field of every area after each of its steps, as far as gradients reach.
+
+    Time: the frame itself is the latest sound heard (the network is causal), so the field reaches back from
+    its end. With feedback, frames of one area reach back a little more or less, and with it or a stride the
+    positions of one area differ in frequency (those at the edges see fewer bands): the largest counts.
+
+    Parameters
+    ----------
+    config : BANConfig
+
+    Returns
+    -------
+    dict of tuple of ReceptiveField
+        Area -> its field after each step.
+    """
+    # nothing cancels and no unit is silent: whatever is connected has a gradient; channels move no border
+    areas = tuple(replace(area, channels=1) for area in config.areas)
+    network = BAN(replace(config, areas=areas), n_genres=2).double().eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.fill_(1.0)
+    extents, n_frames = _extents(network, _PROBE), _PROBE
+    while any(frames > n_frames - config.time_stride for steps in extents.values() for frames, _ in steps):
+        n_frames *= 2  # the beginning of the sound cuts a field off
+        extents = _extents(network, n_frames)
+    return {label: tuple(_field(config.front_end, *extent) for extent in steps) for label, steps in extents.items()}
+
+
+def _extents(network: BAN, n_frames: int) -> dict[str, list[tuple[int, int]]]:
+    """Log-mel frames and bands that the last frames of every area hear after each step, the longest of all phases."""
+    n_mels = network.config.front_end.n_mels
+    sound = torch.ones(n_mels, 1, n_mels, n_frames, dtype=torch.float64, requires_grad=True)
+    extents: dict[str, list[tuple[int, int]]] = {}
+    for label, states in network.from_frames(sound)[1].items():
+        for state in states:
+            n_bins, length = state.shape[2:]
+            stride = n_frames // length
+            spans = []
+            for last in range(length - network.config.time_stride // stride, length):
+                at_last = state[range(n_bins), :, range(n_bins), last].sum()  # sound j shows what position j hears
+                (gradient,) = torch.autograd.grad(at_last, sound, retain_graph=True)
+                heard = gradient[:n_bins, 0] != 0
+                first = int(heard.any(dim=(0, 1)).nonzero().min())
+                spans.append(((last + 1) * stride - first, int(heard.any(dim=2).sum(dim=1).max())))
+            longest, widest = map(max, zip(*spans))
+            extents.setdefault(label, []).append((longest, widest))
+    return extents
+
+
+def _field(front_end: FrontEndConfig, frames: int, mel_bands: int) -> ReceptiveField:
+    samples = (frames - 1) * front_end.hop + front_end.n_fft
+    return ReceptiveField(frames, samples, samples / front_end.sampling_rate, mel_bands)

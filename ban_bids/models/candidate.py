@@ -60,11 +60,6 @@ class ModelCard:
     versions: dict[str, str] = field(default_factory=dict)
 
     @property
-    def seed(self) -> int | None:
-        """Seed of the training."""
-        return self.settings.get("seed")
-
-    @property
     def known_hashes(self) -> frozenset[str]:
         """Content of every track that trained or validated the model."""
         return frozenset(self.training_hashes.values()) | frozenset(self.validation_hashes.values())
@@ -172,18 +167,15 @@ def as_candidate(model: Any) -> Candidate:
         mapping names other layers or regions.
     """
     is_candidate = hasattr(model, "mapping")
-    wanted = [*_MEMBERS, *(("layers", "sampling_rate") if is_candidate else ())]
-    lacks = [member for member in wanted if not hasattr(model, member)]
-    if not is_candidate and not hasattr(model, "layers") and not hasattr(model, "areas"):
-        lacks.append("layers")
-    if lacks:
+    layers = "layers" if is_candidate or not hasattr(model, "areas") else "areas"
+    wanted = [*_MEMBERS, layers, *(("sampling_rate",) if is_candidate else ())]
+    if lacks := [member for member in wanted if not hasattr(model, member)]:
         raise UsageError(f"lacks {', '.join(lacks)}")
     candidate: Candidate = model if is_candidate else _HearsWaveforms(model)
     if not _NAME.fullmatch(candidate.name):
         raise UsageError(f"name {candidate.name!r} is not of the form [a-z][a-z0-9]*")
     layer_labels(candidate.layers)
-    without = [layer for layer in candidate.layers if layer not in candidate.frame_rate]
-    if without:
+    if without := [layer for layer in candidate.layers if layer not in candidate.frame_rate]:
         raise UsageError(f"layer {without[0]} has no frame rate")
     check_mapping(candidate.mapping, candidate.layers)
     return candidate
@@ -191,8 +183,7 @@ def as_candidate(model: Any) -> Candidate:
 
 def waveforms(clips: Sequence[HeardClip], sampling_rate: int) -> list[np.ndarray]:
     """Waveforms of clips for a model of this sampling rate; ValueError for clips at another one."""
-    rates = {clip.sampling_rate for clip in clips} - {sampling_rate}
-    if rates:
+    if rates := {clip.sampling_rate for clip in clips} - {sampling_rate}:
         raise ValueError(f"clips at {rates.pop()} Hz for a model that hears {sampling_rate} Hz")
     return [clip.waveform for clip in clips]
 

@@ -23,7 +23,11 @@ _LOG = logging.getLogger(__name__)
 _FORMAT = "ban-bids-checkpoint-1"
 _KEY = "ban_bids"
 _PICKLE_SUFFIXES = {".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin"}
-_REMEDY = "give a .safetensors file written by ban-bids-train"
+
+
+def _refusal(path: Path, fault: str) -> CheckpointError:
+    """What is wrong with a weights file, and the remedy that is the same whatever it is."""
+    return CheckpointError(f"{path}: {fault}; give a .safetensors file written by ban-bids-train")
 
 
 def library_versions() -> dict[str, str]:
@@ -125,10 +129,10 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], str, ModelCard | 
     try:
         about = json.loads(metadata[_KEY])
         if about["format"] != _FORMAT:
-            raise CheckpointError(f"{path}: has the format {about['format']!r}, not {_FORMAT!r}; {_REMEDY}")
+            raise _refusal(path, f"has the format {about['format']!r}, not {_FORMAT!r}")
         return state, str(about["architecture"]), ModelCard.from_dict(about["card"])
     except (ValueError, TypeError, KeyError) as err:
-        raise CheckpointError(f"{path}: the model card is damaged ({err}); {_REMEDY}") from err
+        raise _refusal(path, f"the model card is damaged ({err})") from err
 
 
 def check_no_overlap(card: ModelCard | None, audio_paths: Iterable[Path], allow_overlap: bool = False) -> list[str]:
@@ -172,20 +176,20 @@ def check_no_overlap(card: ModelCard | None, audio_paths: Iterable[Path], allow_
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], Mapping[str, str]]:
     """Tensors and metadata of a safetensors file; anything else is refused before it is opened."""
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such weights file; {_REMEDY}")
+        raise _refusal(path, "no such weights file")
     with path.open("rb") as file:
         head = file.read(9)
     # a zip archive (torch.save) or a bare pickle would run code when loaded; safetensors starts with any
     # eight bytes, then a brace
     pickled = head[8:] != b"{" and (head[:2] == b"PK" or head[:1] == b"\x80")
     if pickled or path.suffix.lower() in _PICKLE_SUFFIXES:
-        raise CheckpointError(f"{path}: is a pickle, which can run code when loaded; {_REMEDY}")
+        raise _refusal(path, "is a pickle, which can run code when loaded")
     try:
         with safe_open(path, framework="pt") as file:
             names = list(file.keys())
             return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
     except (SafetensorError, OSError) as err:
-        raise CheckpointError(f"{path}: not a readable safetensors file ({err}); {_REMEDY}") from err
+        raise _refusal(path, f"not a readable safetensors file ({err})") from err
 
 
 def _from_shapes(path: Path, state: Mapping[str, torch.Tensor]) -> AuditoryNetwork:
@@ -198,17 +202,13 @@ def _from_shapes(path: Path, state: Mapping[str, torch.Tensor]) -> AuditoryNetwo
         if {k: v.shape for k, v in network.state_dict().items()} == {k: v.shape for k, v in state.items()}:
             _fill(path, network, state)
             return network
-    raise CheckpointError(
-        f"{path}: the weights are not those of a network of this version ({len(state)} tensors); {_REMEDY}"
-    )
+    raise _refusal(path, f"the weights are not those of a network of this version ({len(state)} tensors)")
 
 
 def _fill(path: Path, network: AuditoryNetwork, state: Mapping[str, torch.Tensor]) -> None:
     try:
         network.load_state_dict(state, strict=True)
     except RuntimeError as err:
-        first = str(err).splitlines()[1:2] or [str(err)]
-        raise CheckpointError(
-            f"{path}: the weights do not fit the architecture on their card ({first[0].strip()[:120]}); {_REMEDY}"
-        ) from err
+        first = (str(err).splitlines()[1:2] or [str(err)])[0].strip()[:120]
+        raise _refusal(path, f"the weights do not fit the architecture on their card ({first})") from err
     network.eval()

@@ -1,15 +1,14 @@
-"""Configurations of networks, and the receptive fields that follow from them."""
+"""Configurations of networks."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import cache
 from itertools import accumulate
 from math import prod
-from operator import mul, truediv
-from typing import Any, Self
+from operator import truediv
+from typing import Any, ClassVar, Self
 
 from ban_bids.constants import AREAS, SAMPLING_RATE
 from ban_bids.errors import CheckpointError, UsageError
@@ -26,9 +25,11 @@ def with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
 
 
-def _require(fulfilled: bool, about: str, otherwise: str) -> None:
-    if not fulfilled:
-        raise UsageError(f"{about}: {otherwise}")
+def _require(about: str, *rules: tuple[bool, str]) -> None:
+    """Refuse what breaks a rule; beside each stands what is wrong then."""
+    for is_met, otherwise in rules:
+        if not is_met:
+            raise UsageError(f"{about}: {otherwise}")
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,15 @@ class FrontEndConfig:
 
     def __post_init__(self) -> None:
         least = min(self.sampling_rate, self.hop, self.n_mels)
-        _require(least >= 1, "front end", "sampling rate, hop and mel bands must be 1 or more")
-        _require(self.n_fft >= self.hop, "front end", f"a window of {self.n_fft} leaves gaps at hop {self.hop}")
+        highest = self.sampling_rate / 2
+        in_order = 0 <= self.f_min < self.f_max <= highest
         _require(
-            0 <= self.f_min < self.f_max <= self.sampling_rate / 2,
             "front end",
-            f"{self.f_min}-{self.f_max} Hz must lie between 0 and {self.sampling_rate / 2} Hz",
+            (least >= 1, "sampling rate, hop and mel bands must be 1 or more"),
+            (self.n_fft >= self.hop, f"a window of {self.n_fft} leaves gaps at hop {self.hop}"),
+            (in_order, f"{self.f_min}-{self.f_max} Hz must lie between 0 and {highest} Hz"),
+            (self.floor > 0, f"a floor of {self.floor} leaves silence without a logarithm"),
         )
-        _require(self.floor > 0, "front end", f"a floor of {self.floor} leaves silence without a logarithm")
 
     @property
     def frame_rate(self) -> float:
@@ -106,16 +108,16 @@ class AreaConfig:
 
     def __post_init__(self) -> None:
         about = f"area of {self.channels} channels"
-        _require(self.channels >= 1 and self.steps >= 1, about, "channels and steps must be 1 or more")
+        _require(about, (min(self.channels, self.steps) >= 1, "channels and steps must be 1 or more"))
         for kernel, stride in ((self.kernel, self.stride), (self.lateral_kernel, (1, 1))):
-            _require(len(kernel) == len(stride) == 2, about, "kernels and strides are (frequency, time)")
-            _require(min(stride) >= 1, about, f"a stride of {stride} stands still; take 1 or more")
+            _require(about, (len(kernel) == len(stride) == 2, "kernels and strides are (frequency, time)"))
+            gaps = any(size < step for size, step in zip(kernel, stride))
             _require(
-                kernel[0] >= stride[0] and kernel[1] >= stride[1],
                 about,
-                f"a kernel of {kernel} leaves gaps at a stride of {stride}; make it as long or longer",
+                (min(stride) >= 1, f"a stride of {stride} stands still; take 1 or more"),
+                (not gaps, f"a kernel of {kernel} leaves gaps at a stride of {stride}; make it as long or longer"),
+                (kernel[0] % 2 == 1, f"a frequency kernel of {kernel[0]} has no centre; make it odd"),
             )
-            _require(kernel[0] % 2 == 1, about, f"a frequency kernel of {kernel[0]} has no centre; make it odd")
 
 
 @dataclass(frozen=True)
@@ -142,13 +144,16 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         fit = self.name.isascii() and self.name.isalnum() and self.name == self.name.lower()
-        _require(fit, f"network {self.name!r}", "names enter file names; use lower-case letters and digits")
-        _require(0 <= self.dropout < 1, f"network {self.name}", f"a dropout of {self.dropout} is not in [0, 1)")
+        _require(f"network {self.name!r}", (fit, "names enter file names; use lower-case letters and digits"))
+        _require(f"network {self.name}", (0 <= self.dropout < 1, f"a dropout of {self.dropout} is not in [0, 1)"))
+
+    strides: ClassVar[tuple[int, ...]]
+    """What :attr:`time_strides` are where no setting decides them."""
 
     @property
     def time_strides(self) -> tuple[int, ...]:
         """Frames of what lies below per frame of each area, from the log-mel frames up."""
-        raise NotImplementedError
+        return self.strides
 
     @property
     def time_stride(self) -> int:
@@ -222,18 +227,14 @@ class BANConfig(NetworkConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         about = f"network {self.name}"
-        _require(len(self.areas) == len(AREAS), about, f"{len(self.areas)} areas; BAN has {', '.join(AREAS)}")
+        _require(about, (len(self.areas) == len(AREAS), f"{len(self.areas)} areas; BAN has {', '.join(AREAS)}"))
         bins = self.front_end.n_mels
         for label, area in zip(AREAS, self.areas):
-            stride = area.stride[0]
-            _require(
-                bins % stride == 0,
-                about,
-                f"{label} has a stride of {stride}, which does not divide {bins} frequencies",
-            )
-            bins //= stride
+            fault = f"{label} has a stride of {area.stride[0]}, which does not divide {bins} frequencies"
+            _require(about, (bins % area.stride[0] == 0, fault))
+            bins //= area.stride[0]
         rate = self.frame_rates[AREAS[-1]]
-        _require(rate >= SLOWEST, about, f"{AREAS[-1]} has {rate:.3g} frames per second; {SLOWEST:g} are the least")
+        _require(about, (rate >= SLOWEST, f"{AREAS[-1]} has {rate:.3g} frames per second; {SLOWEST:g} are the least"))
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -246,133 +247,6 @@ class BANConfig(NetworkConfig):
     def time_strides(self) -> tuple[int, ...]:
         """Frames of what lies below per frame of each area."""
         return tuple(area.stride[1] for area in self.areas)
-
-    @property
-    def frequency_bins(self) -> dict[str, int]:
-        """Frequency positions of every area."""
-        strides = accumulate((area.stride[0] for area in self.areas), mul)
-        return {label: self.front_end.n_mels // stride for label, stride in zip(AREAS, strides)}
-
-    @property
-    def receptive_fields(self) -> dict[str, tuple[ReceptiveField, ...]]:
-        """How much sound a frame of every area depends on, after each of its steps."""
-        return receptive_fields(self)
-
-
-_FAR = 1 << 20  # a frame so late that no reach meets the beginning of the sound
-
-
-@dataclass(frozen=True)
-class ReceptiveField:
-    """What one frame of an area depends on.
-
-    Parameters
-    ----------
-    frames : int
-        Log-mel frames, counted back from the last one that the frame covers.
-    samples : int
-        Samples of the waveform: those frames and the window of the first.
-    seconds : float
-        The same, seconds.
-    mel_bands : int
-        Mel bands.
-    """
-
-    frames: int
-    samples: int
-    seconds: float
-    mel_bands: int
-
-
-class _Wiring:
-    """Who hears whom in BAN; indices of areas count from 0, and −1 are the log-mel frames."""
-
-    def __init__(self, config: BANConfig) -> None:
-        self.config = config
-        self.bins = (*config.frequency_bins.values(), config.front_end.n_mels)  # the last one stands at index −1
-        self.earliest = cache(self._earliest)
-        self.bands = cache(self._bands)
-
-    def _sources(self, area: int, step: int) -> dict[str, tuple[int, int]]:
-        """Area and step of everything that an area hears at a step."""
-        sources = {"below": (area - 1, self._last(area - 1, step))}
-        if self.config.recurrence and step > 0:
-            sources["itself"] = (area, step - 1)
-        if self.config.feedback and step > 0 and area + 1 < len(AREAS):
-            sources["above"] = (area + 1, self._last(area + 1, step - 1))
-        return sources
-
-    def _last(self, area: int, step: int) -> int:
-        """The step that is heard: an area that has made all its steps keeps its last state."""
-        return min(step, self.config.steps[area] - 1) if area >= 0 else 0
-
-    def _layers(self, area: int) -> tuple[AreaConfig, AreaConfig]:
-        """Settings of an area and of the one above it (of itself where there is none)."""
-        return self.config.areas[area], self.config.areas[min(area + 1, len(AREAS) - 1)]
-
-    def _earliest(self, area: int, step: int, frame: int) -> int:
-        """First log-mel frame that a frame depends on."""
-        if area < 0:
-            return frame
-        layer, above = self._layers(area)
-        first = {
-            # the convolution ends with frame (frame + 1)·stride − 1; the skip path sees the last `stride` of these only
-            "below": (frame + 1) * layer.stride[1] - max(layer.kernel[1], layer.stride[1]),
-            "itself": frame - layer.lateral_kernel[1] + 1,
-            "above": (frame - above.stride[1] + 1) // above.stride[1],
-        }
-        return min(self.earliest(*source, first[kind]) for kind, source in self._sources(area, step).items())
-
-    def _bands(self, area: int, step: int, position: int) -> tuple[int, int]:
-        """Lowest and highest mel band that a frequency position depends on."""
-        if area < 0:
-            return position, position
-        layer, above = self._layers(area)
-        stride, reach, lateral = layer.stride[0], layer.kernel[0] // 2, layer.lateral_kernel[0] // 2
-        edges = {
-            "below": (position * stride - reach, position * stride + max(reach, stride - 1)),
-            "itself": (position - lateral, position + lateral),
-            "above": (position // above.stride[0],),
-        }
-        spans = [
-            self.bands(*source, min(max(edge, 0), self.bins[source[0]] - 1))
-            for kind, source in self._sources(area, step).items()
-            for edge in edges[kind]
-        ]
-        return min(low for low, _ in spans), max(high for _, high in spans)
-
-
-def receptive_fields(config: BANConfig) -> dict[str, tuple[ReceptiveField, ...]]:
-    """Receptive field of every area after each of its steps.
-
-    Time: the frame itself is the latest sound heard (the network is causal), so the field reaches back from
-    its end. With feedback, frames of one area reach back a little more or less, and with it or a stride the
-    positions of one area differ in frequency (those at the edges see fewer bands): the largest counts.
-
-    Parameters
-    ----------
-    config : BANConfig
-
-    Returns
-    -------
-    dict of tuple of ReceptiveField
-        Area -> its field after each step.
-    """
-    wiring, front_end = _Wiring(config), config.front_end
-    strides = [area.stride[1] for area in config.areas]
-    out = {}
-    for i, label in enumerate(AREAS):
-        total, above = prod(strides[: i + 1]), prod(strides[i + 1 :])
-        fields = []
-        for step in range(config.steps[i]):
-            ends = {k: (k + 1) * total for k in range(_FAR, _FAR + above)}  # one of each phase
-            frames = max(end - wiring.earliest(i, step, k) for k, end in ends.items())
-            spans = [wiring.bands(i, step, j) for j in range(wiring.bins[i])]
-            samples = (frames - 1) * front_end.hop + front_end.n_fft
-            bands = max(high - low + 1 for low, high in spans)
-            fields.append(ReceptiveField(frames, samples, samples / front_end.sampling_rate, bands))
-        out[label] = tuple(fields)
-    return out
 
 
 _BAN = BANConfig()

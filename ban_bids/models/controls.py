@@ -10,7 +10,7 @@ import torch
 
 from ban_bids.models.candidate import Candidate
 from ban_bids.models.low_level import LogMelModel
-from ban_bids.models.network import AuditoryNetwork, NetworkModel
+from ban_bids.models.network import AuditoryNetwork, NetworkModel, measure_normalisation
 from ban_bids.models.presets import build
 
 _LOG = logging.getLogger(__name__)
@@ -58,16 +58,7 @@ def calibrate(network: AuditoryNetwork, seed: int = 0) -> None:
     noise = torch.randn(8, 1, mels + 2, 512 + 3, generator=generator)
     noise = torch.nn.functional.avg_pool2d(noise, (3, 4), stride=1)
     noise = noise / noise.std()
-    norms = [m for m in network.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # plain average over the batches seen
-    network.train()
-    with torch.no_grad():
-        network.from_frames(noise.to(network.readout.weight.device))
-    network.eval()
-    for norm in norms:
-        norm.momentum = 0.1
+    measure_normalisation(network, [noise.to(network.readout.weight.device)])
 
 
 def permuted_model(

@@ -39,10 +39,8 @@ class DeepCNNConfig(NetworkConfig):
     widths: tuple[int, ...] = (64, 128, 256, 512)
     blocks: int = 2
 
-    @property
-    def time_strides(self) -> tuple[int, ...]:
-        """25, 12.5, 6.25 and 6.25 frames per second."""
-        return (2, 2, 2, 1)
+    strides = (2, 2, 2, 1)
+    """25, 12.5, 6.25 and 6.25 frames per second."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +64,8 @@ class AlexNetConfig(NetworkConfig):
     widths: tuple[int, ...] = (64, 192, 384, 256, 256)
     units: int = 1024
 
-    @property
-    def time_strides(self) -> tuple[int, ...]:
-        """12.5, 12.5, 6.25 and 6.25 frames per second."""
-        return (4, 1, 2, 1)
+    strides = (4, 1, 2, 1)
+    """12.5, 12.5, 6.25 and 6.25 frames per second."""
 
 
 @dataclass(frozen=True)
@@ -90,10 +86,8 @@ class VGGConfig(NetworkConfig):
     widths: tuple[int, ...] = (64, 128, 256, 512)
     depths: tuple[int, ...] = (1, 1, 2, 2)
 
-    @property
-    def time_strides(self) -> tuple[int, ...]:
-        """25, 12.5, 6.25 and 6.25 frames per second."""
-        return (2, 2, 2, 1)
+    strides = (2, 2, 2, 1)
+    """25, 12.5, 6.25 and 6.25 frames per second."""
 
 
 @dataclass(frozen=True)
@@ -117,10 +111,8 @@ class CRNNConfig(NetworkConfig):
     widths: tuple[int, ...] = (64, 128, 128, 128)
     units: int = 128
 
-    @property
-    def time_strides(self) -> tuple[int, ...]:
-        """25, 12.5, 12.5 and 12.5 frames per second."""
-        return (2, 2, 1, 1)
+    strides = (2, 2, 1, 1)
+    """25, 12.5, 12.5 and 12.5 frames per second."""
 
 
 class ConventionalNetwork(AuditoryNetwork):

@@ -110,13 +110,12 @@ class LayerModel:
         list of dict
             Layer -> float32 array, (n_frames, n_features), at most as many frames as fit the clip.
         """
-        features = []
-        for waveform in waveforms(clips, self.sampling_rate):
-            seconds = len(waveform) / self.sampling_rate
-            n_frames = {layer: max(1, ceil(seconds * rate - 1e-6)) for layer, rate in self.frame_rate.items()}
-            _, outputs = self._run(waveform)
-            features.append({layer: frames[: n_frames[layer]] for layer, frames in outputs.items()})
-        return features
+        return [self._features(waveform) for waveform in waveforms(clips, self.sampling_rate)]
+
+    def _features(self, waveform: np.ndarray) -> dict[str, np.ndarray]:
+        seconds = len(waveform) / self.sampling_rate
+        n_frames = {layer: max(1, ceil(seconds * rate - 1e-6)) for layer, rate in self.frame_rate.items()}
+        return {layer: frames[: n_frames[layer]] for layer, frames in self._run(waveform)[1].items()}
 
     def genre_probabilities(self, clips: Sequence[HeardClip]) -> np.ndarray:
         """Softmax of the module's output, (n_clips, n_genres).
@@ -149,8 +148,7 @@ class LayerModel:
             for layer, submodule in self._submodules.items():
                 hooks.callback(submodule.register_forward_hook(_keep(outputs, layer)).remove)
             result = self.module(sound if self._preprocess is None else self._preprocess(sound))
-        silent = [layer for layer in self.layers if layer not in outputs]
-        if silent:
+        if silent := [layer for layer in self.layers if layer not in outputs]:
             raise UsageError(f"model {self.name}: the submodules of {', '.join(silent)} are not called by the module")
         return result, {layer: self._frames(layer, outputs[layer]) for layer in self.layers}
 

@@ -14,6 +14,12 @@ from ban_bids.models.config import FrontEndConfig
 _FULL_SCALE = {torch.int16: 2.0**15, torch.int32: 2.0**31}
 
 
+def power_spectrum(sound: Tensor, hop: int, window: Tensor) -> Tensor:
+    """Power of (..., samples) in windows that are not centred: (..., bins, windows)."""
+    spectrum = torch.stft(sound, len(window), hop, window=window, center=False, return_complex=True)
+    return spectrum.real.square() + spectrum.imag.square()
+
+
 class FrontEnd(nn.Module):
     """Sound to standardised log-mel frames; the statistics are part of the weights.
 
@@ -89,15 +95,7 @@ class FrontEnd(nn.Module):
         """Log mel power, (batch, samples) -> (batch, mels, frames); frame k ends at sample (k + 1)·hop."""
         short = -waveform.shape[-1] % self.block  # whole frames for every area
         padded = F.pad(waveform, (self.config.n_fft - self.config.hop, short))
-        spectrum = torch.stft(
-            padded,
-            self.config.n_fft,
-            self.config.hop,
-            window=self.window,
-            center=False,
-            return_complex=True,
-        )
-        power = spectrum.real.square() + spectrum.imag.square()
+        power = power_spectrum(padded, self.config.hop, self.window)
         return torch.log(torch.matmul(self.filters.T, power) + self.config.floor)
 
     def standardise(self, log_mel: Tensor) -> Tensor:

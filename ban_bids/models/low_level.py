@@ -34,7 +34,7 @@ from ban_bids.errors import CheckpointError, NotComputable
 from ban_bids.models.candidate import ModelCard, waveforms
 from ban_bids.models.checkpoint import load_tensors, save_tensors
 from ban_bids.models.config import FrontEndConfig, with_tuples
-from ban_bids.models.front_end import FrontEnd
+from ban_bids.models.front_end import FrontEnd, power_spectrum
 
 
 @dataclass(frozen=True)
@@ -112,15 +112,8 @@ class ModulationBank:
         left = (c.n_fft - c.hop) // 2
         short = -len(waveform) % (c.hop * c.pool)
         padded = np.pad(np.asarray(waveform, np.float32), (left, short + c.n_fft - c.hop - left))
-        spectrum = torch.stft(
-            torch.from_numpy(padded),
-            c.n_fft,
-            c.hop,
-            window=torch.hann_window(c.n_fft),
-            center=False,
-            return_complex=True,
-        ).numpy()
-        return np.log(self.filters @ (spectrum.real**2 + spectrum.imag**2) + c.floor)
+        power = power_spectrum(torch.from_numpy(padded), c.hop, torch.hann_window(c.n_fft)).numpy()
+        return np.log(self.filters @ power + c.floor)
 
     def energies(self, spectrogram: np.ndarray) -> np.ndarray:
         """Energy of every channel in every frame, averaged over bands.
@@ -298,8 +291,7 @@ class ModulationModel(LowLevelModel):
 
     def summary(self, waveform: np.ndarray) -> np.ndarray:
         """Mean and standard deviation of every channel over the clip."""
-        frames = self.frames(waveform).astype(np.float64)
-        return np.concatenate([frames.mean(axis=0), frames.std(axis=0)])
+        return _moments(self.frames(waveform).astype(np.float64))
 
 
 MODELS: dict[str, type[LowLevelModel]] = {m.name: m for m in (LogMelModel, ModulationModel)}
@@ -338,15 +330,13 @@ def log_mel_statistics(log_mel: np.ndarray) -> np.ndarray:
     """
     bands = np.asarray(log_mel, dtype=np.float64)
     coefficients = mfcc(bands)
-    return np.concatenate(
-        [
-            coefficients.mean(axis=0),
-            coefficients.std(axis=0),
-            np.diff(coefficients, axis=0).std(axis=0),
-            bands.mean(axis=0),
-            bands.std(axis=0),
-        ]
-    )
+    change = np.diff(coefficients, axis=0).std(axis=0)
+    return np.concatenate([_moments(coefficients), change, _moments(bands)])
+
+
+def _moments(frames: np.ndarray) -> np.ndarray:
+    """Mean and standard deviation of every feature over frames (n_frames, n_features), one after the other."""
+    return np.concatenate([frames.mean(axis=0), frames.std(axis=0)])
 
 
 def save_low_level(path: Path, model: LowLevelModel) -> Path:

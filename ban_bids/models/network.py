@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from math import ceil
 from typing import ClassVar
@@ -247,18 +248,12 @@ class NetworkModel:
         and where another process wants the same processors that makes them several times slower than one.
         """
         n_threads = torch.get_num_threads() if self.device.type == "cpu" else 1
-        if n_threads > 1:
-            torch.set_num_threads(1)
-        try:
-            with ThreadPoolExecutor(n_threads) as pool:
-                batches = self._batches(waveforms(clips, self.sampling_rate))
-                while side_by_side := list(islice(batches, n_threads)):
-                    outputs = pool.map(self._hear, [batch for _, batch in side_by_side])
-                    for (indices, batch), output in zip(side_by_side, outputs):
-                        yield indices, output, batch.shape[1] / self.sampling_rate
-        finally:
-            if n_threads > 1:
-                torch.set_num_threads(n_threads)
+        batches = self._batches(waveforms(clips, self.sampling_rate))
+        with torch_threads(1), ThreadPoolExecutor(n_threads) as pool:
+            while side_by_side := list(islice(batches, n_threads)):
+                outputs = pool.map(self._hear, [batch for _, batch in side_by_side])
+                for (indices, batch), output in zip(side_by_side, outputs):
+                    yield indices, output, batch.shape[1] / self.sampling_rate
 
     def _hear(self, batch: Tensor) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Logits, and every area's activation as (batch, frames, features)."""
@@ -286,6 +281,41 @@ def fingerprint(network: AuditoryNetwork) -> str:
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def measure_normalisation(network: AuditoryNetwork, batches: Iterable[Tensor]) -> None:
+    """Set the running statistics of every normalisation to the plain average over batches; the network then evaluates.
+
+    Parameters
+    ----------
+    network : AuditoryNetwork
+        Its weights stay as they are.
+    batches : iterable of Tensor, (batch, 1, mels, frames)
+        Standardised log-mel frames.
+    """
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # plain average over the batches seen
+    network.train()
+    with torch.no_grad():
+        for frames in batches:
+            network.from_frames(frames)
+    network.eval()
+    for norm, momentum in zip(norms, momenta):
+        norm.momentum = momentum
+
+
+@contextmanager
+def torch_threads(n: int) -> Iterator[None]:
+    """Let torch use this many CPU threads for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def resolve_device(device: str) -> torch.device:

@@ -6,32 +6,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from ban_bids.errors import CheckpointError, UsageError
+from ban_bids.models import conventional
 from ban_bids.models.ban import BAN
 from ban_bids.models.config import PRESETS as _BAN_PRESETS
 from ban_bids.models.config import BANConfig, NetworkConfig
-from ban_bids.models.conventional import (
-    CRNN,
-    VGG,
-    AlexNet,
-    AlexNetConfig,
-    CRNNConfig,
-    DeepCNN,
-    DeepCNNConfig,
-    VGGConfig,
-)
-from ban_bids.models.conventional import PRESETS as _COMPARISON_PRESETS
 from ban_bids.models.network import AuditoryNetwork
 
 _NETWORKS: dict[type[NetworkConfig], type[AuditoryNetwork]] = {
     BANConfig: BAN,
-    DeepCNNConfig: DeepCNN,
-    AlexNetConfig: AlexNet,
-    VGGConfig: VGG,
-    CRNNConfig: CRNN,
+    conventional.DeepCNNConfig: conventional.DeepCNN,
+    conventional.AlexNetConfig: conventional.AlexNet,
+    conventional.VGGConfig: conventional.VGG,
+    conventional.CRNNConfig: conventional.CRNN,
 }
 _CONFIGS = {network.architecture: config for config, network in _NETWORKS.items()}
 
-PRESETS: dict[str, NetworkConfig] = {**_BAN_PRESETS, **_COMPARISON_PRESETS}
+PRESETS: dict[str, NetworkConfig] = {**_BAN_PRESETS, **conventional.PRESETS}
 """Configurations by the name that ``--preset`` and ``--model`` take."""
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from ban_bids.constants import DEFAULT_SEED
-from ban_bids.errors import UsageError
+from ban_bids.errors import BanBidsError, UsageError
 from ban_bids.models.candidate import Candidate, ModelCard, as_candidate
 from ban_bids.models.checkpoint import load_checkpoint
 from ban_bids.models.controls import untrained_model
 from ban_bids.models.low_level import MODELS, load_low_level
 from ban_bids.models.network import NetworkModel
 from ban_bids.models.presets import LOW_LEVEL, PRESETS, build, preset_name
+
+_LOG = logging.getLogger(__name__)
 
 GROUP = "ban_bids.models"
 """Entry-point group; each entry is a factory ``(weights: Path | None, device: str) -> Candidate``."""
@@ -116,7 +119,14 @@ def _made_elsewhere(name: str, weights: Path | None, device: str, seed: int) -> 
         factory = entry.load()
     except (ImportError, AttributeError) as err:
         raise UsageError(f"--model {name}: cannot be imported ({err}); check the name and PYTHONPATH") from err
-    model = factory(weights, device)
+    try:
+        model = factory(weights, device)
+    except BanBidsError:  # one line already, with its remedy
+        raise
+    except Exception as err:  # somebody else's code may raise anything
+        _LOG.exception("--model %s: the factory raised", name)
+        reason = f"{type(err).__name__}: {err}".splitlines()[0]
+        raise UsageError(f"--model {name}: the factory raised {reason}; the log has the traceback") from err
     try:
         return as_candidate(model)
     except UsageError as fault:

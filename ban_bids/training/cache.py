@@ -152,10 +152,8 @@ class AudioCache:
         except (OSError, UsageError) as err:
             if not self._warned:
                 self._warned = True
-                _LOG.warning(
-                    "%s: %s cannot be kept (%s); decoding is repeated next time, unless BAN_BIDS_CACHE "
-                    "names a folder that can be written", self.folder.parent, what, err,
-                )  # fmt: skip
+                remedy = "decoding is repeated next time, unless BAN_BIDS_CACHE names a folder that can be written"
+                _LOG.warning("%s: %s cannot be kept (%s); %s", self.folder.parent, what, err, remedy)
 
 
 def front_end_key(front_end: FrontEnd) -> str:
@@ -167,9 +165,9 @@ def front_end_key(front_end: FrontEnd) -> str:
     probe = np.random.default_rng(0).normal(0, 0.1, front_end.config.sampling_rate // 2).astype(np.float32)
     device = front_end.window.device
     with torch.no_grad():
-        heard = front_end.log_mel(torch.from_numpy(probe)[None].to(device))[0].cpu().numpy()
+        log_mel = front_end.log_mel(torch.from_numpy(probe)[None].to(device))[0].cpu().numpy()
     settings = json.dumps([asdict(front_end.config), front_end.block], sort_keys=True)
-    return hashlib.sha256(settings.encode() + np.rint(10 * heard).astype(np.int16).tobytes()).hexdigest()[:16]
+    return hashlib.sha256(settings.encode() + np.rint(10 * log_mel).astype(np.int16).tobytes()).hexdigest()[:16]
 
 
 def _checksum(frames: np.ndarray) -> str:
@@ -178,12 +176,9 @@ def _checksum(frames: np.ndarray) -> str:
 
 def _mapped(path: Path) -> np.ndarray:
     """Array of an .npy file, memory-mapped by torch: numpy would keep the files of all tracks open at once."""
-    with path.open("rb") as file:
-        np.lib.format.read_magic(file)
-        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-        start = file.tell()
+    stored = np.load(path, mmap_mode="r")
     content = torch.from_file(str(path), size=path.stat().st_size, dtype=torch.uint8).numpy()
-    array = content[start:].view(dtype).reshape(shape)
+    array = content[stored.offset :].view(stored.dtype).reshape(stored.shape)
     array.flags.writeable = False
     return array
 
@@ -194,7 +189,7 @@ def _undamaged(path: Path) -> np.ndarray | None:
         frames = _mapped(path)
         if frames.dtype != np.float16 or _checksum(frames) != path.stem.partition("-")[2]:
             raise ValueError("its checksum differs")
-    except (OSError, ValueError, TypeError, RuntimeError) as err:
+    except (OSError, EOFError, ValueError, TypeError, RuntimeError) as err:
         _LOG.warning("%s: damaged (%s); made anew", path, err)
         with suppress(OSError):
             path.unlink()
@@ -204,14 +199,12 @@ def _undamaged(path: Path) -> np.ndarray | None:
 
 def _known_digest(entry: Path) -> str | None:
     try:
-        digest = entry.read_text("ascii")
-    except FileNotFoundError:
+        digest = entry.read_bytes().decode("ascii", "replace")
+    except OSError:
         return None
-    except (OSError, ValueError) as err:
-        digest = str(err)
     if _SHA256.fullmatch(digest):
         return digest
-    _LOG.warning("%s: cannot be read (%.40s); made anew", entry, digest or "empty")
+    _LOG.warning("%s: damaged (%.40s); made anew", entry, digest or "empty")
     return None
 
 

@@ -1,12 +1,13 @@
 """Random, augmented crops of log-mel frames: what the network sees while it is trained.
 
-What is random is drawn for a whole epoch at once (:func:`draw`); :class:`CropBatches` makes the crops from it.
+What is random is drawn for a whole epoch at once (:class:`Draws`); :class:`CropBatches` makes the crops from it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -75,8 +76,7 @@ PLAIN = Augmentation(
 """Crops as they were recorded."""
 
 
-@dataclass(frozen=True)
-class Draws:
+class Draws(NamedTuple):
     """The random numbers of an epoch's ``n`` crops, batch after batch.
 
     Parameters
@@ -110,62 +110,11 @@ class Draws:
 
     def to(self, device: torch.device) -> Draws:
         """The same numbers on another device."""
-        return Draws(*(getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)))
+        return Draws(*(numbers.to(device, non_blocking=True) for numbers in self))
 
     def rows(self, first: int, last: int) -> Draws:
         """The crops from ``first`` to ``last``, that one not included."""
-        return Draws(*(getattr(self, field.name)[first:last] for field in fields(self)))
-
-
-def draw(
-    augmentation: Augmentation,
-    lengths: np.ndarray,
-    *,
-    shape: tuple[int, int],
-    n_batches: int,
-    batch_size: int,
-    rng: np.random.Generator,
-) -> Draws:
-    """Draw an epoch's crops.
-
-    Tracks come as permutations of all of them, one after another, so that none gives its second crop before
-    each has given its first. Crops without augmentation show the same tracks in the same order.
-
-    Parameters
-    ----------
-    augmentation : Augmentation
-    lengths : ndarray of int, (n_tracks,)
-        Frames of every track. One that is too short for a crop is repeated from its beginning.
-    shape : (int, int)
-        Bands and frames of a crop.
-    n_batches, batch_size : int
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    Draws
-        On the CPU.
-    """
-    n_mels, n_frames = shape
-    n = n_batches * batch_size
-    passes = -(-n // len(lengths))
-    track = np.concatenate([rng.permutation(len(lengths)) for _ in range(passes)])[:n]
-    where, pace = rng.random(n), (1.0 + augmentation.stretch * rng.uniform(-1, 1, n)).astype(np.float32)
-    shift = augmentation.shift * rng.uniform(-1, 1, n)
-    gain = augmentation.gain * rng.uniform(-1, 1, (n, 1))
-    knots = augmentation.eq * rng.uniform(-1, 1, (n, augmentation.eq_knots))
-    bands = _stripes(rng, n, augmentation.frequency_masks, augmentation.frequency_mask, n_mels)
-    frames = _stripes(rng, n, augmentation.time_masks, augmentation.time_mask, n_frames)
-    partner = rng.random((n_batches, batch_size)).argsort(axis=1).ravel()
-    share = rng.beta(augmentation.mixup, augmentation.mixup, n) if augmentation.mixup else np.ones(n)
-    free = lengths[track] - np.ceil(np.float32(n_frames - 1) * pace).astype(np.int64)
-    # a repeated track may be entered anywhere
-    start = np.floor(where * np.where(free > 0, free, lengths[track])).astype(np.int64)
-    level = gain + knots @ _through_knots(augmentation.eq_knots, n_mels)
-    whole = {"track": track, "start": start, "bands": bands, "frames": frames, "partner": partner}
-    real = {"pace": pace, "shift": shift, "level": level, "share": share}
-    numbers = whole | {name: values.astype(np.float32) for name, values in real.items()}
-    return Draws(**{name: torch.from_numpy(values) for name, values in numbers.items()})
+        return Draws(*(numbers[first:last] for numbers in self))
 
 
 class CropBatches(Dataset[tuple[Tensor, Tensor]]):
@@ -179,7 +128,7 @@ class CropBatches(Dataset[tuple[Tensor, Tensor]]):
     Parameters
     ----------
     frames : sequence of ndarray, (n_mels, n_frames)
-        Log-mel frames of whole tracks.
+        Log-mel frames of whole tracks. One that is too short for a crop is repeated from its beginning.
     labels : sequence of int
         Their genres.
     n_genres : int
@@ -272,12 +221,33 @@ class CropBatches(Dataset[tuple[Tensor, Tensor]]):
         """The random numbers of an epoch's crops; those of the last epoch asked for are kept."""
         if self._drawn is None or self._drawn[0] != epoch:
             rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(epoch,)))
-            drawn = draw(
-                self.augmentation, self._lengths, shape=(self.n_mels, self.n_frames),
-                n_batches=self.n_batches, batch_size=self.batch_size, rng=rng,
-            )  # fmt: skip
-            self._drawn = epoch, drawn.to(self.device)
+            self._drawn = epoch, self._draw(rng).to(self.device)
         return self._drawn[1]
+
+    def _draw(self, rng: np.random.Generator) -> Draws:
+        """Draw an epoch's crops, on the CPU.
+
+        Tracks come as permutations of all of them, one after another, so that none gives its second crop before
+        each has given its first. Crops without augmentation show the same tracks in the same order.
+        """
+        augmentation, lengths, n = self.augmentation, self._lengths, self.n_batches * self.batch_size
+        passes = -(-n // len(lengths))
+        track = np.concatenate([rng.permutation(len(lengths)) for _ in range(passes)])[:n]
+        where, pace = rng.random(n), (1.0 + augmentation.stretch * rng.uniform(-1, 1, n)).astype(np.float32)
+        shift = augmentation.shift * rng.uniform(-1, 1, n)
+        gain = augmentation.gain * rng.uniform(-1, 1, (n, 1))
+        knots = augmentation.eq * rng.uniform(-1, 1, (n, augmentation.eq_knots))
+        bands = _stripes(rng, n, augmentation.frequency_masks, augmentation.frequency_mask, self.n_mels)
+        frames = _stripes(rng, n, augmentation.time_masks, augmentation.time_mask, self.n_frames)
+        partner = rng.random((self.n_batches, self.batch_size)).argsort(axis=1).ravel()
+        share = rng.beta(augmentation.mixup, augmentation.mixup, n) if augmentation.mixup else np.ones(n)
+        free = lengths[track] - np.ceil(np.float32(self.n_frames - 1) * pace).astype(np.int64)
+        # a repeated track may be entered anywhere
+        start = np.floor(where * np.where(free > 0, free, lengths[track])).astype(np.int64)
+        level = gain + knots @ _through_knots(augmentation.eq_knots, self.n_mels)
+        drawn = (track, start, pace, shift, level, bands, frames, partner, share)
+        single = (values.astype(np.float32) if values.dtype.kind == "f" else values for values in drawn)
+        return Draws(*map(torch.from_numpy, single))
 
     def _cut(self, draws: Draws) -> Tensor:
         """Unaugmented crops at their pace."""
@@ -296,6 +266,7 @@ class CropBatches(Dataset[tuple[Tensor, Tensor]]):
         return self._bank.index_select(0, rows.reshape(-1)).view(*rows.shape, -1).float()
 
 
+@dataclass(eq=False)
 class BatchOrder(Sampler[tuple[int, int]]):
     """The batches of a training, one per step, for ``DataLoader(batches, batch_size=None, sampler=order)``.
 
@@ -313,17 +284,11 @@ class BatchOrder(Sampler[tuple[int, int]]):
         Number of this process, and of processes.
     """
 
-    def __init__(
-        self,
-        n_batches: int,
-        n_steps: int,
-        done: Callable[[], int] = lambda: 0,
-        *,
-        rank: int = 0,
-        world: int = 1,
-    ) -> None:
-        self.n_batches, self.n_steps, self.done = n_batches, n_steps, done
-        self.rank, self.world = rank, world
+    n_batches: int
+    n_steps: int
+    done: Callable[[], int] = lambda: 0
+    rank: int = field(default=0, kw_only=True)
+    world: int = field(default=1, kw_only=True)
 
     def __len__(self) -> int:
         """Steps of the whole training: Lightning counts those that were done before."""
@@ -338,8 +303,7 @@ class BatchOrder(Sampler[tuple[int, int]]):
 def _shifted(crops: Tensor, shift: Tensor) -> Tensor:
     """Crops whose band b shows what stood at band b + shift."""
     n, n_mels, n_frames = crops.shape
-    place = torch.arange(n_mels, device=crops.device) + shift[:, None]
-    place = place.clamp(0, n_mels - 1)
+    place = (torch.arange(n_mels, device=crops.device) + shift[:, None]).clamp(0, n_mels - 1)
     low = place.floor()
     row = low.long() + n_mels * torch.arange(n, device=crops.device)[:, None]
     above = (low.long() < n_mels - 1).long()

@@ -26,7 +26,6 @@ LAYOUTS = ("genres", "genres_original", "Data/genres_original", ".")
 SUFFIXES = (".wav", ".au", ".flac", ".mp3")
 """Containers, the one that is preferred first."""
 
-
 _LISTED = frozenset((*filtered_train, *filtered_valid, *filtered_test))
 
 
@@ -116,7 +115,9 @@ def read_collection(data_dir: Path, exclude: Iterable[Path] = (), cache: AudioCa
     files = find_audio(Path(data_dir))
     barred = sorted(set(exclude))
     digests = cache.digests([*files, *barred])
-    banned = {_known(digests[path]) for path in barred}
+    if faults := [digest for path in barred if isinstance(digest := digests[path], DataError)]:
+        raise faults[0]
+    banned = {digests[path] for path in barred}
     tracks: dict[str, Track] = {}
     excluded: list[Track] = []
     replicas: list[str] = []
@@ -128,9 +129,9 @@ def read_collection(data_dir: Path, exclude: Iterable[Path] = (), cache: AudioCa
             continue
         file, digest = next(iter(readable.items()))
         replicas += [_short(copy) for copy in readable if copy != file]
-        heard = next((known for known in readable.values() if known in banned), None)
-        if heard is not None:
-            excluded.append(Track(file, name, file.parent.name, heard))
+        barred_digest = next((d for d in readable.values() if d in banned), None)
+        if barred_digest is not None:
+            excluded.append(Track(file, name, file.parent.name, barred_digest))
         elif digest in tracks:
             _LOG.warning("%s: repeats %s sample for sample; left out", file, tracks[digest].path)
             replicas.append(name)
@@ -236,9 +237,3 @@ def _why_none(data_dir: Path) -> str:
 
 def _rank(file: Path) -> tuple[Path, str, int, str]:
     return file.parent, file.stem, SUFFIXES.index(file.suffix.lower()), file.name
-
-
-def _known(digest: str | DataError) -> str:
-    if isinstance(digest, DataError):
-        raise digest
-    return digest

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -148,7 +147,8 @@ def reliability_figure(evaluation: Evaluation, title: str) -> bytes:
     above.plot([0, 1], [0, 1], color="#8a8f98", ls="--", lw=1, label="confidence = accuracy")
     above.bar(centre, bins["accuracy"], width=width, color=_COLOUR, alpha=0.35)
     above.plot(bins["confidence"], bins["accuracy"], "o", color=_COLOUR, label="means of a bin's tracks")
-    _annotate(above, bins[bins["n"] > 0])
+    for row in bins[bins["n"] > 0].itertuples():
+        above.text(row.confidence, row.accuracy + 0.02, f"n = {row.n}", ha="center", fontsize=7)
     above.set_ylabel("accuracy")
     above.set_ylim(0, 1.08)
     above.legend(loc="upper left", fontsize=8)
@@ -157,14 +157,6 @@ def reliability_figure(evaluation: Evaluation, title: str) -> bytes:
     below.set_ylabel("tracks")
     below.set_xlim(0, 1)
     return _png(figure)
-
-
-def _annotate(axes: Axes, bins: pd.DataFrame) -> None:
-    for row in bins.itertuples():
-        axes.annotate(
-            f"n = {row.n}", (row.confidence, row.accuracy), xytext=(0, 6),
-            textcoords="offset points", ha="center", fontsize=7,
-        )  # fmt: skip
 
 
 def _png(figure: Figure) -> bytes:

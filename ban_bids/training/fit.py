@@ -130,6 +130,8 @@ class BANTraining(pl.LightningModule):
         Ends the training early and chooses its weights.
     compiled : bool
         Run the network through ``torch.compile``.
+    log_lines : bool
+        Log a line per minute.
 
     Attributes
     ----------
@@ -150,6 +152,7 @@ class BANTraining(pl.LightningModule):
         *,
         stopping: EarlyStopping | None = None,
         compiled: bool = False,
+        log_lines: bool = False,
     ) -> None:
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -161,12 +164,12 @@ class BANTraining(pl.LightningModule):
         self.share = 0.0
         self.ended: str | None = None
         self.resumed: list[int] = []
+        self.log_lines = log_lines
+        self._last_line = time.monotonic()
         self._now = CLOCKS[settings.budget_clock]
         self._used_before = 0.0
         self._started = self._now()
-        self._from_frames: Callable[[Tensor], Any] = (
-            torch.compile(network.from_frames) if compiled else network.from_frames
-        )
+        self._from_frames = torch.compile(network.from_frames) if compiled else network.from_frames
 
     def seconds_used(self) -> float:
         """Seconds of the budget that have been used, also before an interruption."""
@@ -178,11 +181,8 @@ class BANTraining(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what is in no tensor."""
-        checkpoint["training"] = {
-            "steps_done": self.steps_done,
-            "used": self.seconds_used(),
-            "resumed": self.resumed,
-        }
+        counts = {"steps_done": self.steps_done, "resumed": self.resumed}
+        checkpoint["training"] = counts | {"used": self.seconds_used()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take it up again."""
@@ -229,6 +229,12 @@ class BANTraining(pl.LightningModule):
         if not last and self._share() >= 1.0:
             self._end("time")
 
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
+        """Log how far the training is, once per minute."""
+        if self.log_lines and time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
+            _LOG.info("training: %.0f %% done, loss %.2f", 100 * self.share, float(outputs["loss"]))
+
     def trained_network(self) -> AuditoryNetwork:
         """The network with averaged weights; its normalisation has not been measured yet."""
         return self.average if self.stopping is None else self.stopping.best
@@ -261,23 +267,8 @@ class BANTraining(pl.LightningModule):
         get_ema_multi_avg_fn(decay)(list(self.average.parameters()), list(self.network.parameters()), None)
 
 
-class LogLines(pl.Callback):
-    """A log line per minute."""
-
-    def __init__(self) -> None:
-        self._last = time.monotonic()
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Log when it is time."""
-        if time.monotonic() - self._last >= _SECONDS_BETWEEN_LINES and isinstance(pl_module, BANTraining):
-            self._last = time.monotonic()
-            _LOG.info("training: %.0f %% done, loss %.2f", 100 * pl_module.share, float(outputs["loss"]))
-
-
 class KeepState(pl.Callback):
-    """Save the training's state once a minute."""
+    """Save the training's state once per minute."""
 
     def __init__(self, state: ResumeState) -> None:
         self._state = state
@@ -349,10 +340,9 @@ def fit(
         For a strategy that Lightning does not know or cannot use here.
     """
     on_terminal = progress and sys.stderr.isatty()
-    callbacks = [*([LogLines()] if progress and not on_terminal else []), KeepState(state)]
     with _quiet_lightning(), TemporaryDirectory(prefix="ban-bids-train-") as folder:
         trainer = _trainer(
-            device, parallel, callbacks=callbacks, default_root_dir=folder,
+            device, parallel, callbacks=[KeepState(state)], default_root_dir=folder,
             enable_progress_bar=on_terminal, gradient_clip_val=settings.clip_gradient,
         )  # fmt: skip
         batches = make_batches(trainer.strategy.root_device)
@@ -362,7 +352,10 @@ def fit(
             patience = max(1, settings.patience * len(batches) // trainer.world_size)
             between = max(1, patience // _LOOKS_WITHIN_PATIENCE)
             stopping = EarlyStopping(network, inner, steps_between=between, patience=patience)
-        module = BANTraining(network, settings, n_steps, stopping=stopping, compiled=_compiled(device, parallel))
+        module = BANTraining(
+            network, settings, n_steps, stopping=stopping, compiled=_compiled(device, parallel),
+            log_lines=progress and not on_terminal,
+        )  # fmt: skip
         order = BatchOrder(
             len(batches), n_steps, lambda: module.steps_done, rank=trainer.global_rank, world=trainer.world_size
         )

@@ -93,20 +93,19 @@ def check_settings(settings: TrainingSettings) -> None:
     UsageError
         Naming the option.
     """
-    if settings.epochs < 1 or (settings.max_minutes is not None and not settings.max_minutes > 0):
-        raise UsageError("--epochs and --max-minutes must be above zero")
-    if settings.budget_clock not in CLOCKS:
-        raise UsageError(f"--budget-clock {settings.budget_clock}: unknown; choose one of {', '.join(CLOCKS)}")
-    if settings.batch_size < 2:
-        raise UsageError(f"--batch-size {settings.batch_size}: normalisation over a batch needs at least two crops")
-    if not 0.2 <= settings.crop_seconds <= 600:
-        raise UsageError(f"--crop-seconds {settings.crop_seconds:g}: must lie within 0.2 and 600")
-    if not 0 < settings.learning_rate < 10:
-        raise UsageError(f"--learning-rate {settings.learning_rate:g}: must lie within 0 and 10")
-    if settings.patience is not None and settings.patience < 1:
-        raise UsageError(f"--early-stopping {settings.patience}: must be one epoch or more")
-    if settings.seed < 0:
-        raise UsageError(f"--seed {settings.seed}: must not be negative")
+    s, minutes, clocks = settings, settings.max_minutes, ", ".join(CLOCKS)
+    rules = (
+        (s.epochs >= 1 and (minutes is None or minutes > 0), "--epochs and --max-minutes must be above zero"),
+        (s.budget_clock in CLOCKS, f"--budget-clock {s.budget_clock}: unknown; choose one of {clocks}"),
+        (s.batch_size >= 2, f"--batch-size {s.batch_size}: normalisation over a batch needs at least two crops"),
+        (0.2 <= s.crop_seconds <= 600, f"--crop-seconds {s.crop_seconds:g}: must lie within 0.2 and 600"),
+        (0 < s.learning_rate < 10, f"--learning-rate {s.learning_rate:g}: must lie within 0 and 10"),
+        (s.patience is None or s.patience >= 1, f"--early-stopping {s.patience}: must be one epoch or more"),
+        (s.seed >= 0, f"--seed {s.seed}: must not be negative"),
+    )
+    for is_met, otherwise in rules:
+        if not is_met:
+            raise UsageError(otherwise)
 
 
 @dataclass(frozen=True)

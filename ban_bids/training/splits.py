@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,7 @@ def fmri_tracks() -> frozenset[str]:
 
 def _listed(tracks: Sequence[Track], split: str, seed: int, excluded: Sequence[Track]) -> Split:
     lists = set(filtered_train) | set(filtered_valid)
+    barred = fmri_tracks() if split == "fmri-safe" else frozenset()
     present = {track.name for track in (*tracks, *excluded)}
     if len(lists & present) < _COVERED * len(lists):
         note = (
@@ -118,41 +120,31 @@ def _listed(tracks: Sequence[Track], split: str, seed: int, excluded: Sequence[T
             "split by track, stratified by genre, instead"
         )
         _LOG.warning(note)
-        kept = [t for t in tracks if split != "fmri-safe" or t.name not in fmri_tracks()]
-        result = _stratified(kept, seed)
-        name = f"{result.name} (in place of {split})"
-        return Split(name, result.training, result.validation, (note, *result.notes))
-    barred = fmri_tracks() if split == "fmri-safe" else frozenset()
-    training, validation = set(filtered_train) - barred, set(filtered_valid) - barred
-    return Split(
-        split,
-        tuple(t for t in tracks if t.name in training),
-        tuple(t for t in tracks if t.name in validation),
-    )
+        result = _stratified([t for t in tracks if t.name not in barred], seed)
+        return replace(result, name=f"{result.name} (in place of {split})", notes=(note, *result.notes))
+    listed = [t for t in tracks if t.name in lists - barred]
+    return replace(_by_name(split, listed, set(filtered_valid)), notes=())
 
 
 def _stratified(tracks: Sequence[Track], seed: int) -> Split:
     """About a sixth of each genre's tracks validate, at least one where the genre has two or more."""
-    rng = np.random.default_rng(seed)
     chosen: set[str] = set()
-    for genre in sorted({t.genre for t in tracks}):
-        names = sorted(t.name for t in tracks if t.genre == genre)
-        n = 0 if len(names) < 2 else max(1, round(_VALIDATION_SHARE * len(names)))
-        chosen.update(rng.permutation(names)[:n].tolist())
+    for names in _shuffled_by_genre(tracks, seed):
+        chosen.update(names[: max(1, round(_VALIDATION_SHARE * len(names))) if len(names) > 1 else 0])
     return _by_name("by track, stratified by genre", tracks, chosen)
 
 
 def _fold(tracks: Sequence[Track], index: int, n_folds: int, seed: int) -> Split:
+    # counting on over genres keeps the folds equally large
+    names = list(chain.from_iterable(_shuffled_by_genre(tracks, seed)))
+    return _by_name(f"fold {index} of {n_folds} by track, stratified by genre", tracks, set(names[index::n_folds]))
+
+
+def _shuffled_by_genre(tracks: Sequence[Track], seed: int) -> Iterator[list[str]]:
+    """Names of each genre's tracks in random order, genre by genre."""
     rng = np.random.default_rng(seed)
-    chosen: set[str] = set()
-    position = 0
     for genre in sorted({t.genre for t in tracks}):
-        for name in rng.permutation(sorted(t.name for t in tracks if t.genre == genre)).tolist():
-            # counting on over genres keeps the folds equally large
-            if position % n_folds == index:
-                chosen.add(name)
-            position += 1
-    return _by_name(f"fold {index} of {n_folds} by track, stratified by genre", tracks, chosen)
+        yield rng.permutation(sorted(t.name for t in tracks if t.genre == genre)).tolist()
 
 
 def _random(tracks: Sequence[Track], seed: int) -> Split:
@@ -160,7 +152,7 @@ def _random(tracks: Sequence[Track], seed: int) -> Split:
     _LOG.warning(note)
     names = np.random.default_rng(seed).permutation(sorted(t.name for t in tracks)).tolist()
     result = _by_name("random", tracks, set(names[: round(_VALIDATION_SHARE * len(names))]))
-    return Split(result.name, result.training, result.validation, (note,))
+    return replace(result, notes=(note,))
 
 
 def _by_name(name: str, tracks: Sequence[Track], validation: set[str]) -> Split:

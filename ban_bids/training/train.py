@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,19 +13,18 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import update_bn
 
 from ban_bids.errors import CheckpointError, UsageError
 from ban_bids.files.json import write_json
 from ban_bids.files.locks import file_lock
 from ban_bids.models.checkpoint import load_tensors, save_checkpoint
-from ban_bids.models.network import AuditoryNetwork
+from ban_bids.models.network import AuditoryNetwork, measure_normalisation, torch_threads
 from ban_bids.models.presets import LOW_LEVEL, build
 from ban_bids.models.presets import preset as preset_config
 from ban_bids.training.cache import AudioCache
 from ban_bids.training.crops import PLAIN, CropBatches
 from ban_bids.training.datasets import Collection, Track, log_mel_frames, read_collection
-from ban_bids.training.evaluate import crop_length, evaluate, genre_logits
+from ban_bids.training.evaluate import crop_length, evaluate
 from ban_bids.training.low_level import train_low_level
 from ban_bids.training.records import ResumeState, Trained, training_card, training_fingerprint
 from ban_bids.training.settings import ONE_PROCESS, Parallel, TrainingSettings, check_hardware, check_settings
@@ -40,7 +38,7 @@ _INNER_CROPS = 8
 def train_model(
     data_dir: Path,
     out: Path,
-    settings: TrainingSettings | None = None,
+    settings: TrainingSettings,
     *,
     exclude: Iterable[Path] = (),
     nthreads: int = 1,
@@ -61,7 +59,7 @@ def train_model(
         Folder of genres, see :func:`ban_bids.training.datasets.read_collection`.
     out : Path
         Checkpoint to write (``.safetensors``). Its card is written beside it too (``.json``).
-    settings : TrainingSettings, optional
+    settings : TrainingSettings
     exclude : iterable of Path
         Audio files whose content must neither train nor validate.
     nthreads : int
@@ -86,7 +84,6 @@ def train_model(
     DataError, UsageError
         For data or settings that cannot be used.
     """
-    settings = TrainingSettings() if settings is None else settings
     _check(out, settings, device, parallel)
     return train_collection(
         read_collection(data_dir, exclude, cache), out, settings,
@@ -97,7 +94,7 @@ def train_model(
 def train_once(
     data_dir: Path,
     out: Path,
-    settings: TrainingSettings | None = None,
+    settings: TrainingSettings,
     *,
     exclude: Iterable[Path] = (),
     nthreads: int = 1,
@@ -126,7 +123,6 @@ def train_once(
     DataError, UsageError
         As :func:`train_model`, and when the lock file cannot be written.
     """
-    settings = TrainingSettings() if settings is None else settings
     out = Path(out)
     with file_lock(out.with_name(f".{out.name}.lock")):
         collection = read_collection(data_dir, exclude)
@@ -178,7 +174,7 @@ def train_collection(
     started = time.monotonic()
     split = split_tracks(collection.tracks, settings.split, settings.seed, excluded=collection.excluded)
     state = ResumeState(out, training_fingerprint(collection, settings), parallel.n_processes)
-    with _threads(nthreads), torch.random.fork_rng(devices=[]):
+    with torch_threads(nthreads), torch.random.fork_rng(devices=[]):
         _LOG.info(
             "training %s on %d tracks of %d genres, %d validate; split %s", settings.preset,
             len(split.training), len(collection.genres), len(split.validation), split.name,
@@ -262,7 +258,8 @@ def _train_network(
         return None
     minutes = module.seconds_used() / 60.0  # what follows lies outside the budget
     best_step = None if module.stopping is None else int(module.stopping.best_step)
-    average = _measured(module.trained_network().cpu(), frames, n_frames=crop_frames, seed=settings.seed + 1)
+    average = module.trained_network().cpu()
+    _measure(average, frames, n_frames=crop_frames, seed=settings.seed + 1)
     labels = collection.labels(split.validation)
     return Trained(
         config=average.config.to_dict(),
@@ -298,24 +295,13 @@ def set_statistics(network: AuditoryNetwork, frames: Sequence[np.ndarray]) -> No
     front_end.scale.copy_(torch.from_numpy(np.asarray(scale, np.float32))[:, None])
 
 
-class _OnLogMel(torch.nn.Module):
-    """A network that takes log-mel frames, as :func:`torch.optim.swa_utils.update_bn` calls it."""
-
-    def __init__(self, network: AuditoryNetwork) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, log_mel: Tensor) -> Tensor:
-        return genre_logits(self.network, log_mel)
-
-
-def _measured(network: AuditoryNetwork, frames: Sequence[np.ndarray], *, n_frames: int, seed: int) -> AuditoryNetwork:
-    """Averaged weights, their normalisation measured anew on unaugmented crops of the training tracks."""
+def _measure(network: AuditoryNetwork, frames: Sequence[np.ndarray], *, n_frames: int, seed: int) -> None:
+    """Measure the normalisation of averaged weights on unaugmented crops of the training tracks."""
     crops = CropBatches(
         frames, [0] * len(frames), n_genres=1, n_frames=n_frames, batch_size=32, augmentation=PLAIN, seed=seed
     )
-    update_bn((batch for epoch in range(_CALIBRATION_EPOCHS) for batch in crops.epoch(epoch)), _OnLogMel(network))
-    return network.eval()
+    batches = (batch for epoch in range(_CALIBRATION_EPOCHS) for batch, _ in crops.epoch(epoch))
+    measure_normalisation(network, map(network.front_end.standardise, batches))
 
 
 def _notes(
@@ -338,13 +324,3 @@ def _notes(
             "result then differs from that of an uninterrupted one"
         )
     return tuple(notes)
-
-
-@contextmanager
-def _threads(n: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

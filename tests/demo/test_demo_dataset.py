@@ -121,7 +121,7 @@ def test_teacher_is_not_the_scored_network(demo):
         assert np.abs(np.corrcoef(mine[name].ravel(), theirs[name].ravel())[0, 1]) < 0.5
     design = json.loads((demo / "truth" / "design.json").read_text())
     assert card is not None
-    assert card.seed == design["scored_seed"] != design["teacher_seed"]
+    assert card.settings["seed"] == design["scored_seed"] != design["teacher_seed"]
 
 
 def test_truth_states_the_planted_strength(demo):

@@ -22,11 +22,26 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
         with pytest.raises(DataError, match="disk full"):
             write_arrays(path, {"x": np.zeros(3)})
     assert list(tmp_path.iterdir()) == [path]
-    found = read_arrays(path)
-    assert found is not None
-    np.testing.assert_array_equal(found["x"], np.arange(3))
+    arrays = read_arrays(path)
+    assert arrays is not None
+    np.testing.assert_array_equal(arrays["x"], np.arange(3))
     with pytest.raises(DataError, match="cannot be written"):
         write_arrays(path / "below-a-file.npz", {"x": np.zeros(3)})
+
+
+def test_any_name_is_kept(tmp_path: Path) -> None:
+    names = (
+        "file",
+        "allow_pickle",
+        "arr_0",
+        "features.0",
+        "block 1/attention",
+    )  # as layers of foreign models are called
+    write_arrays(tmp_path / "a.npz", {name: np.full(2, k) for k, name in enumerate(names)})
+    arrays = read_arrays(tmp_path / "a.npz")
+    assert arrays is not None
+    assert {name: int(array[0]) for name, array in arrays.items()} == {name: k for k, name in enumerate(names)}
+    assert list(read_arrays(tmp_path / "a.npz", "file") or ()) == ["file"]
 
 
 def test_others_may_read_what_the_umask_allows(tmp_path: Path) -> None:

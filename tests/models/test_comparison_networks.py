@@ -20,7 +20,7 @@ from ban_bids.models.presets import PRESETS, build
 from ban_bids.models.registry import load_model
 
 RATE = 22_050
-# channels × frequency bins of A1, Belt, PB, T2T3, frames a second, millions of parameters from the papers'
+# channels × frequency bins of A1, Belt, PB, T2T3, frames per second, millions of parameters from the papers'
 # own layer tables (10 genres)
 SHAPES = {
     "deepcnn": ([(64, 16), (128, 8), (256, 4), (512, 2)], (25, 12.5, 6.25, 6.25), 11.18),

@@ -110,12 +110,16 @@ def test_untrained_networks_need_no_file(tmp_path: Path, name: str) -> None:
         load_model(name, tmp_path / "w.safetensors")
 
 
-def test_a_model_from_outside_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_from_outside_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "outside_models.py").write_text(
         "from ban_bids.models.low_level import LogMelModel\n"
         "def factory(weights, device):\n    model = LogMelModel()\n    model.name = 'outsider'\n"
         "    return model\n"
         "def broken(weights, device):\n    return object()\n"
+        "def failing(weights, device):\n    raise KeyError('conv1')\n"
+        "def refusing(weights, device):\n    return LogMelModel(card=None).genre_probabilities([])\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     assert load_model("outside_models:factory", None).name == "outsider"
@@ -124,6 +128,11 @@ def test_a_model_from_outside_the_package(tmp_path: Path, monkeypatch: pytest.Mo
         load_model("outside_models:broken", None)
     with pytest.raises(UsageError, match="cannot be imported"):
         load_model("outside_models:missing", None)
+    with pytest.raises(UsageError, match="^--model outside_models:failing: .*KeyError: 'conv1'.*$"):
+        load_model("outside_models:failing", None)
+    assert "Traceback" in caplog.text
+    with pytest.raises(NotComputable, match="no read-out"):  # an error of ours says all there is to say
+        load_model("outside_models:refusing", None)
 
 
 def test_a_network_of_another_rate_hears_the_same_pitch() -> None:
@@ -137,8 +146,8 @@ def test_a_network_of_another_rate_hears_the_same_pitch() -> None:
         model = NetworkModel(network)
         assert model.sampling_rate == front_end.sampling_rate
         tone = 0.5 * np.sin(2 * np.pi * 1000.0 * np.arange(model.sampling_rate) / model.sampling_rate)
-        made = model.features([HeardClip(None, model.sampling_rate, tone)])[0]
-        assert len(made["T2T3"]) == math.ceil(network.frame_rates["T2T3"])
+        features = model.features([HeardClip(None, model.sampling_rate, tone)])[0]
+        assert len(features["T2T3"]) == math.ceil(network.frame_rates["T2T3"])
         loudest.append(int(heard[0][0, 0, :, 25].argmax()))
     assert loudest[0] == loudest[1]
 
@@ -147,14 +156,14 @@ def test_threads_change_no_byte_and_are_put_back() -> None:
     model, before = _model(), torch.get_num_threads()
     sounds = [_heard(1.0, seed) for seed in range(5)] + [_heard(1.5, 9)]
     try:
-        made = []
+        outputs = []
         for n in (1, 3):
             torch.set_num_threads(n)
-            made.append((model.features(sounds), model.genre_probabilities(sounds)))
+            outputs.append((model.features(sounds), model.genre_probabilities(sounds)))
             assert torch.get_num_threads() == n
     finally:
         torch.set_num_threads(before)
-    (one, p_one), (three, p_three) = made
+    (one, p_one), (three, p_three) = outputs
     np.testing.assert_array_equal(p_one, p_three)
     for a, b in zip(one, three):
         for area in AREAS:

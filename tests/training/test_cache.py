@@ -86,9 +86,9 @@ def test_frames_are_mapped_and_their_files_not_kept_open(tmp_path: Path) -> None
     cache = AudioCache(tmp_path / "c")
     digests = [f"{k:064x}" for k in range(100)]
     n_open = len(list(Path("/proc/self/fd").iterdir()))
-    made = cache.frames(digests, FRONT_END, lambda k: np.full((64, 10), k))
+    first = cache.frames(digests, FRONT_END, lambda k: np.full((64, 10), k))
     again = AudioCache(tmp_path / "c").frames(digests, FRONT_END, lambda k: np.full((64, 10), -1))
-    assert [float(frames[0, 0]) for frames in (*made, *again)] == [*range(100), *range(100)]
+    assert [float(frames[0, 0]) for frames in (*first, *again)] == [*range(100), *range(100)]
     assert (
         len(list(Path("/proc/self/fd").iterdir())) == n_open
     )  # GTZAN has nearly as many tracks as a process may open files
@@ -219,17 +219,17 @@ def test_a_killed_process_loses_little(genres: Path, tmp_path: Path, monkeypatch
 
 
 def test_the_command_line_chooses_the_folder(genres: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    given: list[AudioCache] = []
+    caches: list[AudioCache] = []
 
     def train(data: Path, out: Path, *_: object, cache: AudioCache, **__: object) -> Path:
-        given.append(cache)
+        caches.append(cache)
         return out
 
     monkeypatch.setattr("ban_bids.training.train.train_model", train)
     words = ["--data", str(genres), "--out", str(tmp_path / "w.safetensors"), "-q"]
     assert main([*words, "--cache-dir", str(tmp_path / "c")]) == 0
     assert main(words) == 0
-    assert [cache.folder for cache in given] == [tmp_path / "c" / "2", default_folder() / "2"]
+    assert [cache.folder for cache in caches] == [tmp_path / "c" / "2", default_folder() / "2"]
 
 
 @pytest.mark.parametrize("content", [b"", b"half", b"\xff" * 64])

@@ -44,12 +44,12 @@ def answers() -> Answers:
 def test_figures_are_those_of_scikit_learn(answers: Answers) -> None:
     result = score(answers, n_bootstrap=50)
     probabilities = np.stack([np.mean(s, axis=0) for s in answers.segments])
-    told, present = probabilities.argmax(axis=1), sorted(set(answers.truth.tolist()))
-    assert ABSENT in told  # else the cases below are not met
-    np.testing.assert_array_equal(result.confusion, confusion_matrix(answers.truth, told, labels=range(N_GENRES)))
-    expected = f1_score(answers.truth, told, labels=present, average="macro")
+    answered, present = probabilities.argmax(axis=1), sorted(set(answers.truth.tolist()))
+    assert ABSENT in answered  # else the cases below are not met
+    np.testing.assert_array_equal(result.confusion, confusion_matrix(answers.truth, answered, labels=range(N_GENRES)))
+    expected = f1_score(answers.truth, answered, labels=present, average="macro")
     assert result.macro_f1.value == pytest.approx(expected)
-    assert result.track_accuracy.value == pytest.approx(np.mean(told == answers.truth))
+    assert result.track_accuracy.value == pytest.approx(np.mean(answered == answers.truth))
     flat = np.concatenate([s.argmax(axis=1) for s in answers.segments])
     repeated = np.repeat(answers.truth, [len(s) for s in answers.segments])
     assert result.segment_accuracy.value == pytest.approx(np.mean(flat == repeated))
@@ -57,7 +57,7 @@ def test_figures_are_those_of_scikit_learn(answers: Answers) -> None:
     brier = brier_score_loss(answers.truth, probabilities, labels=range(N_GENRES), scale_by_half=False)
     assert result.brier_score.value == pytest.approx(brier)
     precision, recall, f1, n = precision_recall_fscore_support(
-        answers.truth, told, labels=range(N_GENRES), zero_division=0
+        answers.truth, answered, labels=range(N_GENRES), zero_division=0
     )
     rows = result.per_genre
     assert rows["n"].tolist() == n.tolist()
@@ -96,12 +96,12 @@ def test_intervals_are_over_tracks_not_segments(answers: Answers) -> None:
     assert tenfold.n_segments == 10 * once.n_segments
     assert tenfold.segment_accuracy.interval == pytest.approx(once.segment_accuracy.interval)
     rng = np.random.default_rng(9)
-    told = answers.tracks.argmax(axis=1)
+    answered = answers.tracks.argmax(axis=1)
     draws = []
     for _ in range(600):
         k = rng.integers(60, size=60)
         labels = np.unique(answers.truth[k])
-        draws.append(f1_score(answers.truth[k], told[k], labels=labels, average="macro"))
+        draws.append(f1_score(answers.truth[k], answered[k], labels=labels, average="macro"))
     assert once.macro_f1.interval == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=0.02)
 
 
@@ -114,9 +114,9 @@ def test_track_probability_is_the_mean_over_segments() -> None:
             piece = torch.from_numpy(frames[None, :, start : start + 40].astype(np.float32))
             logits, _ = network.from_frames(network.front_end.standardise(piece))
             expected.append(torch.softmax(logits[0], dim=0).numpy())
-    found = segment_probabilities(network, frames, 40)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-    np.testing.assert_allclose(Answers(np.array([0]), [found]).tracks[0], np.mean(expected, axis=0), atol=1e-5)
+    probabilities = segment_probabilities(network, frames, 40)
+    np.testing.assert_allclose(probabilities, expected, atol=1e-5)
+    np.testing.assert_allclose(Answers(np.array([0]), [probabilities]).tracks[0], np.mean(expected, axis=0), atol=1e-5)
     assert segment_probabilities(network, frames[:, :33], 40).shape == (1, 3)  # shorter than a segment
 
 
@@ -128,8 +128,8 @@ def test_accuracy_and_its_interval() -> None:
     oracle = Oracle(n_genres=4).eval()
     oracle.front_end.mean.zero_()
     oracle.front_end.scale.fill_(1.0)
-    told, truth = np.array([0, 1, 2, 3] * 10), np.array([0, 1, 2, 0] * 10)
-    frames = [np.full((64, 8), a, dtype=np.float16) for a in told]
+    answered, truth = np.array([0, 1, 2, 3] * 10), np.array([0, 1, 2, 0] * 10)
+    frames = [np.full((64, 8), a, dtype=np.float16) for a in answered]
     result = evaluate(oracle, frames, truth, crop_frames=8, n_bootstrap=4000)
     assert result.track_accuracy.value == 0.75
     half = 1.96 * np.sqrt(0.75 * 0.25 / 40)
