@@ -182,9 +182,8 @@ def prepare_t1w(path: Path, folder: Path) -> dict[str, Path]:
 
     def at_full_resolution(values: Floats) -> NDArray[np.float32]:
         """Linear interpolation; the nearest value outside."""
-        values = values.astype(np.float32)
-        where = {"matrix": move[:3, :3], "offset": move[:3, 3], "output_shape": data.shape}
-        return ndimage.affine_transform(values, **where, order=1, mode="nearest")
+        part = values.astype(np.float32)
+        return ndimage.affine_transform(part, move[:3, :3], move[:3, 3], data.shape, order=1, mode="nearest")
 
     corrected = np.asarray(data / np.clip(at_full_resolution(field), 0.2, 5.0), np.float32)
     mask = at_full_resolution(ndimage.gaussian_filter(brain.astype(np.float32), 0.5)) > 0.5
@@ -211,7 +210,7 @@ def normalize_t1w(t1w: Path, mask: Path, folder: Path) -> tuple[dict[str, Path],
     return files, float(np.corrcoef(warped[inside], target[inside])[0, 1])
 
 
-# ---- no T1w image: the first run's BOLD reference stands for it, the template's tissues for its own
+# ---- no T1w image: the BOLD reference of the first run stands for it, the template's tissues for the person's
 
 
 def anatomy_from_bold(bold: Path, folder: Path, dummy_scans: int | None = None) -> tuple[dict[str, Path], float]:

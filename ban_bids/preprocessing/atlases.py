@@ -83,12 +83,8 @@ class Atlas:
         return f"from {self.title}{parts}{f'; it has {absent}' if absent else ''}{limits}"
 
 
-def _read_named() -> dict[str, Atlas]:
-    content = tomllib.loads((SHIPPED / "atlases.toml").read_text(encoding="utf-8"))
-    return {name: Atlas(**entry) for name, entry in content.items()}
-
-
-NAMED: Mapping[str, Atlas] = _read_named()
+_CONTENT = tomllib.loads((SHIPPED / "atlases.toml").read_text(encoding="utf-8"))
+NAMED: Mapping[str, Atlas] = {name: Atlas(**entry) for name, entry in _CONTENT.items()}
 """The known atlases; ``hcp-mmp`` is shipped."""
 
 
@@ -147,7 +143,7 @@ def find_atlas(choice: str | Path, folder: Path) -> AtlasFiles:
     labels = on_template(choice)
     with atomic_path(files.image) as temporary:
         save_image(temporary, labels, template_grid(1.0).affine)
-    parcels = ["+".join(NAMED[choice].labels[name]) for name in REGIONS]
+    parcels = ["+".join(NAMED[choice].labels[name]) or None for name in REGIONS]
     index = pd.array([number if parcel else None for number, parcel in enumerate(parcels, 1)], "Int64")
     write_tsv(files.table, pd.DataFrame({"index": index, "name": REGIONS, "parcels": parcels}))
     return files

@@ -78,8 +78,7 @@ def coregister_session(reference: Path, mask: Path, t1w: Path, *, t1w_mask: Path
     fixed = resample_to(to_ants(t1, t1_affine), 2.0)
     brain = resample_to(to_ants(load_mask(t1w_mask), t1_affine), 2.0)
     brain = brain.new_image_like((brain.numpy() > 0.5).astype(np.float32))
-    masks = {"mask": brain, "moving_mask": moving_mask, "mask_all_stages": True}
-    return rigid(fixed * brain, moving * moving_mask, folder, **masks)
+    return rigid(fixed * brain, moving * moving_mask, folder, mask=brain, moving_mask=moving_mask, mask_all_stages=True)
 
 
 def run_to_session(run: Path, session: Path) -> Floats:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,17 +28,16 @@ _SEED = 1
 
 
 @contextmanager
-def ants_folder(parent: Path) -> Iterator[Path]:
+def ants_folder(parent: Path) -> Iterator[None]:
     """Make antspyx write into a new folder under ``parent``; remove it at the end."""
-    folder = Path(tempfile.mkdtemp(prefix="ants-", dir=parent))
-    before = tempfile.tempdir
     os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"
-    tempfile.tempdir = str(folder)
-    try:
-        yield folder
-    finally:
-        tempfile.tempdir = before
-        shutil.rmtree(folder, ignore_errors=True)
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory(prefix="ants-", dir=parent, ignore_cleanup_errors=True) as folder:
+        tempfile.tempdir = folder
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
 
 
 def to_ants(data: NDArray[Any], affine: Floats) -> ants.ANTsImage:

@@ -125,8 +125,8 @@ class Normalization:
 
     def save(self, path: Path) -> Path:
         """Write to an npz file."""
-        grid, warp, inverse = self.warp.affine, self.warp.field, self.inverse_warp.field
-        np.savez(path, affine=self.affine, grid=grid, warp=warp, inverse_warp=inverse)
+        fields = {"warp": self.warp.field, "inverse_warp": self.inverse_warp.field}
+        np.savez(path, affine=self.affine, grid=self.warp.affine, **fields)
         return path
 
     def template_to_t1w(self, points: Floats) -> Floats:
