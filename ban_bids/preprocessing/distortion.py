@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -75,7 +76,7 @@ class Distortion:
 
 
 def check_phase_encoding(participant: Participant) -> None:
-    """Refuse ``--use-syn-sdc`` without T1w image, or for a run whose sidecar does not tell the axis.
+    """Refuse ``--use-syn-sdc`` without T1w image, or for a run whose sidecar lacks the axis.
 
     Raises
     ------
@@ -100,7 +101,7 @@ def working_grid(shape: tuple[int, ...], affine: Floats, inside: NDArray[np.bool
         Of the BOLD image.
     inside : ndarray of bool, shape shape
     """
-    voxel = np.linalg.norm(affine[:3, :3], axis=0)
+    voxel = voxel_sizes(affine)
     present = np.array(np.nonzero(inside))
     low = np.maximum(present.min(1) * voxel - _MARGIN * _WORKING, 0)
     high = np.minimum(present.max(1) * voxel + _MARGIN * _WORKING, (np.array(shape[:3]) - 1) * voxel)
@@ -153,14 +154,9 @@ def find_distortion(
         values = sample(smooth, affine, field(points[:, brain.ravel()]))
         return normalised_mutual_information(fixed[brain], values)
 
-    still, field = (_along(values, number, grid) for values in (np.zeros_like(shift), shift))
+    direction = grid.affine[:3, number, None, None, None] / _WORKING
+    still, field = (Displacement((direction * size).astype(np.float32), grid.affine) for size in (0 * shift, shift))
     before, after = information(still), information(field)
     if not after > before:
         return Distortion(still, (before, before), 0.0)
     return Distortion(field, (before, after), float(np.percentile(np.abs(shift[brain]), 95)))
-
-
-def _along(shift: NDArray[np.float32], axis: int, grid: Grid) -> Displacement:
-    """Displacement in RAS world of a shift along a grid's axis."""
-    direction = grid.affine[:3, axis] / np.linalg.norm(grid.affine[:3, axis])
-    return Displacement((direction[:, None, None, None] * shift).astype(np.float32), grid.affine)

@@ -78,13 +78,12 @@ def coregister_session(reference: Path, mask: Path, t1w: Path, *, t1w_mask: Path
     fixed = resample_to(to_ants(t1, t1_affine), 2.0)
     brain = resample_to(to_ants(load_mask(t1w_mask), t1_affine), 2.0)
     brain = brain.new_image_like((brain.numpy() > 0.5).astype(np.float32))
-    masks = {"mask": brain, "moving_mask": moving_mask, "mask_all_stages": True}
-    return rigid(fixed * brain, moving * moving_mask, folder, **masks)
+    return rigid(fixed * brain, moving * moving_mask, folder, mask=brain, moving_mask=moving_mask, mask_all_stages=True)
 
 
 def run_to_session(run: Path, session: Path) -> Floats:
     """Session reference world → run reference world."""
-    return align_images(*load_image(run), *load_image(session))[0]
+    return align_images(*load_image(run), *load_image(session))
 
 
 @dataclass(frozen=True)
@@ -145,9 +144,7 @@ def resample_to_target(
     before = _raw_tsnr(data[..., non_steady:], affine, points[:, chosen])
     if timing.slice_timing:
         correct_slice_timing(data, timing.slice_timing, timing.direction, timing.repetition_time, timing.middle)
-    rows = np.empty((data.shape[3], len(chosen)), np.float32)
-    for index, row in enumerate(resample_run(data, affine, matrices, points[:, chosen])):
-        rows[index] = row
+    rows = resample_run(data, affine, matrices, points[:, chosen])
     del data
     alive = (rows.std(0) > 0) & (rows.mean(0) > 0)
     rows, chosen, before = rows[:, alive], chosen[alive], before[alive]

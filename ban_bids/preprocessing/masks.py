@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, stats
+from sklearn.mixture import GaussianMixture
 
 from ban_bids.typing import Floats
 
-_EM_STEPS = 60
+_LONGEST = 10  # volumes before the steady state, at most
+_FITTED_VOXELS = 100_000
 
 
-def count_non_steady(global_signal: Floats, longest: int = 10) -> int:
-    """Leading volumes whose global signal stands out upwards from the rest of the run.
+def count_non_steady(global_signal: Floats) -> int:
+    """Leading volumes, at most 10, whose global signal stands out upwards from the rest of the run.
 
     Parameters
     ----------
     global_signal : ndarray, shape (n_volumes,)
-    longest : int
-        Volumes looked at.
 
     Returns
     -------
@@ -26,21 +26,18 @@ def count_non_steady(global_signal: Floats, longest: int = 10) -> int:
         Volumes before the first one within five scaled median absolute deviations (at least 1 %) of the
         median. T1 saturation makes the first volumes brighter, never darker.
     """
-    rest = global_signal[min(longest, len(global_signal) // 2) :]
+    n = len(global_signal)
+    rest = global_signal[min(_LONGEST, n // 2) :]
     middle = float(np.median(rest))
-    spread = max(1.4826 * float(np.median(np.abs(rest - middle))) * 5, 0.01 * abs(middle))
-    count = 0
-    while count < min(longest, len(global_signal) // 4) and global_signal[count] > middle + spread:
-        count += 1
-    return count
+    spread = max(5 * float(stats.median_abs_deviation(rest, scale="normal")), 0.01 * abs(middle))
+    steady = global_signal[: min(_LONGEST, n // 4)] <= middle + spread
+    return int(np.append(steady, True).argmax())
 
 
 def largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The biggest connected part of a mask."""
-    labels, n = ndimage.label(mask)
-    if n < 2:
-        return mask
-    return labels == 1 + int(np.argmax(ndimage.sum_labels(mask, labels, np.arange(1, n + 1))))
+    labels, _ = ndimage.label(mask)
+    return mask & (labels == np.bincount(labels[mask], minlength=1).argmax())
 
 
 def otsu(values: NDArray[np.float32]) -> float:
@@ -74,7 +71,7 @@ def epi_mask(image: NDArray[np.float32]) -> NDArray[np.bool_]:
     return ndimage.binary_fill_holes(grown | opened)
 
 
-def tissue_probabilities(image: NDArray[np.float32], mask: NDArray[np.bool_]) -> tuple[NDArray[np.float32], ...]:
+def tissue_probabilities(image: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     """CSF, grey and white matter from a three-class Gaussian mixture of T1w intensities.
 
     Parameters
@@ -86,39 +83,27 @@ def tissue_probabilities(image: NDArray[np.float32], mask: NDArray[np.bool_]) ->
 
     Returns
     -------
-    tuple of three ndarrays of float32, shape (nx, ny, nz)
+    ndarray of float32, shape (3, nx, ny, nz)
         Probabilities of CSF, grey matter, white matter; 0 outside the mask.
     """
-    values = image[mask].astype(float)
-    low, high = np.percentile(values, [0.5, 99.5])
-    counts, edges = np.histogram(np.clip(values, low, high), bins=400)
-    centres = (edges[1:] + edges[:-1]) / 2
-    means = np.percentile(values, [8, 40, 82]).astype(float)
-    deviations = np.full(3, (high - low) / 10)
-    weights = np.array([0.2, 0.45, 0.35])
-    for _ in range(_EM_STEPS):
-        share = _responsibilities(centres, means, deviations, weights)
-        mass = share * counts
-        total = np.maximum(mass.sum(1), 1e-9)
-        means = (mass @ centres) / total
-        spread = np.sqrt((mass * (centres - means[:, None]) ** 2).sum(1) / total)
-        deviations = np.maximum(spread, (high - low) / 100)
-        weights = total / total.sum()
-    order = np.argsort(means)
-    means, deviations, weights = means[order], deviations[order], weights[order]
-    share = _responsibilities(values, means, deviations, weights)
-    share[:, values <= means[0]] = np.array([1.0, 0, 0])[:, None]
-    share[:, values >= means[2]] = np.array([0, 0, 1.0])[:, None]
-    result = []
-    for part in share:
-        volume = np.zeros(image.shape, np.float32)
-        volume[mask] = part
-        result.append(volume)
-    return tuple(result)
-
-
-def _responsibilities(values: Floats, means: Floats, deviations: Floats, weights: Floats) -> Floats:
-    """Posterior of each class, ``(3, n)``."""
-    z = (values[None] - means[:, None]) / deviations[:, None]
-    density = weights[:, None] / deviations[:, None] * np.exp(-0.5 * np.minimum(z**2, 1400))
-    return density / np.maximum(density.sum(0), 1e-300)
+    low, high = np.percentile(image[mask], [0.5, 99.5])
+    values = ((image[mask].astype(float) - low) / (high - low))[:, None]
+    mixture = GaussianMixture(
+        3,
+        covariance_type="diag",
+        weights_init=[0.2, 0.45, 0.35],
+        means_init=np.percentile(values, [8, 40, 82])[:, None],
+        precisions_init=np.full((3, 1), 100.0),
+        reg_covar=1e-4,
+        tol=1e-5,
+        max_iter=500,
+        random_state=0,
+    ).fit(np.clip(values[:: 1 + len(values) // _FITTED_VOXELS], 0, 1))
+    order = mixture.means_[:, 0].argsort()
+    darkest, _, brightest = mixture.means_[order, 0]
+    shares = mixture.predict_proba(values)[:, order]
+    shares[values[:, 0] <= darkest] = [1, 0, 0]
+    shares[values[:, 0] >= brightest] = [0, 0, 1]
+    probabilities = np.zeros((3, *image.shape), np.float32)
+    probabilities[:, mask] = shares.T
+    return probabilities

@@ -113,11 +113,6 @@ def read_atlas(atlas: AtlasFiles = HCP_MMP) -> tuple[NDArray[np.uint8], Floats]:
     return labels, np.asarray(image.affine, float)
 
 
-def labels_at(labels: NDArray[np.uint8], affine: Floats, points: Floats) -> NDArray[np.uint8]:
-    """Label at each template point ``(3, n)``, nearest voxel."""
-    return sample(labels.astype(np.float32), affine, points, order=0).astype(np.uint8)
-
-
 def near_cortex(points: Floats) -> NDArray[np.bool_]:
     """Which template points ``(3, n)`` lie within :data:`RIBBON_MARGIN` of the group's cortical ribbon."""
     wide, affine = load_image(SHIPPED / CORTEX_FILE)
@@ -141,31 +136,26 @@ def region_table(
         One row per region; counts are whole numbers or missing, ``reason`` says why.
     notes : tuple of str
     """
-    indices, parcels = region_indices(atlas), _parcels(atlas)
-    rows: list[dict[str, object]] = []
-    notes = []
-    for number, name in enumerate(REGIONS, 1):
-        row: dict[str, object] = dict.fromkeys(_COLUMNS) | {"name": name, "abbreviation": name}
-        if not indices[name]:
-            row["reason"] = f"atlas {atlas.name} has no region {name}"
-            notes.append(f"{row['reason']}: its scores are {NOT_AVAILABLE}, and so is C, the mean over all")
-        else:
-            kept, whole = int((labels == number).sum()), int((before == number).sum())
-            row |= {"index": number, "n_voxels": kept, "n_voxels_atlas": whole, "parcels": parcels[name]}
-        rows.append(row)
-    table = pd.DataFrame(rows, columns=list(_COLUMNS))
-    counts = [column for column in _COLUMNS if column == "index" or column.startswith("n_")]
-    return table.astype(dict.fromkeys(counts, "Int64")), tuple(notes)
+    indices, source = region_indices(atlas), _read_table(atlas)
+    parts = source.get("parcels", pd.Series(atlas.name, index=source.index))
+    table = pd.DataFrame(
+        {
+            "index": range(1, len(REGIONS) + 1),
+            "name": REGIONS,
+            "abbreviation": REGIONS,
+            "n_voxels": np.bincount(labels.ravel(), minlength=len(REGIONS) + 1)[1:],
+            "n_voxels_atlas": np.bincount(before.ravel(), minlength=len(REGIONS) + 1)[1:],
+            "parcels": ["+".join(parts[source["name"] == name].unique()) for name in REGIONS],
+            "reason": [None if indices[name] else f"atlas {atlas.name} has no region {name}" for name in REGIONS],
+        }
+    ).astype(dict.fromkeys(_COUNTS, "Int64"))
+    absent = table["reason"].notna()
+    table.loc[absent, [*_COUNTS, "parcels"]] = None
+    consequence = f"its scores are {NOT_AVAILABLE}, and so is C, the mean over all"
+    return table, tuple(f"{reason}: {consequence}" for reason in table.loc[absent, "reason"])
 
 
-_COLUMNS = ("index", "name", "abbreviation", "n_voxels", "n_voxels_atlas", "parcels", "reason")
-
-
-def _parcels(atlas: AtlasFiles) -> dict[str, str]:
-    """What each region is made of in the atlas's own names, as far as its table tells."""
-    table = _read_table(atlas)
-    own = table["parcels"] if "parcels" in table else pd.Series(atlas.name, index=table.index)
-    return {name: "+".join(dict.fromkeys(own[table["name"] == name])) for name in REGIONS}
+_COUNTS = ("index", "n_voxels", "n_voxels_atlas")
 
 
 def absent_regions(path: Path) -> Mapping[str, str]:
@@ -219,7 +209,7 @@ class RegionMaps:
         possible : ndarray of bool, shape where.shape
             Grey matter that every run covers.
         source : Path
-            What the error names.
+            File that the error names.
 
         Raises
         ------
@@ -227,7 +217,7 @@ class RegionMaps:
             No voxel of the cortex is possible.
         """
         before, cortex = np.zeros(where.shape, np.uint8), np.zeros(where.shape, bool)
-        before[where] = labels_at(*read_atlas(atlas), points)
+        before[where] = sample(*read_atlas(atlas), points, order=0)
         cortex[where] = near_cortex(points)
         labels = np.where(possible, before, 0).astype(np.uint8)
         cortex = (cortex & possible) | (labels > 0)

@@ -91,7 +91,6 @@ def test_matrix_and_parameters_are_inverse() -> None:
 def test_large_offset_between_runs_is_found() -> None:
     volume, true = head(), rigid_matrix(np.array([6.0, -5, 4, 0.06, -0.04, 0.05]), np.zeros(3))
     other = (1.3 * moved(volume, true)).astype(np.float32)
-    found, correlation = align_images(other, AFFINE, volume.astype(np.float32), AFFINE)
+    found = align_images(other, AFFINE, volume.astype(np.float32), AFFINE)
     points = np.vstack([corners(), np.ones(6)])
     assert np.sqrt((((found - true) @ points)[:3] ** 2).sum(0).mean()) < 0.15
-    assert correlation > 0.99

@@ -20,13 +20,12 @@ from ban_bids.preprocessing.regions import (
     TABLE_FILE,
     AtlasFiles,
     absent_regions,
-    labels_at,
     near_cortex,
     read_atlas,
     region_table,
 )
 from ban_bids.preprocessing.space.template import template_grid
-from ban_bids.preprocessing.space.transforms import apply_affine
+from ban_bids.preprocessing.space.transforms import apply_affine, sample
 
 # Figures of an independent count from the same surfaces: centres in mm, 2-mm voxels left and right
 CENTRES = {"left": (-41, -25, 10), "right": (44, -22, 10)}
@@ -41,8 +40,8 @@ def test_shipped_labels_are_the_four_regions_where_they_belong() -> None:
     for side, chosen in (("left", points[0] < 0), ("right", points[0] > 0)):
         assert np.linalg.norm(points[:, chosen].mean(1) - CENTRES[side]) < 2.1
         # the surfaces' own space, in which the independent centres seem to have been taken
-        own = to_sixth_generation(points[:, chosen]).mean(1)
-        assert np.linalg.norm(own - CENTRES[side]) < 1.5
+        centre = to_sixth_generation(points[:, chosen]).mean(1)
+        assert np.linalg.norm(centre - CENTRES[side]) < 1.5
 
 
 def test_counts_at_two_millimetres_are_those_of_an_independent_count() -> None:
@@ -79,11 +78,11 @@ def test_cortex_leaves_out_deep_nuclei_and_cerebellum() -> None:
     assert near_cortex(np.array([[-43.0], [-25], [11]])).all()
 
 
-def test_labels_at_picks_the_nearest_voxel() -> None:
+def test_labels_are_those_of_the_nearest_voxel() -> None:
     labels = np.zeros((4, 4, 4), np.uint8)
     labels[1, 2, 3] = 4
     affine = np.diag([2.0, 2, 2, 1])
-    assert labels_at(labels, affine, np.array([[2.9, 3.4], [4.2, 4.0], [5.8, 6.0]])).tolist() == [4, 0]
+    assert sample(labels, affine, np.array([[2.9, 3.4], [4.2, 4.0], [5.8, 6.0]]), order=0).tolist() == [4, 0]
 
 
 def test_small_regions_are_counted() -> None:
@@ -93,7 +92,7 @@ def test_small_regions_are_counted() -> None:
     assert table["n_voxels"].tolist() == [30, 6, 30, 30]
     assert table["n_voxels_atlas"].tolist() == [30, 30, 30, 30]
     assert table["parcels"][1] == "LBelt+MBelt"
-    assert notes == (), "small regions are told of by the measures of quality"
+    assert notes == (), "small regions are reported by the measures of quality"
 
 
 @pytest.fixture

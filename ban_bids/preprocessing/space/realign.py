@@ -7,9 +7,11 @@ the sampled points, as R = Rz·Ry·Rx.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from nibabel.affines import from_matvec, voxel_sizes
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
@@ -18,6 +20,8 @@ from ban_bids.preprocessing.space.transforms import apply_affine
 from ban_bids.typing import Floats
 
 _FWHM_TO_SIGMA = 1 / np.sqrt(8 * np.log(2))
+_FWHM = 5.0  # mm, smoothing before estimation
+_REFERENCE_VOLUMES = 20  # evenly spread, make the references
 
 
 @dataclass(frozen=True)
@@ -29,24 +33,20 @@ class Motion:
     matrices : ndarray, shape (n_volumes, 4, 4)
         Reference world mm → volume world mm.
     parameters : ndarray, shape (n_volumes, 6)
-        trans_x, trans_y, trans_z (mm), rot_x, rot_y, rot_z (radians) about ``centre``.
-    centre : ndarray, shape (3,)
+        trans_x, trans_y, trans_z (mm), rot_x, rot_y, rot_z (radians) about the centre of the sampled points.
     reference : ndarray, shape (nx, ny, nz)
         Mean of the realigned volumes, in the image's own grid.
     """
 
     matrices: Floats
     parameters: Floats
-    centre: Floats
     reference: NDArray[np.float32]
 
 
 def rigid_matrix(parameters: Floats, centre: Floats) -> Floats:
     """4 × 4 matrix of three translations (mm) and three rotations (radians) about a centre."""
-    matrix = np.eye(4)
-    matrix[:3, :3] = Rotation.from_euler("xyz", parameters[3:]).as_matrix()
-    matrix[:3, 3] = centre + parameters[:3] - matrix[:3, :3] @ centre
-    return matrix
+    rotation = Rotation.from_euler("xyz", parameters[3:]).as_matrix()
+    return from_matvec(rotation, centre + parameters[:3] - rotation @ centre)
 
 
 def rigid_parameters(matrix: Floats, centre: Floats) -> Floats:
@@ -60,8 +60,8 @@ def rigid_parameters(matrix: Floats, centre: Floats) -> Floats:
 class _Level:
     """Smoothed copy of an image grid on which motion is estimated."""
 
-    factor: tuple[int, ...]
-    sigma: tuple[float, ...]
+    factor: NDArray[np.int_]
+    sigma: Floats
     affine: Floats
 
     def coefficients(self, volume: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -79,27 +79,22 @@ class _Level:
 
 
 def _level(affine: Floats, shape: tuple[int, ...], fwhm: float) -> _Level:
-    voxel = np.linalg.norm(affine[:3, :3], axis=0)
+    voxel = voxel_sizes(affine)
     factor = np.where((voxel < 2.6) & (np.array(shape[:3]) >= 32), 2, 1)
-    scale = np.diag([*factor.astype(float), 1.0])
-    scale[:3, 3] = (factor - 1) / 2
-    sigma = fwhm * _FWHM_TO_SIGMA / (voxel * factor)
-    return _Level(tuple(int(f) for f in factor), tuple(float(s) for s in sigma), affine @ scale)
+    scale = from_matvec(np.diag(factor.astype(float)), (factor - 1) / 2)
+    return _Level(factor, fwhm * _FWHM_TO_SIGMA / (voxel * factor), affine @ scale)
 
 
 class _Target:
     """Reference image: sampled points, values and the matrix of derivatives."""
 
     def __init__(self, smooth: NDArray[np.float32], affine: Floats, spacing: float = 5.0) -> None:
-        voxel = np.linalg.norm(affine[:3, :3], axis=0)
+        voxel = voxel_sizes(affine)
         step = np.maximum(1, np.round(spacing / voxel).astype(int))
-        head = smooth > 0.15 * np.percentile(smooth, 98)
-        head = ndimage.binary_dilation(head, iterations=1)
-        inner = np.zeros_like(head)
-        inner[1:-1:, 1:-1, 1:-1] = True
-        lattice = np.zeros_like(head)
-        lattice[:: step[0], :: step[1], :: step[2]] = True
-        index = np.array(np.nonzero(head & inner & lattice))
+        head = ndimage.binary_dilation(smooth > 0.15 * np.percentile(smooth, 98))
+        index = np.array(np.nonzero(head))
+        inner = (index > 0) & (index < np.array(head.shape)[:, None] - 1)
+        index = index[:, (inner & (index % step[:, None] == 0)).all(0)]
         self.points = apply_affine(affine, index)
         self.centre = self.points.mean(1)
         where = tuple(index)
@@ -135,20 +130,17 @@ def _align(
 
 
 def _mean_aligned(
-    coefficients: NDArray[np.float32], matrices: Floats, affine: Floats, chosen: NDArray[np.intp]
+    coefficients: Sequence[NDArray[np.float32]] | NDArray[np.float32], matrices: Floats, affine: Floats
 ) -> NDArray[np.float32]:
-    total = np.zeros(coefficients.shape[1:], np.float64)
-    for index in chosen:
-        move = np.linalg.inv(affine) @ matrices[index] @ affine
-        total += ndimage.affine_transform(
-            coefficients[index], move[:3, :3], move[:3, 3], order=3, prefilter=False, mode="nearest"
-        )
-    return (total / len(chosen)).astype(np.float32)
+    """Mean of volumes, given by their spline coefficients, after alignment."""
+    volumes = [
+        ndimage.affine_transform(volume, move[:3, :3], move[:3, 3], order=3, prefilter=False, mode="nearest")
+        for volume, move in zip(coefficients, np.linalg.inv(affine) @ matrices @ affine)
+    ]
+    return np.mean(volumes, axis=0, dtype=float).astype(np.float32)
 
 
-def realign(
-    data: NDArray[np.float32], affine: Floats, n_skip: int = 0, fwhm: float = 5.0, n_reference: int = 20
-) -> Motion:
+def realign(data: NDArray[np.float32], affine: Floats, n_skip: int = 0) -> Motion:
     """Estimate a run's rigid head motion in two passes.
 
     The first pass aligns every volume to the median of some volumes, the second to the mean of the aligned
@@ -161,61 +153,45 @@ def realign(
     affine : ndarray, shape (4, 4)
     n_skip : int
         Leading non-steady-state volumes kept out of the reference (they are aligned all the same).
-    fwhm : float
-        Smoothing before estimation, mm.
-    n_reference : int
-        Volumes, evenly spread, that make the references.
 
     Returns
     -------
     Motion
     """
-    level, n = _level(affine, data.shape, fwhm), data.shape[3]
-    volumes = [level.coefficients(np.ascontiguousarray(data[..., t], np.float32)) for t in range(n)]
-    coefficients = np.stack(volumes)
+    level, n = _level(affine, data.shape, _FWHM), data.shape[3]
+    volumes = np.moveaxis(data, 3, 0)
+    coefficients = np.stack([level.coefficients(volume) for volume in volumes])
     steady = np.arange(min(n_skip, n - 1), n)
-    chosen = np.unique(steady[np.linspace(0, len(steady) - 1, min(n_reference, len(steady))).astype(int)])
+    chosen = np.unique(steady[np.linspace(0, len(steady) - 1, min(_REFERENCE_VOLUMES, len(steady))).astype(int)])
     few = chosen[:: max(1, len(chosen) // 11)]
-    smooth = [level.smooth(np.ascontiguousarray(data[..., t], np.float32)) for t in few]
+    smooth = [level.smooth(volumes[t]) for t in few]
     target = _Target(np.median(smooth, axis=0).astype(np.float32), level.affine)
     matrices = np.empty((n, 4, 4))
     for t in range(n):
         start = matrices[t - 1] if t else np.eye(4)
         matrices[t] = _align(target, coefficients[t], level.affine, start=start, iterations=12)
-    target = _Target(_mean_aligned(coefficients, matrices, level.affine, chosen), level.affine)
+    target = _Target(_mean_aligned(coefficients[chosen], matrices[chosen], level.affine), level.affine)
     for t in range(n):
         matrices[t] = _align(target, coefficients[t], level.affine, start=matrices[t], iterations=6)
     parameters = np.array([rigid_parameters(matrix, target.centre) for matrix in matrices])
-    return Motion(matrices, parameters, target.centre, _reference(data, affine, matrices, chosen))
-
-
-def _reference(
-    data: NDArray[np.float32], affine: Floats, matrices: Floats, chosen: NDArray[np.intp]
-) -> NDArray[np.float32]:
-    """Mean of realigned volumes at full resolution."""
-    few = chosen[:: max(1, len(chosen) // 20)]
-    volumes = [ndimage.spline_filter(data[..., t].astype(np.float32), order=3, output=np.float32) for t in few]
-    return _mean_aligned(np.stack(volumes), matrices[few], affine, np.arange(len(few)))
+    whole = [ndimage.spline_filter(volumes[t], order=3, output=np.float32) for t in chosen]
+    return Motion(matrices, parameters, _mean_aligned(whole, matrices[chosen], affine))
 
 
 def align_images(
     moving: NDArray[np.float32], moving_affine: Floats, fixed: NDArray[np.float32], fixed_affine: Floats
-) -> tuple[Floats, float]:
+) -> Floats:
     """Rigid alignment of two images of the same contrast (two runs' references), coarse then fine.
 
     Returns
     -------
-    matrix : ndarray, shape (4, 4)
+    ndarray, shape (4, 4)
         Fixed world mm → moving world mm.
-    correlation : float
-        Of the smoothed images at the fixed image's points, after alignment.
     """
     matrix: Floats = np.eye(4)
-    for fwhm in (12.0, 5.0):
+    for fwhm in (12.0, _FWHM):
         level, ground = _level(moving_affine, moving.shape, fwhm), _level(fixed_affine, fixed.shape, fwhm)
         target = _Target(ground.smooth(fixed), ground.affine)
         coefficients = level.coefficients(moving)
         matrix = _align(target, coefficients, level.affine, start=matrix, iterations=40)
-    where = apply_affine(np.linalg.inv(level.affine) @ matrix, target.points)
-    values = ndimage.map_coordinates(coefficients, where, order=3, prefilter=False, mode="nearest")
-    return matrix, float(np.corrcoef(values, target.values)[0, 1])
+    return matrix

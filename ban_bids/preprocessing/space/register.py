@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,45 +11,45 @@ from typing import Any
 
 import ants
 import numpy as np
+from nibabel.affines import from_matvec
 from numpy.typing import NDArray
 
-from ban_bids.preprocessing.space.transforms import Displacement, Normalization, itk_affine, write_composite
+from ban_bids.preprocessing.space.transforms import (
+    FLIP,
+    Displacement,
+    Normalization,
+    itk_affine,
+    itk_grid,
+    write_composite,
+)
 from ban_bids.typing import Floats
 
-_FLIP = np.diag([-1.0, -1.0, 1.0])
 _SEED = 1
 
 
 @contextmanager
-def ants_folder(parent: Path) -> Iterator[Path]:
+def ants_folder(parent: Path) -> Iterator[None]:
     """Make antspyx write into a new folder under ``parent``; remove it at the end."""
-    folder = Path(tempfile.mkdtemp(prefix="ants-", dir=parent))
-    before = tempfile.tempdir
     os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"
-    tempfile.tempdir = str(folder)
-    try:
-        yield folder
-    finally:
-        tempfile.tempdir = before
-        shutil.rmtree(folder, ignore_errors=True)
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory(prefix="ants-", dir=parent, ignore_cleanup_errors=True) as folder:
+        tempfile.tempdir = folder
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
 
 
 def to_ants(data: NDArray[Any], affine: Floats) -> ants.ANTsImage:
     """ANTs image (LPS) of an array in RAS world coordinates."""
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    return ants.from_numpy(
-        np.ascontiguousarray(data, np.float32),
-        origin=tuple(_FLIP @ affine[:3, 3]),
-        spacing=tuple(spacing),
-        direction=_FLIP @ (affine[:3, :3] / spacing),
-    )
+    origin, spacing, direction = itk_grid(affine)
+    array = np.ascontiguousarray(data, np.float32)
+    return ants.from_numpy(array, origin=tuple(origin), spacing=tuple(spacing), direction=direction)
 
 
 def from_ants(image: ants.ANTsImage) -> tuple[NDArray[np.float32], Floats]:
     """Array and RAS affine of an ANTs image."""
-    affine = np.eye(4)
-    affine[:3, :3] = _FLIP @ image.direction @ np.diag(image.spacing)
-    affine[:3, 3] = _FLIP @ np.array(image.origin)
+    affine = FLIP @ from_matvec(image.direction * image.spacing, image.origin)
     return image.numpy().astype(np.float32), affine
 
 
@@ -90,9 +89,17 @@ def rigid(fixed: ants.ANTsImage, moving: ants.ANTsImage, folder: Path, **masks: 
     ndarray, shape (4, 4)
         Fixed world → moving world, mm, RAS.
     """
-    options = {"type_of_transform": "Rigid", "aff_metric": "mattes", "random_seed": _SEED}
+    with _registered(fixed, moving, folder, type_of_transform="Rigid", aff_metric="mattes", **masks) as result:
+        return _read_affine(result["fwdtransforms"][0])
+
+
+@contextmanager
+def _registered(
+    fixed: ants.ANTsImage, moving: ants.ANTsImage, folder: Path, **options: Any
+) -> Iterator[dict[str, Any]]:
+    """What :func:`ants.registration` gives; its files are there inside the context only."""
     with ants_folder(folder):
-        return _read_affine(ants.registration(fixed, moving, **options, **masks)["fwdtransforms"][0])
+        yield ants.registration(fixed, moving, random_seed=_SEED, **options)
 
 
 def shift_along(
@@ -105,20 +112,16 @@ def shift_along(
     ndarray, shape fixed.shape
         Shift, mm, from places in ``fixed`` to those in ``moving``.
     """
-    with ants_folder(folder):
-        result = ants.registration(
-            fixed,
-            moving,
-            mask=mask,
-            type_of_transform="SyNOnly",
-            syn_metric="mattes",
-            syn_sampling=32,  # bins of the histogram
-            reg_iterations=(100, 50, 20),
-            flow_sigma=10.0,  # variances of the Gaussians that smooth step and field, voxels²
-            total_sigma=2.0,
-            restrict_transformation=tuple(int(n == axis) for n in range(3)),
-            random_seed=_SEED,
-        )
+    options = {
+        "type_of_transform": "SyNOnly",
+        "syn_metric": "mattes",
+        "syn_sampling": 32,  # bins of the histogram
+        "reg_iterations": (100, 50, 20),
+        "flow_sigma": 10.0,  # variances of the Gaussians that smooth step and field, voxels²
+        "total_sigma": 2.0,
+        "restrict_transformation": tuple(int(n == axis) for n in range(3)),
+    }
+    with _registered(fixed, moving, folder, mask=mask, **options) as result:
         vectors = ants.image_read(_ending(result["fwdtransforms"], "Warp.nii.gz")).numpy()
     return np.asarray(vectors[..., axis], np.float32)
 
@@ -139,9 +142,7 @@ def template_mask_back(head: ants.ANTsImage, template: ants.ANTsImage, folder: P
         Mask (0/1) on the head's grid.
     """
     inside = ants.threshold_image(template, 1e-3, 1e9)
-    options = {"type_of_transform": "SyN", "reg_iterations": (40, 20, 0), "random_seed": _SEED}
-    with ants_folder(folder):
-        result = ants.registration(template, head, **options)
+    with _registered(template, head, folder, type_of_transform="SyN", reg_iterations=(40, 20, 0)) as result:
         return ants.apply_transforms(head, inside, result["invtransforms"], interpolator="genericLabel")
 
 
@@ -162,16 +163,7 @@ def normalize(
         composite each, as antsApplyTransforms takes them).
     """
     warped = folder / "warped.nii.gz"
-    with ants_folder(folder):
-        affine = ants.registration(template, brain, type_of_transform="Affine", random_seed=_SEED)
-        result = ants.registration(
-            template,
-            brain,
-            type_of_transform="SyNOnly",
-            reg_iterations=reg_iterations,
-            initial_transform=affine["fwdtransforms"][0],
-            random_seed=_SEED,
-        )
+    with _registered(template, brain, folder, type_of_transform="SyN", reg_iterations=reg_iterations) as result:
         matrix = _read_affine(_ending(result["fwdtransforms"], ".mat"))
         warp = Displacement.load(_ending(result["fwdtransforms"], "Warp.nii.gz"))
         inverse = Displacement.load(_ending(result["invtransforms"], "InverseWarp.nii.gz"))

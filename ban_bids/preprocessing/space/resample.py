@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel as nib
@@ -78,47 +77,16 @@ def correct_slice_timing(
     times = slice_timing[::-1] if direction.endswith("-") else slice_timing
     if len(times) != data.shape[axis]:
         raise DataError(f"SliceTiming has {len(times)} values for {data.shape[axis]} slices; mend the sidecar")
-    unit = np.eye(data.shape[3], dtype=np.float32)
-    for number, time in enumerate(times):
-        part = data[(slice(None),) * axis + (number,)]
-        shift = (target - time) / repetition_time
-        series = part.T.reshape(data.shape[3], -1)
-        part[...] = _banded_product(_shift(unit, shift), series).reshape(part.T.shape).T
+    impulse = np.eye(1, 2 * _REACH + 1, _REACH)[0]
+    for series, time in zip(np.moveaxis(data, axis, 0), times):
+        kernel = ndimage.shift(impulse, (time - target) / repetition_time, order=3)
+        series[...] = ndimage.convolve1d(series, kernel, axis=-1, mode="nearest")
 
 
-_REACH, _BLOCK = 16, 64  # the spline's filter has died down to 1e-8 after 14 volumes
+_REACH = 16  # volumes: the spline's response to an impulse has died down to 1e-8 after 14
 
 
-def _banded_product(operator: NDArray[np.float32], series: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Series ``(n, m)`` under the shift of unit series ``(n, n)``: a sixth of the time of filtering each."""
-    n = len(series)
-    result = np.empty_like(series)
-    for start in range(0, n, _BLOCK):
-        stop, low, high = start + _BLOCK, max(0, start - _REACH), min(n, start + _BLOCK + _REACH)
-        result[start:stop] = operator[low:high, start:stop].T @ series[low:high]
-    return result
-
-
-def _shift(series: NDArray[np.float32], shift: float) -> NDArray[np.float32]:
-    """Series ``(…, n)`` at volume numbers ``k + shift``; the first and last values are held."""
-    if abs(shift) < 1e-6:
-        return series
-    pad = 12
-    padded = np.concatenate([np.repeat(series[..., :1], pad, -1), series, np.repeat(series[..., -1:], pad, -1)], -1)
-    coefficients = ndimage.spline_filter1d(padded, order=3, axis=-1, output=np.float32, mode="mirror")
-    whole = int(np.floor(shift))
-    f = shift - whole
-    weights = ((1 - f) ** 3 / 6, (3 * f**3 - 6 * f**2 + 4) / 6, (3 * (1 - f) ** 3 - 6 * (1 - f) ** 2 + 4) / 6)
-    n, start = series.shape[-1], pad + whole
-    total = np.zeros_like(series)
-    for offset, weight in zip((-1, 0, 1, 2), (*weights, f**3 / 6)):
-        total += np.float32(weight) * coefficients[..., start + offset : start + offset + n]
-    return total
-
-
-def resample_run(
-    data: NDArray[np.float32], affine: Floats, motion: Floats, points: Floats
-) -> Iterator[NDArray[np.float32]]:
+def resample_run(data: NDArray[np.float32], affine: Floats, motion: Floats, points: Floats) -> NDArray[np.float32]:
     """Interpolate every volume at the output voxels, once, with cubic B-splines.
 
     Parameters
@@ -130,15 +98,16 @@ def resample_run(
     points : ndarray, shape (3, n_points)
         Output voxels in the reference's world: every other transform is already in them.
 
-    Yields
-    ------
-    ndarray, shape (n_points,)
+    Returns
+    -------
+    ndarray, shape (n_volumes, n_points)
     """
-    to_voxel = np.linalg.inv(affine)
-    for index in range(data.shape[3]):
-        where = apply_affine(to_voxel @ motion[index], points)
+    rows = np.empty((data.shape[3], points.shape[1]), np.float32)
+    for index, matrix in enumerate(np.linalg.inv(affine) @ motion):
+        where = apply_affine(matrix, points)
         coefficients = ndimage.spline_filter(data[..., index], order=3, output=np.float32, mode="mirror")
-        yield ndimage.map_coordinates(coefficients, where, order=3, prefilter=False, mode="mirror", output=np.float32)
+        ndimage.map_coordinates(coefficients, where, rows[index], order=3, prefilter=False, mode="mirror")
+    return rows
 
 
 def inside_image(shape: tuple[int, ...], affine: Floats, points: Floats, margin: float = 0.5) -> NDArray[np.bool_]:
@@ -162,19 +131,16 @@ def write_series(
     repetition_time : float
         Seconds.
     """
-    header = nib.Nifti1Header()
-    header.set_data_shape((*grid.shape, len(rows)))
-    header.set_data_dtype(np.float32)
+    header = nib.Nifti1Image(np.broadcast_to(np.float32(0), (*grid.shape, len(rows))), grid.affine).header
     header.set_xyzt_units("mm", "sec")
     header.set_sform(grid.affine, 4)
     header.set_qform(grid.affine, 4)
-    header.set_zooms((*np.linalg.norm(grid.affine[:3, :3], axis=0), repetition_time))
+    header.set_zooms((*header.get_zooms()[:3], repetition_time))
+    header.set_slope_inter(1, 0)
     header["vox_offset"] = 352
-    header["magic"] = b"n+1"
-    header["scl_slope"], header["scl_inter"] = 1, 0
     volume = np.zeros(grid.shape, np.float32)
     with gzip.GzipFile(path, "wb", compresslevel=1, mtime=0) as stream:
-        stream.write(header.binaryblock + b"\0" * 4)
+        header.write_to(stream)
         for row in rows:
             volume[mask] = row
             stream.write(volume.tobytes(order="F"))

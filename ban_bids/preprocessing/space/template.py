@@ -13,10 +13,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
+from nibabel.affines import from_matvec
 from numpy.typing import NDArray
 
 from ban_bids.errors import DataError, UsageError
-from ban_bids.preprocessing.files import load_image
+from ban_bids.preprocessing.files import load_image, load_mask
 from ban_bids.preprocessing.space.transforms import Normalization, apply_affine, averaged_at
 from ban_bids.typing import Floats
 
@@ -56,8 +57,7 @@ def package_file(package: str, *parts: str) -> Path:
         The package or the file is not installed.
     """
     spec = importlib.util.find_spec(package)
-    folders = list(spec.submodule_search_locations or []) if spec is not None else []
-    path = Path(folders[0], *parts) if folders else None
+    path = Path(*spec.submodule_search_locations or (), *parts) if spec is not None else None
     if path is None or not path.is_file():
         raise DataError(f"{'/'.join((package, *parts))} not found; reinstall the package {package}")
     return path
@@ -98,10 +98,8 @@ def template_grid(resolution: float) -> Grid:
     Grid
         At 1 and 2 mm the very grids of TemplateFlow's ``res-01`` and ``res-02``.
     """
-    shape = np.ceil(_BOX_EXTENT / resolution - 1e-6).astype(int)
-    affine = np.diag([resolution] * 3 + [1.0])
-    affine[:3, 3] = _BOX_ORIGIN - (resolution - 1) / 2
-    return Grid.of(shape, affine)
+    shape = np.ceil(_BOX_EXTENT / resolution - 1e-6)
+    return Grid.of(shape, from_matvec(resolution * np.eye(3), _BOX_ORIGIN - (resolution - 1) / 2))
 
 
 def mask_grid(mask: NDArray[np.bool_], affine: Floats, resolution: float, pad: float = 6) -> Grid:
@@ -116,10 +114,7 @@ def mask_grid(mask: NDArray[np.bool_], affine: Floats, resolution: float, pad: f
     """
     points = apply_affine(affine, np.array(np.nonzero(mask)))
     low, high = points.min(1) - pad, points.max(1) + pad
-    shape = np.ceil((high - low) / resolution).astype(int) + 1
-    grid = np.diag([resolution] * 3 + [1.0])
-    grid[:3, 3] = low
-    return Grid.of(shape, grid)
+    return Grid.of(np.ceil((high - low) / resolution) + 1, from_matvec(resolution * np.eye(3), low))
 
 
 @dataclass(frozen=True)
@@ -175,13 +170,9 @@ def make_target(
     resolution : float
         mm.
     """
-    if space == NATIVE:
-        t1w_mask, affine = load_image(mask)
-        grid = mask_grid(t1w_mask > 0.5, affine, resolution)
-        points = grid.points()
-    else:
-        grid = template_grid(resolution)
-        points = normalization.template_to_t1w(grid.points())
+    native = space == NATIVE
+    grid = mask_grid(load_mask(mask), load_image(mask)[1], resolution) if native else template_grid(resolution)
+    points = grid.points() if native else normalization.template_to_t1w(grid.points())
     inside = averaged_at(mask, points, resolution) > 0.5
     chosen = points[:, inside]
     white_matter, fluid = (averaged_at(path, chosen, resolution) for path in (wm, csf))

@@ -17,13 +17,16 @@ from typing import Any
 import h5py
 import nibabel as nib
 import numpy as np
+from nibabel.affines import from_matvec, voxel_sizes
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from ban_bids.preprocessing.files import load_image
 from ban_bids.typing import Floats
 
-_FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
+FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""Between RAS and LPS."""
+
 _LPS = np.array([-1, -1, 1], np.float32)
 
 
@@ -37,15 +40,13 @@ def itk_affine(parameters: Floats, fixed: Floats) -> Floats:
     fixed : ndarray, shape (3,)
         Centre: ``y = M (x − c) + t + c`` in LPS.
     """
-    matrix = np.eye(4)
-    matrix[:3, :3] = np.reshape(parameters[:9], (3, 3))
-    matrix[:3, 3] = np.asarray(parameters[9:12]) + fixed - matrix[:3, :3] @ fixed
-    return _FLIP @ matrix @ _FLIP
+    matrix = np.reshape(parameters[:9], (3, 3))
+    return FLIP @ from_matvec(matrix, parameters[9:12] + fixed - matrix @ fixed) @ FLIP
 
 
 def itk_parameters(matrix: Floats) -> Floats:
     """Inverse of :func:`itk_affine` for a centre at the origin: ``(12,)``, LPS."""
-    turned = _FLIP @ matrix @ _FLIP
+    turned = FLIP @ matrix @ FLIP
     return np.concatenate([turned[:3, :3].ravel(), turned[:3, 3]])
 
 
@@ -57,12 +58,12 @@ def itk_text(matrices: Sequence[Floats]) -> str:
     matrices : sequence of ndarray, shape (4, 4)
         RAS mm, from the points of the output image to those of the input image.
     """
-    lines = ["#Insight Transform File V1.0"]
+    text = "#Insight Transform File V1.0\n"
     for number, matrix in enumerate(matrices):
         values = " ".join(f"{value:.15g}" for value in itk_parameters(np.asarray(matrix)))
-        lines += [f"#Transform {number}", "Transform: AffineTransform_double_3_3", f"Parameters: {values}"]
-        lines.append("FixedParameters: 0 0 0")
-    return "\n".join(lines) + "\n"
+        text += f"#Transform {number}\nTransform: AffineTransform_double_3_3\nParameters: {values}\n"
+        text += "FixedParameters: 0 0 0\n"
+    return text
 
 
 def apply_affine(matrix: Floats, points: NDArray[Any]) -> Floats:
@@ -124,8 +125,8 @@ class Normalization:
 
     def save(self, path: Path) -> Path:
         """Write to an npz file."""
-        grid, warp, inverse = self.warp.affine, self.warp.field, self.inverse_warp.field
-        np.savez(path, affine=self.affine, grid=grid, warp=warp, inverse_warp=inverse)
+        fields = {"warp": self.warp.field, "inverse_warp": self.inverse_warp.field}
+        np.savez(path, affine=self.affine, grid=self.warp.affine, **fields)
         return path
 
     def template_to_t1w(self, points: Floats) -> Floats:
@@ -162,18 +163,18 @@ def write_composite(path: Path, steps: Sequence[Floats | Displacement]) -> Path:
         for number, step in enumerate(reversed(steps), 1):
             if isinstance(step, Displacement):
                 vectors = np.ascontiguousarray(np.transpose(step.field, (3, 2, 1, 0)) * _LPS, np.float32)
-                write(number, "DisplacementField", _itk_grid(step), data=vectors.ravel(), compression="gzip")
+                grid = np.concatenate([step.field.shape[1:], *map(np.ravel, itk_grid(step.affine))])
+                write(number, "DisplacementField", grid, data=vectors.ravel(), compression="gzip")
             else:
                 write(number, "Affine", np.zeros(3), data=itk_parameters(step))
     return path
 
 
-def _itk_grid(field: Displacement) -> Floats:
-    """Size, origin, spacing and direction (row-major) of a field's grid, LPS."""
-    spacing = np.linalg.norm(field.affine[:3, :3], axis=0)
-    direction = _FLIP[:3, :3] @ (field.affine[:3, :3] / spacing)
-    origin = _FLIP[:3, :3] @ field.affine[:3, 3]
-    return np.concatenate([field.field.shape[1:], origin, spacing, direction.ravel()])
+def itk_grid(affine: Floats) -> tuple[Floats, Floats, Floats]:
+    """Origin, spacing and direction (3 × 3) of a grid, LPS."""
+    spacing = voxel_sizes(affine)
+    turned = FLIP @ affine
+    return turned[:3, 3], spacing, turned[:3, :3] / spacing
 
 
 def sample(
@@ -181,14 +182,12 @@ def sample(
 ) -> NDArray[np.float32]:
     """Values of a 3-D image at world points ``(3, n)``."""
     where = apply_affine(np.linalg.inv(affine), points)
-    return ndimage.map_coordinates(
-        np.asarray(data), where, order=order, mode="constant", cval=outside, output=np.float32
-    )
+    return ndimage.map_coordinates(data, where, np.float32, order=order, cval=outside)
 
 
 def averaged(data: NDArray[np.float32], affine: Floats, voxel: float) -> NDArray[np.float32]:
     """Smooth an image about as if its voxels had another, larger size, mm."""
-    side = np.linalg.norm(affine[:3, :3], axis=0)
+    side = voxel_sizes(affine)
     return ndimage.gaussian_filter(data, 0.35 * np.sqrt(np.maximum(voxel**2 - side**2, 0.0)) / side)
 
 
