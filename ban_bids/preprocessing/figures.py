@@ -15,7 +15,8 @@ from nilearn import image, plotting
 from numpy.typing import NDArray
 
 from ban_bids.constants import REGIONS
-from ban_bids.preprocessing.confounds import MOTION, framewise_displacement_of, read_confounds
+from ban_bids.files.tsv import read_tsv
+from ban_bids.preprocessing.confounds import MOTION, framewise_displacement_of
 from ban_bids.preprocessing.files import load_image
 from ban_bids.preprocessing.space.template import mask_grid, template_brain
 from ban_bids.preprocessing.space.transforms import apply_affine, sample
@@ -122,7 +123,7 @@ def _references(rows: Sequence[tuple[str, Map, str]], mask: str, wm: str, path: 
 def motion(confounds: Sequence[str], names: Sequence[str], folder: Path) -> Path:
     """Translations, rotations and framewise displacement of every run."""
     figure, rows = plt.subplots(3, 1, figsize=(11, 5.5), sharex=True, layout="constrained")
-    tables = [read_confounds(Path(path)) for path in confounds]
+    tables = [read_tsv(Path(path)) for path in confounds]
     starts = np.cumsum([0, *(len(table) for table in tables)])
     for start, table in zip(starts, tables):
         time = np.arange(len(table)) + start

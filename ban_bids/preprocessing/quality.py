@@ -18,7 +18,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ban_bids.preprocessing.confounds import FD_OUTLIER, framewise_displacement_of, read_confounds
+from ban_bids.files.tsv import read_tsv
+from ban_bids.preprocessing.confounds import FD_OUTLIER, framewise_displacement_of
 from ban_bids.preprocessing.files import load_image, load_mask
 from ban_bids.preprocessing.masks import epi_mask
 from ban_bids.preprocessing.space.resample import inside_image
@@ -299,7 +300,7 @@ def signal_measures(run: RunFiles, auditory: NDArray[np.bool_]) -> list[Measurem
     """
     with np.load(run.quality) as stored:
         after, before = stored["after"], median(stored["before"])
-    moved = framewise_displacement_of(read_confounds(run.confounds))
+    moved = framewise_displacement_of(read_tsv(run.confounds))
     moved = moved[np.isfinite(moved)]
     brain = median(after)
     values = {

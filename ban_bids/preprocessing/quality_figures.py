@@ -18,7 +18,8 @@ from nilearn import plotting
 from numpy.typing import NDArray
 from PIL import Image
 
-from ban_bids.preprocessing.confounds import FD_OUTLIER, framewise_displacement_of, read_confounds
+from ban_bids.files.tsv import read_tsv
+from ban_bids.preprocessing.confounds import FD_OUTLIER, framewise_displacement_of
 from ban_bids.preprocessing.figures import cut_coords
 from ban_bids.preprocessing.files import load_mask
 from ban_bids.preprocessing.quality import RunFiles, mean_and_noise, ratio
@@ -165,7 +166,7 @@ def quality_pictures(
         volume[mask] = np.nan_to_num(after)
         maps[run.name] = nib.Nifti1Image(volume, grid.affine)
         steady = slice(run.non_steady, None)
-        table = read_confounds(run.confounds)[steady]
+        table = read_tsv(run.confounds)[steady]
         carpets.append(carpet(rows[steady], tissue, table, run.repetition_time, folder / f"{run.name}_carpet.png"))
     outlines = nib.Nifti1Image((regions if regions.any() else mask).astype(np.uint8), grid.affine)
     return tsnr(maps, outlines, folder / "tsnr.png"), carpets

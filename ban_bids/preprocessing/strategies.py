@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from ban_bids.constants import AROMA, CONFOUNDS
 from ban_bids.errors import DataError
-from ban_bids.preprocessing.confounds import DVARS_OUTLIER, FD_OUTLIER, MOTION, read_confounds
+from ban_bids.files.tsv import read_tsv
+from ban_bids.preprocessing.confounds import DVARS_OUTLIER, FD_OUTLIER, MOTION
 from ban_bids.preprocessing.result import PreprocessedParticipant, PreprocessedRun
 from ban_bids.typing import Floats
 
@@ -95,7 +96,7 @@ def regressors(run: PreprocessedRun) -> Floats:
 
 def _table(run: PreprocessedRun) -> pd.DataFrame:
     """A run's table; differences of motion are computed where it has none (some tables have none)."""
-    table = read_confounds(run.confounds)
+    table = read_tsv(run.confounds)
     if len(table) != run.run.n_volumes:
         raise DataError(
             f"{run.confounds}: {len(table)} rows for {run.run.n_volumes} volumes of {run.bold.name}; "

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from ban_bids.bids.names import sidecar
 from ban_bids.errors import DataError
 from ban_bids.files.json import read_json
+from ban_bids.files.tsv import read_tsv
 from ban_bids.inputs.types import Participant, Run
 from ban_bids.preprocessing import figures
-from ban_bids.preprocessing.confounds import read_confounds
 from ban_bids.preprocessing.files import load_image, load_mask, place, save_image
 from ban_bids.preprocessing.fmriprep.files import (
     find_anatomical,
@@ -110,7 +110,7 @@ def _find_run(run: Run, folder: Path, options: Preprocessing) -> PreprocessedRun
     _check_length(bold, run)
     non_steady = options.dummy_scans
     if non_steady is None:
-        columns = read_confounds(confounds).columns
+        columns = read_tsv(confounds).columns
         non_steady = sum(name.startswith("non_steady_state_outlier") for name in columns)
     return PreprocessedRun(run, bold, mask, confounds, _reference_time(bold, run), non_steady)
 
