@@ -142,7 +142,7 @@ def parse_name(name: str | Path) -> DerivativeName:
         fields[_FIELD_OF[key]] = value
     if not entities and suffix != _GROUP:
         raise UsageError(f"{base}: not the name of a ban-bids derivative")
-    return DerivativeName(suffix=suffix, extension=dot + extension, **fields)
+    return DerivativeName(suffix, dot + extension, others=(), **fields)
 
 
 def entities(path: Path) -> tuple[tuple[str, str], ...]:
