@@ -23,7 +23,7 @@ _ORDER = (
     ("stat", "stat"),
 )
 _FIELD_OF = dict(_ORDER)
-_BEFORE_OTHERS = 3
+_BEFORE_OTHERS = [entity for entity, _ in _ORDER].index("space")
 _LABEL = re.compile(r"[0-9a-zA-Z]+")
 _GROUP = "group"
 

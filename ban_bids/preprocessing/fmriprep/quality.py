@@ -40,7 +40,7 @@ class Anatomy:
     tissues : tuple of Path or None
         Probabilities of white matter and CSF in the output space.
     native_mask : Path, optional
-        Brain mask on the T1w image's own grid.
+        Brain mask on the grid of the T1w image.
     """
 
     t1w: Path | None = None
