@@ -7,6 +7,7 @@ alphanumeric, so ``banfeedforwardT2T3`` cannot be split for certain.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ _ORDER = (
     ("stat", "stat"),
 )
 _FIELD_OF = dict(_ORDER)
+_BEFORE_OTHERS = [entity for entity, _ in _ORDER].index("space")
 _LABEL = re.compile(r"[0-9a-zA-Z]+")
 _GROUP = "group"
 
@@ -38,6 +40,9 @@ class DerivativeName:
         With its dot: ``.nii.gz``, ``.tsv``, ``.json``.
     participant, session, task, space, res, desc, stat : str, optional
         Entity labels, alphanumeric. Without a participant the name is the group's.
+    others : tuple of (str, str)
+        Entities between the task and the space, in order: those that only the raw file has (``acq``, ``run``), and
+        ``from``, ``to`` and ``mode`` of a transform.
     """
 
     suffix: str
@@ -49,20 +54,40 @@ class DerivativeName:
     res: str | None = None
     desc: str | None = None
     stat: str | None = None
+    others: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, entities: Iterable[tuple[str, str]], suffix: str, extension: str, **labels: str) -> DerivativeName:
+        """Name of what is made from a raw file: it keeps that file's entities.
+
+        Parameters
+        ----------
+        entities : iterable of (str, str)
+            Of the raw file, and others that have no field of their own.
+        suffix : str
+            Empty for pictures, which have none.
+        extension : str
+            With its dot.
+        **labels : str
+            Of the derivative itself: ``space``, ``desc``.
+        """
+        pairs = tuple(entities)
+        fields = {_FIELD_OF[key]: label for key, label in pairs if key in _FIELD_OF}
+        others = tuple((key, label) for key, label in pairs if key not in _FIELD_OF)
+        return cls(suffix, extension, others=others, **fields, **labels)
 
     def __post_init__(self) -> None:
         for entity, field in _ORDER:
             value = getattr(self, field)
-            if value is not None and not _LABEL.fullmatch(value):
+            if value is not None and not _LABEL.fullmatch(value.replace("+", "")):  # BIDS 1.11 allows plus signs
                 raise UsageError(f"{entity}-{value} cannot stand in a file name: use letters and digits only")
 
     def __str__(self) -> str:
-        parts = [] if self.participant is not None else [_GROUP]
-        for entity, field in _ORDER:
-            value = getattr(self, field)
-            if value is not None:
-                parts.append(f"{entity}-{value}")
-        return "_".join([*parts, self.suffix]) + self.extension
+        pairs = [(entity, getattr(self, field)) for entity, field in _ORDER]
+        pairs[_BEFORE_OTHERS:_BEFORE_OTHERS] = self.others
+        parts = [f"{entity}-{value}" for entity, value in pairs if value is not None]
+        group = [_GROUP] if self.participant is None else []
+        return "_".join([*group, *parts, *filter(None, [self.suffix])]) + self.extension
 
     def path(self, root: Path, datatype: str = "func") -> Path:
         """Where the file lies in the derivatives folder.
@@ -117,7 +142,7 @@ def parse_name(name: str | Path) -> DerivativeName:
         fields[_FIELD_OF[key]] = value
     if not entities and suffix != _GROUP:
         raise UsageError(f"{base}: not the name of a ban-bids derivative")
-    return DerivativeName(suffix=suffix, extension=dot + extension, **fields)
+    return DerivativeName(suffix, dot + extension, others=(), **fields)
 
 
 def entities(path: Path) -> tuple[tuple[str, str], ...]:

@@ -14,8 +14,7 @@ from ban_bids.cli.config import read_config
 from ban_bids.cli.environment import check_folders, remove_empty, set_environment, set_logging
 from ban_bids.cli.options import make_parser, spelled
 from ban_bids.errors import BanBidsError, UsageError
-from ban_bids.preprocessing.checks import check_confounds
-from ban_bids.preprocessing.plugin_file import read_plugin_file
+from ban_bids.preprocessing.checks import check_confounds, read_plugin_file
 from ban_bids.settings import ModelRequest, Settings
 
 _MOST_THREADS = 8

@@ -6,7 +6,7 @@ DVARS needs the package nitime and a Python call per voxel. The same formulas ar
 
 from __future__ import annotations
 
-import json
+import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ban_bids.errors import DataError
+from ban_bids.bids.names import sidecar
+from ban_bids.files.json import write_json
 from ban_bids.preprocessing.space.realign import rigid_matrix
 from ban_bids.typing import Floats
 
@@ -52,40 +53,16 @@ _SPHERE = 80.0  # mm; FSL's head for the root mean square displacement
 _MIDDLE = 1000.0  # median that intensities are scaled to before DVARS
 _SLAB = 4096
 
-DESCRIPTIONS = {
-    "trans": "Head translation relative to the run's reference, mm, about the centre of the brain",
-    "rot": "Head rotation, radians, R = Rz Ry Rx",
-    "framewise_displacement": "Power et al. 2012: absolute differences summed, rotations at 50 mm; mm",
-    "rmsd": "Root mean square displacement between volumes over a sphere of 80 mm (Jenkinson 1999); mm",
-    "dvars": "Root mean square over the brain of the first difference in time, median intensity 1000",
-    "std_dvars": "DVARS over its expectation from voxels' spread and lag-1 autocorrelation (Nichols 2013)",
-    "global_signal": "Mean in the brain mask",
-    "csf": "Mean in voxels of cerebrospinal fluid, eroded",
-    "white_matter": "Mean in voxels of white matter, eroded",
-    "csf_wm": "Mean in the voxels of csf and white_matter",
-    "cosine": f"Discrete cosine of CompCor's high-pass filter, {PERIOD:g} s; not used for encoding",
-    "non_steady_state_outlier": "1 in one leading volume before the steady state",
-    "motion_outlier": f"1 in one volume with framewise displacement over {FD_OUTLIER} mm or std_dvars over "
-    f"{DVARS_OUTLIER}",
-}
-"""What a column is, by the beginning of its name."""
-
-_SUFFIXES = {
-    "_derivative1_power2": "square of the first difference in time",
-    "_derivative1": "first difference in time; n/a in the first volume",
-    "_power2": "square",
-}
+_DESCRIPTIONS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 
 
-def framewise_displacement(motion: Floats, radius: float = HEAD_RADIUS) -> Floats:
-    """Power's framewise displacement.
+def framewise_displacement(motion: Floats) -> Floats:
+    """Power's framewise displacement, rotations at :data:`HEAD_RADIUS`.
 
     Parameters
     ----------
     motion : ndarray, shape (n_volumes, 6)
         Three translations (mm), three rotations (radians).
-    radius : float
-        mm.
 
     Returns
     -------
@@ -97,7 +74,7 @@ def framewise_displacement(motion: Floats, radius: float = HEAD_RADIUS) -> Float
     Power et al. 2012, NeuroImage 59, 2142.
     """
     steps = np.abs(np.diff(motion, axis=0))
-    return np.concatenate([[np.nan], steps[:, :3].sum(1) + radius * steps[:, 3:].sum(1)])
+    return np.concatenate([[np.nan], steps[:, :3].sum(1) + HEAD_RADIUS * steps[:, 3:].sum(1)])
 
 
 def framewise_displacement_of(table: pd.DataFrame) -> Floats:
@@ -107,15 +84,13 @@ def framewise_displacement_of(table: pd.DataFrame) -> Floats:
     return framewise_displacement(table[list(MOTION)].to_numpy(float))
 
 
-def rms_displacement(motion: Floats, radius: float = _SPHERE) -> Floats:
-    """Root mean square displacement of a sphere's points from one volume to the next.
+def rms_displacement(motion: Floats) -> Floats:
+    """Root mean square displacement of the points of a sphere of 80 mm from one volume to the next.
 
     Parameters
     ----------
     motion : ndarray, shape (n_volumes, 6)
         Three translations (mm), three rotations (radians) about the sphere's centre.
-    radius : float
-        mm.
 
     Returns
     -------
@@ -130,7 +105,7 @@ def rms_displacement(motion: Floats, radius: float = _SPHERE) -> Floats:
     change = poses[1:] @ np.linalg.inv(poses[:-1]) - np.eye(4)
     turned = np.square(change[:, :3, :3]).sum((1, 2))
     moved = np.square(change[:, :3, 3]).sum(1)
-    return np.concatenate([[np.nan], np.sqrt(radius**2 / 5 * turned + moved)])
+    return np.concatenate([[np.nan], np.sqrt(_SPHERE**2 / 5 * turned + moved)])
 
 
 def dvars(series: NDArray[np.float32]) -> tuple[Floats, Floats]:
@@ -320,16 +295,15 @@ def confound_table(
         By column: ``Description``, ``Method`` and, of components, what fMRIPrep says about them.
     """
     csf = csf & ~white_matter
+    whole, tissues = np.ones(series.shape[1], bool), csf | white_matter
     columns: dict[str, Floats] = {}
-    whole = np.ones(series.shape[1], bool)
     for name, mask in zip(SIGNALS, (whole, csf, white_matter)):
         columns |= expanded(name, _mean(series, mask))
-    columns["csf_wm"] = _mean(series, csf | white_matter)
+    columns["csf_wm"] = _mean(series, tissues)
     columns["dvars"], columns["std_dvars"] = dvars(series)
     columns["framewise_displacement"] = framewise_displacement(motion)
     columns["rmsd"] = rms_displacement(motion)
-    variable = most_variable(series[n_non_steady:])
-    masks = {"": variable, "CSF": csf, "WM": white_matter, "combined": csf | white_matter}
+    masks = {"": most_variable(series[n_non_steady:]), "CSF": csf, "WM": white_matter, "combined": tissues}
     noise, metadata = compcor(series, masks, n_non_steady, repetition_time)
     columns |= noise
     drifts = np.pad(cosines(len(motion) - n_non_steady, repetition_time), ((n_non_steady, 0), (0, 0)))
@@ -356,29 +330,13 @@ def _spikes(name: str, volumes: Iterable[int], n_volumes: int) -> dict[str, Floa
 
 
 def _described(name: str) -> dict[str, str]:
-    begins = max((begin for begin in DESCRIPTIONS if name.startswith(begin)), key=len, default=None)
-    if begins is None:
-        return {}  # components: fMRIPrep's own entries say it all
-    suffix = next((suffix for suffix in _SUFFIXES if name.endswith(suffix)), None)
-    return {"Description": DESCRIPTIONS[begins] + (f"; {_SUFFIXES[suffix]}" if suffix else "")}
+    begins = [text for begin, text in sorted(_DESCRIPTIONS["begins"].items()) if name.startswith(begin)]
+    ends = [text for end, text in _DESCRIPTIONS["ends"].items() if name.endswith(end)]
+    return {"Description": "; ".join([*begins[-1:], *ends[:1]])} if begins else {}
 
 
 def write_confounds(table: pd.DataFrame, path: Path, metadata: Mapping[str, Any] | None = None) -> None:
     """Write as TSV with ``n/a`` for missing values, and the sidecar of the same name."""
     table.to_csv(path, sep="\t", index=False, na_rep="n/a", float_format="%.8g")
     if metadata is not None:
-        path.with_suffix(".json").write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
-
-
-def read_confounds(path: Path) -> pd.DataFrame:
-    """Read a confounds table.
-
-    Raises
-    ------
-    DataError
-        Missing or not a table.
-    """
-    try:
-        return pd.read_csv(path, sep="\t", na_values="n/a")
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: confounds cannot be read ({error}); run preprocessing again") from error
+        write_json(sidecar(path), metadata)

@@ -22,7 +22,7 @@ from nipype.pipeline.engine import Workflow
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 
 from ban_bids.errors import BanBidsError, DataError
-from ban_bids.preprocessing.plugin_file import read_plugin_file
+from ban_bids.preprocessing.checks import read_plugin_file
 from ban_bids.settings import Compute
 
 _LOG = logging.getLogger(__name__)
@@ -80,8 +80,7 @@ class LocalProcesses(MultiProcPlugin):
 def plugin_of(compute: Compute) -> tuple[Any, dict[str, Any]]:
     """Nipype plugin and its arguments.
 
-    ``--use-plugin FILE`` comes first (see :mod:`ban_bids.preprocessing.plugin_file`); else local processes with
-    ``--nprocs`` and ``--mem``, or Linear for one process.
+    ``--use-plugin FILE`` comes first; else local processes with ``--nprocs`` and ``--mem``, or Linear for one process.
 
     Returns
     -------
@@ -110,7 +109,7 @@ def memory_for_nodes(mem_mb: int | None) -> float:
 def configure(crash_dir: Path, *, verbose: bool, stop_on_first_crash: bool) -> None:
     """Set Nipype up: hashes by content, crash files as text, and silence on stdout unless asked for."""
     # nipype writes every node's start and end to stdout, where the score table goes
-    level = "INFO" if verbose else "WARNING"
+    levels = dict.fromkeys(("workflow_level", "interface_level", "utils_level"), "INFO" if verbose else "WARNING")
     config.update_config(
         {
             "execution": {
@@ -124,18 +123,15 @@ def configure(crash_dir: Path, *, verbose: bool, stop_on_first_crash: bool) -> N
                 "check_version": "false",
                 "poll_sleep_duration": "0.2",
             },
-            "logging": {
-                "log_to_file": "false",
-                **dict.fromkeys(("workflow_level", "interface_level", "utils_level"), level),
-            },
+            "logging": {"log_to_file": "false", **levels},
         }
     )
     nipype_logging.update_logging(config)
     # nodes run in processes of their own, which read their configuration from a file
-    levels = "".join(f"{name}_level = {level}\n" for name in ("workflow", "interface", "utils"))
     folder = Path(os.environ["NIPYPE_CONFIG_DIR"])
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "nipype.cfg").write_text(f"[logging]\n{levels}", encoding="utf-8")
+    lines = ["[logging]", *(f"{name} = {level}" for name, level in levels.items()), ""]
+    (folder / "nipype.cfg").write_text("\n".join(lines), encoding="utf-8")
 
 
 def run_workflow(wf: Workflow, compute: Compute, *, needed_gb: float, crash_dir: Path) -> dict[str, BanBidsError]:

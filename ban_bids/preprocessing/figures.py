@@ -12,17 +12,17 @@ import matplotlib.pyplot as plt
 import nibabel as nib
 import numpy as np
 from nilearn import image, plotting
-from numpy.typing import NDArray
 
 from ban_bids.constants import REGIONS
-from ban_bids.preprocessing.confounds import MOTION, framewise_displacement_of, read_confounds
+from ban_bids.files.tsv import read_tsv
+from ban_bids.preprocessing.confounds import MOTION, framewise_displacement_of
 from ban_bids.preprocessing.files import load_image
 from ban_bids.preprocessing.space.template import mask_grid, template_brain
 from ban_bids.preprocessing.space.transforms import apply_affine, sample
+from ban_bids.typing import Floats
 
 matplotlib.use("Agg")
 
-Floats = NDArray[np.floating[Any]]
 Map = Callable[[Floats], Floats]
 _DPI = 80
 _OUTLINE_FWHM = 2.8
@@ -44,7 +44,7 @@ def brightest(values: Floats) -> float:
 
 
 def _mosaic(
-    anatomical: str, contours: Sequence[tuple[Any, float, str]], cuts: Mapping[str, Sequence[float]], path: Path
+    anatomical: Path, contours: Sequence[tuple[Any, float, str]], cuts: Mapping[str, Sequence[float]], path: Path
 ) -> Path:
     """Three rows (sagittal, coronal, axial) of slices with outlines: image, level, colour."""
     display = plotting.plot_anat(
@@ -58,12 +58,12 @@ def _mosaic(
     return path
 
 
-def anatomy(t1w: str, mask: str, folder: Path) -> Path:
+def anatomy(t1w: Path, mask: Path, folder: Path) -> Path:
     """T1w image with the outline of the brain mask."""
     return _mosaic(t1w, [(mask, 0.5, "red")], cut_coords(nib.load(mask), 5), folder / "anatomy.png")
 
 
-def normalization(warped: str, folder: Path) -> Path:
+def normalization(warped: Path, folder: Path) -> Path:
     """T1w brain in the template's space with outlines of the template's brain and of its white matter."""
     template = nib.load(template_brain())
     values = np.asarray(template.dataobj)
@@ -73,25 +73,20 @@ def normalization(warped: str, folder: Path) -> Path:
 
 
 def coregistration(
-    references: Sequence[str],
-    matrices: Sequence[str],
-    names: Sequence[str],
-    mask: str,
-    wm: str,
-    folder: Path,
+    references: Sequence[Path], matrices: Sequence[Path], names: Sequence[str], *, mask: Path, wm: Path, folder: Path
 ) -> Path:
     """BOLD references on the T1w image's axes with its brain and white-matter outlines, one row per run."""
     maps = [partial(apply_affine, np.loadtxt(matrix)) for matrix in matrices]
     return _references(list(zip(references, maps, names)), mask, wm, folder / "coregistration.png")
 
 
-def distortion(reference: str, maps: tuple[Map, Map], mask: str, wm: str, path: Path) -> Path:
+def distortion(reference: Path, maps: tuple[Map, Map], mask: Path, wm: Path, path: Path) -> Path:
     """One BOLD reference with the T1w image's outlines, seen through two maps: before and after."""
     rows = [(reference, through, name) for through, name in zip(maps, ("before", "after"))]
     return _references(rows, mask, wm, path)
 
 
-def _references(rows: Sequence[tuple[str, Map, str]], mask: str, wm: str, path: Path) -> Path:
+def _references(rows: Sequence[tuple[Path, Map, str]], mask: Path, wm: Path, path: Path) -> Path:
     """Rows of a BOLD reference, the map from T1w points to it, and its name."""
     brain = nib.load(mask)
     white = image.smooth_img(wm, _OUTLINE_FWHM)
@@ -119,10 +114,10 @@ def _references(rows: Sequence[tuple[str, Map, str]], mask: str, wm: str, path: 
     return path
 
 
-def motion(confounds: Sequence[str], names: Sequence[str], folder: Path) -> Path:
+def motion(confounds: Sequence[Path], names: Sequence[str], folder: Path) -> Path:
     """Translations, rotations and framewise displacement of every run."""
     figure, rows = plt.subplots(3, 1, figsize=(11, 5.5), sharex=True, layout="constrained")
-    tables = [read_confounds(Path(path)) for path in confounds]
+    tables = [read_tsv(path) for path in confounds]
     starts = np.cumsum([0, *(len(table) for table in tables)])
     for start, table in zip(starts, tables):
         time = np.arange(len(table)) + start
@@ -146,7 +141,7 @@ def motion(confounds: Sequence[str], names: Sequence[str], folder: Path) -> Path
     return folder / "motion.png"
 
 
-def regions(t1w: str, dseg: str, folder: Path) -> Path:
+def regions(t1w: Path, dseg: Path, folder: Path) -> Path:
     """Auditory regions over the T1w image in the output space."""
     labels = np.asarray(nib.load(dseg).dataobj)
     figure = plt.figure(figsize=(11, 6.8))

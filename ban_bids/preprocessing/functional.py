@@ -156,7 +156,7 @@ def resample_to_target(
     white, csf = (noise_mask(tissue, target.brain, chosen) for tissue in (target.white_matter, target.csf))
     table, metadata = confound_table(parameters, rows, white, csf, non_steady, timing.repetition_time)
     write_confounds(table, files["confounds"], metadata)
-    layout = Layout.of(target.white_matter[chosen], target.csf[chosen])
+    layout = Layout.of(len(chosen), (target.white_matter[chosen], target.csf[chosen]))
     save_run_quality(files["quality"], before, rows, layout, non_steady)
     return files
 

@@ -7,14 +7,13 @@ image of X to Y with it.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ban_bids.bids.names import sidecar
+from ban_bids.bids.names import DerivativeName, region_name, sidecar
 from ban_bids.files.atomic import write_text
 from ban_bids.files.json import write_json
 from ban_bids.inputs.types import Participant, Run
@@ -50,14 +49,11 @@ LISTS = {
 }
 """Outputs of a run's workflow, and the lists over runs that they make."""
 
+Picture = tuple[str, Path | str, str, Run | None]
+"""Title, file, label of ``desc-``, and the run that it shows; None: the participant."""
+
 Summary = Mapping[str, Any]
 """What the node ``collect`` wrote: a participant's files and measures by name."""
-
-
-def read_summary(path: Path) -> Summary:
-    """Summary of a participant."""
-    content: Summary = json.loads(path.read_text(encoding="utf-8"))
-    return content
 
 
 def publish(
@@ -76,13 +72,12 @@ def publish(
     -------
     PreprocessedParticipant
     """
-    folder = output_dir / f"sub-{participant.label}"
-    _publish_anatomy(participant, summary, options.space, folder=folder, bids_dir=bids_dir)
+    _publish_anatomy(participant, summary, options.space, bids_dir=bids_dir, output_dir=output_dir)
     runs = tuple(
         _publish_run(
             run,
             {name: summary[several][index] for name, several in LISTS.items() if several in summary},
-            folder / (f"ses-{run.session}" if run.session else "") / "func",
+            output_dir,
             space=options.space,
             anatomy=_anatomy(participant),
             source={"Sources": [raw_uri(run.bold, bids_dir)]},
@@ -97,9 +92,9 @@ def publish(
         runs,
         **place_regions(regions, participant.label, options, output_dir),
         source="ban-bids",
-        figures=_publish_figures(participant, summary, folder / "figures"),
+        figures=place_figures(_figures(participant, summary), participant, output_dir),
         quality=quality,
-        notes=(*(str(note) for note in summary.get("notes", [])), *quality_notes(quality)),
+        notes=(*summary["notes"], *quality_notes(quality)),
     )
 
 
@@ -120,21 +115,43 @@ def place_regions(files: Mapping[str, Path], label: str, options: Preprocessing,
     dict
         ``dseg``, ``dseg_table`` and ``cortex``, as :class:`PreprocessedParticipant` has them.
     """
-    stem = f"{output_dir}/sub-{label}/func/sub-{label}_space-{options.space}_desc-"
+    dseg = region_name(label, options.space).path(output_dir)
+    mask = DerivativeName("mask", ".nii.gz", label, space=options.space, desc="cortex").path(output_dir)
     regions = {"Description": "Auditory regions clipped to grey matter and BOLD masks"} | description(options.atlas)
     cortex = {"Description": "Cortical grey matter that every run covers", "Type": "ROI"}
     return {
-        "dseg": place(files["dseg"], f"{stem}auditory_dseg.nii.gz", regions),
-        "dseg_table": place(files["table"], f"{stem}auditory_dseg.tsv"),
-        "cortex": place(files["cortex"], f"{stem}cortex_mask.nii.gz", cortex),
+        "dseg": place(files["dseg"], dseg, regions),
+        "dseg_table": place(files["table"], sidecar(dseg, ".tsv")),
+        "cortex": place(files["cortex"], mask, cortex),
     }
 
 
+def place_figures(
+    pictures: Iterable[Picture], participant: Participant, output_dir: Path
+) -> tuple[tuple[str, Path], ...]:
+    """Place pictures of the report; a run's carry its name, and lie with the participant's.
+
+    Returns
+    -------
+    tuple of (str, Path)
+        Title and file.
+    """
+    folder = output_dir / f"sub-{participant.label}" / "figures"
+    owner = (("sub", participant.label),)
+    return tuple(
+        (title, place(path, folder / str(DerivativeName.of(run.entities if run else owner, "", ".png", desc=desc))))
+        for title, path, desc, run in pictures
+    )
+
+
 def _publish_run(
-    run: Run, files: Summary, folder: Path, *, space: str, anatomy: str, source: dict[str, Any]
+    run: Run, files: Summary, output_dir: Path, *, space: str, anatomy: str, source: dict[str, Any]
 ) -> PreprocessedRun:
     """Place a run's own entries of the summary in its session's folder."""
-    stem = f"{folder}/sub-{run.participant}_{run.name}"
+
+    def named(suffix: str, extension: str, *others: tuple[str, str], **labels: str) -> Path:
+        return DerivativeName.of((*run.entities, *others), suffix, extension, **labels).path(output_dir)
+
     content = {
         "TaskName": run.task,
         "RepetitionTime": run.repetition_time,
@@ -142,54 +159,62 @@ def _publish_run(
         "SliceTimingCorrected": bool(run.slice_timing),
         "SkullStripped": True,
     }
-    bold = place(files["bold"], f"{stem}_space-{space}_desc-preproc_bold.nii.gz", content | source)
-    mask = place(files["mask"], f"{stem}_space-{space}_desc-brain_mask.nii.gz", {"Type": "Brain", **source})
-    confounds = place(files["confounds"], f"{stem}_desc-confounds_timeseries.tsv")
+    bold = place(files["bold"], named("bold", ".nii.gz", space=space, desc="preproc"), content | source)
+    mask = place(files["mask"], named("mask", ".nii.gz", space=space, desc="brain"), {"Type": "Brain", **source})
+    confounds = place(files["confounds"], named("timeseries", ".tsv", desc="confounds"))
     place(sidecar(Path(files["confounds"])), sidecar(confounds))
-    place(files["reference"], f"{stem}_desc-coreg_boldref.nii.gz", {"SkullStripped": False, **source})
+    place(files["reference"], named("boldref", ".nii.gz", desc="coreg"), {"SkullStripped": False, **source})
     with np.load(files["motion"]) as stored:
         motion = list(stored["matrices"])
-    for name, matrices, kind in (
-        (f"from-boldref_to-{anatomy}_mode-image_desc-coreg", [np.loadtxt(files["matrix"])], "ITK affine"),
-        ("from-orig_to-boldref_mode-image_desc-hmc", motion, "ITK affine, one per volume"),
+    for ends, desc, matrices, kind in (
+        (("boldref", anatomy), "coreg", [np.loadtxt(files["matrix"])], "ITK affine"),
+        (("orig", "boldref"), "hmc", motion, "ITK affine, one per volume"),
     ):
-        path = write_text(Path(f"{stem}_{name}_xfm.txt"), itk_text(matrices))
+        path = write_text(named("xfm", ".txt", *_between(*ends), desc=desc), itk_text(matrices))
         write_json(sidecar(path), {"Description": kind, **source})
     return PreprocessedRun(run, bold, mask, confounds, run.reference_time, int(files["non_steady"]))
 
 
-def _publish_anatomy(participant: Participant, summary: Summary, space: str, *, folder: Path, bids_dir: Path) -> None:
+def _between(source: str, target: str) -> tuple[tuple[str, str], ...]:
+    """Entities of a transform."""
+    return ("from", source), ("to", target), ("mode", "image")
+
+
+def _publish_anatomy(
+    participant: Participant, summary: Summary, space: str, *, bids_dir: Path, output_dir: Path
+) -> None:
     """Place the T1w image, its mask and the transforms to and from the template."""
     used = [participant.t1w[number] for number in summary["t1w_used"]] or [participant.runs[0].bold]
     source = {"Sources": [raw_uri(path, bids_dir) for path in used]}
-    anatomy = _anatomy(participant)
+    label, anatomy = participant.label, _anatomy(participant)
     composite = {"Description": "ITK composite: affine and displacement field"}
     image, brain = {"SkullStripped": False}, {"Type": "Brain"}
-    files: list[tuple[str, str, dict[str, Any]]] = [
-        ("to_template", f"from-{anatomy}_to-{TEMPLATE}_mode-image_xfm.h5", composite),
-        ("from_template", f"from-{TEMPLATE}_to-{anatomy}_mode-image_xfm.h5", composite),
+    files: list[tuple[str, DerivativeName, dict[str, Any]]] = [
+        ("to_template", DerivativeName("xfm", ".h5", label, others=_between(anatomy, TEMPLATE)), composite),
+        ("from_template", DerivativeName("xfm", ".h5", label, others=_between(TEMPLATE, anatomy)), composite),
     ]
     if participant.t1w:
-        files += [("t1w", "desc-preproc_T1w.nii.gz", image), ("t1w_mask", "desc-brain_mask.nii.gz", brain)]
+        files += [
+            ("t1w", DerivativeName("T1w", ".nii.gz", label, desc="preproc"), image),
+            ("t1w_mask", DerivativeName("mask", ".nii.gz", label, desc="brain"), brain),
+        ]
         if space != NATIVE:
-            files.append(("t1w_in_space", f"space-{space}_desc-preproc_T1w.nii.gz", image))
+            files.append(("t1w_in_space", DerivativeName("T1w", ".nii.gz", label, space=space, desc="preproc"), image))
     for key, name, content in files:
-        place(summary[key], folder / "anat" / f"sub-{participant.label}_{name}", content | source)
+        place(summary[key], name.path(output_dir, "anat"), content | source)
 
 
-def _publish_figures(participant: Participant, summary: Summary, folder: Path) -> tuple[tuple[str, Path], ...]:
-    """Titles and pictures of the report."""
-    files = [(_title(title, participant), summary[key], f"desc-{key[4:]}") for key, title in FIGURES if key in summary]
-    files += [
-        ("BOLD reference before and after its distortion was reduced", path, f"desc-distortion{number}")
-        for number, path in enumerate(summary.get("distortions", []), 1)
+def _figures(participant: Participant, summary: Summary) -> list[Picture]:
+    """Pictures of the report that the workflow drew."""
+    drawn = [(_title(title, participant), summary[key], key[4:], None) for key, title in FIGURES if key in summary]
+    title = "BOLD reference before and after its distortion was reduced"
+    distortions = enumerate(summary.get("distortions", []), 1)
+    carpets = zip(participant.runs, summary.get("carpets", []))
+    return [
+        *drawn,
+        *((title, path, f"distortion{number}", None) for number, path in distortions),
+        *((carpet_title(run.name), path, "carpet", run) for run, path in carpets),
     ]
-    files += [
-        (carpet_title(run.name), path, f"{run.name}_desc-carpet")
-        for run, path in zip(participant.runs, summary.get("carpets", []))
-    ]
-    stem = f"{folder}/sub-{participant.label}_"
-    return tuple((title, place(path, f"{stem}{name}.png")) for title, path, name in files)
 
 
 def _anatomy(participant: Participant) -> str:
@@ -197,6 +222,4 @@ def _anatomy(participant: Participant) -> str:
 
 
 def _title(title: str, participant: Participant) -> str:
-    if participant.t1w:
-        return title
-    return title.replace("T1w brain", "BOLD brain").replace("T1w image", "BOLD reference")
+    return title if participant.t1w else title.replace("T1w brain", "BOLD brain").replace("T1w image", "BOLD reference")

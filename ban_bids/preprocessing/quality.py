@@ -8,29 +8,30 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ban_bids.preprocessing.confounds import FD_OUTLIER, framewise_displacement_of, read_confounds
+from ban_bids.files.tsv import read_tsv
+from ban_bids.preprocessing.confounds import FD_OUTLIER, framewise_displacement_of
 from ban_bids.preprocessing.files import load_image, load_mask
 from ban_bids.preprocessing.masks import epi_mask
 from ban_bids.preprocessing.space.resample import inside_image
 from ban_bids.preprocessing.space.template import mask_grid
 from ban_bids.preprocessing.space.transforms import apply_affine, sample
-
-Floats = NDArray[np.floating[Any]]
-Scope = Literal["run", "participant", "region"]
+from ban_bids.typing import Floats
 
 _WORKING = 2.0
 _NO_T1W = "there is no T1w image"
 _OF_T1W = ("bold_t1w_dice", "t1w_brain_volume")
+_NO_VALUES = "its data have no such values"
+_NO_REGION = {"region_voxels": math.nan, "region_coverage": math.nan}
 _FIRST = "it is its session's first run, to which the others are compared"
 
 
@@ -63,7 +64,7 @@ class Definition:
     name: str
     title: str
     unit: str
-    scope: Scope
+    scope: Literal["run", "participant", "region"]
     description: str
     source: str
     worse: Literal["low", "high", "both"]
@@ -80,9 +81,7 @@ class Definition:
 
 _TABLE = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 
-DEFINITIONS: MappingProxyType[str, Definition] = MappingProxyType(
-    {name: Definition(name, **entries) for name, entries in _TABLE.items()}
-)
+DEFINITIONS = MappingProxyType({name: Definition(name, **entries) for name, entries in _TABLE.items()})
 """Every measure by its name, in the order of the tables."""
 
 
@@ -123,20 +122,13 @@ class Measurement:
 
 
 def measured(
-    values: Iterable[tuple[str, float]], run: str | None = None, region: str | None = None
+    values: Mapping[str, float], run: str | None = None, *, region: str | None = None, reason: str = _NO_VALUES
 ) -> list[Measurement]:
-    """Measurements of one run, region or participant; a NaN gets the reason that it could not be computed."""
+    """Measurements of one run, region or participant; a NaN gets the reason why it is not available."""
     return [
-        Measurement(name, value, run, region, None if math.isfinite(value) else "its data have no such values")
-        for name, value in values
+        Measurement(name, value, run, region, None if math.isfinite(value) else reason)
+        for name, value in values.items()
     ]
-
-
-def unavailable(
-    names: Sequence[str], reason: str, run: str | None = None, region: str | None = None
-) -> list[Measurement]:
-    """Measurements that could not be made, and why."""
-    return [Measurement(name, math.nan, run, region, reason) for name in names]
 
 
 def quality_notes(measurements: Iterable[Measurement]) -> tuple[str, ...]:
@@ -273,8 +265,6 @@ class RunFiles:
     non_steady : int
     repetition_time : float
         Seconds.
-    reference, matrix : Path, optional
-        BOLD reference, and T1w world → its world.
     """
 
     name: str
@@ -284,8 +274,6 @@ class RunFiles:
     quality: Path
     non_steady: int
     repetition_time: float
-    reference: Path | None = None
-    matrix: Path | None = None
 
 
 def signal_measures(run: RunFiles, auditory: NDArray[np.bool_]) -> list[Measurement]:
@@ -299,7 +287,7 @@ def signal_measures(run: RunFiles, auditory: NDArray[np.bool_]) -> list[Measurem
     """
     with np.load(run.quality) as stored:
         after, before = stored["after"], median(stored["before"])
-    moved = framewise_displacement_of(read_confounds(run.confounds))
+    moved = framewise_displacement_of(read_tsv(run.confounds))
     moved = moved[np.isfinite(moved)]
     brain = median(after)
     values = {
@@ -310,29 +298,36 @@ def signal_measures(run: RunFiles, auditory: NDArray[np.bool_]) -> list[Measurem
         "fd_high_share": 100 * float(np.mean(moved > FD_OUTLIER)) if moved.size else math.nan,
         "non_steady_volumes": float(run.non_steady),
     }
-    return measured(values.items(), run.name)
+    return measured(values, run.name)
 
 
-def match_measures(runs: Sequence[RunFiles], t1w_mask: Path) -> list[Measurement]:
+def match_measures(
+    runs: Sequence[RunFiles], references: Sequence[Path], matrices: Sequence[Path], t1w_mask: Path
+) -> list[Measurement]:
     """How well every run's reference lies on the T1w image, and on its session's first run.
 
     Compared at 2 mm over the T1w image's brain and its surroundings, where the run has a field of view.
+
+    Parameters
+    ----------
+    runs : sequence of RunFiles
+    references, matrices : sequence of Path
+        Of every run the BOLD reference, and T1w world → its world.
+    t1w_mask : Path
     """
     brain_image, affine = load_image(t1w_mask)
     points = mask_grid(brain_image > 0.5, affine, _WORKING, pad=12).points()
     brain = sample(brain_image, affine, points) > 0.5
     overlaps: list[Measurement] = []
-    references = []
-    for run in runs:
-        if run.reference is None or run.matrix is None:
-            continue
-        image, bold_affine = load_image(run.reference)
-        moved = apply_affine(np.loadtxt(run.matrix), points)
+    seen_through = []
+    for run, reference, matrix in zip(runs, references, matrices, strict=True):
+        image, bold_affine = load_image(reference)
+        moved = apply_affine(np.loadtxt(matrix), points)
         seen = inside_image(image.shape, bold_affine, moved)
         outline = sample(epi_mask(image).astype(np.float32), bold_affine, moved) > 0.5
-        overlaps += measured([("bold_t1w_dice", dice(outline & seen, brain & seen))], run.name)
-        references.append((run, sample(image, bold_affine, moved), brain & seen))
-    return overlaps + session_fit(references)
+        overlaps += measured({"bold_t1w_dice": dice(outline & seen, brain & seen)}, run.name)
+        seen_through.append((run, sample(image, bold_affine, moved), brain & seen))
+    return overlaps + session_fit(seen_through)
 
 
 def session_fit(references: Iterable[tuple[RunFiles, Floats, NDArray[np.bool_]]]) -> list[Measurement]:
@@ -346,13 +341,10 @@ def session_fit(references: Iterable[tuple[RunFiles, Floats, NDArray[np.bool_]]]
     firsts: dict[str, tuple[Floats, NDArray[np.bool_]]] = {}
     result: list[Measurement] = []
     for run, values, inside in references:
-        if run.session not in firsts:
-            firsts[run.session] = values, inside
-            result += unavailable(["run_to_session_correlation"], _FIRST, run.name)
-            continue
-        first, first_inside = firsts[run.session]
+        first, first_inside = firsts.setdefault(run.session, (values, inside))
         both = inside & first_inside
-        result += measured([("run_to_session_correlation", correlation(values[both], first[both]))], run.name)
+        fit, reason = (math.nan, _FIRST) if first is values else (correlation(values[both], first[both]), _NO_VALUES)
+        result += measured({"run_to_session_correlation": fit}, run.name, reason=reason)
     return result
 
 
@@ -360,15 +352,12 @@ def brain_volume(mask: Path) -> list[Measurement]:
     """Volume of the T1w image's brain mask."""
     image, affine = load_image(mask)
     volume = int((image > 0.5).sum()) * abs(float(np.linalg.det(affine[:3, :3]))) / 1000
-    return measured([("t1w_brain_volume", volume)])
+    return measured({"t1w_brain_volume": volume})
 
 
 def without_t1w(measurements: Sequence[Measurement]) -> list[Measurement]:
     """The same with what is said about a T1w image not available: a BOLD reference stood in for it."""
-    return [
-        Measurement(one.measure, math.nan, one.run, one.region, _NO_T1W) if one.measure in _OF_T1W else one
-        for one in measurements
-    ]
+    return [replace(one, value=math.nan, reason=_NO_T1W) if one.measure in _OF_T1W else one for one in measurements]
 
 
 def region_measures(table: pd.DataFrame) -> list[Measurement]:
@@ -379,13 +368,9 @@ def region_measures(table: pd.DataFrame) -> list[Measurement]:
     table : DataFrame
         Columns ``name``, ``n_voxels``, ``n_voxels_atlas``; counts are missing where the atlas lacks a region.
     """
-    counts = table[["n_voxels", "n_voxels_atlas"]].astype("Float64").to_numpy(float, na_value=math.nan)
+    counts = table[["n_voxels", "n_voxels_atlas"]].astype("Float64").to_numpy(float, na_value=math.nan).tolist()
     result: list[Measurement] = []
     for name, (kept, whole) in zip(table["name"].astype(str), counts):
-        if whole > 0:
-            values = [("region_voxels", float(kept)), ("region_coverage", 100 * float(kept / whole))]
-            result += measured(values, region=name)
-        else:
-            reason = f"the atlas has no voxel of {name} in the brain"
-            result += unavailable(["region_voxels", "region_coverage"], reason, region=name)
+        values = {"region_voxels": kept, "region_coverage": 100 * kept / whole} if whole > 0 else _NO_REGION
+        result += measured(values, region=name, reason=f"the atlas has no voxel of {name} in the brain")
     return result

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import matplotlib.pyplot as plt
 import nibabel as nib
@@ -18,13 +17,13 @@ from nilearn import plotting
 from numpy.typing import NDArray
 from PIL import Image
 
-from ban_bids.preprocessing.confounds import FD_OUTLIER, framewise_displacement_of, read_confounds
+from ban_bids.files.tsv import read_tsv
+from ban_bids.preprocessing.confounds import FD_OUTLIER, framewise_displacement_of
 from ban_bids.preprocessing.figures import cut_coords
 from ban_bids.preprocessing.files import load_mask
 from ban_bids.preprocessing.quality import RunFiles, mean_and_noise, ratio
 from ban_bids.preprocessing.space.template import Grid
-
-Floats = NDArray[np.floating[Any]]
+from ban_bids.typing import Floats
 
 TISSUES = ("GM", "WM", "CSF", "brain")
 """Grey matter, white matter, cerebrospinal fluid; the last one where tissues are not known."""
@@ -64,23 +63,19 @@ class Layout:
     tissue: NDArray[np.intp]
 
     @classmethod
-    def of(cls, white_matter: Floats, csf: Floats) -> Layout:
+    def of(cls, n_voxels: int, tissues: tuple[Floats, Floats] | None) -> Layout:
         """Sort voxels; grey matter is what is likely neither white matter nor CSF.
 
         Parameters
         ----------
-        white_matter, csf : ndarray, shape (n_voxels,)
-            Probabilities.
+        n_voxels : int
+        tissues : tuple of ndarray, shape (n_voxels,), or None
+            Probabilities of white matter and CSF; None: not known, and voxels stay in their spatial order.
         """
-        return cls._sorted(np.where(white_matter > _LIKELY, 1, np.where(csf > _LIKELY, 2, 0)))
-
-    @classmethod
-    def unsorted(cls, n_voxels: int) -> Layout:
-        """Voxels in their spatial order, where tissues are not known."""
-        return cls._sorted(np.full(n_voxels, TISSUES.index("brain")))
-
-    @classmethod
-    def _sorted(cls, kind: NDArray[np.intp]) -> Layout:
+        kind = np.full(n_voxels, TISSUES.index("brain"))
+        if tissues is not None:
+            white_matter, csf = tissues
+            kind = np.where(white_matter > _LIKELY, 1, np.where(csf > _LIKELY, 2, 0))
         starts, tissue, begin = [np.zeros(0, np.intp)], [np.zeros(0, np.intp)], 0
         for number, size in zip(*np.unique(kind, return_counts=True)):
             rows = min(size, max(_FEWEST_ROWS, round(_ROWS * size / len(kind))))
@@ -93,12 +88,6 @@ class Layout:
         """Mean of each row's voxels in one volume, shape (n_rows,)."""
         sums = np.add.reduceat(volume[self.order], self.starts, dtype=float)
         return (sums / np.diff([*self.starts, len(self.order)])).astype(np.float32)
-
-    def watched(self, volumes: Iterable[Floats], into: list[NDArray[np.float32]]) -> Iterator[Floats]:
-        """Pass volumes on, keeping each one's rows: one pass serves the carpet and other measures."""
-        for volume in volumes:
-            into.append(self.rows(volume))
-            yield volume
 
 
 def save_run_quality(
@@ -120,10 +109,14 @@ def save_run_quality(
         Leading volumes that do not count for the signal-to-noise ratio.
     """
     rows: list[NDArray[np.float32]] = []
-    stream = layout.watched(volumes, rows)
-    for _ in islice(stream, non_steady):
-        pass
-    mean, noise = mean_and_noise(stream)
+
+    def noted() -> Iterator[Floats]:
+        """One pass over the volumes serves the carpet and the signal-to-noise ratio."""
+        for volume in volumes:
+            rows.append(layout.rows(volume))
+            yield volume
+
+    mean, noise = mean_and_noise(islice(noted(), non_steady, None))
     np.savez(
         path,
         before=np.full_like(mean, np.nan) if before is None else before,
@@ -165,7 +158,7 @@ def quality_pictures(
         volume[mask] = np.nan_to_num(after)
         maps[run.name] = nib.Nifti1Image(volume, grid.affine)
         steady = slice(run.non_steady, None)
-        table = read_confounds(run.confounds)[steady]
+        table = read_tsv(run.confounds)[steady]
         carpets.append(carpet(rows[steady], tissue, table, run.repetition_time, folder / f"{run.name}_carpet.png"))
     outlines = nib.Nifti1Image((regions if regions.any() else mask).astype(np.uint8), grid.affine)
     return tsnr(maps, outlines, folder / "tsnr.png"), carpets

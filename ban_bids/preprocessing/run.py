@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 
 from ban_bids.errors import BanBidsError, DataError
+from ban_bids.files.json import read_json
 from ban_bids.files.locks import file_locks
 from ban_bids.inputs.types import Participant
 from ban_bids.preprocessing.atlases import find_atlas
@@ -17,7 +19,7 @@ from ban_bids.preprocessing.checks import check_confounds
 from ban_bids.preprocessing.distortion import check_phase_encoding
 from ban_bids.preprocessing.files import naming
 from ban_bids.preprocessing.fmriprep.ingest import ingest
-from ban_bids.preprocessing.publish import publish, read_summary
+from ban_bids.preprocessing.publish import publish
 from ban_bids.preprocessing.regions import AtlasFiles, read_atlas
 from ban_bids.preprocessing.result import PreprocessedParticipant
 from ban_bids.preprocessing.space.template import NATIVE, TEMPLATE, check_space, resolution_mm
@@ -55,55 +57,34 @@ def preprocess(participants: Sequence[Participant], settings: Settings) -> Outco
     """
     options, work_dir = settings.preprocessing, settings.compute.work_dir
     check_space(options.space)
-    check_confounds(settings.preprocessing)
+    check_confounds(options)
     atlas = find_atlas(options.atlas, work_dir / "atlases")
     read_atlas(atlas)
     folder = dict(options.derivatives).get("fmriprep")
-    outcome: Outcome = {}
+    whole = {participant.label: participant for participant in participants}
+    outcome = _each(whole, partial(_check if folder else _check_raw, options=options))
     if folder is not None:
-        take = partial(
-            ingest,
-            folder=folder,
-            options=options,
-            atlas=atlas,
-            output_dir=settings.output.output_dir,
-            work_dir=work_dir,
-        )
-        for participant in _passing(participants, partial(_check, options=options), outcome):
-            outcome[participant.label] = _attempt(take, participant)
+        output = settings.output.output_dir
+        take = partial(ingest, folder=folder, options=options, atlas=atlas, output_dir=output, work_dir=work_dir)
+        outcome = _each(outcome, take)
     else:
-        usable = _passing(participants, partial(_check_raw, options=options), outcome)
-        outcome |= _preprocess_raw(usable, settings, atlas) if usable else {}
-    for label, done in outcome.items():
-        if isinstance(done, PreprocessedParticipant):
-            outcome[label] = _attempt(partial(with_strategy, strategy=options.confounds), done)
+        outcome |= _preprocess_raw([one for one in outcome.values() if isinstance(one, Participant)], settings, atlas)
+    return _each(outcome, partial(with_strategy, strategy=options.confounds))
+
+
+def _each(subjects: Mapping[str, Any], work: Callable[[Any], Any]) -> dict[str, Any]:
+    """Do work for every participant without an error; one that fails keeps its error, and the others go on."""
+    outcome = dict(subjects)
+    for label, subject in subjects.items():
+        if not isinstance(subject, BanBidsError):
+            try:
+                outcome[label] = work(subject)
+            except DataError as error:
+                outcome[label] = error
     return outcome
 
 
-def _attempt(work: Callable[..., PreprocessedParticipant], subject: object) -> PreprocessedParticipant | BanBidsError:
-    """The result, or the error that says why this participant has none; the others go on."""
-    try:
-        return work(subject)
-    except DataError as error:
-        return error
-
-
-def _passing(
-    participants: Sequence[Participant], check: Callable[[Participant], None], outcome: Outcome
-) -> list[Participant]:
-    """Participants that pass a check; the others' errors go to the outcome."""
-    usable = []
-    for participant in participants:
-        try:
-            check(participant)
-        except DataError as error:
-            outcome[participant.label] = error
-        else:
-            usable.append(participant)
-    return usable
-
-
-def _check(participant: Participant, options: Preprocessing) -> None:
+def _check(participant: Participant, options: Preprocessing) -> Participant:
     """Refuse a participant without usable runs.
 
     Raises
@@ -120,9 +101,10 @@ def _check(participant: Participant, options: Preprocessing) -> None:
             f"{shortest.bold}: --dummy-scans {options.dummy_scans} leaves fewer than {_FEWEST_VOLUMES} "
             f"of {shortest.n_volumes} volumes; give a smaller number"
         )
+    return participant
 
 
-def _check_raw(participant: Participant, options: Preprocessing) -> None:
+def _check_raw(participant: Participant, options: Preprocessing) -> Participant:
     """Refuse T1w space without T1w image, and runs whose header cannot be read or lacks what an option needs.
 
     Raises
@@ -137,16 +119,19 @@ def _check_raw(participant: Participant, options: Preprocessing) -> None:
             nib.load(run.bold)
     if options.use_syn_sdc:
         check_phase_encoding(participant)
+    return participant
 
 
 def _preprocess_raw(participants: Sequence[Participant], settings: Settings, atlas: AtlasFiles) -> Outcome:
+    outcome: Outcome = {}
+    if not participants:
+        return outcome
     base = settings.compute.work_dir / "nipype"
     set_environment(base)
     # the second of two runs on one participant finds the first one's finished nodes
     with file_locks(base / f"sub-{participant.label}.lock" for participant in participants):
         crashes = _run_workflow(participants, settings, atlas=atlas, base=base)
         stopped = bool(crashes) and settings.compute.stop_on_first_crash
-        outcome: Outcome = {}
         for participant in participants:
             name = f"sub_{participant.label}"
             summary = base / _WORKFLOW / name / "collect" / "summary.json"
@@ -157,7 +142,7 @@ def _preprocess_raw(participants: Sequence[Participant], settings: Settings, atl
             else:
                 outcome[participant.label] = publish(
                     participant,
-                    read_summary(summary),
+                    read_json(summary),
                     settings.preprocessing,
                     bids_dir=settings.selection.bids_dir,
                     output_dir=settings.output.output_dir,

@@ -5,7 +5,6 @@ Cosine columns are never among them: the drift model is ours, with one cut-off f
 
 from __future__ import annotations
 
-import logging
 import shutil
 import tempfile
 import uuid
@@ -21,11 +20,11 @@ from numpy.typing import NDArray
 
 from ban_bids.constants import AROMA, CONFOUNDS
 from ban_bids.errors import DataError
-from ban_bids.preprocessing.confounds import DVARS_OUTLIER, FD_OUTLIER, MOTION, read_confounds
+from ban_bids.files.tsv import read_tsv
+from ban_bids.preprocessing.confounds import DVARS_OUTLIER, FD_OUTLIER, MOTION
 from ban_bids.preprocessing.result import PreprocessedParticipant, PreprocessedRun
 from ban_bids.typing import Floats
 
-_LOG = logging.getLogger(__name__)
 _SEGMENT = 5  # volumes; shorter stretches between outliers are scrubbed as well (Power et al. 2014)
 
 MOTION12 = (*MOTION, *(f"{name}_derivative1" for name in MOTION), "csf", "white_matter")
@@ -60,12 +59,9 @@ def with_strategy(pre: PreprocessedParticipant, strategy: str) -> PreprocessedPa
     DataError
         A table is missing, has another number of rows than the run has volumes, or lacks columns.
     """
-    runs, notes = [], []
-    for run in pre.runs:
-        chosen, added = _choose(run, strategy)
-        runs.append(chosen)
-        notes += added
-    return replace(pre, runs=tuple(runs), notes=(*pre.notes, *notes))
+    chosen = [_choose(run, strategy) for run in pre.runs]
+    notes = (note for _, added in chosen for note in added)
+    return replace(pre, runs=tuple(run for run, _ in chosen), notes=(*pre.notes, *notes))
 
 
 def regressors(run: PreprocessedRun) -> Floats:
@@ -95,7 +91,7 @@ def regressors(run: PreprocessedRun) -> Floats:
 
 def _table(run: PreprocessedRun) -> pd.DataFrame:
     """A run's table; differences of motion are computed where it has none (some tables have none)."""
-    table = read_confounds(run.confounds)
+    table = read_tsv(run.confounds)
     if len(table) != run.run.n_volumes:
         raise DataError(
             f"{run.confounds}: {len(table)} rows for {run.run.n_volumes} volumes of {run.bold.name}; "
@@ -110,11 +106,7 @@ def _table(run: PreprocessedRun) -> pd.DataFrame:
 
 def _choose(run: PreprocessedRun, strategy: str) -> tuple[PreprocessedRun, list[str]]:
     table = _table(run)
-    kept = np.arange(len(table))
-    wanted: tuple[str, ...] = MOTION12
-    if strategy != CONFOUNDS[0]:
-        wanted, kept = _ask_nilearn(run, strategy)
-    wanted = tuple(name for name in wanted if not name.startswith("cosine"))
+    wanted, kept = (MOTION12, np.arange(len(table))) if strategy == CONFOUNDS[0] else _ask_nilearn(run, strategy)
     varying = [name for name in wanted if name in table and table[name].nunique() > 1]
     notes = []
     dropped = [name for name in wanted if name not in varying]
@@ -123,17 +115,14 @@ def _choose(run: PreprocessedRun, strategy: str) -> tuple[PreprocessedRun, list[
     gaps = [name for name in varying if table[name].iloc[1:].isna().any()]
     if gaps:
         notes.append(f"{run.run.name}: confounds with n/a, taken as the mean: {', '.join(gaps)}")
-    left_out = np.setdiff1d(np.arange(run.non_steady, len(table)), kept)
-    if len(left_out):
-        notes.append(f"{run.run.name}: {len(left_out)} of {len(table)} volumes scrubbed")
-    for note in notes:
-        _LOG.debug(note)
-    scrubbed = tuple(int(volume) for volume in left_out)
+    scrubbed = tuple(np.setdiff1d(np.arange(run.non_steady, len(table)), kept).tolist())
+    if scrubbed:
+        notes.append(f"{run.run.name}: {len(scrubbed)} of {len(table)} volumes scrubbed")
     return replace(run, regressors=tuple(varying), scrubbed=scrubbed), notes
 
 
 def _ask_nilearn(run: PreprocessedRun, strategy: str) -> tuple[tuple[str, ...], NDArray[np.intp]]:
-    """Columns of one of nilearn's strategies, and the volumes that it keeps."""
+    """Columns of one of nilearn's strategies, without cosines, and the volumes that it keeps."""
     from nilearn.interfaces.fmriprep import load_confounds_strategy
 
     # nilearn's thresholds have changed between versions
@@ -148,9 +137,8 @@ def _ask_nilearn(run: PreprocessedRun, strategy: str) -> tuple[tuple[str, ...], 
                 f"{run.confounds}: nilearn finds no columns for --confounds {strategy} "
                 f"({' '.join(str(error).split())}); choose another strategy"
             ) from error
-    if kept is None:
-        kept = np.arange(run.run.n_volumes)
-    return tuple(str(name) for name in chosen.columns), kept
+    columns = tuple(str(name) for name in chosen.columns if not name.startswith("cosine"))
+    return columns, np.arange(run.run.n_volumes) if kept is None else kept
 
 
 @contextmanager

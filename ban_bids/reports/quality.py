@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from ban_bids.bids.names import entity
 from ban_bids.constants import NOT_AVAILABLE
 from ban_bids.derivatives.quality import OUTLIER_RULE
 from ban_bids.preprocessing.quality import DEFINITIONS
@@ -17,22 +19,7 @@ MARK = "⚠"
 """Before a value beyond its threshold: colour alone is not seen by everyone."""
 
 _SHOWN_CARPETS = 2
-_CAPTIONS = {
-    "_desc-anatomy.": "The outline should follow the brain's surface, without skull and without holes.",
-    "_desc-normalization.": "The outlines should follow the brain's edge and its white matter.",
-    "_desc-coregistration.": "One row per run. The outlines of the T1w image should follow what is seen of the "
-    "BOLD image; gaps at the frontal and temporal poles are signal dropout.",
-    "_desc-distortion": "Above as acquired, below with its distortion reduced. The outlines of the T1w "
-    "image should fit better below, above all at the frontal and temporal poles and along the midline.",
-    "_desc-motion.": "Displacement relative to each run's reference; FD: framewise displacement.",
-    "_desc-regions.": "Regions after clipping to grey matter and to the voxels of every run.",
-    "_desc-tsnr.": "Mean over standard deviation in time about a line, unsmoothed; one row per run, axial "
-    "slices through the auditory regions. It grows with the voxels; dark patches are dropout or moved edges.",
-    "_desc-carpet.": "Steady volumes. Above, framewise displacement with a line at 0.5 mm, and the global signal. "
-    "Below, the brain's voxels sorted by tissue (grey matter, white matter, cerebrospinal fluid), averaged to a few "
-    "hundred rows, each without its line and in its own standard deviations (black -2.5, white 2.5). Stripes over all "
-    "tissues show motion or breathing.",
-}
+_CAPTIONS = tomllib.loads(Path(__file__).with_name("captions.toml").read_text(encoding="utf-8"))
 
 
 def quality_tables(table: pd.DataFrame) -> list[Table]:
@@ -64,10 +51,10 @@ def _spread(rows: pd.DataFrame, key: str) -> tuple[pd.DataFrame, dict[tuple[int,
     columns = [key, *(_heading(name) for name in names)]
     texts: list[dict[str, str]] = []
     styles: dict[tuple[int, str], str] = {}
-    for number, (label, own) in enumerate(rows.groupby(key, sort=False)):
+    for number, (label, values_of) in enumerate(rows.groupby(key, sort=False)):
         cells = {key: f"sub-{label}" if key == "participant" else str(label)}
         styles[number, key] = "name"
-        for name, values in own.groupby("measure", sort=False):
+        for name, values in values_of.groupby("measure", sort=False):
             heading, warned = _heading(str(name)), bool(values["warning"].astype(bool).any())
             cells[heading] = _value(_worst(values["value"], str(name)), str(name), warned)
             styles[number, heading] = "number" + " missing" * (cells[heading] == NOT_AVAILABLE) + " warned" * warned
@@ -101,8 +88,8 @@ def _note(rows: pd.DataFrame) -> str:
         values = "value lies" if beyond == 1 else "values lie"
         parts.append(f"{MARK} {beyond} {values} beyond a threshold: what to do stands under Warnings.")
     reasons = rows.loc[rows["reason"].notna(), ["measure", "reason"]].drop_duplicates()
-    for reason, own in reasons.groupby("reason", sort=False):
-        names = ", ".join(DEFINITIONS[name].title for name in own["measure"])
+    for reason, measures in reasons.groupby("reason", sort=False):
+        names = ", ".join(DEFINITIONS[name].title for name in measures["measure"])
         parts.append(f"n/a, {names}: {reason}.")
     return " ".join(parts)
 
@@ -117,9 +104,10 @@ def quality_figures(pictures: Sequence[tuple[str, Path]]) -> list[Figure]:
     """
     figures, carpets = [], 0
     for title, path in pictures:
-        caption = next((text for part, text in _CAPTIONS.items() if part in path.name), "")
-        carpets += "_desc-carpet." in path.name
-        figures.append(Figure(title, path, caption, folded=carpets > _SHOWN_CARPETS and "_desc-carpet." in path.name))
+        kind = (entity(path, "desc") or "").rstrip("0123456789")
+        carpets += kind == "carpet"
+        folded = kind == "carpet" and carpets > _SHOWN_CARPETS
+        figures.append(Figure(title, path, _CAPTIONS.get(kind, ""), folded=folded))
     return figures
 
 

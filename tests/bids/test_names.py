@@ -54,6 +54,16 @@ def test_names_are_those_of_the_design():
     assert group.path(root) == root / "group_space-S_desc-banA1_stat-t_statmap.nii.gz"
 
 
+def test_a_derivative_keeps_the_entities_of_its_raw_file():
+    raw = (("sub", "01"), ("ses", "x"), ("task", "a+b"), ("acq", "2"), ("run", "01"))
+    bold = DerivativeName.of(raw, "bold", ".nii.gz", space="S", desc="preproc")
+    assert str(bold) == "sub-01_ses-x_task-a+b_acq-2_run-01_space-S_desc-preproc_bold.nii.gz"
+    ends = (("from", "orig"), ("to", "boldref"), ("mode", "image"))
+    moved = DerivativeName.of((*raw[:3], *ends), "xfm", ".txt", desc="hmc")
+    assert str(moved) == "sub-01_ses-x_task-a+b_from-orig_to-boldref_mode-image_desc-hmc_xfm.txt"
+    assert str(DerivativeName.of(raw[:1], "", ".png", desc="tsnr")) == "sub-01_desc-tsnr.png"
+
+
 def test_a_sessions_own_image_lies_in_its_folder():
     name = DerivativeName("bold", ".nii.gz", "01", "x", "T", "S", desc="preproc")
     assert name.path(Path("out")) == Path("out/sub-01/ses-x/func/sub-01_ses-x_task-T_space-S_desc-preproc_bold.nii.gz")

@@ -10,9 +10,11 @@ import pandas as pd
 import pytest
 
 from ban_bids.inputs.types import Run
-from ban_bids.preprocessing.fmriprep.quality import Anatomy, Assessed, assess_derivatives
-from ban_bids.preprocessing.quality import DEFINITIONS, temporal_snr
+from ban_bids.preprocessing.fmriprep.quality import Anatomy, assess_derivatives
+from ban_bids.preprocessing.publish import Picture
+from ban_bids.preprocessing.quality import DEFINITIONS, Measurement, temporal_snr
 from ban_bids.preprocessing.quality_figures import TISSUES
+from ban_bids.preprocessing.regions import RegionMaps
 from ban_bids.preprocessing.result import PreprocessedRun
 from ban_bids.preprocessing.space.template import Grid
 
@@ -50,17 +52,19 @@ def runs(tmp_path: Path) -> tuple[PreprocessedRun, ...]:
     return tuple(found)
 
 
-def assessed(runs: tuple[PreprocessedRun, ...], anatomy: Anatomy, folder: Path) -> Assessed:
+def assessed(
+    runs: tuple[PreprocessedRun, ...], anatomy: Anatomy, folder: Path
+) -> tuple[tuple[Measurement, ...], list[Picture]]:
     (folder / "work").mkdir(exist_ok=True)
-    figures = folder / "out" / "figures" / "sub-01_"
-    return assess_derivatives(runs, anatomy, LABELS, grid=GRID, table=TABLE, work=folder / "work", figures=figures)
+    maps = RegionMaps(LABELS.astype(np.uint8), LABELS, TABLE, ())
+    return assess_derivatives(runs, anatomy, maps, grid=GRID, template_points=GRID.points(), work=folder / "work")
 
 
 def test_every_measure_is_there_or_has_its_reason(runs: tuple[PreprocessedRun, ...], tmp_path: Path) -> None:
-    done = assessed(runs, Anatomy(), tmp_path)
+    measurements, pictures = assessed(runs, Anatomy(), tmp_path)
     optional = {"bold_template_fit"}  # of our own preprocessing without T1w image
-    assert {one.measure for one in done.measurements} == set(DEFINITIONS) - optional
-    found = {(one.measure, one.run): one for one in done.measurements}
+    assert {one.measure for one in measurements} == set(DEFINITIONS) - optional
+    found = {(one.measure, one.run): one for one in measurements}
     series = np.asarray(nib.load(runs[0].bold).dataobj)[..., 1:]
     expected = temporal_snr(series[LABELS].T)
     assert found["tsnr_auditory", "task-music_run-1"].value == pytest.approx(np.median(expected), rel=1e-5)
@@ -73,9 +77,12 @@ def test_every_measure_is_there_or_has_its_reason(runs: tuple[PreprocessedRun, .
         assert np.isnan(found[name, "task-music_run-1"].value)
         assert found[name, "task-music_run-1"].reason
     assert "no T1w image" in str(found["registration_correlation", None].reason)
-    for one in done.measurements:
+    for one in measurements:
         assert np.isfinite(one.value) != bool(one.reason), one
-    assert [path.is_file() for _, path in done.figures] == [True] * 3
+    assert [Path(path).is_file() for _, path, _, _ in pictures] == [True] * 3
+    assert [(desc, run and run.name) for _, _, desc, run in pictures] == [
+        ("tsnr", None), ("carpet", "task-music_run-1"), ("carpet", "task-music_run-2")
+    ]  # fmt: skip
     with np.load(next((tmp_path / "work").glob("task-music_run-1_quality-*.npz"))) as stored:
         assert {TISSUES[kind] for kind in stored["tissue"]} == {"brain"}, "no tissue is known"
 
@@ -85,8 +92,8 @@ def test_anatomy_that_is_there_is_used(runs: tuple[PreprocessedRun, ...], tmp_pa
     brain[:, :, 8:] = 0
     t1w = np.asarray(nib.load(runs[0].bold).dataobj)[..., 3]
     mask = write(tmp_path / "brain.nii.gz", brain)
-    anatomy = Anatomy(write(tmp_path / "t1w.nii.gz", t1w), mask, own_mask=mask)
-    found = {(one.measure, one.run): one.value for one in assessed(runs, anatomy, tmp_path).measurements}
+    anatomy = Anatomy(write(tmp_path / "t1w.nii.gz", t1w), mask, native_mask=mask)
+    found = {(one.measure, one.run): one.value for one in assessed(runs, anatomy, tmp_path)[0]}
     kept, whole = int(brain.sum()), int((np.asarray(nib.load(runs[0].mask).dataobj)).sum())
     assert found["bold_t1w_dice", "task-music_run-1"] == pytest.approx(2 * kept / (kept + whole))
     assert found["t1w_brain_volume", None] == pytest.approx(kept * 64 / 1000)

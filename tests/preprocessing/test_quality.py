@@ -147,8 +147,9 @@ def test_matching_of_runs_sees_a_shift(tmp_path: Path) -> None:
     for name, matrix in (("run-1", np.eye(4)), ("run-2", moved)):
         np.savetxt(tmp_path / f"{name}.txt", matrix)
         none = tmp_path / "none"
-        runs.append(RunFiles(name, "", none, none, none, 0, 2.0, reference, tmp_path / f"{name}.txt"))
-    found = {(m.measure, m.run): m.value for m in match_measures(runs, t1w_mask)}
+        runs.append(RunFiles(name, "", none, none, none, 0, 2.0))
+    matrices = [tmp_path / f"{run.name}.txt" for run in runs]
+    found = {(m.measure, m.run): m.value for m in match_measures(runs, [reference] * 2, matrices, t1w_mask)}
     assert found["bold_t1w_dice", "run-1"] > 0.95
     shifted = np.zeros_like(brain)
     shifted[:-4] = brain[4:]
@@ -181,7 +182,7 @@ def test_rows_of_a_carpet_average_voxels_of_one_tissue(tmp_path: Path) -> None:
     n = 500
     white, csf = np.zeros(n), np.zeros(n)
     white[::4], csf[1::10] = 0.9, 0.8
-    layout = Layout.of(white, csf)
+    layout = Layout.of(n, (white, csf))
     assert sorted(layout.order) == list(range(n))
     assert (np.diff(layout.tissue) >= 0).all()
     kind = np.where(white > 0, 1, np.where(csf > 0, 2, 0))
@@ -271,7 +272,7 @@ def test_one_bad_value_is_one_note(measure: str, value: float, start: str) -> No
 
 
 def test_what_is_not_available_does_not_warn_but_says_why() -> None:
-    (missing,) = measured([("fd_mean", math.nan)], "r")
+    (missing,) = measured({"fd_mean": math.nan}, "r")
     assert quality_notes([missing]) == ()
     assert missing.reason
 

@@ -10,7 +10,7 @@ import pytest
 from nipype.interfaces.base import Undefined
 
 from ban_bids.preprocessing.interfaces import base
-from ban_bids.preprocessing.interfaces.report import Collect
+from ban_bids.preprocessing.interfaces.report import collect
 
 
 class Joined(base.Step, files="joined", lengths=list[int], facts=dict[str, Any]):
@@ -63,7 +63,7 @@ def test_steps_are_told_apart_by_content_options_and_version(files: list[str], t
 
 def test_a_summary_holds_what_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    step = Collect(("label", "bolds", "carpets"))
+    step = collect(("label", "bolds", "carpets"))
     step.inputs.label = "01"
     step.inputs.bolds = ["a", "b"]
     summary = pickle.loads(pickle.dumps(step)).run().outputs.summary

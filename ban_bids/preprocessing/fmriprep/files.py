@@ -20,9 +20,8 @@ from ban_bids.settings import Preprocessing
 
 _LOG = logging.getLogger(__name__)
 _NIFTI = (".nii.gz", ".nii")
-_OWN = {"desc", "space", "res", "label"}  # entities that a derivative has beside those of its raw file
+_ADDED = {"desc", "space", "res", "label"}  # entities that a derivative has beside those of its raw file
 _SURFACE = frozenset({"hemi", "den"})
-_NOT_KEPT = {"part"}  # entities that fMRIPrep drops
 _NO_RES = "native"  # --res, and a series without a res entity
 
 
@@ -65,11 +64,8 @@ def find_series(run: Run, folder: Path, options: Preprocessing) -> tuple[Path, P
     if not series:
         raise DataError(f"{folder}: no file {pattern}; {_remedy(run, folder, options, there)}")
     bold = _resolution(series, options.res, pattern, folder)
-    masks = [
-        path
-        for path in _of_run(run, folder, "desc-brain_mask")
-        if entity(path, "space") == options.space and _res(path) == _res(bold)
-    ]
+    where = (options.space, _res(bold))
+    masks = [path for path in _of_run(run, folder, "desc-brain_mask") if (entity(path, "space"), _res(path)) == where]
     name = f"{stem}[_res-{_res(bold)}]_desc-brain_mask.nii.gz"
     return bold, _one(masks, name, folder, "it belongs beside the series: copy it there")
 
@@ -81,9 +77,8 @@ def find_confounds(run: Run, folder: Path) -> Path:
     ------
     DataError
     """
-    tables: list[Path] = []
-    for tail in ("desc-confounds_timeseries", "desc-confounds_regressors"):
-        tables += _of_run(run, folder, tail, (".tsv",))
+    tails = ("desc-confounds_timeseries", "desc-confounds_regressors")
+    tables = [path for tail in tails for path in _of_run(run, folder, tail, (".tsv",))]
     pattern = f"sub-{run.participant}_{run.name}_desc-confounds_timeseries.tsv (or _regressors.tsv)"
     return _one(tables, pattern, folder, "copy it from fMRIPrep's output, with its .json file")
 
@@ -118,11 +113,9 @@ def find_anatomical(
     folders = [images for images in fitting if images]
     if not folders:
         return (), ()
-    notes: tuple[str, ...] = ()
-    if len(folders) > 1:
-        notes = (f"{len(folders)} folders have their own *_{tail}; used {folders[0][0].parent}",)
+    note = f"{len(folders)} folders have their own *_{tail}; used {folders[0][0].parent}"
     finest = sorted(folders[0], key=lambda path: float(np.prod(nib.load(path).header.get_zooms()[:3])))
-    return tuple(finest), notes
+    return tuple(finest), (note,) if len(folders) > 1 else ()
 
 
 def find_transform(participant: Participant, folder: Path) -> Path:
@@ -150,12 +143,8 @@ def _anatomical(participant: Participant, folder: Path, tail: str, extensions: S
 
 
 def _files(place: Path, participant: str, tail: str, extensions: Sequence[str]) -> list[Path]:
-    return [
-        path
-        for extension in extensions
-        for path in sorted(place.glob(f"sub-{participant}_*{tail}{extension}"))
-        if path.name.endswith(f"_{tail}{extension}")
-    ]
+    patterns = (f"sub-{participant}_{middle}{tail}{extension}" for extension in extensions for middle in ("", "*_"))
+    return [path for pattern in patterns for path in sorted(place.glob(pattern))]
 
 
 def _res(path: Path) -> str:
@@ -165,23 +154,21 @@ def _res(path: Path) -> str:
 
 def _same(key: str, one: str | None, other: str) -> bool:
     """Whether two values of an entity agree: some versions write ``run-1`` for ``run-01``."""
-    if key == "run" and one is not None and one.isdigit() and other.isdigit():
-        return int(one) == int(other)
-    return one == other
+    return one == other or (key == "run" and one is not None and one.lstrip("0") == other.lstrip("0"))
 
 
 def _of_run(
     run: Run, folder: Path, tail: str, extensions: Sequence[str] = _NIFTI, more: frozenset[str] = frozenset()
 ) -> list[Path]:
     """Files of a run with a tail, in any space and resolution; ``more`` entities may be in their names."""
-    wanted = {key: value for key, value in run.entities if key not in _NOT_KEPT}
+    wanted = {key: value for key, value in run.entities if key != "part"}  # fMRIPrep drops it
     subject = folder / f"sub-{run.participant}"
     places = dict.fromkeys([subject / (f"ses-{run.session}" if run.session else "") / "func", subject / "func"])
 
     def fits(path: Path) -> bool:
         labels = dict(entities(path))
         agree = all(_same(key, labels.get(key), value) for key, value in wanted.items())
-        return agree and not set(labels) - set(wanted) - _OWN - more
+        return agree and not set(labels) - set(wanted) - _ADDED - more
 
     return [path for place in places for path in _files(place, run.participant, tail, extensions) if fits(path)]
 
@@ -210,11 +197,11 @@ def _resolution(series: Sequence[Path], res: str, pattern: str, folder: Path) ->
 
 def _remedy(run: Run, folder: Path, options: Preprocessing, there: Sequence[Path]) -> str:
     """What to do where a run has no series in the output space."""
-    again = f"run fMRIPrep again with --output-spaces {options.space}"
+    spaces_option = f"--output-spaces {options.space}"
+    again = f"run fMRIPrep again with {spaces_option}"
     if options.confounds == AROMA:
         return (
-            f"only fMRIPrep before 23.2 makes it, with --use-aroma and --output-spaces {options.space}: "
-            "run that, or choose other --confounds"
+            f"only fMRIPrep before 23.2 makes it, with --use-aroma and {spaces_option}: run that, or other --confounds"
         )
     if there:
         spaces = sorted({(entity(path, "space") or "that of the raw run") for path in there})

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from ban_bids.bids.names import sidecar
 from ban_bids.errors import DataError
 from ban_bids.files.json import read_json
+from ban_bids.files.tsv import read_tsv
 from ban_bids.inputs.types import Participant, Run
 from ban_bids.preprocessing import figures
-from ban_bids.preprocessing.confounds import read_confounds
-from ban_bids.preprocessing.files import load_image, load_mask, place, save_image
+from ban_bids.preprocessing.files import load_image, load_mask, save_image
 from ban_bids.preprocessing.fmriprep.files import (
     find_anatomical,
     find_confounds,
@@ -26,7 +26,7 @@ from ban_bids.preprocessing.fmriprep.files import (
     version_of,
 )
 from ban_bids.preprocessing.fmriprep.quality import Anatomy, assess_derivatives
-from ban_bids.preprocessing.publish import place_regions
+from ban_bids.preprocessing.publish import Picture, place_figures, place_regions
 from ban_bids.preprocessing.quality import quality_notes
 from ban_bids.preprocessing.regions import GREY_MATTER_FLOOR, AtlasFiles, RegionMaps
 from ban_bids.preprocessing.result import PreprocessedParticipant, PreprocessedRun
@@ -67,10 +67,9 @@ def ingest(
     DataError
         A piece is missing (its name pattern is named), several resolutions fit, or runs differ in grid.
     """
-    label, space = participant.label, options.space
-    work = work_dir / "fmriprep" / f"sub-{label}"
+    space = options.space
+    work = work_dir / "fmriprep" / f"sub-{participant.label}"
     work.mkdir(parents=True, exist_ok=True)
-    pictures = output_dir / f"sub-{label}" / "figures" / f"sub-{label}_"
     runs = tuple(_find_run(run, folder, options) for run in participant.runs)
     grid = _common_grid([run.mask for run in runs])
     common = np.logical_and.reduce([load_mask(run.mask) for run in runs])
@@ -79,46 +78,33 @@ def ingest(
     maps = RegionMaps.lay(
         atlas, points, where=np.ones(grid.shape, bool), possible=common & grey.reshape(grid.shape), source=runs[0].mask
     )
-    regions = place_regions(maps.save(work, grid.affine), label, options, output_dir)
-    brains, _ = find_anatomical(participant, folder, space, "desc-preproc_T1w")
-    drawn = _figures(runs, brains, grid, dseg=regions["dseg"], work=work)
-    assessed = assess_derivatives(
-        runs,
-        _anatomy(participant, folder, space),
-        maps.labels > 0,
-        grid=grid,
-        table=maps.table,
-        work=work,
-        figures=pictures,
-        template_points=points,
-    )
+    regions = place_regions(maps.save(work, grid.affine), participant.label, options, output_dir)
+    anatomy = _anatomy(participant, folder, space)
+    measurements, pictures = assess_derivatives(runs, anatomy, maps, grid=grid, template_points=points, work=work)
+    pictures = [*_figures(runs, anatomy.t1w, grid, dseg=regions["dseg"], work=work), *pictures]
     return PreprocessedParticipant(
         participant,
         space,
         runs,
         **regions,
         source=f"fmriprep-{version_of(folder)}",
-        figures=(*((title, place(path, f"{pictures}desc-{path.name}")) for title, path in drawn), *assessed.figures),
-        quality=assessed.measurements,
-        notes=(*maps.notes, *notes, *_option_notes(options), *quality_notes(assessed.measurements)),
+        figures=place_figures(pictures, participant, output_dir),
+        quality=measurements,
+        notes=(*maps.notes, *notes, *_option_notes(options), *quality_notes(measurements)),
     )
 
 
 def _find_run(run: Run, folder: Path, options: Preprocessing) -> PreprocessedRun:
     bold, mask = find_series(run, folder, options)
     confounds = find_confounds(run, folder)
-    _check_length(bold, run)
-    non_steady = options.dummy_scans
-    if non_steady is None:
-        columns = read_confounds(confounds).columns
-        non_steady = sum(name.startswith("non_steady_state_outlier") for name in columns)
-    return PreprocessedRun(run, bold, mask, confounds, _reference_time(bold, run), non_steady)
-
-
-def _check_length(bold: Path, run: Run) -> None:
     shape = nib.load(bold).shape
     if len(shape) != 4 or shape[3] != run.n_volumes:
         raise DataError(f"{bold}: shape {shape} for a run of {run.n_volumes} volumes; take this run's series")
+    non_steady = options.dummy_scans
+    if non_steady is None:
+        columns = read_tsv(confounds).columns
+        non_steady = sum(name.startswith("non_steady_state_outlier") for name in columns)
+    return PreprocessedRun(run, bold, mask, confounds, _reference_time(bold, run), non_steady)
 
 
 def _reference_time(bold: Path, run: Run) -> float:
@@ -172,8 +158,7 @@ def _anatomy(participant: Participant, folder: Path, space: str) -> Anatomy:
     return Anatomy(
         first("desc-preproc_T1w", space),
         first("desc-brain_mask", space),
-        first("label-WM_probseg", space),
-        first("label-CSF_probseg", space),
+        (first("label-WM_probseg", space), first("label-CSF_probseg", space)),
         first("desc-brain_mask", NATIVE),
     )
 
@@ -196,13 +181,13 @@ def _grey_matter(
 
 
 def _figures(
-    runs: Sequence[PreprocessedRun], brains: Sequence[Path], grid: Grid, *, dseg: Path, work: Path
-) -> list[tuple[str, Path]]:
-    """Titles and pictures of motion and, with a T1w image in the output space, of the regions."""
-    tables, names = [str(run.confounds) for run in runs], [run.run.name for run in runs]
-    drawn = [("Head motion and framewise displacement", figures.motion(tables, names, work))]
-    if brains:
-        values = sample(*load_image(brains[0]), grid.points())
+    runs: Sequence[PreprocessedRun], brain: Path | None, grid: Grid, *, dseg: Path, work: Path
+) -> list[Picture]:
+    """Pictures of motion and, with a T1w image in the output space, of the regions."""
+    motion = figures.motion([run.confounds for run in runs], [run.run.name for run in runs], work)
+    drawn: list[Picture] = [("Head motion and framewise displacement", motion, "motion", None)]
+    if brain is not None:
+        values = sample(*load_image(brain), grid.points())
         t1w = save_image(work / "t1w.nii.gz", values.reshape(grid.shape), grid.affine)
-        drawn.append(("Auditory regions on the T1w image", figures.regions(str(t1w), str(dseg), work)))
+        drawn.append(("Auditory regions on the T1w image", figures.regions(t1w, dseg, work), "regions", None))
     return drawn

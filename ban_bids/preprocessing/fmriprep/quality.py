@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from ban_bids.files.atomic import atomic_path
 from ban_bids.preprocessing import quality
-from ban_bids.preprocessing.files import load_image, load_mask, place
-from ban_bids.preprocessing.quality import Measurement, RunFiles, measured, unavailable
+from ban_bids.preprocessing.files import load_image, load_mask
+from ban_bids.preprocessing.publish import Picture
+from ban_bids.preprocessing.quality import Measurement, RunFiles, measured
 from ban_bids.preprocessing.quality_figures import TSNR_TITLE, Layout, carpet_title, quality_pictures, save_run_quality
+from ban_bids.preprocessing.regions import RegionMaps
 from ban_bids.preprocessing.result import PreprocessedRun
 from ban_bids.preprocessing.space.template import Grid, template_brain
 from ban_bids.preprocessing.space.transforms import sample
@@ -35,88 +37,67 @@ class Anatomy:
     ----------
     t1w, mask : Path, optional
         In the output space.
-    white_matter, csf : Path, optional
-        Probabilities in the output space.
-    own_mask : Path, optional
-        Brain mask on the T1w image's own grid.
+    tissues : tuple of Path or None
+        Probabilities of white matter and CSF in the output space.
+    native_mask : Path, optional
+        Brain mask on the grid of the T1w image.
     """
 
     t1w: Path | None = None
     mask: Path | None = None
-    white_matter: Path | None = None
-    csf: Path | None = None
-    own_mask: Path | None = None
-
-
-@dataclass(frozen=True)
-class Assessed:
-    """Measures and pictures of a participant."""
-
-    measurements: tuple[Measurement, ...]
-    figures: tuple[tuple[str, Path], ...]
+    tissues: tuple[Path | None, Path | None] = (None, None)
+    native_mask: Path | None = None
 
 
 def assess_derivatives(
     runs: Sequence[PreprocessedRun],
     anatomy: Anatomy,
-    labels: NDArray[np.bool_],
+    maps: RegionMaps,
     *,
     grid: Grid,
-    table: pd.DataFrame,
+    template_points: Floats,
     work: Path,
-    figures: Path,
-    template_points: Floats | None = None,
-) -> Assessed:
+) -> tuple[tuple[Measurement, ...], list[Picture]]:
     """All measures that can be had from derivatives; what cannot be had says why.
 
     Parameters
     ----------
     runs : sequence of PreprocessedRun
     anatomy : Anatomy
-    labels : ndarray of bool, shape grid.shape
-        Auditory regions.
+    maps : RegionMaps
+        Auditory regions on the grid.
     grid : Grid
-    table : DataFrame
-        Of the regions: ``name n_voxels n_voxels_atlas``.
+    template_points : ndarray, shape (3, n_voxels)
+        The grid's voxels in template coordinates, RAS mm.
     work : Path
         Folder for what is kept of each run: a series is read once, also if the call is repeated.
-    figures : Path
-        Start of the pictures' names, e.g. ``out/sub-01/figures/sub-01_``.
-    template_points : ndarray, shape (3, n_voxels), optional
-        The grid's voxels in template coordinates, RAS mm; by default the grid is the template's.
+
+    Returns
+    -------
+    measurements : tuple of Measurement
+    pictures : list of Picture
     """
-    points = grid.points()
-    tissues = _tissues(anatomy, points)
+    points, labels = grid.points(), maps.labels > 0
+    white_matter, csf = (None if path is None else sample(*load_image(path), points) for path in anatomy.tissues)
     measurements: list[Measurement] = []
     files = []
     for run in runs:
         mask = load_mask(run.mask)
         inside = mask.ravel()
-        layout = Layout.of(*(t[inside] for t in tissues)) if tissues else Layout.unsorted(int(inside.sum()))
-        files.append(_files(run, _kept(run, mask, layout, work)))
-        for one in quality.signal_measures(files[-1], labels):
-            no_raw = one.measure == "tsnr_ratio"
-            measurements += unavailable([one.measure], _NO_RAW, one.run) if no_raw else [one]
+        tissues = None if white_matter is None or csf is None else (white_matter[inside], csf[inside])
+        kept = _kept(run, mask, Layout.of(int(inside.sum()), tissues), work)
+        name, session, tr = run.run.name, run.run.session or "", float(run.run.repetition_time)
+        files.append(RunFiles(name, session, run.mask, run.confounds, kept, run.non_steady, tr))
+        measurements += [
+            replace(one, reason=_NO_RAW) if one.measure == "tsnr_ratio" else one
+            for one in quality.signal_measures(files[-1], labels)
+        ]
     measurements += _match(files, anatomy, points)
-    measurements += _participant(anatomy, points, points if template_points is None else template_points)
-    measurements += quality.region_measures(table)
+    measurements += _participant(anatomy, points, template_points)
+    measurements += quality.region_measures(maps.table)
     tsnr, carpets = quality_pictures(files, labels, grid, work)
-    shown = [(TSNR_TITLE, place(tsnr, Path(f"{figures}desc-tsnr.png")))]
-    for run, path in zip(runs, carpets):
-        shown.append((carpet_title(run.run.name), place(path, Path(f"{figures}{run.run.name}_desc-carpet.png"))))
-    return Assessed(tuple(measurements), tuple(shown))
-
-
-def _tissues(anatomy: Anatomy, points: Floats) -> tuple[Floats, Floats] | None:
-    """Probabilities of white matter and CSF at the grid's voxels, where there are images of both."""
-    if anatomy.white_matter is None or anatomy.csf is None:
-        return None
-    return sample(*load_image(anatomy.white_matter), points), sample(*load_image(anatomy.csf), points)
-
-
-def _files(run: PreprocessedRun, kept: Path) -> RunFiles:
-    name, tr = run.run.name, float(run.run.repetition_time)
-    return RunFiles(name, run.run.session or "", run.mask, run.confounds, kept, run.non_steady, tr)
+    shown = [(carpet_title(run.run.name), path, "carpet", run.run) for run, path in zip(runs, carpets)]
+    return tuple(measurements), [(TSNR_TITLE, tsnr, "tsnr", None), *shown]
 
 
 def _kept(run: PreprocessedRun, mask: NDArray[np.bool_], layout: Layout, work: Path) -> Path:
@@ -151,21 +132,20 @@ def _match(runs: Sequence[RunFiles], anatomy: Anatomy, points: Floats) -> list[M
         with np.load(run.quality) as stored:
             mean[mask] = stored["mean"]
         means.append((run, mean, mask))
-        if brain is None:
-            overlaps += unavailable(["bold_t1w_dice"], _NO_T1W, run.name)
-        else:
-            overlaps += measured([("bold_t1w_dice", quality.dice(mask, brain))], run.name)
+        overlap = math.nan if brain is None else quality.dice(mask, brain)
+        overlaps += measured({"bold_t1w_dice": overlap}, run.name, reason=_NO_T1W)
     return overlaps + quality.session_fit(means)
 
 
 def _participant(anatomy: Anatomy, points: Floats, template_points: Floats) -> list[Measurement]:
     """Fit to the template, brain volume."""
-    if anatomy.t1w is None or anatomy.mask is None:
-        fit = unavailable(["registration_correlation"], _NO_T1W)
-    else:
+    fit = math.nan
+    if anatomy.t1w is not None and anatomy.mask is not None:
         template = sample(*load_image(template_brain()), template_points)
         inside = template > 1e-3
         brain = sample(*load_image(anatomy.t1w), points) * (sample(*load_image(anatomy.mask), points) > 0.5)
-        fit = measured([("registration_correlation", quality.correlation(brain[inside], template[inside]))])
-    volume = quality.brain_volume(anatomy.own_mask) if anatomy.own_mask else unavailable(["t1w_brain_volume"], _NO_MASK)
-    return fit + volume
+        fit = quality.correlation(brain[inside], template[inside])
+    volume = measured({"t1w_brain_volume": math.nan}, reason=_NO_MASK)
+    if anatomy.native_mask is not None:
+        volume = quality.brain_volume(anatomy.native_mask)
+    return measured({"registration_correlation": fit}, reason=_NO_T1W) + volume

@@ -69,7 +69,7 @@ class MakeTarget(Step, files="target"):
         return {"target": target.save(folder / "target.npz")}
 
 
-class Regions(Step, files="dseg table cortex t1w_in_space", measures=dict[str, float], notes=list[str]):
+class Regions(Step, files="dseg table cortex t1w_in_space", notes=list[str]):
     """Auditory regions and cortex of a participant on the output grid."""
 
     @staticmethod
@@ -97,4 +97,4 @@ class Regions(Step, files="dseg table cortex t1w_in_space", measures=dict[str, f
             t1w=t1w,
             folder=folder,
         )
-        return {**files, "measures": {"cortex_voxels": float(maps.cortex.sum())}, "notes": list(maps.notes)}
+        return {**files, "notes": list(maps.notes)}

@@ -51,11 +51,6 @@ class Step(SimpleInterface):
         cls.input_spec = _spec(cls, "input_spec", InputSpec, inputs)
         cls.output_spec = _spec(cls, "output_spec", TraitedSpec, outputs)
 
-    def keep(self, results: dict[str, Any]) -> None:
-        """Take the results over as outputs; paths as text."""
-        for name, value in results.items():
-            self._results[name] = _mapped(value, Path, str)
-
     def _run_interface(self, runtime: Any) -> Any:
         hints = get_type_hints(self.compute)
         values = {name: value for name, value in self.inputs.get().items() if name in hints and isdefined(value)}
@@ -64,7 +59,7 @@ class Step(SimpleInterface):
                 values[name] = _mapped(value, str, Path)
         if "folder" in hints:
             values["folder"] = Path(runtime.cwd)
-        self.keep(self.compute(**values))
+        self._results.update({name: _mapped(value, Path, str) for name, value in self.compute(**values).items()})
         return runtime
 
 

@@ -47,10 +47,10 @@ class RunToSession(Step, files="matrix"):
         return _saved(functional.run_to_session(reference, session_reference) @ np.loadtxt(session_matrix), folder)
 
 
-class FindDistortion(Step, files="field figure", measures=dict[str, Any], notes=list[str]):
+class FindDistortion(Step, files="field figure", notes=list[str]):
     """Distortion of a session's first BOLD reference along its phase-encoding axis.
 
-    ``field``: ITK displacement field in BOLD reference world; ``measures``: with the run's name.
+    ``field``: ITK displacement field in BOLD reference world.
     """
 
     @staticmethod
@@ -72,14 +72,10 @@ class FindDistortion(Step, files="field figure", measures=dict[str, Any], notes=
             reference, reference_mask, t1w, t1w_mask=t1w_mask, matrix=to_reference, axis=axis, folder=folder
         )
         maps = (ToReference(to_reference), ToReference(to_reference, to_reference, distortion.field))
-        before, after = distortion.information
-        measures = {"distortion_nmi_before": before, "distortion_nmi_after": after}
-        picture = folder / "distortion.png"
         return {
             "field": distortion.field.save(folder / "distortion.nii.gz"),
-            "measures": {"run": name, **measures, "distortion_shift": distortion.shift},
             "notes": [f"{name}: --use-syn-sdc: {_in_words(distortion, axis[0])}"],
-            "figure": Path(figures.distortion(str(reference), maps, str(t1w_mask), str(wm), picture)),
+            "figure": figures.distortion(reference, maps, t1w_mask, wm, folder / "distortion.png"),
         }
 
 

@@ -42,14 +42,14 @@ class Quality(Step, files="tsnr", measurements=list[dict], carpets=list[Path]):
         ``sessions`` are empty text where there is none, ``signals`` hold tSNR and carpet of every run, ``from_t1w``
         says whether the anatomy is a T1w image, ``correlation`` is the anatomy's with the template.
         """
-        columns = (names, sessions, masks, confounds, signals, non_steady, repetition_times, references, matrices)
+        columns = (names, sessions, masks, confounds, signals, non_steady, repetition_times)
         runs = [quality.RunFiles(*row) for row in zip(*columns, strict=True)]
         labels, affine = load_image(dseg)
         auditory = labels > 0
         measurements = [one for run in runs for one in quality.signal_measures(run, auditory)]
-        measurements += quality.match_measures(runs, t1w_mask)
+        measurements += quality.match_measures(runs, references, matrices, t1w_mask)
         fit = "registration_correlation" if from_t1w else "bold_template_fit"
-        measurements += quality.measured([(fit, correlation)])
+        measurements += quality.measured({fit: correlation})
         measurements += quality.brain_volume(t1w_mask)
         if not from_t1w:
             measurements = quality.without_t1w(measurements)

@@ -1,4 +1,4 @@
-"""Interfaces of the pictures and of the summary that everything is published from."""
+"""Interfaces of the pictures, and of the summary that everything is published from."""
 
 from __future__ import annotations
 
@@ -7,16 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nipype.interfaces.base import (
-    BaseInterfaceInputSpec,
-    DynamicTraitedSpec,
-    File,
-    SimpleInterface,
-    TraitedSpec,
-    isdefined,
-    traits,
-)
-from nipype.interfaces.io import add_traits
+from nipype.interfaces.utility import Function
 
 from ban_bids.preprocessing import figures
 from ban_bids.preprocessing.interfaces.base import Step
@@ -41,39 +32,22 @@ class Figures(Step, files="anatomy normalization coregistration motion regions")
         folder: Path,
     ) -> dict[str, Any]:
         """Draw them; ``names`` are the runs'."""
-        coregistration = figures.coregistration(
-            [str(path) for path in references], [str(path) for path in matrices], names, str(mask), str(wm), folder
-        )
         return {
-            "anatomy": figures.anatomy(str(t1w), str(mask), folder),
-            "normalization": figures.normalization(str(warped), folder),
-            "coregistration": coregistration,
-            "motion": figures.motion([str(path) for path in confounds], names, folder),
-            "regions": figures.regions(str(t1w_in_space), str(dseg), folder),
+            "anatomy": figures.anatomy(t1w, mask, folder),
+            "normalization": figures.normalization(warped, folder),
+            "coregistration": figures.coregistration(references, matrices, names, mask=mask, wm=wm, folder=folder),
+            "motion": figures.motion(confounds, names, folder),
+            "regions": figures.regions(t1w_in_space, dseg, folder),
         }
 
 
-class _Fields(DynamicTraitedSpec, BaseInterfaceInputSpec):
-    pass
+def collect(fields: Sequence[str]) -> Function:
+    """Interface that writes one summary of those fields that it gets, from which a participant is published."""
+    return Function(list(fields), "summary", write_summary, ["import json", "from pathlib import Path"])
 
 
-class _Summary(TraitedSpec):
-    summary = File(exists=True)
-
-
-class Collect(SimpleInterface):
-    """Write one summary of the fields that it is given, from which a participant is published."""
-
-    input_spec, output_spec = _Fields, _Summary
-
-    def __init__(self, fields: Sequence[str]) -> None:
-        super().__init__()
-        self._fields = tuple(fields)
-        add_traits(self.inputs, self._fields, traits.Any)
-
-    def _run_interface(self, runtime: Any) -> Any:
-        values = {name: getattr(self.inputs, name) for name in self._fields}
-        path = Path(runtime.cwd) / "summary.json"
-        path.write_text(json.dumps({name: value for name, value in values.items() if isdefined(value)}, indent=1))
-        self._results["summary"] = str(path)
-        return runtime
+def write_summary(**fields: object) -> str:
+    """Write ``summary.json`` in the node's folder; Nipype runs this function's text in a namespace of its own."""
+    path = Path("summary.json").resolve()
+    path.write_text(json.dumps(fields, indent=1))
+    return str(path)

@@ -15,7 +15,7 @@ from ban_bids.settings import Preprocessing
 _INPUTS = ("t1w", "t1w_mask", "wm", "target", "session_reference", "session_matrix", "session_field")
 _OUTPUTS = (
     "bold", "mask", "confounds", "quality", "non_steady", "notes", "reference", "motion", "matrix",
-    "field", "distortion", "distortion_figure",
+    "field", "distortion_figure",
 )  # fmt: skip
 
 
@@ -39,7 +39,7 @@ def init_bold_wf(run: Run, options: Preprocessing, *, first_of_session: bool, me
     Inputs: ``t1w t1w_mask target`` and, but for a session's first run, ``session_reference
     session_matrix``; with ``--use-syn-sdc`` also ``wm`` or ``session_field``. Outputs: ``bold mask confounds
     quality non_steady notes reference motion matrix`` and, of a first run with that option, ``field
-    distortion distortion_figure``.
+    distortion_figure``.
     """
     inputnode, outputnode = fields_node(_INPUTS, "inputnode"), fields_node(_OUTPUTS, "outputnode")
     dummies = {} if options.dummy_scans is None else {"dummy_scans": options.dummy_scans}
@@ -89,7 +89,7 @@ def _connect_distortion(wf: Workflow, run: Run) -> None:
             (align, resample, [("matrix", "session_matrix")]),
             (find, resample, same("field")),
             (find, notes, [("notes", "in2")]),
-            (find, outputnode, [("field", "field"), ("measures", "distortion"), ("figure", "distortion_figure")]),
+            (find, outputnode, [("field", "field"), ("figure", "distortion_figure")]),
         ]
     )
 

@@ -10,7 +10,7 @@ from nipype.pipeline.engine import Node, Workflow
 from ban_bids.inputs.types import Participant
 from ban_bids.preprocessing.interfaces.anatomical import Regions
 from ban_bids.preprocessing.interfaces.quality import Quality
-from ban_bids.preprocessing.interfaces.report import Collect, Figures
+from ban_bids.preprocessing.interfaces.report import Figures, collect
 from ban_bids.preprocessing.publish import LISTS
 from ban_bids.preprocessing.regions import AtlasFiles
 from ban_bids.preprocessing.workflows.anatomy import init_anat_from_bold_wf, init_anat_wf, same
@@ -78,9 +78,9 @@ def init_participant_wf(
     regions = Node(Regions(space=options.space, **files), name="regions", mem_gb=1.5)
     quality = Node(measures, name="quality", mem_gb=0.5)
     figures = Node(Figures(names=names), name="figures", mem_gb=0.5)
-    collect = Node(Collect(_COLLECTED), name="collect", overwrite=True)
+    summary = Node(collect(_COLLECTED), name="collect", overwrite=True)
     merged = {field: _merged(wf, bolds, field) for field in LISTS}
-    for step in (regions, quality, figures, collect):
+    for step in (regions, quality, figures, summary):
         wf.connect([(anat, step, [(f"outputnode.{source}", field) for source, field in _ANATOMY[step.name]])])
         wf.connect([(merged[field], step, [("out", LISTS[field])]) for field in _RUNS[step.name]])
     notes = Node(Merge(len(bolds) + 2), name="all_notes", run_without_submitting=True, overwrite=True)
@@ -90,15 +90,15 @@ def init_participant_wf(
         [
             (regions, quality, same("dseg", "table")),
             (regions, figures, same("t1w_in_space", "dseg")),
-            (regions, collect, same("dseg", "table", "cortex", "t1w_in_space")),
-            (quality, collect, [("measurements", "quality"), ("tsnr", "fig_tsnr"), ("carpets", "carpets")]),
-            (figures, collect, [(name, f"fig_{name}") for name in _FIGURES]),
-            (notes, collect, [("out", "notes")]),
+            (regions, summary, same("dseg", "table", "cortex", "t1w_in_space")),
+            (quality, summary, [("measurements", "quality"), ("tsnr", "fig_tsnr"), ("carpets", "carpets")]),
+            (figures, summary, [(name, f"fig_{name}") for name in _FIGURES]),
+            (notes, summary, [("out", "notes")]),
         ]
     )
     if options.use_syn_sdc:
         firsts = [bold for bold in bolds if bold.get_node("distortion") is not None]
-        wf.connect(_merged(wf, firsts, "distortion_figure"), "out", collect, "distortions")
+        wf.connect(_merged(wf, firsts, "distortion_figure"), "out", summary, "distortions")
     return wf
 
 
