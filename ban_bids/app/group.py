@@ -151,8 +151,9 @@ def find_members(out: Derivatives, selection: Selection) -> Members:
     if selection.task_ids:
         files = files[files["task"].isin(selection.task_ids)]
     failed = {key: reason for key, (status, reason) in statuses.items() if status == "failed"}
-    pairs = list(zip(files["participant"], files["model"], strict=True))
-    taken = files[[(label, None) not in failed and (label, model) not in failed for label, model in pairs]]
+    pairs = zip(files["participant"], files["model"], strict=True)
+    finished = [(label, None) not in failed and (label, model) not in failed for label, model in pairs]
+    taken = files[np.array(finished, dtype=bool)]
     wanted = selection.participant_labels or known
     labels = [label for label in wanted if label in set(taken["participant"])]
     missing = []

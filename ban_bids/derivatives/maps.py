@@ -136,7 +136,7 @@ def write_statmap(
 
 def write_maps(
     root: Path,
-    maps: Mapping[tuple[str | None, str], np.ndarray],
+    maps: Mapping[tuple[str, str], np.ndarray] | Mapping[tuple[None, str], np.ndarray],
     *,
     mask: np.ndarray,
     affine: np.ndarray,

@@ -32,7 +32,7 @@ def variances(
         By layer, what it adds to the joint model's prediction, and the prediction of all others; empty
         without a joint model.
     repeats : Repeats or None
-        See `compared`.
+        See `ban_bids.encoding.rows.compared`.
     usable : ndarray of shape (n_voxels,), bool
         NaN in the others.
     """

@@ -35,9 +35,9 @@ class Bars:
     """
 
     name: str
-    values: Sequence[float]
-    low: Sequence[float]
-    high: Sequence[float]
+    values: Sequence[float] | np.ndarray
+    low: Sequence[float] | np.ndarray
+    high: Sequence[float] | np.ndarray
 
 
 def alignment_figure(

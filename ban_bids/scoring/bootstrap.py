@@ -87,7 +87,7 @@ class Estimate:
     value: float = np.nan
     ci_low: float = np.nan
     ci_high: float = np.nan
-    draws: np.ndarray = field(default_factory=lambda: np.array([np.nan]))
+    draws: np.ndarray = field(default_factory=lambda: np.array([np.nan]), compare=False)
     reason: str = ""
 
 

@@ -32,7 +32,7 @@ _VOXELS = 256
 _STREAM = 1
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class LayerScore(Estimate):
     """One model layer in one region: c, the share of explainable variance, unbiased.
 
