@@ -200,11 +200,13 @@ def _undamaged(path: Path) -> np.ndarray | None:
 def _known_digest(entry: Path) -> str | None:
     try:
         digest = entry.read_bytes().decode("ascii", "replace")
-    except OSError:
+    except FileNotFoundError:
         return None
+    except OSError as err:
+        digest = str(err)
     if _SHA256.fullmatch(digest):
         return digest
-    _LOG.warning("%s: damaged (%.40s); made anew", entry, digest or "empty")
+    _LOG.warning("%s: cannot be read (%.40s); made anew", entry, digest or "empty")
     return None
 
 

@@ -147,8 +147,8 @@ def reliability_figure(evaluation: Evaluation, title: str) -> bytes:
     above.plot([0, 1], [0, 1], color="#8a8f98", ls="--", lw=1, label="confidence = accuracy")
     above.bar(centre, bins["accuracy"], width=width, color=_COLOUR, alpha=0.35)
     above.plot(bins["confidence"], bins["accuracy"], "o", color=_COLOUR, label="means of a bin's tracks")
-    for row in bins[bins["n"] > 0].itertuples():
-        above.text(row.confidence, row.accuracy + 0.02, f"n = {row.n}", ha="center", fontsize=7)
+    for confidence, accuracy, n in bins.loc[bins["n"] > 0, ["confidence", "accuracy", "n"]].to_numpy():
+        above.text(confidence, accuracy + 0.02, f"n = {n:.0f}", ha="center", fontsize=7)
     above.set_ylabel("accuracy")
     above.set_ylim(0, 1.08)
     above.legend(loc="upper left", fontsize=8)

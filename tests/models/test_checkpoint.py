@@ -40,7 +40,7 @@ def test_round_trip_is_bit_equal(tmp_path: Path, name: str) -> None:
     again, stored = load_checkpoint(path)
     assert stored == card
     assert stored is not None
-    assert stored.seed == 4
+    assert stored.settings["seed"] == 4
     assert again.config == network.config
     assert fingerprint(again) == fingerprint(network)
     for key, value in network.state_dict().items():
