@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import ants
 import nibabel as nib
@@ -232,8 +233,8 @@ def anatomy_from_bold(bold: Path, folder: Path, dummy_scans: int | None = None) 
         of 2 mm in the run's world; ``reference`` (on the run's grid) and ``matrix`` (identity), to which
         runs are aligned.
     correlation : float
-        Multiple correlation, inside the brain, of the reference with the template's tissue probabilities: the contrast
-        of BOLD is another than the template's.
+        Multiple correlation, inside the brain, of the reference with the template's tissue probabilities: the
+        contrast of BOLD is another than the template's.
     """
     files, _, _ = reference_and_motion(bold, folder, dummy_scans)
     image = resample_to(to_ants(*load_image(files["reference"])), _WORKING)
@@ -247,7 +248,7 @@ def anatomy_from_bold(bold: Path, folder: Path, dummy_scans: int | None = None) 
     template, template_affine = load_image(template_brain())
     brain = template > 1e-3
     parts = zip((*_TISSUES, "mask"), (*tissue_probabilities(template, brain), brain.astype(np.float32)))
-    images = {
+    images: dict[str, NDArray[Any]] = {
         name: sample(averaged(part, template_affine, _WORKING), template_affine, points).reshape(values.shape)
         for name, part in parts
     }

@@ -125,8 +125,8 @@ class Normalization:
 
     def save(self, path: Path) -> Path:
         """Write to an npz file."""
-        fields = {"warp": self.warp.field, "inverse_warp": self.inverse_warp.field}
-        np.savez(path, affine=self.affine, grid=self.warp.affine, **fields)
+        grid, warp, inverse = self.warp.affine, self.warp.field, self.inverse_warp.field
+        np.savez(path, affine=self.affine, grid=grid, warp=warp, inverse_warp=inverse)
         return path
 
     def template_to_t1w(self, points: Floats) -> Floats:
@@ -178,7 +178,7 @@ def itk_grid(affine: Floats) -> tuple[Floats, Floats, Floats]:
 
 
 def sample(
-    data: NDArray[np.float32], affine: Floats, points: Floats, order: int = 1, outside: float = 0.0
+    data: NDArray[Any], affine: Floats, points: Floats, order: int = 1, outside: float = 0.0
 ) -> NDArray[np.float32]:
     """Values of a 3-D image at world points ``(3, n)``."""
     where = apply_affine(np.linalg.inv(affine), points)
