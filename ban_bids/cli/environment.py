@@ -9,11 +9,11 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ban_bids.errors import UsageError
+from ban_bids.errors import BanBidsError, UsageError
 from ban_bids.settings import Output
 
 _THREADS = (
@@ -44,6 +44,39 @@ _QUIET = {
     "MPLBACKEND": "Agg",
     "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1",
 }
+
+
+def available_cpus(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Processors that this process may use, by affinity and by a container's quota.
+
+    Parameters
+    ----------
+    quota : Path
+        The control group's limit: microseconds of processor time a period, or ``max``.
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        share, period = quota.read_text().split()
+        return max(1, min(count, round(int(share) / int(period))))
+    except (OSError, ValueError):  # no control groups, or no limit
+        return count
+
+
+def exit_status(program: str, work: Callable[[], int]) -> int:
+    """Status of a command line's work; errors of ours and interruptions become one line and their own status."""
+    try:
+        return work()
+    except BanBidsError as error:
+        print(f"{program}: error: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        return 130
 
 
 def environment(work_dir: Path, omp_nthreads: int) -> Mapping[str, str]:
@@ -121,23 +154,19 @@ def set_logging(verbosity: int) -> None:
         Number of ``-v``.
     """
     handler: logging.Handler = logging.StreamHandler()
+    text = "%(asctime)s %(levelname)s %(message)s"
     if sys.stderr.isatty():
         from rich.console import Console
         from rich.logging import RichHandler
 
         handler = RichHandler(console=Console(stderr=True), show_path=False, markup=False)
-        handler.setFormatter(logging.Formatter("%(message)s", datefmt="%H:%M:%S"))
-    else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"))
+        text = "%(message)s"
+    handler.setFormatter(logging.Formatter(text, datefmt="%H:%M:%S"))
     logging.basicConfig(level=logging.DEBUG if verbosity > 1 else logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("ban_bids").setLevel(logging.DEBUG if verbosity else logging.INFO)
     logging.captureWarnings(True)
     # libraries' deprecation notes are for developers
     logging.getLogger("py.warnings").setLevel(logging.WARNING if verbosity else logging.ERROR)
-
-
-def _user() -> str:
-    return f"uid {os.getuid()}" if hasattr(os, "getuid") else "this user"
 
 
 def check_writable(folder: Path, option: str) -> None:
@@ -155,13 +184,11 @@ def check_writable(folder: Path, option: str) -> None:
     UsageError
         It is a file, or this user may not write there.
     """
-    place = folder
-    while not place.exists() and place != place.parent:
-        place = place.parent
+    place = next(place for place in (folder, *folder.parents) if place.exists())
     if not place.is_dir():
         raise UsageError(f"{option} {folder}: {place} is not a folder; choose another path")
     if not os.access(place, os.W_OK | os.X_OK):
-        raise UsageError(f"{option} {folder}: {_user()} cannot write in {place}; change its rights or the path")
+        raise UsageError(f"{option} {folder}: uid {os.getuid()} cannot write in {place}; change its rights or the path")
 
 
 def _check_outside(folder: Path, bids_dir: Path, option: str) -> None:
