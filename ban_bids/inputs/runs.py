@@ -260,18 +260,8 @@ def read_images(
     noted: dict[str, list[str]] = {}
     for before in heard:
         header = read_bold_header(before.bold, companions.metadata(before.bold))
-        slice_timing, notes = _slice_timing(header.times.slice_timing, preprocessing)
-        run = Run(
-            **vars(before),
-            repetition_time=header.times.repetition_time,
-            n_volumes=header.n_volumes,
-            slice_timing=header.times.slice_timing,
-            slice_encoding_direction=header.times.slice_encoding_direction,
-            start_time=header.start_time,
-            acquisition_time=header.times.acquisition_time,
-            first_volume=header.times.first_volume,
-            phase_encoding=header.phase_encoding,
-        )
+        run = header.run(before)
+        slice_timing, notes = _slice_timing(run.slice_timing, preprocessing)
         _check_fits(run)
         for note in (*header.notes, *notes):
             noted.setdefault(note, []).append(run.bold.name)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from ban_bids.bids.metadata import load_header, number
 from ban_bids.errors import DataError
+from ban_bids.inputs.types import HeardRun, Run
 
 JITTER = 0.01
 """Seconds by which a volume of ``VolumeTiming`` may lie off the line of constant intervals."""
@@ -24,35 +24,40 @@ _DURATIONS = ("FrameAcquisitionDuration", "AcquisitionDuration")  # BIDS renamed
 
 
 @dataclass(frozen=True)
-class VolumeTimes:
-    """Times of a run's volumes; seconds.
+class BoldHeader:
+    """What is known of a BOLD run before its voxels are read; times in seconds.
 
     Parameters
     ----------
-    repetition_time : float
-        From one volume's start to the next one's, silence between them included.
-    slice_timing : tuple of float or None
-        One per slice, from its volume's start; None where slice timing is not to be corrected.
-    slice_encoding_direction : str
-        ``i``, ``j`` or ``k``, with ``-`` where reversed.
-    acquisition_time : float or None
-        How long taking a volume lasts, from its start; None: the whole repetition time.
-    first_volume : float
-        Start of the first volume on the run's clock.
+    voxel_size : tuple of float
+        Millimetres, three of them.
     notes : tuple of str
         What was passed over, without the file's name.
+    n_volumes, repetition_time, slice_timing, slice_encoding_direction, start_time, acquisition_time, first_volume, \
+phase_encoding
+        As of :class:`ban_bids.inputs.types.Run`. There are no slice times where the silence exceeds half the
+        interval: interpolating over it would invent signal.
     """
 
+    voxel_size: tuple[float, ...]
+    notes: tuple[str, ...]
+    n_volumes: int
     repetition_time: float
     slice_timing: tuple[float, ...] | None
     slice_encoding_direction: str
-    acquisition_time: float | None = None
-    first_volume: float = 0.0
-    notes: tuple[str, ...] = ()
+    start_time: float | None
+    acquisition_time: float | None
+    first_volume: float
+    phase_encoding: str | None
+
+    def run(self, heard: HeardRun) -> Run:
+        """The run that this is the header of."""
+        values = vars(heard) | vars(self)
+        return Run(**{item.name: values[item.name] for item in fields(Run)})
 
 
-def read_times(image: nibabel.Nifti1Image, metadata: Mapping[str, Any], path: Path) -> VolumeTimes:
-    """Read when volumes and slices were taken.
+def read_bold_header(path: Path, metadata: Mapping[str, Any]) -> BoldHeader:
+    """Read and check a BOLD image's header against its sidecar.
 
     BIDS describes sparse sampling in two ways: ``RepetitionTime`` with ``DelayTime`` (silence at the end of
     every repetition time), or ``VolumeTiming`` with the duration of a volume. Both come down to volumes at
@@ -60,65 +65,87 @@ def read_times(image: nibabel.Nifti1Image, metadata: Mapping[str, Any], path: Pa
 
     Parameters
     ----------
-    image : Nifti1Image
-        4-D; its header is used.
+    path : Path
+        NIfTI image.
     metadata : Mapping
         Sidecar fields with inheritance.
-    path : Path
-        For messages.
 
     Returns
     -------
-    VolumeTimes
-        Without slice times where the silence exceeds half the interval: interpolating over it would invent
-        signal.
+    BoldHeader
 
     Raises
     ------
     DataError
-        A time is missing, contradictory, or volumes come at irregular intervals.
+        Not readable, 3-D, or times that are missing, contradictory or irregular.
     """
-    first, interval = 0.0, None
-    if metadata.get("VolumeTiming") is not None:
+    image = load_header(path)
+    if len(image.shape) != 4 or image.shape[3] < 2:
+        raise DataError(f"{path}: shape {image.shape} is not a series of volumes (4-D); give the BOLD run itself")
+    notes: list[str] = []
+    stated_starts = metadata.get("VolumeTiming") is not None
+    if stated_starts:
         first, interval = _volume_timing(metadata, int(image.shape[3]), path)
-    tr = _repetition_time(image, metadata, path) if interval is None else interval
-    times, direction, notes = _slice_timing(image, metadata, tr)
-    duration, more = _acquisition_time(metadata, tr, path)
-    notes += more
+    else:
+        first, interval = 0.0, _repetition_time(image, metadata, path)
+    times, direction = _slice_timing(image, metadata, interval, notes=notes)
+    duration = _acquisition_time(metadata, interval, path, notes=notes)
     if duration is None and times:
-        duration = _duration_from_slices(times, tr)
-    if interval is not None and duration is None and not times:
+        duration = _duration_from_slices(times, interval)
+    if stated_starts and duration is None and not times:
         raise DataError(
             f"{path}: VolumeTiming without the duration of a volume; add FrameAcquisitionDuration (or "
             "SliceTiming) to the JSON sidecar, in seconds"
         )
-    if times and duration is not None and max(times) > duration + _SAME:
-        notes += (f"SliceTiming lasts to {max(times):g} s, a volume only {duration:g} s; not used",)
-        times = None
-    if times and duration is not None and tr - duration > tr / 2:
-        notes += (
-            f"sparse sampling: volumes of {duration:g} s every {tr:g} s; slice timing is not corrected over "
-            "the silence, volumes refer to their middle",
+    phase_encoding = metadata.get("PhaseEncodingDirection")
+    if phase_encoding not in (None, "i", "j", "k", "i-", "j-", "k-"):
+        notes.append(f"PhaseEncodingDirection {phase_encoding!r} is none of i, j, k, i-, j-, k-; not used")
+        phase_encoding = None
+    return BoldHeader(
+        voxel_size=tuple(float(z) for z in image.header.get_zooms()[:3]),
+        n_volumes=int(image.shape[3]),
+        repetition_time=interval,
+        slice_timing=_usable_slice_times(times, duration, interval, notes=notes),
+        slice_encoding_direction=direction,
+        start_time=number(metadata, "StartTime", path),
+        acquisition_time=duration,
+        first_volume=first,
+        phase_encoding=phase_encoding,
+        notes=tuple(notes),
+    )
+
+
+def _usable_slice_times(
+    times: tuple[float, ...] | None, duration: float | None, interval: float, *, notes: list[str]
+) -> tuple[float, ...] | None:
+    """Slice times, or None where the duration of a volume contradicts them or leaves too much silence."""
+    if not times or duration is None:
+        return times
+    if max(times) > duration + _SAME:
+        notes.append(f"SliceTiming lasts to {max(times):g} s, a volume only {duration:g} s; not used")
+        return None
+    if interval - duration > interval / 2:
+        notes.append(
+            f"sparse sampling: volumes of {duration:g} s every {interval:g} s; slice timing is not corrected over "
+            "the silence, volumes refer to their middle"
         )
-        times = None
-    return VolumeTimes(tr, times, direction, duration, first, notes)
+        return None
+    return times
 
 
 def _header_tr(image: nibabel.Nifti1Image) -> float | None:
     """Repetition time of the header, seconds; None where it states none."""
     zoom = float(image.header.get_zooms()[3])
     try:
-        unit = image.header.get_xyzt_units()[1]
+        unit = _SECONDS.get(image.header.get_xyzt_units()[1])
     except KeyError:
-        unit = "unknown"
+        unit = None
     if not np.isfinite(zoom) or zoom <= 0:
         return None
-    if unit in _SECONDS:
-        return zoom * _SECONDS[unit]
+    if unit is not None:
+        return zoom * unit
     # no unit: 1 is what writers leave when they do not know; else seconds, or milliseconds where large
-    if zoom == 1.0:
-        return None
-    return zoom * 1e-3 if zoom > 100 else zoom
+    return None if zoom == 1.0 else zoom * (1e-3 if zoom > 100 else 1.0)
 
 
 def _repetition_time(image: nibabel.Nifti1Image, metadata: Mapping[str, Any], path: Path) -> float:
@@ -165,21 +192,17 @@ def _volume_timing(metadata: Mapping[str, Any], n_volumes: int, path: Path) -> t
     return float(times[0]), round(interval, 6)
 
 
-def _acquisition_time(metadata: Mapping[str, Any], tr: float, path: Path) -> tuple[float | None, tuple[str, ...]]:
+def _acquisition_time(metadata: Mapping[str, Any], tr: float, path: Path, *, notes: list[str]) -> float | None:
     """How long taking a volume lasts, where the sidecar states it."""
-    duration: float | None = None
-    notes: tuple[str, ...] = ()
-    for key in _DURATIONS:
-        seconds = number(metadata, key, path)
-        if duration is not None or seconds is None:
-            continue
-        if 0 < seconds <= tr + _SAME:
-            duration = min(seconds, tr)
-        else:  # converters write the whole scan's duration under this name
-            notes = (f"{key} {seconds:g} s is no part of {tr:g} s from volume to volume; not used",)
+    durations = [(key, seconds) for key in _DURATIONS if (seconds := number(metadata, key, path)) is not None]
+    fitting = [min(seconds, tr) for _, seconds in durations if 0 < seconds <= tr + _SAME]
+    duration = fitting[0] if fitting else None
+    if durations and duration is None:  # converters write the whole scan's duration under this name
+        key, seconds = durations[-1]
+        notes.append(f"{key} {seconds:g} s is no part of {tr:g} s from volume to volume; not used")
     delay = number(metadata, "DelayTime", path)
     if delay is None:
-        return duration, notes
+        return duration
     if not 0 <= delay < tr:
         raise DataError(f"{path}: DelayTime is {delay:g} of {tr:g} s per volume; correct the JSON sidecar")
     if duration is not None and abs(duration + delay - tr) > 0.05 * tr:
@@ -187,7 +210,7 @@ def _acquisition_time(metadata: Mapping[str, Any], tr: float, path: Path) -> tup
             f"{path}: a volume of {duration:g} s and DelayTime {delay:g} s do not make up {tr:g} s; correct "
             "the JSON sidecar"
         )
-    return (tr - delay if duration is None else duration), notes
+    return tr - delay if duration is None else duration
 
 
 def _duration_from_slices(times: tuple[float, ...], tr: float) -> float | None:
@@ -200,90 +223,21 @@ def _duration_from_slices(times: tuple[float, ...], tr: float) -> float | None:
 
 
 def _slice_timing(
-    image: nibabel.Nifti1Image, metadata: Mapping[str, Any], tr: float
-) -> tuple[tuple[float, ...] | None, str, tuple[str, ...]]:
+    image: nibabel.Nifti1Image, metadata: Mapping[str, Any], tr: float, *, notes: list[str]
+) -> tuple[tuple[float, ...] | None, str]:
     direction = str(metadata.get("SliceEncodingDirection", "k"))
     times = metadata.get("SliceTiming")
     if times is None:
-        return None, direction, ()
-    unused = "not used: slice timing is not corrected"
+        return None, direction
     axis = {"i": 0, "j": 1, "k": 2}.get(direction[:1])
     if axis is None:
-        return None, "k", (f"SliceEncodingDirection {direction!r} unknown; SliceTiming {unused}",)
-    if not isinstance(times, list) or len(times) != image.shape[axis]:
+        problem, direction = f"SliceEncodingDirection {direction!r} unknown; SliceTiming", "k"
+    elif not isinstance(times, list) or len(times) != image.shape[axis]:
         n = len(times) if isinstance(times, list) else 0
-        return None, direction, (f"SliceTiming has {n} entries for {image.shape[axis]} slices; {unused}",)
-    if not all(isinstance(t, int | float) and 0 <= t <= tr for t in times):
-        return None, direction, (f"SliceTiming outside 0 to {tr:g} s; {unused}",)
-    return tuple(float(t) for t in times), direction, ()
-
-
-@dataclass(frozen=True)
-class BoldHeader:
-    """What is known of a BOLD run before its voxels are read.
-
-    Parameters
-    ----------
-    n_volumes : int
-        Volumes.
-    voxel_size : tuple of float
-        Millimetres, three of them.
-    times : VolumeTimes
-        When volumes and slices were taken.
-    start_time : float or None
-        ``StartTime``, seconds.
-    phase_encoding : str or None
-        ``PhaseEncodingDirection``: ``i``, ``j`` or ``k``, with ``-`` where reversed.
-    notes : tuple of str
-        What was passed over, without the file's name.
-    """
-
-    n_volumes: int
-    voxel_size: tuple[float, ...]
-    times: VolumeTimes
-    start_time: float | None
-    phase_encoding: str | None
-    notes: tuple[str, ...] = ()
-
-
-def _phase_encoding(metadata: Mapping[str, Any]) -> tuple[str | None, tuple[str, ...]]:
-    """``PhaseEncodingDirection`` where it is one."""
-    axis = metadata.get("PhaseEncodingDirection")
-    if axis is None or (isinstance(axis, str) and re.fullmatch("[ijk]-?", axis)):
-        return axis, ()
-    return None, (f"PhaseEncodingDirection {axis!r} is none of i, j, k, i-, j-, k-; not used",)
-
-
-def read_bold_header(path: Path, metadata: Mapping[str, Any]) -> BoldHeader:
-    """Read and check a BOLD image's header against its sidecar.
-
-    Parameters
-    ----------
-    path : Path
-        NIfTI image.
-    metadata : Mapping
-        Sidecar fields with inheritance.
-
-    Returns
-    -------
-    BoldHeader
-        Times in seconds.
-
-    Raises
-    ------
-    DataError
-        Not readable, 3-D, or times that are missing, contradictory or irregular.
-    """
-    image = load_header(path)
-    if len(image.shape) != 4 or image.shape[3] < 2:
-        raise DataError(f"{path}: shape {image.shape} is not a series of volumes (4-D); give the BOLD run itself")
-    times = read_times(image, metadata, path)
-    phase_encoding, notes = _phase_encoding(metadata)
-    return BoldHeader(
-        n_volumes=int(image.shape[3]),
-        voxel_size=tuple(float(z) for z in image.header.get_zooms()[:3]),
-        times=times,
-        start_time=number(metadata, "StartTime", path),
-        phase_encoding=phase_encoding,
-        notes=(*times.notes, *notes),
-    )
+        problem = f"SliceTiming has {n} entries for {image.shape[axis]} slices;"
+    elif not all(isinstance(t, int | float) and 0 <= t <= tr for t in times):
+        problem = f"SliceTiming outside 0 to {tr:g} s;"
+    else:
+        return tuple(float(t) for t in times), direction
+    notes.append(f"{problem} not used: slice timing is not corrected")
+    return None, direction

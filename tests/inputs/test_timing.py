@@ -12,7 +12,7 @@ from small_datasets import Toy, write_bold
 from ban_bids.errors import DataError
 from ban_bids.inputs.read import read_dataset
 from ban_bids.inputs.timing import read_bold_header
-from ban_bids.inputs.types import Run
+from ban_bids.inputs.types import HeardRun, Run
 
 N = 6
 SLICES = [0.0, 1.0, 0.5, 1.5]
@@ -26,12 +26,7 @@ def run_of(folder: Path, header_tr: float = 0.0, **sidecar: object) -> tuple[Run
     image.header.set_zooms((1, 1, 1, header_tr))
     nibabel.save(image, path)
     header = read_bold_header(path, sidecar)
-    times = header.times
-    run = Run(
-        "01", None, "x", None, (), path, path, times.repetition_time, N, times.slice_timing,
-        times.slice_encoding_direction, header.start_time, (), times.acquisition_time, times.first_volume,
-    )  # fmt: skip
-    return run, header.notes
+    return header.run(HeardRun("01", None, "x", None, (), path, path, ())), header.notes
 
 
 @pytest.mark.parametrize(
