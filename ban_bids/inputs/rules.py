@@ -11,7 +11,6 @@ import string
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -163,32 +162,24 @@ def read_profile(path: Path) -> Profile:
     if rule not in LEAD_IN_RULES:
         raise DataError(f"{source}: lead-in rule {rule!r}; known: {list(LEAD_IN_RULES)}")
     _check_template(stimuli.get("path"), source)
-    try:
-        fade = float(stimuli.get("fade", 0.0))
-        rms = float(stimuli["rms"]) if "rms" in stimuli else None
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{source}: fade and rms must be numbers ({error})") from error
+    numbers = {key: stimuli[key] for key in ("fade", "rms") if key in stimuli}
+    if not all(isinstance(value, int | float) for value in numbers.values()):
+        raise DataError(f"{source}: fade and rms must be numbers; they are {numbers}")
     return Profile(
         name=str(data.get("name", path.stem)),
         source=str(path),
         dois=tuple(normal_doi(doi) for doi in _texts(match.get("doi", []), source, "doi")),
         names=_texts(match.get("name", []), source, "name"),
-        path=stimuli.get("path"),
-        suffixes=_texts(stimuli.get("suffixes", [".wav"]), source, "suffixes"),
-        folders=_texts(stimuli.get("folders", ["."]), source, "folders"),
-        genre=stimuli.get("genre"),
-        start=stimuli.get("start"),
-        end=stimuli.get("end"),
-        fade=fade,
-        rms=rms,
         lead_in=rule,
+        **{key: stimuli[key] for key in ("path", "genre", "start", "end") if key in stimuli},
+        **{key: _texts(stimuli[key], source, key) for key in ("suffixes", "folders") if key in stimuli},
+        **numbers,
     )
 
 
 def shipped_profiles() -> tuple[Profile, ...]:
     """Profiles that come with ban-bids, sorted by file name."""
-    with as_file(files("ban_bids.inputs") / "profiles") as folder:
-        return tuple(read_profile(path) for path in sorted(folder.glob("*.toml")))
+    return tuple(read_profile(path) for path in sorted((Path(__file__).parent / "profiles").glob("*.toml")))
 
 
 def choose_profile(name: str, doi: str | None, folders: Iterable[Path]) -> Profile | None:

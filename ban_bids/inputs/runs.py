@@ -12,7 +12,7 @@ from ban_bids.bids.index import Index
 from ban_bids.bids.metadata import Companions
 from ban_bids.bids.names import entities, entity
 from ban_bids.errors import DataError
-from ban_bids.inputs.events import Table, Tables
+from ban_bids.inputs.events import Table, TableReader
 from ban_bids.inputs.stimuli import Stimuli
 from ban_bids.inputs.timing import read_bold_header
 from ban_bids.inputs.types import HeardRun, Presentation, Run
@@ -60,7 +60,7 @@ def wanted(path: Path, selection: Selection) -> bool:
     )
 
 
-def find_runs(label: str, *, index: Index, stimuli: Stimuli, tables: Tables, selection: Selection) -> RunFiles:
+def find_runs(label: str, *, index: Index, stimuli: Stimuli, read: TableReader, selection: Selection) -> RunFiles:
     """Choose a participant's BOLD images in which clips were played.
 
     Parameters
@@ -71,8 +71,8 @@ def find_runs(label: str, *, index: Index, stimuli: Stimuli, tables: Tables, sel
         The dataset's files.
     stimuli : Stimuli
         Tells whether a table of events names clips.
-    tables : Tables
-        Reads them.
+    read : callable
+        Reads a table, once.
     selection : Selection
         Session and task filters.
 
@@ -93,7 +93,7 @@ def find_runs(label: str, *, index: Index, stimuli: Stimuli, tables: Tables, sel
         if part in _PARTS_LEFT_OUT:
             files.notes.append(f"{bold.name}: part-{part} left out; magnitude images are used")
             continue
-        _add_run(files, bold, index.companions.inherited(bold, "events.tsv"), stimuli, tables)
+        _add_run(files, bold, index.companions.inherited(bold, "events.tsv"), stimuli, read)
     if not files.chosen:
         raise DataError(files.reasons[0] if files.reasons else f"sub-{label}: no BOLD image {pattern}; add it")
     files.notes += [f"left out: {reason}" for reason in files.reasons]
@@ -101,11 +101,11 @@ def find_runs(label: str, *, index: Index, stimuli: Stimuli, tables: Tables, sel
     return files
 
 
-def _add_run(files: RunFiles, bold: Path, events: Sequence[Path], stimuli: Stimuli, tables: Tables) -> None:
+def _add_run(files: RunFiles, bold: Path, events: Sequence[Path], stimuli: Stimuli, read: TableReader) -> None:
     if not events:
         files.reasons.append(f"{bold}: no events.tsv for this run; add it beside the image")
         return
-    table = tables.read(events[0])
+    table = read(events[0])
     if not stimuli.describes_clips(table.columns):
         files.reasons.append(
             f"{events[0]}: no column stim_file and no stimulus profile for this dataset; "
