@@ -51,18 +51,16 @@ class DerivativeName:
     stat: str | None = None
 
     def __post_init__(self) -> None:
-        for entity, field in _ORDER:
-            value = getattr(self, field)
-            if value is not None and not _LABEL.fullmatch(value):
+        for entity, value in self._labels():
+            if not _LABEL.fullmatch(value):
                 raise UsageError(f"{entity}-{value} cannot stand in a file name: use letters and digits only")
 
+    def _labels(self) -> list[tuple[str, str]]:
+        return [(entity, value) for entity, field in _ORDER if (value := getattr(self, field)) is not None]
+
     def __str__(self) -> str:
-        parts = [] if self.participant is not None else [_GROUP]
-        for entity, field in _ORDER:
-            value = getattr(self, field)
-            if value is not None:
-                parts.append(f"{entity}-{value}")
-        return "_".join([*parts, self.suffix]) + self.extension
+        group = [] if self.participant is not None else [_GROUP]
+        return "_".join([*group, *map("-".join, self._labels()), self.suffix]) + self.extension
 
     def path(self, root: Path, datatype: str = "func") -> Path:
         """Where the file lies in the derivatives folder.
@@ -160,11 +158,6 @@ def alphanumeric(text: str) -> str:
     return kept
 
 
-def map_desc(model: str, layer: str) -> str:
-    """Label of ``desc-`` for a map of one model layer: ``ban`` and ``T2T3`` give ``banT2T3``."""
-    return alphanumeric(model) + alphanumeric(layer)
-
-
 def map_name(
     participant: str | None,
     *,
@@ -199,7 +192,7 @@ def map_name(
     """
     if (model is None) != (layer is None):
         raise UsageError("a map's name needs both model and layer, or neither")
-    desc = map_desc(model, layer) if model is not None and layer is not None else None
+    desc = alphanumeric(model) + alphanumeric(layer) if model is not None and layer is not None else None
     return DerivativeName(
         suffix="statmap",
         extension=".nii.gz",
@@ -215,11 +208,6 @@ def map_name(
 def bas_name(participant: str, task: str, model: str) -> DerivativeName:
     """Name of a participant's score table, ``sub-01_task-T_desc-ban_bas.tsv``."""
     return DerivativeName("bas", ".tsv", participant, task=alphanumeric(task), desc=alphanumeric(model))
-
-
-def region_name(participant: str, space: str) -> DerivativeName:
-    """Name of the image of auditory regions, ``sub-01_space-S_desc-auditory_dseg.nii.gz``."""
-    return DerivativeName("dseg", ".nii.gz", participant, space=space, desc="auditory")
 
 
 def sidecar(path: Path, extension: str = ".json") -> Path:

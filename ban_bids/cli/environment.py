@@ -98,17 +98,10 @@ def environment(work_dir: Path, omp_nthreads: int) -> Mapping[str, str]:
     return {**caches, **_QUIET, **dict.fromkeys(_THREADS, str(omp_nthreads))}
 
 
-def _make(folder: Path) -> list[Path]:
-    """Make a folder and what is missing above it; return those made, the deepest first."""
-    missing = [place for place in (folder, *folder.parents) if not place.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    return missing
-
-
 def remove_empty(folders: Sequence[Path]) -> None:
     """Remove those of the folders that are empty, in the order given."""
     for folder in folders:
-        with suppress(OSError):  # something lies in it by now, or another call removed it
+        with suppress(OSError):  # something lies in it, or it is gone
             folder.rmdir()
 
 
@@ -132,17 +125,19 @@ def set_environment(work_dir: Path, omp_nthreads: int) -> tuple[Path, ...]:
     UsageError
         A folder cannot be made.
     """
-    made: list[Path] = []
+    caches = [work_dir / name for name in _CACHES.values()]
+    missing = {place for cache in caches for place in (cache, *cache.parents) if not place.exists()}
+    deepest_first = tuple(sorted(missing, reverse=True))
     try:
-        for folder in _CACHES.values():
-            made += _make(work_dir / folder)
+        for cache in caches:
+            cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        remove_empty(sorted(made, reverse=True))
+        remove_empty(deepest_first)
         raise UsageError(f"--work-dir {work_dir}: {error.strerror}; change its rights or the path") from error
     os.environ.update(environment(work_dir, omp_nthreads))
     # tempfile remembers the folder of its first call
     tempfile.tempdir = None
-    return tuple(sorted(made, reverse=True))
+    return deepest_first
 
 
 def set_logging(verbosity: int) -> None:

@@ -104,12 +104,8 @@ def check(settings: Settings) -> None:
     check_folders(settings.selection.bids_dir, settings.compute.work_dir, settings.output)
     if settings.level == "group":
         return
-    if not settings.selection.bids_dir.is_dir():
-        raise UsageError(
-            f"BIDS_DIR {settings.selection.bids_dir}: no such folder; give the top folder of a BIDS dataset"
-        )
-    check_confounds(settings.preprocessing)
     _check_paths(settings)
+    check_confounds(settings.preprocessing)
     if settings.compute.use_plugin is not None:
         read_plugin_file(settings.compute.use_plugin)
     idle = settings.output.reports_only or settings.output.dry_run
@@ -129,6 +125,7 @@ def _check_paths(settings: Settings) -> None:
         *((f"weights of {request.name}:", request.weights) for request in models.requests),
     ]
     folders = [
+        ("BIDS_DIR", selection.bids_dir),
         ("--gtzan-dir", models.gtzan_dir),
         ("--stimuli-dir", selection.stimuli_dir),
         *((f"--derivatives {name}={path}:", path) for name, path in preprocessing.derivatives),
@@ -150,19 +147,19 @@ def _run(settings: Settings) -> int:
         print(describe_files(read_dataset(settings), settings.models))
         return 0
     # the group level as well: a container may have no other folder for matplotlib's cache
-    made = set_environment(settings.compute.work_dir, settings.compute.omp_nthreads)
+    new_folders = set_environment(settings.compute.work_dir, settings.compute.omp_nthreads)
     try:
         if settings.level == "group":
             from ban_bids.app.group import group_level
 
             status = group_level(settings.output.output_dir, settings)
-            remove_empty(made)
+            remove_empty(new_folders)
             return status
         from ban_bids.app.participant import participant_level
 
         return participant_level(settings)
     except BanBidsError:
-        remove_empty(made)
+        remove_empty(new_folders)
         raise
 
 

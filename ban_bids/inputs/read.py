@@ -19,7 +19,7 @@ from ban_bids.inputs.events import TableReader, read_table
 from ban_bids.inputs.heldout import check_test_options
 from ban_bids.inputs.people import read_choices
 from ban_bids.inputs.rules import Profile, choose_profile
-from ban_bids.inputs.runs import find_runs, hear_runs, mark_lead_ins, read_images
+from ban_bids.inputs.runs import hear_runs, mark_lead_ins, read_images
 from ban_bids.inputs.stimuli import SAME_DURATION, Stimuli
 from ban_bids.inputs.types import Dataset, HumanChoices, Listener, Participant, Run
 from ban_bids.settings import Selection, Settings
@@ -62,8 +62,6 @@ def read_dataset(settings: Settings) -> Dataset:
     """
     selection = settings.selection
     root = selection.bids_dir
-    if not root.is_dir():
-        raise UsageError(f"BIDS_DIR {root}: no such folder; give the top folder of a BIDS dataset")
     labels = chosen_labels(root, selection.participant_labels)
     description, notes = _description(selection)
     name, doi = str(description.get("Name") or root.name), description.get("DatasetDOI")
@@ -137,14 +135,15 @@ def _check_filters(index: Index, labels: Sequence[str], selection: Selection) ->
 
 def _listen(label: str, source: _Source) -> Listener:
     """What a participant heard, from events alone; what makes them unusable becomes the ``failure``."""
-    stimuli, selection = source.stimuli, source.settings.selection
+    stimuli = source.stimuli
     try:
-        files = find_runs(label, index=source.index, stimuli=stimuli, read=source.read, selection=selection)
-        rule = stimuli.profile.lead_in if stimuli.profile else "none"
-        runs, notes = mark_lead_ins(hear_runs(files, stimuli), rule)
+        runs, notes = hear_runs(
+            label, index=source.index, stimuli=stimuli, read=source.read, selection=source.settings.selection
+        )
+        runs, more = mark_lead_ins(runs, stimuli.profile.lead_in if stimuli.profile else "none")
     except DataError as error:
         return Listener(label, (), failure=str(error))
-    return Listener(label, runs, notes=(*files.notes, *notes))
+    return Listener(label, runs, notes=(*notes, *more))
 
 
 def _participant(heard: Listener, source: _Source) -> Participant:

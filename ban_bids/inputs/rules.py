@@ -30,6 +30,11 @@ _KEYS: Mapping[str, frozenset[str]] = {
 }
 
 
+def _columns(template: str) -> dict[str, str]:
+    """Columns that a template needs, each with how it is written (``05d``)."""
+    return {name: form or "" for _, name, form, _ in string.Formatter().parse(template) if name is not None}
+
+
 @dataclass(frozen=True)
 class Profile:
     """How rows of events become excerpts of audio files.
@@ -76,20 +81,16 @@ class Profile:
     @property
     def path_columns(self) -> tuple[str, ...]:
         """Columns that the path template needs."""
-        if self.path is None:
-            return ()
-        return tuple(dict.fromkeys(name for _, name, _, _ in string.Formatter().parse(self.path) if name))
+        return tuple(_columns(self.path or ""))
 
     def stem(self, row: Row) -> str | None:
         """Relative path without suffix that a row names; None for a row that names no stimulus."""
         cells: dict[str, str | int] = {}
-        for _, name, spec, _ in string.Formatter().parse(self.path or ""):
-            if not name:
-                continue
+        for name, spec in _columns(self.path or "").items():
             text = row.text(name)
             if text is None:
                 return None
-            if spec and spec.endswith("d"):
+            if spec.endswith("d"):
                 number = row.number(name)
                 if number is None or number != int(number):
                     raise DataError(f"{row.where}: {name} is {text!r}; profile {self.name} needs a whole number")
@@ -118,7 +119,7 @@ def _check_template(path: str | None, source: str) -> None:
     if path is None:
         return
     try:
-        names = [name for _, name, _, _ in string.Formatter().parse(path) if name is not None]
+        names = _columns(path)
     except ValueError as error:
         raise DataError(f"{source}: [stimuli] path {path!r} is not a template ({error})") from error
     # plain column names only: a template must not reach into attributes

@@ -93,10 +93,7 @@ def read_bold_header(path: Path, metadata: Mapping[str, Any]) -> BoldHeader:
     if duration is None and times:
         duration = _duration_from_slices(times, interval)
     if stated_starts and duration is None and not times:
-        raise DataError(
-            f"{path}: VolumeTiming without the duration of a volume; add FrameAcquisitionDuration (or "
-            "SliceTiming) to the JSON sidecar, in seconds"
-        )
+        raise _wrong(path, "VolumeTiming without a volume's duration: add FrameAcquisitionDuration or SliceTiming")
     phase_encoding = metadata.get("PhaseEncodingDirection")
     if phase_encoding not in (None, "i", "j", "k", "i-", "j-", "k-"):
         notes.append(f"PhaseEncodingDirection {phase_encoding!r} is none of i, j, k, i-, j-, k-; not used")
@@ -148,18 +145,19 @@ def _header_tr(image: nibabel.Nifti1Image) -> float | None:
     return None if zoom == 1.0 else zoom * (1e-3 if zoom > 100 else 1.0)
 
 
+def _wrong(path: Path, problem: str) -> DataError:
+    return DataError(f"{path}: {problem}; correct the JSON sidecar (times in seconds)")
+
+
 def _repetition_time(image: nibabel.Nifti1Image, metadata: Mapping[str, Any], path: Path) -> float:
     stated = number(metadata, "RepetitionTime", path)
     if stated is None:
         raise DataError(f"{path}: RepetitionTime is missing; add it to the JSON sidecar, in seconds")
     if not 0 < stated <= _LONGEST_TR:
-        raise DataError(f"{path}: RepetitionTime is {stated:g}; correct the JSON sidecar (seconds)")
+        raise _wrong(path, f"RepetitionTime is {stated:g}")
     header = _header_tr(image)
     if header is not None and abs(header - stated) > 1e-3 * max(1.0, stated):
-        raise DataError(
-            f"{path}: RepetitionTime {stated:g} s in the JSON sidecar, {header:g} s in the image header; "
-            "correct the wrong one"
-        )
+        raise _wrong(path, f"RepetitionTime is {stated:g} s, but {header:g} s in the image header")
     return stated
 
 
@@ -169,14 +167,14 @@ def _volume_timing(metadata: Mapping[str, Any], n_volumes: int, path: Path) -> t
     if not isinstance(starts, list) or not all(
         isinstance(t, int | float) and not isinstance(t, bool) and np.isfinite(t) for t in starts
     ):
-        raise DataError(f"{path}: VolumeTiming is not a list of numbers; correct the JSON sidecar (seconds)")
+        raise _wrong(path, "VolumeTiming is not a list of numbers")
     if len(starts) != n_volumes:
-        raise DataError(f"{path}: VolumeTiming has {len(starts)} times for {n_volumes} volumes; correct it")
+        raise _wrong(path, f"VolumeTiming has {len(starts)} times for {n_volumes} volumes")
     times = np.array(starts, float)
     interval = float(times[-1] - times[0]) / (n_volumes - 1)
     steps = np.diff(times)
     if times[0] < 0 or steps.min() <= 0 or interval > _LONGEST_TR:
-        raise DataError(f"{path}: VolumeTiming does not rise from 0 or later in seconds; correct the sidecar")
+        raise _wrong(path, "VolumeTiming does not rise from 0 or later")
     if np.abs(times - times[0] - interval * np.arange(n_volumes)).max() > JITTER:
         raise DataError(
             f"{path}: VolumeTiming is irregular (intervals of {steps.min():g} to {steps.max():g} s); only "
@@ -184,9 +182,8 @@ def _volume_timing(metadata: Mapping[str, Any], n_volumes: int, path: Path) -> t
         )
     also = number(metadata, "RepetitionTime", path)
     if also is not None and abs(also - interval) > _SAME:
-        raise DataError(
-            f"{path}: VolumeTiming has volumes every {interval:g} s, RepetitionTime is {also:g} s; BIDS "
-            "allows one of them: remove the wrong one from the JSON sidecar"
+        raise _wrong(
+            path, f"VolumeTiming has volumes every {interval:g} s, RepetitionTime {also:g} s: keep one of them"
         )
     # decimals of a scanner's log are not the sequence's
     return float(times[0]), round(interval, 6)
@@ -204,12 +201,9 @@ def _acquisition_time(metadata: Mapping[str, Any], tr: float, path: Path, *, not
     if delay is None:
         return duration
     if not 0 <= delay < tr:
-        raise DataError(f"{path}: DelayTime is {delay:g} of {tr:g} s per volume; correct the JSON sidecar")
+        raise _wrong(path, f"DelayTime is {delay:g} of {tr:g} s per volume")
     if duration is not None and abs(duration + delay - tr) > 0.05 * tr:
-        raise DataError(
-            f"{path}: a volume of {duration:g} s and DelayTime {delay:g} s do not make up {tr:g} s; correct "
-            "the JSON sidecar"
-        )
+        raise _wrong(path, f"a volume of {duration:g} s and DelayTime {delay:g} s do not make up {tr:g} s")
     return tr - delay if duration is None else duration
 
 

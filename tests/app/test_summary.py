@@ -21,15 +21,15 @@ def make_run(regressors: tuple[str, ...], scrubbed: tuple[int, ...] = ()) -> Pre
 
 
 def test_confounds_are_named_by_family_and_counted() -> None:
-    own = ("trans_x", "trans_y", "trans_x_derivative1", "rot_z", "csf")
-    assert confounds_sentence([make_run(own), make_run(own)], "motion12") == (
+    regressors = ("trans_x", "trans_y", "trans_x_derivative1", "rot_z", "csf")
+    assert confounds_sentence([make_run(regressors), make_run(regressors)], "motion12") == (
         "Confounds (strategy motion12, ours): csf, rot, trans (2), trans_derivative1."
     )
     components = ("a_comp_cor_00", "a_comp_cor_01", "csf_power2")
-    told = confounds_sentence([make_run(components, (3, 4)), make_run(components[1:])], "scrubbing")
-    assert "nilearn" in told
-    assert "a_comp_cor (2), csf_power2." in told
-    assert told.endswith("2 of 200 volumes were scrubbed: left out as rows.")
+    sentence = confounds_sentence([make_run(components, (3, 4)), make_run(components[1:])], "scrubbing")
+    assert "nilearn" in sentence
+    assert "a_comp_cor (2), csf_power2." in sentence
+    assert sentence.endswith("2 of 200 volumes were scrubbed: left out as rows.")
     assert ": none." in confounds_sentence([make_run(())], "simple")
 
 
