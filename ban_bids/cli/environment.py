@@ -209,9 +209,7 @@ def check_folders(bids_dir: Path, work_dir: Path, output: Output) -> None:
     UsageError
         Names the option, the path and, for rights, the user.
     """
-    _check_outside(output.output_dir, bids_dir, "OUTPUT_DIR")
-    _check_outside(work_dir, bids_dir, "--work-dir")
-    if output.dry_run:
-        return
-    check_writable(output.output_dir, "OUTPUT_DIR")
-    check_writable(work_dir, "--work-dir")
+    for option, folder in (("OUTPUT_DIR", output.output_dir), ("--work-dir", work_dir)):
+        _check_outside(folder, bids_dir, option)
+        if not output.dry_run:
+            check_writable(folder, option)

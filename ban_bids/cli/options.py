@@ -126,86 +126,74 @@ def _value(kind: Callable[[str], Any], metavar: str) -> dict[str, Any]:
 
 _YES = {"action": "store_true"}
 _FILE, _DIR, _N = _value(absolute, "FILE"), _value(absolute, "DIR"), _value(whole(1), "N")
-_OPTIONS: Mapping[str, Sequence[tuple[str, str, Mapping[str, Any]]]] = {
+_NAMED_PATH = {"action": "append", **_value(named_path, "NAME=PATH")}
+_RUNS = {"nargs": "+", "metavar": "RUN"}
+_STEPS = {"nargs": "+", "choices": ("slicetiming", "fieldmaps"), "metavar": "STEP"}
+_ATLASES = f"{ATLASES[0]} (default), {', '.join(ATLASES[1:])}"
+_OPTIONS: Mapping[str, Sequence[tuple[str, Mapping[str, Any], str]]] = {
     "which data": (
-        ("--participant-label", "these (default: all)", _labels("sub-", "participant_labels")),
-        ("--session-id", "these sessions", _labels("ses-", "session_ids")),
-        ("-t --task-id", "these tasks", _labels("task-", "task_ids")),
-        ("--bids-filter-file", "pybids filters in fMRIPrep's format", _value(absolute, "JSON")),
-        (
-            "-d --derivatives",
-            "take preprocessed images from there, e.g. fmriprep=PATH (repeatable)",
-            {"action": "append", **_value(named_path, "NAME=PATH")},
-        ),
-        ("--bids-database-dir", "keep the pybids index there", _DIR),
-        ("--skip-bids-validation", "go on without a description", _YES),
-        ("--stimuli-dir", "where the audio files are", _DIR),
-        ("--behavior", "human genre choices (default: the dataset's)", _value(absolute, "TSV")),
-        ("--test-task", "held-out tasks", _labels("task-", "test_tasks")),
-        (
-            "--test-runs",
-            "held-out runs by index or name; all: each in turn (default: runs that repeat clips)",
-            {"nargs": "+", "metavar": "RUN"},
-        ),
+        ("--participant-label", _labels("sub-", "participant_labels"), "these (default: all)"),
+        ("--session-id", _labels("ses-", "session_ids"), "these sessions"),
+        ("-t --task-id", _labels("task-", "task_ids"), "these tasks"),
+        ("--bids-filter-file", _value(absolute, "JSON"), "pybids filters in fMRIPrep's format"),
+        ("-d --derivatives", _NAMED_PATH, "take preprocessed images from there, e.g. fmriprep=PATH (repeatable)"),
+        ("--bids-database-dir", _DIR, "keep the pybids index there"),
+        ("--skip-bids-validation", _YES, "go on without a description"),
+        ("--stimuli-dir", _DIR, "where the audio files are"),
+        ("--behavior", _value(absolute, "TSV"), "human genre choices (default: the dataset's)"),
+        ("--test-task", _labels("task-", "test_tasks"), "held-out tasks"),
+        ("--test-runs", _RUNS, "held-out runs by index or name; all: each in turn (default: runs that repeat clips)"),
     ),
     "preprocessing": (
-        ("--space --output-spaces", "output space (one)", {"nargs": "+", **_value(space, "SPACE")}),
-        ("--res", "output resolution: native (default) or millimetres", {"metavar": "RES"}),
-        (
-            "--atlas",
-            f"{ATLASES[0]} (default), {', '.join(ATLASES[1:])}, or a dseg image with a TSV beside it",
-            _value(atlas, "NAME|FILE"),
-        ),
-        (
-            "--ignore",
-            "slicetiming: do not correct it; fieldmaps: do not mention them",
-            {"nargs": "+", "choices": ("slicetiming", "fieldmaps"), "metavar": "STEP"},
-        ),
-        ("--dummy-scans", "volumes before the steady state (default: detected)", _value(whole(0), "N")),
-        ("--use-syn-sdc", "reduce distortions by registration to the T1w image", _YES),
+        ("--space --output-spaces", {"nargs": "+", **_value(space, "SPACE")}, "output space (one)"),
+        ("--res", {"metavar": "RES"}, "output resolution: native (default) or millimetres"),
+        ("--atlas", _value(atlas, "NAME|FILE"), f"{_ATLASES}, or a dseg image with a TSV beside it"),
+        ("--ignore", _STEPS, "slicetiming: do not correct it; fieldmaps: do not mention them"),
+        ("--dummy-scans", _value(whole(0), "N"), "volumes before the steady state (default: detected)"),
+        ("--use-syn-sdc", _YES, "reduce distortions by registration to the T1w image"),
         (
             "--confounds",
+            {"metavar": "STRATEGY"},
             "motion12 (default: motion, its differences, white matter, CSF) or one of nilearn's strategies: "
             "simple, scrubbing, compcor, ica_aroma",
-            {"metavar": "STRATEGY"},
         ),
     ),
     "model and scores": (
         (
             "--model",
+            {"nargs": "+", **_value(model_request, "NAME[=WEIGHTS]")},
             "one or more: ban (default), another network of ban-bids-train, ban-untrained, logmel, modulation, an "
             "entry point, or package.module:factory; later calls add further models to OUTPUT_DIR",
-            {"nargs": "+", **_value(model_request, "NAME[=WEIGHTS]")},
         ),
-        ("--weights", "trained weights (safetensors) of one model", _FILE),
-        ("--gtzan-dir", "folder of genres: train on it first, and find stimuli", _DIR),
-        ("--allow-overlap", "score although training heard held-out tracks", _YES),
-        ("--controls", "full: train control networks too", {"choices": ("basic", "full")}),
+        ("--weights", _FILE, "trained weights (safetensors) of one model"),
+        ("--gtzan-dir", _DIR, "folder of genres: train on it first, and find stimuli"),
+        ("--allow-overlap", _YES, "score although training heard held-out tracks"),
+        ("--controls", {"choices": ("basic", "full")}, "full: train control networks too"),
         (
             "--n-components",
-            "principal components of every layer (default 64); all: all features, as kernels",
             _value(components, "N"),
+            "principal components of every layer (default 64); all: all features, as kernels",
         ),
-        ("--n-permutations", "block permutations (default 10000)", _N),
-        ("--high-pass", "longest drift period removed (200)", _value(float, "SECONDS")),
-        ("--random-seed", "default fixed; recorded in the logs", _value(seed, "N")),
+        ("--n-permutations", _N, "block permutations (default 10000)"),
+        ("--high-pass", _value(float, "SECONDS"), "longest drift period removed (200)"),
+        ("--random-seed", _value(seed, "N"), "default fixed; recorded in the logs"),
     ),
     "resources and conduct": (
-        ("-w --work-dir", "default OUTPUT_DIR/work", _DIR),
-        ("--nprocs --nthreads --n-cpus", "default: all available", _N),
-        ("--omp-nthreads", "threads of one process", _N),
-        ("--mem --mem-mb", "most memory: 8G, or MB", {**_value(memory_mb, "SIZE"), "dest": "mem_mb"}),
-        ("--device", "where networks and ridge run", {"choices": ("auto", "cpu", "cuda")}),
-        ("--solver", "of ridge (auto: closed-form)", {"choices": ("auto", "closed-form", "himalaya")}),
-        ("--use-plugin", "Nipype plugin configuration", _FILE),
-        ("--stop-on-first-crash", "stop at the first failure", _YES),
-        ("--reports-only", "write the reports again, nothing else", _YES),
-        ("--dry-run", "print which files would be used; write nothing", _YES),
-        ("--config-file", "options; the command line wins", _value(absolute, "TOML")),
-        ("-v --verbose", "-v: details; -vv: also of libraries", {"action": "count", "dest": "verbosity"}),
+        ("-w --work-dir", _DIR, "default OUTPUT_DIR/work"),
+        ("--nprocs --nthreads --n-cpus", _N, "default: all available"),
+        ("--omp-nthreads", _N, "threads of one process"),
+        ("--mem --mem-mb", {**_value(memory_mb, "SIZE"), "dest": "mem_mb"}, "most memory: 8G, or MB"),
+        ("--device", {"choices": ("auto", "cpu", "cuda")}, "where networks and ridge run"),
+        ("--solver", {"choices": ("auto", "closed-form", "himalaya")}, "of ridge (auto: closed-form)"),
+        ("--use-plugin", _FILE, "Nipype plugin configuration"),
+        ("--stop-on-first-crash", _YES, "stop at the first failure"),
+        ("--reports-only", _YES, "write the reports again, nothing else"),
+        ("--dry-run", _YES, "print which files would be used; write nothing"),
+        ("--config-file", _value(absolute, "TOML"), "options; the command line wins"),
+        ("-v --verbose", {"action": "count", "dest": "verbosity"}, "-v: details; -vv: also of libraries"),
     ),
 }
-"""By the heading in ``--help``: spellings of each option, its help, and how argparse reads it."""
+"""By the heading in ``--help``: spellings of each option, how argparse reads it, and its help."""
 
 
 def make_parser(version: str) -> argparse.ArgumentParser:
@@ -233,6 +221,6 @@ def make_parser(version: str) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ban-bids {version}")
     for heading, options in _OPTIONS.items():
         group = parser.add_argument_group(heading)
-        for spellings, explanation, reading in options:
+        for spellings, reading, explanation in options:
             group.add_argument(*spellings.split(), help=explanation, **reading)
     return parser

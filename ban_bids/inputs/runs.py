@@ -14,7 +14,7 @@ from ban_bids.bids.names import entities, entity
 from ban_bids.errors import DataError
 from ban_bids.inputs.events import Table, TableReader
 from ban_bids.inputs.stimuli import Stimuli
-from ban_bids.inputs.timing import read_bold_header
+from ban_bids.inputs.timing import read_run
 from ban_bids.inputs.types import HeardRun, Presentation, Run
 from ban_bids.settings import Preprocessing, Selection
 
@@ -230,14 +230,13 @@ def read_images(
     sizes: list[tuple[float, ...]] = []
     noted: dict[str, list[str]] = {}
     for before in heard:
-        header = read_bold_header(before.bold, companions.metadata(before.bold))
-        run = header.run(before)
-        slice_timing, notes = _slice_timing(run.slice_timing, preprocessing)
+        run, voxel_size, notes = read_run(before, companions.metadata(before.bold))
+        slice_timing, more = _slice_timing(run.slice_timing, preprocessing)
         _check_fits(run)
-        for note in (*header.notes, *notes):
+        for note in (*notes, *more):
             noted.setdefault(note, []).append(run.bold.name)
         runs.append(replace(run, slice_timing=slice_timing))
-        sizes.append(header.voxel_size)
+        sizes.append(voxel_size)
     _refuse_resolutions(runs, sizes)
     return tuple(runs), tuple(f"{note} ({names[0]}, {len(names)} of {len(runs)} runs)" for note, names in noted.items())
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,41 +22,8 @@ _SAME = 1e-3
 _DURATIONS = ("FrameAcquisitionDuration", "AcquisitionDuration")  # BIDS renamed the field
 
 
-@dataclass(frozen=True)
-class BoldHeader:
-    """What is known of a BOLD run before its voxels are read; times in seconds.
-
-    Parameters
-    ----------
-    voxel_size : tuple of float
-        Millimetres, three of them.
-    notes : tuple of str
-        What was passed over, without the file's name.
-    n_volumes, repetition_time, slice_timing, slice_encoding_direction, start_time, acquisition_time, first_volume, \
-phase_encoding
-        As of :class:`ban_bids.inputs.types.Run`. There are no slice times where the silence exceeds half the
-        interval: interpolating over it would invent signal.
-    """
-
-    voxel_size: tuple[float, ...]
-    notes: tuple[str, ...]
-    n_volumes: int
-    repetition_time: float
-    slice_timing: tuple[float, ...] | None
-    slice_encoding_direction: str
-    start_time: float | None
-    acquisition_time: float | None
-    first_volume: float
-    phase_encoding: str | None
-
-    def run(self, heard: HeardRun) -> Run:
-        """The run that this is the header of."""
-        values = vars(heard) | vars(self)
-        return Run(**{item.name: values[item.name] for item in fields(Run)})
-
-
-def read_bold_header(path: Path, metadata: Mapping[str, Any]) -> BoldHeader:
-    """Read and check a BOLD image's header against its sidecar.
+def read_run(heard: HeardRun, metadata: Mapping[str, Any]) -> tuple[Run, tuple[float, ...], tuple[str, ...]]:
+    """Read the header of a run's image and check it against its sidecar.
 
     BIDS describes sparse sampling in two ways: ``RepetitionTime`` with ``DelayTime`` (silence at the end of
     every repetition time), or ``VolumeTiming`` with the duration of a volume. Both come down to volumes at
@@ -65,20 +31,25 @@ def read_bold_header(path: Path, metadata: Mapping[str, Any]) -> BoldHeader:
 
     Parameters
     ----------
-    path : Path
-        NIfTI image.
+    heard : HeardRun
     metadata : Mapping
         Sidecar fields with inheritance.
 
     Returns
     -------
-    BoldHeader
+    run : Run
+        Without slice times where the silence exceeds half the interval: interpolating over it would invent signal.
+    voxel_size : tuple of float
+        Millimetres, three of them.
+    notes : tuple of str
+        What was passed over, without the file's name.
 
     Raises
     ------
     DataError
         Not readable, 3-D, or times that are missing, contradictory or irregular.
     """
+    path = heard.bold
     image = load_header(path)
     if len(image.shape) != 4 or image.shape[3] < 2:
         raise DataError(f"{path}: shape {image.shape} is not a series of volumes (4-D); give the BOLD run itself")
@@ -98,18 +69,18 @@ def read_bold_header(path: Path, metadata: Mapping[str, Any]) -> BoldHeader:
     if phase_encoding not in (None, "i", "j", "k", "i-", "j-", "k-"):
         notes.append(f"PhaseEncodingDirection {phase_encoding!r} is none of i, j, k, i-, j-, k-; not used")
         phase_encoding = None
-    return BoldHeader(
-        voxel_size=tuple(float(z) for z in image.header.get_zooms()[:3]),
-        n_volumes=int(image.shape[3]),
+    run = Run(
+        **vars(heard),
         repetition_time=interval,
+        n_volumes=int(image.shape[3]),
         slice_timing=_usable_slice_times(times, duration, interval, notes=notes),
         slice_encoding_direction=direction,
         start_time=number(metadata, "StartTime", path),
         acquisition_time=duration,
         first_volume=first,
         phase_encoding=phase_encoding,
-        notes=tuple(notes),
     )
+    return run, tuple(float(z) for z in image.header.get_zooms()[:3]), tuple(notes)
 
 
 def _usable_slice_times(

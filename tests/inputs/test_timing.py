@@ -11,7 +11,7 @@ from small_datasets import Toy, notes_of, write_bold
 
 from ban_bids.errors import DataError
 from ban_bids.inputs.read import read_dataset
-from ban_bids.inputs.timing import read_bold_header
+from ban_bids.inputs.timing import read_run
 from ban_bids.inputs.types import HeardRun, Run
 
 N = 6
@@ -25,8 +25,8 @@ def run_of(folder: Path, header_tr: float = 0.0, **sidecar: object) -> tuple[Run
     image.header.set_xyzt_units("mm", "sec")
     image.header.set_zooms((1, 1, 1, header_tr))
     nibabel.save(image, path)
-    header = read_bold_header(path, sidecar)
-    return header.run(HeardRun("01", None, "x", None, (), path, path, ())), header.notes
+    run, _, notes = read_run(HeardRun("01", None, "x", None, (), path, path, ()), sidecar)
+    return run, notes
 
 
 @pytest.mark.parametrize(
