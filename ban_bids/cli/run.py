@@ -133,9 +133,9 @@ def _check_paths(settings: Settings) -> None:
     for option, path in files:
         if isinstance(path, Path) and not path.is_file():
             raise UsageError(f"{option} {path}: no such file; correct the path")
-    for option, path in folders:
-        if path is not None and not path.is_dir():
-            raise UsageError(f"{option} {path}: no such folder; correct the path")
+    for option, folder in folders:
+        if folder is not None and not folder.is_dir():
+            raise UsageError(f"{option} {folder}: no such folder; correct the path")
 
 
 def _run(settings: Settings) -> int:

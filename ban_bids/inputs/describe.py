@@ -39,6 +39,7 @@ def describe_files(dataset: Dataset, models: Models) -> str:
 def _person(person: Participant, selection: Selection) -> Iterator[str]:
     yield ""
     yield f"sub-{person.label}"
+    yield from (f"  Note: {note}" for note in person.notes)
     if person.failure is not None:
         yield f"  CANNOT BE USED: {person.failure}"
         return
@@ -55,7 +56,6 @@ def _person(person: Participant, selection: Selection) -> Iterator[str]:
     for run in person.runs:
         yield from _run(run, run.name in plan.held_out)
     yield f"  Held out: {plan.rule}"
-    yield from (f"  Note: {note}" for note in person.notes)
     for number, fold in enumerate(plan.folds):
         trained = plan.training(number, person.runs)
         yield f"  Fold {number + 1}: tests on {', '.join(fold)}; trains on {len(trained)} runs"

@@ -128,7 +128,10 @@ def _repetition_time(image: nibabel.Nifti1Image, metadata: Mapping[str, Any], pa
         raise _wrong(path, f"RepetitionTime is {stated:g}")
     header = _header_tr(image)
     if header is not None and abs(header - stated) > 1e-3 * max(1.0, stated):
-        raise _wrong(path, f"RepetitionTime is {stated:g} s, but {header:g} s in the image header")
+        raise DataError(
+            f"{path}: RepetitionTime {stated:g} s in the JSON sidecar, {header:g} s in the image header; "
+            "correct the wrong one"
+        )
     return stated
 
 
@@ -153,9 +156,7 @@ def _volume_timing(metadata: Mapping[str, Any], n_volumes: int, path: Path) -> t
         )
     also = number(metadata, "RepetitionTime", path)
     if also is not None and abs(also - interval) > _SAME:
-        raise _wrong(
-            path, f"VolumeTiming has volumes every {interval:g} s, RepetitionTime {also:g} s: keep one of them"
-        )
+        raise _wrong(path, f"VolumeTiming has volumes every {interval:g} s, RepetitionTime is {also:g} s: keep one")
     # decimals of a scanner's log are not the sequence's
     return float(times[0]), round(interval, 6)
 
