@@ -166,14 +166,18 @@ def read_profile(path: Path) -> Profile:
     numbers = {key: stimuli[key] for key in ("fade", "rms") if key in stimuli}
     if not all(isinstance(value, int | float) for value in numbers.values()):
         raise DataError(f"{source}: fade and rms must be numbers; they are {numbers}")
+    columns: dict[str, Any] = {key: stimuli[key] for key in ("path", "genre", "start", "end") if key in stimuli}
+    searched: dict[str, Any] = {
+        key: _texts(stimuli[key], source, key) for key in ("suffixes", "folders") if key in stimuli
+    }
     return Profile(
         name=str(data.get("name", path.stem)),
         source=str(path),
         dois=tuple(normal_doi(doi) for doi in _texts(match.get("doi", []), source, "doi")),
         names=_texts(match.get("name", []), source, "name"),
         lead_in=rule,
-        **{key: stimuli[key] for key in ("path", "genre", "start", "end") if key in stimuli},
-        **{key: _texts(stimuli[key], source, key) for key in ("suffixes", "folders") if key in stimuli},
+        **columns,
+        **searched,
         **numbers,
     )
 
