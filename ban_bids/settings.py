@@ -1,4 +1,4 @@
-"""What one call of ``ban-bids`` was asked for: a frozen dataclass for each concern, passed down, never changed.
+"""What ``ban-bids`` was asked for: a frozen dataclass for each concern, passed down, never changed.
 
 A function takes the part that it needs, not the whole.
 """
@@ -6,9 +6,9 @@ A function takes the part that it needs, not the whole.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_type_hints
 
 from ban_bids.constants import ATLASES, DEFAULT_SEED
 from ban_bids.errors import UsageError
@@ -240,7 +240,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that one call of ``ban-bids`` was asked for. Paths are absolute.
+    """Everything that ``ban-bids`` was asked for. Paths are absolute.
 
     Parameters
     ----------
@@ -296,12 +296,6 @@ class Settings:
 
 _PARTS: Mapping[str, frozenset[str]] = {
     name: frozenset(item.name for item in fields(part))
-    for name, part in {
-        "selection": Selection,
-        "preprocessing": Preprocessing,
-        "models": Models,
-        "encoding": Encoding,
-        "compute": Compute,
-        "output": Output,
-    }.items()
+    for name, part in get_type_hints(Settings).items()
+    if is_dataclass(part)
 }

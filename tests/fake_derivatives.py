@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from ban_bids.bids.names import bas_name, region_name, sidecar
+from ban_bids.bids.names import DerivativeName, bas_name, sidecar
 from ban_bids.constants import AREAS, JOINT
 from ban_bids.derivatives.dataset import source_dataset, write_dataset_files
 from ban_bids.derivatives.maps import write_statmap
@@ -139,7 +139,7 @@ def fake_summary(label: str, model: str = "ban", values: np.ndarray | None = Non
 def _write_regions(root: Path, label: str, mask: np.ndarray, affine: np.ndarray) -> None:
     labels = np.zeros(SHAPE, dtype=np.int16)
     labels[mask] = np.arange(int(mask.sum())) % 5
-    path = region_name(label, SPACE).path(root)
+    path = DerivativeName("dseg", ".nii.gz", label, space=SPACE, desc="auditory").path(root)
     with atomic_path(path) as temporary:
         nib.save(nib.Nifti1Image(labels, affine), temporary)
     table = pd.DataFrame(

@@ -47,7 +47,7 @@ def chosen_labels(root: Path, wanted: Sequence[str]) -> tuple[str, ...]:
     """
     there = participant_labels(root)
     if not there:
-        raise UsageError(f"BIDS_DIR {root}: no sub-* folder in it; give the top folder of a BIDS dataset")
+        raise UsageError(f"BIDS_DIR {root}: no such folder, or no sub-* folder in it; give a BIDS dataset")
     unknown = [label for label in wanted if label not in there]
     if unknown:
         raise UsageError(f"--participant-label {' '.join(unknown)}: not in {root}; there are: {', '.join(there)}")

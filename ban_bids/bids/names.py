@@ -23,7 +23,7 @@ _ORDER = (
     ("stat", "stat"),
 )
 _FIELD_OF = dict(_ORDER)
-_BEFORE_OTHERS = [entity for entity, _ in _ORDER].index("space")
+_BEFORE_OTHERS = ("sub", "ses", "task")
 _LABEL = re.compile(r"[0-9a-zA-Z]+")
 _GROUP = "group"
 
@@ -77,17 +77,19 @@ class DerivativeName:
         return cls(suffix, extension, others=others, **fields, **labels)
 
     def __post_init__(self) -> None:
-        for entity, field in _ORDER:
-            value = getattr(self, field)
-            if value is not None and not _LABEL.fullmatch(value.replace("+", "")):  # BIDS 1.11 allows plus signs
+        for entity, value in self._labels():
+            if not _LABEL.fullmatch(value.replace("+", "")):  # BIDS 1.11 allows plus signs
                 raise UsageError(f"{entity}-{value} cannot stand in a file name: use letters and digits only")
 
+    def _labels(self) -> list[tuple[str, str]]:
+        return [(entity, value) for entity, field in _ORDER if (value := getattr(self, field)) is not None]
+
     def __str__(self) -> str:
-        pairs = [(entity, getattr(self, field)) for entity, field in _ORDER]
-        pairs[_BEFORE_OTHERS:_BEFORE_OTHERS] = self.others
-        parts = [f"{entity}-{value}" for entity, value in pairs if value is not None]
+        labels = self._labels()
+        n_first = sum(entity in _BEFORE_OTHERS for entity, _ in labels)
+        pairs = [*labels[:n_first], *self.others, *labels[n_first:]]
         group = [_GROUP] if self.participant is None else []
-        return "_".join([*group, *parts, *filter(None, [self.suffix])]) + self.extension
+        return "_".join([*group, *map("-".join, pairs), *filter(None, [self.suffix])]) + self.extension
 
     def path(self, root: Path, datatype: str = "func") -> Path:
         """Where the file lies in the derivatives folder.
@@ -185,11 +187,6 @@ def alphanumeric(text: str) -> str:
     return kept
 
 
-def map_desc(model: str, layer: str) -> str:
-    """Label of ``desc-`` for a map of one model layer: ``ban`` and ``T2T3`` give ``banT2T3``."""
-    return alphanumeric(model) + alphanumeric(layer)
-
-
 def map_name(
     participant: str | None,
     *,
@@ -224,7 +221,7 @@ def map_name(
     """
     if (model is None) != (layer is None):
         raise UsageError("a map's name needs both model and layer, or neither")
-    desc = map_desc(model, layer) if model is not None and layer is not None else None
+    desc = alphanumeric(model) + alphanumeric(layer) if model is not None and layer is not None else None
     return DerivativeName(
         suffix="statmap",
         extension=".nii.gz",

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ban_bids.cli.environment import available_cpus, exit_status, set_logging
+from ban_bids.cli.options import seed, whole
 from ban_bids.constants import DEFAULT_SEED
-from ban_bids.errors import BanBidsError, UsageError
+from ban_bids.errors import UsageError
 
-_INTERRUPTED = 130
 _PARTS = ("bids", "truth", "genres", "out", "ban.safetensors")
 
 
@@ -27,16 +27,12 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("directory", type=Path, metavar="DIR", help="folder to write into; made if it is not there")
     add("--data-only", action="store_true", help="stop before running ban-bids")
-    add("--participants", type=int, metavar="N", help="people (default: 2; 1 with --size small)")
+    add("--participants", type=whole(1, 99), metavar="N", help="people (default: 2; 1 with --size small)")
     add("--size", choices=("small", "full"), default="full", help="how much data (default: full)")
-    add("--seed", type=int, default=DEFAULT_SEED, help="everything follows from it (default: %(default)s)")
-    add("--nprocs", type=int, default=_cpus(), metavar="N", help="processes (default: all processors)")
+    add("--seed", type=seed, default=DEFAULT_SEED, help="everything follows from it (default: %(default)s)")
+    add("--nprocs", type=whole(1), default=available_cpus(), metavar="N", help="processes (default: all processors)")
     add("--force", action="store_true", help="replace an earlier demo in DIR")
     return parser
-
-
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _prepare(directory: Path, force: bool) -> None:
@@ -53,15 +49,6 @@ def _prepare(directory: Path, force: bool) -> None:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"DIR {directory}: {error.strerror}; give a folder that can be written") from error
-
-
-def _check(options: argparse.Namespace) -> None:
-    for name in ("participants", "nprocs"):
-        value = getattr(options, name)
-        if value is not None and not 1 <= value <= 99:
-            raise UsageError(f"--{name} {value}: give a number from 1 to 99")
-    if options.seed < 0:
-        raise UsageError(f"--seed {options.seed}: give a number that is not negative")
 
 
 def _run_app(directory: Path, nprocs: int, seed: int) -> int:
@@ -86,21 +73,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         0; 2 for usage; otherwise the status of the level that failed; 130 where interrupted.
     """
-    try:
-        return _main(_parser().parse_args(argv))
-    except BanBidsError as error:
-        print(f"ban-bids-demo: error: {error}", file=sys.stderr)
-        return error.exit_status
-    except KeyboardInterrupt:
-        print("ban-bids-demo: interrupted", file=sys.stderr)
-        return _INTERRUPTED
+    options = _parser().parse_args(argv)
+    return exit_status("ban-bids-demo", lambda: _main(options))
 
 
 def _main(options: argparse.Namespace) -> int:
-    _check(options)
     directory = options.directory.absolute()
     _prepare(directory, options.force)
-    from ban_bids.cli.environment import set_logging
     from ban_bids.demo.build import make_demo
     from ban_bids.demo.plan import SIZES
 

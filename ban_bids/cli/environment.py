@@ -9,11 +9,11 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ban_bids.errors import UsageError
+from ban_bids.errors import BanBidsError, UsageError
 from ban_bids.settings import Output
 
 _THREADS = (
@@ -46,6 +46,39 @@ _QUIET = {
 }
 
 
+def available_cpus(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Processors that this process may use, by affinity and by a container's quota.
+
+    Parameters
+    ----------
+    quota : Path
+        The control group's limit: microseconds of processor time a period, or ``max``.
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        share, period = quota.read_text().split()
+        return max(1, min(count, round(int(share) / int(period))))
+    except (OSError, ValueError):  # no control groups, or no limit
+        return count
+
+
+def exit_status(program: str, work: Callable[[], int]) -> int:
+    """Status of a command line's work; errors of ours and interruptions become one line and their own status."""
+    try:
+        return work()
+    except BanBidsError as error:
+        print(f"{program}: error: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        return 130
+
+
 def environment(work_dir: Path, omp_nthreads: int) -> Mapping[str, str]:
     """Variables of a run: caches and temporary files under the work folder, threads, no telemetry.
 
@@ -65,17 +98,10 @@ def environment(work_dir: Path, omp_nthreads: int) -> Mapping[str, str]:
     return {**caches, **_QUIET, **dict.fromkeys(_THREADS, str(omp_nthreads))}
 
 
-def _make(folder: Path) -> list[Path]:
-    """Make a folder and what is missing above it; return those made, the deepest first."""
-    missing = [place for place in (folder, *folder.parents) if not place.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    return missing
-
-
 def remove_empty(folders: Sequence[Path]) -> None:
     """Remove those of the folders that are empty, in the order given."""
     for folder in folders:
-        with suppress(OSError):  # something lies in it by now, or another call removed it
+        with suppress(OSError):  # something lies in it, or it is gone
             folder.rmdir()
 
 
@@ -99,17 +125,19 @@ def set_environment(work_dir: Path, omp_nthreads: int) -> tuple[Path, ...]:
     UsageError
         A folder cannot be made.
     """
-    made: list[Path] = []
+    caches = [work_dir / name for name in _CACHES.values()]
+    missing = {place for cache in caches for place in (cache, *cache.parents) if not place.exists()}
+    deepest_first = tuple(sorted(missing, reverse=True))
     try:
-        for folder in _CACHES.values():
-            made += _make(work_dir / folder)
+        for cache in caches:
+            cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        remove_empty(sorted(made, reverse=True))
+        remove_empty(deepest_first)
         raise UsageError(f"--work-dir {work_dir}: {error.strerror}; change its rights or the path") from error
     os.environ.update(environment(work_dir, omp_nthreads))
     # tempfile remembers the folder of its first call
     tempfile.tempdir = None
-    return tuple(sorted(made, reverse=True))
+    return deepest_first
 
 
 def set_logging(verbosity: int) -> None:
@@ -121,23 +149,19 @@ def set_logging(verbosity: int) -> None:
         Number of ``-v``.
     """
     handler: logging.Handler = logging.StreamHandler()
+    text = "%(asctime)s %(levelname)s %(message)s"
     if sys.stderr.isatty():
         from rich.console import Console
         from rich.logging import RichHandler
 
         handler = RichHandler(console=Console(stderr=True), show_path=False, markup=False)
-        handler.setFormatter(logging.Formatter("%(message)s", datefmt="%H:%M:%S"))
-    else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"))
+        text = "%(message)s"
+    handler.setFormatter(logging.Formatter(text, datefmt="%H:%M:%S"))
     logging.basicConfig(level=logging.DEBUG if verbosity > 1 else logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("ban_bids").setLevel(logging.DEBUG if verbosity else logging.INFO)
     logging.captureWarnings(True)
     # libraries' deprecation notes are for developers
     logging.getLogger("py.warnings").setLevel(logging.WARNING if verbosity else logging.ERROR)
-
-
-def _user() -> str:
-    return f"uid {os.getuid()}" if hasattr(os, "getuid") else "this user"
 
 
 def check_writable(folder: Path, option: str) -> None:
@@ -155,13 +179,11 @@ def check_writable(folder: Path, option: str) -> None:
     UsageError
         It is a file, or this user may not write there.
     """
-    place = folder
-    while not place.exists() and place != place.parent:
-        place = place.parent
+    place = next(place for place in (folder, *folder.parents) if place.exists())
     if not place.is_dir():
         raise UsageError(f"{option} {folder}: {place} is not a folder; choose another path")
     if not os.access(place, os.W_OK | os.X_OK):
-        raise UsageError(f"{option} {folder}: {_user()} cannot write in {place}; change its rights or the path")
+        raise UsageError(f"{option} {folder}: uid {os.getuid()} cannot write in {place}; change its rights or the path")
 
 
 def _check_outside(folder: Path, bids_dir: Path, option: str) -> None:
@@ -187,9 +209,7 @@ def check_folders(bids_dir: Path, work_dir: Path, output: Output) -> None:
     UsageError
         Names the option, the path and, for rights, the user.
     """
-    _check_outside(output.output_dir, bids_dir, "OUTPUT_DIR")
-    _check_outside(work_dir, bids_dir, "--work-dir")
-    if output.dry_run:
-        return
-    check_writable(output.output_dir, "OUTPUT_DIR")
-    check_writable(work_dir, "--work-dir")
+    for option, folder in (("OUTPUT_DIR", output.output_dir), ("--work-dir", work_dir)):
+        _check_outside(folder, bids_dir, option)
+        if not output.dry_run:
+            check_writable(folder, option)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ban_bids.constants import ATLASES
 from ban_bids.errors import UsageError
@@ -33,34 +34,26 @@ def memory_mb(text: str) -> int:
     return value
 
 
-def positive(text: str) -> int:
-    """Whole number from 1."""
-    if not re.fullmatch(r"\+?\d+", text.strip()) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return int(text)
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """Parser of a whole number from ``least``, to ``most`` where there is an end."""
 
+    def parse(text: str) -> int:
+        value = int(text) if re.fullmatch(r"\+?\d+", text.strip()) else -1
+        if value < least or (most is not None and value > most):
+            end = "" if most is None else f" to {most}"
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least}{end}")
+        return value
 
-def count(text: str) -> int:
-    """Whole number from 0."""
-    if not re.fullmatch(r"\d+", text.strip()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
-    return int(text)
+    return parse
 
 
 def components(text: str) -> int:
     """Whole number from 1; ``all`` is 0."""
-    if text.strip().lower() == "all":
-        return 0
-    if not re.fullmatch(r"\+?\d+", text.strip()) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1, nor 'all'")
-    return int(text)
+    return 0 if text.strip().lower() == "all" else whole(1)(text)
 
 
-def seed(text: str) -> int:
-    """Whole number that every random generator in use accepts."""
-    if not re.fullmatch(r"\d+", text.strip()) or int(text) >= 2**32:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {2**32 - 1}")
-    return int(text)
+seed = whole(0, 2**32 - 1)
+"""What every random generator in use accepts."""
 
 
 def label(prefix: str) -> Callable[[str], str]:
@@ -120,13 +113,87 @@ def space(text: str) -> tuple[str, str | None]:
 
 def spelled(arguments: Sequence[str]) -> list[str]:
     """Arguments with the names of long options spelled with dashes."""
-    result = []
-    for argument in arguments:
-        if argument.startswith("--"):
-            name, equals, value = argument.partition("=")
-            argument = name.replace("_", "-") + equals + value
-        result.append(argument)
-    return result
+    return [re.sub("^--[^=]+", lambda name: name[0].replace("_", "-"), argument) for argument in arguments]
+
+
+def _labels(prefix: str, dest: str) -> dict[str, Any]:
+    return {"nargs": "+", "type": label(prefix), "metavar": "LABEL", "dest": dest}
+
+
+def _value(kind: Callable[[str], Any], metavar: str) -> dict[str, Any]:
+    return {"type": kind, "metavar": metavar}
+
+
+_YES = {"action": "store_true"}
+_FILE, _DIR, _N = _value(absolute, "FILE"), _value(absolute, "DIR"), _value(whole(1), "N")
+_NAMED_PATH = {"action": "append", **_value(named_path, "NAME=PATH")}
+_RUNS = {"nargs": "+", "metavar": "RUN"}
+_STEPS = {"nargs": "+", "choices": ("slicetiming", "fieldmaps"), "metavar": "STEP"}
+_ATLASES = f"{ATLASES[0]} (default), {', '.join(ATLASES[1:])}"
+_OPTIONS: Mapping[str, Sequence[tuple[str, Mapping[str, Any], str]]] = {
+    "which data": (
+        ("--participant-label", _labels("sub-", "participant_labels"), "these (default: all)"),
+        ("--session-id", _labels("ses-", "session_ids"), "these sessions"),
+        ("-t --task-id", _labels("task-", "task_ids"), "these tasks"),
+        ("--bids-filter-file", _value(absolute, "JSON"), "pybids filters in fMRIPrep's format"),
+        ("-d --derivatives", _NAMED_PATH, "take preprocessed images from there, e.g. fmriprep=PATH (repeatable)"),
+        ("--bids-database-dir", _DIR, "keep the pybids index there"),
+        ("--skip-bids-validation", _YES, "go on without a description"),
+        ("--stimuli-dir", _DIR, "where the audio files are"),
+        ("--behavior", _value(absolute, "TSV"), "human genre choices (default: the dataset's)"),
+        ("--test-task", _labels("task-", "test_tasks"), "held-out tasks"),
+        ("--test-runs", _RUNS, "held-out runs by index or name; all: each in turn (default: runs that repeat clips)"),
+    ),
+    "preprocessing": (
+        ("--space --output-spaces", {"nargs": "+", **_value(space, "SPACE")}, "output space (one)"),
+        ("--res", {"metavar": "RES"}, "output resolution: native (default) or millimetres"),
+        ("--atlas", _value(atlas, "NAME|FILE"), f"{_ATLASES}, or a dseg image with a TSV beside it"),
+        ("--ignore", _STEPS, "slicetiming: do not correct it; fieldmaps: do not mention them"),
+        ("--dummy-scans", _value(whole(0), "N"), "volumes before the steady state (default: detected)"),
+        ("--use-syn-sdc", _YES, "reduce distortions by registration to the T1w image"),
+        (
+            "--confounds",
+            {"metavar": "STRATEGY"},
+            "motion12 (default: motion, its differences, white matter, CSF) or one of nilearn's strategies: "
+            "simple, scrubbing, compcor, ica_aroma",
+        ),
+    ),
+    "model and scores": (
+        (
+            "--model",
+            {"nargs": "+", **_value(model_request, "NAME[=WEIGHTS]")},
+            "one or more: ban (default), another network of ban-bids-train, ban-untrained, logmel, modulation, an "
+            "entry point, or package.module:factory; later calls add further models to OUTPUT_DIR",
+        ),
+        ("--weights", _FILE, "trained weights (safetensors) of one model"),
+        ("--gtzan-dir", _DIR, "folder of genres: train on it first, and find stimuli"),
+        ("--allow-overlap", _YES, "score although training heard held-out tracks"),
+        ("--controls", {"choices": ("basic", "full")}, "full: train control networks too"),
+        (
+            "--n-components",
+            _value(components, "N"),
+            "principal components of every layer (default 64); all: all features, as kernels",
+        ),
+        ("--n-permutations", _N, "block permutations (default 10000)"),
+        ("--high-pass", _value(float, "SECONDS"), "longest drift period removed (200)"),
+        ("--random-seed", _value(seed, "N"), "default fixed; recorded in the logs"),
+    ),
+    "resources and conduct": (
+        ("-w --work-dir", _DIR, "default OUTPUT_DIR/work"),
+        ("--nprocs --nthreads --n-cpus", _N, "default: all available"),
+        ("--omp-nthreads", _N, "threads of one process"),
+        ("--mem --mem-mb", {**_value(memory_mb, "SIZE"), "dest": "mem_mb"}, "most memory: 8G, or MB"),
+        ("--device", {"choices": ("auto", "cpu", "cuda")}, "where networks and ridge run"),
+        ("--solver", {"choices": ("auto", "closed-form", "himalaya")}, "of ridge (auto: closed-form)"),
+        ("--use-plugin", _FILE, "Nipype plugin configuration"),
+        ("--stop-on-first-crash", _YES, "stop at the first failure"),
+        ("--reports-only", _YES, "write the reports again, nothing else"),
+        ("--dry-run", _YES, "print which files would be used; write nothing"),
+        ("--config-file", _value(absolute, "TOML"), "options; the command line wins"),
+        ("-v --verbose", {"action": "count", "dest": "verbosity"}, "-v: details; -vv: also of libraries"),
+    ),
+}
+"""By the heading in ``--help``: spellings of each option, how argparse reads it, and its help."""
 
 
 def make_parser(version: str) -> argparse.ArgumentParser:
@@ -152,108 +219,8 @@ def make_parser(version: str) -> argparse.ArgumentParser:
     parser.add_argument("output_dir", type=absolute, metavar="OUTPUT_DIR", help="folder of the derivatives")
     parser.add_argument("level", choices=("participant", "group"), help="participant: score; group: gather")
     parser.add_argument("--version", action="version", version=f"ban-bids {version}")
-    _add_data(parser.add_argument_group("which data"))
-    _add_preprocessing(parser.add_argument_group("preprocessing"))
-    _add_model(parser.add_argument_group("model and scores"))
-    _add_resources(parser.add_argument_group("resources and conduct"))
+    for heading, options in _OPTIONS.items():
+        group = parser.add_argument_group(heading)
+        for spellings, reading, explanation in options:
+            group.add_argument(*spellings.split(), help=explanation, **reading)
     return parser
-
-
-def _add_data(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--participant-label", nargs="+", type=label("sub-"), metavar="LABEL", help="these (default: all)"
-    )
-    group.add_argument("--session-id", nargs="+", type=label("ses-"), metavar="LABEL", help="these sessions")
-    group.add_argument("-t", "--task-id", nargs="+", type=label("task-"), metavar="LABEL", help="these tasks")
-    group.add_argument("--bids-filter-file", type=absolute, metavar="JSON", help="pybids filters in fMRIPrep's format")
-    group.add_argument(
-        "-d",
-        "--derivatives",
-        action="append",
-        type=named_path,
-        metavar="NAME=PATH",
-        help="take preprocessed images from there, e.g. fmriprep=PATH (repeatable)",
-    )
-    group.add_argument("--bids-database-dir", type=absolute, metavar="DIR", help="keep the pybids index there")
-    group.add_argument("--skip-bids-validation", action="store_true", help="go on without a description")
-    group.add_argument("--stimuli-dir", type=absolute, metavar="DIR", help="where the audio files are")
-    group.add_argument("--behavior", type=absolute, metavar="TSV", help="human genre choices (default: the dataset's)")
-    group.add_argument("--test-task", nargs="+", type=label("task-"), metavar="LABEL", help="held-out tasks")
-    group.add_argument(
-        "--test-runs",
-        nargs="+",
-        metavar="RUN",
-        help="held-out runs by index or name; all: each in turn (default: runs that repeat clips)",
-    )
-
-
-def _add_preprocessing(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--space", "--output-spaces", nargs="+", type=space, metavar="SPACE", help="output space (one)")
-    group.add_argument("--res", metavar="RES", help="output resolution: native (default) or millimetres")
-    group.add_argument(
-        "--atlas",
-        type=atlas,
-        metavar="NAME|FILE",
-        help=f"{ATLASES[0]} (default), {', '.join(ATLASES[1:])}, or a dseg image with a TSV beside it",
-    )
-    group.add_argument(
-        "--ignore",
-        nargs="+",
-        choices=("slicetiming", "fieldmaps"),
-        metavar="STEP",
-        help="slicetiming: do not correct it; fieldmaps: do not mention them",
-    )
-    group.add_argument(
-        "--dummy-scans", type=count, metavar="N", help="volumes before the steady state (default: detected)"
-    )
-    group.add_argument("--use-syn-sdc", action="store_true", help="reduce distortions by registration to the T1w image")
-    group.add_argument(
-        "--confounds",
-        metavar="STRATEGY",
-        help="motion12 (default: motion, its differences, white matter, CSF) or one of nilearn's "
-        "strategies: simple, scrubbing, compcor, ica_aroma",
-    )
-
-
-def _add_model(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--model",
-        nargs="+",
-        type=model_request,
-        metavar="NAME[=WEIGHTS]",
-        help="one or more: ban (default), another network of ban-bids-train, ban-untrained, logmel, modulation, an "
-        "entry point, or package.module:factory; later calls add further models to OUTPUT_DIR",
-    )
-    group.add_argument("--weights", type=absolute, metavar="FILE", help="trained weights (safetensors) of one model")
-    group.add_argument(
-        "--gtzan-dir",
-        type=absolute,
-        metavar="DIR",
-        help="folder of genres: train on it first, and find stimuli",
-    )
-    group.add_argument("--allow-overlap", action="store_true", help="score although training heard held-out tracks")
-    group.add_argument("--controls", choices=("basic", "full"), help="full: train control networks too")
-    group.add_argument(
-        "--n-components",
-        type=components,
-        metavar="N",
-        help="principal components of every layer (default 64); all: all features, as kernels",
-    )
-    group.add_argument("--n-permutations", type=positive, metavar="N", help="block permutations (default 10000)")
-    group.add_argument("--high-pass", type=float, metavar="SECONDS", help="longest drift period removed (200)")
-    group.add_argument("--random-seed", type=seed, metavar="N", help="default fixed; recorded in the logs")
-
-
-def _add_resources(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("-w", "--work-dir", type=absolute, metavar="DIR", help="default OUTPUT_DIR/work")
-    group.add_argument("--nprocs", "--nthreads", "--n-cpus", type=positive, metavar="N", help="default: all available")
-    group.add_argument("--omp-nthreads", type=positive, metavar="N", help="threads of one process")
-    group.add_argument("--mem", "--mem-mb", type=memory_mb, metavar="SIZE", help="most memory: 8G, or MB")
-    group.add_argument("--device", choices=("auto", "cpu", "cuda"), help="where networks and ridge run")
-    group.add_argument("--solver", choices=("auto", "closed-form", "himalaya"), help="of ridge (auto: closed-form)")
-    group.add_argument("--use-plugin", type=absolute, metavar="FILE", help="Nipype plugin configuration")
-    group.add_argument("--stop-on-first-crash", action="store_true", help="stop at the first failure")
-    group.add_argument("--reports-only", action="store_true", help="write the reports again, nothing else")
-    group.add_argument("--dry-run", action="store_true", help="print which files would be used; write nothing")
-    group.add_argument("--config-file", type=absolute, metavar="TOML", help="options; the command line wins")
-    group.add_argument("-v", "--verbose", action="count", help="-v: details; -vv: also of libraries")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,35 +10,20 @@ from typing import Any
 
 from ban_bids import __version__
 from ban_bids.cli.config import read_config
-from ban_bids.cli.environment import check_folders, remove_empty, set_environment, set_logging
+from ban_bids.cli.environment import (
+    available_cpus,
+    check_folders,
+    exit_status,
+    remove_empty,
+    set_environment,
+    set_logging,
+)
 from ban_bids.cli.options import make_parser, spelled
 from ban_bids.errors import BanBidsError, UsageError
 from ban_bids.preprocessing.checks import check_confounds, read_plugin_file
 from ban_bids.settings import ModelRequest, Settings
 
 _MOST_THREADS = 8
-_INTERRUPTED = 130
-
-
-def available_cpus(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """Processors that this process may use, by affinity and by a container's quota.
-
-    Parameters
-    ----------
-    quota : Path
-        The control group's limit: microseconds of processor time a period, or ``max``.
-
-    Returns
-    -------
-    int
-        At least 1.
-    """
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        share, period = quota.read_text().split()
-        return max(1, min(count, round(int(share) / int(period))))
-    except (OSError, ValueError):  # no control groups, or no limit
-        return count
 
 
 def parse(arguments: Sequence[str] | None = None) -> Settings:
@@ -63,9 +47,10 @@ def parse(arguments: Sequence[str] | None = None) -> Settings:
         From argparse: ``--help``, ``--version``, or arguments that it cannot parse (status 2).
     """
     parser = make_parser(__version__)
-    given = vars(parser.parse_args(spelled(sys.argv[1:] if arguments is None else arguments)))
-    config_file: Path | None = given.pop("config_file", None)
-    options = (read_config(config_file) if config_file else {}) | given
+    options = vars(parser.parse_args(spelled(sys.argv[1:] if arguments is None else arguments)))
+    config_file: Path | None = options.pop("config_file", None)
+    if config_file is not None:
+        options = read_config(config_file) | options
     if not options.get("high_pass", 1.0) > 0:
         raise UsageError(f"--high-pass {options['high_pass']}: write a period in seconds")
     settings = _settings(options)
@@ -76,17 +61,6 @@ def parse(arguments: Sequence[str] | None = None) -> Settings:
 def _settings(options: Mapping[str, Any]) -> Settings:
     """Settings under their own names; what is absent keeps its default."""
     values = dict(options)
-    renamed = {
-        "participant_label": "participant_labels",
-        "session_id": "session_ids",
-        "task_id": "task_ids",
-        "test_task": "test_tasks",
-        "mem": "mem_mb",
-        "verbose": "verbosity",
-    }
-    for old, new in renamed.items():
-        if old in values:
-            values[new] = values.pop(old)
     values |= _requests(values.pop("model", None), values.pop("weights", None))
     if "space" in values:
         values |= _space(values.pop("space"), values.get("res"))
@@ -110,16 +84,12 @@ def _requests(models: Sequence[ModelRequest] | None, weights: Path | None) -> di
 
 
 def _space(spaces: Sequence[tuple[str, str | None]], res: str | None) -> dict[str, str]:
-    if len(spaces) > 1:
-        names = " ".join(name for name, _ in spaces)
-        raise UsageError(f"--space {names}: give one output space a call")
-    name, modifier = spaces[0]
+    (name, modifier), *others = spaces
+    if others:
+        raise UsageError(f"--space {' '.join(name for name, _ in spaces)}: give one output space per call")
     if modifier and res and modifier != res:
         raise UsageError(f"--space {name}:res-{modifier} contradicts --res {res}; give one of them")
-    found = {"space": name}
-    if modifier or res:
-        found["res"] = str(modifier or res)
-    return found
+    return {"space": name, "res": modifier} if modifier else {"space": name}
 
 
 def check(settings: Settings) -> None:
@@ -133,12 +103,8 @@ def check(settings: Settings) -> None:
     check_folders(settings.selection.bids_dir, settings.compute.work_dir, settings.output)
     if settings.level == "group":
         return
-    if not settings.selection.bids_dir.is_dir():
-        raise UsageError(
-            f"BIDS_DIR {settings.selection.bids_dir}: no such folder; give the top folder of a BIDS dataset"
-        )
-    check_confounds(settings.preprocessing)
     _check_paths(settings)
+    check_confounds(settings.preprocessing)
     if settings.compute.use_plugin is not None:
         read_plugin_file(settings.compute.use_plugin)
     idle = settings.output.reports_only or settings.output.dry_run
@@ -149,23 +115,26 @@ def check(settings: Settings) -> None:
 
 def _check_paths(settings: Settings) -> None:
     """Refuse options that name a file or folder that is not there."""
-    files = {
-        "--bids-filter-file": settings.selection.bids_filter_file,
-        "--behavior": settings.selection.behavior,
-        "--atlas": settings.preprocessing.atlas if isinstance(settings.preprocessing.atlas, Path) else None,
-        "--use-plugin": settings.compute.use_plugin,
-    }
-    for option, path in files.items():
-        if path is not None and not path.is_file():
+    selection, preprocessing, models = settings.selection, settings.preprocessing, settings.models
+    files: list[tuple[str, str | Path | None]] = [
+        ("--bids-filter-file", selection.bids_filter_file),
+        ("--behavior", selection.behavior),
+        ("--atlas", preprocessing.atlas),
+        ("--use-plugin", settings.compute.use_plugin),
+        *((f"weights of {request.name}:", request.weights) for request in models.requests),
+    ]
+    folders = [
+        ("BIDS_DIR", selection.bids_dir),
+        ("--gtzan-dir", models.gtzan_dir),
+        ("--stimuli-dir", selection.stimuli_dir),
+        *((f"--derivatives {name}={path}:", path) for name, path in preprocessing.derivatives),
+    ]
+    for option, path in files:
+        if isinstance(path, Path) and not path.is_file():
             raise UsageError(f"{option} {path}: no such file; correct the path")
-    for request in settings.models.requests:
-        if request.weights is not None and not request.weights.is_file():
-            raise UsageError(f"weights of {request.name}: {request.weights}: no such file; correct the path")
-    folders = {"--gtzan-dir": settings.models.gtzan_dir, "--stimuli-dir": settings.selection.stimuli_dir}
-    folders |= {f"--derivatives {name}={path}": path for name, path in settings.preprocessing.derivatives}
-    for option, path in folders.items():
-        if path is not None and not path.is_dir():
-            raise UsageError(f"{option} {path}: no such folder; correct the path")
+    for option, folder in folders:
+        if folder is not None and not folder.is_dir():
+            raise UsageError(f"{option} {folder}: no such folder; correct the path")
 
 
 def _run(settings: Settings) -> int:
@@ -177,19 +146,19 @@ def _run(settings: Settings) -> int:
         print(describe_files(read_dataset(settings), settings.models))
         return 0
     # the group level as well: a container may have no other folder for matplotlib's cache
-    made = set_environment(settings.compute.work_dir, settings.compute.omp_nthreads)
+    new_folders = set_environment(settings.compute.work_dir, settings.compute.omp_nthreads)
     try:
         if settings.level == "group":
             from ban_bids.app.group import group_level
 
             status = group_level(settings.output.output_dir, settings)
-            remove_empty(made)
+            remove_empty(new_folders)
             return status
         from ban_bids.app.participant import participant_level
 
         return participant_level(settings)
     except BanBidsError:
-        remove_empty(made)
+        remove_empty(new_folders)
         raise
 
 
@@ -206,14 +175,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         0; 2 for usage, 65 for data, 1 where a participant failed, 130 where interrupted.
     """
-    try:
-        return _run(parse(argv))
-    except BanBidsError as error:
-        print(f"ban-bids: error: {error}", file=sys.stderr)
-        return error.exit_status
-    except KeyboardInterrupt:
-        print("ban-bids: interrupted", file=sys.stderr)
-        return _INTERRUPTED
+    return exit_status("ban-bids", lambda: _run(parse(argv)))
 
 
 if __name__ == "__main__":

@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 
-_BYTES_AT_ONCE = 2**26
-
 
 def json_digest(value: Any) -> str:
     """SHA-256 of a value of JSON's types, whatever the order of its keys."""
@@ -34,8 +32,7 @@ def digest(value: object) -> str:
 
 def _feed(hashed: hashlib._Hash, value: object) -> None:
     """Add a value with its type and size, so that no two values give the same bytes."""
-    if isinstance(value, np.ndarray):  # in memory or on disk alike
-        hashed.update(f"array:{value.dtype.str}{value.shape}".encode())
+    if isinstance(value, np.ndarray):
         _feed_array(hashed, value)
         return
     hashed.update(f"{type(value).__name__}:".encode())
@@ -60,12 +57,8 @@ def _feed(hashed: hashlib._Hash, value: object) -> None:
 
 
 def _feed_array(hashed: hashlib._Hash, array: np.ndarray) -> None:
-    """Add an array's bytes, some rows at a time: BOLD may lie on disk and be larger than memory."""
+    """Add an array, in memory or on disk alike; BOLD, which may be larger than memory, is contiguous: not copied."""
     if array.dtype.hasobject:
         raise TypeError("arrays of objects cannot be hashed for resuming")
-    if array.ndim == 0 or array.nbytes <= _BYTES_AT_ONCE:
-        hashed.update(np.ascontiguousarray(array).tobytes())
-        return
-    step = max(1, _BYTES_AT_ONCE // (array.nbytes // len(array)))
-    for first in range(0, len(array), step):
-        hashed.update(np.ascontiguousarray(array[first : first + step]).view(np.uint8).data)
+    hashed.update(f"array:{array.dtype.str}{array.shape}".encode())
+    hashed.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)

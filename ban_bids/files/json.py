@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,24 +30,16 @@ def write_json(path: Path, content: Mapping[str, Any]) -> Path:
     Path
         The target.
     """
-    return write_text(path, json.dumps(_plain(content), indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(content, default=_plain)
+    plain = json.loads(text, parse_constant=lambda not_finite: NOT_AVAILABLE)
+    return write_text(path, json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
 
 
 def _plain(value: Any) -> Any:
-    """JSON's own types for numpy's, for paths and for collections."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, set | frozenset):
-        return sorted((_plain(item) for item in value), key=str)
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    if isinstance(value, float) and not math.isfinite(value):
-        return NOT_AVAILABLE
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
+    """JSON's types for numpy's, for sets, and for paths and whatever else has a text."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    return sorted(value, key=str) if isinstance(value, set | frozenset) else str(value)
 
 
 def read_json(path: Path, *, remedy: str = "correct the file, or make it anew") -> dict[str, Any]:

@@ -18,7 +18,7 @@ _LOG = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LINES = 60.0
 
 
-def progress(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+def progress(items: Iterable[T], description: str) -> Iterator[T]:
     """Yield the items and show how far along they are.
 
     Parameters
@@ -27,16 +27,13 @@ def progress(items: Iterable[T], description: str, total: int | None = None) -> 
         What is worked through.
     description : str
         Shown before the bar or the count.
-    total : int, optional
-        Number of items; taken from ``len(items)`` where it has one.
 
     Yields
     ------
     item
         Each item, unchanged.
     """
-    if total is None and isinstance(items, Sized):
-        total = len(items)
+    total = len(items) if isinstance(items, Sized) else None
     if sys.stderr.isatty():
         from rich.console import Console
         from rich.progress import track

@@ -1,7 +1,8 @@
-"""What ``--dry-run`` prints: exactly which files a call would use, and how."""
+"""What ``--dry-run`` prints: exactly which files would be used, and how."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from ban_bids.errors import BanBidsError
@@ -38,6 +39,7 @@ def describe_files(dataset: Dataset, models: Models) -> str:
 def _person(person: Participant, selection: Selection) -> Iterator[str]:
     yield ""
     yield f"sub-{person.label}"
+    yield from (f"  Note: {note}" for note in person.notes)
     if person.failure is not None:
         yield f"  CANNOT BE USED: {person.failure}"
         return
@@ -73,9 +75,7 @@ def _run(run: Run, held_out: bool) -> Iterator[str]:
 def _stimuli(dataset: Dataset) -> Iterator[str]:
     runs = [run for person in dataset.participants for run in person.runs]
     clips = {clip for run in runs for clip in run.clips}
-    excerpts: dict[str, int] = {}
-    for clip in clips:
-        excerpts[str(clip.audio)] = excerpts.get(str(clip.audio), 0) + 1
+    excerpts = Counter(str(clip.audio) for clip in clips)
     yield ""
     yield f"Stimuli: {len(clips)} excerpts from {len(excerpts)} audio files"
     yield from (f"  {path}: {count} excerpt{'s' * (count > 1)}" for path, count in sorted(excerpts.items()))

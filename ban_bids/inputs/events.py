@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ban_bids.errors import DataError
@@ -68,6 +68,10 @@ class Table:
     rows: tuple[Row, ...]
 
 
+TableReader = Callable[[Path], Table]
+""":func:`read_table`, or one that remembers what it has read."""
+
+
 def clean_cell(text: str) -> str | None:
     """Strip blanks and quotes, also a quote on one side only; None for any spelling of ``n/a``.
 
@@ -85,19 +89,6 @@ def clean_cell(text: str) -> str | None:
     while bare and (bare[0] in _QUOTES or bare[-1] in _QUOTES):
         bare = bare.strip(_QUOTES).strip()
     return None if bare.lower() in _MISSING else bare
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); fetch the file or fix its rights") from error
-    codec = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    try:
-        text = raw.decode(codec)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text; save the table as UTF-8") from error
-    return re.split(r"\r\n|\n|\r", text)
 
 
 def parse_table(path: Path, lines: Sequence[str]) -> Table:
@@ -140,25 +131,6 @@ def parse_table(path: Path, lines: Sequence[str]) -> Table:
     return Table(path, columns, tuple(rows))
 
 
-@dataclass
-class Tables:
-    """Tables of one reading of a dataset, each opened once however many runs and people it concerns."""
-
-    _read: dict[Path, Table | DataError] = field(default_factory=dict, repr=False)
-
-    def read(self, path: Path) -> Table:
-        """Read a table, or remember it; see :func:`read_table`."""
-        if path not in self._read:
-            try:
-                self._read[path] = read_table(path)
-            except DataError as error:
-                self._read[path] = error
-        known = self._read[path]
-        if isinstance(known, DataError):
-            raise known
-        return known
-
-
 def read_table(path: Path) -> Table:
     """Read a table of events or responses.
 
@@ -177,4 +149,11 @@ def read_table(path: Path) -> Table:
     DataError
         The file cannot be read or is not such a table.
     """
-    return parse_table(path, _lines(path))
+    try:
+        raw = path.read_bytes()
+        text = raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); fetch the file or fix its rights") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text; save the table as UTF-8") from error
+    return parse_table(path, re.split(r"\r\n|\n|\r", text))

@@ -57,17 +57,15 @@ def repeats_within(run: Listening) -> bool:
     return any(count > 1 for count in counts.values())
 
 
-def _task_label(runs: Sequence[Listening]) -> str:
-    return "".join(dict.fromkeys(run.task for run in runs))
+def _index(label: str) -> str:
+    """Index of a run, whatever zeros it is written with."""
+    return str(int(label)) if label.isdigit() else label
 
 
 def _matches(run: Listening, label: str) -> bool:
-    bare = label.removeprefix("run-")
-    if label == run.name or f"sub-{run.participant}_{run.name}" == label:
+    if label in (run.name, f"sub-{run.participant}_{run.name}"):
         return True
-    if run.run is None:
-        return False
-    return bare == run.run or (bare.isdigit() and run.run.isdigit() and int(bare) == int(run.run))
+    return run.run is not None and _index(label.removeprefix("run-")) == _index(run.run)
 
 
 def _known(runs: Sequence[Listening]) -> str:
@@ -98,8 +96,7 @@ def check_test_options(runs: Sequence[Listening], selection: Selection) -> None:
     """
     if _ALL in selection.test_runs and len(selection.test_runs) > 1:
         raise UsageError("--test-runs all goes alone: it holds out every run in turn")
-    unique = {run.name: run for run in runs}
-    _select(list(unique.values()), selection)
+    _select(list({run.name: run for run in runs}.values()), selection)
 
 
 def held_out_plan(participant: Participant | Listener, selection: Selection) -> HeldOutPlan:
@@ -132,7 +129,7 @@ def held_out_plan(participant: Participant | Listener, selection: Selection) -> 
         raise DataError(f"sub-{participant.label}: one run only; held-out scoring needs two runs or more")
     check_test_options(runs, selection)
     if _ALL in selection.test_runs:
-        return _leave_one_out(_select(runs, selection), "--test-runs all: every run is held out in turn")
+        return _plan(_select(runs, selection), "--test-runs all: every run is held out in turn", in_turn=True)
     if selection.test_tasks or selection.test_runs:
         chosen = _select(runs, selection)
         if len(chosen) == len(runs):
@@ -140,20 +137,18 @@ def held_out_plan(participant: Participant | Listener, selection: Selection) -> 
                 f"--test-task/--test-runs hold out every run of sub-{participant.label} ({_known(runs)}); "
                 "leave some to train on, or give --test-runs all"
             )
-        return _one_fold(chosen, "named by --test-task/--test-runs")
+        return _plan(chosen, "named by --test-task/--test-runs")
     repeating = [run for run in runs if repeats_within(run)]
     if repeating and len(runs) - len(repeating) >= 2:
-        return _one_fold(repeating, "the runs that repeat a clip within the run")
+        return _plan(repeating, "the runs that repeat a clip within the run")
     why = "no run repeats a clip" if not repeating else "fewer than two training runs would remain"
-    return _leave_one_out(runs, f"{why}: every run is held out in turn")
+    return _plan(runs, f"{why}: every run is held out in turn", in_turn=True)
 
 
-def _one_fold(runs: Sequence[Listening], rule: str) -> HeldOutPlan:
-    return HeldOutPlan((tuple(run.name for run in runs),), rule, _task_label(runs))
-
-
-def _leave_one_out(runs: Sequence[Listening], rule: str) -> HeldOutPlan:
-    return HeldOutPlan(tuple((run.name,) for run in runs), rule, _task_label(runs), leave_one_out=True)
+def _plan(runs: Sequence[Listening], rule: str, *, in_turn: bool = False) -> HeldOutPlan:
+    names = tuple(run.name for run in runs)
+    task_label = "".join(dict.fromkeys(run.task for run in runs))
+    return HeldOutPlan(tuple((name,) for name in names) if in_turn else (names,), rule, task_label, in_turn)
 
 
 def held_out_tracks(dataset: Dataset) -> frozenset[Path]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ban_bids.bids.names import entity
 from ban_bids.errors import DataError
-from ban_bids.inputs.events import Row, Table, Tables, read_table
+from ban_bids.inputs.events import Row, Table, TableReader
 from ban_bids.inputs.stimuli import Stimuli
 from ban_bids.inputs.types import COLUMNS, Clip, HumanChoices
 
@@ -79,7 +79,7 @@ def _collect(tables: Sequence[Table], stimuli: Stimuli) -> HumanChoices | None:
     return HumanChoices(frame, source, tuple(dict.fromkeys(clip for clip, _ in rows)), files)
 
 
-def read_choices(root: Path, behavior: Path | None, *, stimuli: Stimuli, tables: Tables) -> HumanChoices | None:
+def read_choices(root: Path, behavior: Path | None, *, stimuli: Stimuli, read: TableReader) -> HumanChoices | None:
     """Read human genre choices of all the dataset's participants, also of those not chosen.
 
     Parameters
@@ -90,8 +90,8 @@ def read_choices(root: Path, behavior: Path | None, *, stimuli: Stimuli, tables:
         Table given by ``--behavior``, instead of the dataset's own.
     stimuli : Stimuli
         Resolves rows to clips.
-    tables : Tables
-        Those that were read before are not opened again.
+    read : callable
+        Reads a table, once.
 
     Returns
     -------
@@ -105,7 +105,7 @@ def read_choices(root: Path, behavior: Path | None, *, stimuli: Stimuli, tables:
         A table that holds choices cannot be used.
     """
     if behavior is not None:
-        table = read_table(behavior)
+        table = read(behavior)
         if not _has_choices(table, stimuli):
             raise DataError(
                 f"--behavior {behavior}: needs columns stim_file, response and genre (or trial_type), "
@@ -113,7 +113,7 @@ def read_choices(root: Path, behavior: Path | None, *, stimuli: Stimuli, tables:
             )
         return _collect([table], stimuli)
     for pattern in ("beh/*_beh.tsv", "func/*_events.tsv"):
-        answers = [tables.read(path) for path in _candidates(root, pattern) if path.stat().st_size > 0]
+        answers = [read(path) for path in _candidates(root, pattern) if path.stat().st_size > 0]
         choices = _collect([table for table in answers if _has_choices(table, stimuli)], stimuli)
         if choices is not None:
             return choices

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,14 @@ from ban_bids.bids.names import entities, entity
 from ban_bids.errors import DataError, UsageError
 from ban_bids.files.json import read_json
 from ban_bids.files.progress import progress
-from ban_bids.inputs.events import Tables
+from ban_bids.inputs.events import TableReader, read_table
 from ban_bids.inputs.heldout import check_test_options
 from ban_bids.inputs.people import read_choices
 from ban_bids.inputs.rules import Profile, choose_profile
-from ban_bids.inputs.runs import find_runs, hear_runs, mark_lead_ins, read_images
+from ban_bids.inputs.runs import hear_runs, mark_lead_ins, read_images
 from ban_bids.inputs.stimuli import SAME_DURATION, Stimuli
 from ban_bids.inputs.types import Dataset, HumanChoices, Listener, Participant, Run
-from ban_bids.settings import Preprocessing, Selection, Settings
+from ban_bids.settings import Selection, Settings
 
 _LOG = logging.getLogger(__name__)
 _DESCRIPTION = "dataset_description.json"
@@ -34,18 +35,8 @@ class _Source:
 
     index: Index
     stimuli: Stimuli
-    tables: Tables
-    lead_in_rule: str
-    selection: Selection
-    preprocessing: Preprocessing
-
-
-@dataclass(frozen=True)
-class _Heard:
-    """What a participant's events tell, and what was left out on the way."""
-
-    listener: Listener
-    notes: tuple[str, ...]
+    read: TableReader
+    settings: Settings
 
 
 def read_dataset(settings: Settings) -> Dataset:
@@ -71,8 +62,6 @@ def read_dataset(settings: Settings) -> Dataset:
     """
     selection = settings.selection
     root = selection.bids_dir
-    if not root.is_dir():
-        raise UsageError(f"BIDS_DIR {root}: no such folder; give the top folder of a BIDS dataset")
     labels = chosen_labels(root, selection.participant_labels)
     description, notes = _description(selection)
     name, doi = str(description.get("Name") or root.name), description.get("DatasetDOI")
@@ -82,32 +71,22 @@ def read_dataset(settings: Settings) -> Dataset:
         if folder is not None and folder.is_dir()
     ]
     profile = choose_profile(name, str(doi) if doi else None, [*folders, root / "code"])
-    stimuli, tables = Stimuli(folders, profile), Tables()
+    stimuli, read = Stimuli(folders, profile), cache(read_table)
     everyone = participant_labels(root)
     index = build_index(selection, everyone, save=not settings.output.dry_run)
     _check_filters(index, labels, selection)
-    lead_in_rule = profile.lead_in if profile else "none"
-    source = _Source(
-        index=index,
-        stimuli=stimuli,
-        tables=tables,
-        lead_in_rule=lead_in_rule,
-        selection=selection,
-        preprocessing=settings.preprocessing,
-    )
+    source = _Source(index, stimuli, read, settings)
     heard = {label: _listen(label, source) for label in progress(everyone, "Reading events")}
     people = tuple(_participant(heard[label], source) for label in progress(labels, "Reading images"))
     _check_some_usable(people)
     check_test_options([run for person in people for run in person.runs], selection)
-    choices = read_choices(root, selection.behavior, stimuli=stimuli, tables=tables)
+    choices = read_choices(root, selection.behavior, stimuli=stimuli, read=read)
     if stimuli.snapped:
         notes.append(
             f"durations of excerpts from {len(stimuli.snapped)} files differ by up to {SAME_DURATION:g} s "
             "between presentations; each excerpt is taken as one clip"
         )
-    for person in people:
-        notes += [f"sub-{person.label}: {note}" for note in person.notes]
-    for note in notes:
+    for note in (*notes, *(f"sub-{person.label}: {note}" for person in people for note in person.notes)):
         _LOG.warning("%s", note)
     return Dataset(
         selection=selection,
@@ -115,7 +94,7 @@ def read_dataset(settings: Settings) -> Dataset:
         doi=str(doi) if doi else None,
         profile=profile.name if profile else None,
         participants=people,
-        listeners=tuple(item.listener for item in heard.values()),
+        listeners=tuple(heard.values()),
         notes=tuple(notes),
         shared_files=_shared_files(root, profile, choices),
         choices=choices,
@@ -154,49 +133,46 @@ def _check_filters(index: Index, labels: Sequence[str], selection: Selection) ->
             )
 
 
-def _listen(label: str, source: _Source) -> _Heard:
+def _listen(label: str, source: _Source) -> Listener:
     """What a participant heard, from events alone; what makes them unusable becomes the ``failure``."""
+    stimuli = source.stimuli
     try:
-        files = find_runs(
-            label,
-            index=source.index,
-            stimuli=source.stimuli,
-            tables=source.tables,
-            selection=source.selection,
+        runs, notes = hear_runs(
+            label, index=source.index, stimuli=stimuli, read=source.read, selection=source.settings.selection
         )
-        runs, notes = mark_lead_ins(hear_runs(files, source.stimuli), source.lead_in_rule)
+        runs, more = mark_lead_ins(runs, stimuli.profile.lead_in if stimuli.profile else "none")
     except DataError as error:
-        return _Heard(Listener(label, (), str(error)), ())
-    return _Heard(Listener(label, runs), (*files.notes, *notes))
+        return Listener(label, (), failure=str(error))
+    return Listener(label, runs, notes=(*notes, *more))
 
 
-def _participant(heard: _Heard, source: _Source) -> Participant:
+def _participant(heard: Listener, source: _Source) -> Participant:
     """Read a participant's images; what makes them unusable becomes the ``failure``."""
-    label, notes = heard.listener.label, list(heard.notes)
-    if heard.listener.failure is not None:
-        return Participant(label, (), (), failure=heard.listener.failure)
+    label, notes = heard.label, list(heard.notes)
+    if heard.failure is not None:
+        return Participant(label, (), (), failure=heard.failure)
     try:
         t1w = _anatomy(label, source, notes)
-        runs, more = read_images(heard.listener.runs, source.index.companions, source.preprocessing)
+        runs, more = read_images(heard.runs, source.index.companions, source.settings.preprocessing)
         notes += more
         if len(runs) < 2:
             raise DataError(f"{runs[0].bold}: the only run of sub-{label}; held-out scoring needs two or more")
     except DataError as error:
         return Participant(label, (), (), failure=str(error), notes=tuple(notes))
     notes += _field_map_notes(label, source)
-    return Participant(label, t1w, runs, notes=tuple(notes), files=_own_files(t1w, runs, source.index))
+    return Participant(label, t1w, runs, notes=tuple(notes), files=_files_of(t1w, runs, source.index))
 
 
 def _anatomy(label: str, source: _Source, notes: list[str]) -> tuple[Path, ...]:
     """T1-weighted images: of the chosen sessions where there are any, of one acquisition."""
     images = [path for path in source.index.images("t1w", label) if entity(path, "part") in (None, "mag")]
-    sessions = source.selection.session_ids
+    sessions = source.settings.selection.session_ids
     chosen = [path for path in images if not sessions or entity(path, "ses") in (None, *sessions)]
     if images and not chosen:
         notes.append(f"no T1w in session {', '.join(sessions)}; those of other sessions are used")
         chosen = images
     if not chosen:
-        if source.preprocessing.derivatives:
+        if source.settings.preprocessing.derivatives:
             notes.append("no T1w image; the derivatives' anatomy is used")
         return ()  # preprocessing does without, and says so
     groups: dict[tuple[str, ...], list[Path]] = {}
@@ -234,7 +210,7 @@ def _readable(paths: Sequence[Path], notes: list[str]) -> tuple[Path, ...]:
 
 def _field_map_notes(label: str, source: _Source) -> list[str]:
     """Say that field maps are there and not used, unless nobody would use them anyway."""
-    preprocessing, sessions = source.preprocessing, source.selection.session_ids
+    preprocessing, sessions = source.settings.preprocessing, source.settings.selection.session_ids
     if "fieldmaps" in preprocessing.ignore or "fmriprep" in dict(preprocessing.derivatives):
         return []
     images = source.index.images("fmap", label)
@@ -256,7 +232,7 @@ def _check_some_usable(people: Sequence[Participant]) -> None:
         raise DataError(f"{first}{others}")
 
 
-def _own_files(t1w: Sequence[Path], runs: Sequence[Run], index: Index) -> tuple[Path, ...]:
+def _files_of(t1w: Sequence[Path], runs: Sequence[Run], index: Index) -> tuple[Path, ...]:
     """Images, sidecars, events and audio of one participant, sorted."""
     files: set[Path] = set()
     for image in t1w:

@@ -11,7 +11,6 @@ import string
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,11 @@ _KEYS: Mapping[str, frozenset[str]] = {
     "stimuli": frozenset({"path", "suffixes", "folders", "genre", "start", "end", "fade", "rms"}),
     "lead_in": frozenset({"rule"}),
 }
+
+
+def _columns(template: str) -> dict[str, str]:
+    """Columns that a template needs, each with how it is written (``05d``)."""
+    return {name: form or "" for _, name, form, _ in string.Formatter().parse(template) if name is not None}
 
 
 @dataclass(frozen=True)
@@ -77,20 +81,16 @@ class Profile:
     @property
     def path_columns(self) -> tuple[str, ...]:
         """Columns that the path template needs."""
-        if self.path is None:
-            return ()
-        return tuple(dict.fromkeys(name for _, name, _, _ in string.Formatter().parse(self.path) if name))
+        return tuple(_columns(self.path or ""))
 
     def stem(self, row: Row) -> str | None:
         """Relative path without suffix that a row names; None for a row that names no stimulus."""
         cells: dict[str, str | int] = {}
-        for _, name, spec, _ in string.Formatter().parse(self.path or ""):
-            if not name:
-                continue
+        for name, spec in _columns(self.path or "").items():
             text = row.text(name)
             if text is None:
                 return None
-            if spec and spec.endswith("d"):
+            if spec.endswith("d"):
                 number = row.number(name)
                 if number is None or number != int(number):
                     raise DataError(f"{row.where}: {name} is {text!r}; profile {self.name} needs a whole number")
@@ -119,7 +119,7 @@ def _check_template(path: str | None, source: str) -> None:
     if path is None:
         return
     try:
-        names = [name for _, name, _, _ in string.Formatter().parse(path) if name is not None]
+        names = _columns(path)
     except ValueError as error:
         raise DataError(f"{source}: [stimuli] path {path!r} is not a template ({error})") from error
     # plain column names only: a template must not reach into attributes
@@ -163,32 +163,28 @@ def read_profile(path: Path) -> Profile:
     if rule not in LEAD_IN_RULES:
         raise DataError(f"{source}: lead-in rule {rule!r}; known: {list(LEAD_IN_RULES)}")
     _check_template(stimuli.get("path"), source)
-    try:
-        fade = float(stimuli.get("fade", 0.0))
-        rms = float(stimuli["rms"]) if "rms" in stimuli else None
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{source}: fade and rms must be numbers ({error})") from error
+    numbers = {key: stimuli[key] for key in ("fade", "rms") if key in stimuli}
+    if not all(isinstance(value, int | float) for value in numbers.values()):
+        raise DataError(f"{source}: fade and rms must be numbers; they are {numbers}")
+    columns: dict[str, Any] = {key: stimuli[key] for key in ("path", "genre", "start", "end") if key in stimuli}
+    searched: dict[str, Any] = {
+        key: _texts(stimuli[key], source, key) for key in ("suffixes", "folders") if key in stimuli
+    }
     return Profile(
         name=str(data.get("name", path.stem)),
         source=str(path),
         dois=tuple(normal_doi(doi) for doi in _texts(match.get("doi", []), source, "doi")),
         names=_texts(match.get("name", []), source, "name"),
-        path=stimuli.get("path"),
-        suffixes=_texts(stimuli.get("suffixes", [".wav"]), source, "suffixes"),
-        folders=_texts(stimuli.get("folders", ["."]), source, "folders"),
-        genre=stimuli.get("genre"),
-        start=stimuli.get("start"),
-        end=stimuli.get("end"),
-        fade=fade,
-        rms=rms,
         lead_in=rule,
+        **columns,
+        **searched,
+        **numbers,
     )
 
 
 def shipped_profiles() -> tuple[Profile, ...]:
     """Profiles that come with ban-bids, sorted by file name."""
-    with as_file(files("ban_bids.inputs") / "profiles") as folder:
-        return tuple(read_profile(path) for path in sorted(folder.glob("*.toml")))
+    return tuple(read_profile(path) for path in sorted((Path(__file__).parent / "profiles").glob("*.toml")))
 
 
 def choose_profile(name: str, doi: str | None, folders: Iterable[Path]) -> Profile | None:

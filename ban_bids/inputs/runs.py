@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,9 +12,9 @@ from ban_bids.bids.index import Index
 from ban_bids.bids.metadata import Companions
 from ban_bids.bids.names import entities, entity
 from ban_bids.errors import DataError
-from ban_bids.inputs.events import Table, Tables
+from ban_bids.inputs.events import Table, TableReader
 from ban_bids.inputs.stimuli import Stimuli
-from ban_bids.inputs.timing import read_bold_header
+from ban_bids.inputs.timing import read_run
 from ban_bids.inputs.types import HeardRun, Presentation, Run
 from ban_bids.settings import Preprocessing, Selection
 
@@ -26,25 +26,6 @@ OVERLAP = 0.1
 _PARTS_LEFT_OUT = ("phase", "real", "imag")
 _IDENTITY = ("ses", "task", "run", "dir")
 _REMEDY = 'choose with --bids-filter-file, e.g. {"bold": {"%s": %s}}'
-
-
-@dataclass
-class RunFiles:
-    """BOLD images with clips, and what was left out on the way.
-
-    Parameters
-    ----------
-    chosen : list of (Path, Table)
-        Image and its events.
-    notes : list of str
-        Images left out, and why.
-    reasons : list of str
-        Why images without clips cannot be used; the message where none is left.
-    """
-
-    chosen: list[tuple[Path, Table]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    reasons: list[str] = field(default_factory=list)
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
@@ -60,8 +41,10 @@ def wanted(path: Path, selection: Selection) -> bool:
     )
 
 
-def find_runs(label: str, *, index: Index, stimuli: Stimuli, tables: Tables, selection: Selection) -> RunFiles:
-    """Choose a participant's BOLD images in which clips were played.
+def hear_runs(
+    label: str, *, index: Index, stimuli: Stimuli, read: TableReader, selection: Selection
+) -> tuple[tuple[HeardRun, ...], tuple[str, ...]]:
+    """Choose a participant's BOLD images in which clips were played, and say what was played, from events alone.
 
     Parameters
     ----------
@@ -70,52 +53,68 @@ def find_runs(label: str, *, index: Index, stimuli: Stimuli, tables: Tables, sel
     index : Index
         The dataset's files.
     stimuli : Stimuli
-        Tells whether a table of events names clips.
-    tables : Tables
-        Reads them.
+        Resolves rows of events to clips.
+    read : callable
+        Reads a table, once.
     selection : Selection
         Session and task filters.
 
     Returns
     -------
-    RunFiles
+    runs : tuple of HeardRun
         Natural order; never two images of one run, nor two acquisitions.
+    notes : tuple of str
+        Images left out, and why.
 
     Raises
     ------
     DataError
-        None is left, or several echoes, acquisitions or reconstructions would be mixed.
+        None is left, several echoes, acquisitions or reconstructions would be mixed, events cannot be used, or a
+        name has no task.
     """
-    files = RunFiles()
-    pattern = f"sub-{label}/[ses-*/]func/sub-{label}_*_bold.nii[.gz]"
+    chosen: list[tuple[Path, Table]] = []
+    notes: list[str] = []
+    reasons: list[str] = []
     for bold in sorted((path for path in index.images("bold", label) if wanted(path, selection)), key=_natural):
         part = entity(bold, "part")
         if part in _PARTS_LEFT_OUT:
-            files.notes.append(f"{bold.name}: part-{part} left out; magnitude images are used")
+            notes.append(f"{bold.name}: part-{part} left out; magnitude images are used")
             continue
-        _add_run(files, bold, index.companions.inherited(bold, "events.tsv"), stimuli, tables)
-    if not files.chosen:
-        raise DataError(files.reasons[0] if files.reasons else f"sub-{label}: no BOLD image {pattern}; add it")
-    files.notes += [f"left out: {reason}" for reason in files.reasons]
-    _refuse_mixtures([bold for bold, _ in files.chosen], label)
-    return files
+        events = index.companions.inherited(bold, "events.tsv")
+        table = read(events[0]) if events else None
+        if table is None:
+            reasons.append(f"{bold}: no events.tsv for this run; add it beside the image")
+        elif not stimuli.describes_clips(table.columns):
+            reasons.append(
+                f"{table.path}: no column stim_file and no stimulus profile for this dataset; "
+                "add stim_file (and stim_start), or a profile as stimuli/ban_bids_profile.toml"
+            )
+        elif not any(stimuli.audio(row) for row in table.rows):
+            reasons.append(f"{table.path}: stim_file is n/a in every row; name the clips that were played")
+        else:
+            chosen.append((bold, table))
+    if not chosen:
+        pattern = f"sub-{label}/[ses-*/]func/sub-{label}_*_bold.nii[.gz]"
+        raise DataError(reasons[0] if reasons else f"sub-{label}: no BOLD image {pattern}; add it")
+    _refuse_mixtures([bold for bold, _ in chosen], label)
+    runs = tuple(_heard(bold, table, stimuli) for bold, table in chosen)
+    return runs, (*notes, *(f"left out: {reason}" for reason in reasons))
 
 
-def _add_run(files: RunFiles, bold: Path, events: Sequence[Path], stimuli: Stimuli, tables: Tables) -> None:
-    if not events:
-        files.reasons.append(f"{bold}: no events.tsv for this run; add it beside the image")
-        return
-    table = tables.read(events[0])
-    if not stimuli.describes_clips(table.columns):
-        files.reasons.append(
-            f"{events[0]}: no column stim_file and no stimulus profile for this dataset; "
-            "add stim_file (and stim_start), or a profile as stimuli/ban_bids_profile.toml"
-        )
-        return
-    if not any(stimuli.audio(row) for row in table.rows):
-        files.reasons.append(f"{events[0]}: stim_file is n/a in every row; name the clips that were played")
-        return
-    files.chosen.append((bold, table))
+def _heard(bold: Path, table: Table, stimuli: Stimuli) -> HeardRun:
+    labels = dict(entities(bold))
+    if "task" not in labels:
+        raise DataError(f"{bold}: no task- in the file name; rename the file")
+    return HeardRun(
+        participant=labels["sub"],
+        session=labels.get("ses"),
+        task=labels["task"],
+        run=labels.get("run"),
+        entities=entities(bold),
+        bold=bold,
+        events=table.path,
+        presentations=presentations(table, stimuli),
+    )
 
 
 def _refuse_mixtures(images: Sequence[Path], label: str) -> None:
@@ -182,34 +181,6 @@ def presentations(table: Table, stimuli: Stimuli) -> tuple[Presentation, ...]:
     return tuple(item for _, _, item in played)
 
 
-def hear_runs(files: RunFiles, stimuli: Stimuli) -> tuple[HeardRun, ...]:
-    """What was played in each chosen run, from its events and names alone.
-
-    Raises
-    ------
-    DataError
-        Events that cannot be used, or a name without a task.
-    """
-    runs = []
-    for bold, table in files.chosen:
-        labels = dict(entities(bold))
-        if "task" not in labels:
-            raise DataError(f"{bold}: no task- in the file name; rename the file")
-        runs.append(
-            HeardRun(
-                participant=labels["sub"],
-                session=labels.get("ses"),
-                task=labels["task"],
-                run=labels.get("run"),
-                entities=entities(bold),
-                bold=bold,
-                events=table.path,
-                presentations=presentations(table, stimuli),
-            )
-        )
-    return tuple(runs)
-
-
 def _check_fits(run: Run) -> None:
     """Refuse events that go on after the image's end, and volumes that hear nothing."""
     last = run.presentations[-1].end
@@ -259,24 +230,13 @@ def read_images(
     sizes: list[tuple[float, ...]] = []
     noted: dict[str, list[str]] = {}
     for before in heard:
-        header = read_bold_header(before.bold, companions.metadata(before.bold))
-        slice_timing, notes = _slice_timing(header.times.slice_timing, preprocessing)
-        run = Run(
-            **vars(before),
-            repetition_time=header.times.repetition_time,
-            n_volumes=header.n_volumes,
-            slice_timing=header.times.slice_timing,
-            slice_encoding_direction=header.times.slice_encoding_direction,
-            start_time=header.start_time,
-            acquisition_time=header.times.acquisition_time,
-            first_volume=header.times.first_volume,
-            phase_encoding=header.phase_encoding,
-        )
+        run, voxel_size, notes = read_run(before, companions.metadata(before.bold))
+        slice_timing, more = _slice_timing(run.slice_timing, preprocessing)
         _check_fits(run)
-        for note in (*header.notes, *notes):
+        for note in (*notes, *more):
             noted.setdefault(note, []).append(run.bold.name)
         runs.append(replace(run, slice_timing=slice_timing))
-        sizes.append(header.voxel_size)
+        sizes.append(voxel_size)
     _refuse_resolutions(runs, sizes)
     return tuple(runs), tuple(f"{note} ({names[0]}, {len(names)} of {len(runs)} runs)" for note, names in noted.items())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 import soundfile
@@ -81,6 +82,15 @@ def _safe_relative(text: str, row: Row) -> PurePosixPath:
     return PurePosixPath(*path.parts[1:]) if len(path.parts) > 1 and path.parts[0] == "stimuli" else path
 
 
+def _files_by_name(root: Path) -> dict[str, list[Path]]:
+    """Files of a folder and its subfolders by name; links count, also those to files that were not fetched."""
+    index: dict[str, list[Path]] = {}
+    for path in sorted(root.rglob("*")):
+        if path.is_file() or path.is_symlink():
+            index.setdefault(path.name, []).append(path)
+    return index
+
+
 @dataclass
 class Stimuli:
     """Resolver from rows of events to clips; remembers what it has looked up.
@@ -98,10 +108,11 @@ class Stimuli:
     folders: Sequence[Path]
     profile: Profile | None = None
     _audio: dict[str, Path] = field(default_factory=dict, repr=False)
-    _seconds: dict[Path, float] = field(default_factory=dict, repr=False)
-    _names: dict[Path, dict[str, list[Path]]] = field(default_factory=dict, repr=False)
     _durations: dict[tuple[Path, float], list[float]] = field(default_factory=dict, repr=False)
     snapped: set[Path] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._seconds, self._by_name = cache(audio_seconds), cache(_files_by_name)
 
     def describes_clips(self, columns: Sequence[str]) -> bool:
         """Whether a table with these columns names stimuli."""
@@ -133,7 +144,7 @@ class Stimuli:
         audio = self.audio(row)
         if audio is None:
             return None
-        length = self.seconds(audio)
+        length = self._seconds(audio)
         start = self._start(row)
         duration = row.number("duration")
         if duration is None and whole_file:
@@ -169,23 +180,15 @@ class Stimuli:
         return duration
 
     def _start(self, row: Row) -> float:
-        start = row.number("stim_start")
-        if start is not None or self.profile is None or self.profile.start is None:
+        start, profile = row.number("stim_start"), self.profile
+        if start is not None or profile is None or profile.start is None:
             return start or 0.0
-        start, end = row.number(self.profile.start), None
-        if self.profile.end is not None:
-            end = row.number(self.profile.end)
-        duration = row.number("duration")
+        start, duration = row.number(profile.start), row.number("duration")
+        end = row.number(profile.end) if profile.end is not None else None
         # ends are rounded to hundredths in ds003720: 9.59 to 24.58 lasts 15 s
         if None not in (start, end, duration) and abs(end - start - duration) > PAST_END:  # type: ignore[operator]
             raise DataError(f"{row.where}: excerpt {start:g} to {end:g} s, but duration {duration:g} s; correct one")
         return start or 0.0
-
-    def seconds(self, audio: Path) -> float:
-        """Length of an audio file, seconds; checked once (see ``audio_seconds``)."""
-        if audio not in self._seconds:
-            self._seconds[audio] = audio_seconds(audio)
-        return self._seconds[audio]
 
     def audio(self, row: Row) -> Path | None:
         """Audio file that a row names, or None for a row without one."""
@@ -222,12 +225,3 @@ class Stimuli:
         searched = ", ".join(str(root) for root in self.folders) or "no folder"
         files = " or ".join(str(path) for path in wanted)
         raise DataError(f"{row.where}: stimulus {files} not found under {searched}; give --stimuli-dir")
-
-    def _by_name(self, root: Path) -> dict[str, list[Path]]:
-        if root not in self._names:
-            index: dict[str, list[Path]] = {}
-            for path in sorted(root.rglob("*")) if root.is_dir() else []:
-                if path.is_file() or path.is_symlink():
-                    index.setdefault(path.name, []).append(path)
-            self._names[root] = index
-        return self._names[root]

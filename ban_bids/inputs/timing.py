@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import numpy as np
 
 from ban_bids.bids.metadata import load_header, number
 from ban_bids.errors import DataError
+from ban_bids.inputs.types import HeardRun, Run
 
 JITTER = 0.01
 """Seconds by which a volume of ``VolumeTiming`` may lie off the line of constant intervals."""
@@ -23,36 +22,8 @@ _SAME = 1e-3
 _DURATIONS = ("FrameAcquisitionDuration", "AcquisitionDuration")  # BIDS renamed the field
 
 
-@dataclass(frozen=True)
-class VolumeTimes:
-    """Times of a run's volumes; seconds.
-
-    Parameters
-    ----------
-    repetition_time : float
-        From one volume's start to the next one's, silence between them included.
-    slice_timing : tuple of float or None
-        One per slice, from its volume's start; None where slice timing is not to be corrected.
-    slice_encoding_direction : str
-        ``i``, ``j`` or ``k``, with ``-`` where reversed.
-    acquisition_time : float or None
-        How long taking a volume lasts, from its start; None: the whole repetition time.
-    first_volume : float
-        Start of the first volume on the run's clock.
-    notes : tuple of str
-        What was passed over, without the file's name.
-    """
-
-    repetition_time: float
-    slice_timing: tuple[float, ...] | None
-    slice_encoding_direction: str
-    acquisition_time: float | None = None
-    first_volume: float = 0.0
-    notes: tuple[str, ...] = ()
-
-
-def read_times(image: nibabel.Nifti1Image, metadata: Mapping[str, Any], path: Path) -> VolumeTimes:
-    """Read when volumes and slices were taken.
+def read_run(heard: HeardRun, metadata: Mapping[str, Any]) -> tuple[Run, tuple[float, ...], tuple[str, ...]]:
+    """Read the header of a run's image and check it against its sidecar.
 
     BIDS describes sparse sampling in two ways: ``RepetitionTime`` with ``DelayTime`` (silence at the end of
     every repetition time), or ``VolumeTiming`` with the duration of a volume. Both come down to volumes at
@@ -60,65 +31,93 @@ def read_times(image: nibabel.Nifti1Image, metadata: Mapping[str, Any], path: Pa
 
     Parameters
     ----------
-    image : Nifti1Image
-        4-D; its header is used.
+    heard : HeardRun
     metadata : Mapping
         Sidecar fields with inheritance.
-    path : Path
-        For messages.
 
     Returns
     -------
-    VolumeTimes
-        Without slice times where the silence exceeds half the interval: interpolating over it would invent
-        signal.
+    run : Run
+        Without slice times where the silence exceeds half the interval: interpolating over it would invent signal.
+    voxel_size : tuple of float
+        Millimetres, three of them.
+    notes : tuple of str
+        What was passed over, without the file's name.
 
     Raises
     ------
     DataError
-        A time is missing, contradictory, or volumes come at irregular intervals.
+        Not readable, 3-D, or times that are missing, contradictory or irregular.
     """
-    first, interval = 0.0, None
-    if metadata.get("VolumeTiming") is not None:
+    path = heard.bold
+    image = load_header(path)
+    if len(image.shape) != 4 or image.shape[3] < 2:
+        raise DataError(f"{path}: shape {image.shape} is not a series of volumes (4-D); give the BOLD run itself")
+    notes: list[str] = []
+    stated_starts = metadata.get("VolumeTiming") is not None
+    if stated_starts:
         first, interval = _volume_timing(metadata, int(image.shape[3]), path)
-    tr = _repetition_time(image, metadata, path) if interval is None else interval
-    times, direction, notes = _slice_timing(image, metadata, tr)
-    duration, more = _acquisition_time(metadata, tr, path)
-    notes += more
+    else:
+        first, interval = 0.0, _repetition_time(image, metadata, path)
+    times, direction = _slice_timing(image, metadata, interval, notes=notes)
+    duration = _acquisition_time(metadata, interval, path, notes=notes)
     if duration is None and times:
-        duration = _duration_from_slices(times, tr)
-    if interval is not None and duration is None and not times:
-        raise DataError(
-            f"{path}: VolumeTiming without the duration of a volume; add FrameAcquisitionDuration (or "
-            "SliceTiming) to the JSON sidecar, in seconds"
+        duration = _duration_from_slices(times, interval)
+    if stated_starts and duration is None and not times:
+        raise _wrong(path, "VolumeTiming without a volume's duration: add FrameAcquisitionDuration or SliceTiming")
+    phase_encoding = metadata.get("PhaseEncodingDirection")
+    if phase_encoding not in (None, "i", "j", "k", "i-", "j-", "k-"):
+        notes.append(f"PhaseEncodingDirection {phase_encoding!r} is none of i, j, k, i-, j-, k-; not used")
+        phase_encoding = None
+    run = Run(
+        **vars(heard),
+        repetition_time=interval,
+        n_volumes=int(image.shape[3]),
+        slice_timing=_usable_slice_times(times, duration, interval, notes=notes),
+        slice_encoding_direction=direction,
+        start_time=number(metadata, "StartTime", path),
+        acquisition_time=duration,
+        first_volume=first,
+        phase_encoding=phase_encoding,
+    )
+    return run, tuple(float(z) for z in image.header.get_zooms()[:3]), tuple(notes)
+
+
+def _usable_slice_times(
+    times: tuple[float, ...] | None, duration: float | None, interval: float, *, notes: list[str]
+) -> tuple[float, ...] | None:
+    """Slice times, or None where the duration of a volume contradicts them or leaves too much silence."""
+    if not times or duration is None:
+        return times
+    if max(times) > duration + _SAME:
+        notes.append(f"SliceTiming lasts to {max(times):g} s, a volume only {duration:g} s; not used")
+        return None
+    if interval - duration > interval / 2:
+        notes.append(
+            f"sparse sampling: volumes of {duration:g} s every {interval:g} s; slice timing is not corrected over "
+            "the silence, volumes refer to their middle"
         )
-    if times and duration is not None and max(times) > duration + _SAME:
-        notes += (f"SliceTiming lasts to {max(times):g} s, a volume only {duration:g} s; not used",)
-        times = None
-    if times and duration is not None and tr - duration > tr / 2:
-        notes += (
-            f"sparse sampling: volumes of {duration:g} s every {tr:g} s; slice timing is not corrected over "
-            "the silence, volumes refer to their middle",
-        )
-        times = None
-    return VolumeTimes(tr, times, direction, duration, first, notes)
+        return None
+    return times
 
 
 def _header_tr(image: nibabel.Nifti1Image) -> float | None:
     """Repetition time of the header, seconds; None where it states none."""
     zoom = float(image.header.get_zooms()[3])
     try:
-        unit = image.header.get_xyzt_units()[1]
+        unit = _SECONDS.get(image.header.get_xyzt_units()[1])
     except KeyError:
-        unit = "unknown"
+        unit = None
     if not np.isfinite(zoom) or zoom <= 0:
         return None
-    if unit in _SECONDS:
-        return zoom * _SECONDS[unit]
+    if unit is not None:
+        return zoom * unit
     # no unit: 1 is what writers leave when they do not know; else seconds, or milliseconds where large
-    if zoom == 1.0:
-        return None
-    return zoom * 1e-3 if zoom > 100 else zoom
+    return None if zoom == 1.0 else zoom * (1e-3 if zoom > 100 else 1.0)
+
+
+def _wrong(path: Path, problem: str) -> DataError:
+    return DataError(f"{path}: {problem}; correct the JSON sidecar (times in seconds)")
 
 
 def _repetition_time(image: nibabel.Nifti1Image, metadata: Mapping[str, Any], path: Path) -> float:
@@ -126,7 +125,7 @@ def _repetition_time(image: nibabel.Nifti1Image, metadata: Mapping[str, Any], pa
     if stated is None:
         raise DataError(f"{path}: RepetitionTime is missing; add it to the JSON sidecar, in seconds")
     if not 0 < stated <= _LONGEST_TR:
-        raise DataError(f"{path}: RepetitionTime is {stated:g}; correct the JSON sidecar (seconds)")
+        raise _wrong(path, f"RepetitionTime is {stated:g}")
     header = _header_tr(image)
     if header is not None and abs(header - stated) > 1e-3 * max(1.0, stated):
         raise DataError(
@@ -142,14 +141,14 @@ def _volume_timing(metadata: Mapping[str, Any], n_volumes: int, path: Path) -> t
     if not isinstance(starts, list) or not all(
         isinstance(t, int | float) and not isinstance(t, bool) and np.isfinite(t) for t in starts
     ):
-        raise DataError(f"{path}: VolumeTiming is not a list of numbers; correct the JSON sidecar (seconds)")
+        raise _wrong(path, "VolumeTiming is not a list of numbers")
     if len(starts) != n_volumes:
-        raise DataError(f"{path}: VolumeTiming has {len(starts)} times for {n_volumes} volumes; correct it")
+        raise _wrong(path, f"VolumeTiming has {len(starts)} times for {n_volumes} volumes")
     times = np.array(starts, float)
     interval = float(times[-1] - times[0]) / (n_volumes - 1)
     steps = np.diff(times)
     if times[0] < 0 or steps.min() <= 0 or interval > _LONGEST_TR:
-        raise DataError(f"{path}: VolumeTiming does not rise from 0 or later in seconds; correct the sidecar")
+        raise _wrong(path, "VolumeTiming does not rise from 0 or later")
     if np.abs(times - times[0] - interval * np.arange(n_volumes)).max() > JITTER:
         raise DataError(
             f"{path}: VolumeTiming is irregular (intervals of {steps.min():g} to {steps.max():g} s); only "
@@ -157,37 +156,27 @@ def _volume_timing(metadata: Mapping[str, Any], n_volumes: int, path: Path) -> t
         )
     also = number(metadata, "RepetitionTime", path)
     if also is not None and abs(also - interval) > _SAME:
-        raise DataError(
-            f"{path}: VolumeTiming has volumes every {interval:g} s, RepetitionTime is {also:g} s; BIDS "
-            "allows one of them: remove the wrong one from the JSON sidecar"
-        )
+        raise _wrong(path, f"VolumeTiming has volumes every {interval:g} s, RepetitionTime is {also:g} s: keep one")
     # decimals of a scanner's log are not the sequence's
     return float(times[0]), round(interval, 6)
 
 
-def _acquisition_time(metadata: Mapping[str, Any], tr: float, path: Path) -> tuple[float | None, tuple[str, ...]]:
+def _acquisition_time(metadata: Mapping[str, Any], tr: float, path: Path, *, notes: list[str]) -> float | None:
     """How long taking a volume lasts, where the sidecar states it."""
-    duration: float | None = None
-    notes: tuple[str, ...] = ()
-    for key in _DURATIONS:
-        seconds = number(metadata, key, path)
-        if duration is not None or seconds is None:
-            continue
-        if 0 < seconds <= tr + _SAME:
-            duration = min(seconds, tr)
-        else:  # converters write the whole scan's duration under this name
-            notes = (f"{key} {seconds:g} s is no part of {tr:g} s from volume to volume; not used",)
+    durations = [(key, seconds) for key in _DURATIONS if (seconds := number(metadata, key, path)) is not None]
+    fitting = [min(seconds, tr) for _, seconds in durations if 0 < seconds <= tr + _SAME]
+    duration = fitting[0] if fitting else None
+    if durations and duration is None:  # converters write the whole scan's duration under this name
+        key, seconds = durations[-1]
+        notes.append(f"{key} {seconds:g} s is no part of {tr:g} s from volume to volume; not used")
     delay = number(metadata, "DelayTime", path)
     if delay is None:
-        return duration, notes
+        return duration
     if not 0 <= delay < tr:
-        raise DataError(f"{path}: DelayTime is {delay:g} of {tr:g} s per volume; correct the JSON sidecar")
+        raise _wrong(path, f"DelayTime is {delay:g} of {tr:g} s per volume")
     if duration is not None and abs(duration + delay - tr) > 0.05 * tr:
-        raise DataError(
-            f"{path}: a volume of {duration:g} s and DelayTime {delay:g} s do not make up {tr:g} s; correct "
-            "the JSON sidecar"
-        )
-    return (tr - delay if duration is None else duration), notes
+        raise _wrong(path, f"a volume of {duration:g} s and DelayTime {delay:g} s do not make up {tr:g} s")
+    return tr - delay if duration is None else duration
 
 
 def _duration_from_slices(times: tuple[float, ...], tr: float) -> float | None:
@@ -200,90 +189,21 @@ def _duration_from_slices(times: tuple[float, ...], tr: float) -> float | None:
 
 
 def _slice_timing(
-    image: nibabel.Nifti1Image, metadata: Mapping[str, Any], tr: float
-) -> tuple[tuple[float, ...] | None, str, tuple[str, ...]]:
+    image: nibabel.Nifti1Image, metadata: Mapping[str, Any], tr: float, *, notes: list[str]
+) -> tuple[tuple[float, ...] | None, str]:
     direction = str(metadata.get("SliceEncodingDirection", "k"))
     times = metadata.get("SliceTiming")
     if times is None:
-        return None, direction, ()
-    unused = "not used: slice timing is not corrected"
+        return None, direction
     axis = {"i": 0, "j": 1, "k": 2}.get(direction[:1])
     if axis is None:
-        return None, "k", (f"SliceEncodingDirection {direction!r} unknown; SliceTiming {unused}",)
-    if not isinstance(times, list) or len(times) != image.shape[axis]:
+        problem, direction = f"SliceEncodingDirection {direction!r} unknown; SliceTiming", "k"
+    elif not isinstance(times, list) or len(times) != image.shape[axis]:
         n = len(times) if isinstance(times, list) else 0
-        return None, direction, (f"SliceTiming has {n} entries for {image.shape[axis]} slices; {unused}",)
-    if not all(isinstance(t, int | float) and 0 <= t <= tr for t in times):
-        return None, direction, (f"SliceTiming outside 0 to {tr:g} s; {unused}",)
-    return tuple(float(t) for t in times), direction, ()
-
-
-@dataclass(frozen=True)
-class BoldHeader:
-    """What is known of a BOLD run before its voxels are read.
-
-    Parameters
-    ----------
-    n_volumes : int
-        Volumes.
-    voxel_size : tuple of float
-        Millimetres, three of them.
-    times : VolumeTimes
-        When volumes and slices were taken.
-    start_time : float or None
-        ``StartTime``, seconds.
-    phase_encoding : str or None
-        ``PhaseEncodingDirection``: ``i``, ``j`` or ``k``, with ``-`` where reversed.
-    notes : tuple of str
-        What was passed over, without the file's name.
-    """
-
-    n_volumes: int
-    voxel_size: tuple[float, ...]
-    times: VolumeTimes
-    start_time: float | None
-    phase_encoding: str | None
-    notes: tuple[str, ...] = ()
-
-
-def _phase_encoding(metadata: Mapping[str, Any]) -> tuple[str | None, tuple[str, ...]]:
-    """``PhaseEncodingDirection`` where it is one."""
-    axis = metadata.get("PhaseEncodingDirection")
-    if axis is None or (isinstance(axis, str) and re.fullmatch("[ijk]-?", axis)):
-        return axis, ()
-    return None, (f"PhaseEncodingDirection {axis!r} is none of i, j, k, i-, j-, k-; not used",)
-
-
-def read_bold_header(path: Path, metadata: Mapping[str, Any]) -> BoldHeader:
-    """Read and check a BOLD image's header against its sidecar.
-
-    Parameters
-    ----------
-    path : Path
-        NIfTI image.
-    metadata : Mapping
-        Sidecar fields with inheritance.
-
-    Returns
-    -------
-    BoldHeader
-        Times in seconds.
-
-    Raises
-    ------
-    DataError
-        Not readable, 3-D, or times that are missing, contradictory or irregular.
-    """
-    image = load_header(path)
-    if len(image.shape) != 4 or image.shape[3] < 2:
-        raise DataError(f"{path}: shape {image.shape} is not a series of volumes (4-D); give the BOLD run itself")
-    times = read_times(image, metadata, path)
-    phase_encoding, notes = _phase_encoding(metadata)
-    return BoldHeader(
-        n_volumes=int(image.shape[3]),
-        voxel_size=tuple(float(z) for z in image.header.get_zooms()[:3]),
-        times=times,
-        start_time=number(metadata, "StartTime", path),
-        phase_encoding=phase_encoding,
-        notes=(*times.notes, *notes),
-    )
+        problem = f"SliceTiming has {n} entries for {image.shape[axis]} slices;"
+    elif not all(isinstance(t, int | float) and 0 <= t <= tr for t in times):
+        problem = f"SliceTiming outside 0 to {tr:g} s;"
+    else:
+        return tuple(float(t) for t in times), direction
+    notes.append(f"{problem} not used: slice timing is not corrected")
+    return None, direction

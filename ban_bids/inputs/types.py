@@ -68,20 +68,8 @@ class Presentation:
         return self.onset + self.clip.duration
 
 
-class Listening:
-    """Which run it was and what was played in it: all that decides what is held out."""
-
-    participant: str
-    session: str | None
-    task: str
-    run: str | None
-    entities: tuple[tuple[str, str], ...]
+class _Played:
     presentations: tuple[Presentation, ...]
-
-    @property
-    def name(self) -> str:
-        """Entities after the participant: ``task-Test_run-01``, ``ses-1_task-x_run-1``."""
-        return "_".join(f"{key}-{label}" for key, label in self.entities if key != "sub")
 
     @property
     def clips(self) -> tuple[Clip, ...]:
@@ -90,27 +78,8 @@ class Listening:
 
 
 @dataclass(frozen=True)
-class HeardRun(Listening):
-    """A run as its events tell it, before its image is opened; the fields are those of :class:`Run`."""
-
-    participant: str
-    session: str | None
-    task: str
-    run: str | None
-    entities: tuple[tuple[str, str], ...]
-    bold: Path
-    events: Path
-    presentations: tuple[Presentation, ...]
-
-
-def middle_of_slices(slice_timing: Sequence[float]) -> float:
-    """Time within a volume to which slices are shifted: the middle of their range, fMRIPrep's reference."""
-    return 0.5 * (min(slice_timing) + max(slice_timing))
-
-
-@dataclass(frozen=True)
-class Run(Listening):
-    """One BOLD run with what was played in it.
+class Listening(_Played):
+    """Which run it was and what was played in it: all that decides what is held out.
 
     Parameters
     ----------
@@ -122,6 +91,40 @@ class Run(Listening):
         Every entity of the file name in order: ``(("sub", "01"), ("task", "Test"), ("run", "01"))``.
     bold, events : Path
         Image and table of events.
+    """
+
+    participant: str
+    session: str | None
+    task: str
+    run: str | None
+    entities: tuple[tuple[str, str], ...]
+    bold: Path
+    events: Path
+
+    @property
+    def name(self) -> str:
+        """Entities after the participant: ``task-Test_run-01``, ``ses-1_task-x_run-1``."""
+        return "_".join(f"{key}-{label}" for key, label in self.entities if key != "sub")
+
+
+@dataclass(frozen=True)
+class HeardRun(Listening):
+    """A run as its events describe it, before its image is opened."""
+
+    presentations: tuple[Presentation, ...]
+
+
+def middle_of_slices(slice_timing: Sequence[float]) -> float:
+    """Time within a volume to which slices are shifted: the middle of their range, fMRIPrep's reference."""
+    return 0.5 * (min(slice_timing) + max(slice_timing))
+
+
+@dataclass(frozen=True)
+class Run(Listening):
+    """One BOLD run with what was played in it; the first seven fields are those of :class:`Listening`.
+
+    Parameters
+    ----------
     repetition_time : float
         Seconds.
     n_volumes : int
@@ -142,13 +145,6 @@ class Run(Listening):
         BIDS ``PhaseEncodingDirection``.
     """
 
-    participant: str
-    session: str | None
-    task: str
-    run: str | None
-    entities: tuple[tuple[str, str], ...]
-    bold: Path
-    events: Path
     repetition_time: float
     n_volumes: int
     slice_timing: tuple[float, ...] | None
@@ -197,11 +193,14 @@ class Listener:
         As of a :class:`Participant`.
     failure : str or None
         Why the events cannot be read, naming file and remedy.
+    notes : tuple of str
+        What was left out or assumed on the way.
     """
 
     label: str
     runs: tuple[HeardRun, ...]
     failure: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -282,7 +281,7 @@ class Dataset:
     listeners : tuple of Listener
         Everyone in the dataset, sorted by label: what they heard decides what a model must not know.
     notes : tuple of str
-        What was left out or assumed, one line each.
+        What was left out or assumed for everybody; what concerns one participant is in ``Participant.notes``.
     shared_files : tuple of Path
         Files that are used for every participant: description, profile, people's choices and what they judged.
     choices : HumanChoices or None
@@ -312,9 +311,9 @@ class Dataset:
     @property
     def files(self) -> tuple[Path, ...]:
         """Exactly the files that are used for the participants asked for, sorted."""
-        return tuple(sorted({*self.shared_files, *(path for person in self.participants for path in person.files)}))
+        return tuple(sorted({*self.shared_files}.union(*(person.files for person in self.participants))))
 
     def files_of(self, label: str) -> tuple[Path, ...]:
         """Exactly the files that are used for one participant, sorted."""
-        own = (path for person in self.participants if person.label == label for path in person.files)
-        return tuple(sorted({*self.shared_files, *own}))
+        files = {path for person in self.participants if person.label == label for path in person.files}
+        return tuple(sorted(files.union(self.shared_files)))

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
-from ban_bids.app.summary import confounds_sentence, dimensions_sentence, feature_reduction
-from ban_bids.inputs.types import Run
+import pytest
+
+from ban_bids.app import summary
+from ban_bids.app.summary import ParticipantInput, confounds_sentence, dimensions_sentence, feature_reduction
+from ban_bids.inputs.types import Participant, Run
 from ban_bids.preprocessing.result import PreprocessedRun
+from ban_bids.settings import Settings
 
 
 def make_run(regressors: tuple[str, ...], scrubbed: tuple[int, ...] = ()) -> PreprocessedRun:
@@ -16,15 +21,15 @@ def make_run(regressors: tuple[str, ...], scrubbed: tuple[int, ...] = ()) -> Pre
 
 
 def test_confounds_are_named_by_family_and_counted() -> None:
-    own = ("trans_x", "trans_y", "trans_x_derivative1", "rot_z", "csf")
-    assert confounds_sentence([make_run(own), make_run(own)], "motion12") == (
+    regressors = ("trans_x", "trans_y", "trans_x_derivative1", "rot_z", "csf")
+    assert confounds_sentence([make_run(regressors), make_run(regressors)], "motion12") == (
         "Confounds (strategy motion12, ours): csf, rot, trans (2), trans_derivative1."
     )
     components = ("a_comp_cor_00", "a_comp_cor_01", "csf_power2")
-    told = confounds_sentence([make_run(components, (3, 4)), make_run(components[1:])], "scrubbing")
-    assert "nilearn" in told
-    assert "a_comp_cor (2), csf_power2." in told
-    assert told.endswith("2 of 200 volumes were scrubbed: left out as rows.")
+    sentence = confounds_sentence([make_run(components, (3, 4)), make_run(components[1:])], "scrubbing")
+    assert "nilearn" in sentence
+    assert "a_comp_cor (2), csf_power2." in sentence
+    assert sentence.endswith("2 of 200 volumes were scrubbed: left out as rows.")
     assert ": none." in confounds_sentence([make_run(())], "simple")
 
 
@@ -34,3 +39,21 @@ def test_methods_say_how_many_features_of_each_layer_were_used() -> None:
     whole = dimensions_sentence({"A1": 80, "Belt": 512}, 0)
     assert "All features that vary were used (A1 80, Belt 512)" in whole and "components" not in whole
     assert [feature_reduction(n) for n in (64, 0)] == ["64 principal components", "none"]
+
+
+def test_a_page_shows_the_notes_of_the_dataset_and_of_its_own_participant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = [Participant(label, (), (), notes=(f"run of {label} left out",)) for label in ("01", "02")]
+    part = SimpleNamespace(notes=(), label="01", space="S", figures=(), absent={}, reasons={})
+    shared = ParticipantInput(
+        people[0],
+        part,  # type: ignore[arg-type]
+        SimpleNamespace(notes=("no description",), participants=people),  # type: ignore[arg-type]
+        SimpleNamespace(task_label="x"),  # type: ignore[arg-type]
+        SimpleNamespace(data=part, folds=part, tests=part),  # type: ignore[arg-type]
+    )
+    monkeypatch.setattr(summary, "_participant_rows", lambda shared: [])
+    settings = Settings.of(tmp_path, tmp_path / "out", "participant")
+    page = summary.participant_summary(shared, settings)
+    assert page.notes == ["no description", "run of 01 left out"]

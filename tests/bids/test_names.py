@@ -10,7 +10,6 @@ from ban_bids.bids.names import (
     bas_name,
     map_name,
     parse_name,
-    region_name,
     sidecar,
 )
 from ban_bids.errors import UsageError
@@ -49,7 +48,10 @@ def test_names_are_those_of_the_design():
     ceiling = map_name("01", stat="ev", space="S", task="T")
     assert str(ceiling) == "sub-01_task-T_space-S_stat-ev_statmap.nii.gz"
     assert str(bas_name("01", "T", "ban")) == "sub-01_task-T_desc-ban_bas.tsv"
-    assert str(region_name("01", "S")) == "sub-01_space-S_desc-auditory_dseg.nii.gz"
+    assert (
+        str(DerivativeName("dseg", ".nii.gz", "01", space="S", desc="auditory"))
+        == "sub-01_space-S_desc-auditory_dseg.nii.gz"
+    )
     group = map_name(None, stat="t", space="S", model="ban", layer="A1")
     assert group.path(root) == root / "group_space-S_desc-banA1_stat-t_statmap.nii.gz"
 

@@ -66,7 +66,7 @@ def option(settings: Settings, name: str) -> object:
 
 
 def test_defaults(place: Path) -> None:
-    found = parse("")
+    settings = parse("")
     expected = Settings.of(
         place / "bids",
         place / "out",
@@ -76,8 +76,8 @@ def test_defaults(place: Path) -> None:
         nprocs=cli.available_cpus(),
         omp_nthreads=min(8, cli.available_cpus()),
     )
-    assert found == expected
-    assert found.compute.random_seed == DEFAULT_SEED
+    assert settings == expected
+    assert settings.compute.random_seed == DEFAULT_SEED
 
 
 TABLE: list[tuple[str, str, object]] = [
@@ -132,8 +132,8 @@ TABLE: list[tuple[str, str, object]] = [
 
 @pytest.mark.parametrize(("text", "name", "value"), TABLE)
 def test_option(place: Path, text: str, name: str, value: object) -> None:
-    found = parse(text)
-    actual = option(found, name)
+    settings = parse(text)
+    actual = option(settings, name)
     assert actual == (place / str(value) if isinstance(actual, Path) else value)
 
 
@@ -167,8 +167,8 @@ def test_requests_of_models(place: Path, text: str, expected: list[tuple[str, st
 
 
 def test_derivatives_are_repeatable(place: Path) -> None:
-    found = parse("-d fmriprep=prep --derivatives other=stim -d prep")
-    assert found.preprocessing.derivatives == (
+    settings = parse("-d fmriprep=prep --derivatives other=stim -d prep")
+    assert settings.preprocessing.derivatives == (
         ("fmriprep", place / "prep"),
         ("other", place / "stim"),
         ("prep", place / "prep"),
@@ -287,11 +287,15 @@ def test_command_line_wins_over_the_configuration_file(place: Path) -> None:
         "[encoding]\nn_components = 16\nlag-max = 6\n"
         "alphas = [1, 10]\nhigh-pass = 90\n",
     )
-    found = parse(f"{option} --random-seed 4")
-    assert (found.compute.mem_mb, found.compute.random_seed, found.selection.test_runs) == (2048, 4, ("1", "2"))
-    assert (found.output.dry_run, found.output.reports_only, found.output.verbosity) == (True, False, 2)
-    assert found.preprocessing.derivatives == (("fmriprep", place / "prep"),)
-    assert found.encoding == Encoding(n_components=16, lag_max=6.0, alphas=(1.0, 10.0), high_pass=150.0)
+    settings = parse(f"{option} --random-seed 4")
+    assert (settings.compute.mem_mb, settings.compute.random_seed, settings.selection.test_runs) == (
+        2048,
+        4,
+        ("1", "2"),
+    )
+    assert (settings.output.dry_run, settings.output.reports_only, settings.output.verbosity) == (True, False, 2)
+    assert settings.preprocessing.derivatives == (("fmriprep", place / "prep"),)
+    assert settings.encoding == Encoding(n_components=16, lag_max=6.0, alphas=(1.0, 10.0), high_pass=150.0)
     assert parse(f"{option} --test-runs 3 -d a=stim --high-pass 99").selection.test_runs == ("3",)
     assert parse(f"{option} -d a=stim").preprocessing.derivatives == (("a", place / "stim"),)
     assert parse(f"{option} --n-components all").encoding.n_components == 0

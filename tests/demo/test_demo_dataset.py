@@ -168,5 +168,6 @@ def test_command_line_refuses_to_mix_with_what_is_there(tmp_path, capsys):
     (tmp_path / "bids").mkdir()
     assert cli.main([str(tmp_path), "--data-only"]) == 2
     assert "--force" in capsys.readouterr().err
-    assert cli.main([str(tmp_path / "new"), "--participants", "0"]) == 2
+    with pytest.raises(SystemExit, match="2"):
+        cli.main([str(tmp_path / "new"), "--participants", "0"])
     assert "--participants" in capsys.readouterr().err

@@ -10,6 +10,7 @@ import nibabel
 import numpy as np
 import soundfile
 
+from ban_bids.inputs.types import Dataset
 from ban_bids.settings import Settings
 
 TR = 2.0
@@ -76,3 +77,8 @@ def plain_rows(path: Path) -> list[tuple[float, str, float]]:
         onset, _, genre, track, start, _ = line.split("\t")
         found.append((float(onset), f"{genre}.{int(track):05d}", float(start)))
     return found
+
+
+def notes_of(dataset: Dataset) -> list[str]:
+    """Notes of the dataset and of its participants."""
+    return [*dataset.notes, *(note for person in dataset.participants for note in person.notes)]

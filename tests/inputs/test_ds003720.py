@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from small_datasets import Skeleton
+from small_datasets import Skeleton, notes_of
 
 from ban_bids.inputs.heldout import held_out_plan, held_out_tracks
 from ban_bids.inputs.read import read_dataset
@@ -32,7 +32,7 @@ def used_rows(run: Run) -> list[tuple[Path, float, int]]:
 def test_every_run_is_found(dataset: Dataset) -> None:
     assert dataset.profile == "ds003720"
     assert [person.label for person in dataset.participants] == ["001", "002", "003", "004", "005"]
-    assert not dataset.notes
+    assert not notes_of(dataset)
     for person in dataset.participants:
         assert person.failure is None
         assert Counter(run.task for run in person.runs) == {"Test": 6, "Training": 12}

@@ -10,7 +10,7 @@ import pytest
 from small_datasets import Toy, write_bold
 
 from ban_bids.errors import DataError
-from ban_bids.inputs import events
+from ban_bids.inputs import events, read
 from ban_bids.inputs.describe import describe_files
 from ban_bids.inputs.heldout import held_out_tracks
 from ban_bids.inputs.read import read_dataset
@@ -30,7 +30,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Counter[Path]:
         counts[path] += 1
         return load(path)
 
-    monkeypatch.setattr(events, "read_table", counted_table)
+    monkeypatch.setattr(read, "read_table", counted_table)
     monkeypatch.setattr(nibabel, "load", counted_image)
     return counts
 
@@ -127,3 +127,16 @@ def test_a_participant_without_readable_runs_is_refused_when_asked_for(toy: Toy)
     toy.func(1, "events.tsv").write_bytes(b"\xff")
     with pytest.raises(DataError, match="run-1_events.tsv: not UTF-8"):
         read_dataset(toy.settings(participant_labels=("01",)))
+
+
+def test_notes_of_a_participant_stand_with_that_participant_only(toy: Toy, caplog: pytest.LogCaptureFixture) -> None:
+    (toy.root / "sub-02" / "fmap").mkdir()
+    write_bold(toy.root / "sub-02" / "fmap" / "sub-02_phasediff.nii.gz", (2, 2, 2))
+    settings = toy.settings()
+    dataset = read_dataset(settings)
+    first, second = dataset.participants
+    assert (dataset.notes, first.notes) == ((), ())
+    assert len(second.notes) == 1 and second.notes[0].startswith("field maps")
+    assert f"sub-02: {second.notes[0]}" in caplog.text
+    before, after = describe_files(dataset, settings.models).split("\nsub-02\n")
+    assert "field maps" in after and "field maps" not in before

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from small_datasets import Toy, write_audio, write_bold
+from small_datasets import Toy, notes_of, write_audio, write_bold
 
 from ban_bids.errors import DataError
 from ban_bids.inputs.describe import describe_files
@@ -86,7 +86,7 @@ def test_slice_timing_of_another_image_is_noted(toy: Toy) -> None:
     toy.sidecar(1, SliceTiming=[0, 0.5, 1.0])
     dataset = read_dataset(toy.settings())
     assert dataset.participants[0].runs[0].slice_timing is None
-    assert any("SliceTiming has 3 entries for 2 slices" in note for note in dataset.notes)
+    assert any("SliceTiming has 3 entries for 2 slices" in note for note in notes_of(dataset))
 
 
 def test_sessions(tmp_path: Path, toy: Toy) -> None:
@@ -111,7 +111,7 @@ def test_other_tasks_are_left_out_and_noted(toy: Toy) -> None:
     write_bold(toy.root / "sub-01" / "func" / "sub-01_task-rest_bold.nii.gz", (2, 2, 2, 10))
     dataset = read_dataset(toy.settings())
     assert len(dataset.participants[0].runs) == 3
-    assert any("task-rest" in note and "left out" in note for note in dataset.notes)
+    assert any("task-rest" in note and "left out" in note for note in notes_of(dataset))
 
 
 def test_phase_images_are_left_out_and_noted(toy: Toy) -> None:
@@ -120,7 +120,7 @@ def test_phase_images_are_left_out_and_noted(toy: Toy) -> None:
         write_bold(toy.func(run, "part-phase_bold.nii.gz"), (2, 2, 2, 10))
     dataset = read_dataset(toy.settings())
     assert [dict(run.entities)["part"] for run in dataset.participants[0].runs] == ["mag"] * 3
-    assert sum("part-phase left out" in note for note in dataset.notes) == 3
+    assert sum("part-phase left out" in note for note in notes_of(dataset)) == 3
 
 
 def test_several_t1w_acquisitions_one_is_chosen_and_noted(toy: Toy) -> None:
@@ -128,7 +128,7 @@ def test_several_t1w_acquisitions_one_is_chosen_and_noted(toy: Toy) -> None:
     write_bold(anat / "sub-01_acq-fast_T1w.nii.gz", (2, 2, 2))
     dataset = read_dataset(toy.settings())
     assert [path.name for path in dataset.participants[0].t1w] == ["sub-01_T1w.nii.gz"]
-    assert any("sub-01_acq-fast_T1w.nii.gz left out" in note for note in dataset.notes)
+    assert any("sub-01_acq-fast_T1w.nii.gz left out" in note for note in notes_of(dataset))
 
 
 def test_of_several_t1w_images_a_damaged_one_is_left_out_and_noted(toy: Toy) -> None:
@@ -139,7 +139,7 @@ def test_of_several_t1w_images_a_damaged_one_is_left_out_and_noted(toy: Toy) -> 
     (anat / "sub-01_T1w.nii.gz").unlink()
     dataset = read_dataset(toy.settings())
     assert [path.name for path in dataset.participants[0].t1w] == ["sub-01_run-1_T1w.nii.gz"]
-    assert any("left out" in note and "run-2_T1w.nii.gz" in note for note in dataset.notes)
+    assert any("left out" in note and "run-2_T1w.nii.gz" in note for note in notes_of(dataset))
 
 
 def test_no_t1w_is_left_to_preprocessing(toy: Toy) -> None:
@@ -191,7 +191,7 @@ def test_measured_durations_are_one_clip(toy: Toy) -> None:
     dataset = read_dataset(toy.settings())
     clips = [item.clip.duration for item in dataset.participants[0].runs[0].presentations]
     assert clips == [5.01, 5.01, 4.0]
-    assert any("each excerpt is taken as one clip" in note for note in dataset.notes)
+    assert any("each excerpt is taken as one clip" in note for note in notes_of(dataset))
 
 
 def test_own_profile(toy: Toy) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from small_datasets import Toy, write_bold
+from small_datasets import Toy, notes_of, write_bold
 
 from ban_bids.errors import DataError
 from ban_bids.inputs.read import read_dataset
-from ban_bids.inputs.timing import read_bold_header
-from ban_bids.inputs.types import Run
+from ban_bids.inputs.timing import read_run
+from ban_bids.inputs.types import HeardRun, Run
 
 N = 6
 SLICES = [0.0, 1.0, 0.5, 1.5]
@@ -25,13 +25,8 @@ def run_of(folder: Path, header_tr: float = 0.0, **sidecar: object) -> tuple[Run
     image.header.set_xyzt_units("mm", "sec")
     image.header.set_zooms((1, 1, 1, header_tr))
     nibabel.save(image, path)
-    header = read_bold_header(path, sidecar)
-    times = header.times
-    run = Run(
-        "01", None, "x", None, (), path, path, times.repetition_time, N, times.slice_timing,
-        times.slice_encoding_direction, header.start_time, (), times.acquisition_time, times.first_volume,
-    )  # fmt: skip
-    return run, header.notes
+    run, _, notes = read_run(HeardRun("01", None, "x", None, (), path, path, ()), sidecar)
+    return run, notes
 
 
 @pytest.mark.parametrize(
@@ -112,7 +107,7 @@ def test_ignore_slicetiming(toy: Toy) -> None:
     dataset = read_dataset(toy.settings(ignore=("slicetiming",)))
     assert all(run.slice_timing is None for run in dataset.participants[0].runs)
     assert [run.reference_time for run in dataset.participants[0].runs] == [1.0] * 3
-    assert sum("--ignore slicetiming: slice timing is not corrected" in note for note in dataset.notes) == 2
+    assert sum("--ignore slicetiming: slice timing is not corrected" in note for note in notes_of(dataset)) == 2
 
 
 def test_derivatives_keep_their_slice_timing(toy: Toy, tmp_path: Path) -> None:
@@ -120,7 +115,7 @@ def test_derivatives_keep_their_slice_timing(toy: Toy, tmp_path: Path) -> None:
     given = (("fmriprep", tmp_path),)
     dataset = read_dataset(toy.settings(ignore=("slicetiming",), derivatives=given))
     assert dataset.participants[0].runs[0].slice_timing == (0.0, 1.4)
-    assert any("changes nothing in fMRIPrep's derivatives" in note for note in dataset.notes)
+    assert any("changes nothing in fMRIPrep's derivatives" in note for note in notes_of(dataset))
 
 
 def test_sparse_runs_need_volumes_within_clips(toy: Toy) -> None:
@@ -141,4 +136,4 @@ def test_phase_encoding_direction(toy: Toy) -> None:
     toy.sidecar(2, PhaseEncodingDirection="AP")
     dataset = read_dataset(toy.settings())
     assert [run.phase_encoding for run in dataset.participants[0].runs] == ["j-", None, None]
-    assert any("PhaseEncodingDirection 'AP' is none of" in note for note in dataset.notes)
+    assert any("PhaseEncodingDirection 'AP' is none of" in note for note in notes_of(dataset))
