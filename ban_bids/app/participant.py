@@ -22,13 +22,13 @@ from ban_bids.app.summary import (
     participant_facts,
     participant_summary,
 )
-from ban_bids.bids.names import bas_name, sidecar
+from ban_bids.bids.names import bas_name
 from ban_bids.constants import REGIONS
 from ban_bids.derivatives.dataset import source_dataset, write_dataset_files
 from ban_bids.derivatives.maps import write_maps
 from ban_bids.derivatives.provenance import Status, write_provenance, write_status
 from ban_bids.derivatives.quality import write_quality
-from ban_bids.derivatives.read import load_derivatives
+from ban_bids.derivatives.read import load_derivatives, remove_stale_maps
 from ban_bids.derivatives.summaries import log_label, write_summary
 from ban_bids.derivatives.tables import write_table
 from ban_bids.encoding.bold import load_participant
@@ -37,7 +37,6 @@ from ban_bids.encoding.finished import forget
 from ban_bids.encoding.fit import Fitting
 from ban_bids.encoding.ridge.backend import choose_engine
 from ban_bids.errors import BanBidsError, DataError
-from ban_bids.files.json import read_json
 from ban_bids.files.locks import file_locks
 from ban_bids.files.progress import StageClock, progress
 from ban_bids.inputs.heldout import held_out_plan
@@ -82,18 +81,21 @@ def participant_level(settings: Settings, models: Sequence[Candidate] = ()) -> i
     prepare_output(dataset, settings)
     with clock.stage("models"):
         prepared = prepare_models(dataset, settings, models)
+    root = settings.output.output_dir
     outcomes = [Outcome(person.label, failure=person.failure) for person in dataset.participants if person.failure]
-    usable = list(dataset.usable)
+    refused = {person.label: why for person in dataset.usable if (why := other_sessions(root, person))}
+    outcomes += [Outcome(label, failure=why) for label, why in refused.items()]
+    _write_statuses(root, outcomes)
+    usable = [person for person in dataset.usable if person.label not in refused]
     locks = settings.compute.work_dir / "locks"
     with file_locks(locks / f"sub-{person.label}.lock" for person in usable):
         with clock.stage("preprocessing"):
             preprocessed = preprocess(usable, settings)
         for person in usable:
             own_clock = StageClock(list(clock.stages))
-            outcomes += _finish(
-                person, preprocessed[person.label], dataset, prepared, settings=settings, clock=own_clock
-            )
-    _write_statuses(settings.output.output_dir, outcomes)
+            ended = _finish(person, preprocessed[person.label], dataset, prepared, settings=settings, clock=own_clock)
+            _write_statuses(root, ended)
+            outcomes += ended
     show_table(sorted(outcomes, key=lambda outcome: outcome.participant))
     return int(any(outcome.failure for outcome in outcomes))
 
@@ -105,6 +107,25 @@ def prepare_output(dataset: Dataset, settings: Settings) -> None:
     sources += [source_dataset(path) for _, path in settings.preprocessing.derivatives]
     ignored = (str(work_dir.relative_to(root)),) if work_dir.is_relative_to(root) else ()
     write_dataset_files(root, sources, ignored=ignored)
+
+
+def other_sessions(root: Path, person: Participant) -> str | None:
+    """Say why a participant whose scores pool other sessions is refused: images and scores would be mixed.
+
+    Returns
+    -------
+    str or None
+        Names a table, and both lists of sessions; None where the sessions are the same or there is no table.
+    """
+    files = load_derivatives(root).score_files()
+    for path, sessions in files.loc[files["participant"] == person.label, ["path", "sessions"]].itertuples(index=False):
+        if sessions != person.sessions:
+            return (
+                f"{Path(path).name}: holds scores of sessions {', '.join(sessions) or 'none'}, not of "
+                f"{', '.join(person.sessions) or 'none'}; scores pool sessions: name all with --session-id, or give "
+                "another OUTPUT_DIR"
+            )
+    return None
 
 
 def _write_statuses(root: Path, outcomes: list[Outcome]) -> None:
@@ -173,7 +194,10 @@ def read_participant(
     fitting = Fitting(encoding, compute.random_seed, engine)
     with clock.stage(f"sub-{label}: folds, repeats, permutations"):
         prepared = prepare_participant(data, plan, fitting, folder=_batches(settings, label))
-    return ParticipantInput(pre, dataset, prepared)
+    shared = ParticipantInput(pre, dataset, prepared)
+    for note in shared.notes:
+        _LOG.warning("sub-%s: %s", label, note)
+    return shared
 
 
 def score_candidate(
@@ -192,8 +216,8 @@ def score_candidate(
             control_design = make_design(data, control, folds, n_components=n_components, cache=cache)
             controls.append(score_control(shared.prepared, control_design, control.mapping))
     scored = ScoredCandidate(prepared, scores, tuple(controls), design.dimensions, design.notes)
-    for note in dict.fromkeys((*shared.notes, *scored.notes)):
-        _LOG.warning("sub-%s: %s", label, note)
+    for note in scored.notes:
+        _LOG.warning("sub-%s, %s: %s", label, prepared.name, note)
     return scored
 
 
@@ -202,7 +226,6 @@ def _score_and_write(
 ) -> Outcome:
     root, label = settings.output.output_dir, shared.data.label
     path = bas_name(label, shared.plan.task_label, prepared.name).path(root)
-    refuse_other_sessions(path, shared.pre.participant)
     scored = score_candidate(shared, prepared, settings, clock=clock)
     table = table_of(scored)
     with clock.stage(f"sub-{label}: writing {prepared.name}"):
@@ -221,26 +244,6 @@ def _score_and_write(
     return Outcome(label, prepared.name, table=table)
 
 
-def refuse_other_sessions(table: Path, person: Participant) -> None:
-    """Refuse to replace scores that pool other sessions.
-
-    Raises
-    ------
-    DataError
-        Names the table and both lists of sessions.
-    """
-    known = sidecar(table)
-    if not known.is_file():
-        return
-    before = tuple(read_json(known).get("Sessions") or ())
-    if before != person.sessions:
-        raise DataError(
-            f"{table.name}: holds scores of sessions {', '.join(before) or 'none'}, not of "
-            f"{', '.join(person.sessions) or 'none'}; scores pool sessions: name all with --session-id, or give "
-            "another OUTPUT_DIR"
-        )
-
-
 def _write(shared: ParticipantInput, scored: ScoredCandidate, settings: Settings) -> None:
     """Write the maps of one model, and those of the noise ceiling."""
     root, data = settings.output.output_dir, shared.data
@@ -251,10 +254,11 @@ def _write(shared: ParticipantInput, scored: ScoredCandidate, settings: Settings
         "RepeatsUsed": f"mean of {repeats} repeats of each clip" if repeats > 1 else "single presentations",
     }
     metadata = {**model_facts(shared, scored, settings), **rows}
-    write_maps(
+    written = write_maps(
         root, scored.scores.maps, mask=data.mask, affine=data.affine, metadata=metadata,
         layers=scored.scores.layers, model=scored.prepared.name, **labels,
     )  # fmt: skip
+    remove_stale_maps(root, written, model=scored.prepared.name, **labels)
     ceilings = {(None, stat): values for stat, values in scored.scores.ceiling.items()}
     metadata = {**participant_facts(shared, settings), **rows}
     write_maps(root, ceilings, mask=data.mask, affine=data.affine, metadata=metadata, **labels)

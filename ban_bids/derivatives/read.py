@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -351,3 +351,20 @@ def _filtered(table: pd.DataFrame, filters: dict[str, Any], participant: str | N
             match |= table[column].isna()
         keep &= match
     return table[keep].reset_index(drop=True)
+
+
+def remove_stale_maps(root: Path, written: Sequence[Path], **labels: str) -> None:
+    """Remove maps of a model that an earlier call wrote and this one did not, e.g. of layers that it has no more.
+
+    Parameters
+    ----------
+    root : Path
+        The derivatives folder.
+    written : sequence of Path
+        Images that stay.
+    **labels : str
+        ``participant``, ``task``, ``space`` and ``model``: only their maps are looked at.
+    """
+    for path in set(load_derivatives(root).maps(**labels)["path"]) - {str(path) for path in written}:
+        sidecar(Path(path)).unlink(missing_ok=True)
+        Path(path).unlink(missing_ok=True)

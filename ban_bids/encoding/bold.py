@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 
 from ban_bids.encoding.cleaning import Nuisance, clean, crowding, nuisance_basis
-from ban_bids.encoding.folds import Listening
+from ban_bids.encoding.folds import RunRows
 from ban_bids.encoding.rows import run_rows
 from ban_bids.errors import DataError
 from ban_bids.files.npz import scratch_array
@@ -38,7 +38,7 @@ class ParticipantData:
         Without ``sub-``.
     sources : tuple of Run
         The runs, in the order of ``bold``.
-    runs : tuple of Listening
+    runs : tuple of RunRows
         Rows and presentations of each run.
     nuisance : tuple of Nuisance
         What was regressed out of each run, and is projected out of its features.
@@ -62,7 +62,7 @@ class ParticipantData:
 
     label: str
     sources: tuple[Run, ...]
-    runs: tuple[Listening, ...]
+    runs: tuple[RunRows, ...]
     nuisance: tuple[Nuisance, ...]
     clips: tuple[Clip, ...]
     mask: np.ndarray
@@ -105,7 +105,7 @@ def load_participant(pre: PreprocessedParticipant, settings: Encoding, scratch: 
     lengths = [run.run.n_volumes for run in pre.runs]
     bold = scratch_array((sum(lengths), int(mask.sum())), scratch, _IN_MEMORY_BYTES)
     usable = np.ones(bold.shape[1], dtype=bool)
-    runs: list[Listening] = []
+    runs: list[RunRows] = []
     removed: list[Nuisance] = []
     notes: list[str] = []
     first = 0
@@ -147,7 +147,7 @@ def columns(bold: np.ndarray, rows: np.ndarray, voxels: np.ndarray) -> np.ndarra
 
 def load_run(
     pre: PreprocessedRun, mask: np.ndarray, grid: Any, *, settings: Encoding, clips: tuple[Clip, ...]
-) -> tuple[Listening, Nuisance, np.ndarray, np.ndarray]:
+) -> tuple[RunRows, Nuisance, np.ndarray, np.ndarray]:
     """Read one run's voxels, regress out its nuisance and z-score them.
 
     Parameters
@@ -163,7 +163,7 @@ def load_run(
 
     Returns
     -------
-    heard : Listening
+    heard : RunRows
     nuisance : Nuisance
     cleaned : ndarray of shape (n_volumes, n_voxels), float32
     usable : ndarray of shape (n_voxels,), bool
@@ -183,7 +183,7 @@ def load_run(
             "out (--bids-filter-file)"
         )
     presentations = tuple(sorted(run.presentations, key=lambda item: item.onset))
-    return Listening(run.name, rows, presentations), nuisance, cleaned, usable
+    return RunRows(run.name, rows, presentations), nuisance, cleaned, usable
 
 
 def _load(path: Path) -> Any:

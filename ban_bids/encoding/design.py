@@ -11,7 +11,7 @@ import numpy as np
 from ban_bids.constants import JOINT
 from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.features import FeatureCache
-from ban_bids.encoding.folds import Folds, Listening
+from ban_bids.encoding.folds import Folds, RunRows
 from ban_bids.encoding.matrices import (
     AnyFold,
     FoldDesign,
@@ -182,7 +182,7 @@ def _cut(layers: dict[str, tuple[Binned, ...]], count: int) -> dict[str, tuple[B
     return {layer: tuple(Binned(run.bins[:, :count], run.index) for run in runs) for layer, runs in layers.items()}
 
 
-def bin_run(run: Listening, store: FeatureCache, layer: str, *, delays: np.ndarray, mean_clip: bool = False) -> Binned:
+def bin_run(run: RunRows, store: FeatureCache, layer: str, *, delays: np.ndarray, mean_clip: bool = False) -> Binned:
     """Return one layer's features in one run, averaged over every volume at every lag.
 
     With ``mean_clip`` every presentation but lead-ins holds the mean, frame by frame, of those clips: what

@@ -25,7 +25,7 @@ _INNER_CLIP_GROUPS = 5
 
 
 @dataclass(frozen=True, eq=False)
-class Listening:
+class RunRows:
     """What one run heard: its rows and its presentations in order of onset."""
 
     name: str
@@ -84,15 +84,13 @@ class Folds:
     notes: tuple[str, ...]
 
 
-def participant_folds(
-    sources: Sequence[Run], runs: Sequence[Listening], plan: HeldOutPlan, settings: Encoding
-) -> Folds:
+def participant_folds(sources: Sequence[Run], runs: Sequence[RunRows], plan: HeldOutPlan, settings: Encoding) -> Folds:
     """Turn a plan of held-out runs into folds of rows, the same for every model.
 
     Parameters
     ----------
     sources : sequence of Run
-    runs : sequence of Listening
+    runs : sequence of RunRows
         What was heard in each of them.
     plan : HeldOutPlan
         Which runs are held out together.
@@ -141,17 +139,17 @@ def plan_indices(sources: Sequence[Run], plan: HeldOutPlan) -> list[tuple[list[i
     return folds
 
 
-def offsets(runs: Sequence[Listening]) -> np.ndarray:
+def offsets(runs: Sequence[RunRows]) -> np.ndarray:
     """Return the first row of each run, and the total number of rows at the end."""
     return np.concatenate([[0], np.cumsum([run.rows.n_volumes for run in runs])])
 
 
-def within_reach(run: Listening, longest_lag: float) -> np.ndarray:
+def within_reach(run: RunRows, longest_lag: float) -> np.ndarray:
     """Tell which presentations enter the lagged features of which volumes.
 
     Parameters
     ----------
-    run : Listening
+    run : RunRows
     longest_lag : float
         Seconds.
 
@@ -169,13 +167,13 @@ def within_reach(run: Listening, longest_lag: float) -> np.ndarray:
 
 
 def training_rows(
-    runs: Sequence[Listening], training: Sequence[int], tracks: Collection[Path], *, longest_lag: float
+    runs: Sequence[RunRows], training: Sequence[int], tracks: Collection[Path], *, longest_lag: float
 ) -> tuple[np.ndarray, int]:
     """Choose the rows that may train a fold.
 
     Parameters
     ----------
-    runs : sequence of Listening
+    runs : sequence of RunRows
         All runs.
     training : sequence of int
         Indices of the training runs.
@@ -203,12 +201,12 @@ def training_rows(
     return np.concatenate(chosen).astype(np.intp), dropped
 
 
-def inner_groups(runs: Sequence[Listening], rows: np.ndarray) -> np.ndarray:
+def inner_groups(runs: Sequence[RunRows], rows: np.ndarray) -> np.ndarray:
     """Assign training rows to inner folds: their runs, or contiguous groups of clips in a single run.
 
     Parameters
     ----------
-    runs : sequence of Listening
+    runs : sequence of RunRows
     rows : ndarray
         Training rows, ascending.
 
@@ -240,7 +238,7 @@ def inner_groups(runs: Sequence[Listening], rows: np.ndarray) -> np.ndarray:
 
 
 def make_folds(
-    runs: Sequence[Listening],
+    runs: Sequence[RunRows],
     plan: Sequence[tuple[Sequence[int], Sequence[int]]],
     longest_lag: float,
     *,
@@ -250,7 +248,7 @@ def make_folds(
 
     Parameters
     ----------
-    runs : sequence of Listening
+    runs : sequence of RunRows
         All runs.
     plan : sequence of (held-out run indices, training run indices)
         One pair per fold.
@@ -298,7 +296,7 @@ def make_folds(
 
 
 def _fold(
-    runs: Sequence[Listening], part: tuple[np.ndarray, frozenset[Path]], training: Sequence[int], longest_lag: float
+    runs: Sequence[RunRows], part: tuple[np.ndarray, frozenset[Path]], training: Sequence[int], longest_lag: float
 ) -> Fold:
     held_out, tracks = part
     rows, dropped = training_rows(runs, training, tracks, longest_lag=longest_lag)
@@ -307,7 +305,7 @@ def _fold(
 
 
 def _parts(
-    runs: Sequence[Listening], held_out: Sequence[int], n_groups: int, longest_lag: float
+    runs: Sequence[RunRows], held_out: Sequence[int], n_groups: int, longest_lag: float
 ) -> list[tuple[np.ndarray, frozenset[Path]]]:
     """Split held-out rows by the track that began last; give each part the tracks within its lags.
 
@@ -336,7 +334,7 @@ def _parts(
     ]
 
 
-def _latest_presentation(run: Listening) -> np.ndarray:
+def _latest_presentation(run: RunRows) -> np.ndarray:
     """Return, for each volume, the presentation that began last (the first one before it began)."""
     if not run.presentations:
         return np.zeros(run.rows.n_volumes, dtype=np.intp)
@@ -344,6 +342,6 @@ def _latest_presentation(run: Listening) -> np.ndarray:
     return np.maximum.accumulate(heard).astype(np.intp)
 
 
-def _tracks(runs: Sequence[Listening], held_out: Sequence[int]) -> list[Path]:
+def _tracks(runs: Sequence[RunRows], held_out: Sequence[int]) -> list[Path]:
     """Return the tracks of runs in order of their first presentation."""
     return list(dict.fromkeys(item.clip.audio for r in held_out for item in runs[r].presentations))

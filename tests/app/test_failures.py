@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from fake_derivatives import make_tree
 from listening import ToyModel, ToyStore, make_run, participant
 
 from ban_bids.app import participant as level
@@ -16,7 +17,6 @@ from ban_bids.app.candidates import PreparedModel, refuse_namesakes
 from ban_bids.app.outcome import Outcome
 from ban_bids.encoding import design as design_module
 from ban_bids.errors import DataError, UsageError
-from ban_bids.files.json import write_json
 from ban_bids.files.progress import StageClock
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.scoring.behavioral import no_behavior
@@ -139,12 +139,11 @@ def test_two_models_of_one_name_are_refused() -> None:
         refuse_namesakes(["ban", "deepcnn", "ban"])
 
 
-def test_scores_of_other_sessions_are_not_overwritten(tmp_path: Path) -> None:
-    table = tmp_path / "sub-01_task-T_desc-ban_bas.tsv"
-    person = SimpleNamespace(sessions=("a",))
-    level.refuse_other_sessions(table, person)  # type: ignore[arg-type]
-    write_json(table.with_suffix(".json"), {"Sessions": ["a"]})
-    level.refuse_other_sessions(table, person)  # type: ignore[arg-type]
-    write_json(table.with_suffix(".json"), {"Sessions": ["a", "b"]})
-    with pytest.raises(DataError, match="holds scores of sessions a, b, not of a; .*--session-id"):
-        level.refuse_other_sessions(table, person)  # type: ignore[arg-type]
+def test_a_participant_whose_scores_pool_other_sessions_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    root = make_tree(tmp_path / "out", ["01"], layers=("A1",), sessions=("a", "b")).root
+    person = SimpleNamespace(label="01", sessions=("a", "b"))
+    assert level.other_sessions(root, person) is None  # type: ignore[arg-type]
+    assert level.other_sessions(root, SimpleNamespace(label="02", sessions=("a",))) is None  # type: ignore[arg-type]
+    person.sessions = ("a",)
+    why = level.other_sessions(root, person)  # type: ignore[arg-type]
+    assert why is not None and "holds scores of sessions a, b, not of a; " in why and "--session-id" in why

@@ -11,7 +11,7 @@ from ban_bids import load_derivatives
 from ban_bids.bids.names import bas_name
 from ban_bids.constants import AREAS, JOINT
 from ban_bids.derivatives.maps import write_statmap
-from ban_bids.derivatives.read import Regions
+from ban_bids.derivatives.read import Regions, remove_stale_maps
 from ban_bids.derivatives.tables import write_table
 from ban_bids.errors import DataError, UsageError
 from ban_bids.files.atomic import write_text
@@ -157,3 +157,14 @@ def test_files_being_written_are_not_seen(tmp_path):
     folder = bas_name("01", TASK, "ban").path(tree.root).parent
     write_text(folder / ".tmp-1-abc-sub-01_task-T_stat-ev_statmap.json", "{")
     assert len(load_derivatives(tree.root).maps()) == before
+
+
+def test_maps_of_layers_that_a_model_has_no_more_go_and_no_others(tmp_path):
+    tree = make_tree(tmp_path / "out", ["01", "02"], layers=("A1", "Belt"))
+    out = load_derivatives(tree.root)
+    labels = {"participant": "01", "task": TASK, "space": SPACE, "model": "ban"}
+    written = [Path(path) for path in out.maps(layer="A1", **labels)["path"]]
+    remove_stale_maps(tree.root, written, **labels)
+    assert set(out.maps(**labels)["layer"]) == {"A1"}
+    assert set(out.maps(participant="02", model="ban")["layer"]) == {"A1", "Belt"}
+    assert len(out.maps(participant="01", model=None)) == 1

@@ -11,7 +11,7 @@ from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.cleaning import clean, nuisance_basis
 from ban_bids.encoding.design import Design
 from ban_bids.encoding.design import design as make_design
-from ban_bids.encoding.folds import Folds, Listening, offsets, participant_folds
+from ban_bids.encoding.folds import Folds, RunRows, offsets, participant_folds
 from ban_bids.encoding.rows import HeldOutRows, Repeats, run_rows
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.inputs.types import Clip, Presentation, Run
@@ -45,8 +45,8 @@ def all_clips(runs: list[Run]) -> tuple[Clip, ...]:
     return tuple(dict.fromkeys(item.clip for run in runs for item in run.presentations))
 
 
-def listen(run: Run, clips: tuple[Clip, ...], t_ref: float = 0.0, non_steady: int = 0) -> Listening:
-    return Listening(run.name, run_rows(run, t_ref, non_steady, scrubbed=(), clips=clips), run.presentations)
+def listen(run: Run, clips: tuple[Clip, ...], t_ref: float = 0.0, non_steady: int = 0) -> RunRows:
+    return RunRows(run.name, run_rows(run, t_ref, non_steady, scrubbed=(), clips=clips), run.presentations)
 
 
 @dataclass
