@@ -163,11 +163,13 @@ def normalize(
         composite each, as antsApplyTransforms takes them).
     """
     warped = folder / "warped.nii.gz"
-    with _registered(template, brain, folder, type_of_transform="SyN", reg_iterations=reg_iterations) as result:
-        matrix = _read_affine(_ending(result["fwdtransforms"], ".mat"))
-        warp = Displacement.load(_ending(result["fwdtransforms"], "Warp.nii.gz"))
-        inverse = Displacement.load(_ending(result["invtransforms"], "InverseWarp.nii.gz"))
-        ants.image_write(result["warpedmovout"], str(warped))
+    with _registered(template, brain, folder, type_of_transform="Affine") as affine:
+        options = {"reg_iterations": reg_iterations, "initial_transform": affine["fwdtransforms"][0]}
+        with _registered(template, brain, folder, type_of_transform="SyNOnly", **options) as result:
+            matrix = _read_affine(_ending(result["fwdtransforms"], ".mat"))
+            warp = Displacement.load(_ending(result["fwdtransforms"], "Warp.nii.gz"))
+            inverse = Displacement.load(_ending(result["invtransforms"], "InverseWarp.nii.gz"))
+            ants.image_write(result["warpedmovout"], str(warped))
     return {
         "normalization": Normalization(np.round(matrix, 10), warp, inverse).save(folder / "normalization.npz"),
         "warped": warped,
