@@ -88,11 +88,15 @@ def _task_sections(
     suffix = f", task {summary.task}" if several_tasks else ""
     names = [name for name in by_score(scores) if name in {model.model for model in models}]
     by_name = {model.model: model for model in models}
-    top: list[Block] = [headlines(scores, names[0])] if len(names) == 1 else []
+    large: dict[str, list[Block]] = {name: [headlines(scores, name)] for name in names}
+    top = large.pop(names[0]) if len(names) == 1 else []  # once on the page: at its top where there is one model
     top += [models_table(scores, _CLIPS), *models_figure(scores, f"C of every model. {_CLIPS}")]
     return [
         Section(f"Summary{suffix}", [*top, Facts(summary.facts)]),
-        *(Section(f"Model {name}{suffix}", _model_blocks(out, summary, by_name[name], scores)) for name in names),
+        *(
+            Section(f"Model {name}{suffix}", large.get(name, []) + _model_blocks(out, summary, by_name[name], scores))
+            for name in names
+        ),
         Section(
             f"Noise ceiling{suffix}", _ceiling(out, summary), summary.reasons.get("Noise ceiling", "Nothing to show.")
         ),
@@ -106,7 +110,7 @@ def _model_blocks(
     definitions = out.score_definitions()
     rows = scored_rows(scores, model.model)
     why = rows.loc[rows["row"] == "C", "reason"].dropna()
-    blocks: list[Block] = [headlines(scores, model.model), Facts(model.facts)]
+    blocks: list[Block] = [Facts(model.facts)]
     blocks += _score_tables("Scores", rows, definitions)
     blocks += _alignment(model) or [Paragraphs([f"Layers and regions: C: {reason}" for reason in why])]
     blocks += _controls(scores, model, definitions)

@@ -45,13 +45,11 @@ def test_a_page_shows_the_notes_of_the_dataset_and_of_its_own_participant(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     people = [Participant(label, (), (), notes=(f"run of {label} left out",)) for label in ("01", "02")]
-    part = SimpleNamespace(notes=(), label="01", space="S", figures=(), absent={}, reasons={})
+    part = SimpleNamespace(notes=(), label="01", absent={}, reasons={})
     shared = ParticipantInput(
-        people[0],
-        part,  # type: ignore[arg-type]
+        SimpleNamespace(participant=people[0], notes=(), space="S", figures=()),  # type: ignore[arg-type]
         SimpleNamespace(notes=("no description",), participants=people),  # type: ignore[arg-type]
-        SimpleNamespace(task_label="x"),  # type: ignore[arg-type]
-        SimpleNamespace(data=part, folds=part, tests=part),  # type: ignore[arg-type]
+        SimpleNamespace(data=part, folds=part, tests=part, plan=SimpleNamespace(task_label="x")),  # type: ignore[arg-type]
     )
     monkeypatch.setattr(summary, "_participant_rows", lambda shared: [])
     settings = Settings.of(tmp_path, tmp_path / "out", "participant")
