@@ -260,7 +260,8 @@ def _write(shared: ParticipantInput, scored: ScoredCandidate, settings: Settings
     )  # fmt: skip
     remove_stale_maps(root, written, model=scored.prepared.name, **labels)
     ceilings = {(None, stat): values for stat, values in scored.scores.ceiling.items()}
-    metadata = {**participant_facts(shared, settings), **rows}
+    facts = {key: fact for key, fact in participant_facts(shared, settings).items() if "Permutation" not in key}
+    metadata = {**facts, **rows}
     write_maps(root, ceilings, mask=data.mask, affine=data.affine, metadata=metadata, **labels)
 
 
