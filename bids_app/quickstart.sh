@@ -49,7 +49,7 @@ fi
 case "$task" in
   demo) cd "$start_dir"; exec "$venv/bin/ban-bids-demo" "${1:-demo}" ;;
   test)
-    # two workers, one thread each: the tests of one file stay together, the long ones of the app come first
+    # two workers, one thread each: the tests of one file stay together
     export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" PATH="$venv/bin:$PATH"
-    exec "$venv/bin/python" -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@" ;;
+    exec "$venv/bin/python" -m pytest -n 2 --dist loadfile "$@" ;;
 esac
