@@ -43,13 +43,15 @@ def _cell(value: Any) -> Any:
     return " ".join(value.split()) if isinstance(value, str) else value
 
 
-def read_tsv(path: Path) -> pd.DataFrame:
+def read_tsv(path: Path, *, foreign: bool = False) -> pd.DataFrame:
     """Read a table that :func:`write_tsv` wrote; ``n/a`` becomes missing, labels such as ``01`` stay text.
 
     Parameters
     ----------
     path : Path
         Table.
+    foreign : bool
+        Others may have written it: blank cells, ``NaN`` and the like are missing as well.
 
     Returns
     -------
@@ -59,10 +61,11 @@ def read_tsv(path: Path) -> pd.DataFrame:
     Raises
     ------
     DataError
-        The file is missing or empty.
+        The file is missing, empty or no table.
     """
+    remedy = "restore it, or preprocess that run again" if foreign else "run the participant level again"
     labels = dict.fromkeys(_LABELS, str)
     try:
-        return pd.read_csv(path, sep="\t", dtype=labels, na_values=[NOT_AVAILABLE], keep_default_na=False)
-    except (OSError, pd.errors.EmptyDataError, pd.errors.ParserError) as error:
-        raise DataError(f"{path}: not a readable table ({error}); run the participant level again") from error
+        return pd.read_csv(path, sep="\t", dtype=labels, na_values=[NOT_AVAILABLE], keep_default_na=foreign)
+    except (OSError, ValueError) as error:  # pandas' own errors and those of decoding are ValueErrors
+        raise DataError(f"{path}: not a readable table ({error}); {remedy}") from error

@@ -117,7 +117,7 @@ def _references(rows: Sequence[tuple[Path, Map, str]], mask: Path, wm: Path, pat
 def motion(confounds: Sequence[Path], names: Sequence[str], folder: Path) -> Path:
     """Translations, rotations and framewise displacement of every run."""
     figure, rows = plt.subplots(3, 1, figsize=(11, 5.5), sharex=True, layout="constrained")
-    tables = [read_tsv(path) for path in confounds]
+    tables = [read_tsv(path, foreign=True) for path in confounds]
     starts = np.cumsum([0, *(len(table) for table in tables)])
     for start, table in zip(starts, tables):
         time = np.arange(len(table)) + start

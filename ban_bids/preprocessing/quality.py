@@ -287,7 +287,7 @@ def signal_measures(run: RunFiles, auditory: NDArray[np.bool_]) -> list[Measurem
     """
     with np.load(run.quality) as stored:
         after, before = stored["after"], median(stored["before"])
-    moved = framewise_displacement_of(read_tsv(run.confounds))
+    moved = framewise_displacement_of(read_tsv(run.confounds, foreign=True))
     moved = moved[np.isfinite(moved)]
     brain = median(after)
     values = {

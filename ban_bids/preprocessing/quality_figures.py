@@ -158,7 +158,7 @@ def quality_pictures(
         volume[mask] = np.nan_to_num(after)
         maps[run.name] = nib.Nifti1Image(volume, grid.affine)
         steady = slice(run.non_steady, None)
-        table = read_tsv(run.confounds)[steady]
+        table = read_tsv(run.confounds, foreign=True)[steady]
         carpets.append(carpet(rows[steady], tissue, table, run.repetition_time, folder / f"{run.name}_carpet.png"))
     outlines = nib.Nifti1Image((regions if regions.any() else mask).astype(np.uint8), grid.affine)
     return tsnr(maps, outlines, folder / "tsnr.png"), carpets

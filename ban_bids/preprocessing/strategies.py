@@ -91,7 +91,7 @@ def regressors(run: PreprocessedRun) -> Floats:
 
 def _table(run: PreprocessedRun) -> pd.DataFrame:
     """A run's table; differences of motion are computed where it has none (some tables have none)."""
-    table = read_tsv(run.confounds)
+    table = read_tsv(run.confounds, foreign=True)
     if len(table) != run.run.n_volumes:
         raise DataError(
             f"{run.confounds}: {len(table)} rows for {run.run.n_volumes} volumes of {run.bold.name}; "

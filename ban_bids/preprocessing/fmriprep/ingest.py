@@ -102,7 +102,7 @@ def _find_run(run: Run, folder: Path, options: Preprocessing) -> PreprocessedRun
         raise DataError(f"{bold}: shape {shape} for a run of {run.n_volumes} volumes; take this run's series")
     non_steady = options.dummy_scans
     if non_steady is None:
-        columns = read_tsv(confounds).columns
+        columns = read_tsv(confounds, foreign=True).columns
         non_steady = sum(name.startswith("non_steady_state_outlier") for name in columns)
     return PreprocessedRun(run, bold, mask, confounds, _reference_time(bold, run), non_steady)
 
