@@ -163,7 +163,7 @@ def test_choices_for_all_voxels_and_slabs_change_nothing() -> None:
     for layer in AREAS:
         np.testing.assert_allclose(some.unique[layer], whole.unique[layer][2:5], atol=1e-5)
     n = len(made.folds[0].fold.training)
-    memory = 2**23
+    memory = 2**24
     assert slab_size(made, KERNELS, Limits(memory)) == memory // 4 // (4 * (25 * 70 + n) + 16 * n)
 
 
