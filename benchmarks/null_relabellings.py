@@ -61,7 +61,7 @@ def region_p(pre: PreprocessedParticipant, participant: Participant, settings: S
     folds = participant_folds(data.sources, data.runs, plan, encoding)
     laid = design(data, model, folds, n_components=encoding.n_components, cache=settings.compute.work_dir / "features")
     n_permutations, crossed = encoding.n_permutations, plan.leave_one_out
-    tests = held_out_tests(folds.rows, n_permutations=n_permutations, seed=seed, crossed=crossed)
+    tests = held_out_tests(folds.rows, data.nuisance, n_permutations=n_permutations, seed=seed, crossed=crossed)
     if tests.permutations is None:
         return {}
     voxels = np.flatnonzero((data.region > 0) & data.usable)

@@ -76,7 +76,11 @@ def prepare_participant(
     settings = fitting.settings
     folds = participant_folds(data.sources, data.runs, plan, settings)
     tests = held_out_tests(
-        folds.rows, n_permutations=settings.n_permutations, seed=fitting.seed, crossed=plan.leave_one_out
+        folds.rows,
+        data.nuisance,
+        n_permutations=settings.n_permutations,
+        seed=fitting.seed,
+        crossed=plan.leave_one_out,
     )
     finished = None if folder is None else finished_batches(folder, data, tests, fitting, regions)
     return PreparedParticipant(data, plan, folds, tests, fitting, finished, regions)

@@ -6,10 +6,12 @@ A *row* is one volume of one run. All arrays here are parallel, one entry per ro
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ban_bids.encoding.cleaning import Nuisance
+from ban_bids.encoding.noise import LayoutNoise, layout_noise
 from ban_bids.errors import NotComputable
 from ban_bids.inputs.types import Clip, Run
 
@@ -165,11 +167,14 @@ class Repeats:
         Clip that began last in each unique moment's lag window.
     notes : tuple of str
         What was left out and why.
+    noise : LayoutNoise or None
+        From `with_noise`; None also where noise feigns no signal power.
     """
 
     index: np.ndarray
     clip: np.ndarray
     notes: tuple[str, ...] = ()
+    noise: LayoutNoise | None = None
 
     @property
     def n_repeats(self) -> int:
@@ -421,6 +426,25 @@ def _repeat_notes(most: int, n_repeats: int, *, once: int, differ: tuple[int, in
     if lack:
         notes.append(f"{lack} moments of repeated clips lack one of the {n_repeats} repeats and are left out")
     return tuple(notes)
+
+
+def with_noise(repeats: Repeats, rows: HeldOutRows, nuisance: Sequence[Nuisance]) -> Repeats:
+    """Add what the repeats' layout makes of noise that was cleaned as the rows were.
+
+    Parameters
+    ----------
+    repeats : Repeats
+    rows : HeldOutRows
+        Rows of one run and fold were cleaned together.
+    nuisance : sequence of Nuisance
+        Of every run.
+
+    Returns
+    -------
+    Repeats
+    """
+    made = layout_noise(repeats.index, rows.run, rows.fold, volume=rows.volume, nuisance=nuisance)
+    return replace(repeats, noise=made)
 
 
 def mean_over_repeats(values: np.ndarray, repeats: Repeats) -> np.ndarray:

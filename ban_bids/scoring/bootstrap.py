@@ -116,8 +116,7 @@ class ClipStatistics:
     n_repeats : int
         N.
     sp_bias : float
-        What the layout of the repeats adds to the signal power of pure noise, see
-        `ban_bids.scoring.ceiling`; it is taken off every draw's signal power.
+        Signal power that noise feigns in this layout of repeats (`ban_bids.encoding.noise`), taken off every draw's.
     """
 
     n: np.ndarray
@@ -130,7 +129,7 @@ class ClipStatistics:
     q_mm: np.ndarray
     q_yy: np.ndarray
     n_repeats: int
-    sp_bias: float = 0.0
+    sp_bias: float
 
     def __add__(self, other: ClipStatistics) -> ClipStatistics:
         """Statistics of the voxels of both, on the same clips and repeats."""
@@ -143,9 +142,7 @@ class ClipStatistics:
 _SUMS = ("py", "pp", "mm", "yy", "q_py", "q_pp", "q_mm", "q_yy")
 
 
-def clip_statistics(
-    prediction: np.ndarray, bold: np.ndarray, repeats: Repeats, *, sp_bias: float = 0.0
-) -> ClipStatistics:
+def clip_statistics(prediction: np.ndarray, bold: np.ndarray, repeats: Repeats) -> ClipStatistics:
     """Sums and products of sums within clips, over some voxels.
 
     Parameters
@@ -154,8 +151,6 @@ def clip_statistics(
         Of all held-out rows.
     repeats : Repeats
         Rows of each unique moment, moments of a clip standing together; K clips in order of index.
-    sp_bias : float
-        Summed over the V voxels.
 
     Returns
     -------
@@ -188,7 +183,7 @@ def clip_statistics(
         q_mm=sum_m @ sum_m.T,
         q_yy=q_yy,
         n_repeats=repeats.n_repeats,
-        sp_bias=sp_bias,
+        sp_bias=0.0 if repeats.noise is None else float(repeats.noise.signal_power(bold, repeats.index).sum()),
     )
 
 

@@ -9,9 +9,10 @@ from types import MappingProxyType
 import numpy as np
 
 from ban_bids.constants import JOINT
+from ban_bids.encoding.cleaning import Nuisance
 from ban_bids.encoding.fit import Encoded
 from ban_bids.encoding.permutation import CROSSED, PermutationPlan, permutation_plan
-from ban_bids.encoding.rows import HeldOutRows, Repeats, repeat_rows
+from ban_bids.encoding.rows import HeldOutRows, Repeats, repeat_rows, with_noise
 from ban_bids.encoding.significance import RoiSums, fdr_bh, max_statistic_p, null_from_sums, roi_p, roi_sums, voxel_p
 from ban_bids.errors import NotComputable
 from ban_bids.scoring.ceiling import cc_norm, noise_ceiling, voxel_correlation
@@ -45,12 +46,16 @@ class HeldOutTests:
         return (*notes, *(f"{name}: n/a, {why}" for name, why in self.reasons.items()))
 
 
-def held_out_tests(rows: HeldOutRows, *, n_permutations: int, seed: int, crossed: bool = False) -> HeldOutTests:
+def held_out_tests(
+    rows: HeldOutRows, nuisance: Sequence[Nuisance], *, n_permutations: int, seed: int, crossed: bool = False
+) -> HeldOutTests:
     """Find repeats and draw permutations, the same for every model of a participant.
 
     Parameters
     ----------
     rows : HeldOutRows
+    nuisance : sequence of Nuisance
+        Of every run: what cleaning makes of noise is taken off the ceiling (`ban_bids.encoding.noise`).
     n_permutations, seed : int
     crossed : bool
         Each run is held out in turn, see `ban_bids.encoding.permutation.CROSSED`.
@@ -62,7 +67,7 @@ def held_out_tests(rows: HeldOutRows, *, n_permutations: int, seed: int, crossed
     reasons: dict[str, str] = {}
     repeats, permutations = None, None
     try:
-        repeats = repeat_rows(rows)
+        repeats = with_noise(repeat_rows(rows), rows, nuisance)
     except NotComputable as why:
         reasons["ceiling"] = str(why)
     try:
