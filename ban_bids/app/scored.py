@@ -74,7 +74,7 @@ def prepare_participant(
     PreparedParticipant
     """
     settings = fitting.settings
-    folds = participant_folds(data.sources, data.runs, plan, settings)
+    folds = participant_folds(data.sources, data.runs, data.nuisance, plan=plan, settings=settings)
     tests = held_out_tests(
         folds.rows, n_permutations=settings.n_permutations, seed=fitting.seed, crossed=plan.leave_one_out
     )

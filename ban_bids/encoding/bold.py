@@ -53,7 +53,8 @@ class ParticipantData:
     usable : ndarray of shape (n_voxels,), bool
         False for voxels that are not finite or do not vary in some run: their scores are ``n/a``.
     bold : ndarray of shape (n_rows, n_voxels), float32
-        All runs, cleaned and z-scored; on disk where it is large.
+        All runs, cleaned and z-scored over their scored rows; on disk where it is large. Each side of a fold is
+        cleaned again where it holds a part of a run (`ban_bids.encoding.cleaning.Side`).
     notes : tuple of str
         Warnings for the report.
     absent : mapping of str to str
@@ -170,12 +171,12 @@ def load_run(
     """
     run = pre.run
     rows = run_rows(run, pre.t_ref, pre.non_steady, scrubbed=pre.scrubbed, clips=clips)
-    if rows.keep.sum() < 3:
+    if rows.scored.sum() < 3:
         raise DataError(
-            f"{pre.bold}: fewer than 3 volumes are left after non-steady and scrubbed ones; leave the "
+            f"{pre.bold}: fewer than 3 volumes are left after non-steady and scrubbed ones and lead-ins; leave the "
             "run out or choose other --confounds"
         )
-    nuisance = nuisance_basis(regressors(pre), run.repetition_time, settings.high_pass, keep=rows.keep)
+    nuisance = nuisance_basis(regressors(pre), run.repetition_time, settings.high_pass, keep=rows.scored)
     cleaned, usable = clean(_voxels(pre.bold, mask, grid, run.n_volumes), nuisance)
     if not usable.any():
         raise DataError(
