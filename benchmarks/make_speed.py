@@ -24,7 +24,7 @@ _PARTS = {
     "joint": "joint model, lattice of weightings, every penalty",
     "draws": "joint model, weightings drawn at random as himalaya draws its own, every penalty",
     "default": "joint model as `ban-bids` fits it: refined weights, penalties by climbing",
-    "unique": "unique variance of every layer, after the joint model",
+    "unique": "the same with unique variance of every layer",
     "same": "joint model on the weightings that himalaya was given",
     "himalaya": "himalaya's random search on them",
     "singles": "every layer alone",

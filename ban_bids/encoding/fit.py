@@ -18,11 +18,11 @@ from ban_bids.encoding.design import Design
 from ban_bids.encoding.finished import Finished, kept
 from ban_bids.encoding.folds import offsets
 from ban_bids.encoding.matrices import AnyFold, LayerMatrices
-from ban_bids.encoding.ridge.backend import CPU, Engine
+from ban_bids.encoding.ridge.backend import CLOSED_FORM, CPU, Engine
 from ban_bids.encoding.ridge.bands import Bands
 from ban_bids.encoding.ridge.hyperparameters import Choice, Hyperparameters, band_weights, lattice_order
 from ban_bids.encoding.ridge.limits import Limits
-from ban_bids.encoding.ridge.solvers import BandedRidge, predict_without, without_band
+from ban_bids.encoding.ridge.solvers import BandedRidge, predict_without
 from ban_bids.encoding.rows import HeldOut, Repeats
 from ban_bids.encoding.variance import variances
 from ban_bids.files.progress import progress
@@ -111,15 +111,13 @@ class FoldModels:
     def _solver(self, name: str) -> BandedRidge:
         return BandedRidge(self.together if name == JOINT else self.alone, self.engine)
 
-    def choose(self, name: str) -> Choice:
-        """Choose weights and penalties of a layer's model, or of the joint one, by the closed form."""
-        return self._solver(name).choose(self._training(self._members(name)), self.bold, self.groups)
-
-    def choose_without(self, layer: str, joint: Choice) -> Choice:
-        """Choose penalties of the joint model without a layer; voxels that use it alone or not are left out."""
-        i = self.layers.index(layer)
-        training = self._training(self.layers).without(i)
-        return self._solver(layer).choose(training, self.bold, self.groups, start=without_band(joint, i))
+    def choose(self, name: str) -> dict[str, Choice]:
+        """Choose weights and penalties of a layer's model, or of the joint and the `reduced`, by the closed form."""
+        training = self._training(self._members(name))
+        if name != JOINT:
+            return {name: self._solver(name).choose(training, self.bold, self.groups)}
+        names = (JOINT, *(reduced(layer) for layer in self.layers))
+        return dict(zip(names, self._solver(name).choose_nested(training, self.bold, self.groups), strict=True))
 
     def fit(self, name: str, choice: Choice | None = None) -> tuple[dict[str, np.ndarray], Choice]:
         """Fit a layer's model, or the joint one.
@@ -128,7 +126,7 @@ class FoldModels:
         ----------
         name : str
         choice : Choice, optional
-            From `choose`; chosen here by default.
+            From `choose`; the solver chooses by default.
 
         Returns
         -------
@@ -144,11 +142,12 @@ class FoldModels:
 
     def predict_without(self, layer: str, joint: Choice, whole: np.ndarray, choice: Choice | None = None) -> np.ndarray:
         """Predict held-out rows from all layers but one; ``whole`` is the joint model's prediction of them."""
+        left_out = self.layers.index(layer)
         return predict_without(
-            self._solver(layer),
+            BandedRidge(self.together.without(left_out), self.engine),
             self._training(self.layers),
             self.fold.bands([parts.held_out for parts in self._matrices.values()]),
-            left_out=self.layers.index(layer),
+            left_out=left_out,
             bold=self.bold,
             groups=self.groups,
             joint=joint,
@@ -192,23 +191,23 @@ def choose_models(
     return tuple(folds)
 
 
-def _choose_fold(models: FoldModels, take: Callable[[str, Callable[[], Choice]], Choice], label: str) -> Choices:
+def _choose_fold(models: FoldModels, take: Callable[[str, Callable[[], Choices]], Choices], label: str) -> Choices:
+    names = (*models.layers, JOINT) if len(models.layers) > 1 else models.layers
     choices: dict[str, Choice] = {}
-    steps = [(name, False) for name in models.layers]
-    if len(models.layers) > 1:
-        steps += [(JOINT, False), *((layer, True) for layer in models.layers)]
-    for name, left_out in progress(steps, label):
-        if left_out:
-            make = partial(models.choose_without, name, choices[JOINT])
-            choices[reduced(name)] = take(reduced(name), make)
-        else:
-            choices[name] = take(name, partial(models.choose, name))
+    for name in progress(names, label):
+        choices |= take(name, partial(models.choose, name))
     return choices
 
 
-def _take(store: Finished | None, batch: tuple[int, ...], name: str, make: Callable[[], Choice]) -> Choice:
+def _take(store: Finished | None, batch: tuple[int, ...], name: str, make: Callable[[], Choices]) -> Choices:
     """Return what was kept for some voxels in one fold, or make and keep it."""
-    return Choice(**kept(store, ("choice", batch, name), lambda: vars(make())))
+
+    def arrays() -> dict[str, np.ndarray]:
+        return {f"{part}/{model}": values for model, choice in make().items() for part, values in vars(choice).items()}
+
+    found = kept(store, ("choice", batch, name), arrays)
+    models = [key.removeprefix("alpha/") for key in found if key.startswith("alpha/")]
+    return {model: Choice(*(found[f"{part}/{model}"] for part in ("weights", "alpha", "score"))) for model in models}
 
 
 def search_size(n_training: int, limits: Limits) -> int:
@@ -304,8 +303,10 @@ def encode(
     names = (*layers, JOINT) if joint and len(layers) > 1 else layers
     predicted = _Predicted(layers, names, (len(design.index), len(chosen)))
     for i, fold in enumerate(design.folds):
-        known = {} if choices is None else {name: choice.of(chosen) for name, choice in choices[i].items()}
+        known: Choices = {} if choices is None else {name: c.of(chosen) for name, c in choices[i].items()}
         models = FoldModels(data, fold, layers, voxels=chosen, fitting=fitting)
+        if choices is None and JOINT in names and fitting.engine.solver == CLOSED_FORM:
+            known = models.choose(JOINT)
         places = np.searchsorted(design.index, fold.fold.held_out)
         for name in names:
             predicted.add(name, places, *models.fit(name, known.get(name)))

@@ -94,7 +94,7 @@ def refit(problem: Problem, choice: Choice, hyperparameters: Hyperparameters) ->
     Returns
     -------
     ndarray of shape (n_coefficients, n_voxels), float64
-        See `Bands.terms`; 0 where weights are.
+        See `Bands.terms`.
     """
     workers, size = problem.resources(0)
     coefficients = np.zeros((problem.bands.n_coefficients, problem.bold.shape[1]))
@@ -116,7 +116,7 @@ def refit(problem: Problem, choice: Choice, hyperparameters: Hyperparameters) ->
 
         in_batches(len(voxels), max(64, size // 4), some)
 
-    for _ in side_by_side(solve, np.flatnonzero(grid.any(axis=1)), workers):
+    for _ in side_by_side(solve, np.arange(len(grid)), workers):
         pass
     return coefficients
 
