@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ban_bids.constants import REGIONS
-from ban_bids.encoding.bold import ParticipantData, columns
+from ban_bids.encoding.bold import ParticipantData, held_out_bold
 from ban_bids.encoding.design import Design
 from ban_bids.encoding.execute import in_slabs, kept_crossing_factors
 from ban_bids.encoding.finished import Finished
@@ -171,7 +171,7 @@ def _cortical(
     """Score predictions of the regions' voxels, without those that are not usable."""
     data, tests, settings = prepared.data, prepared.tests, prepared.fitting.settings
     auditory = np.flatnonzero(data.region > 0)
-    bold = columns(data.bold, prepared.folds.index, auditory)
+    bold = held_out_bold(data.bold, prepared.folds.folds, prepared.folds.index, voxels=auditory)
     bold[:, ~data.usable[auditory]] = np.nan
     return cortical_score(
         design.model,

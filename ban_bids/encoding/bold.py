@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 
 from ban_bids.encoding.cleaning import Nuisance, clean, crowding, nuisance_basis
-from ban_bids.encoding.folds import RunRows
+from ban_bids.encoding.folds import Fold, RunRows
 from ban_bids.encoding.rows import run_rows
 from ban_bids.errors import DataError
 from ban_bids.files.npz import scratch_array
@@ -143,6 +143,31 @@ def columns(bold: np.ndarray, rows: np.ndarray, voxels: np.ndarray) -> np.ndarra
     out = np.empty((len(rows), len(voxels)), dtype=np.float32)
     for i, row in enumerate(rows):
         out[i] = bold[row][voxels]
+    return out
+
+
+def held_out_bold(bold: np.ndarray, folds: Sequence[Fold], index: np.ndarray, *, voxels: np.ndarray) -> np.ndarray:
+    """Return BOLD of held-out rows, each fold's clean over its own rows alone.
+
+    Parameters
+    ----------
+    bold : ndarray of shape (n_rows, n_voxels)
+        Clean over whole runs.
+    folds : sequence of Fold
+    index : ndarray of shape (n_held_out,), intp
+        Held-out rows of all folds, ascending.
+    voxels : ndarray of int
+        Columns to return.
+
+    Returns
+    -------
+    ndarray of shape (n_held_out, n_chosen), float32
+    """
+    out = columns(bold, index, voxels)
+    for fold in folds:
+        if fold.held_out_side.parts:
+            places = np.searchsorted(index, fold.held_out)
+            out[places] = fold.held_out_side.standardise(out[places])
     return out
 
 

@@ -13,7 +13,7 @@ from functools import cached_property, partial
 import numpy as np
 
 from ban_bids.constants import DEFAULT_SEED, JOINT
-from ban_bids.encoding.bold import ParticipantData, columns
+from ban_bids.encoding.bold import ParticipantData, columns, held_out_bold
 from ban_bids.encoding.design import Design
 from ban_bids.encoding.finished import Finished, kept
 from ban_bids.encoding.folds import offsets
@@ -22,7 +22,8 @@ from ban_bids.encoding.ridge.backend import CLOSED_FORM, CPU, Engine
 from ban_bids.encoding.ridge.bands import Bands
 from ban_bids.encoding.ridge.hyperparameters import Choice, Hyperparameters, band_weights, lattice_order
 from ban_bids.encoding.ridge.limits import Limits
-from ban_bids.encoding.ridge.solvers import BandedRidge, predict_without
+from ban_bids.encoding.ridge.refitted import OwnRows
+from ban_bids.encoding.ridge.solvers import BandedRidge, Inner, predict_without
 from ban_bids.encoding.rows import HeldOut, Repeats
 from ban_bids.encoding.variance import variances
 from ban_bids.files.progress import progress
@@ -82,15 +83,19 @@ class FoldModels:
         self.alone = Hyperparameters(alphas)
         self.together = Hyperparameters(alphas, grid, refine=2 * lattice_order(len(layers), len(grid)))
 
-    @property
-    def groups(self) -> np.ndarray:
-        """Inner fold of each training row."""
-        return self.fold.fold.groups
+    def _inner(self, layers: tuple[str, ...]) -> Inner:
+        """Inner folds of some layers' training rows."""
+        fold = self.fold.fold
+        if fold.whole_runs:
+            return fold.groups
+        raw = [self._matrices[layer].inner for layer in layers]
+        return OwnRows(self.fold.bands([rows for rows in raw if rows is not None]), fold.sides)
 
     @cached_property
     def bold(self) -> np.ndarray:
         """Training rows, (n_training, n_voxels), float32."""
-        return columns(self.data.bold, self.fold.fold.training, self.voxels)
+        side = self.fold.fold.training_side
+        return side.standardise(columns(self.data.bold, side.rows, self.voxels))
 
     @cached_property
     def _matrices(self) -> dict[str, LayerMatrices]:
@@ -100,7 +105,7 @@ class FoldModels:
     @cached_property
     def _predicted(self) -> dict[str, np.ndarray]:
         """Held-out rows with what of them is tested below, by layer; not made where models are only chosen."""
-        return {layer: np.vstack(parts[1:]) for layer, parts in self._matrices.items()}
+        return {name: np.vstack([m.held_out, m.whole, m.specific]) for name, m in self._matrices.items()}
 
     def _members(self, name: str) -> tuple[str, ...]:
         return self.layers if name == JOINT else (name,)
@@ -113,11 +118,12 @@ class FoldModels:
 
     def choose(self, name: str) -> dict[str, Choice]:
         """Choose weights and penalties of a layer's model, or of the joint and the `reduced`, by the closed form."""
-        training = self._training(self._members(name))
+        members = self._members(name)
+        training, inner = self._training(members), self._inner(members)
         if name != JOINT:
-            return {name: self._solver(name).choose(training, self.bold, self.groups)}
+            return {name: self._solver(name).choose(training, self.bold, inner)}
         names = (JOINT, *(reduced(layer) for layer in self.layers))
-        return dict(zip(names, self._solver(name).choose_nested(training, self.bold, self.groups), strict=True))
+        return dict(zip(names, self._solver(name).choose_nested(training, self.bold, inner), strict=True))
 
     def fit(self, name: str, choice: Choice | None = None) -> tuple[dict[str, np.ndarray], Choice]:
         """Fit a layer's model, or the joint one.
@@ -136,7 +142,7 @@ class FoldModels:
         choice : Choice
         """
         members = self._members(name)
-        solver = self._solver(name).fit(self._training(members), self.bold, self.groups, choice=choice)
+        solver = self._solver(name).fit(self._training(members), self.bold, self._inner(members), choice=choice)
         parts = solver.split(self.fold.bands([self._predicted[layer] for layer in members]))
         return dict(zip(members, parts)), solver.choice_
 
@@ -149,7 +155,7 @@ class FoldModels:
             self.fold.bands([parts.held_out for parts in self._matrices.values()]),
             left_out=left_out,
             bold=self.bold,
-            groups=self.groups,
+            inner=self._inner(self.layers),
             joint=joint,
             whole=whole,
             choice=choice,
@@ -314,7 +320,7 @@ def encode(
             whole, best = predicted.prediction[JOINT][places], predicted.choices[JOINT][-1]
             rest = models.predict_without(layer, best, whole, known.get(reduced(layer)))
             predicted.without[layer][places] = rest
-    measured = columns(data.bold, design.index, chosen)
+    measured = held_out_bold(data.bold, [fold.fold for fold in design.folds], design.index, voxels=chosen)
     held_out = HeldOut(design.rows, measured, predicted.prediction, predicted.whole, predicted.specific)
     share, unique, rsquare = variances(
         held_out, predicted.parts, predicted.without, repeats=repeats, usable=data.usable[chosen]

@@ -34,7 +34,7 @@ _LEAST_SHARE = 0.25
 _LEAST_UNITS = 2
 _FEWEST_ROWS = 1.5
 _GOOD_ROWS = 2.0
-"""Rows of a part per nuisance column: with fewer than `_FEWEST_ROWS` nothing is left of it; `_GOOD_ROWS` are aimed at."""
+"""Rows of a part per nuisance column: under `_FEWEST_ROWS` little would be left of it; `_GOOD_ROWS` are aimed at."""
 
 _FEW_SHARED = 0.1
 """Share of training rows that may be dropped so that inner folds are whole runs."""
@@ -89,6 +89,19 @@ class Fold:
     def held_out(self) -> np.ndarray:
         """Rows that are predicted."""
         return self.held_out_side.rows
+
+    @property
+    def groups(self) -> np.ndarray:
+        """Inner fold of each training row: where every row is left out in one of them."""
+        groups = np.full(len(self.training), -1, dtype=np.intp)
+        for i, fold in enumerate(self.inner):
+            groups[fold.validation.rows] = i
+        return groups
+
+    @property
+    def sides(self) -> tuple[tuple[Side, Side], ...]:
+        """Training and validation rows of inner folds."""
+        return tuple((fold.training, fold.validation) for fold in self.inner)
 
 
 @dataclass(frozen=True, eq=False)
@@ -350,8 +363,7 @@ class FoldMaker:
         if len(self.runs) > 1 and all(self._enough(fold, training) for fold, (_, training) in zip(whole, planned)):
             return self._finished(whole, ())
         if in_turn:
-            held_out = sorted({r for some, _ in planned for r in some})
-            planned = [(held_out, range(len(self.runs)))]
+            planned = [(sorted({r for some, _ in planned for r in some}), range(len(self.runs)))]
         folds: list[_Rows] = []
         notes: list[str] = []
         for held_out, training in planned:
@@ -363,7 +375,7 @@ class FoldMaker:
     def _whole(self, held_out: Sequence[int], training: Sequence[int]) -> _Rows:
         """Rows of whole runs; what they heard trains nothing."""
         predicted = np.isin(self.run, held_out)
-        touched = self.heard[:, self.heard[predicted].any(axis=0)].any(axis=1)
+        touched = self._any(self._units(predicted))
         may = np.isin(self.run, training) & self.scored & ~predicted
         return self._rows(may & ~touched, predicted, dropped=int((may & touched).sum()))
 
@@ -383,7 +395,9 @@ class FoldMaker:
         good = [n for n in enough if all(self._plenty(fold.held_out) for fold in tried[n])]
         chosen = max(good) if good else min(enough)
         folds = tried[chosen]
-        out = int(sum(self.scored[np.isin(self.run, held_out)]) - sum(self.scored[fold.held_out].sum() for fold in folds))
+        out = int(
+            sum(self.scored[np.isin(self.run, held_out)]) - sum(self.scored[fold.held_out].sum() for fold in folds)
+        )
         note = f"held-out {names}: recordings are shared by runs, so rows are held out by {chosen} groups of recordings"
         return folds, f"{note}; {out} rows that heard several groups are not scored" if out else note
 
@@ -401,9 +415,12 @@ class FoldMaker:
 
     def _within(self, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rows that heard, or heard last, recordings of a group alone; and rows that heard any of it."""
-        touched = self.heard[:, group].any(axis=1)
-        others = np.delete(self.heard, group, axis=1).any(axis=1)
+        touched, others = self._any(group), self._any(np.delete(np.arange(self.heard.shape[1]), group))
         return np.isin(self.latest, group) & ~others, touched
+
+    def _any(self, units: np.ndarray) -> np.ndarray:
+        """Whether each row heard one of some units."""
+        return np.asarray(self.heard[:, units].any(axis=1))
 
     def _units(self, rows: np.ndarray) -> np.ndarray:
         """Units heard within the lags of some rows, in order of first presentation."""
@@ -411,7 +428,8 @@ class FoldMaker:
 
     def _rows(self, training: np.ndarray, held_out: np.ndarray, *, dropped: int) -> _Rows:
         """Both sides as rows, without runs of which too little is left to regress the nuisance out."""
-        return _Rows(*(self._not_too_few(np.flatnonzero(side)) for side in (training, held_out)), dropped)
+        rows = [self._not_too_few(np.flatnonzero(side)) for side in (training, held_out)]
+        return _Rows(rows[0], rows[1], dropped)
 
     def _not_too_few(self, rows: np.ndarray) -> np.ndarray:
         return rows[np.isin(self.run[rows], [r for r, n in self._sizes(rows).items() if n >= _FEWEST_ROWS])]
@@ -429,7 +447,7 @@ class FoldMaker:
 
     def _enough(self, fold: _Rows, training: Sequence[int]) -> bool:
         """Whether enough rows train that heard something, of several recordings."""
-        sounding = self.heard.any(axis=1)
+        sounding = self._any(np.arange(self.heard.shape[1]))
         n = int(sounding[fold.training].sum())
         there = int((sounding & self.scored & np.isin(self.run, training)).sum())
         several = len(self._units(fold.training)) >= min(_LEAST_UNITS, self.heard.shape[1])

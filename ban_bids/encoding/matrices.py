@@ -195,9 +195,13 @@ class FoldDesign:
         power = float(np.mean(np.square(features, dtype=np.float64).sum(axis=1)))
         scale = np.float32(1 / np.sqrt(power) if power > 0 else 1)
         cleaned_rows = self.fold.held_out_side.project(np.concatenate(held_out))
-        tested_rows = (np.concatenate(parts) * scale for parts in (whole, specific))
-        inner = np.concatenate(raw) * scale if raw else None
-        return LayerMatrices(features * scale, cleaned_rows * scale, *tested_rows, inner)
+        return LayerMatrices(
+            training=features * scale,
+            held_out=cleaned_rows * scale,
+            whole=np.concatenate(whole) * scale,
+            specific=np.concatenate(specific) * scale,
+            inner=np.concatenate(raw) * scale if raw else None,
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from ban_bids.encoding.ridge.backend import exact_products
-from ban_bids.encoding.ridge.bands import Basis
 from ban_bids.encoding.ridge.closed_form import LeftOut, Problem, side_by_side
 from ban_bids.encoding.ridge.hyperparameters import (
     Choice,
@@ -25,6 +24,7 @@ from ban_bids.encoding.ridge.hyperparameters import (
     renormalised,
 )
 from ban_bids.encoding.ridge.limits import in_batches
+from ban_bids.encoding.ridge.refitted import RefittedErrors
 
 _LOG = logging.getLogger(__name__)
 _Best = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -113,9 +113,9 @@ class _Search:
         """Decompose some at a time on the CPU; one thread alone asks the GPU for factorisations."""
         for first in range(0, len(points), self.workers):
             some = points[first : first + self.workers]
-            bases = side_by_side(self.problem.bands.basis, [weights for weights, _ in some], self.workers)
+            bases = side_by_side(self.problem.decompose, [weights for weights, _ in some], self.workers)
             for (weights, voxels), basis in zip(some, bases):
-                self._keep(weights, self._best_of(self._left_out(basis), voxels))
+                self._keep(weights, self._best_of(self.problem.left_out(basis), voxels))
 
     def _keep(self, weights: np.ndarray, best: _Best) -> None:
         voxels, score, alpha = best
@@ -127,17 +127,17 @@ class _Search:
             self.point[model, won] = len(self.tried)
         self.tried.append(weights)
 
-    def _left_out(self, basis: Basis) -> LeftOut:
-        return LeftOut(basis, self.problem.folds, self.problem.bold.dtype, self.problem.engine.backend)
-
     def _best_at(self, task: tuple[np.ndarray, np.ndarray]) -> _Best:
         """Return voxels, and score and penalty of each, at one set of weights."""
         weights, voxels = task
-        return self._best_of(self._left_out(self.problem.bands.basis(weights)), voxels)
+        return self._best_of(self._at(weights), voxels)
+
+    def _at(self, weights: np.ndarray) -> LeftOut | RefittedErrors:
+        return self.problem.left_out(self.problem.decompose(weights))
 
     def _best_of_many(self, weights: np.ndarray, voxels: np.ndarray) -> _Best:
         """As `_best_at`, but penalties and voxels are worked on side by side."""
-        left = self._left_out(self.problem.bands.basis(weights))
+        left = self._at(weights)
         if self.start is None:
             for _ in side_by_side(left.blocks, self.alphas, self.workers):
                 pass
@@ -148,7 +148,7 @@ class _Search:
         together, score, alpha = (np.concatenate(values) for values in zip(*bests))
         return together, score, alpha
 
-    def _best_of(self, left: LeftOut, voxels: np.ndarray) -> _Best:
+    def _best_of(self, left: LeftOut | RefittedErrors, voxels: np.ndarray) -> _Best:
         if self.start is not None:
             voxels = voxels[np.argsort(self.start[voxels], kind="stable")]
         score, alpha = np.full(len(voxels), -np.inf), np.zeros(len(voxels), dtype=np.intp)
@@ -164,7 +164,7 @@ class _Search:
         return voxels, score, alpha
 
 
-def _climb(left: LeftOut, alphas: np.ndarray, bold: Any, start: np.ndarray | None) -> np.ndarray:
+def _climb(left: LeftOut | RefittedErrors, alphas: np.ndarray, bold: Any, start: np.ndarray | None) -> np.ndarray:
     """Score voxels, in rising order of where they start, until both neighbours of the best penalty are known.
 
     Returns

@@ -21,9 +21,13 @@ from ban_bids.encoding.ridge.bands import Bands, Term
 from ban_bids.encoding.ridge.closed_form import Problem, refit
 from ban_bids.encoding.ridge.hyperparameters import Choice, Hyperparameters
 from ban_bids.encoding.ridge.limits import in_batches
+from ban_bids.encoding.ridge.refitted import OwnRows
 from ban_bids.encoding.ridge.search import choose, choose_nested
 
 _VOXELS = 1024
+
+Inner = np.ndarray | OwnRows
+"""Inner fold of each training row, or inner folds that are fitted on their own rows."""
 
 
 class BandedRidge(BaseEstimator):
@@ -48,19 +52,19 @@ class BandedRidge(BaseEstimator):
         self.hyperparameters = hyperparameters
         self.engine = engine
 
-    def choose(self, X: Bands, y: np.ndarray, groups: np.ndarray) -> Choice:
+    def choose(self, X: Bands, y: np.ndarray, inner: Inner) -> Choice:
         """Choose by the closed form, whatever the engine's solver is, and fit nothing.
 
         One decomposition per weighting serves all voxels: choose for as many as memory allows, then fit slab
         by slab. Parameters as for `fit`.
         """
-        return choose(Problem(X, y, groups, engine=self.engine), self.hyperparameters)
+        return choose(Problem(X, y, inner, engine=self.engine), self.hyperparameters)
 
-    def choose_nested(self, X: Bands, y: np.ndarray, groups: np.ndarray) -> tuple[Choice, ...]:
+    def choose_nested(self, X: Bands, y: np.ndarray, inner: Inner) -> tuple[Choice, ...]:
         """As `choose`, also for the model without each band: `ban_bids.encoding.ridge.search.choose_nested`."""
-        return choose_nested(Problem(X, y, groups, engine=self.engine), self.hyperparameters)
+        return choose_nested(Problem(X, y, inner, engine=self.engine), self.hyperparameters)
 
-    def fit(self, X: Bands, y: np.ndarray, groups: np.ndarray, *, choice: Choice | None = None) -> Self:
+    def fit(self, X: Bands, y: np.ndarray, inner: Inner, *, choice: Choice | None = None) -> Self:
         """Choose weights and penalty for every voxel and fit all rows.
 
         Parameters
@@ -69,17 +73,18 @@ class BandedRidge(BaseEstimator):
             Training rows.
         y : ndarray of shape (n, n_voxels), float32 or float64
             Its type is that of products with voxels.
-        groups : ndarray of shape (n,)
-            Inner fold of each row.
+        inner : ndarray of shape (n,) or OwnRows
+            Inner fold of each row, or inner folds that are fitted on their own rows: himalaya cannot, so that
+            these are always ours.
         choice : Choice, optional
             From `choose` or `choose_nested`: nothing is chosen then, and the closed form fits.
         """
-        if choice is None and self.engine.solver == HIMALAYA:
+        if choice is None and self.engine.solver == HIMALAYA and isinstance(inner, np.ndarray):
             self.choice_, self.coef_ = random_search(
-                X, y, groups, hyperparameters=self.hyperparameters, engine=self.engine
+                X, y, inner, hyperparameters=self.hyperparameters, engine=self.engine
             )
         else:
-            problem = Problem(X, y, groups, engine=self.engine)
+            problem = Problem(X, y, inner, engine=self.engine)
             self.choice_ = choose(problem, self.hyperparameters) if choice is None else choice
             self.coef_ = refit(problem, self.choice_, self.hyperparameters)
         self.dtype_, self.columns_ = y.dtype, X.columns
@@ -116,7 +121,7 @@ def predict_without(
     *,
     left_out: int,
     bold: np.ndarray,
-    groups: np.ndarray,
+    inner: Inner,
     joint: Choice,
     whole: np.ndarray,
     choice: Choice | None = None,
@@ -133,8 +138,8 @@ def predict_without(
         The band to leave out.
     bold : ndarray of shape (n, n_voxels)
         Responses of the training rows.
-    groups : ndarray of shape (n,)
-        Inner fold of each training row.
+    inner : ndarray of shape (n,) or OwnRows
+        Inner folds of all bands' training rows.
     joint : Choice
         Of the model of all bands.
     whole : ndarray of shape (m, n_voxels)
@@ -151,7 +156,8 @@ def predict_without(
     voxels = np.flatnonzero(joint.weights[left_out])
     if len(voxels):
         chosen = None if choice is None else choice.of(voxels)
-        solver.fit(training.without(left_out), bold[:, voxels], groups, choice=chosen)
+        others = inner if isinstance(inner, np.ndarray) else inner.without(left_out)
+        solver.fit(training.without(left_out), bold[:, voxels], others, choice=chosen)
         prediction[:, voxels] = solver.predict(held_out.without(left_out))
     return prediction
 
