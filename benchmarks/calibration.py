@@ -28,12 +28,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from simulated_listening import LEAKS, NULLS, TRUTH, Layout, Listener, Maker, Source, World
+from simulated_listening import LEAKS, NULLS, TRUTH, Listener, Maker, Source, World
 
 import ban_bids
 from ban_bids.app.scored import PreparedParticipant, prepare_participant, score_model
@@ -48,10 +48,28 @@ from ban_bids.settings import Encoding
 Found = dict[str, float | str]
 QUESTIONS = ("sound", "specific")
 AUTOCORRELATIONS = (0.2, 0.4, 0.7, 0.9)
-EV = 0.2
+EV = 0.3
+"""Single-presentation explainable variance, of raw BOLD."""
+
+FEATURES = {"leaks": 30, "truth": 6, "nulls": 6}
+"""Of the model, each at every lag: many of them can take up a leak."""
+
 WEAK = 0.03
 _SHIFTED = 600
 _LATENT = 5
+_SHARES = tuple(f"{kind} {question} .05" for kind in ("region", "voxel") for question in QUESTIONS)
+TABLES = {
+    "leaks": ("c", "c missing", "r", *_SHARES),
+    "truth": (
+        "repeated rows",
+        *(f"{name} error" for name in ("perfect", "third", "zero")),
+        "fitted perfect",
+        "fitted third",
+    ),
+    "nulls": (*_SHARES, *(share.replace(".05", ".001") for share in _SHARES)),
+}
+"""Statistics that are printed; those of p are per cent."""
+
 _COLUMNS = ["code", "line", "dataset", "statistic", "value"]
 
 
@@ -72,11 +90,12 @@ class Line:
         return f"{kind}: {self.layout}, AR {self.autocorrelation:g}, {self.n_features} features"
 
 
-def lines(subject: str, *, only: str, n_features: int, power: bool) -> list[Line]:
+def lines(subject: str, *, only: str, n_features: int | None, power: bool) -> list[Line]:
     """Lines of a subject's table."""
     layouts: dict[str, Maker] = {"leaks": LEAKS, "truth": TRUTH, "nulls": NULLS}[subject]
     levels = AUTOCORRELATIONS if subject == "nulls" else (0.4,)
-    table = [Line(subject, layout, level, n_features, power) for layout in layouts for level in levels]
+    n = FEATURES[subject] if n_features is None else n_features
+    table = [Line(subject, layout, level, n, power) for layout in layouts for level in levels]
     return [line for line in table if only in line.name]
 
 
@@ -89,8 +108,9 @@ def leaks(line: Line, seed: int) -> Found:
     heard = world.response(Source(seed, world.n_regions * _LATENT, "response").course)
     answer = world.mixed(heard, shared=False) + world.hearing()
     bold = np.sqrt(EV) * answer / answer.std(axis=0) + np.sqrt(1 - EV) * world.noise(line.autocorrelation)
-    scored = fitted(world, bold, Listener(n_features=line.n_features, sources=(random_features(line, seed),)))
-    return {**scores(scored), **tests(scored)}
+    ready = prepared(world, bold)
+    scored = fitted(ready, Listener(n_features=line.n_features, sources=(random_features(line, seed),)))
+    return {**scores(scored), **tests(ready, scored)}
 
 
 def nulls(line: Line, seed: int) -> Found:
@@ -100,9 +120,11 @@ def nulls(line: Line, seed: int) -> Found:
     bold = world.noise(line.autocorrelation)
     if line.power:
         hearing = world.hearing()
-        bold = bold + np.sqrt(WEAK) * (hearing / hearing.std() + world.mixed(world.response(features.course), shared=True))
-    scored = fitted(world, bold, Listener(n_features=line.n_features, loudness=3.0, sources=(features,)))
-    return tests(scored)
+        bold = bold + np.sqrt(WEAK) * (
+            hearing / hearing.std() + world.mixed(world.response(features.course), shared=True)
+        )
+    ready = prepared(world, bold)
+    return tests(ready, fitted(ready, Listener(n_features=line.n_features, loudness=3.0, sources=(features,))))
 
 
 def truth(line: Line, seed: int) -> Found:
@@ -115,10 +137,10 @@ def truth(line: Line, seed: int) -> Found:
     unrelated = world.mixed(world.response(Source(seed, 4, "unrelated").course), shared=True)
     given = {"perfect": response, "third": scale * np.sqrt(1 / 3) * first, "zero": 0.3 * scale * unrelated}
     bold = response + np.sqrt(1 - EV) * world.noise(line.autocorrelation)
-    found = given_scores(world, bold, response, given)
+    ready = prepared(world, bold)
+    found = given_scores(ready, bold, response, given)
     for name, sources in (("perfect", (known, other)), ("third", (known,))):
-        scored = fitted(world, bold, Listener(n_features=line.n_features, sources=sources))
-        found[f"fitted {name}"] = scores(scored)["c"]
+        found[f"fitted {name}"] = scores(fitted(ready, Listener(sources=sources)))["c"]
     return found
 
 
@@ -144,18 +166,18 @@ def prepared(world: World, bold: np.ndarray) -> PreparedParticipant:
     return prepare_participant(world.data(bold), world.layout.plan, Fitting(settings(), world.seed), regions=regions)
 
 
-def fitted(world: World, bold: np.ndarray, model: Listener) -> ScoredModel:
+def fitted(ready: PreparedParticipant, model: Listener) -> ScoredModel:
     """A model's scores and tests."""
-    ready = prepared(world, bold)
     laid = design_module.design(
         ready.data, model, ready.folds, n_components=ready.fitting.settings.n_components, cache=Path("unused")
     )
     return score_model(ready, laid)
 
 
-def given_scores(world: World, bold: np.ndarray, response: np.ndarray, given: dict[str, np.ndarray]) -> Found:
+def given_scores(
+    ready: PreparedParticipant, bold: np.ndarray, response: np.ndarray, given: dict[str, np.ndarray]
+) -> Found:
     """c less the truth of predictions of raw BOLD (all rows, V), cleaned and scaled as BOLD is."""
-    ready = prepared(world, bold)
     data, index, repeats = ready.data, ready.folds.index, ready.tests.repeats
     if repeats is None:
         return {"reason": ready.tests.reasons["ceiling"]}
@@ -164,14 +186,14 @@ def given_scores(world: World, bold: np.ndarray, response: np.ndarray, given: di
     score = cortical_score(
         "given", cleaned, data.bold[index], labels=data.region, rows=ready.tests.rows, repeats=repeats,
         regions=ready.regions, ev_floor=ready.fitting.settings.ev_floor,
-        n_bootstrap=ready.fitting.settings.n_bootstrap, seed=world.seed,
+        n_bootstrap=ready.fitting.settings.n_bootstrap, seed=ready.fitting.seed,
     )  # fmt: skip
     found: Found = {"repeated rows": len(repeats.index)}
     for name, values in cleaned.items():
         true = explained_share(values, signal, repeats.index, data.region)
         c = np.array([cell.value for cell in score.layers if cell.layer == name])
-        found |= {name: float(np.nanmean(c)), f"{name}, truth": float(true.mean())}
-        found[f"{name}, error"] = float(np.nanmean(c - true))
+        found |= {name: float(np.nanmean(c)), f"{name} truth": float(true.mean())}
+        found[f"{name} error"] = float(np.nanmean(c - true))
     return found
 
 
@@ -202,11 +224,13 @@ def scores(scored: ScoredModel) -> Found:
     return {**found, "c missing": len(missing) / len(cells), **({"reason": missing[0]} if missing else {})}
 
 
-def tests(scored: ScoredModel) -> Found:
-    """Shares of p under .05 and .001, of regions and voxels, for each question."""
+def tests(ready: PreparedParticipant, scored: ScoredModel) -> Found:
+    """Shares of p under .05 and .001, of regions and voxels, for each question; why there are none."""
     found: Found = {}
+    if ready.tests.permutations is None:
+        return {"reason": ready.tests.reasons["p"]}
     for question in QUESTIONS:
-        for kind, p in (("region", region_p(scored, question)), ("voxel", voxel_p(scored, question))):
+        for kind, p in (("region", region_p(ready, scored, question)), ("voxel", voxel_p(ready, scored, question))):
             p = p[np.isfinite(p)]
             if p.size:
                 found[f"{kind} {question} .05"] = float(np.mean(p < 0.05))
@@ -214,19 +238,20 @@ def tests(scored: ScoredModel) -> Found:
     return found
 
 
-def region_p(scored: ScoredModel, question: str) -> np.ndarray:
+def asked(ready: PreparedParticipant) -> str:
+    """The question that the one test of the layout answers."""
+    return "sound" if ready.tests.permutations.rests else "specific"  # type: ignore[union-attr]
+
+
+def region_p(ready: PreparedParticipant, scored: ScoredModel, question: str) -> np.ndarray:
     """p of every region."""
-    return np.array([getattr(test, f"p_{question}", test.p if _asks(scored) == question else np.nan) for test in scored.tests])
+    return np.array([test.p for test in scored.tests if asked(ready) == question])
 
 
-def voxel_p(scored: ScoredModel, question: str) -> np.ndarray:
+def voxel_p(ready: PreparedParticipant, scored: ScoredModel, question: str) -> np.ndarray:
     """p of every voxel."""
-    maps = {stat: values for (_, stat), values in scored.maps.items()}
-    return maps.get(f"p{question}", maps.get("p", np.array([np.nan])) if _asks(scored) == question else np.array([np.nan]))
-
-
-def _asks(scored: ScoredModel) -> str:
-    return ""
+    maps = [values for (_, statistic), values in scored.maps.items() if statistic == "p" and asked(ready) == question]
+    return np.concatenate(maps) if maps else np.array([])
 
 
 # All datasets of the table
@@ -268,6 +293,7 @@ def results(table: Sequence[Line], n: int, *, known: pd.DataFrame, jobs: int) ->
         yield from ((*waiting[future], future.result()) for future in as_completed(waiting))
 
 
+@cache
 def code() -> str:
     """What figures depend on: a hash of the package and of this harness."""
     here = Path(__file__).resolve()
@@ -289,22 +315,41 @@ def load(path: Path | None) -> pd.DataFrame:
     return table[table["code"] == code()]
 
 
-def summary(rows: pd.DataFrame, line: Line) -> str:
-    """A line of the printed table: means and standard errors over datasets."""
-    mine = rows[rows["line"] == line.name]
-    reasons = mine.loc[mine["statistic"] == "reason", "value"]
-    numbers = mine[mine["statistic"] != "reason"].assign(value=lambda table: table["value"].astype(float))
-    cells = []
-    for statistic, values in numbers.groupby("statistic", sort=False)["value"]:
-        used = values.dropna()
-        if statistic == "cpu" or not len(used):
-            continue
-        error = used.std(ddof=1) / np.sqrt(len(used)) if len(used) > 1 else np.nan
-        as_share = str(statistic).endswith((".05", ".001"))
-        cells.append(f"{statistic} {100 * used.mean():.2f} ({100 * error:.2f}) %" if as_share else f"{statistic} {used.mean():+.4f} ({error:.4f})")
-    seconds = numbers.loc[numbers["statistic"] == "cpu", "value"]
-    why = f"  [{len(reasons)} x {reasons.iloc[0]}]" if len(reasons) else ""
-    return f"{line.name}\n    {len(seconds)} datasets, {seconds.sum():.0f} s: " + "; ".join(cells) + why
+def statistics(rows: pd.DataFrame, line: Line) -> dict[str, np.ndarray]:
+    """Every statistic of a line's datasets, without those that lack it."""
+    mine = rows[(rows["line"] == line.name) & (rows["statistic"] != "reason")]
+    grouped = mine.assign(value=mine["value"].astype(float)).dropna().groupby("statistic")["value"]
+    return {str(name): values.to_numpy() for name, values in grouped}
+
+
+def cell(values: np.ndarray | None, *, percent: bool) -> str:
+    """Mean and standard error over datasets."""
+    if values is None or not len(values):
+        return "n/a"
+    error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
+    return f"{100 * values.mean():.1f} ± {100 * error:.1f}" if percent else f"{values.mean():.3f} ± {error:.3f}"
+
+
+def printed(rows: pd.DataFrame, table: Sequence[Line]) -> Iterator[str]:
+    """The table in Markdown, and why cells are empty."""
+    headings = TABLES[table[0].subject]
+    yield "| layout | AR | " + " | ".join(headings) + " | datasets | CPU s |"
+    yield "|---|---|" + "---|" * (len(headings) + 2)
+    total, notes = 0.0, []
+    for line in table:
+        found = statistics(rows, line)
+        seconds = found.get("cpu", np.array([]))
+        total += seconds.sum()
+        cells = [cell(found.get(name), percent=name.endswith((".05", ".001"))) for name in headings]
+        yield " | ".join(
+            (f"| {line.layout}", f"{line.autocorrelation:g}", *cells, f"{len(seconds)} | {seconds.sum():.0f} |")
+        )
+        reasons = rows.loc[(rows["line"] == line.name) & (rows["statistic"] == "reason"), "value"]
+        if len(reasons):
+            notes.append(f"{line.layout}, AR {line.autocorrelation:g}: in {len(reasons)} datasets, {reasons.iloc[0]}")
+    yield ""
+    yield from notes
+    yield f"{total / 60:.1f} processor minutes"
 
 
 def main(arguments: Iterable[str] | None = None) -> int:
@@ -313,20 +358,21 @@ def main(arguments: Iterable[str] | None = None) -> int:
     parser.add_argument("subject", choices=sorted(SUBJECTS))
     parser.add_argument("--n", type=int, default=40, help="datasets of every line")
     parser.add_argument("--only", default="", help="lines whose name holds this")
-    parser.add_argument("--features", type=int, default=6)
+    parser.add_argument("--features", type=int, help="of the model")
     parser.add_argument("--power", action="store_true", help="nulls: with a weak response")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args(None if arguments is None else list(arguments))
     table = lines(given.subject, only=given.only, n_features=given.features, power=given.power)
-    rows = load(given.out)
-    for line, seed, found in results(table, given.n, known=rows, jobs=given.jobs):
+    known = load(given.out)
+    made = [known]
+    for line, seed, found in results(table, given.n, known=known, jobs=given.jobs):
         new = as_rows(line, seed, found)
-        rows = pd.concat([rows, new.astype(str)])
+        made.append(new.astype(str))
         if given.out is not None:
             new.to_csv(given.out, sep="\t", mode="a", header=not given.out.exists(), index=False)
-    for line in table:
-        print(summary(rows, line), flush=True)
+    rows = pd.concat(made)
+    print("\n".join(printed(rows, table)))
     return 0
 
 

@@ -69,11 +69,20 @@ def recording(track: str) -> str:
     return track.partition("~")[0]
 
 
-def run_of(name: str, tracks: Sequence[str], *, tr: float = _TR, gap: float = 0.0, clip: float = 15.0,
-           lead_in: bool = False, acquisition: float | None = None) -> Run:  # fmt: skip
-    """A run that starts with rest for 6 s (or the gap), and ends with 9 s of it."""
-    first = max(gap, 0.0 if lead_in else 6.0)
-    seconds = first + len(tracks) * (clip + gap) + max(0.0, 9.0 - gap)
+def run_of(
+    name: str,
+    tracks: Sequence[str],
+    *,
+    tr: float = _TR,
+    gap: float = 0.0,
+    clip: float = 15.0,
+    rest: float = 6.0,
+    lead_in: bool = False,
+    acquisition: float | None = None,
+) -> Run:
+    """A run of clips after some rest (at least the gap); where there is any, 9 s of it follow the last clip."""
+    first = 0.0 if lead_in else max(gap, rest)
+    seconds = first + len(tracks) * (clip + gap) + (max(0.0, 9.0 - gap) if rest else 0.0)
     n_volumes = int(np.ceil(seconds / tr))
     run = make_run(name, list(tracks), tr, n_volumes, first, gap, clip, lead_in)
     return replace(run, acquisition_time=acquisition)
@@ -148,9 +157,7 @@ def renamed(runs: Sequence[Run]) -> list[Run]:
 def repeated(rng: np.random.Generator, *, clip: float, gap: float) -> list[Run]:
     """Two training runs, and two that play ten clips four times in random order."""
     training = own(2, 12, clip=clip, gap=gap)
-    return training + [
-        run_of(f"test{r}", shuffled(rng, names(f"x{r}c", 10), 4), clip=clip, gap=gap) for r in range(2)
-    ]
+    return training + [run_of(f"test{r}", shuffled(rng, names(f"x{r}c", 10), 4), clip=clip, gap=gap) for r in range(2)]
 
 
 def in_a_row(n_clips: int, times: int) -> list[Run]:
@@ -170,8 +177,9 @@ def _layout(runs: Sequence[Run], test_runs: tuple[str, ...] = (), t_ref: float =
 
 
 LEAKS: dict[str, Maker] = {
-    "every clip in every run, random order": lambda rng: _layout(in_every_run(rng, 5, 12)),
-    "every clip in every run, same order": lambda rng: _layout(in_every_run(rng, 5, 12, order="same")),
+    "every clip in every run, random order": lambda rng: _layout(in_every_run(rng, 5, 12, rest=0.0)),
+    "every clip in every run, same order": lambda rng: _layout(in_every_run(rng, 5, 12, order="same", rest=0.0)),
+    "every clip in every run, rest around": lambda rng: _layout(in_every_run(rng, 5, 12)),
     "half shared": lambda rng: _layout(half_shared(rng)),
     "held-out runs share 6 of 10": lambda rng: _layout(six_of_ten(rng), TEST),
     "two runs, shared": lambda rng: _layout(in_every_run(rng, 2, 12)),
@@ -183,7 +191,7 @@ LEAKS: dict[str, Maker] = {
     "ds003720, 4 + 2 runs": lambda rng: _layout(own(4, 20) + cycles(2, 10, 4), TEST),
     "on/off, shared by 4 runs": lambda rng: _layout(in_every_run(rng, 4, 8, gap=15.0)),
     "sparse, shared by 4 runs": lambda rng: _layout(in_every_run(rng, 4, 16, **SPARSE), t_ref=1.0),
-    "copies under other names": lambda rng: _layout(renamed(in_every_run(rng, 5, 12))),
+    "copies under other names": lambda rng: _layout(renamed(in_every_run(rng, 5, 12, rest=0.0))),
 }
 """Where a recording may stand on both sides of a fold, or between which a run has to be cut."""
 
