@@ -55,6 +55,7 @@ def prepare_participant(
     *,
     folder: Path | None = None,
     regions: tuple[str, ...] = REGIONS,
+    recording: Mapping[Path, Path] | None = None,
 ) -> PreparedParticipant:
     """Make folds, find repeats, draw permutations: once for all models.
 
@@ -68,13 +69,15 @@ def prepare_participant(
         The participant's own, where finished slabs are kept; without it nothing is.
     regions : tuple of str
         Labels 1, 2, ... of ``data.region``.
+    recording : mapping of Path to Path, optional
+        Audio file -> one that stands for all of the same recording.
 
     Returns
     -------
     PreparedParticipant
     """
     settings = fitting.settings
-    folds = participant_folds(data.sources, data.runs, data.nuisance, plan=plan, settings=settings)
+    folds = participant_folds(data.sources, data.runs, data.nuisance, plan=plan, settings=settings, recording=recording)
     tests = held_out_tests(
         folds.rows, n_permutations=settings.n_permutations, seed=fitting.seed, crossed=plan.leave_one_out
     )

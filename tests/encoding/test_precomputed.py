@@ -100,7 +100,7 @@ def test_models_without_a_layer_take_kernels(layers: np.ndarray, bold: np.ndarra
     for training, new in bands_of(layers):
         joint = BandedRidge(SEARCH, Engine(solver)).fit(training, bold, GROUPS)
         alone = BandedRidge(Hyperparameters(ALPHAS), Engine(solver))
-        common = {"bold": bold, "groups": GROUPS, "joint": joint.choice_, "whole": joint.predict(new)}
+        common = {"bold": bold, "inner": GROUPS, "joint": joint.choice_, "whole": joint.predict(new)}
         others = [BandedRidge(SEARCH.without(i), Engine(solver)) for i in range(3)]
         rest = [predict_without(other, training, new, left_out=i, **common) for i, other in enumerate(others)]
         alone.fit(training.without(0).without(1), bold, GROUPS)

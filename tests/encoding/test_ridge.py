@@ -56,7 +56,7 @@ def without(
     """Predict without a layer by a search of its own, as that of the joint model."""
     training, held_out, bold, groups = problem
     reduced = BandedRidge(solver.hyperparameters.without(i), solver.engine)
-    common = {"bold": bold, "groups": groups, "joint": joint, "whole": whole}
+    common = {"bold": bold, "inner": groups, "joint": joint, "whole": whole}
     return predict_without(reduced, training, held_out, left_out=i, **common)
 
 
@@ -138,7 +138,7 @@ def test_leaving_one_layer_out_is_the_model_of_the_others() -> None:
     whole = solver.fit(training, bold, groups, choice=joint).predict(held_out)
     assert np.all(joint.weights[1, 4:] > 0.8)
     for i, choice in enumerate(reduced):
-        common = {"bold": bold, "groups": groups, "joint": joint, "whole": whole, "choice": choice}
+        common = {"bold": bold, "inner": groups, "joint": joint, "whole": whole, "choice": choice}
         rest = predict_without(solver, training, held_out, left_out=i, **common)
         # by scikit-learn, at the weights and penalties that were chosen
         for v in range(bold.shape[1]):

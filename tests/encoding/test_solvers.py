@@ -12,7 +12,7 @@ from sklearn.linear_model import Ridge
 from ban_bids.encoding.ridge import solvers
 from ban_bids.encoding.ridge.backend import CLOSED_FORM, HIMALAYA, Engine, exact_products
 from ban_bids.encoding.ridge.bands import FeatureBands
-from ban_bids.encoding.ridge.closed_form import LeftOut, Problem
+from ban_bids.encoding.ridge.closed_form import LeftOut, Problem, inner_folds
 from ban_bids.encoding.ridge.hyperparameters import (
     Choice,
     Hyperparameters,
@@ -82,7 +82,7 @@ def test_left_out_losses_are_those_of_refitting(
     assert made.bands.primal == primal
     bold = made.responses(slice(None))
     for weights in GRID[[0, 1, 5]]:
-        left = LeftOut(made.bands.basis(weights), made.folds, y.dtype, backend)
+        left = LeftOut(made.bands.basis(weights), inner_folds(made.inner), y.dtype, backend)
         for alpha in ALPHAS:
             loss = left.loss(alpha, bold, left.project(bold))
             assert np.allclose(loss, refitted(x, y, groups, weights, alpha), rtol=tolerance, atol=0)
@@ -97,7 +97,7 @@ def test_left_out_losses_at_real_size_solve_their_equations() -> None:
     groups, one = np.repeat(np.arange(4), 400), np.ones(1)
     for dtype, tolerance in ((np.float32, 1e-4), (np.float64, 1e-7)):
         made = Problem(FeatureBands([x]), y.astype(dtype), groups)
-        left = LeftOut(made.bands.basis(one), made.folds, made.bold.dtype)
+        left = LeftOut(made.bands.basis(one), inner_folds(made.inner), made.bold.dtype)
         loss = left.loss(1e-4, made.bold, left.project(made.bold))
         expected = np.zeros(3)
         for g in range(4):
@@ -142,7 +142,7 @@ def test_closed_form_is_the_same_on_every_backend(p: int, free: int | None, monk
 def test_a_penalty_too_small_for_the_kernel_is_named(backend: str) -> None:
     x = np.vstack([np.eye(4), np.zeros((8, 4))])  # the others see nothing of what is left out
     made = Problem(FeatureBands([x]), np.ones((12, 1)), np.repeat([0, 1, 2], 4))
-    left = LeftOut(made.bands.basis(np.ones(1)), made.folds, np.dtype(float), backend)
+    left = LeftOut(made.bands.basis(np.ones(1)), inner_folds(made.inner), np.dtype(float), backend)
     bold = left.arrays.asarray(made.bold)
     with pytest.raises(np.linalg.LinAlgError, match="1e-20"):
         left.loss(1e-20, bold, left.project(bold))
