@@ -128,7 +128,8 @@ def test_unrelated_features_explain_nothing_of_left_out_rows() -> None:
             bold = side.standardise(data.bold[side.rows])
             zero += [np.mean(judged.standardise(bold[judged.rows]) ** 2) for _, judged in fold.fold.sides]
         errors.append(-encode(data, made, Fitting(SETTINGS)).inner["A1"].mean() / np.mean(zero))
-    assert np.mean(errors) > 0.98
+    # the best of seven penalties: a little under 1 by choosing, .83 where the sides were cleaned together
+    assert np.mean(errors) > 0.95
 
 
 def test_held_out_rows_change_neither_choice_nor_prediction() -> None:
