@@ -115,8 +115,12 @@ def unique(work: Work) -> Found:
             )
             for i, choice in enumerate(reduced)
         ]  # fmt: skip
-    scores = [_rsquare(prediction, data.held_y) for prediction in (whole, *rest)]
-    return {**watch.found(), **search.found("search_"), "held_out_rsquare": [round(score, 5) for score in scores]}
+    without = [round(_rsquare(prediction, data.held_y), 5) for prediction in rest]
+    return {
+        **watch.found(), **search.found("search_"),
+        "cv_score": float(np.mean(joint.score)), "held_out_rsquare": _rsquare(whole, data.held_y),
+        "held_out_rsquare_without": without,
+    }  # fmt: skip
 
 
 def singles(work: Work) -> Found:

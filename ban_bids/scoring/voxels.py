@@ -158,8 +158,9 @@ def slab_scores(
     Returns
     -------
     dict of str to ndarray
-        ``map/<layer>/<statistic>`` (m,), float32; ``inner/<layer>`` (m,); ``ceiling/<statistic>`` (m,), with repeats;
-        ``prediction/<layer>`` (n_held_out, m_regions), of the voxels that belong to a region; with permutations
+        ``map/<layer>/<statistic>`` (m,), float32; ``penalties/<layer>`` (2, n_alphas); ``inner/<layer>`` (n_folds, m);
+        ``ceiling/<statistic>`` (m,), with repeats; ``prediction/<layer>`` (n_held_out, m_regions), of the voxels that
+        belong to a region; with permutations
         ``inner-products/<layer>`` and ``count/<layer>``, the layer's `ban_bids.encoding.significance.RoiSums`.
     """
     held, plan = encoded.held_out, tests.permutations
