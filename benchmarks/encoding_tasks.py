@@ -78,7 +78,7 @@ def himalaya(work: Work, of: int | None = None) -> Found:
 
 def _fitted(model: BandedRidge, work: Work) -> Found:
     data = load(work.size, work.folder)
-    training, held_out = _bands(data.x, work.size), _bands(data.held_x, work.size)
+    training, held_out = bands_of(data.x, work.size), bands_of(data.held_x, work.size)
     with Watch() as watch:
         with Watch() as fit:
             model.fit(training, data.y, data.groups)
@@ -101,7 +101,7 @@ def _rsquare(prediction: np.ndarray, measured: np.ndarray) -> float:
 def unique(work: Work) -> Found:
     """The joint model and that without every layer, as the app: one search, then refits and predictions."""
     data, hyperparameters = load(work.size, work.folder), _candidates(work, None, True, False)
-    training, held_out = _bands(data.x, work.size), _bands(data.held_x, work.size)
+    training, held_out = bands_of(data.x, work.size), bands_of(data.held_x, work.size)
     with Watch() as watch:
         solver = BandedRidge(hyperparameters, work.engine())
         with Watch() as search:
@@ -115,14 +115,18 @@ def unique(work: Work) -> Found:
             )
             for i, choice in enumerate(reduced)
         ]  # fmt: skip
-    scores = [_rsquare(prediction, data.held_y) for prediction in (whole, *rest)]
-    return {**watch.found(), **search.found("search_"), "held_out_rsquare": [round(score, 5) for score in scores]}
+    without = [round(_rsquare(prediction, data.held_y), 5) for prediction in rest]
+    return {
+        **watch.found(), **search.found("search_"),
+        "cv_score": float(np.mean(joint.score)), "held_out_rsquare": _rsquare(whole, data.held_y),
+        "held_out_rsquare_without": without,
+    }  # fmt: skip
 
 
 def singles(work: Work) -> Found:
     """Every layer alone, as the app: penalties for all voxels at once, then refit and prediction by slabs."""
     data, solver = load(work.size, work.folder), BandedRidge(Hyperparameters(work.penalties), work.engine())
-    training, held_out = _bands(data.x, work.size), _bands(data.held_x, work.size)
+    training, held_out = bands_of(data.x, work.size), bands_of(data.held_x, work.size)
     scores, seconds = [], {}
     with Watch() as watch:
         for i, (x, new) in enumerate(zip(training.parts, held_out.parts)):
@@ -137,5 +141,6 @@ def singles(work: Work) -> Found:
     return {**watch.found(), "each_wall_s": seconds, "held_out_rsquare": float(np.mean(scores))}
 
 
-def _bands(x: np.ndarray, size: Size) -> FeatureBands:
+def bands_of(x: np.ndarray, size: Size) -> FeatureBands:
+    """Return the layers as bands."""
     return FeatureBands([np.ascontiguousarray(part) for part in np.split(x, np.cumsum(size.widths)[:-1], axis=1)])

@@ -15,6 +15,7 @@ from ban_bids.encoding.execute import in_slabs, kept_crossing_factors
 from ban_bids.encoding.finished import Finished
 from ban_bids.encoding.fit import Encoded, Fitting
 from ban_bids.encoding.folds import Folds, participant_folds
+from ban_bids.encoding.penalties import Penalties
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.scoring.cortical import CorticalScore, cortical_score
 from ban_bids.scoring.voxels import CortexScores, HeldOutTests, ScoredModel, held_out_tests, slab_scores
@@ -137,6 +138,7 @@ def score_model(prepared: PreparedParticipant, design: Design, mapping: Mapping[
         cortical=_cortical(prepared, design, cortex.predictions, mapping),
         inner=cortex.inner,
         factors=factors,
+        penalties=Penalties(tuple(sorted(fitting.settings.alphas)), cortex.penalties),
     )
 
 

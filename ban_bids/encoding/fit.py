@@ -18,8 +18,10 @@ from ban_bids.encoding.design import Design
 from ban_bids.encoding.finished import Finished, kept
 from ban_bids.encoding.folds import offsets
 from ban_bids.encoding.matrices import AnyFold, LayerMatrices
+from ban_bids.encoding.penalties import penalty_counts
 from ban_bids.encoding.ridge.backend import CLOSED_FORM, CPU, Engine
 from ban_bids.encoding.ridge.bands import Bands
+from ban_bids.encoding.ridge.closed_form import score_of_zero
 from ban_bids.encoding.ridge.hyperparameters import Choice, Hyperparameters, band_weights, lattice_order
 from ban_bids.encoding.ridge.limits import Limits
 from ban_bids.encoding.ridge.refitted import OwnRows
@@ -245,6 +247,8 @@ class Encoded:
         Rows, measured and predicted BOLD.
     alpha : dict of str to ndarray of shape (n_folds, n_voxels), float32
         Penalty chosen, by layer and ``"Joint"``.
+    penalties : dict of str to ndarray of shape (2, n_alphas), int64
+        How often each was chosen in usable voxels: `ban_bids.encoding.penalties.penalty_counts`.
     inner : dict of str to ndarray of shape (n_folds, n_voxels), float32
         Score over inner folds, by layer and ``"Joint"``: minus the mean squared error of z-scored BOLD. Choose the
         best layer for a fold's held-out rows by that fold's, never by held-out rows.
@@ -265,6 +269,7 @@ class Encoded:
 
     held_out: HeldOut
     alpha: dict[str, np.ndarray]
+    penalties: dict[str, np.ndarray]
     inner: dict[str, np.ndarray]
     weights: np.ndarray | None
     share: dict[str, np.ndarray]
@@ -307,13 +312,14 @@ def encode(
     chosen = np.arange(data.bold.shape[1])[slice(None) if voxels is None else voxels]
     layers = design.layers
     names = (*layers, JOINT) if joint and len(layers) > 1 else layers
-    predicted = _Predicted(layers, names, (len(design.index), len(chosen)))
+    predicted, zero = _Predicted(layers, names, (len(design.index), len(chosen))), []
     for i, fold in enumerate(design.folds):
         known: Choices = {} if choices is None else {name: c.of(chosen) for name, c in choices[i].items()}
         models = FoldModels(data, fold, layers, voxels=chosen, fitting=fitting)
         if choices is None and JOINT in names and fitting.engine.solver == CLOSED_FORM:
             known = models.choose(JOINT)
         places = np.searchsorted(design.index, fold.fold.held_out)
+        zero.append(score_of_zero(models.bold, models.groups))
         for name in names:
             predicted.add(name, places, *models.fit(name, known.get(name)))
         for layer in predicted.without:
@@ -325,11 +331,15 @@ def encode(
     share, unique, rsquare = variances(
         held_out, predicted.parts, predicted.without, repeats=repeats, usable=data.usable[chosen]
     )
-    of_folds = predicted.choices
+    of_folds, usable = predicted.choices, data.usable[chosen]
+    alpha = {name: np.stack([choice.alpha for choice in of_folds[name]]) for name in names}
+    inner = {name: np.stack([choice.score for choice in of_folds[name]]) for name in names}
+    counted = partial(penalty_counts, fitting.settings.alphas, zero=np.stack(zero), usable=usable)
     return Encoded(
         held_out=held_out,
-        alpha={name: np.stack([choice.alpha for choice in of_folds[name]]) for name in names},
-        inner={name: np.stack([choice.score for choice in of_folds[name]]) for name in names},
+        alpha=alpha,
+        penalties={name: counted(chosen=alpha[name], score=inner[name]) for name in names},
+        inner=inner,
         weights=np.stack([choice.weights for choice in of_folds[JOINT]]) if JOINT in names else None,
         share=share,
         unique=unique,
