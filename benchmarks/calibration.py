@@ -33,7 +33,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from simulated_listening import LEAKS, NULLS, TRUTH, Listener, Maker, Source, World
+from simulated_listening import LEAKS, NULLS, TRUTH, Listener, Maker, Source, World, recording
 
 import ban_bids
 from ban_bids.app.scored import PreparedParticipant, prepare_participant, score_model
@@ -163,7 +163,12 @@ def settings() -> Encoding:
 def prepared(world: World, bold: np.ndarray) -> PreparedParticipant:
     """Everything that models share."""
     regions = tuple(f"R{r}" for r in range(world.n_regions))
-    return prepare_participant(world.data(bold), world.layout.plan, Fitting(settings(), world.seed), regions=regions)
+    tracks = {item.clip.track: item.clip.audio for run in world.layout.runs for item in run.presentations}
+    first = {recording(track): audio for track, audio in reversed(tracks.items())}
+    return prepare_participant(
+        world.data(bold), world.layout.plan, Fitting(settings(), world.seed), regions=regions,
+        recording={audio: first[recording(track)] for track, audio in tracks.items()},
+    )  # fmt: skip
 
 
 def fitted(ready: PreparedParticipant, model: Listener) -> ScoredModel:

@@ -17,10 +17,11 @@ from encoding_data import Data, Size, load, simulate
 from encoding_tasks import bands_of
 from measuring import parser, scratch_folder
 
+from ban_bids.encoding.cleaning import Side
 from ban_bids.encoding.penalties import penalty_counts
 from ban_bids.encoding.ridge.bands import FeatureBands
-from ban_bids.encoding.ridge.closed_form import score_of_zero
 from ban_bids.encoding.ridge.hyperparameters import Hyperparameters, band_weights
+from ban_bids.encoding.ridge.refitted import score_of_zero
 from ban_bids.encoding.ridge.solvers import BandedRidge
 from ban_bids.settings import Encoding
 
@@ -62,7 +63,10 @@ def edges(bands: FeatureBands, bold: np.ndarray, groups: np.ndarray) -> np.ndarr
     grid = band_weights(bands.n_bands, Encoding().n_band_weights, 0)
     search = Hyperparameters(ALPHAS, grid, refine=6 if bands.n_bands > 1 else 0)
     choice = BandedRidge(search).choose(bands, bold, groups)
-    zero, usable = score_of_zero(bold, groups), np.ones(bold.shape[1], dtype=bool)
+    zero, usable = (
+        score_of_zero(bold, [Side(np.flatnonzero(groups == g)) for g in np.unique(groups)]),
+        np.ones(bold.shape[1], dtype=bool),
+    )
     return penalty_counts(ALPHAS, chosen=choice.alpha[None], score=choice.score[None], zero=zero[None], usable=usable)
 
 

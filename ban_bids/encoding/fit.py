@@ -21,10 +21,9 @@ from ban_bids.encoding.matrices import AnyFold, LayerMatrices
 from ban_bids.encoding.penalties import penalty_counts
 from ban_bids.encoding.ridge.backend import CLOSED_FORM, CPU, Engine
 from ban_bids.encoding.ridge.bands import Bands
-from ban_bids.encoding.ridge.closed_form import score_of_zero
 from ban_bids.encoding.ridge.hyperparameters import Choice, Hyperparameters, band_weights, lattice_order
 from ban_bids.encoding.ridge.limits import Limits
-from ban_bids.encoding.ridge.refitted import OwnRows
+from ban_bids.encoding.ridge.refitted import OwnRows, score_of_zero
 from ban_bids.encoding.ridge.solvers import BandedRidge, Inner, predict_without
 from ban_bids.encoding.rows import HeldOut, Repeats
 from ban_bids.encoding.variance import variances
@@ -319,7 +318,7 @@ def encode(
         if choices is None and JOINT in names and fitting.engine.solver == CLOSED_FORM:
             known = models.choose(JOINT)
         places = np.searchsorted(design.index, fold.fold.held_out)
-        zero.append(score_of_zero(models.bold, models.groups))
+        zero.append(score_of_zero(models.bold, [validation for _, validation in fold.fold.sides]))
         for name in names:
             predicted.add(name, places, *models.fit(name, known.get(name)))
         for layer in predicted.without:

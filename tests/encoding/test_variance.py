@@ -10,9 +10,8 @@ import pytest
 from listening import ToyModel, ToyStore, design, make_run, participant
 
 from ban_bids.encoding import design as design_module
-from ban_bids.encoding import folds as folds_module
 from ban_bids.encoding.fit import Encoded, Fitting, encode
-from ban_bids.encoding.folds import offsets, training_rows
+from ban_bids.encoding.folds import FoldMaker, offsets
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.inputs.types import Clip, Run
 from ban_bids.settings import Encoding
@@ -170,11 +169,12 @@ def leaky_score(monkeypatch: pytest.MonkeyPatch, broken: bool) -> float:
     model = Copying(layers=("A1",), n_features=3)
     model.copied, model.run = bold[375:, 0], runs[3]
     if broken:
-        monkeypatch.setattr(
-            folds_module,
-            "training_rows",
-            lambda runs, training, tracks, longest_lag: training_rows(runs, training, (), longest_lag=longest_lag),
-        )
+
+        def leaking(self: FoldMaker, held_out: list[int], training: list[int]) -> object:
+            predicted = np.isin(self.run, held_out)
+            return self._rows(np.isin(self.run, training) & self.scored, predicted, dropped=0)
+
+        monkeypatch.setattr(FoldMaker, "_whole", leaking)
     made = design(data, model, PLAN, SETTINGS, Path("unused"))
     assert (made.folds[0].fold.dropped == 0) == broken
     found = encode(data, made, Fitting(SETTINGS)).held_out

@@ -110,12 +110,6 @@ def inner_folds(groups: np.ndarray) -> tuple[Rows, ...]:
     return tuple(slice(int(f[0]), int(f[-1]) + 1) if np.all(np.diff(f) == 1) else f for f in folds)
 
 
-def score_of_zero(bold: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Return the score of predicting 0, (n_voxels,), float64: minus the mean over inner folds of the mean square."""
-    folds = inner_folds(groups)
-    return -np.mean([_mean_square(bold[rows]) for rows in folds], axis=0)
-
-
 def refit(problem: Problem, choice: Choice, hyperparameters: Hyperparameters) -> np.ndarray:
     """Fit every voxel on all rows with its own weights and penalty.
 

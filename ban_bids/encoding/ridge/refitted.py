@@ -61,6 +61,12 @@ class RefittedFold:
         return basis, np.asarray(sum(rows.astype(np.float64) @ coef * factor for rows, coef, factor in terms))
 
 
+def score_of_zero(bold: np.ndarray, validation: Sequence[Side]) -> np.ndarray:
+    """Return the score of predicting 0, (n_voxels,), float64: minus the mean over inner folds of the mean square."""
+    squares = [np.mean(np.square(side.standardise(bold[side.rows]), dtype=np.float64), axis=0) for side in validation]
+    return -np.mean(squares, axis=0)
+
+
 class RefittedErrors:
     """Errors of validation rows at one weighting; takes the place of `closed_form.LeftOut`.
 
