@@ -177,7 +177,12 @@ def participant_folds(
         folds=folds,
         delays=delays,
         first=offsets(runs),
-        rows=held_out_rows([run.rows for run in runs], [fold.held_out for fold in folds]),
+        rows=held_out_rows(
+            [run.rows for run in runs],
+            [fold.held_out for fold in folds],
+            longest_lag=float(delays[-1]),
+            lag_step=settings.lag_step,
+        ),
         index=np.sort(np.concatenate([fold.held_out for fold in folds])),
         notes=notes,
     )

@@ -13,6 +13,7 @@ from listening import all_clips, listen, make_run
 
 from ban_bids.encoding.cleaning import Nuisance, nuisance_basis, side_of
 from ban_bids.encoding.folds import Fold, FoldMaker, RunRows, offsets, sounds_of
+from ban_bids.encoding.rows import held_out_rows, repeat_rows
 from ban_bids.errors import NotComputable
 from ban_bids.inputs.types import Run
 
@@ -288,3 +289,6 @@ def test_ds003720_has_4733_training_rows() -> None:
     assert folds[0].whole_runs and len(folds[0].inner) == 12
     assert len(folds[0].held_out) == 6 * 410
     check_folds(made, folds)
+    heard = [run.rows for run in made.runs]
+    table = held_out_rows(heard, [folds[0].held_out], longest_lag=LAG, lag_step=2.0)
+    assert repeat_rows(table).index.shape == (600, 4)
