@@ -87,7 +87,7 @@ class ScoredCandidate:
     @property
     def notes(self) -> tuple[str, ...]:
         """Warnings that concern this model's scores."""
-        return tuple(dict.fromkeys((*self.design_notes, *self.scores.cortical.notes)))
+        return tuple(dict.fromkeys((*self.design_notes, *self.scores.cortical.notes, *self.scores.penalties.notes)))
 
     def files(self, shared: ParticipantInput) -> list[Path]:
         """Exactly the files that its scores rest on."""
@@ -124,6 +124,7 @@ def model_facts(shared: ParticipantInput, scored: ScoredCandidate, settings: Set
         "TracksKnownToModel": scored.prepared.overlap,
         "CrossingFactors": scored.scores.factors,
         "Solver": shared.prepared.fitting.engine.name,
+        **scored.scores.penalties.facts,
         "FeatureReduction": feature_reduction(settings.encoding.n_components),
         "FeatureDimensions": scored.dimensions,
     }
