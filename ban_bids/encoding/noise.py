@@ -21,7 +21,7 @@ from ban_bids.encoding.cleaning import Nuisance
 AUTOCORRELATIONS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.93, 0.96)
 """Of the first-order processes, from one volume to the next; the first is white."""
 
-LAGS = (0, 1, 2, 3, 4, 6, 8, 12, 16)
+LAGS = tuple(range(17))
 """Volumes at which the autocovariance of residuals is taken."""
 
 _MIXED = 3
@@ -29,7 +29,10 @@ _MIXED = 3
 
 _NEGLIGIBLE = 5e-4
 _DEGENERATE = 1e-9
-_COLUMNS = 400
+_RIDGE = 1e-9
+"""Where repeated rows stand so far apart that no lag but 0 is left, all noise counts as half white."""
+
+_COLUMNS = 1000
 _BURN_IN = 100
 _SEED = 20
 _ROUNDS = 8
@@ -93,7 +96,7 @@ class LayoutNoise:
         for k in range(_MIXED, len(kinds)):
             both = np.stack([white, kinds[k]])
             gram, right = both @ both.T, both @ found
-            mixed = np.linalg.solve(gram, right)
+            mixed = np.linalg.solve(gram + _RIDGE * np.trace(gram) * np.eye(2), right)
             alone = right / np.diag(gram)[:, None]
             a, b = np.where(mixed[1] < 0, [alone[0], 0 * alone[1]], mixed)
             a, b = np.where(mixed[0] < 0, [0 * alone[0], alone[1]], [a, b])

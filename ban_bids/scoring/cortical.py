@@ -25,6 +25,7 @@ from ban_bids.scoring.bootstrap import (
 from ban_bids.scoring.ceiling import cc_norm, noise_ceiling, voxel_correlation
 
 NO_REPEATS = "no clip is repeated in the held-out runs, so explainable variance is unknown"
+ONE_CLIP = "explainable variance of one repeated clip alone, which tells nothing of differences between clips"
 FEW_CLIPS = 10
 """With fewer repeated clips, the bootstrap interval is marked as rough."""
 
@@ -245,7 +246,7 @@ class _Measured:
         squared_ceiling = float(np.sum(ceiling.sp / ceiling.var_mean))
         return replace(
             score,
-            **({} if why else with_interval(drawn[0], centred_draws(drawn[1:], drawn[0]))),
+            **({} if why else with_interval(drawn[0], centred_draws(drawn[1:], drawn[0], self.n_clips))),
             mean_r=float(np.nan_to_num(r).mean()),
             squared_ratio=float(np.nansum(r * np.abs(r)) / squared_ceiling) if squared_ceiling > 0 else np.nan,
             median_ccnorm=float(np.median(normalised)) if normalised.size else np.nan,
@@ -269,7 +270,9 @@ def _share(
     total = float(noise_ceiling(bold, repeats).tp.sum())
     if signal[0] < ev_floor * total:
         return drawn, f"explainable variance {signal[0] / total:.4f} under the floor of {ev_floor}"
-    if not percentile_interval(centred_draws(signal[1:], signal[0]))[0] > 0:
+    if counts.shape[1] < 2:
+        return drawn, ONE_CLIP
+    if not percentile_interval(centred_draws(signal[1:], signal[0], counts.shape[1]))[0] > 0:
         return drawn, "explainable variance whose interval includes zero"
     return drawn, ""
 
