@@ -10,7 +10,7 @@ Two fingerprints are compared at every lag and at three speeds. Where they overl
 (geometric mean of both), their normalised correlation r has to reach 0.4 + 2/√n. ``benchmarks/sameness.py`` has hits
 and false alarms.
 
-Sounds that change too little or are too short for 100 such cells (tones, steady noise, silence, most sounds under 2 s)
+Sounds that change too little or are too short for 64 such cells (tones, steady noise, silence, most sounds under 2 s)
 have no telling fingerprint: they are the same where all decoded samples are equal.
 """
 
@@ -33,7 +33,6 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from ban_bids.audio.waveforms import audio_hash, decoded
-from ban_bids.errors import DataError
 
 _VERSION = "1"
 _HOP, _WINDOW = 0.1, 0.4
@@ -46,7 +45,7 @@ _CLEAR = 0.7
 """Change of the natural logarithm of a power ratio (3 dB) that is no longer zero."""
 _NEAR, _FAR = 1e-4, 1e-6
 """Floors of a band's power, relative to that of the second around it and of the whole recording."""
-_CELLS = 100
+_CELLS = 64
 _CORRELATION, _SPREAD = 0.4, 2.0
 _SPEEDS = (0.993, 1.0, 1.007)
 _BLOCK = 320
@@ -158,8 +157,8 @@ def identify(path: Path) -> Identity:
     path = Path(path)
     try:
         status = path.stat()
-    except OSError as err:
-        raise DataError(f"{path}: cannot be read ({err.strerror}); check the path and its permissions") from err
+    except OSError:
+        return _identified.__wrapped__(path, ())  # it says what is wrong
     # a file that changed just now may change again within the resolution of its times: these are used once
     fresh = time.time() - max(status.st_mtime, status.st_ctime) < _SETTLED
     stamps = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, time.monotonic_ns() if fresh else 0)
@@ -298,7 +297,16 @@ def _matching(
 
 
 def _agreement(these: _Blocks, those: _Blocks, spectra: Tensor) -> Tensor:
-    """Whether blocks agree at any lag, (n_these, n_those); ``spectra``: those of the latter, (frequencies, 16, n)."""
+    """Whether blocks agree at any lag, (n_these, n_those)."""
+    product, n = _products(these, those, spectra)
+    return ((n >= _CELLS) & (product >= _CORRELATION * n + _SPREAD * n.sqrt())).any(dim=0)
+
+
+def _products(these: _Blocks, those: _Blocks, spectra: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum of products of cells, and their number n, where blocks overlap, each (lags, n_these, n_those).
+
+    ``spectra`` are those of the latter, (frequencies, 16, n).
+    """
     own = torch.fft.rfft(these.cells, _LAGS, dim=1).conj().permute(1, 0, 2).contiguous()
     product = torch.fft.irfft(own @ spectra, _LAGS, dim=0)  # (lags, n_these, n_those)
     lag = torch.arange(_LAGS)
@@ -306,5 +314,4 @@ def _agreement(these: _Blocks, those: _Blocks, spectra: Tensor) -> Tensor:
     a, b = these.until(), those.until()
     n_there = b[(lag + these.length).clamp(0, _BLOCK)] - b[lag.clamp(min=0)]
     n_here = a[(those.length - lag).clamp(0, _BLOCK)] - a[(-lag).clamp(min=0)]
-    n = n_there.mul_(n_here.transpose(1, 2)).sqrt_()
-    return ((n >= _CELLS) & (product >= _CORRELATION * n + _SPREAD * n.sqrt())).any(dim=0)
+    return product, n_there.mul_(n_here.transpose(1, 2)).sqrt_()

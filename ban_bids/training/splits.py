@@ -69,7 +69,8 @@ def split_tracks(tracks: Sequence[Track], split: str, seed: int, *, excluded: Se
         lists' tracks are there (counting ``excluded``), a stratified split by track takes their place,
         logged and noted. ``fmri-safe`` leaves out the tracks of ds003720's Test runs and their twins
         (:func:`fmri_tracks`, :data:`FMRI_TWINS`) by name, and every track that is the same recording as one of
-        these names in the collection, beside what was excluded. The other splits are by track, and say that artists may lie on both sides.
+        these names in the collection, beside what was excluded. The other splits are by track, and say that
+        artists may lie on both sides.
     seed : int
         Of the stratified, k-fold and random splits.
     excluded : sequence of Track
@@ -111,16 +112,22 @@ def fmri_tracks() -> frozenset[str]:
     return frozenset(line for line in text.splitlines() if line and not line.startswith("#"))
 
 
-FMRI_TWINS = frozenset(
-    ("disco.00074", "jazz.00043", "jazz.00067", "jazz.00070", "jazz.00071", "reggae.00044", "reggae.00058", "reggae.00096")
-)
-"""GTZAN tracks that are the recordings of tracks of :func:`fmri_tracks` under other names: of disco.00071 (perhaps),
-jazz.00069, 00040, 00044 and 00045, reggae.00033 (twice) and 00085 in this order."""
+FMRI_TWINS = {
+    "disco.00074": "disco.00071",  # perhaps
+    "jazz.00043": "jazz.00069",
+    "jazz.00067": "jazz.00040",
+    "jazz.00070": "jazz.00044",
+    "jazz.00071": "jazz.00045",
+    "reggae.00044": "reggae.00033",
+    "reggae.00058": "reggae.00033",
+    "reggae.00096": "reggae.00085",
+}
+"""GTZAN track -> the track of :func:`fmri_tracks` whose recording it is under another name."""
 
 
 def _listed(tracks: Sequence[Track], split: str, seed: int, excluded: Sequence[Track]) -> Split:
     lists = set(filtered_train) | set(filtered_valid)
-    barred = fmri_tracks() | FMRI_TWINS if split == "fmri-safe" else frozenset()
+    barred = fmri_tracks() | FMRI_TWINS.keys() if split == "fmri-safe" else frozenset()
     safe = [t for t in tracks if barred.isdisjoint((t.name, *t.others))]
     present = {track.name for track in (*tracks, *excluded)}
     if len(lists & present) < _COVERED * len(lists):
