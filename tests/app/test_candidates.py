@@ -29,7 +29,8 @@ def test_clips_that_the_model_knows_are_excluded(
         {}, ("a", "b"), training_hashes={"new": known.digest}, fingerprints={"new": str(known.fingerprint)}
     )  # fmt: skip
     clips = tuple(
-        Clip(tmp_path / name, start, 2.0) for name, start in (("new.wav", 0.0), ("heard.ogg", 0.0), ("heard.ogg", 1.0))
+        Clip(tmp_path / name, start, 2.0, name)
+        for name, start in (("new.wav", 0.0), ("heard.ogg", 0.0), ("heard.ogg", 1.0))
     )
     model = SimpleNamespace(
         card=card if has_card else None,
