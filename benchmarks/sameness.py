@@ -88,7 +88,7 @@ def forms(seed: int) -> dict[str, Form]:
 
 
 def best(queries: list[Fingerprint], references: list[Fingerprint]) -> np.ndarray:
-    """Highest r - 2/√n over lags and speeds of every pair, (queries, references); at 0.4 they are the same."""
+    """Highest r - 2.5/√n over lags and speeds of every pair, (queries, references); at 0.4 they are the same."""
     margins = np.full((len(queries), len(references)), -1.0)
     those = sameness._Blocks.of(references, (1.0,))
     spectra = torch.fft.rfft(those.cells, sameness._LAGS, dim=1).permute(1, 2, 0).contiguous()

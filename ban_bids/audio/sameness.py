@@ -7,10 +7,10 @@ instead of two and on a coarse grid. It follows neither level nor stationary fil
 bytes a frame, signs of differences over 0.3 s, hold nothing from which sound could be rebuilt.
 
 Two fingerprints are compared at every lag and at three speeds. Where they overlap, with n cells that are not zero
-(geometric mean of both), their normalised correlation r has to reach 0.4 + 2/√n. ``benchmarks/sameness.py`` has hits
+(geometric mean of both), their normalised correlation r has to reach 0.4 + 2.5/√n. ``benchmarks/sameness.py`` has hits
 and false alarms.
 
-Sounds that change too little or are too short for 64 such cells (tones, steady noise, silence, most sounds under 2 s)
+Sounds that change too little or are too short for 100 such cells (tones, steady noise, silence, most sounds under 2 s)
 have no telling fingerprint: they are the same where all decoded samples are equal.
 """
 
@@ -45,8 +45,8 @@ _CLEAR = 0.7
 """Change of the natural logarithm of a power ratio (3 dB) that is no longer zero."""
 _NEAR, _FAR = 1e-4, 1e-6
 """Floors of a band's power, relative to that of the second around it and of the whole recording."""
-_CELLS = 64
-_CORRELATION, _SPREAD = 0.4, 2.0
+_CELLS = 100
+_CORRELATION, _SPREAD = 0.4, 2.5
 _SPEEDS = (0.993, 1.0, 1.007)
 _BLOCK = 320
 """Frames that are compared at once, 32 s: longer ones would run apart at another speed. Blocks overlap by half."""
@@ -273,7 +273,8 @@ class _Blocks:
 
     def parts(self, size: int) -> list[_Blocks]:
         """So many blocks at once."""
-        return [_Blocks(*part) for part in zip(*(x.split(size) for x in (self.cells, self.length, self.owner)))]
+        parts = zip(*(x.split(size) for x in (self.cells, self.length, self.owner)))
+        return [_Blocks(*part) for part in parts] if len(self.owner) else []
 
     def until(self) -> Tensor:
         """Cells that are not zero before each frame, (frames + 1, n)."""

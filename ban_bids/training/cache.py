@@ -5,6 +5,8 @@ Below the folder of the cache, one file per audio file and per track:
 ``identities/<key>``
     :func:`ban_bids.audio.sameness.identify` of an audio file; ``<key>`` stands for its path, size and times of the
     last change of content and inode, so a file that has changed is another one.
+``groups/<key>``
+    :func:`ban_bids.audio.sameness.groups` of recordings; ``<key>`` stands for their hashes.
 ``<front end>/<content hash>-<checksum>.npy``
     Log-mel frames of a track in half precision. They belong to the track's content, so they serve every
     collection, split and fold. The checksum is of the samples in the file.
@@ -32,10 +34,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ban_bids.audio.sameness import Fingerprint, Identity, identify
+from ban_bids.audio.sameness import Fingerprint, Identity, groups, identify
 from ban_bids.audio.waveforms import check_audio
 from ban_bids.errors import DataError, UsageError
 from ban_bids.files.atomic import atomic_path, write_text
+from ban_bids.files.hashing import json_digest
 from ban_bids.files.progress import progress
 from ban_bids.models.front_end import FrontEnd
 
@@ -92,6 +95,17 @@ class AudioCache:
             File -> :func:`ban_bids.audio.sameness.identify`, or the error.
         """
         return {file: self._identity(file) for file in progress(list(files), "reading tracks")}
+
+    def groups(self, identities: Sequence[Identity], links: Sequence[tuple[int, int]]) -> list[int]:
+        """:func:`ban_bids.audio.sameness.groups`, which takes a minute for GTZAN and the stimuli of a dataset."""
+        key = json_digest([[identity.digest for identity in identities], links])
+        entry = self.folder / "groups" / key
+        if (known := _known_groups(entry, len(identities))) is not None:
+            return known
+        made = groups(identities, links)
+        with self._writing("groups of recordings"):
+            write_text(entry, " ".join(map(str, made)))
+        return made
 
     def frames(
         self, digests: Sequence[str], front_end: FrontEnd, make: Callable[[int], np.ndarray]
@@ -208,6 +222,20 @@ def _known_identity(entry: Path) -> Identity | None:
     except (OSError, ValueError) as err:
         text = str(err)
     _LOG.warning("%s: cannot be read (%.40s); made anew", entry, text or "empty")
+    return None
+
+
+def _known_groups(entry: Path, n: int) -> list[int] | None:
+    try:
+        known = [int(word) for word in entry.read_text("ascii").split()]
+        if len(known) == n and all(0 <= first <= k for k, first in enumerate(known)):
+            return known
+        fault = "other recordings"
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as err:
+        fault = str(err)
+    _LOG.warning("%s: cannot be read (%.40s); made anew", entry, fault)
     return None
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torchaudio.datasets.gtzan import filtered_test, filtered_train, filtered_valid
 
-from ban_bids.audio.sameness import Fingerprint, Identity, groups
+from ban_bids.audio.sameness import Fingerprint, Identity
 from ban_bids.audio.waveforms import load_waveform
 from ban_bids.errors import DataError
 from ban_bids.models.front_end import FrontEnd
@@ -131,7 +131,8 @@ def read_collection(data_dir: Path, exclude: Iterable[Path] = (), cache: AudioCa
     unreadable = [file for file in files if file not in known]
     for file in unreadable:
         _LOG.warning("skipped: %s", identities[file])
-    collection = _sorted_out(_named(files), known, barred)
+    named = [(name, [file for file in copies if file in known]) for name, copies in _named(files)]
+    collection = _sorted_out(named, known, barred, _recordings([copies for _, copies in named], known, barred, cache))
     if len(collection.genres) < 2:
         repeated = len(collection.replicas) + len(collection.versions)
         raise DataError(
@@ -142,17 +143,18 @@ def read_collection(data_dir: Path, exclude: Iterable[Path] = (), cache: AudioCa
 
 
 def _sorted_out(
-    named: Sequence[tuple[str, list[Path]]], known: Mapping[Path, Identity], barred: Sequence[Path]
+    named: Sequence[tuple[str, list[Path]]],
+    known: Mapping[Path, Identity],
+    barred: Sequence[Path],
+    group: Mapping[Path, int],
 ) -> Collection:
     """One track of each recording that is not barred, and what became of the others."""
-    readable = [(name, [file for file in copies if file in known]) for name, copies in named]
-    group = _recordings([copies for _, copies in readable], known, barred)
     banned, heard = {group[path] for path in barred}, {known[path].digest for path in barred}
     tracks: dict[int, Track] = {}
     excluded: list[Track] = []
     replicas: list[str] = []
     versions: list[str] = []
-    for name, copies in readable:
+    for name, copies in named:
         if not copies:
             continue
         file, recording = copies[0], group[copies[0]]
@@ -179,13 +181,13 @@ def _sorted_out(
 
 
 def _recordings(
-    copies: Sequence[Sequence[Path]], known: Mapping[Path, Identity], barred: Sequence[Path]
+    copies: Sequence[Sequence[Path]], known: Mapping[Path, Identity], barred: Sequence[Path], cache: AudioCache
 ) -> dict[Path, int]:
     """File -> number of its recording; the files of one name count as one, whatever they hold."""
     files = list(dict.fromkeys([*chain.from_iterable(copies), *barred]))
     place = {file: k for k, file in enumerate(files)}
     links = [(place[first], place[copy]) for first, *rest in filter(None, copies) for copy in rest]
-    return dict(zip(files, groups([known[file] for file in files], links), strict=True))
+    return dict(zip(files, cache.groups([known[file] for file in files], links), strict=True))
 
 
 def _named(files: Sequence[Path]) -> list[tuple[str, list[Path]]]:

@@ -102,7 +102,7 @@ def _by_hand(one: np.ndarray, other: np.ndarray) -> bool:
             first, last = max(0, -lag), min(len(warped), len(other) - lag)
             a, b = warped[first:last], other[first + lag : last + lag]
             n = np.sqrt(np.abs(a).sum() * np.abs(b).sum())
-            if n >= 64 and (a * b).sum() / n >= 0.4 + 2 / np.sqrt(n):
+            if n >= 100 and (a * b).sum() / n >= 0.4 + 2.5 / np.sqrt(n):
                 return True
     return False
 

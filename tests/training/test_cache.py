@@ -53,6 +53,7 @@ def _no_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(module, "identify", refuse)
     monkeypatch.setattr(module, "check_audio", refuse)
+    monkeypatch.setattr(module, "groups", lambda identities, _: refuse(Path("a comparison")))
     monkeypatch.setattr(datasets, "load_waveform", refuse)
 
 
@@ -116,7 +117,7 @@ def test_a_file_that_was_written_just_now_is_not_kept(
 ) -> None:
     monkeypatch.setattr(module, "_SETTLED", 3600.0)
     read_collection(genres, cache=AudioCache(tmp_path / "c"))
-    assert not (tmp_path / "c").exists()
+    assert not (tmp_path / "c" / "3" / "identities").exists()
 
 
 def test_other_tracks_are_added(genres: Path, tmp_path: Path) -> None:
@@ -245,6 +246,19 @@ def test_damaged_identities_are_made_anew(
         assert read_collection(genres, cache=cache) == before
     assert "made anew" in caplog.text
     assert entry.read_bytes() == whole
+
+
+@pytest.mark.parametrize("content", ["", "0 1 2", "0 1 2 3 4 9", "0 1 2 3 4 x"])
+def test_damaged_groups_are_made_anew(genres: Path, tmp_path: Path, content: str) -> None:
+    cache = AudioCache(tmp_path / "c")
+    before = read_collection(genres, cache=cache)
+    (entry,) = (tmp_path / "c" / "3" / "groups").iterdir()
+    assert entry.read_text() == "0 1 2 3 4 5"
+    entry.write_text(content)
+    assert read_collection(genres, cache=cache) == before
+    assert entry.read_text() == "0 1 2 3 4 5"
+    (genres / "rock" / "rock.00002.wav").unlink()
+    assert len(read_collection(genres, cache=cache).tracks) == 5
 
 
 def test_a_folder_that_cannot_be_written_is_still_read(
