@@ -128,7 +128,8 @@ def main() -> None:
                 heard.append(fingerprint(*decoded(Path(folder) / "form")))
             found, margins = Index(whole).matches(heard), best(heard, whole)
             hits = sum(a == b for a, b in found)
-            print(f"| {name} | {hits}/{n} | {len(found) - hits}/{n * (n - 1)} | {margins[own].min() - 0.4:+.2f} | "
+            lowest = "no lag with 100 cells" if (low := margins[own].min()) == -1.0 else f"{low - 0.4:+.2f}"
+            print(f"| {name} | {hits}/{n} | {len(found) - hits}/{n * (n - 1)} | {lowest} | "
                   f"{margins[~own].max() - 0.4:+.2f} |", flush=True)  # fmt: skip
     print(f"\nprocessor time so far: {time.process_time():.0f} s\n")
     speed(files)
