@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ban_bids.audio.sameness import identify
 from ban_bids.audio.waveforms import HeardClip
 from ban_bids.errors import NotComputable, UsageError
 from ban_bids.inputs.heldout import held_out_tracks
@@ -40,9 +41,12 @@ class PreparedModel:
         Controls that cannot run, and why.
     weights : Path or None
     overlap : str
-        ``none``, ``unknown`` (weights without a card), or the number of held-out tracks that the model knows.
+        ``none``, ``unknown`` (weights without a card, or with one that holds no fingerprints), or the number of
+        held-out tracks that the model knows.
     behavior : BehavioralScore
         B of the dataset; the same for all participants.
+    notes : tuple of str
+        What to know of how the overlap was found.
     """
 
     model: Candidate
@@ -51,6 +55,7 @@ class PreparedModel:
     weights: Path | None
     overlap: str
     behavior: BehavioralScore
+    notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -110,8 +115,9 @@ def _prepared(model: Candidate, weights: Path | None, dataset: Dataset, settings
         controls=(*control_models(model, settings.compute.random_seed), *trained),
         missing=missing,
         weights=weights,
-        overlap=str(len(overlap)) if overlap else "none" if model.card else "unknown",
+        overlap=str(overlap),
         behavior=score_behavior(dataset, model, settings),
+        notes=overlap.notes,
     )
 
 
@@ -152,7 +158,9 @@ def score_behavior(dataset: Dataset, model: Candidate, settings: Settings) -> Be
     if dataset.choices is None:
         return no_behavior()
     clips, card = dataset.choices.clips, model.card
-    excluded = np.array([card is not None and card.knows(clip.audio) for clip in clips], dtype=bool)
+    judged = {clip.audio: identify(clip.audio) for clip in clips} if card else {}
+    known = card.same_tracks(judged) if card else {}
+    excluded = np.array([clip.audio in known for clip in clips], dtype=bool)
     try:
         probabilities = model.genre_probabilities([HeardClip(clip, model.sampling_rate) for clip in clips])
     except NotComputable as reason:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from ban_bids.audio.sameness import Identity, identify
 from ban_bids.errors import CheckpointError, LeakError
 from ban_bids.files.atomic import write_bytes
 from ban_bids.models.candidate import ModelCard
@@ -135,14 +136,36 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], str, ModelCard | 
         raise _refusal(path, f"the model card is damaged ({err})") from err
 
 
-def check_no_overlap(card: ModelCard | None, audio_paths: Iterable[Path], allow_overlap: bool = False) -> list[str]:
-    """Find held-out tracks on which a model was trained or validated, by content and by name.
+@dataclass(frozen=True)
+class Overlap:
+    """What a model's card says of some recordings; as text ``none``, ``unknown`` or how many it knows.
+
+    Parameters
+    ----------
+    tracks : tuple of str
+        Names of files whose recordings trained or validated the model, sorted.
+    complete : bool
+        Whether other forms of the model's tracks would have been found, too.
+    notes : tuple of str
+        What a reader of the scores should know.
+    """
+
+    tracks: tuple[str, ...]
+    complete: bool
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return str(len(self.tracks)) if self.tracks else "none" if self.complete else "unknown"
+
+
+def check_no_overlap(card: ModelCard | None, audio_paths: Iterable[Path], allow_overlap: bool = False) -> Overlap:
+    """Find held-out recordings on which a model was trained or validated, by their sound; names decide nothing.
 
     Parameters
     ----------
     card : ModelCard or None
-        None (weights without a card): nothing can be checked; a warning is logged and callers mark the
-        scores "unknown".
+        None (weights without a card): nothing can be checked. A card without fingerprints (older versions):
+        copies that are equal sample for sample are found, others are unknown.
     audio_paths : iterable of Path
         Audio files that are heard in held-out runs.
     allow_overlap : bool
@@ -150,27 +173,60 @@ def check_no_overlap(card: ModelCard | None, audio_paths: Iterable[Path], allow_
 
     Returns
     -------
-    list of str
-        Names of overlapping tracks, sorted; empty when there is none.
+    Overlap
+        Its notes are logged as warnings.
 
     Raises
     ------
     LeakError
         When there are some and ``allow_overlap`` is not set.
+    DataError
+        When a file cannot be decoded.
     """
     if card is None:
-        _LOG.warning("weights without a model card: overlap with the held-out stimuli is unknown")
-        return []
-    overlap = sorted({Path(path).stem for path in set(audio_paths) if card.knows(path)})
-    if overlap and not allow_overlap:
+        overlap = Overlap((), False, ("weights without a model card: overlap with the held-out stimuli is unknown",))
+    else:
+        overlap = _overlap(card, {path: identify(path) for path in sorted(set(audio_paths))})
+    tracks = overlap.tracks
+    if tracks and not allow_overlap:
         raise LeakError(
-            f"the model was trained or validated on {len(overlap)} tracks of the held-out runs "
-            f"({', '.join(overlap[:5])}{', …' if len(overlap) > 5 else ''}); train without them "
+            f"the model was trained or validated on {len(tracks)} tracks of the held-out runs "
+            f"({_some(tracks)}); train without them "
             "(ban-bids-train --exclude-stimuli, or --gtzan-dir), or pass --allow-overlap to mark every table"
         )
-    if overlap:
-        _LOG.warning("the model knows %d tracks of the held-out runs; every table says so", len(overlap))
+    if tracks:
+        _LOG.warning("the model knows %d tracks of the held-out runs; every table says so", len(tracks))
+    for note in overlap.notes:
+        _LOG.warning(note)
     return overlap
+
+
+def _overlap(card: ModelCard, files: Mapping[Path, Identity]) -> Overlap:
+    """What a card says of files, and how far that can be relied on."""
+    known = card.same_tracks(files)
+    notes = []
+    if not card.knows_sounds:
+        notes.append(
+            "the model's card holds no fingerprints of all its tracks: only copies equal sample for sample can be "
+            "found, whether it heard others is unknown; train it again with this version"
+        )
+    strangers = {path: identity for path, identity in files.items() if path not in known}
+    if namesakes := [path.name for path in strangers if path.stem in card.hashes]:
+        sound = "another sound" if card.knows_sounds else "other samples"
+        notes.append(
+            f"held-out files that bear the name of a track that the model was trained or validated on, and hold "
+            f"{sound}: {len(namesakes)} ({_some(namesakes)})"
+        )
+    if plain := [path.name for path, identity in strangers.items() if not identity.fingerprint.is_telling]:
+        notes.append(
+            "held-out files too short or too even for a fingerprint, of which only copies equal sample for sample "
+            f"can be found: {len(plain)} ({_some(plain)})"
+        )
+    return Overlap(tuple(sorted({path.stem for path in known})), card.knows_sounds, tuple(notes))
+
+
+def _some(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:5])}{', …' if len(names) > 5 else ''}"
 
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], Mapping[str, str]]:
