@@ -31,6 +31,9 @@ KAPPAS = ("kappa_model_person", "kappa_person_person", "kappa_majority")
 
 NO_CHOICES = "the dataset holds no human genre choices"
 
+_BARE = 1 / 3
+"""Lower limit of the people's reliability, relative to it, under which B is rough: of such data B tends to be low."""
+
 _DRAWS = 250
 _STREAM = 2
 _TIE = 1e-9
@@ -185,30 +188,29 @@ def _consistency(responses: Responses, counts: np.ndarray, n_splits: int, seed: 
     used = responses.of(keep)
     value, rho, reliability = consistency(compare_patterns(used, half, n_splits, seed=seed), counts[:, keep])
     score = BehavioralScore(raw=float(rho[0]), people=float(reliability[0]), n_clips=n_clips, notes=notes)
-    if reason := _no_ceiling(spread(reliability, used.true)):
-        return replace(score, reason=reason)
+    low, high = percentile_interval(spread(reliability, used.true)[1:])
+    if not low > 0:
+        return replace(score, reason=_no_ceiling(score.people, low, high))
     if not np.isfinite(score.raw):
         return replace(score, reason="the model's pattern over clips is constant")
-    n_genres = len(np.unique(used.true))
-    rough = n_clips < CLIPS_PER_GENRE * n_genres
     drawn = spread(value, used.true)
-    return replace(
-        score,
-        **with_interval(drawn[0], drawn[1:]),
-        rough=f"the interval is rough: {n_clips} clips of {n_genres} genres, fewer than {CLIPS_PER_GENRE} each" * rough,
-    )
+    rough = _rough(n_clips, len(np.unique(used.true)), barely=low < _BARE * score.people)
+    return replace(score, **with_interval(drawn[0], drawn[1:]), rough=rough)
 
 
-def _no_ceiling(reliability: np.ndarray) -> str:
-    """Why no model can be related to these people; empty where it can."""
-    low, high = percentile_interval(reliability[1:])
-    if low > 0:
-        return ""
-    if not np.isfinite(reliability[0]):
+def _rough(n_clips: int, n_genres: int, *, barely: bool) -> str:
+    few = f"{n_clips} clips of {n_genres} genres, fewer than {CLIPS_PER_GENRE} each"
+    reasons = [few] * (n_clips < CLIPS_PER_GENRE * n_genres) + ["people barely agree more than by chance"] * barely
+    return f"the interval is rough: {'; '.join(reasons)}" if reasons else ""
+
+
+def _no_ceiling(reliability: float, low: float, high: float) -> str:
+    """Why no model can be related to these people."""
+    if not np.isfinite(reliability):
         return "people's pattern over clips is constant"
     return (
         "people's agreement on which clips are hard cannot be told from chance "
-        f"(split halves {reliability[0]:.2f}, interval {low:.2f} to {high:.2f})"
+        f"(split halves {reliability:.2f}, interval {low:.2f} to {high:.2f})"
     )
 
 
