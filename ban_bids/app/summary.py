@@ -176,7 +176,7 @@ def _participant_rows(shared: ParticipantInput) -> list[tuple[str, str | int | f
 def model_summary(shared: ParticipantInput, scored: ScoredCandidate, settings: Settings) -> ModelSummary:
     """What the page says of one model in a participant."""
     prepared, cortical = scored.prepared, scored.scores.cortical
-    notes = [*scored.notes, *prepared.behavior.notes]
+    notes = [*scored.notes, *prepared.notes, *prepared.behavior.notes]
     if prepared.overlap != "none":
         notes.insert(0, f"held-out tracks that trained or validated the model: {prepared.overlap}")
     return ModelSummary(

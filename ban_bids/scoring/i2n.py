@@ -80,12 +80,12 @@ def expected_pattern(probabilities: np.ndarray, true: np.ndarray, n_answers: int
     right = np.broadcast_to(probabilities[rows, true][:, None], probabilities.shape).ravel()
     wrong = probabilities.ravel()
     neither = np.maximum(1 - right - wrong, 0)
-    pattern = np.empty(len(wrong))
+    mean = np.empty(len(wrong))
     step = max(1, _CELLS // len(z))
     for start in range(0, len(wrong), step):
         t, d, o = (p[start : start + step, None] for p in (right, wrong, neither))
-        pattern[start : start + step] = np.exp(orders + xlogy(k_t, t) + xlogy(k_d, d) + xlogy(rest, o)) @ z
-    pattern = pattern.reshape(probabilities.shape)
+        mean[start : start + step] = np.exp(orders + xlogy(k_t, t) + xlogy(k_d, d) + xlogy(rest, o)) @ z
+    pattern = mean.reshape(probabilities.shape)
     pattern[rows, true] = 0
     return pattern
 

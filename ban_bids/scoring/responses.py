@@ -49,8 +49,13 @@ class Responses:
 
     def of(self, clips: np.ndarray) -> Responses:
         """Return the same for some clips."""
-        by_person = {"counts": self.counts[:, clips], "n_answers": self.n_answers[:, clips]}
-        return replace(self, **by_person, true=self.true[clips], probabilities=self.probabilities[clips])
+        return replace(
+            self,
+            counts=self.counts[:, clips],
+            n_answers=self.n_answers[:, clips],
+            true=self.true[clips],
+            probabilities=self.probabilities[clips],
+        )
 
     @property
     def heard(self) -> np.ndarray:
