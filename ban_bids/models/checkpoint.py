@@ -237,4 +237,4 @@ def _fill_controls(path: Path, network: AuditoryNetwork, tensors: Mapping[str, t
             raise _refusal(path, f"the statistics of its control {control!r} are not those of its architecture")
     if statistics and set(statistics) != set(CONTROLS):
         raise _refusal(path, f"it holds statistics of the controls {', '.join(statistics)}, not {', '.join(CONTROLS)}")
-    network.control_statistics = statistics
+    network.control_statistics = {control: statistics[control] for control in CONTROLS if control in statistics}

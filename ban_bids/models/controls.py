@@ -37,7 +37,7 @@ from ban_bids.models.presets import build
 _LOG = logging.getLogger(__name__)
 
 PERMUTED_SEED = 0
-"""Of the permutation of weights; fixed like `UNTRAINED_SEEDS`, whatever ``--random-seed`` is."""
+"""Of the permutation of weights; fixed like those of untrained weights, whatever ``--random-seed`` is."""
 
 SEGMENT_FRAMES = 256
 """Log-mel frames of the segments on which a normalisation is measured: 5.12 s, as training crops."""
@@ -80,7 +80,7 @@ def permuted_network(network: AuditoryNetwork, seed: int) -> AuditoryNetwork:
 
 
 def control_networks(network: AuditoryNetwork) -> Iterator[tuple[str, AuditoryNetwork]]:
-    """Name and network of each of `CONTROLS`, one at a time; their normalisation is not measured."""
+    """Name and network of each control, one at a time; their normalisation is not measured."""
     for name, seed in zip(CONTROLS, UNTRAINED_SEEDS):
         yield name, untrained_network(network, seed)
     yield CONTROLS[-1], permuted_network(network, PERMUTED_SEED)
@@ -144,8 +144,8 @@ def sound_batches(front_end: FrontEnd, sounds: Iterable[np.ndarray]) -> list[Ten
 def clip_batches(front_end: FrontEnd, clips: Iterable[Clip]) -> list[Tensor]:
     """Standardised log-mel frames of the middle of clips, see :func:`sound_batches`.
 
-    At most `MEASURED_SECONDS` in all: as many clips as fit by 5.12 s each, spread evenly over all of them (sorted by
-    file and start), and of each as much as then fits.
+    At most :data:`MEASURED_SECONDS` in all: as many clips as fit by 5.12 s each, spread evenly over all of them
+    (sorted by file and start), and of each as much as then fits.
     """
     distinct = sorted(set(clips), key=lambda clip: (str(clip.audio), clip.start, clip.duration))
     rate = front_end.config.sampling_rate

@@ -54,11 +54,11 @@ def test_separable_genres_are_learnt(trained: Path) -> None:
 def test_network_and_controls_are_normalised_on_the_same_training_crops() -> None:
     """Plain averages of batch statistics, by hand; the controls hear the first of the network's four epochs."""
     rng = np.random.default_rng(0)
-    frames = [rng.normal(-3, 2, (64, 90)).astype(np.float32) for _ in range(40)]
+    frames = [rng.normal(-3, 2, (64, 90)).astype(np.float32) for _ in range(70)]
     network = BAN(preset("ban-small"), n_genres=3, seed=2)
     module.set_statistics(network, frames)
     module._measure(network, frames, n_frames=48, seed=11)
-    crops = CropBatches(frames, [0] * 40, n_genres=1, n_frames=48, batch_size=32, augmentation=PLAIN, seed=11)
+    crops = CropBatches(frames, [0] * 70, n_genres=1, n_frames=48, batch_size=32, augmentation=PLAIN, seed=11)
     heard = [[network.front_end.standardise(x) for x, _ in crops.epoch(k)] for k in range(4)]
     assert len(heard[0]) > 1
     first = "areas.A1.norms.0"
