@@ -24,7 +24,7 @@ MIN_COMMON = 5
 """Clips that a kappa between two observers needs."""
 
 CLIPS_PER_GENRE = 10
-"""Clips per genre under which the interval of B is rough: it may cover less than 90 %."""
+"""Clips per genre under which the interval of B is rough (``benchmarks/behavioural_calibration.py``)."""
 
 KAPPAS = ("kappa_model_person", "kappa_person_person", "kappa_majority")
 """Parts of a `BehavioralScore` that stand beside B."""
