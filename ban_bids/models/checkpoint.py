@@ -17,12 +17,14 @@ from ban_bids.audio.sameness import Identity, identify
 from ban_bids.errors import CheckpointError, LeakError
 from ban_bids.files.atomic import write_bytes
 from ban_bids.models.candidate import ModelCard
-from ban_bids.models.network import AuditoryNetwork
+from ban_bids.models.network import CONTROLS, AuditoryNetwork, normalisation
 from ban_bids.models.presets import PRESETS, build, build_stored
 
 _LOG = logging.getLogger(__name__)
 _FORMAT = "ban-bids-checkpoint-1"
 _KEY = "ban_bids"
+_CONTROLS = "controls/"
+"""Tensors ``controls/<control>/<buffer>``: normalisation of the network's controls on its training music."""
 _PICKLE_SUFFIXES = {".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin"}
 
 
@@ -44,7 +46,7 @@ def save_checkpoint(path: Path, network: AuditoryNetwork, card: ModelCard | None
     path : Path
         Ends in ``.safetensors``.
     network : AuditoryNetwork
-        Its state is stored in float32, on the CPU.
+        Its state is stored in float32, on the CPU, and with it the statistics of its controls, if it has them.
     card : ModelCard or None
         None writes bare weights, which count as of unknown origin.
 
@@ -53,7 +55,12 @@ def save_checkpoint(path: Path, network: AuditoryNetwork, card: ModelCard | None
     Path
         The file.
     """
-    return save_tensors(path, network.state_dict(), network.architecture, card)
+    controls = {
+        f"{_CONTROLS}{control}/{name}": value
+        for control, statistics in network.control_statistics.items()
+        for name, value in statistics.items()
+    }
+    return save_tensors(path, {**network.state_dict(), **controls}, network.architecture, card)
 
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], architecture: str, card: ModelCard | None) -> Path:
@@ -84,7 +91,7 @@ def load_checkpoint(path: Path) -> tuple[AuditoryNetwork, ModelCard | None]:
     Returns
     -------
     network : AuditoryNetwork
-        In evaluation mode, on the CPU.
+        In evaluation mode, on the CPU; ``control_statistics`` is empty where the file holds none.
     card : ModelCard or None
         None: bare weights whose shapes are those of a preset; their origin is unknown.
 
@@ -94,9 +101,11 @@ def load_checkpoint(path: Path) -> tuple[AuditoryNetwork, ModelCard | None]:
         For a missing file, a pickle, a damaged file, or weights of another architecture.
     """
     path = Path(path)
-    state, architecture, card = load_tensors(path)
+    tensors, architecture, card = load_tensors(path)
+    state = {name: value for name, value in tensors.items() if not name.startswith(_CONTROLS)}
     if card is None:
         network = _from_shapes(path, state)
+        _fill_controls(path, network, tensors)
         _LOG.warning("%s: no model card; which tracks trained these weights is unknown", path)
         return network, None
     try:
@@ -104,6 +113,7 @@ def load_checkpoint(path: Path) -> tuple[AuditoryNetwork, ModelCard | None]:
     except CheckpointError as err:
         raise CheckpointError(f"{path}: {err}") from err
     _fill(path, network, state)
+    _fill_controls(path, network, tensors)
     return network, card
 
 
@@ -268,3 +278,19 @@ def _fill(path: Path, network: AuditoryNetwork, state: Mapping[str, torch.Tensor
         first = (str(err).splitlines()[1:2] or [str(err)])[0].strip()[:120]
         raise _refusal(path, f"the weights do not fit the architecture on their card ({first})") from err
     network.eval()
+
+
+def _fill_controls(path: Path, network: AuditoryNetwork, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Keep the statistics of the network's controls; none in files of earlier versions."""
+    statistics: dict[str, dict[str, torch.Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith(_CONTROLS):
+            control, _, buffer = name.removeprefix(_CONTROLS).partition("/")
+            statistics.setdefault(control, {})[buffer] = value
+    shapes = {name: value.shape for name, value in normalisation(network).items()}
+    for control, buffers in statistics.items():
+        if {name: value.shape for name, value in buffers.items()} != shapes:
+            raise _refusal(path, f"the statistics of its control {control!r} are not those of its architecture")
+    if statistics and set(statistics) != set(CONTROLS):
+        raise _refusal(path, f"it holds statistics of the controls {', '.join(statistics)}, not {', '.join(CONTROLS)}")
+    network.control_statistics = {control: statistics[control] for control in CONTROLS if control in statistics}
