@@ -215,6 +215,7 @@ def _layer_table(rows: pd.DataFrame) -> pd.DataFrame:
     c = [interval(*numbers) for numbers in rows[NUMBERS].astype(float).to_numpy()]
     shown = rows.reindex(columns=["layer", "region", *_OF_LAYERS]).copy()
     if rows["value"].notna().any():
+        shown = shown.drop(columns="unnormalised")
         shown.insert(2, "c [95 % interval]", c)
     else:
         shown = shown.drop(columns="rho")
