@@ -24,7 +24,6 @@ from ban_bids.app.summary import (
 )
 from ban_bids.audio.sameness import recordings
 from ban_bids.bids.names import bas_name
-from ban_bids.constants import REGIONS
 from ban_bids.derivatives.dataset import source_dataset, write_dataset_files
 from ban_bids.derivatives.maps import write_maps
 from ban_bids.derivatives.provenance import Status, write_provenance, write_status
@@ -269,19 +268,17 @@ def _write(shared: ParticipantInput, scored: ScoredCandidate, settings: Settings
 
 def table_of(scored: ScoredCandidate) -> pd.DataFrame:
     """Score table: the model, then its controls, then the controls that could not run."""
-    tests = scored.scores.tests
     model = ModelScores(
         scored.prepared.name,
         "scored",
         scored.scores.cortical,
         scored.prepared.behavior,
-        {(test.layer, test.region): test.p_fwer for test in tests},
-        {(test.layer, test.region): test.p for test in tests},
+        scored.scores.tests,
         scored.prepared.overlap,
     )
     controls = [ModelScores(control.model, "control", control) for control in scored.controls]
     absent = [ModelScores(name, "control", None, reason=reason) for name, reason in scored.prepared.missing]
-    return score_table([model, *controls, *absent], REGIONS)
+    return score_table([model, *controls, *absent])
 
 
 def _reports_only(settings: Settings) -> int:
