@@ -35,6 +35,7 @@ from ban_bids.encoding.bold import load_participant
 from ban_bids.encoding.design import design as make_design
 from ban_bids.encoding.finished import forget
 from ban_bids.encoding.fit import Fitting
+from ban_bids.encoding.permutation import SPECIFIC
 from ban_bids.encoding.ridge.backend import choose_engine
 from ban_bids.errors import BanBidsError, DataError
 from ban_bids.files.locks import file_locks
@@ -273,8 +274,8 @@ def table_of(scored: ScoredCandidate) -> pd.DataFrame:
         "scored",
         scored.scores.cortical,
         scored.prepared.behavior,
-        {(test.layer, test.region): test.p_fwer for test in tests},
-        {(test.layer, test.region): test.p for test in tests},
+        {(test.layer, test.region): test.p_fwer for test in tests if test.question == SPECIFIC},
+        {(test.layer, test.region): test.p for test in tests if test.question == SPECIFIC},
         scored.prepared.overlap,
     )
     controls = [ModelScores(control.model, "control", control) for control in scored.controls]

@@ -182,7 +182,10 @@ def _tests(model: ModelSummary) -> list[Block]:
         return []
     # JSON has no NaN: a region without voxels reads n/a there
     frame = pd.DataFrame(list(model.tests)).replace(NOT_AVAILABLE, np.nan).infer_objects()
-    note = "p_fwer: corrected over all layers and regions (largest statistic of each permutation)."
+    note = (
+        "sound: does the region follow sound; specific: does it follow these sounds. p_fwer: corrected over all "
+        "layers and regions (largest standardised statistic of each arrangement)."
+    )
     return [Table("Significance: mean r of every layer in every region", frame, note=note)]
 
 
