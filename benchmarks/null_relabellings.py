@@ -60,7 +60,7 @@ def region_p(pre: PreprocessedParticipant, participant: Participant, settings: S
     data = load_participant(pre, encoding, settings.compute.work_dir / "tmp")
     model = load_model("ban", settings.models.weights, "cpu")
     plan = held_out_plan(participant, settings.selection)
-    folds = participant_folds(data.sources, data.runs, plan, encoding)
+    folds = participant_folds(data.sources, data.runs, data.nuisance, plan=plan, settings=encoding)
     laid = design(data, model, folds, n_components=encoding.n_components, cache=settings.compute.work_dir / "features")
     n_permutations, crossed = encoding.n_permutations, folds_cross(folds)
     tests = held_out_tests(folds.rows, n_permutations=n_permutations, seed=seed, crossed=crossed)

@@ -34,7 +34,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     "model": {"Description": "Name of the model"},
     "role": {"Description": "scored, or control"},
     "control_of": {"Description": "Scored model beside which a control stands; n/a for scored models"},
-    "row": {"Description": "layer, C, I2n, kappa, B, BAS or BAS_geometric, as in the participants' tables"},
+    "row": {"Description": "layer, C, B, a kappa, BAS or BAS_geometric, as in the participants' tables"},
     "layer": {"Description": "Layer of the model"},
     "region": {"Description": "Region of the brain"},
     "belongs_to": {"Description": "participant, or dataset: the same for all, so that it is not averaged"},

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ban_bids.constants import REGIONS
 from ban_bids.preprocessing.regions import FEWEST_VOXELS
-from ban_bids.scoring.behavioral import BehavioralScore
+from ban_bids.scoring.behavioral import KAPPAS, BehavioralScore, Part
 from ban_bids.scoring.bootstrap import LEVEL, Estimate, with_interval
 from ban_bids.scoring.cortical import CorticalScore, LayerScore
 
@@ -104,8 +104,9 @@ def score_columns(regions: Sequence[str]) -> dict[str, dict[str, str]]:
     return {
         "row": _column(
             "Kind of row",
-            "layer: one model layer in one region; C: cortical score; I2n, kappa: parts of the behavioural score; "
-            "B: behavioural score; BAS: brain-like auditory score; BAS_geometric: geometric mean of C and B",
+            "layer: one model layer in one region; C: cortical score; B: behavioural score; kappa_model_person, "
+            "kappa_person_person, kappa_majority: error consistency, beside B; BAS: brain-like auditory score; "
+            "BAS_geometric: geometric mean of C and B",
         ),
         "model": _column("Model", "Name of the model"),
         "role": _column("Role of the model", "scored, or control"),
@@ -118,8 +119,9 @@ def score_columns(regions: Sequence[str]) -> dict[str, dict[str, str]]:
             "Score",
             "layer: share of the region's explainable variance, sum over voxels of sgn(r) times the mean over "
             "pairs of different repeats of cov(p, y_i) cov(p, y_j) / var(p), over the sum of signal power; "
-            "C: mean over layers; I2n: rho(model, people) / sqrt(rho_mm rho_pp); "
-            "kappa: mean kappa(model, person) / mean kappa(person, person); B: mean of I2n and kappa; "
+            "C: mean over layers; B: I2n consistency, raw / sqrt(people); "
+            "kappa_model_person, kappa_person_person: mean error consistency kappa of the model with each person, and "
+            "of all pairs of people; kappa_majority: raw - people; "
             "BAS: (C + B) / 2; BAS_geometric: sqrt(C B)",
             "arbitrary",
         ),
@@ -145,10 +147,15 @@ def score_columns(regions: Sequence[str]) -> dict[str, dict[str, str]]:
             )
             for region in regions
         },
-        "raw": _column("Before correction", "I2n: rho(model, people); kappa: mean kappa(model, person)"),
+        "raw": _column(
+            "Model with people",
+            "B: correlation of the model with half of the people, before correction; kappa_majority: mean over people "
+            "of kappa(model, person)",
+        ),
         "people": _column(
             "People with people",
-            "I2n: split-half reliability, Spearman-Brown corrected; kappa: mean kappa(person, person)",
+            "B: correlation of one half of the people with the other; kappa_majority: mean over people of "
+            "kappa(majority of all others, person), on the clips of raw",
         ),
         "n_clips": _column("Clips", "Held-out repeated clips (layer, C), or clips judged by people", "count"),
         "n_people": _column("People", "People whose choices are compared", "count"),
@@ -230,9 +237,11 @@ def _reason(layer: LayerScore) -> str:
 
 
 def _behavioral_rows(score: BehavioralScore) -> list[dict[str, object]]:
+    """B, and the kappas beside it, which do not enter B."""
+    parts: dict[str, Part] = {name: getattr(score, name) for name in KAPPAS}
     rows = [
         {**_row(name, part), "raw": part.raw, "people": part.people, "n_clips": part.n_clips}
-        for name, part in (("I2n", score.i2n), ("kappa", score.kappa))
+        for name, part in {"B": score, **parts}.items()
     ]
-    rows.append({**_row("B", score), "n_clips": score.n_clips})
+    rows[0]["reason"] = "; ".join(filter(None, (score.reason, score.rough))) or None
     return [{**row, "belongs_to": "dataset", "n_people": score.n_people} for row in rows]

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from ban_bids.scoring.bas import COLUMNS, ModelScores, bas_score, score_table
-from ban_bids.scoring.behavioral import BehavioralScore, Part, no_behavior
+from ban_bids.scoring.behavioral import KAPPAS, BehavioralScore, Part, no_behavior
 from ban_bids.scoring.bootstrap import with_interval
 from ban_bids.scoring.cortical import CorticalScore, LayerScore
 
@@ -27,8 +27,8 @@ def cortical(value: float = 0.4, spread: float = 0.05, seed: int = 0) -> Cortica
 def behavioral(value: float = 0.6, spread: float = 0.1) -> BehavioralScore:
     draws = value + spread * np.random.default_rng(9).standard_normal(4000)
     known = {"value": value, "ci_low": 0.4, "ci_high": 0.8, "draws": draws}
-    part = Part(raw=0.3, people=0.5, n_clips=40, **known)
-    return BehavioralScore(part, part, n_clips=40, n_people=12, **known)
+    kappas = {name: Part(raw=0.2, people=0.25, n_clips=39, value=k / 10) for k, name in enumerate(KAPPAS)}
+    return BehavioralScore(raw=0.3, people=0.5, n_clips=40, n_people=12, **kappas, **known)
 
 
 def test_bas_is_the_mean_with_an_interval_of_independent_parts() -> None:
@@ -49,6 +49,13 @@ def test_a_missing_part_leaves_bas_out_and_keeps_the_other() -> None:
     assert bas_score(none, no_behavior())[0].reason.startswith("C is n/a: no clip is repeated; B is n/a")
     table = score_table([ModelScores("ban", "scored", cortical(), no_behavior())]).set_index("row")
     assert table.loc["C", "value"] == pytest.approx(0.4) and np.isnan(table.loc["BAS", "value"])
+
+
+def test_a_rough_interval_of_b_is_marked_where_the_score_stands() -> None:
+    marked = replace(behavioral(), rough="the interval is rough: 40 clips of 10 genres")
+    rows = score_table([ModelScores("ban", "scored", cortical(), marked)]).set_index("row")
+    assert rows.loc["B", "reason"] == marked.rough and rows.loc["B", "value"] == 0.6
+    assert pd.isna(rows.loc["kappa_majority", "reason"])
 
 
 def test_few_voxels_are_marked_where_the_score_stands() -> None:
@@ -88,11 +95,14 @@ def test_table_has_a_row_per_layer_then_totals_then_controls() -> None:
     )
     assert list(table.columns) == list(COLUMNS)
     ban = table[table.model == "ban"]
-    assert list(ban.row) == ["layer"] * 4 + ["C", "I2n", "kappa", "B", "BAS", "BAS_geometric"]
+    assert list(ban.row) == ["layer"] * 4 + ["C", "B", *KAPPAS, "BAS", "BAS_geometric"]
     assert list(ban.layer[:4]) == list(AREAS) and list(ban.p[:4]) == list(p.values())
     np.testing.assert_array_equal(ban[[f"c_{a}" for a in AREAS]].to_numpy(float)[:4], cortical().alignment)
     assert set(ban.track_overlap) == {"3"}
-    assert set(ban[ban.belongs_to == "dataset"].row) == {"I2n", "kappa", "B"}
+    assert set(ban[ban.belongs_to == "dataset"].row) == {"B", *KAPPAS}
+    b = ban.set_index("row").loc["B"]
+    assert (b.raw, b.people, b.n_clips, b.n_people, b.value) == (0.3, 0.5, 40, 12, 0.6)
+    assert list(ban[ban.row.isin(KAPPAS)].value) == [0.0, 0.1, 0.2]
     assert list(table[table.model == "logmel"].row) == ["layer"] * 4 + ["C"]
     last = table.iloc[-1]
     assert last.model == "banfeedforward" and np.isnan(last.value) and last.reason == "needs its own weights"
