@@ -10,6 +10,7 @@ import numpy as np
 
 from ban_bids.constants import REGIONS
 from ban_bids.encoding.bold import ParticipantData, held_out_bold
+from ban_bids.encoding.crossed import folds_cross
 from ban_bids.encoding.design import Design
 from ban_bids.encoding.execute import in_slabs, kept_crossing_factors
 from ban_bids.encoding.finished import Finished
@@ -80,7 +81,7 @@ def prepare_participant(
     settings = fitting.settings
     folds = participant_folds(data.sources, data.runs, data.nuisance, plan=plan, settings=settings, recording=recording)
     tests = held_out_tests(
-        folds.rows, n_permutations=settings.n_permutations, seed=fitting.seed, crossed=plan.leave_one_out
+        folds.rows, n_permutations=settings.n_permutations, seed=fitting.seed, crossed=folds_cross(folds)
     )
     finished = None if folder is None else finished_batches(folder, data, tests, fitting, regions)
     return PreparedParticipant(data, plan, folds, tests, fitting, finished, regions)
@@ -113,7 +114,7 @@ def score_model(prepared: PreparedParticipant, design: Design, mapping: Mapping[
     """
     data, tests, fitting = prepared.data, prepared.tests, prepared.fitting
     finished = None if prepared.finished is None else prepared.finished.narrowed("model", design)
-    factors = kept_crossing_factors(data, design, fitting, permutations=tests.permutations, finished=finished)
+    factors = kept_crossing_factors(data, design, fitting, plans=tests.plans, finished=finished)
 
     def score(encoded: Encoded, slab: np.ndarray) -> dict[str, np.ndarray]:
         return slab_scores(
@@ -135,7 +136,7 @@ def score_model(prepared: PreparedParticipant, design: Design, mapping: Mapping[
         layers=design.layers,
         maps=cortex.maps(design.layers),
         ceiling=cortex.ceiling,
-        tests=cortex.region_tests(tests.permutations, design.layers, prepared.regions),
+        tests=cortex.region_tests(tests.plans, design.layers, prepared.regions, factors),
         cortical=_cortical(prepared, design, cortex.predictions, inner, mapping=mapping),
         inner=cortex.inner,
         factors=factors,
