@@ -7,12 +7,12 @@ volumes and repeats together, is what is drawn with replacement (Efron & Tibshir
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from ban_bids.encoding.rows import Repeats
+from ban_bids.encoding.rows import Repeats, mean_over_repeats
 
 LEVEL = 0.95
 """Coverage of every interval."""
@@ -98,94 +98,161 @@ def with_interval(value: float, draws: np.ndarray) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, eq=False)
-class ClipSums:
-    """Sums within each clip, from which every variance and covariance of any draw of clips follows.
+class ClipStatistics:
+    """What the share c of a layer in a region rests on, clip by clip: c of any draw of clips follows exactly.
 
-    Arrays have shape (n_clips, ...), float64. y_i is repeat i of BOLD, p the mean prediction.
+    All are sums over the region's voxels, float64. p is the prediction and m the BOLD of a unique row, both means
+    over its N repeats, y_i is repeat i of its BOLD; K is the number of repeated clips.
 
     Parameters
     ----------
-    n : ndarray of shape (n_clips,)
-        Unique rows.
-    p, pp : ndarray of shape (n_clips, V)
-        Sums of p and of its square.
-    y, yy, py : ndarray of shape (n_clips, N, V)
-        Sums of y_i, of its square and of p times y_i.
-    mm : ndarray of shape (n_clips, V)
-        Sum of the square of the mean over repeats.
+    n : ndarray of shape (K,)
+        Unique rows of each clip.
+    py, pp, mm, yy : ndarray of shape (K,)
+        Sums over each clip's rows of p m, p^2, m^2, and of the mean over repeats of y_i^2.
+    q_py, q_pp, q_mm, q_yy : ndarray of shape (K, K)
+        Products of the sums within clip a (first factor) and clip b (second), of p with m, p with p, m with m, and
+        of y_i with y_i as a mean over repeats: from them follows the part of the mean in a draw's variances.
+    n_repeats : int
+        N.
+    sp_bias : float
+        What the layout of the repeats adds to the signal power of pure noise, see
+        `ban_bids.scoring.ceiling`; it is taken off every draw's signal power.
     """
 
     n: np.ndarray
-    p: np.ndarray
-    pp: np.ndarray
-    y: np.ndarray
-    yy: np.ndarray
     py: np.ndarray
+    pp: np.ndarray
     mm: np.ndarray
+    yy: np.ndarray
+    q_py: np.ndarray
+    q_pp: np.ndarray
+    q_mm: np.ndarray
+    q_yy: np.ndarray
+    n_repeats: int
+    sp_bias: float = 0.0
+
+    def __add__(self, other: ClipStatistics) -> ClipStatistics:
+        """Statistics of the voxels of both, on the same clips and repeats."""
+        if self.n_repeats != other.n_repeats or not np.array_equal(self.n, other.n):
+            raise ValueError("statistics of other clips or repeats cannot be added")
+        summed = {name: getattr(self, name) + getattr(other, name) for name in _SUMS}
+        return replace(self, **summed, sp_bias=self.sp_bias + other.sp_bias)
 
 
-def clip_sums(prediction: np.ndarray, bold: np.ndarray, repeats: Repeats) -> ClipSums:
-    """Sums within clips.
+_SUMS = ("py", "pp", "mm", "yy", "q_py", "q_pp", "q_mm", "q_yy")
+
+
+def clip_statistics(
+    prediction: np.ndarray, bold: np.ndarray, repeats: Repeats, *, sp_bias: float = 0.0
+) -> ClipStatistics:
+    """Sums and products of sums within clips, over some voxels.
 
     Parameters
     ----------
     prediction, bold : ndarray of shape (n, V)
         Of all held-out rows.
     repeats : Repeats
-        Rows of each unique moment, moments of a clip standing together.
+        Rows of each unique moment, moments of a clip standing together; K clips in order of index.
+    sp_bias : float
+        Summed over the V voxels.
 
     Returns
     -------
-    ClipSums
+    ClipStatistics
     """
     first = np.flatnonzero(np.r_[True, np.diff(repeats.clip) != 0])
-    p = prediction[repeats.index].mean(axis=1, dtype=np.float64)
-    y = bold[repeats.index].astype(np.float64)
+    p, m = mean_over_repeats(prediction, repeats), mean_over_repeats(bold, repeats)
 
     def total(values: np.ndarray) -> np.ndarray:
         return np.add.reduceat(values, first, axis=0)
 
-    return ClipSums(
+    def per_clip(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return total(np.einsum("uv,uv->u", a, b))
+
+    sum_p, sum_m = total(p), total(m)
+    yy, q_yy = np.zeros(len(first)), np.zeros((len(first), len(first)))
+    for column in repeats.index.T:
+        y = bold[column].astype(np.float64)
+        sum_y = total(y)
+        yy += per_clip(y, y) / repeats.n_repeats
+        q_yy += sum_y @ sum_y.T / repeats.n_repeats
+    return ClipStatistics(
         n=total(np.ones(len(repeats.clip))),
-        p=total(p),
-        pp=total(p**2),
-        y=total(y),
-        yy=total(y**2),
-        py=total(p[:, None] * y),
-        mm=total(y.mean(axis=1) ** 2),
+        py=per_clip(p, m),
+        pp=per_clip(p, p),
+        mm=per_clip(m, m),
+        yy=yy,
+        q_py=sum_p @ sum_m.T,
+        q_pp=sum_p @ sum_p.T,
+        q_mm=sum_m @ sum_m.T,
+        q_yy=q_yy,
+        n_repeats=repeats.n_repeats,
+        sp_bias=sp_bias,
     )
 
 
-def explained_and_signal(sums: ClipSums, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Signal power that the prediction explains, and signal power, of every voxel in every draw of clips.
+def explained_power(statistics: ClipStatistics, counts: np.ndarray) -> np.ndarray:
+    """Signal power that the prediction explains, ``sum_v [2 cov(p, m) - var(p)]``, in every draw of clips.
+
+    It is the loss of squared error against the mean over repeats that the prediction spares, linear in the data and so
+    free of bias from their noise: predictions of opposite sign or wrong scale count against.
 
     Parameters
     ----------
-    sums : ClipSums
-        Of V voxels.
-    counts : ndarray of shape (n_draws, n_clips)
+    statistics : ClipStatistics
+        Of K clips.
+    counts : ndarray of shape (n_draws, K)
         From `resample_counts`; a row of ones gives the estimate itself.
 
     Returns
     -------
-    explained : ndarray of shape (n_draws, V)
-        ``sgn(r) * mean over i != j of cov(p, y_i) cov(p, y_j) / var(p)``. Noise is independent between
-        repeats, so products of different repeats are unbiased where a squared covariance is not; the sign
-        makes prediction of the opposite response count against. 0 where the prediction is constant.
-    signal : ndarray of shape (n_draws, V)
-        SP, ``(N * var(mean) - mean of var(y_i)) / (N - 1)``; negative values are kept.
+    ndarray of shape (n_draws,)
     """
-    n = (counts @ sums.n)[:, None]
-    n_repeats = sums.y.shape[1]
-    p, pp, mm = (counts @ x for x in (sums.p, sums.pp, sums.mm))
-    y, yy, py = (np.tensordot(counts, x, axes=1) for x in (sums.y, sums.yy, sums.py))
-    var_p = (pp - p**2 / n) / (n - 1)
-    cov = (py - p[:, None] * y / n[:, None]) / (n[:, None] - 1)
-    total_power = ((yy - y**2 / n[:, None]) / (n[:, None] - 1)).mean(axis=1)
-    mean_power = (mm - y.mean(axis=1) ** 2 / n) / (n - 1)
-    signal = (n_repeats * mean_power - total_power) / (n_repeats - 1)
-    summed = cov.sum(axis=1)
-    between = (summed**2 - (cov**2).sum(axis=1)) / (n_repeats * (n_repeats - 1))
-    varies = var_p > 1e-10 * pp / n
-    explained = np.divide(np.sign(summed) * between, var_p, out=np.zeros_like(between), where=varies)
-    return explained, signal
+    s = statistics
+    return 2 * _moment(s.n, s.py, s.q_py, counts) - _moment(s.n, s.pp, s.q_pp, counts)
+
+
+def signal_power(statistics: ClipStatistics, counts: np.ndarray) -> np.ndarray:
+    """Signal power ``sum_v SP = sum_v (N var(m) - mean_i var(y_i)) / (N - 1)``, less its bias, in every draw of clips.
+
+    Parameters
+    ----------
+    statistics : ClipStatistics
+        Of K clips.
+    counts : ndarray of shape (n_draws, K)
+
+    Returns
+    -------
+    ndarray of shape (n_draws,)
+        Negative values are kept.
+    """
+    s = statistics
+    mean_power, total_power = (_moment(s.n, x, q, counts) for x, q in ((s.mm, s.q_mm), (s.yy, s.q_yy)))
+    return (s.n_repeats * mean_power - total_power) / (s.n_repeats - 1) - s.sp_bias
+
+
+def share(statistics: ClipStatistics, counts: np.ndarray) -> np.ndarray:
+    """Share c of explainable variance that the prediction explains, in every draw of clips.
+
+    Parameters
+    ----------
+    statistics : ClipStatistics
+        Of K clips.
+    counts : ndarray of shape (n_draws, K)
+        How often each clip is drawn; a row of ones gives c itself.
+
+    Returns
+    -------
+    ndarray of shape (n_draws,)
+        ``sum_v [2 cov(p, m) - var(p)] / sum_v SP``; NaN where the signal power is not positive.
+    """
+    explained, signal = explained_power(statistics, counts), signal_power(statistics, counts)
+    return np.divide(explained, signal, out=np.full(len(counts), np.nan), where=signal > 0)
+
+
+def _moment(n: np.ndarray, products: np.ndarray, of_sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Covariance over the rows of drawn clips, summed over voxels, with one degree of freedom for the mean."""
+    rows = counts @ n
+    means = np.einsum("da,ab,db->d", counts, of_sums, counts, optimize=True)
+    return (counts @ products - means / rows) / (rows - 1)

@@ -15,10 +15,11 @@ from ban_bids.encoding.rows import HeldOutRows, Repeats
 from ban_bids.scoring.bootstrap import (
     Estimate,
     centred_draws,
-    clip_sums,
-    explained_and_signal,
+    clip_statistics,
     percentile_interval,
     resample_counts,
+    share,
+    signal_power,
     with_interval,
 )
 from ban_bids.scoring.ceiling import cc_norm, noise_ceiling, voxel_correlation
@@ -34,7 +35,7 @@ _STREAM = 1
 
 @dataclass(frozen=True)
 class LayerScore(Estimate):
-    """One model layer in one region: c, the share of explainable variance, unbiased.
+    """One model layer in one region: c, the share of explainable variance.
 
     Parameters
     ----------
@@ -118,8 +119,8 @@ def cortical_score(
 ) -> CorticalScore:
     """Score one model's layers in their regions and make the alignment matrix.
 
-    For layer a in its region, with mean prediction p and repeats y_i of the unique held-out rows,
-    ``c_a = sum_v sgn(r_v) mean_{i != j}[cov(p, y_i) cov(p, y_j)] / var(p) / sum_v SP_v``: no voxel is
+    For layer a in its region, with mean prediction p and mean BOLD m of the unique held-out rows,
+    ``c_a = sum_v [2 cov(p, m) - var(p)] / sum_v SP_v`` (`ban_bids.scoring.bootstrap.share`): no voxel is
     selected and nothing is clipped.
 
     Parameters
@@ -236,7 +237,7 @@ class _Measured:
         score = replace(score, unnormalised=float(np.nansum(single * np.abs(single)) / len(voxels)))
         if self.repeats is None:
             return replace(score, mean_r=float(np.nan_to_num(single).mean()), reason=NO_REPEATS)
-        share, why = _share(prediction, bold, self.repeats, self.counts, self.ev_floor)
+        drawn, why = _share(prediction, bold, self.repeats, self.counts, self.ev_floor)
         r = voxel_correlation(prediction, bold, self.rows, self.repeats)
         ceiling = noise_ceiling(bold, self.repeats)
         normalised = cc_norm(r, ceiling, self.ev_floor)
@@ -244,7 +245,7 @@ class _Measured:
         squared_ceiling = float(np.sum(ceiling.sp / ceiling.var_mean))
         return replace(
             score,
-            **({} if why else with_interval(share[0], centred_draws(share[1:], share[0]))),
+            **({} if why else with_interval(drawn[0], centred_draws(drawn[1:], drawn[0]))),
             mean_r=float(np.nan_to_num(r).mean()),
             squared_ratio=float(np.nansum(r * np.abs(r)) / squared_ceiling) if squared_ceiling > 0 else np.nan,
             median_ccnorm=float(np.median(normalised)) if normalised.size else np.nan,
@@ -259,21 +260,18 @@ def _share(
 
     A ratio to a signal power that may be zero is no share of anything, however large it looks.
     """
-    explained, signal = np.zeros(len(counts)), np.zeros(len(counts))
-    for start in range(0, bold.shape[1], _VOXELS):
-        v = slice(start, start + _VOXELS)
-        e, s = explained_and_signal(clip_sums(prediction[:, v], bold[:, v], repeats), counts)
-        explained += e.sum(axis=1)
-        signal += s.sum(axis=1)
-    share = np.divide(explained, signal, out=np.full(len(counts), np.nan), where=signal > 0)
+    slabs = [slice(start, start + _VOXELS) for start in range(0, bold.shape[1], _VOXELS)]
+    parts = [clip_statistics(prediction[:, v], bold[:, v], repeats) for v in slabs]
+    statistics = sum(parts[1:], parts[0])
+    drawn, signal = share(statistics, counts), signal_power(statistics, counts)
     if not signal[0] > 0:
-        return share, "no explainable variance: its signal power is not positive"
+        return drawn, "no explainable variance: its signal power is not positive"
     total = float(noise_ceiling(bold, repeats).tp.sum())
     if signal[0] < ev_floor * total:
-        return share, f"explainable variance {signal[0] / total:.4f} under the floor of {ev_floor}"
+        return drawn, f"explainable variance {signal[0] / total:.4f} under the floor of {ev_floor}"
     if not percentile_interval(centred_draws(signal[1:], signal[0]))[0] > 0:
-        return share, "explainable variance whose interval includes zero"
-    return share, ""
+        return drawn, "explainable variance whose interval includes zero"
+    return drawn, ""
 
 
 def _together(missing: list[LayerScore]) -> str:
