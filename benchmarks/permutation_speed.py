@@ -37,6 +37,7 @@ def held_out_rows() -> HeldOutRows:
         presentation=presentation.astype(np.int32),
         position=np.tile(np.arange(LENGTH), n // LENGTH).astype(np.int32),
         scored=presentation > 0,
+        fold=np.zeros(n, dtype=np.int32),
     )
 
 

@@ -67,8 +67,9 @@ def crossing_factors(
     for first in range(0, n_shifted, size):
         slab = slice(first, min(first + size, n_shifted))
         held = encode(shifted, design, fitting, voxels=slab, joint=False).held_out
-        for layer, specific in held.specific.items():
-            distances[layer].append(relative_distance(plan, specific, held.bold, level=_LEVEL))
+        tested = held.whole if plan.rests else held.specific
+        for layer, predicted in tested.items():
+            distances[layer].append(relative_distance(plan, predicted, held.bold, level=_LEVEL))
     factors = {layer: _factor(np.concatenate(parts)) for layer, parts in distances.items()}
     for layer, factor in factors.items():
         _LOG.info(

@@ -17,6 +17,7 @@ from ban_bids.encoding.matrices import (
     FoldDesign,
     KernelFold,
     LayerFeatures,
+    LayerMatrices,
     Reduction,
     fit_reduction,
     fit_scaler,
@@ -113,10 +114,11 @@ class _Features:
     folds: Folds
 
     def layer(self, layer: str) -> tuple[list[Binned], dict[int, Binned]]:
-        """Return a layer's features, one per run, and by clip-specific run those of its mean clip."""
+        """Return a layer's features, one per run, and by run with held-out rows those of its mean clip."""
         runs, delays = self.data.runs, self.folds.delays
         common = {
-            r: bin_run(runs[r], self.store, layer, delays=delays, mean_clip=True) for r in self.folds.clip_specific
+            int(r): bin_run(runs[r], self.store, layer, delays=delays, mean_clip=True)
+            for r in np.unique(self.folds.rows.run)
         }
         return [bin_run(run, self.store, layer, delays=delays) for run in runs], common
 
@@ -149,7 +151,7 @@ def _kernel_folds(features: _Features, folder: Path) -> tuple[KernelFold, ...]:
     """Make kernels of all features of every layer in every fold."""
     folds, layers, first = features.folds.folds, features.store.model.layers, features.folds.first
     in_memory = _IN_MEMORY_BYTES // (len(folds) * len(layers))
-    kernels: list[dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]] = [{} for _ in folds]
+    kernels: list[dict[str, LayerMatrices]] = [{} for _ in folds]
     varying: list[dict[str, int]] = [{} for _ in folds]
     for layer in layers:
         binned, common = features.layer(layer)

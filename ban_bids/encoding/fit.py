@@ -17,7 +17,7 @@ from ban_bids.encoding.bold import ParticipantData, columns
 from ban_bids.encoding.design import Design
 from ban_bids.encoding.finished import Finished, kept
 from ban_bids.encoding.folds import offsets
-from ban_bids.encoding.matrices import AnyFold
+from ban_bids.encoding.matrices import AnyFold, LayerMatrices
 from ban_bids.encoding.ridge.backend import CPU, Engine
 from ban_bids.encoding.ridge.bands import Bands
 from ban_bids.encoding.ridge.hyperparameters import Choice, Hyperparameters, band_weights, lattice_order
@@ -93,7 +93,7 @@ class FoldModels:
         return columns(self.data.bold, self.fold.fold.training, self.voxels)
 
     @cached_property
-    def _matrices(self) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    def _matrices(self) -> dict[str, LayerMatrices]:
         first = offsets(self.data.runs)
         return {layer: self.fold.matrices(layer, self.data.nuisance, first) for layer in self.layers}
 
@@ -106,7 +106,7 @@ class FoldModels:
         return self.layers if name == JOINT else (name,)
 
     def _training(self, layers: tuple[str, ...]) -> Bands:
-        return self.fold.bands([self._matrices[layer][0] for layer in layers])
+        return self.fold.bands([self._matrices[layer].training for layer in layers])
 
     def _solver(self, name: str) -> BandedRidge:
         return BandedRidge(self.together if name == JOINT else self.alone, self.engine)
@@ -132,8 +132,9 @@ class FoldModels:
 
         Returns
         -------
-        parts : dict of str to ndarray of shape (2 * n_held_out, n_voxels), float32
-            What each layer adds to the prediction of held-out rows and, below, of what of them is tested.
+        parts : dict of str to ndarray of shape (3 * n_held_out, n_voxels), float32
+            What each layer adds to the prediction of held-out rows and, below, of what of them is tested: whole,
+            then specific.
         choice : Choice
         """
         members = self._members(name)
@@ -146,7 +147,7 @@ class FoldModels:
         return predict_without(
             self._solver(layer),
             self._training(self.layers),
-            self.fold.bands([parts[1] for parts in self._matrices.values()]),
+            self.fold.bands([parts.held_out for parts in self._matrices.values()]),
             left_out=self.layers.index(layer),
             bold=self.bold,
             groups=self.groups,
@@ -218,13 +219,13 @@ def search_size(n_training: int, limits: Limits) -> int:
 def slab_size(design: Design, settings: Encoding, limits: Limits = CPU.limits) -> int:
     """Return how many voxels to encode at a time: ``settings.slab``, fewer where memory asks for it.
 
-    Alive at once where memory peaks: 4 A + 4 arrays of (held-out rows, voxels) with a joint model of A layers,
+    Alive at once where memory peaks: 5 A + 5 arrays of (held-out rows, voxels) with a joint model of A layers,
     one of (training rows, voxels), and coefficients in float64 with what makes them. A process without voxels
     takes less than 1 GiB. What makes a weighting's fit is repeated slab by slab: large slabs pay.
     """
     training = max(len(fold.fold.training) for fold in design.folds)
     coefficients = max(fold.n_coefficients for fold in design.folds)
-    arrays = 4 * ((4 * len(design.layers) + 4) * len(design.index) + training)
+    arrays = 4 * ((5 * len(design.layers) + 5) * len(design.index) + training)
     room = max(limits.memory // 4, limits.memory - _WITHOUT_VOXELS)
     return int(max(256, min(settings.slab, room // (arrays + 16 * coefficients))))
 
@@ -239,9 +240,9 @@ class Encoded:
         Rows, measured and predicted BOLD.
     alpha : dict of str to ndarray of shape (n_folds, n_voxels), float32
         Penalty chosen, by layer and ``"Joint"``.
-    inner : dict of str to ndarray of shape (n_voxels,), float32
-        Score over inner folds, averaged over folds, by layer and ``"Joint"``: minus the mean squared error of
-        z-scored BOLD. Choose a voxel's best layer by this, never by the held-out rows.
+    inner : dict of str to ndarray of shape (n_folds, n_voxels), float32
+        Score over inner folds, by layer and ``"Joint"``: minus the mean squared error of z-scored BOLD. Choose the
+        best layer for a fold's held-out rows by that fold's, never by held-out rows.
     weights : ndarray of shape (n_folds, n_layers, n_voxels), float32, or None
         Weights of the layers' kernels in the joint model.
     share : dict of str to ndarray of shape (n_voxels,), float64
@@ -313,7 +314,7 @@ def encode(
             rest = models.predict_without(layer, best, whole, known.get(reduced(layer)))
             predicted.without[layer][places] = rest
     measured = columns(data.bold, design.index, chosen)
-    held_out = HeldOut(design.rows, measured, predicted.prediction, predicted.specific)
+    held_out = HeldOut(design.rows, measured, predicted.prediction, predicted.whole, predicted.specific)
     share, unique, rsquare = variances(
         held_out, predicted.parts, predicted.without, repeats=repeats, usable=data.usable[chosen]
     )
@@ -321,7 +322,7 @@ def encode(
     return Encoded(
         held_out=held_out,
         alpha={name: np.stack([choice.alpha for choice in of_folds[name]]) for name in names},
-        inner={name: np.mean([choice.score for choice in of_folds[name]], axis=0) for name in names},
+        inner={name: np.stack([choice.score for choice in of_folds[name]]) for name in names},
         weights=np.stack([choice.weights for choice in of_folds[JOINT]]) if JOINT in names else None,
         share=share,
         unique=unique,
@@ -332,14 +333,14 @@ def encode(
 class _Predicted:
     """Predictions of held-out rows, and the choices of each fold.
 
-    The rows that are specific to the clips follow the held-out ones in what a fold predicts.
+    What is tested follows the held-out rows in what a fold predicts: whole, then specific.
     """
 
     def __init__(self, layers: tuple[str, ...], names: tuple[str, ...], shape: tuple[int, int]) -> None:
         def zeros(names: tuple[str, ...]) -> dict[str, np.ndarray]:
             return {name: np.zeros(shape, dtype=np.float32) for name in names}
 
-        self.prediction, self.specific = zeros(names), zeros(names)
+        self.prediction, self.whole, self.specific = zeros(names), zeros(names), zeros(names)
         self.parts, self.without = (zeros(layers if JOINT in names else ()) for _ in range(2))
         self.choices: dict[str, list[Choice]] = {name: [] for name in names}
 
@@ -347,7 +348,9 @@ class _Predicted:
         """Take a fold's prediction, the sum of parts."""
         self.choices[name].append(choice)
         for layer, part in parts.items():
-            self.prediction[name][rows] += part[: len(rows)]
-            self.specific[name][rows] += part[len(rows) :]
+            scored, whole, specific = np.split(part, 3)
+            self.prediction[name][rows] += scored
+            self.whole[name][rows] += whole
+            self.specific[name][rows] += specific
             if name == JOINT:
-                self.parts[layer][rows] = part[: len(rows)]
+                self.parts[layer][rows] = scored

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ban_bids.encoding.permutation import rests_between_clips
 from ban_bids.encoding.rows import REST, HeldOutRows, Rows, held_out_rows
 from ban_bids.encoding.timeline import lags
 from ban_bids.errors import DataError, NotComputable
@@ -68,9 +67,6 @@ class Folds:
         The held-out rows of all folds, by run and volume.
     index : ndarray of shape (n_held_out,), intp
         Their rows, counted through all runs.
-    clip_specific : tuple of int
-        Held-out runs of which only what is specific to the clips is tested; empty where all of them rest
-        between clips (see `ban_bids.encoding.permutation.rests_between_clips`).
     notes : tuple of str
         Dropped rows, split folds.
     """
@@ -80,7 +76,6 @@ class Folds:
     first: np.ndarray
     rows: HeldOutRows
     index: np.ndarray
-    clip_specific: tuple[int, ...]
     notes: tuple[str, ...]
 
 
@@ -111,15 +106,12 @@ def participant_folds(sources: Sequence[Run], runs: Sequence[RunRows], plan: Hel
     delays = lags(max(run.rows.repetition_time for run in runs), settings.lag_max, settings.lag_step)
     planned = plan_indices(sources, plan)
     folds, notes = make_folds(runs, planned, float(delays[-1]), min_training_rows=settings.min_training_rows)
-    held_out = sorted({r for heard, _ in planned for r in heard})
-    rows = held_out_rows([(r, runs[r].rows) for r in held_out])
     return Folds(
         folds=folds,
         delays=delays,
         first=offsets(runs),
-        rows=rows,
+        rows=held_out_rows([run.rows for run in runs], [fold.held_out for fold in folds]),
         index=np.sort(np.concatenate([fold.held_out for fold in folds])),
-        clip_specific=() if rests_between_clips(rows) else tuple(held_out),
         notes=notes,
     )
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg
@@ -109,6 +110,25 @@ def fit_reduction(features: np.ndarray, n_components: int) -> Reduction:
     return Reduction(scaler, axes)
 
 
+class LayerMatrices(NamedTuple):
+    """One layer in one fold: features, or kernels with the training rows; float32.
+
+    Parameters
+    ----------
+    training : ndarray of shape (n_training, k)
+    held_out : ndarray of shape (n_held_out, k)
+        Cleaned: scores rest on it.
+    whole, specific : ndarray of shape (n_held_out, k)
+        What tests permute, see `ban_bids.encoding.rows.HeldOut`. They keep their nuisance: the permutation test
+        moves their blocks, and BOLD, without nuisance, meets only the rest of them.
+    """
+
+    training: np.ndarray
+    held_out: np.ndarray
+    whole: np.ndarray
+    specific: np.ndarray
+
+
 @dataclass(frozen=True, eq=False)
 class FoldDesign:
     """A fold and its layers' reduced features in every run.
@@ -119,8 +139,7 @@ class FoldDesign:
     reduced : dict of str to tuple of Binned
         By layer, one per run; all layers have the same number of components.
     specific : dict of str to tuple of Binned
-        What is tested: the same, or the same less what the run's mean clip would give at every presentation
-        (see `ban_bids.encoding.permutation.rests_between_clips`).
+        The same less what the run's mean clip would give at every presentation, in runs with held-out rows.
     """
 
     fold: Fold
@@ -140,9 +159,7 @@ class FoldDesign:
         """Coefficients of a voxel's joint model."""
         return sum(runs[0].bins.shape[1] * runs[0].index.shape[1] for runs in self.reduced.values())
 
-    def matrices(
-        self, layer: str, nuisance: Sequence[Nuisance], first: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def matrices(self, layer: str, nuisance: Sequence[Nuisance], first: np.ndarray) -> LayerMatrices:
         """Return the training and held-out features of a layer, and what of the held-out ones is tested.
 
         Parameters
@@ -155,23 +172,25 @@ class FoldDesign:
 
         Returns
         -------
-        training, held_out, specific : ndarray of shape (n_rows, n_lags * n_components), float32
-            Lagged inside each run, nuisance projected out, scaled so that the training kernel has mean
-            diagonal 1. ``specific`` has the rows of ``held_out`` and keeps its nuisance: the permutation
-            test moves its blocks, and BOLD, without nuisance, meets only the rest of it.
+        LayerMatrices
+            Of shape (n_rows, n_lags * n_components): lagged inside each run, nuisance projected out, scaled so
+            that the training kernel has mean diagonal 1.
         """
-        training, held_out, specific = [], [], []
+        training, held_out, whole, specific = [], [], [], []
         places = (_by_run(rows, first) for rows in (self.fold.training, self.fold.held_out))
         for r, (binned, (rows, _), (tested, _)) in enumerate(zip(self.reduced[layer], *places)):
             if len(rows) or len(tested):
-                cleaned = nuisance[r].project(binned.lagged())
+                lagged = binned.lagged()
+                cleaned = nuisance[r].project(lagged)
                 training.append(cleaned[rows])
                 held_out.append(cleaned[tested])
+                whole.append(lagged[tested])
                 specific.append(self.specific[layer][r].lagged()[tested])
         features = np.concatenate(training)
         power = float(np.mean(np.square(features, dtype=np.float64).sum(axis=1)))
         scale = np.float32(1 / np.sqrt(power) if power > 0 else 1)
-        return features * scale, np.concatenate(held_out) * scale, np.concatenate(specific) * scale
+        others = (np.concatenate(parts) * scale for parts in (held_out, whole, specific))
+        return LayerMatrices(features * scale, *others)
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,15 +200,14 @@ class KernelFold:
     Parameters
     ----------
     fold : Fold
-    kernels : dict of str to tuple of ndarray, float32
-        By layer: training (n, n), held-out (m, n) and specific (m, n) rows against training rows, see
-        `FoldDesign.matrices`; on disk where all folds' together are large.
+    kernels : dict of str to LayerMatrices
+        By layer, against training rows; on disk where all folds' together are large.
     dimensions : dict of str to int
         Features of each layer that vary over training rows.
     """
 
     fold: Fold
-    kernels: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
+    kernels: dict[str, LayerMatrices]
     dimensions: dict[str, int]
 
     bands = KernelBands
@@ -200,9 +218,7 @@ class KernelFold:
         """Coefficients of a voxel's joint model: one per training row."""
         return len(self.fold.training)
 
-    def matrices(
-        self, layer: str, nuisance: Sequence[Nuisance], first: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def matrices(self, layer: str, nuisance: Sequence[Nuisance], first: np.ndarray) -> LayerMatrices:
         """Return a layer's kernels; the nuisance was projected out when they were made."""
         return self.kernels[layer]
 
@@ -219,8 +235,8 @@ class LayerFeatures:
     binned : sequence of Binned
         One per run.
     common : mapping of int to Binned
-        By held-out run, what its mean clip would give at every presentation: it is taken out of what is
-        tested. Empty where predictions are tested whole.
+        By run with held-out rows, what its mean clip would give at every presentation: it is taken out of what is
+        tested as specific.
     scaler : Scaler
         Fitted on the fold's training rows.
     nuisance : sequence of Nuisance
@@ -236,18 +252,18 @@ class LayerFeatures:
         """Return a run's bins as z-scores, float64."""
         return self.scaler.apply(self.binned[r].bins)
 
-    def blocks(self, r: int, s: int, left: np.ndarray, tested: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Return the kernel of two runs' volumes, clean on both sides; and of what is tested in the first.
+    def blocks(self, r: int, s: int, left: np.ndarray, tested: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the kernel of two runs' volumes, clean on both sides; and what is tested of the first.
 
-        ``left`` are the scaled bins of run r. The second kernel (the same where nothing is ``tested``) is of
-        what is specific to the clips of run r, and keeps the nuisance of that run.
+        ``left`` are the scaled bins of run r. The second kernel keeps the nuisance of run r; so does the third (the
+        same where nothing is ``tested``), which is of what is specific to the clips of that run.
         """
         right = left if r == s else self.scaled(s)
-        half = self._delayed(left, right, r, s)
-        clean = self.nuisance[r].project(half)
+        whole = self._delayed(left, right, r, s)
+        specific = whole
         if tested and r in self.common:
-            half = self._delayed(left - self.scaler.apply(self.common[r].bins), right, r, s)
-        return clean, half
+            specific = self._delayed(left - self.scaler.apply(self.common[r].bins), right, r, s)
+        return self.nuisance[r].project(whole), whole, specific
 
     def _delayed(self, left: np.ndarray, right: np.ndarray, r: int, s: int) -> np.ndarray:
         undelayed = left @ right.T
@@ -260,7 +276,7 @@ class LayerFeatures:
 
 def layer_kernels(
     features: LayerFeatures, fold: Fold, first: np.ndarray, *, folder: Path, in_memory: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> LayerMatrices:
     """Compute one layer's kernels of one fold.
 
     Parameters
@@ -274,14 +290,12 @@ def layer_kernels(
 
     Returns
     -------
-    training : ndarray of shape (n_training, n_training), float32
-        Of mean diagonal 1.
-    held_out, specific : ndarray of shape (n_held_out, n_training), float32
-        On the same scale; ``specific`` keeps its nuisance.
+    LayerMatrices
+        The training kernel has mean diagonal 1; the others are on the same scale.
     """
     n, m = len(fold.training), len(fold.held_out)
-    out = scratch_array((n + 2 * m, n), folder, in_memory)
-    training, held_out, specific = out[:n], out[n : n + m], out[n + m :]
+    out = scratch_array((n + 3 * m, n), folder, in_memory)
+    training, held_out, whole, specific = np.split(out, [n, n + m, n + 2 * m])
     places, tested = (_by_run(rows, first) for rows in (fold.training, fold.held_out))
     power = 0.0
     for r, ((fitted, here), (rows, there)) in enumerate(zip(places, tested)):
@@ -290,17 +304,18 @@ def layer_kernels(
             # a kernel is symmetric: of two training runs one block is enough
             if left is None or not len(others) or (s > r and not len(rows)):
                 continue
-            clean, half = features.blocks(r, s, left, len(rows) > 0)
+            clean, *tested_blocks = features.blocks(r, s, left, len(rows) > 0)
             if s <= r:
                 block = clean[np.ix_(fitted, others)]
                 training[np.ix_(here, at)], training[np.ix_(at, here)] = block, block.T
             if s == r:
                 power += float(clean.diagonal()[fitted].sum())
             held_out[np.ix_(there, at)] = clean[np.ix_(rows, others)]
-            specific[np.ix_(there, at)] = half[np.ix_(rows, others)]
+            for kernel, block in zip((whole, specific), tested_blocks):
+                kernel[np.ix_(there, at)] = block[np.ix_(rows, others)]
     if power > 0:
         out *= np.float32(n / power)
-    return training, held_out, specific
+    return LayerMatrices(training, held_out, whole, specific)
 
 
 def _range(index: np.ndarray) -> slice | np.ndarray:

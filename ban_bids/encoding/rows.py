@@ -91,6 +91,8 @@ class HeldOutRows:
         Volume number within the presentation, -1 for rest.
     scored : ndarray, bool
         False for lead-in, non-steady-state and scrubbed volumes: they keep the clock but enter no score.
+    fold : ndarray, int32
+        Index of the outer fold that holds the row out.
     """
 
     run: np.ndarray
@@ -99,6 +101,7 @@ class HeldOutRows:
     presentation: np.ndarray
     position: np.ndarray
     scored: np.ndarray
+    fold: np.ndarray
 
     def __len__(self) -> int:
         return len(self.run)
@@ -116,15 +119,17 @@ class HeldOut:
         Cleaned and z-scored per run.
     prediction : dict of str to ndarray of shape (n, n_voxels), float32
         By layer; also ``"Joint"`` where the joint model was fitted.
+    whole : dict of str to ndarray of shape (n, n_voxels), float32
+        What tests of "does the voxel follow sound" permute in blocks: the prediction with its nuisance.
     specific : dict of str to ndarray of shape (n, n_voxels), float32
-        What tests permute in blocks: the prediction with its nuisance, and, unless the held-out runs rest
-        between clips, less what the run's mean clip would give at every presentation, so that it is zero on
-        average over all orders of the run's clips.
+        What tests of "does it follow these sounds" permute: the same less what the run's mean clip would give at
+        every presentation, so that it is zero on average over all orders of the run's clips.
     """
 
     table: HeldOutRows
     bold: np.ndarray
     prediction: dict[str, np.ndarray]
+    whole: dict[str, np.ndarray]
     specific: dict[str, np.ndarray]
 
 
@@ -152,29 +157,38 @@ class Repeats:
         return int(self.index.shape[1])
 
 
-def held_out_rows(runs: Sequence[tuple[int, Rows]]) -> HeldOutRows:
-    """Concatenate the rows of held-out runs into one table.
+def held_out_rows(runs: Sequence[Rows], held_out: Sequence[np.ndarray]) -> HeldOutRows:
+    """Put the held-out rows of all folds into one table, by run and volume.
 
     Parameters
     ----------
-    runs : sequence of (int, Rows)
-        Index of each held-out run and its rows, in the order of the result.
+    runs : sequence of Rows
+        Of every run.
+    held_out : sequence of ndarray of int
+        Rows that each fold holds out, counted through all runs; no row twice.
 
     Returns
     -------
     HeldOutRows
     """
+    first = np.concatenate([[0], np.cumsum([rows.n_volumes for rows in runs])])
+    index = np.concatenate(held_out)
+    order = np.argsort(index, kind="stable")
+    fold = np.repeat(np.arange(len(held_out)), [len(rows) for rows in held_out])[order]
+    index = index[order]
+    run = np.searchsorted(first, index, side="right") - 1
 
-    def joined(name: str) -> np.ndarray:
-        return np.concatenate([getattr(rows, name) for _, rows in runs])
+    def taken(name: str) -> np.ndarray:
+        return np.concatenate([getattr(rows, name) for rows in runs])[index]
 
     return HeldOutRows(
-        run=np.concatenate([np.full(rows.n_volumes, index, dtype=np.int32) for index, rows in runs]),
-        volume=np.concatenate([np.arange(rows.n_volumes, dtype=np.int32) for _, rows in runs]),
-        clip=joined("clip"),
-        presentation=joined("presentation"),
-        position=joined("position"),
-        scored=joined("scored"),
+        run=run.astype(np.int32),
+        volume=(index - first[run]).astype(np.int32),
+        clip=taken("clip"),
+        presentation=taken("presentation"),
+        position=taken("position"),
+        scored=taken("scored"),
+        fold=fold.astype(np.int32),
     )
 
 

@@ -159,6 +159,7 @@ def slab_scores(
         ``inner-products/<layer>`` and ``count/<layer>``, the layer's `ban_bids.encoding.significance.RoiSums`.
     """
     held, plan = encoded.held_out, tests.permutations
+    tested = held.whole if plan is not None and plan.rests else held.specific
     arrays = {f"inner/{name}": values for name, values in encoded.inner.items()}
     ceiling = None
     if tests.repeats is not None:
@@ -172,11 +173,9 @@ def slab_scores(
         if ceiling is not None:
             maps["ccnorm"] = cc_norm(maps["r"], ceiling, ev_floor)
         if plan is not None:
-            maps["p"] = voxel_p(plan, held.specific[name], held.bold, factor=factors.get(name, CROSSED))
+            maps["p"] = voxel_p(plan, tested[name], held.bold, factor=factors.get(name, CROSSED))
         if plan is not None and name != JOINT:
-            sums = roi_sums(
-                plan, held.specific[name], held.bold, labels=np.where(usable, region, 0), n_regions=n_regions
-            )
+            sums = roi_sums(plan, tested[name], held.bold, labels=np.where(usable, region, 0), n_regions=n_regions)
             arrays |= {f"inner-products/{name}": sums.inner, f"count/{name}": sums.count}
         if name in encoded.share:
             maps |= {"share": encoded.share[name], "unique": encoded.unique[name]}
@@ -207,8 +206,8 @@ class CortexScores:
 
     @property
     def inner(self) -> dict[str, np.ndarray]:
-        """Score on inner folds of every voxel, by layer."""
-        return self._kinds["inner"]
+        """Score on inner folds of every voxel, by layer; mean over folds."""
+        return {name: scores.mean(axis=0) for name, scores in self._kinds["inner"].items()}
 
     @property
     def predictions(self) -> dict[str, np.ndarray]:

@@ -150,7 +150,7 @@ def simulate(seed: int, setting: Setting) -> Tested:
     """Make data, fit, predict, permute."""
     data, made, plan = laid_out(seed, setting)
     held = encode(data, made, Fitting(setting.encoding), joint=False).held_out
-    specific = held.specific["A1"]
+    specific = (held.whole if plan.rests else held.specific)["A1"]
     labels = np.repeat(np.arange(1, setting.n_regions + 1), setting.n_voxels)
     observed, null = roi_null(plan, specific, held.bold, labels=labels)
     factors = crossing_factors(data, made, plan, fitting=Fitting(setting.encoding, seed), n_shifted=setting.n_shifted)

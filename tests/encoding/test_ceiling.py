@@ -31,7 +31,11 @@ def table(runs: list[list[int]], length: int = 4, lead_in: bool = False) -> Held
                     )
                 )
     arrays = [np.array(c) for c in zip(*columns)]
-    return HeldOutRows(*(a.astype(np.int32) for a in arrays[:5]), scored=arrays[5].astype(bool))
+    return HeldOutRows(
+        *(a.astype(np.int32) for a in arrays[:5]),
+        scored=arrays[5].astype(bool),
+        fold=np.zeros(len(arrays[0]), dtype=np.int32),
+    )
 
 
 def test_repeats_match_clip_and_position_and_skip_lead_ins() -> None:

@@ -17,7 +17,7 @@ def test_a_regions_distance_from_its_expectation_is_multiplied_by_the_root_of_a_
     clip = np.repeat(np.arange(RUNS * CLIPS), LENGTH).astype(np.int32)
     position = np.tile(np.arange(LENGTH), RUNS * CLIPS).astype(np.int32)
     volume = np.tile(np.arange(CLIPS * LENGTH), RUNS).astype(np.int32)
-    rows = HeldOutRows(run, volume, clip, clip, position, np.ones(n, dtype=bool))
+    rows = HeldOutRows(run, volume, clip, clip, position, np.ones(n, dtype=bool), run)
     plan = permutation_plan(rows, 1000, 0, crossed=True)
     rng = np.random.default_rng(0)
     bold = rng.standard_normal((n, 5)).astype(np.float32)

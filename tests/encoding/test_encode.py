@@ -52,7 +52,7 @@ def planted(runs: list[Run], snr: float, seed: int = 0) -> tuple[ParticipantData
     signal = np.zeros((n_rows, 5))
     for i, layer in enumerate(AREAS):
         fold = made.folds[0]
-        training, held_out, _ = fold.matrices(layer, empty.nuisance, first)
+        training, held_out, *_ = fold.matrices(layer, empty.nuisance, first)
         weights = rng.standard_normal(training.shape[1])
         signal[fold.fold.training, i] = training @ weights
         signal[fold.fold.held_out, i] = held_out @ weights
@@ -85,7 +85,7 @@ def test_planted_signal_is_recovered(runs: list[Run]) -> None:
         assert r["Joint"][i] > 0.7
         assert max(abs(r[other][i]) for other in AREAS if other != layer) < 0.45
         assert abs(r[layer][4]) < 0.3
-        assert max(found.inner, key=lambda name: found.inner[name][i] if name in AREAS else -9.0) == layer
+        assert max(found.inner, key=lambda name: found.inner[name].mean(axis=0)[i] if name in AREAS else -9.0) == layer
 
 
 def test_shares_sum_and_unique_variance_is_the_planted_layers(runs: list[Run]) -> None:
@@ -135,7 +135,7 @@ def test_matrices_are_centred_cleaned_and_of_unit_trace(runs: list[Run]) -> None
     data, _ = planted(runs, snr=1.0)
     made = design(data, ToyModel(), PLAN, SETTINGS, Path("unused"))
     for layer in AREAS:
-        training, held_out, _ = made.folds[0].matrices(layer, data.nuisance, offsets(data.runs))
+        training, held_out, *_ = made.folds[0].matrices(layer, data.nuisance, offsets(data.runs))
         assert training.shape == (375, 6 * 7)
         assert np.trace(training @ training.T) / 375 == pytest.approx(1, rel=1e-4)
         assert np.abs(data.nuisance[3].basis.T @ held_out).max() < 1e-4
@@ -242,7 +242,7 @@ def test_what_is_specific_to_clips_is_zero_over_all_their_orders() -> None:
     for order in itertools.permutations(["x0", "x1", "x2"]):
         data = participant([*training, make_run("test", list(order), n_volumes=38)], noise)
         fold = design(data, ToyModel(), PLAN, SETTINGS, Path("unused")).folds[0]
-        parts.append(fold.matrices(AREAS[0], data.nuisance, offsets(data.runs))[2])
+        parts.append(fold.matrices(AREAS[0], data.nuisance, offsets(data.runs)).specific)
         total += parts[-1]
     assert np.abs(parts[0]).max() > 0.1
     np.testing.assert_allclose(total, 0, atol=1e-4)

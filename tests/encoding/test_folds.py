@@ -166,6 +166,6 @@ def test_ds003720_has_4800_training_rows_and_600_unique_held_out_rows() -> None:
     assert notes == ()
     assert len(folds[0].training) == 4800
     assert np.bincount(folds[0].groups).tolist() == [400] * 12
-    table = held_out_rows([(r, heard[r].rows) for r in range(12, 18)])
+    table = held_out_rows([run.rows for run in heard], [np.arange(offsets(heard)[12], offsets(heard)[18])])
     assert len(table) == len(folds[0].held_out) == 6 * 410
     assert repeat_rows(table).index.shape == (600, 4)

@@ -64,7 +64,7 @@ def made_of(data: ParticipantData, settings: Encoding = KERNELS, plan: HeldOutPl
 
 
 def laid_out(
-    data: ParticipantData, fold: KernelFold, layer: str, lag_step: float = KERNELS.lag_step, rests: bool = False
+    data: ParticipantData, fold: KernelFold, layer: str, lag_step: float = KERNELS.lag_step
 ) -> list[np.ndarray]:
     """Lagged, cleaned and scaled features as they were before there were kernels, float64, by other means."""
     store, first = ToyStore(Uneven(), Path()), offsets(data.runs)
@@ -74,19 +74,21 @@ def laid_out(
     now = np.vstack([run.bins[run.index[:, 0]] for run in binned]).astype(float)[fold.fold.training]
     varies = now.std(axis=0) > 1e-6
     mean, spread = now.mean(axis=0)[varies], now.std(axis=0)[varies]
-    cleaned, whole = [], []
+    cleaned, whole, specific = [], [], []
     for r, run in enumerate(binned):
         z = (run.bins[:, varies] - mean) / spread
         lagged = z[run.index].reshape(len(run.index), -1)
         regressors, keep = data.nuisance[r].basis, data.nuisance[r].keep
         fitted = np.linalg.lstsq(regressors[keep], lagged[keep], rcond=None)[0]
         cleaned.append(np.where(keep[:, None], lagged - regressors @ fitted, 0))
-        own = z if rests else (run.bins - common[r].bins)[:, varies] / spread
-        whole.append(own[run.index].reshape(len(run.index), -1))
+        whole.append(lagged)
+        own = (run.bins - common[r].bins)[:, varies] / spread
+        specific.append(own[run.index].reshape(len(run.index), -1))
     assert first[-1] == sum(map(len, cleaned))
     x = np.vstack(cleaned)
-    x, own = (values / np.sqrt(np.mean((x[fold.fold.training] ** 2).sum(axis=1))) for values in (x, np.vstack(whole)))
-    return [x[fold.fold.training], x[fold.fold.held_out], own[fold.fold.held_out]]
+    scale = np.sqrt(np.mean((x[fold.fold.training] ** 2).sum(axis=1)))
+    held_out = [values[fold.fold.held_out] / scale for values in (x, np.vstack(whole), np.vstack(specific))]
+    return [x[fold.fold.training] / scale, *held_out]
 
 
 @pytest.mark.parametrize(
@@ -110,7 +112,8 @@ def test_kernels_of_shifts_are_products_of_lagged_features(tr: float, lag_step: 
                 assert kernel.dtype == np.float32
                 assert np.linalg.norm(kernel - expected) < 1e-6 * np.linalg.norm(expected)
             assert np.trace(found[0], dtype=float) / len(training) == pytest.approx(1, abs=1e-6)
-            assert not np.allclose(found[1], found[2], atol=0.01)
+            assert not np.allclose(found.held_out, found.specific, atol=0.01)
+            assert not np.allclose(found.whole, found.specific, atol=0.01)
 
 
 def test_tracks_of_one_run_on_both_sides_and_rest_between_clips() -> None:
@@ -120,11 +123,10 @@ def test_tracks_of_one_run_on_both_sides_and_rest_between_clips() -> None:
     made = made_of(data, replace(KERNELS, min_training_rows=60), plan)
     assert len(made.folds) > 2
     for fold in made.folds:
-        training, held_out, whole = laid_out(data, fold, "PB", rests=True)
+        rows = laid_out(data, fold, "PB")
         kernels = fold.matrices("PB", data.nuisance, offsets(data.runs))
-        np.testing.assert_allclose(kernels[0], training @ training.T, atol=1e-5)
-        np.testing.assert_allclose(kernels[1], held_out @ training.T, atol=1e-5)
-        np.testing.assert_allclose(kernels[2], whole @ training.T, atol=1e-5)
+        for kernel, laid in zip(kernels, rows, strict=True):
+            np.testing.assert_allclose(kernel, laid @ rows[0].T, atol=1e-5)
 
 
 @pytest.mark.parametrize("plan", [PLAN, EACH], ids=["one fold", "two folds"])
@@ -161,8 +163,8 @@ def test_choices_for_all_voxels_and_slabs_change_nothing() -> None:
     for layer in AREAS:
         np.testing.assert_allclose(some.unique[layer], whole.unique[layer][2:5], atol=1e-5)
     n = len(made.folds[0].fold.training)
-    memory = 2**23
-    assert slab_size(made, KERNELS, Limits(memory)) == memory // 4 // (4 * (20 * 70 + n) + 16 * n)
+    memory = 2**24
+    assert slab_size(made, KERNELS, Limits(memory)) == memory // 4 // (4 * (25 * 70 + n) + 16 * n)
 
 
 def test_held_out_clips_change_no_training_kernel() -> None:
@@ -187,7 +189,7 @@ def test_kernels_on_disk_are_those_in_memory(monkeypatch: pytest.MonkeyPatch, tm
     assert list(tmp_path.iterdir()) == []  # their file has no name
     for layer in AREAS:
         was, now = (made.folds[0].matrices(layer, (), np.zeros(0)) for made in (in_memory, on_disk))
-        assert [type(kernel) for kernel in now] == [np.memmap] * 3
+        assert [type(kernel) for kernel in now] == [np.memmap] * 4
         assert all(np.array_equal(a, b) for a, b in zip(was, now))
     # resuming rests on a hash of the design: it holds the kernels
     assert digest(in_memory) == digest(on_disk)

@@ -15,7 +15,7 @@ def test_ties_count_against_the_prediction() -> None:
     clip = np.repeat(np.arange(12), 4).astype(np.int32)
     n = len(clip)
     zeros, volume = np.zeros(n, np.int32), np.arange(n, dtype=np.int32)
-    rows = HeldOutRows(zeros, volume, clip, clip, volume % 4, np.ones(n, dtype=bool))
+    rows = HeldOutRows(zeros, volume, clip, clip, volume % 4, np.ones(n, dtype=bool), zeros)
     plan = permutation_plan(rows, 1000, seed=0)
     rng = np.random.default_rng(0)
     bold = rng.standard_normal((n, 200)).astype(np.float32)

@@ -161,8 +161,9 @@ def test_shares_follow_himalayas_definition() -> None:
     whole = parts.sum(axis=0)
     measured = np.random.default_rng(0).standard_normal(whole.shape).astype(np.float32)
     measured -= measured.mean(axis=0)
-    one_run = [np.zeros(len(whole), dtype=np.int32)] * 5
-    held = HeldOut(HeldOutRows(*one_run, scored=np.ones(len(whole), dtype=bool)), measured, {JOINT: whole}, {})
+    zeros = np.zeros(len(whole), dtype=np.int32)
+    rows = HeldOutRows(*[zeros] * 5, scored=np.ones(len(whole), dtype=bool), fold=zeros)
+    held = HeldOut(rows, measured, {JOINT: whole}, {}, {})
     usable = np.arange(whole.shape[1]) != 3
     share, _, rsquare = variances(held, dict(zip(AREAS, parts)), {}, repeats=None, usable=usable)
     with himalaya_backend("numpy"):

@@ -85,11 +85,12 @@ def test_every_volume_hears_what_plays_at_its_time(
 def test_held_out_rows_are_concatenated() -> None:
     runs = [make_run("a", ["x"], n_volumes=12), make_run("b", ["x", "y"], n_volumes=25)]
     heard = [listen(run, all_clips(runs)) for run in runs]
-    table = held_out_rows([(3, heard[0].rows), (5, heard[1].rows)])
-    assert len(table) == 37
-    assert table.run.tolist() == [3] * 12 + [5] * 25
-    assert table.volume.tolist() == [*range(12), *range(25)]
-    assert table.clip[[0, 12, 22]].tolist() == [0, 0, 1]
+    table = held_out_rows([run.rows for run in heard], [np.arange(12, 37), np.arange(2, 12)])
+    assert len(table) == 35
+    assert table.run.tolist() == [0] * 10 + [1] * 25
+    assert table.volume.tolist() == [*range(2, 12), *range(25)]
+    assert table.clip[[0, 10, 20]].tolist() == [0, 0, 1]
+    assert table.fold.tolist() == [1] * 10 + [0] * 25
     assert table.run.dtype == np.int32
 
 

@@ -34,7 +34,7 @@ def table(runs: list[list[tuple[int, int]]]) -> HeldOutRows:
                 parts.append((r, volume, clip, -1 if rest else j, -1 if rest else k))
                 volume += 1
     arrays = [np.array(c, dtype=np.int32) for c in zip(*parts)]
-    return HeldOutRows(*arrays, scored=np.ones(len(parts), dtype=bool))
+    return HeldOutRows(*arrays, scored=np.ones(len(parts), dtype=bool), fold=np.zeros(len(parts), dtype=np.int32))
 
 
 MIXED = [

@@ -49,7 +49,7 @@ def driven(overlap: bool, seed: int, height: float) -> tuple[Encoded, float]:
     empty = participant(runs, noise)
     made = design(empty, model, PLAN, SETTINGS, Path("unused"))
     fold, first = made.folds[0], offsets(empty.runs)
-    features, held_out, _ = fold.matrices(AREAS[2], empty.nuisance, first)
+    features, held_out, *_ = fold.matrices(AREAS[2], empty.nuisance, first)
     weights = rng.standard_normal((features.shape[1], N_VOXELS))
     heard = np.concatenate([features @ weights, held_out @ weights])
     heard /= heard.std(axis=0)

@@ -28,6 +28,7 @@ def table(n_clips: int, n_repeats: int, length: int) -> HeldOutRows:
         presentation=np.tile(np.repeat(np.arange(n_clips), length), n_repeats),
         position=np.tile(np.arange(length), n_clips * n_repeats),
         scored=np.ones(n, dtype=bool),
+        fold=np.zeros(n, dtype=np.int32),
     )
 
 
