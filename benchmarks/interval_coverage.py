@@ -35,7 +35,7 @@ import pandas as pd
 from ban_bids.encoding.rows import Repeats
 from ban_bids.inputs.types import Clip
 from ban_bids.scoring.behavioral import behavioral_score
-from ban_bids.scoring.bootstrap import Estimate, centred_draws, clip_statistics, with_interval
+from ban_bids.scoring.bootstrap import Estimate, centred_draws, clip_statistics, share, with_interval
 from ban_bids.scoring.comparison import (
     KeptScore,
     clip_draws,
@@ -104,8 +104,7 @@ def listen(rng: np.random.Generator, people: People, n_clips: int, n_repeats: in
 
 def _kept(predictions: np.ndarray, bold: np.ndarray, repeats: Repeats) -> KeptScore:
     pairs = zip(REGIONS, predictions, bold, strict=True)
-    statistics = {("layer", region): clip_statistics(p, y, repeats) for region, p, y in pairs}
-    return KeptScore(statistics, dict.fromkeys(REGIONS, "layer"))
+    return KeptScore({}, {region: clip_statistics(p, y, repeats) for region, p, y in pairs})
 
 
 def judged(rng: np.random.Generator, n_clips: int, n_draws: int) -> Estimate:
@@ -151,12 +150,10 @@ def analysed(
     kept = listen(rng, people, n_clips, n_repeats)
     clips = [f"{k:03d}" for k in range(n_clips)]
     counts = clip_draws([clips], N_DRAWS, seed)[0]
-    drawn = {name: [one[name].scores(counts) for one in kept] for name in MODELS}
-
-    def of(name: str, cell: tuple[str, str, str]) -> np.ndarray:
-        return np.stack([scores[cell] for scores in drawn[name]], axis=1)
-
-    c, model, rival, weak = of("model", ("layer", "layer", "A1")), of("model", C), of("rival", C), of("weak", C)
+    model, rival, weak = (np.stack([one[name].scores(counts)[C] for one in kept], axis=1) for name in MODELS)
+    c = np.stack([share(one["model"].committed["A1"], counts) for one in kept], axis=1)
+    # as in tables: nobody without explainable variance is scored
+    c, model, rival, weak = (x[:, np.isfinite(x[0]) | (n_people == 1)] for x in (c, model, rival, weak))
     found = {name: over_people(x[0], x[1:], n_clips, seed=seed) for name, x in (("c", c), ("C", model), (WEAK, weak))}
     found["BAS"] = joined(found["C"], b)
     found[DIFFERENCE] = paired_difference(model[0], rival[0], model[1:], rival[1:], n_clips, seed=seed)

@@ -4,8 +4,9 @@ Numbers of any draw of clips follow exactly, so that two models are compared in 
 One file per model, ``…_draws.npz``, holds:
 
 - ``format``: the mark `FORMAT`; ``clips``: K identities, the same for all people;
-- ``pairs`` (P, 3): model (the scored one or one of its controls), layer, region; ``committed`` and ``mapped`` (P,):
-  whether the pair enters C, or C_mapped; ``n_repeats`` and ``sp_bias`` (P,);
+- ``pairs`` (P, 3): model (the scored one or one of its controls), layer, region, without a layer for the prediction of
+  the region's committed layers, which enters C; ``mapped`` (P,): whether the pair enters C_mapped; ``n_repeats`` and
+  ``sp_bias`` (P,);
 - ``vectors`` (., K) and ``matrices`` (., K (K + 1) / 2; upper triangles): the arrays of `ClipStatistics`, each once,
   since those of BOLD alone are the same for every layer; ``which`` (P, 9): where those of each pair stand. Of ``q_py``
   the symmetric part is kept: nothing else enters a variance;
@@ -30,6 +31,7 @@ from ban_bids.scoring.comparison import KeptScore
 
 FORMAT = "ban-bids draws 1"
 
+_COMMITTED = ""
 _VECTORS = ("n", "py", "pp", "mm", "yy")
 _MATRICES = ("q_py", "q_pp", "q_mm", "q_yy")
 
@@ -120,7 +122,7 @@ class _Pool:
         return self.places[row.tobytes()]
 
     def stacked(self, length: int) -> np.ndarray:
-        return np.array(self.rows).reshape(-1, length)
+        return np.array(self.rows).reshape(len(self.rows), length)
 
 
 def _arrays(draws: Draws) -> dict[str, np.ndarray]:
@@ -128,12 +130,15 @@ def _arrays(draws: Draws) -> dict[str, np.ndarray]:
     upper = np.triu_indices(k)
     vectors, matrices = _Pool(), _Pool()
     rows = [
-        (model, layer, region, kept, statistics)
+        (model, layer, region, statistics, kept.mapping.get(layer) == region)
         for model, kept in draws.scores.items()
-        for (layer, region), statistics in kept.statistics.items()
+        for (layer, region), statistics in [
+            *kept.statistics.items(),
+            *(((_COMMITTED, region), statistics) for region, statistics in kept.committed.items()),
+        ]
     ]
     which = np.zeros((len(rows), len(_VECTORS) + len(_MATRICES)), dtype=np.int32)
-    for row, (*_, statistics) in enumerate(rows):
+    for row, (*_, statistics, _) in enumerate(rows):
         places = [vectors.place(getattr(statistics, name)) for name in _VECTORS]
         squares = [getattr(statistics, name) for name in _MATRICES]
         which[row] = places + [matrices.place(((square + square.T) / 2)[upper]) for square in squares]
@@ -141,10 +146,9 @@ def _arrays(draws: Draws) -> dict[str, np.ndarray]:
         "format": np.array(FORMAT),
         "clips": np.array(draws.clips, dtype=np.str_),
         "pairs": np.array([row[:3] for row in rows], dtype=np.str_).reshape(-1, 3),
-        "committed": np.array([kept.committed.get(region) == layer for _, layer, region, kept, _ in rows], dtype=bool),
-        "mapped": np.array([kept.mapping.get(layer) == region for _, layer, region, kept, _ in rows], dtype=bool),
-        "n_repeats": np.array([statistics.n_repeats for *_, statistics in rows], dtype=np.int32),
-        "sp_bias": np.array([statistics.sp_bias for *_, statistics in rows], dtype=np.float64),
+        "mapped": np.array([mapped for *_, mapped in rows], dtype=bool),
+        "n_repeats": np.array([statistics.n_repeats for *_, statistics, _ in rows], dtype=np.int32),
+        "sp_bias": np.array([statistics.sp_bias for *_, statistics, _ in rows], dtype=np.float64),
         "which": which,
         "vectors": vectors.stacked(k),
         "matrices": matrices.stacked(len(upper[0])),
@@ -154,13 +158,14 @@ def _arrays(draws: Draws) -> dict[str, np.ndarray]:
 
 
 def _scores(arrays: Mapping[str, np.ndarray]) -> dict[str, KeptScore]:
-    pairs = [(str(model), (str(layer), str(region))) for model, layer, region in arrays["pairs"]]
+    pairs = [(str(model), str(layer), str(region)) for model, layer, region in arrays["pairs"]]
     scores = {}
-    for model in dict.fromkeys(model for model, _ in pairs):
-        own = [(row, *pair) for row, (whose, pair) in enumerate(pairs) if whose == model]
+    for model in dict.fromkeys(model for model, _, _ in pairs):
+        own = [(row, layer, region) for row, (whose, layer, region) in enumerate(pairs) if whose == model]
+        found = {(layer, region): _statistics(arrays, row) for row, layer, region in own}
         scores[model] = KeptScore(
-            statistics={(layer, region): _statistics(arrays, row) for row, layer, region in own},
-            committed={region: layer for row, layer, region in own if arrays["committed"][row]},
+            statistics={pair: statistics for pair, statistics in found.items() if pair[0] != _COMMITTED},
+            committed={region: statistics for (layer, region), statistics in found.items() if layer == _COMMITTED},
             mapping={layer: region for row, layer, region in own if arrays["mapped"][row]},
         )
     return scores

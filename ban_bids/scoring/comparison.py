@@ -44,14 +44,14 @@ class KeptScore:
     ----------
     statistics : mapping of (layer, region) to ClipStatistics
         All on the same K clips.
-    committed : mapping of region to layer
-        From training rows; fixed in all draws.
+    committed : mapping of region to ClipStatistics
+        Of the prediction of each region's committed layer; layers were committed on training rows and stay so.
     mapping : mapping of layer to region
         The model's own; empty without one.
     """
 
     statistics: Mapping[tuple[str, str], ClipStatistics]
-    committed: Mapping[str, str] = field(default_factory=dict)
+    committed: Mapping[str, ClipStatistics] = field(default_factory=dict)
     mapping: Mapping[str, str] = field(default_factory=dict)
 
     def scores(self, counts: np.ndarray) -> dict[Cell, np.ndarray]:
@@ -69,16 +69,21 @@ class KeptScore:
             alone, which tell nothing of differences between clips, and where the signal power is not positive.
         """
         informative = (counts > 0).sum(axis=1) >= _FEWEST_CLIPS
-        c = {pair: np.full(len(counts), np.nan) for pair in self.statistics}
-        for pair, statistics in self.statistics.items():
-            c[pair][informative] = share(statistics, counts[informative])
+
+        def shares(statistics: ClipStatistics) -> np.ndarray:
+            c = np.full(len(counts), np.nan)
+            c[informative] = share(statistics, counts[informative])
+            return c
+
+        def mean_rho(c: list[np.ndarray]) -> np.ndarray:
+            return np.mean([correlation_form(of_region) for of_region in c], axis=0)
+
+        c = {pair: shares(statistics) for pair, statistics in self.statistics.items()}
         scores: dict[Cell, np.ndarray] = {("layer", *pair): values for pair, values in c.items()}
-        for row, pairs in (
-            ("C", [(layer, region) for region, layer in self.committed.items()]),
-            ("C_mapped", list(self.mapping.items())),
-        ):
-            if pairs and all(pair in c for pair in pairs):
-                scores[row, "", ""] = np.mean([correlation_form(c[pair]) for pair in pairs], axis=0)
+        if self.committed:
+            scores["C", "", ""] = mean_rho([shares(statistics) for statistics in self.committed.values()])
+        if self.mapping and all(pair in c for pair in self.mapping.items()):
+            scores["C_mapped", "", ""] = mean_rho([c[pair] for pair in self.mapping.items()])
         return scores
 
 
@@ -139,7 +144,7 @@ def over_people(values: np.ndarray, draws: np.ndarray, n_clips: int, *, seed: in
     if n_people > 1:
         standard_error = float(np.std(values, ddof=1)) / np.sqrt(n_people)
         of_clips, of_people = _variance(joint), standard_error**2
-        both = (float(np.mean(_variance(widening * deviations))) - of_clips) / (n_people - 1)
+        both = (float(np.mean(_variance(widening * deviations[:, there.any(axis=0)]))) - of_clips) / (n_people - 1)
         kept = max(of_clips + of_people - max(both, 0), of_clips, of_people)
         shrinkage = np.sqrt(kept / max(of_clips + of_people, np.finfo(float).tiny))
         joint = shrinkage * (joint + standard_error * _student_draws(len(joint), n_people - 1, seed))
