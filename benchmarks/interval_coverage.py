@@ -34,16 +34,16 @@ import pandas as pd
 
 from ban_bids.encoding.rows import Repeats
 from ban_bids.inputs.types import Clip
+from ban_bids.scoring.bas import bas_score
 from ban_bids.scoring.behavioral import behavioral_score
 from ban_bids.scoring.bootstrap import Estimate, centred_draws, clip_statistics, share, with_interval
 from ban_bids.scoring.comparison import (
     KeptScore,
     clip_draws,
-    correlation_form,
-    joined,
     over_people,
     paired_difference,
 )
+from ban_bids.scoring.cortical import correlation_form
 
 REGIONS = ("A1", "Belt", "PB", "T2T3")
 MODELS = ("model", "rival", "weak")
@@ -155,12 +155,12 @@ def analysed(
     # as in tables: nobody without explainable variance is scored
     c, model, rival, weak = (x[:, np.isfinite(x[0]) | (n_people == 1)] for x in (c, model, rival, weak))
     found = {name: over_people(x[0], x[1:], n_clips, seed=seed) for name, x in (("c", c), ("C", model), (WEAK, weak))}
-    found["BAS"] = joined(found["C"], b)
+    found["BAS"] = bas_score(found["C"], b)
     found[DIFFERENCE] = paired_difference(model[0], rival[0], model[1:], rival[1:], n_clips, seed=seed)
     if n_people == 1:
         truth = {**truth, **_truth(people)}
         for name, x in (("own c", c[:, 0]), ("own C", model[:, 0])):
-            found[name] = Estimate(**with_interval(x[0], centred_draws(x[1:], x[0])))
+            found[name] = Estimate(**with_interval(x[0], centred_draws(x[1:], x[0], n_clips)))
     truth = {**truth, "BAS": (truth["C"] + truth["B"]) / 2}
     return Dataset({**found, "B": b}, truth)
 

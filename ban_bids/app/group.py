@@ -20,15 +20,14 @@ from ban_bids.derivatives.read import Derivatives, load_derivatives
 from ban_bids.derivatives.tables import write_table
 from ban_bids.errors import DataError, UsageError
 from ban_bids.reports.group import render_group
+from ban_bids.scoring.bas import CLIPS, bas_score
 from ban_bids.scoring.bootstrap import Estimate
 from ban_bids.scoring.comparison import (
-    CLIPS,
     PEOPLE,
     PEOPLE_AND_CLIPS,
     THESE_PEOPLE,
     Cell,
     clip_draws,
-    joined,
     over_people,
     over_people_alone,
 )
@@ -52,6 +51,8 @@ COLUMNS: dict[str, dict[str, str]] = {
     "region": {"Description": "Region of the brain"},
     "belongs_to": {"Description": "participant, or dataset: the same for all, so that it is not averaged"},
     "value": {"Description": "Score; in rows of the group its mean over participants", "Units": "arbitrary"},
+    "rho": {"Description": "layer, region: c as a correlation, sgn(c) sqrt(|c|); in rows of the group its mean over "
+            "participants", "Units": "arbitrary"},
     "sd": {"Description": "Standard deviation over participants, divisor n - 1", "Units": "arbitrary"},
     "ci_low": {"Description": "95 % interval, lower limit; generalises_to says what was drawn. Where people are drawn "
                "alone: mean -/+ t(0.975, n - 1) sd / sqrt(n)", "Units": "arbitrary"},
@@ -398,6 +399,7 @@ def _over_members(scores: pd.DataFrame, sampled: Sampled) -> dict[str, Any]:
     return {
         **nothing,
         "value": found.value,
+        "rho": float(scores.loc[there, "rho"].mean()) if "rho" in scores else np.nan,
         "sd": float(values[there].std(ddof=1)) if n > 1 else np.nan,
         "ci_low": found.ci_low,
         "ci_high": found.ci_high,
@@ -418,7 +420,7 @@ def _interval(scores: pd.DataFrame, sampled: Sampled) -> tuple[Estimate, str | N
     if drawn is None:
         return over_people_alone(values), PEOPLE
     found = over_people(drawn[0], drawn[1:], sampled.n_clips, seed=sampled.seed)
-    found = joined(found, behavior) if with_b else found
+    found = bas_score(found, behavior) if with_b else found
     return replace(found, value=float(values.mean())), PEOPLE_AND_CLIPS if len(values) > 1 else THESE_PEOPLE
 
 

@@ -19,7 +19,10 @@ from ban_bids.reports.participant import provenance_blocks
 from ban_bids.reports.quality import group_quality_tables
 from ban_bids.settings import Settings
 
-_WIDE = "c: share of explainable variance in a region. Intervals and reasons for n/a stand in group_bas.tsv."
+_WIDE = (
+    "c: share of explainable variance that a region's committed layer predicts. Intervals and reasons for n/a stand in "
+    "group_bas.tsv."
+)
 _PEOPLE = (
     "Means over participants with 95 % intervals over people and clips jointly, where draws of clips were kept; B "
     "belongs to the dataset, with its interval over clips. Column generalises_to of group_bas.tsv says what each "
@@ -116,7 +119,11 @@ def _summary(out: Derivatives, group: pd.DataFrame, models: Sequence[str], label
 
 def _group_scores(out: Derivatives, group: pd.DataFrame) -> list[Block]:
     shown = group.drop(columns=["level", "participant"])
-    blocks: list[Block] = [Table("Over participants", shown, out.group_definitions())]
+    brief = shown.loc[(shown["row"] != "layer") & (shown["role"] == "scored")]
+    blocks: list[Block] = [
+        Table("Over participants", brief),
+        Table("Over participants: layers and controls too", shown, out.group_definitions(), folded=True),
+    ]
     cortical = group[group["row"] == "C"]
     bars = bars_of("C", cortical)
     if bars:
@@ -152,12 +159,8 @@ def _wide(scores: pd.DataFrame) -> pd.DataFrame:
     lines = []
     for (label, model, task), rows in scores.groupby(["participant", "model", "task"], sort=False, dropna=False):
         line: dict[str, object] = {"participant": label, "model": model, "task": task}
-        mapped = rows[rows["row"] == "layer"]["region"].is_unique
-        for row in rows.itertuples():
-            if row.row != "layer":
-                line[str(row.row)] = row.value
-            elif mapped:
-                line[f"c in {row.region}"] = row.value
+        for row in rows[rows["row"] != "layer"].itertuples():
+            line[f"c in {row.region}" if row.row == "region" else str(row.row)] = row.value
         lines.append(line)
     return pd.DataFrame(lines)
 

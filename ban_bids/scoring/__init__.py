@@ -2,7 +2,7 @@
 
 Read in this order: ``ceiling`` (how much any model could predict), ``voxels`` (scores of every voxel, tests of
 regions), ``cortical`` (C), ``responses``, ``i2n`` and ``behavioral`` (people's choices, B), ``bas`` (the score
-table), ``bootstrap`` (intervals over clips).
+table), ``bootstrap`` (intervals over clips), ``comparison`` (over people and clips; differences of models).
 
 Nothing is clipped and no voxel is chosen by its score; what cannot be computed is ``n/a`` with the reason.
 """

@@ -4,9 +4,8 @@ People hear the same clips, so that chance in the choice of clips does not avera
 people alone covers too rarely (Brennan 2001, *Generalizability Theory*, ch. 2; Owen 2007, *Ann. Appl. Stat.* 1:386).
 Two kinds of deviation are therefore drawn and added, for a mean over I people of a score on K clips:
 
-- clips: the mean over people in draw k of clips, the same clips for everyone, less the median of all draws. Draws of
-  K clips vary less than K clips do; ``sqrt(K / (K - 1)) t(.975, K - 1) / z(.975)`` makes up for it (after the
-  expanded percentile interval of Hesterberg 2015, *Am. Stat.* 69:371);
+- clips: the mean over people in draw k of clips, the same clips for everyone, less the median of all draws, made wider
+  for few clips (`ban_bids.scoring.bootstrap.widening`);
 - people: the standard error of the mean over people times a draw of Student's t with I - 1 degrees of freedom.
 
 Chance that concerns one person on one clip would enter both: its variance, (mean variance of a person's draws less
@@ -22,11 +21,19 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import stats
 
-from ban_bids.scoring.bootstrap import LEVEL, ClipStatistics, Estimate, resample_counts, share, with_interval
+from ban_bids.scoring.bootstrap import (
+    LEVEL,
+    ClipStatistics,
+    Estimate,
+    resample_counts,
+    share,
+    widening,
+    with_interval,
+)
+from ban_bids.scoring.cortical import correlation_form
 
 PEOPLE_AND_CLIPS = "people and clips"
 PEOPLE = "people"
-CLIPS = "clips"
 THESE_PEOPLE = "clips (these people)"
 
 Cell = tuple[str, str, str]
@@ -65,8 +72,9 @@ class KeptScore:
         Returns
         -------
         dict of (row, layer, region) to ndarray of shape (n_draws,)
-            c of every pair (row ``layer``), ``C`` of the committed layers, ``C_mapped``; NaN in draws of one clip
-            alone, which tell nothing of differences between clips, and where the signal power is not positive.
+            c of every pair (row ``layer``) and of the committed layers (``region``), ``C``, ``C_mapped``; NaN in draws
+            of one clip alone, which tell nothing of differences between clips, and where the signal power is not
+            positive.
         """
         informative = (counts > 0).sum(axis=1) >= _FEWEST_CLIPS
 
@@ -79,17 +87,14 @@ class KeptScore:
             return np.mean([correlation_form(of_region) for of_region in c], axis=0)
 
         c = {pair: shares(statistics) for pair, statistics in self.statistics.items()}
+        committed = {region: shares(statistics) for region, statistics in self.committed.items()}
         scores: dict[Cell, np.ndarray] = {("layer", *pair): values for pair, values in c.items()}
-        if self.committed:
-            scores["C", "", ""] = mean_rho([shares(statistics) for statistics in self.committed.values()])
+        scores |= {("region", "", region): values for region, values in committed.items()}
+        if committed:
+            scores["C", "", ""] = mean_rho(list(committed.values()))
         if self.mapping and all(pair in c for pair in self.mapping.items()):
             scores["C_mapped", "", ""] = mean_rho([c[pair] for pair in self.mapping.items()])
         return scores
-
-
-def correlation_form(c: np.ndarray) -> np.ndarray:
-    """``sgn(c) sqrt(|c|)``: the share of variance c as a correlation relative to its ceiling."""
-    return np.sign(c) * np.sqrt(np.abs(c))
 
 
 def clip_draws(clips: Sequence[Sequence[str]], n_draws: int, seed: int) -> list[np.ndarray]:
@@ -139,12 +144,12 @@ def over_people(values: np.ndarray, draws: np.ndarray, n_clips: int, *, seed: in
     joint = np.divide(summed, n_there, out=np.full(len(draws), np.nan), where=n_there > 0)
     if n_clips < _FEWEST_CLIPS or not np.isfinite(joint).any():
         return Estimate(value=value)
-    widening = _widening(n_clips)
-    joint = widening * (joint - np.nanmedian(joint))
+    wider = widening(n_clips)
+    joint = wider * (joint - np.nanmedian(joint))
     if n_people > 1:
         standard_error = float(np.std(values, ddof=1)) / np.sqrt(n_people)
         of_clips, of_people = _variance(joint), standard_error**2
-        both = (float(np.mean(_variance(widening * deviations[:, there.any(axis=0)]))) - of_clips) / (n_people - 1)
+        both = (float(np.mean(_variance(wider * deviations[:, there.any(axis=0)]))) - of_clips) / (n_people - 1)
         kept = max(of_clips + of_people - max(both, 0), of_clips, of_people)
         shrinkage = np.sqrt(kept / max(of_clips + of_people, np.finfo(float).tiny))
         joint = shrinkage * (joint + standard_error * _student_draws(len(joint), n_people - 1, seed))
@@ -155,11 +160,6 @@ def _variance(draws: np.ndarray) -> np.ndarray:
     """Variance of draws along the first axis from their central half, so that a few far ones do not make it."""
     low, high = np.nanpercentile(draws, [25, 75], axis=0)
     return ((high - low) / (2 * stats.norm.ppf(0.75))) ** 2
-
-
-def _widening(n_clips: int) -> float:
-    tail = (1 + LEVEL) / 2
-    return float(np.sqrt(n_clips / (n_clips - 1)) * stats.t.ppf(tail, n_clips - 1) / stats.norm.ppf(tail))
 
 
 def _student_draws(n_draws: int, df: int, seed: int) -> np.ndarray:
@@ -177,33 +177,14 @@ def over_people_alone(values: np.ndarray) -> Estimate:
     return Estimate(value=value, ci_low=value - half, ci_high=value + half)
 
 
-def joined(cortical: Estimate, behavioral: Estimate) -> Estimate:
-    """``(C + B) / 2`` with the uncertainty of both: draw k of C with draw k of B, which are independent.
-
-    Parameters
-    ----------
-    cortical : Estimate
-        From `over_people`.
-    behavioral : Estimate
-        B of the dataset, the same for all people.
-
-    Returns
-    -------
-    Estimate
-    """
-    n = min(len(cortical.draws), len(behavioral.draws))
-    draws = (cortical.draws[:n] + behavioral.draws[:n]) / 2
-    return Estimate(**with_interval((cortical.value + behavioral.value) / 2, draws))
-
-
 def paired_difference(
     first: np.ndarray, second: np.ndarray, first_draws: np.ndarray, second_draws: np.ndarray, n_clips: int, *, seed: int
 ) -> Estimate:
     """Mean over people of the difference of two models, both in the same people and the same draws of clips.
 
     What people and clips do to both models alike drops out person by person and draw by draw, before anything is
-    averaged. For differences of B (one number per draw) give values of shape (1,) and draws of shape (n_draws, 1);
-    `joined` then makes the difference of BAS from those of C and B.
+    averaged. The difference of BAS is `ban_bids.scoring.bas.bas_score` of that of C and that of B, whose draws are
+    subtracted one by one.
 
     Parameters
     ----------

@@ -84,6 +84,8 @@ class RegionTest:
         prediction that is tested (``specific`` of `ban_bids.encoding.rows.HeldOut`).
     p, p_fwer : float
         One-sided; against the region's own null, and against the largest of all layers and regions.
+    question : str
+        ``sound`` (the whole prediction is tested) or ``specific`` (what is specific to clips).
     """
 
     layer: str
@@ -91,6 +93,7 @@ class RegionTest:
     mean_r: float
     p: float
     p_fwer: float
+    question: str = "specific"
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,6 +213,11 @@ class CortexScores:
         return {name: scores.mean(axis=0) for name, scores in self._kinds["inner"].items()}
 
     @property
+    def inner_of_folds(self) -> dict[str, np.ndarray]:
+        """Score on inner folds of every fold and voxel, by layer."""
+        return self._kinds["inner"]
+
+    @property
     def predictions(self) -> dict[str, np.ndarray]:
         """Predictions of the voxels that belong to a region, by layer."""
         return self._kinds["prediction"]
@@ -240,7 +248,11 @@ class CortexScores:
         null = np.concatenate([arrangements for _, arrangements in tested], axis=1)
         statistics = zip(observed, roi_p(observed, null), max_statistic_p(observed, null))
         pairs = [(layer, region) for layer in layers for region in regions]
-        return tuple(RegionTest(*pair, *map(float, values)) for pair, values in zip(pairs, statistics))
+        question = "sound" if plan.rests else "specific"
+        return tuple(
+            RegionTest(*pair, float(r), float(p), float(corrected), question)
+            for pair, (r, p, corrected) in zip(pairs, statistics)
+        )
 
 
 def best_layer(inner: Mapping[str, np.ndarray], layers: Sequence[str], usable: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ from scipy import stats
 
 from ban_bids.encoding.rows import Repeats
 from ban_bids.scoring.bootstrap import Estimate, clip_statistics
-from ban_bids.scoring.comparison import KeptScore, clip_draws, joined, over_people, paired_difference
+from ban_bids.scoring.comparison import KeptScore, clip_draws, over_people, paired_difference
 
 
 def means_in_draws(cells: np.ndarray, seed: int = 0, n_draws: int = 4000) -> tuple[np.ndarray, np.ndarray]:
@@ -54,6 +54,7 @@ def test_scores_in_draws_are_those_of_the_drawn_rows():
             assert scores["layer", region, region][draw] == pytest.approx(c)
             rho.append(np.sign(c) * np.sqrt(abs(c)))
         assert scores["C", "", ""][draw] == pytest.approx(np.mean(rho))
+        assert scores["region", "", "PB"][draw] == pytest.approx(np.sign(rho[1]) * rho[1] ** 2)
         assert scores["C_mapped", "", ""][draw] == pytest.approx(rho[0])
     assert np.isnan(scores["C", "", ""][2])  # one and the same clip tells nothing of differences between clips
 
@@ -120,12 +121,3 @@ def test_a_draw_that_one_person_cannot_score_counts_for_the_others():
     assert interval(over_people(values, draws, 12, seed=0)) == pytest.approx(interval(whole), abs=0.1)
     nobody = over_people(values, np.full_like(draws, np.nan), 12, seed=0)
     assert np.isnan(nobody.ci_low) and nobody.value == pytest.approx(values.mean())
-
-
-def test_bas_has_the_variance_of_both_parts():
-    rng = np.random.default_rng(7)
-    c = Estimate(value=0.5, draws=0.5 + 0.03 * rng.normal(size=4000))
-    b = Estimate(value=0.3, draws=0.3 + 0.04 * rng.normal(size=4000))
-    found = joined(c, b)
-    assert found.value == pytest.approx(0.4)
-    assert found.ci_high - found.ci_low == pytest.approx(2 * 1.96 * 0.05 / 2, rel=0.05)
