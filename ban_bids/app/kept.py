@@ -25,7 +25,7 @@ def clip_identity(clip: Clip) -> str:
 def kept_draws(shared: ParticipantInput, scored: ScoredCandidate) -> Draws:
     """Draws of one model and its controls; without repeats they hold B alone."""
     repeats = shared.tests.repeats
-    heard = [] if repeats is None else np.unique(repeats.clip)
+    heard = np.array([], dtype=int) if repeats is None else np.unique(repeats.clip)
     cortical = {scored.prepared.name: scored.scores.cortical} | {control.model: control for control in scored.controls}
     return Draws(
         participant=shared.data.label,
