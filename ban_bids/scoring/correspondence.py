@@ -15,13 +15,13 @@ ONE_REGION = "fewer than two regions have scores"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Tested(Estimate):
+class EstimateWithP(Estimate):
     """An estimate with the p value of its being larger than 0, one-sided."""
 
     p: float = np.nan
 
 
-def layer_preference(c: np.ndarray, draws: np.ndarray, committed: np.ndarray) -> Tested:
+def layer_preference(c: np.ndarray, draws: np.ndarray, committed: np.ndarray) -> EstimateWithP:
     """How much more a region's committed layer leads the other layers there than it does in the other regions.
 
     With own layer l of region g, ``lead(l, g) = c(l, g) - mean of c(k, g) over the other layers k``, and the index is
@@ -41,19 +41,19 @@ def layer_preference(c: np.ndarray, draws: np.ndarray, committed: np.ndarray) ->
 
     Returns
     -------
-    Tested
+    EstimateWithP
         Interval over clips; p is the share of draws that lie above their median by the index or more, counted with
         the index itself.
     """
     n_layers, n_regions = c.shape
     if n_layers < 2 or n_regions < 2:
-        return Tested(reason=ONE_LAYER if n_layers < 2 else ONE_REGION)
+        return EstimateWithP(reason=ONE_LAYER if n_layers < 2 else ONE_REGION)
     scale = n_layers / (n_layers - 1) / (n_regions - 1)  # of a mean over regions of double-centred cells
     index, drawn = (scale * np.sum(committed * _interaction(table), axis=(-2, -1)) for table in (c, draws))
     index, drawn = float(np.round(index, 12)), np.round(drawn, 12)
     deviations = drawn[np.isfinite(drawn)] - np.nanmedian(drawn)
     p = (1 + np.sum(deviations >= index)) / (1 + len(deviations))
-    return Tested(**with_interval(index, drawn), p=float(p))
+    return EstimateWithP(**with_interval(index, drawn), p=float(p))
 
 
 def _interaction(table: np.ndarray) -> np.ndarray:
@@ -62,7 +62,7 @@ def _interaction(table: np.ndarray) -> np.ndarray:
     return centred - centred.mean(axis=-1, keepdims=True)
 
 
-def hierarchy_index(depth: np.ndarray, region: np.ndarray, n_layers: int) -> Tested:
+def hierarchy_index(depth: np.ndarray, region: np.ndarray, n_layers: int) -> EstimateWithP:
     """Rank correlation, over voxels, of the depth of the best layer with the depth of the region.
 
     Neighbouring voxels are no independent witnesses: p is that of all orders in which the regions could stand (each
@@ -78,19 +78,19 @@ def hierarchy_index(depth: np.ndarray, region: np.ndarray, n_layers: int) -> Tes
 
     Returns
     -------
-    Tested
+    EstimateWithP
         Spearman's correlation, p one-sided. It rests on training rows: draws of held-out clips do not change it, and
         it has no interval.
     """
     present = np.unique(region)
     if n_layers < 2:
-        return Tested(reason=ONE_LAYER)
+        return EstimateWithP(reason=ONE_LAYER)
     if len(present) < 2:
-        return Tested(reason=ONE_REGION)
+        return EstimateWithP(reason=ONE_REGION)
     if len(np.unique(depth)) < 2:
-        return Tested(reason="one layer predicts every voxel best: no order to compare")
+        return EstimateWithP(reason="one layer predicts every voxel best: no order to compare")
     order, place = rankdata(depth), np.searchsorted(present, region)
     indices = np.array(
         [np.corrcoef(order, rankdata(np.array(places)[place]))[0, 1] for places in permutations(range(len(present)))]
     )
-    return Tested(value=float(indices[0]), p=float(np.mean(indices >= indices[0] - 1e-12)))
+    return EstimateWithP(value=float(indices[0]), p=float(np.mean(indices >= indices[0] - 1e-12)))

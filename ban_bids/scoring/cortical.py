@@ -25,7 +25,7 @@ from ban_bids.scoring.bootstrap import (
 )
 from ban_bids.scoring.ceiling import Ceiling, cc_norm, noise_ceiling, voxel_correlation
 from ban_bids.scoring.commitment import LayerChoice
-from ban_bids.scoring.correspondence import ONE_REGION, Tested, hierarchy_index, layer_preference
+from ban_bids.scoring.correspondence import ONE_REGION, EstimateWithP, hierarchy_index, layer_preference
 from ban_bids.scoring.rsquare import noise_corrected_rsquare
 
 NO_REPEATS = "no clip is repeated in the held-out runs, so explainable variance is unknown"
@@ -100,7 +100,7 @@ class CorticalScore(Estimate):
         ``C_mapped``: the same mean with the layers of the model's own mapping.
     rsquare : Estimate
         Median noise-corrected R², see `ban_bids.scoring.rsquare`.
-    preference, hierarchy : Tested
+    preference, hierarchy : EstimateWithP
         See `ban_bids.scoring.correspondence`.
     n_repeats, n_clips : int
         Repeats of every repeated clip, and repeated clips; 0 without repeats.
@@ -114,8 +114,8 @@ class CorticalScore(Estimate):
     mapping: Mapping[str, str]
     mapped: Estimate
     rsquare: Estimate
-    preference: Tested
-    hierarchy: Tested
+    preference: EstimateWithP
+    hierarchy: EstimateWithP
     n_repeats: int = 0
     n_clips: int = 0
     notes: tuple[str, ...] = ()
@@ -375,21 +375,21 @@ class _Predicted:
         )
         return Estimate(**measured.estimated(medians))
 
-    def preference(self) -> Tested:
+    def preference(self) -> EstimateWithP:
         """Whether regions prefer their committed layers."""
         layers = tuple(self.predictions)
         regions = [region for region in self.chosen if np.isfinite(self.cells[layers[0], region].value)]
         if self.measured.repeats is None:
-            return Tested(reason=NO_REPEATS)
+            return EstimateWithP(reason=NO_REPEATS)
         if not regions:
-            return Tested(reason=ONE_REGION)
+            return EstimateWithP(reason=ONE_REGION)
         table = [[self.cells[layer, region] for region in regions] for layer in layers]
         c = np.array([[score.value for score in line] for line in table])
         draws = np.array([[score.draws for score in line] for line in table]).transpose(2, 0, 1)
         shares = [self.choice.shares(self.chosen[region]) for region in regions]
         return layer_preference(c, draws, np.array([[own.get(layer, 0) for own in shares] for layer in layers]))
 
-    def hierarchy(self) -> Tested:
+    def hierarchy(self) -> EstimateWithP:
         """Whether deeper regions prefer deeper layers."""
         voxels = self.responding
         return hierarchy_index(self.choice.depth(voxels), self.measured.labels[voxels], len(self.predictions))

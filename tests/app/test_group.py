@@ -85,9 +85,9 @@ def test_participants_rows_are_repeated_unchanged(finished):
 
 
 def test_a_score_that_nobody_has_keeps_its_reason(finished):
-    found = group_rows(finished.root).set_index("row").loc["BAS_geometric"]
+    found = group_rows(finished.root).set_index("row").loc["kappa_model_person"]
     assert found["n"] == 0
-    assert found["reason"] == "sub-01, sub-02, sub-03, sub-04: the geometric mean needs both parts positive"
+    assert found["reason"] == "sub-01, sub-02, sub-03, sub-04: people judged too few clips"
 
 
 @pytest.mark.parametrize("layer", [*AREAS, JOINT])
@@ -206,7 +206,7 @@ def test_a_region_that_the_atlas_lacks_stays_unavailable_in_the_group(tmp_path):
     assert group_level(tree.root, settings(tree.root)) == 0
     rows = group_rows(tree.root)
     lost = rows[(rows["region"] == "PB") | (rows["row"] == "C")]
-    assert len(lost) == 4 and lost["value"].isna().all() and (lost["n"] == 0).all()
+    assert len(lost) == 12 and lost["value"].isna().all() and (lost["n"] == 0).all()
     assert set(lost["reason"]) == {f"sub-01, sub-02: {why}"}
     assert rows.loc[rows["region"] == "A1", "value"].notna().all()
     page = (tree.root / "group.html").read_text()
