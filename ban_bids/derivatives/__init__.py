@@ -2,8 +2,8 @@
 
 Read in this order: ``dataset`` (what the folder says of itself), ``statistics`` (what each map holds, in words),
 ``maps``, ``tables`` and ``draws`` (one participant's), ``group_maps``, ``quality`` (measures of preprocessing),
-``summaries`` (facts for the pages), ``provenance`` (the folder of logs: citation, settings, versions, files), ``read`` (all of it
-again, without the raw dataset).
+``summaries`` (facts for the pages), ``provenance`` (the folder of logs: citation, settings, versions, files), ``read``
+(all of it again, without the raw dataset).
 
 Names come from ``ban_bids.bids.names``, files are written whole or not at all.
 """

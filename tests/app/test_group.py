@@ -345,12 +345,12 @@ def with_draws(root: Path, label: str, *, clips=None, shift: float = 0.0) -> pd.
     names = tuple(f"{k:02d}" for k in range(N_CLIPS)) if clips is None else clips
     write_draws(root, Draws(label, TASK, "ban", names, {"ban": kept}, behavior))
     scores = {cell: float(values[0]) for cell, values in kept.scores(np.ones((1, N_CLIPS))).items()}
-    c = scores["C", "", ""]
-    rows = [("layer", area, scores["layer", area, area]) for area in AREAS]
-    rows += [("C", None, c), ("B", None, BEHAVIORAL), ("BAS", None, (c + BEHAVIORAL) / 2)]
+    scores["B", "", ""], scores["BAS", "", ""] = BEHAVIORAL, (scores["C", "", ""] + BEHAVIORAL) / 2
+    scores["C", "", ""] += shift
     table = score_rows(own, "ban")
-    table = table[(table["role"] == "scored") & (table["row"] != "BAS_geometric")].reset_index(drop=True)
-    table["value"] = [value + shift * (row == "C") for row, _, value in rows]
+    cells = [tuple("" if part is None else part for part in cell) for cell in table[["row", "layer", "region"]].values]
+    table["value"] = [scores.get(cell, value) for cell, value in zip(cells, table["value"], strict=True)]
+    table = table[(table["role"] == "scored") & (table["layer"].isna() | (table["layer"] == table["region"]))]
     return write_model(root, label, table, "ban")
 
 
@@ -365,7 +365,7 @@ def test_the_interval_of_bas_holds_the_uncertainty_of_b_and_that_of_c_other_clip
     tables = {label: with_draws(tree.root, label) for label in labels}
     assert group_level(tree.root, settings(tree.root)) == 0
     rows = group_rows(tree.root)
-    totals = rows[rows["layer"].isna()].set_index("row")
+    totals = rows[rows["region"].isna()].set_index("row")
     values = [float(table.loc[table["row"] == "C", "value"].iloc[0]) for table in tables.values()]
     assert totals.loc["C", "value"] == pytest.approx(np.mean(values), abs=1e-6)
     assert totals.loc["C", "sd"] == pytest.approx(np.std(values, ddof=1), abs=1e-6)
@@ -374,9 +374,10 @@ def test_the_interval_of_bas_holds_the_uncertainty_of_b_and_that_of_c_other_clip
     assert width(totals.loc["C"]) > 1.5 * (over_people.high - over_people.low)
     assert totals.loc["C", "generalises_to"] == totals.loc["BAS", "generalises_to"] == "people and clips"
     assert totals.loc["B", "generalises_to"] == "clips (these people)"
-    layers = rows[rows["row"] == "layer"]
-    assert set(layers["generalises_to"]) == {"people and clips"}
-    assert layers["ci_low"].notna().all()
+    regions = rows[rows["row"].isin(["layer", "region"])]
+    assert set(regions["generalises_to"]) == {"people and clips"}
+    assert regions["ci_low"].notna().all()
+    assert totals.loc["R2", "generalises_to"] == "people"
     own = load_derivatives(tree.root).group_scores().query("level == 'participant' and row == 'C'")
     assert set(own["generalises_to"]) == {"clips"}
 
