@@ -20,7 +20,7 @@ from ban_bids.derivatives.read import Derivatives, load_derivatives
 from ban_bids.derivatives.tables import write_table
 from ban_bids.errors import DataError, UsageError
 from ban_bids.reports.group import render_group
-from ban_bids.scoring.bas import CLIPS, bas_score
+from ban_bids.scoring.bas import bas_score
 from ban_bids.scoring.bootstrap import Estimate
 from ban_bids.scoring.comparison import (
     PEOPLE,
@@ -306,9 +306,6 @@ def group_table(scores: pd.DataFrame, draw_files: pd.DataFrame, *, n_draws: int,
             for key, members in of_model.groupby(keys, sort=False, dropna=False):
                 rows.append({**dict(zip(keys, key, strict=True)), **_over_members(members, sampled)})
     people = scores.assign(level="participant", n=scores["value"].notna().astype(int))
-    if "generalises_to" not in people:
-        people["generalises_to"] = np.where(people["belongs_to"] == "dataset", THESE_PEOPLE, CLIPS)
-    people["generalises_to"] = people["generalises_to"].where(people["ci_low"].notna())
     both = pd.concat([pd.DataFrame(rows).astype(object), people.astype(object)], ignore_index=True)
     return both.reindex(columns=list(COLUMNS)).infer_objects()
 
@@ -347,9 +344,10 @@ class Sampled:
             return None
         for label, value, column in zip(members["participant"], members["value"], there, strict=True):
             if not np.isclose(column[0], value, rtol=_SAME, atol=_SAME):
+                what = " ".join(filter(None, (*cell, "of", members["model"].iloc[0])))
                 raise DataError(
-                    f"sub-{label}: {cell[0]} of {members['model'].iloc[0]} is {value:.4f} in its score table and "
-                    f"{column[0]:.4f} by its draws; run the participant level of this model again"
+                    f"sub-{label}: {what} is {value:.4f} in its score table and {column[0]:.4f} by its draws; run the "
+                    "participant level of this model again"
                 )
         return np.stack(there, axis=1)
 
@@ -429,8 +427,7 @@ def _of_dataset(scores: pd.DataFrame) -> dict[str, Any]:
     if not np.allclose(scores["value"].to_numpy(dtype=float), scores["value"].iloc[0]):
         return {"reason": "participants' tables disagree on it: run the participant level of all again"}
     own = scores[["value", "ci_low", "ci_high"]].iloc[0]
-    stated = scores["generalises_to"].iloc[0] if "generalises_to" in scores else THESE_PEOPLE
-    generalises_to = stated if np.isfinite(own["ci_low"]) else None
+    generalises_to = THESE_PEOPLE if np.isfinite(own["ci_low"]) else None
     return {**own, "generalises_to": generalises_to, "reason": "of the dataset; not averaged"}
 
 

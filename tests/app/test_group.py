@@ -347,8 +347,8 @@ def with_draws(root: Path, label: str, *, clips=None, shift: float = 0.0) -> pd.
     scores = {cell: float(values[0]) for cell, values in kept.scores(np.ones((1, N_CLIPS))).items()}
     scores["B", "", ""], scores["BAS", "", ""] = BEHAVIORAL, (scores["C", "", ""] + BEHAVIORAL) / 2
     scores["C", "", ""] += shift
-    table = score_rows(own, "ban")
-    cells = [tuple("" if part is None else part for part in cell) for cell in table[["row", "layer", "region"]].values]
+    table = score_rows(own, "ban").assign(generalises_to="clips")
+    cells = [tuple(cell) for cell in table[["row", "layer", "region"]].fillna("").to_numpy()]
     table["value"] = [scores.get(cell, value) for cell, value in zip(cells, table["value"], strict=True)]
     table = table[(table["role"] == "scored") & (table["layer"].isna() | (table["layer"] == table["region"]))]
     return write_model(root, label, table, "ban")
