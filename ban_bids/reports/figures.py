@@ -18,6 +18,7 @@ from nilearn import plotting
 _DPI = 110
 _HATCH = "////"
 _LABEL_LETTERS = 50
+_MANY_LAYERS = 8
 _COLOURS = ("#14527a", "#c66a1f", "#5b8c3a", "#8c4a8c", "#8a8f98", "#b59a2d", "#2f9c95", "#a3352f")
 _SUPERIOR_TEMPORAL_CUTS = (-8.0, -2.0, 4.0, 10.0, 16.0)
 """Axial heights in mm of MNI space, from the middle temporal gyrus to above Heschl's gyrus."""
@@ -62,20 +63,22 @@ def matrix_figure(
     """
     shown, shares, own, *ends = (frame.to_numpy(dtype=float) for frame in (values, committed, mapped, low, high))
     limits = np.stack(ends)
-    canvas = Canvas(figsize=(1.5 * shown.shape[1] + 2.4, 0.95 * len(shown) + 1.3), layout="constrained")
+    many = len(shown) > _MANY_LAYERS  # no room for intervals then
+    height = (0.4 if many else 0.95) * len(shown) + 1.3
+    canvas = Canvas(figsize=(1.5 * shown.shape[1] + 2.4, height), layout="constrained")
     axes = canvas.subplots()
     finite = np.abs(shown[np.isfinite(shown)])
     limit = float(finite.max()) if finite.size and finite.max() > 0 else 1.0
     picture = axes.imshow(shown, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
     for row, column in np.ndindex(*shown.shape):
-        share = float(shares[row, column])
-        _matrix_cell(axes, row, column, float(shown[row, column]), limits[:, row, column], limit)
+        share, interval = float(shares[row, column]), np.full(2, np.nan) if many else limits[:, row, column]
+        colour = _matrix_cell(axes, row, column, float(shown[row, column]), interval, limit)
         if share > 0:
-            _frame(axes, row, column, 0.47, "-")
+            _frame(axes, row, column, 0.46, style="-", colour=colour)
         if 0 < share < 1:
-            axes.text(column, row - 0.36, f"{share:.0%} of folds", ha="center", va="center", fontsize=7)
+            axes.text(column, row - 0.33, f"{share:.0%} of folds", ha="center", va="center", color=colour, fontsize=7)
         if own[row, column] == 1:
-            _frame(axes, row, column, 0.42, "--")
+            _frame(axes, row, column, 0.41, style="--", colour=colour)
     axes.set_xticks(range(shown.shape[1]), list(values.columns))
     axes.set_yticks(range(len(shown)), list(values.index))
     axes.set_xlabel("region of the brain")
@@ -84,12 +87,13 @@ def matrix_figure(
     return _png(canvas)
 
 
-def _frame(axes: Axes, row: int, column: int, half: float, style: str) -> None:
+def _frame(axes: Axes, row: int, column: int, half: float, *, style: str, colour: str) -> None:
     corner, size = (column - half, row - half), 2 * half
-    axes.add_patch(Rectangle(corner, size, size, fill=False, edgecolor="black", lw=1.6, linestyle=style))
+    axes.add_patch(Rectangle(corner, size, size, fill=False, edgecolor=colour, lw=1.6, linestyle=style))
 
 
-def _matrix_cell(axes: Axes, row: int, column: int, value: float, interval: np.ndarray, limit: float) -> None:
+def _matrix_cell(axes: Axes, row: int, column: int, value: float, interval: np.ndarray, limit: float) -> str:
+    """Write a cell's number; return the colour that is read on it."""
     if not np.isfinite(value):
         box = Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor="#eeeeee", edgecolor="#999999", hatch=_HATCH)
         axes.add_patch(box)
@@ -100,6 +104,7 @@ def _matrix_cell(axes: Axes, row: int, column: int, value: float, interval: np.n
             text += f"\n[{interval[0]:.2f}, {interval[1]:.2f}]"
         colour = "white" if abs(value) > 0.6 * limit else "black"
     axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
+    return colour
 
 
 def bar_figure(labels: Sequence[str], series: Sequence[Bars], ylabel: str) -> bytes:

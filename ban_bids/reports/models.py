@@ -7,7 +7,7 @@ import pandas as pd
 
 from ban_bids.constants import NOT_AVAILABLE
 from ban_bids.reports.figures import Bars, bar_figure, matrix_figure
-from ban_bids.reports.page import Block, Figure, Headline, Headlines, Table
+from ban_bids.reports.page import Block, Figure, Headline, Headlines, Table, format_number
 
 TOTALS = ("C", "B", "BAS")
 """Rows of the score tables that sum a model up."""
@@ -146,6 +146,33 @@ def control_bars(scores: pd.DataFrame, model: str, regions: list[str]) -> list[B
     return series
 
 
+def brief_scores(scores: pd.DataFrame) -> pd.DataFrame:
+    """Regions and totals of a model, or C and R2 of its controls, as text; nothing where a column does not apply."""
+    of_controls = bool((scores["role"] == "control").all())
+    rows = scores[scores["row"].isin(["C", "R2"]) if of_controls else scores["row"] != "layer"]
+    score = [interval(*numbers) for numbers in rows[NUMBERS].astype(float).to_numpy()]
+    known = {
+        "model": rows["model"] if of_controls else None,
+        "row": rows["row"],
+        "region": rows["region"],
+        "committed layer": rows["region"].map(_committed(scores)),
+        "score [95 % interval]": score,
+        **{name: rows[name].map(format_number, na_action="ignore") for name in ("rho", "p")},
+        "reason": rows["reason"],
+    }
+    return pd.DataFrame({name: values for name, values in known.items() if values is not None})
+
+
+def _committed(scores: pd.DataFrame) -> dict[str, str]:
+    """Names of the layers that are committed to each region, with their share of the folds where they differ."""
+    rows = scores[(scores["row"] == "layer") & (scores["committed"].astype(float) > 0)]
+    names: dict[str, list[str]] = {}
+    for row in rows.itertuples():
+        share = "" if row.committed == 1 else f" ({row.committed:.0%} of folds)"
+        names.setdefault(str(row.region), []).append(f"{row.layer}{share}")
+    return {region: ", ".join(own) for region, own in names.items()}
+
+
 def layer_blocks(scores: pd.DataFrame) -> list[Block]:
     """Every layer of one model in every region, as a picture and as text.
 
@@ -188,6 +215,7 @@ def _layer_table(rows: pd.DataFrame) -> pd.DataFrame:
     c = [interval(*numbers) for numbers in rows[NUMBERS].astype(float).to_numpy()]
     shown = rows.reindex(columns=["layer", "region", *_OF_LAYERS]).copy()
     if rows["value"].notna().any():
+        shown = shown.drop(columns="unnormalised")
         shown.insert(2, "c [95 % interval]", c)
     else:
         shown = shown.drop(columns="rho")

@@ -15,6 +15,7 @@ from ban_bids.files.atomic import write_text
 from ban_bids.files.json import read_json
 from ban_bids.reports.figures import bar_figure, map_figure
 from ban_bids.reports.models import (
+    brief_scores,
     by_score,
     control_bars,
     headlines,
@@ -25,9 +26,6 @@ from ban_bids.reports.models import (
 )
 from ban_bids.reports.page import Block, Bullets, Facts, Figure, Listing, Paragraphs, Section, Table, render_page
 from ban_bids.reports.quality import quality_figures, quality_tables
-
-_BRIEF = ("model", "row", "region", "value", "ci_low", "ci_high", "rho", "p", "reason")
-"""Columns of the score table that the page shows at once, of regions and totals."""
 
 _CLIPS = "Intervals: bootstrap over clips."
 
@@ -124,10 +122,7 @@ def _score_tables(title: str, scores: pd.DataFrame, definitions: Mapping[str, st
         return []
     shown = scores.drop(columns=["participant", "task", "control_of"])
     shown = shown.astype(dict.fromkeys([c for c in shown if str(c).startswith("n_")], "Int64"))
-    brief = shown.loc[shown["row"] != "layer", [column for column in _BRIEF if column in shown]]
-    of_controls = bool((scores["role"] == "control").all())
-    brief = brief[brief["row"].isin(["C", "R2"])] if of_controls else brief.drop(columns="model")
-    return [Table(title, brief), Table(f"{title}: all columns", shown, definitions, folded=True)]
+    return [Table(title, brief_scores(scores)), Table(f"{title}: all columns", shown, definitions, folded=True)]
 
 
 def _controls(scores: pd.DataFrame, model: ModelSummary, definitions: Mapping[str, str]) -> list[Block]:

@@ -92,7 +92,7 @@ def _of_question(question: str, what: str) -> dict[str, dict[str, str]]:
     return {
         name: _column(
             f"p value: {what}",
-            f"Block permutation of the region's mean correlation with {PREDICTIONS[question]}: {what}; corrected over "
+            f"Permutation test of the region's mean correlation with {PREDICTIONS[question]}: {what}; corrected over "
             "layers and regions by the maximum of standardised statistics",
         ),
         f"{name}_uncorrected": _column(f"Uncorrected p value: {what}", "The same for this layer and region alone"),

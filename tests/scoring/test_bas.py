@@ -90,7 +90,7 @@ def test_few_voxels_are_marked_where_the_score_stands() -> None:
 
 def test_table_has_a_row_per_layer_and_region_then_totals_then_controls() -> None:
     tests = [
-        RegionTest(layer, region, 0.1, p=0.01 * k, p_fwer=0.02 * k, question=question)
+        RegionTest(layer=layer, region=region, mean_r=0.1, p=0.01 * k, p_fwer=0.02 * k, question=question)
         for k, (question, layer, region) in enumerate(product(("sound", "specific"), AREAS, AREAS), 1)
     ]
     table = score_table(
