@@ -155,9 +155,9 @@ def share_table(n_voxels: int = 1500, explainable: float = 0.1) -> None:
             print(f"{name:26s} no repeats                     n/a ({old:.2f})")
             continue
         ceiling = noise_ceiling(bold, repeats)
-        planted = np.var(perfect[repeats.index].mean(axis=1), axis=0, ddof=1)
+        planted = noise_ceiling(perfect, replace(repeats, noise=None)).sp
         zero = 0.1 * np.sqrt(explainable) * other
-        truth = -np.var(zero[repeats.index].mean(axis=1), axis=0, ddof=1).sum() / planted.sum()
+        truth = -noise_ceiling(zero, replace(repeats, noise=None)).sp.sum() / planted.sum()
         print(
             f"{name:26s} {repeats.index.shape!s:>10s}   {planted.sum() / ceiling.tp.sum():8.4f}"
             f" {ceiling.sp.sum() / ceiling.tp.sum():8.4f}   {c(perfect, repeats):.3f} ({old:.2f})"

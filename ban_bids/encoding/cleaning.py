@@ -148,6 +148,11 @@ class Part:
     basis: np.ndarray
     degrees: int
 
+    def project(self, rows: np.ndarray) -> None:
+        """Take the basis out of this part's rows, in place."""
+        basis = self.basis.astype(rows.dtype, copy=False)
+        rows -= basis @ (basis.T @ rows)
+
 
 @dataclass(frozen=True, eq=False)
 class Side:
@@ -167,21 +172,19 @@ class Side:
 
     def project(self, values: np.ndarray) -> np.ndarray:
         """Return values (n, m) of the side's rows, already clean over whole runs, clean over these rows alone."""
-        if not self.parts:
-            return values
-        out = np.array(values)
+        out = np.array(values) if self.parts else values
         for part in self.parts:
-            basis = part.basis.astype(out.dtype, copy=False)
-            out[part.place] -= basis @ (basis.T @ out[part.place])
+            part.project(out[part.place])
         return out
 
     def standardise(self, bold: np.ndarray) -> np.ndarray:
-        """Return BOLD (n, n_voxels) clean over these rows alone, with a noise variance of 1 in every part."""
-        out = self.project(bold)
+        """Clean BOLD (n, n_voxels) over these rows alone, in place, with a noise variance of 1 in every part."""
         for part in self.parts:
-            spread = np.sqrt(np.einsum("ij,ij->j", out[part.place], out[part.place]) / max(1, part.degrees))
-            out[part.place] /= np.where(spread > _CONSTANT, spread, np.inf)
-        return out
+            rows = bold[part.place]
+            part.project(rows)
+            spread = np.sqrt(np.einsum("ij,ij->j", rows, rows) / max(1, part.degrees))
+            rows /= np.where(spread > _CONSTANT, spread, np.inf)
+        return bold
 
 
 def side_of(

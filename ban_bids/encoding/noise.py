@@ -124,8 +124,11 @@ def layout_noise(
     Returns
     -------
     LayoutNoise or None
-        None where noise of no autocorrelation feigns signal power, as with each repeat in a run of its own.
+        None where noise of no autocorrelation feigns signal power, as with each repeat in a run of its own, and with
+        a single moment, which has no variance.
     """
+    if len(index) < 2:
+        return None
     blocks = list(_blocks(run, fold, volume, nuisance))
     power = np.array([_expected_power(index, blocks, kind) for kind in AUTOCORRELATIONS])
     if np.abs(power).max() < _NEGLIGIBLE:
