@@ -204,7 +204,26 @@ class MeasuredRegions:
         n_clips = self.counts.shape[1]
         if 0 < n_clips < FEW_CLIPS:
             notes += (f"only {n_clips} clips are repeated: the bootstrap intervals of c and C are rough",)
+        if self.barely_known:
+            names = ", ".join(self.barely_known)
+            notes += (
+                f"explainable variance of {names} is known to a factor of two at best: c and its interval are rough",
+            )
         return notes
+
+    @cached_property
+    def barely_known(self) -> tuple[str, ...]:
+        """Regions whose signal power has an interval that reaches down to half of it; c tends to be too low there."""
+        if self.repeats is None or self.counts.shape[1] < 2:
+            return ()
+        found = []
+        for k, region in enumerate(self.regions):
+            bold = self.bold[:, self.usable & (self.labels == k + 1)]
+            if bold.shape[1]:
+                signal = signal_power(_statistics(bold, bold, self.repeats), self.counts)
+                low = percentile_interval(centred_draws(signal[1:], signal[0], self.counts.shape[1]))[0]
+                found += [region] if 0 < low < signal[0] / 2 else []
+        return tuple(found)
 
     def estimated(self, drawn: np.ndarray) -> dict[str, Any]:
         """Fields of an `Estimate` from a number in every row of ``counts``."""

@@ -393,3 +393,10 @@ def test_one_repeated_clip_has_no_share_for_a_reason_that_is_true() -> None:
     layer = score(rows, signal.astype(np.float32), bold).layers[0]
     assert np.isnan(layer.value)
     assert "one repeated clip alone" in layer.reason and "interval" not in layer.reason
+
+
+def test_intervals_are_rough_where_explainable_variance_is_barely_known() -> None:
+    known, barely = (score(*simulate(0.6, 3, v=20, share=share), n_bootstrap=200) for share in (0.3, 0.02))
+    assert not any("may be half" in note for note in known.notes)
+    assert np.isfinite(barely.layers[0].value)
+    assert any("explainable variance of A1 may be half" in note for note in barely.notes)
