@@ -206,9 +206,7 @@ class MeasuredRegions:
             notes += (f"only {n_clips} clips are repeated: the bootstrap intervals of c and C are rough",)
         if self.barely_known:
             names = ", ".join(self.barely_known)
-            notes += (
-                f"explainable variance of {names} is known to a factor of two at best: c and its interval are rough",
-            )
+            notes += (f"explainable variance of {names} may be half of what was found: c and its interval are rough",)
         return notes
 
     @cached_property
