@@ -10,6 +10,7 @@ import numpy as np
 
 from ban_bids.constants import REGIONS
 from ban_bids.encoding.bold import ParticipantData, columns
+from ban_bids.encoding.crossed import folds_cross
 from ban_bids.encoding.design import Design
 from ban_bids.encoding.execute import in_slabs, kept_crossing_factors
 from ban_bids.encoding.finished import Finished
@@ -76,7 +77,7 @@ def prepare_participant(
     settings = fitting.settings
     folds = participant_folds(data.sources, data.runs, plan, settings)
     tests = held_out_tests(
-        folds.rows, n_permutations=settings.n_permutations, seed=fitting.seed, crossed=plan.leave_one_out
+        folds.rows, n_permutations=settings.n_permutations, seed=fitting.seed, crossed=folds_cross(folds)
     )
     finished = None if folder is None else finished_batches(folder, data, tests, fitting, regions)
     return PreparedParticipant(data, plan, folds, tests, fitting, finished, regions)
@@ -109,7 +110,7 @@ def score_model(prepared: PreparedParticipant, design: Design, mapping: Mapping[
     """
     data, tests, fitting = prepared.data, prepared.tests, prepared.fitting
     finished = None if prepared.finished is None else prepared.finished.narrowed("model", design)
-    factors = kept_crossing_factors(data, design, fitting, permutations=tests.permutations, finished=finished)
+    factors = kept_crossing_factors(data, design, fitting, plans=tests.plans, finished=finished)
 
     def score(encoded: Encoded, slab: np.ndarray) -> dict[str, np.ndarray]:
         return slab_scores(
@@ -131,7 +132,7 @@ def score_model(prepared: PreparedParticipant, design: Design, mapping: Mapping[
         layers=design.layers,
         maps=cortex.maps(design.layers),
         ceiling=cortex.ceiling,
-        tests=cortex.region_tests(tests.permutations, design.layers, prepared.regions),
+        tests=cortex.region_tests(tests.plans, design.layers, prepared.regions, factors),
         cortical=_cortical(prepared, design, cortex.predictions, inner, mapping=mapping),
         inner=cortex.inner,
         factors=factors,

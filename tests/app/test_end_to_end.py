@@ -61,7 +61,7 @@ def test_the_table_names_participant_scores_and_report(done: Path) -> None:
 
 def test_every_promised_map_exists_and_opens(done: Path) -> None:
     maps = load_derivatives(done / "out").maps()
-    stats = {"r", "rsquare", "ccnorm", "p", "q"}
+    stats = {"r", "rsquare", "ccnorm", "pspecific", "qspecific"}
     for layer in (*AREAS, JOINT):
         assert stats <= set(maps[maps["layer"] == layer]["stat"])
     for layer in AREAS:

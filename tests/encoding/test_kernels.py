@@ -221,7 +221,7 @@ def test_scores_are_those_of_all_components_and_are_kept(tmp_path: Path) -> None
         assert digest(again.maps) == digest(found[-1].maps)
     assert found[0].maps.keys() == found[1].maps.keys()
     for name, values in found[0].maps.items():
-        if name[1] in ("r", "rsquare", "share", "unique", "p"):
+        if name[1] in ("r", "rsquare", "share", "unique", "pspecific"):
             np.testing.assert_allclose(found[1].maps[name], values, atol=1e-3)
 
 
