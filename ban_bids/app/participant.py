@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from ban_bids.app.candidates import PreparedModel, prepare_models
+from ban_bids.app.kept import kept_draws
 from ban_bids.app.outcome import Outcome, failure_logged, show_table
 from ban_bids.app.scored import prepare_participant, score_control, score_model
 from ban_bids.app.summary import (
@@ -22,8 +23,10 @@ from ban_bids.app.summary import (
     participant_facts,
     participant_summary,
 )
+from ban_bids.audio.sameness import recordings
 from ban_bids.bids.names import bas_name
 from ban_bids.derivatives.dataset import source_dataset, write_dataset_files
+from ban_bids.derivatives.draws import write_draws
 from ban_bids.derivatives.maps import write_maps
 from ban_bids.derivatives.provenance import Status, write_provenance, write_status
 from ban_bids.derivatives.quality import write_quality
@@ -191,8 +194,9 @@ def read_participant(
         raise DataError(f"{pre.dseg}: no auditory region overlaps the cortex mask; check the registration")
     engine = choose_engine(compute.device, encoding.solver, compute.mem_mb)
     fitting = Fitting(encoding, compute.random_seed, engine)
-    with clock.stage(f"sub-{label}: folds, repeats, permutations"):
-        prepared = prepare_participant(data, plan, fitting, folder=_batches(settings, label))
+    with clock.stage(f"sub-{label}: recordings, folds, repeats, permutations"):
+        recording = recordings([clip.audio for clip in data.clips])
+        prepared = prepare_participant(data, plan, fitting, folder=_batches(settings, label), recording=recording)
     shared = ParticipantInput(pre, dataset, prepared)
     for note in shared.notes:
         _LOG.warning("sub-%s: %s", label, note)
@@ -229,7 +233,9 @@ def _score_and_write(
     table = table_of(scored)
     with clock.stage(f"sub-{label}: writing {prepared.name}"):
         _write(shared, scored, settings)
-        write_table(path, table, COLUMNS, model_facts(shared, scored, settings))
+        facts = model_facts(shared, scored, settings)
+        write_draws(root, kept_draws(shared, scored), facts)
+        write_table(path, table, COLUMNS, facts)
         write_provenance(
             root,
             log_label(label, shared.plan.task_label, prepared.name),

@@ -88,7 +88,7 @@ class ScoredCandidate:
     @property
     def notes(self) -> tuple[str, ...]:
         """Warnings that concern this model's scores."""
-        return tuple(dict.fromkeys((*self.design_notes, *self.scores.cortical.notes)))
+        return tuple(dict.fromkeys((*self.design_notes, *self.scores.cortical.notes, *self.scores.penalties.notes)))
 
     def files(self, shared: ParticipantInput) -> list[Path]:
         """Exactly the files that its scores rest on."""
@@ -134,6 +134,7 @@ def model_facts(shared: ParticipantInput, scored: ScoredCandidate, settings: Set
             for question in shared.tests.plans
         },
         "Solver": shared.prepared.fitting.engine.name,
+        **scored.scores.penalties.facts,
         "FeatureReduction": feature_reduction(settings.encoding.n_components),
         "FeatureDimensions": scored.dimensions,
     }
@@ -190,7 +191,7 @@ def _participant_rows(shared: ParticipantInput) -> list[tuple[str, str | int | f
 def model_summary(shared: ParticipantInput, scored: ScoredCandidate, settings: Settings) -> ModelSummary:
     """What the page says of one model in a participant."""
     prepared = scored.prepared
-    notes = [*scored.notes, *prepared.behavior.notes]
+    notes = [*scored.notes, *prepared.notes, *prepared.behavior.notes]
     if prepared.overlap != "none":
         notes.insert(0, f"held-out tracks that trained or validated the model: {prepared.overlap}")
     return ModelSummary(

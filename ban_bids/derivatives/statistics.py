@@ -41,7 +41,13 @@ _TEXTS = {
     ),
     "unique": (
         "Variance that only this layer predicts",
-        "R squared of the joint model minus that of the joint model without this layer",
+        "R squared of the joint model minus that of the model of all other layers, which chooses its weights and its "
+        "penalty anew on the same inner folds",
+    ),
+    "alpha": (
+        "Ridge penalty of the layer",
+        "Chosen on inner folds of the training rows among the penalties of the grid (PenaltiesChosen counts them), on "
+        "kernels of mean diagonal 1; geometric mean over folds",
     ),
     "bestlayer": (
         "Layer of the model that predicts the voxel best",

@@ -207,7 +207,7 @@ class MeasuredRegions:
 
     def estimated(self, drawn: np.ndarray) -> dict[str, Any]:
         """Fields of an `Estimate` from a number in every row of ``counts``."""
-        return with_interval(drawn[0], centred_draws(drawn[1:], drawn[0]))
+        return with_interval(drawn[0], centred_draws(drawn[1:], drawn[0], self.counts.shape[1]))
 
     def score(self, layer: str, region: str, prediction: np.ndarray, voxels: np.ndarray) -> LayerScore:
         """Everything about one prediction (n, len(voxels)) of a region's usable voxels."""
@@ -241,7 +241,7 @@ class MeasuredRegions:
             return "no explainable variance: its signal power is not positive"
         if signal[0] < self.ev_floor * total:
             return f"explainable variance {signal[0] / total:.4f} under the floor of {self.ev_floor}"
-        if not percentile_interval(centred_draws(signal[1:], signal[0]))[0] > 0:
+        if not percentile_interval(centred_draws(signal[1:], signal[0], self.counts.shape[1]))[0] > 0:
             return "explainable variance whose interval includes zero"
         return ""
 

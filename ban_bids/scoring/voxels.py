@@ -11,6 +11,7 @@ import numpy as np
 from ban_bids.constants import JOINT
 from ban_bids.encoding.crossed import CrossingFactor, Factors, tested
 from ban_bids.encoding.fit import Encoded
+from ban_bids.encoding.penalties import Penalties
 from ban_bids.encoding.permutation import QUESTIONS, PermutationPlan, permutation_plan
 from ban_bids.encoding.rows import HeldOut, HeldOutRows, Repeats, repeat_rows
 from ban_bids.encoding.significance import RoiSums, fdr_bh, max_statistic_p, null_from_sums, roi_p, roi_sums, voxel_p
@@ -98,7 +99,6 @@ class RegionTest:
     mean_r: float
     p: float
     p_fwer: float
-    question: str = "specific"
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +121,8 @@ class ScoredModel:
         Score of each layer on inner folds, for choosing a best layer without the held-out rows.
     factors : dict of (str, str) to CrossingFactor
         By question and layer, see `ban_bids.encoding.crossed`; empty unless folds train on each other's held-out rows.
+    penalties : Penalties
+        How often each was chosen.
     """
 
     model: str
@@ -131,6 +133,7 @@ class ScoredModel:
     cortical: CorticalScore
     inner: dict[str, np.ndarray] = field(default_factory=dict)
     factors: dict[tuple[str, str], CrossingFactor] = field(default_factory=dict)
+    penalties: Penalties = Penalties()
 
 
 def slab_scores(
@@ -163,9 +166,10 @@ def slab_scores(
     Returns
     -------
     dict of str to ndarray
-        ``map/<layer>/<statistic>`` (m,), float32; ``inner/<layer>`` (m,); ``ceiling/<statistic>`` (m,), with repeats;
-        ``prediction/<layer>`` (n_held_out, m_regions), of the voxels that belong to a region; by question and layer
-        ``inner-products/…``, ``observed/…`` and ``count/…``, of `ban_bids.encoding.significance.RoiSums`.
+        ``map/<layer>/<statistic>`` (m,), float32; ``penalties/<layer>`` (2, n_alphas); ``inner/<layer>`` (n_folds, m);
+        ``ceiling/<statistic>`` (m,), with repeats; ``prediction/<layer>`` (n_held_out, m_regions), of the voxels that
+        belong to a region; by question and layer ``inner-products/…``, ``observed/…`` and ``count/…``, of
+        `ban_bids.encoding.significance.RoiSums`.
     """
     held = encoded.held_out
     arrays = {f"inner/{name}": values for name, values in encoded.inner.items()}
@@ -178,6 +182,8 @@ def slab_scores(
         arrays[f"prediction/{name}"] = prediction[:, region > 0]
         maps = {"r": voxel_correlation(prediction, held.bold, tests.rows, tests.repeats)}
         maps["rsquare"] = encoded.rsquare[name]
+        maps["alpha"] = np.exp(np.log(encoded.alpha[name].astype(np.float64)).mean(axis=0))
+        arrays[f"penalties/{name}"] = encoded.penalties[name]
         if ceiling is not None:
             maps["ccnorm"] = cc_norm(maps["r"], ceiling, ev_floor)
         for question, plan in tests.plans.items():
@@ -219,7 +225,7 @@ class CortexScores:
         for key in slabs[0]:
             kind, _, name = key.partition("/")
             parts = [slab[key] for slab in slabs]
-            summed = kind in ("inner-products", "observed", "count")
+            summed = kind in ("inner-products", "observed", "count", "penalties")
             joined = sum(parts[1:], parts[0]) if summed else np.concatenate(parts, axis=-1)
             self._kinds.setdefault(kind, {})[name] = joined
 
@@ -227,6 +233,11 @@ class CortexScores:
     def inner(self) -> dict[str, np.ndarray]:
         """Score on inner folds of every voxel, by layer; mean over folds."""
         return {name: scores.mean(axis=0) for name, scores in self._kinds["inner"].items()}
+
+    @property
+    def penalties(self) -> dict[str, np.ndarray]:
+        """How often each penalty was chosen, by layer: `ban_bids.encoding.penalties.penalty_counts`."""
+        return self._kinds["penalties"]
 
     @property
     def inner_of_folds(self) -> dict[str, np.ndarray]:

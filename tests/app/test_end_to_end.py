@@ -101,7 +101,7 @@ def test_scores_have_intervals_or_reasons_and_controls(done: Path) -> None:
     totals = scores[scores["role"] == "scored"].set_index("row")
     assert totals.loc["C", "ci_low"] <= totals.loc["C", "value"] <= totals.loc["C", "ci_high"]
     # one person alone says nothing about how much people agree
-    for row in ("I2n", "kappa", "B", "BAS"):
+    for row in ("B", "kappa_person_person", "kappa_majority", "BAS"):
         assert np.isnan(totals.loc[row, "value"])
         assert "two people" in totals.loc[row, "reason"]
     controls = scores[(scores["role"] == "control") & (scores["row"] == "C")].set_index("model")

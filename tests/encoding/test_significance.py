@@ -27,7 +27,8 @@ def table(runs: list[list[tuple[int, int]]]) -> HeldOutRows:
                 parts.append((r, volume, clip, -1 if rest else j, -1 if rest else k))
                 volume += 1
     arrays = [np.array(c, dtype=np.int32) for c in zip(*parts)]
-    return HeldOutRows(*arrays, scored=np.ones(len(parts), dtype=bool), fold=np.zeros(len(parts), dtype=np.int32))
+    scored, fold = np.ones(len(parts), dtype=bool), np.zeros(len(parts), dtype=np.int32)
+    return HeldOutRows(*arrays, scored=scored, fold=fold, sound=arrays[2], begun=arrays[2])
 
 
 MIXED = [
@@ -152,8 +153,8 @@ def test_arrangements_repeat_with_the_seed_and_reach_every_shift() -> None:
 def test_only_part_of_a_run_may_be_held_out_by_several_folds() -> None:
     rows = table([[(c, 10) for c in range(12)]] * 2)
     part = np.flatnonzero((rows.clip % 3 > 0) & (rows.position > 2))
-    rows = HeldOutRows(*(getattr(rows, name)[part] for name in vars(rows)))
-    rows = replace(rows, fold=(rows.clip % 3).astype(np.int32))
+    held_out = {name: values[part] for name, values in vars(rows).items() if values is not None}
+    rows = replace(rows, **held_out | {"fold": (rows.clip[part] % 3).astype(np.int32)})
     plan = permutation_plan(rows, 1000, seed=0, question=SPECIFIC, crossed=True)
     assert plan.sizes == (56, 56)
     rng = np.random.default_rng(0)
