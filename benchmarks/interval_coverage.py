@@ -159,8 +159,12 @@ def analysed(
     found[DIFFERENCE] = paired_difference(model[0], rival[0], model[1:], rival[1:], n_clips, seed=seed)
     if n_people == 1:
         truth = {**truth, **_truth(people)}
-        for name, x in (("own c", c[:, 0]), ("own C", model[:, 0])):
-            found[name] = Estimate(**with_interval(x[0], centred_draws(x[1:], x[0], n_clips)))
+        # as `ban_bids.scoring.cortical` makes them
+        shares = {region: share(statistics, counts) for region, statistics in kept[0]["model"].committed.items()}
+        drawn = {region: centred_draws(x[1:], x[0], n_clips) for region, x in shares.items()}
+        found["own c"] = Estimate(**with_interval(shares["A1"][0], drawn["A1"]))
+        rho = np.mean([correlation_form(draws) for draws in drawn.values()], axis=0)
+        found["own C"] = Estimate(**with_interval(model[0, 0], rho))
     truth = {**truth, "BAS": (truth["C"] + truth["B"]) / 2}
     return Dataset({**found, "B": b}, truth)
 
