@@ -157,7 +157,7 @@ class Encoding:
     high_pass : float
         Cut-off period of the cosine drift model, seconds, one for all runs.
     n_permutations : int
-        Block permutations for every p value.
+        Arrangements that every p value tries.
     min_training_rows : int
         With fewer rows left after the leak rule, folds are made by groups of tracks.
     slab : int

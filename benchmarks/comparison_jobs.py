@@ -21,8 +21,7 @@ import ban_bids
 from ban_bids.constants import DEFAULT_SEED
 from ban_bids.files.json import write_json
 from ban_bids.models.checkpoint import load_checkpoint
-from ban_bids.models.controls import calibrate
-from ban_bids.models.network import AuditoryNetwork
+from ban_bids.models.network import AuditoryNetwork, measure_normalisation
 from ban_bids.models.presets import LOW_LEVEL, PRESETS, build, preset
 from ban_bids.training.datasets import Collection, Track, log_mel_frames
 from ban_bids.training.evaluate import crop_length, segment_frames, segment_probabilities
@@ -225,13 +224,14 @@ def _trained(fold: Fold) -> tuple[list[np.ndarray], float, int]:
 
 
 def _untrained(name: str, fold: Fold) -> tuple[list[np.ndarray], float]:
-    """Logistic regression on what the read-out of a random, calibrated network would get."""
+    """Logistic regression on what the read-out of a random network, normalised on the training music, would get."""
     started = time.process_time()
     network = build(preset(name.removesuffix(UNTRAINED)), len(fold.collection.genres), fold.settings.seed)
     length = crop_length(network, fold.settings.crop_seconds)
     training = fold.frames(fold.training, network)
     set_statistics(network, training)
-    calibrate(network)
+    segments = (torch.from_numpy(segment_frames(f, length)) for f in training)
+    measure_normalisation(network, map(network.front_end.standardise, segments), network.from_frames)
     pooled = [pooled_features(network, segment_frames(f, length)) for f in training]
     model = fit_logistic(pooled, fold.labels)
     seconds = time.process_time() - started

@@ -86,7 +86,7 @@ def measured(given: argparse.Namespace, folder: Path) -> dict[str, Found]:
     ours = Work(size, folder / "joint", given.weightings, given.alphas, given.mem_mb, given.threads, given.backend)
 
     def part(name: str, work: Work, task: Callable[..., Found], *args: object) -> None:
-        if name in given.parts or (name == "default" and "unique" in given.parts):
+        if name in given.parts:
             found[name] = {"voxels": work.size.voxels, "weightings": work.weightings, "backend": work.backend,
                            **in_child(task, work, *args, threads=given.threads)}  # fmt: skip
             print(json.dumps({name: found[name]}), flush=True)

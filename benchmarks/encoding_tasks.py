@@ -14,7 +14,7 @@ from measuring import Found, Watch
 
 from ban_bids.encoding.ridge.backend import CLOSED_FORM, HIMALAYA, Engine
 from ban_bids.encoding.ridge.bands import FeatureBands
-from ban_bids.encoding.ridge.hyperparameters import Choice, Hyperparameters, band_weights, lattice_order
+from ban_bids.encoding.ridge.hyperparameters import Hyperparameters, band_weights, lattice_order
 from ban_bids.encoding.ridge.limits import Limits
 from ban_bids.encoding.ridge.solvers import BandedRidge, predict_without
 
@@ -61,14 +61,14 @@ def prepare(size: Size, folder: Path) -> Found:
 
 
 def joint(work: Work, of: int | None = None, refine: bool = False, exhaustive: bool = True) -> Found:
-    """Our closed form: search, refit, and prediction of held-out rows; the choice is kept on disk."""
+    """Our closed form: search, refit, and prediction of held-out rows."""
+    return _fitted(BandedRidge(_candidates(work, of, refine, exhaustive), work.engine()), work)
+
+
+def _candidates(work: Work, of: int | None, refine: bool, exhaustive: bool) -> Hyperparameters:
     grid = work.grid(of)
     finer = 2 * lattice_order(work.size.layers, len(grid)) if refine else 0
-    hyperparameters = Hyperparameters(work.penalties, grid, refine=finer, exhaustive=exhaustive)
-    model = BandedRidge(hyperparameters, work.engine())
-    found = _fitted(model, work)
-    np.savez(work.folder / "choice.npz", **vars(model.choice_))
-    return found
+    return Hyperparameters(work.penalties, grid, refine=finer, exhaustive=exhaustive)
 
 
 def himalaya(work: Work, of: int | None = None) -> Found:
@@ -78,7 +78,7 @@ def himalaya(work: Work, of: int | None = None) -> Found:
 
 def _fitted(model: BandedRidge, work: Work) -> Found:
     data = load(work.size, work.folder)
-    training, held_out = _bands(data.x, work.size), _bands(data.held_x, work.size)
+    training, held_out = bands_of(data.x, work.size), bands_of(data.held_x, work.size)
     with Watch() as watch:
         with Watch() as fit:
             model.fit(training, data.y, data.groups)
@@ -99,23 +99,34 @@ def _rsquare(prediction: np.ndarray, measured: np.ndarray) -> float:
 
 
 def unique(work: Work) -> Found:
-    """Unique variance of every layer: penalties anew without it, refit, prediction; `joint` comes first."""
-    data, solver = load(work.size, work.folder), BandedRidge(Hyperparameters(work.penalties), work.engine())
-    training, held_out = _bands(data.x, work.size), _bands(data.held_x, work.size)
-    with np.load(work.folder / "choice.npz") as kept:
-        joint = Choice(**kept)
-    whole = solver.fit(training, data.y, data.groups, choice=joint).predict(held_out)
-    common = {"bold": data.y, "groups": data.groups, "joint": joint, "whole": whole}
+    """The joint model and that without every layer, as the app: one search, then refits and predictions."""
+    data, hyperparameters = load(work.size, work.folder), _candidates(work, None, True, False)
+    training, held_out = bands_of(data.x, work.size), bands_of(data.held_x, work.size)
     with Watch() as watch:
-        for i in range(work.size.layers):
-            predict_without(solver, training, held_out, left_out=i, **common)
-    return watch.found()
+        solver = BandedRidge(hyperparameters, work.engine())
+        with Watch() as search:
+            joint, *reduced = solver.choose_nested(training, data.y, data.groups)
+        whole = solver.fit(training, data.y, data.groups, choice=joint).predict(held_out)
+        common = {"bold": data.y, "groups": data.groups, "joint": joint, "whole": whole}
+        rest = [
+            predict_without(
+                BandedRidge(hyperparameters.without(i), work.engine()), training, held_out,
+                left_out=i, choice=choice, **common,
+            )
+            for i, choice in enumerate(reduced)
+        ]  # fmt: skip
+    without = [round(_rsquare(prediction, data.held_y), 5) for prediction in rest]
+    return {
+        **watch.found(), **search.found("search_"),
+        "cv_score": float(np.mean(joint.score)), "held_out_rsquare": _rsquare(whole, data.held_y),
+        "held_out_rsquare_without": without,
+    }  # fmt: skip
 
 
 def singles(work: Work) -> Found:
     """Every layer alone, as the app: penalties for all voxels at once, then refit and prediction by slabs."""
     data, solver = load(work.size, work.folder), BandedRidge(Hyperparameters(work.penalties), work.engine())
-    training, held_out = _bands(data.x, work.size), _bands(data.held_x, work.size)
+    training, held_out = bands_of(data.x, work.size), bands_of(data.held_x, work.size)
     scores, seconds = [], {}
     with Watch() as watch:
         for i, (x, new) in enumerate(zip(training.parts, held_out.parts)):
@@ -130,5 +141,6 @@ def singles(work: Work) -> Found:
     return {**watch.found(), "each_wall_s": seconds, "held_out_rsquare": float(np.mean(scores))}
 
 
-def _bands(x: np.ndarray, size: Size) -> FeatureBands:
+def bands_of(x: np.ndarray, size: Size) -> FeatureBands:
+    """Return the layers as bands."""
     return FeatureBands([np.ascontiguousarray(part) for part in np.split(x, np.cumsum(size.widths)[:-1], axis=1)])

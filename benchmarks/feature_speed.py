@@ -15,8 +15,7 @@ import torch
 
 from ban_bids.audio.waveforms import HeardClip
 from ban_bids.constants import SAMPLING_RATE
-from ban_bids.models.controls import calibrate
-from ban_bids.models.network import NetworkModel
+from ban_bids.models.network import NetworkModel, measure_normalisation
 from ban_bids.models.presets import PRESETS, build, preset
 
 SECONDS = 15.0
@@ -24,7 +23,8 @@ SECONDS = 15.0
 
 def model(name: str) -> NetworkModel:
     network = build(preset(name), n_genres=10, seed=0)
-    calibrate(network)
+    noise = torch.randn(8, 1, network.config.front_end.n_mels, 512)
+    measure_normalisation(network, [noise], network.from_frames)  # living activations
     return NetworkModel(network)
 
 

@@ -24,7 +24,7 @@ _PARTS = {
     "joint": "joint model, lattice of weightings, every penalty",
     "draws": "joint model, weightings drawn at random as himalaya draws its own, every penalty",
     "default": "joint model as `ban-bids` fits it: refined weights, penalties by climbing",
-    "unique": "unique variance of every layer, after the joint model",
+    "unique": "the same and the model without each layer, for unique variance",
     "same": "joint model on the weightings that himalaya was given",
     "himalaya": "himalaya's random search on them",
     "singles": "every layer alone",
@@ -83,7 +83,7 @@ def _headline(found: _Found) -> list[str]:
         f"{size['runs']} training runs of {size['volumes']} rows, as many inner folds, "
         f"{size['held_out_runs']} held-out runs; {size['layers']} layers of {size['components']} components "
         f"at {size['lags']} lags ({_count(size['columns'])} columns); {found['alphas']} penalties; search, "
-        f"refit and prediction (unique variance alone is timed apart); `--mem {found['mem_mb']}`. "
+        f"refit and prediction; `--mem {found['mem_mb']}`. "
         f"{_machine(found['hardware'])} "
         "The CV score is minus the mean squared error of left-out rows, averaged over voxels. Weightings of "
         "the default are those before refinement.",

@@ -4,7 +4,8 @@
 
 OUTPUT_DIR holds a finished participant level, whose preprocessed images are used. Each relabelling deals the
 clips anew to the presentations of all runs; onsets and BOLD stay. Prints, for every layer in its own region,
-the share of p values under .01, .05, .1, .5 and a Kolmogorov-Smirnov test against the uniform distribution.
+for both questions, the share of p values under .01, .05, .1, .5 and a Kolmogorov-Smirnov test against the uniform
+distribution.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from scipy import stats
 
 from ban_bids.constants import AREAS
 from ban_bids.encoding.bold import load_participant
+from ban_bids.encoding.crossed import CrossingFactor, crossing_factors, folds_cross, tested
 from ban_bids.encoding.design import design
 from ban_bids.encoding.fit import Fitting, encode
 from ban_bids.encoding.folds import participant_folds
@@ -53,26 +55,25 @@ def relabelled(pre: PreprocessedParticipant, rng: np.random.Generator) -> Prepro
 
 
 def region_p(pre: PreprocessedParticipant, participant: Participant, settings: Settings, seed: int) -> dict[str, float]:
-    """P of every layer in its own region."""
+    """P of every layer in its own region, by question."""
     encoding = settings.encoding
     data = load_participant(pre, encoding, settings.compute.work_dir / "tmp")
     model = load_model("ban", settings.models.weights, "cpu")
     plan = held_out_plan(participant, settings.selection)
-    folds = participant_folds(data.sources, data.runs, plan, encoding)
+    folds = participant_folds(data.sources, data.runs, data.nuisance, plan=plan, settings=encoding)
     laid = design(data, model, folds, n_components=encoding.n_components, cache=settings.compute.work_dir / "features")
-    n_permutations, crossed = encoding.n_permutations, plan.leave_one_out
+    n_permutations, crossed = encoding.n_permutations, folds_cross(folds)
     tests = held_out_tests(folds.rows, n_permutations=n_permutations, seed=seed, crossed=crossed)
-    if tests.permutations is None:
-        return {}
+    factors = crossing_factors(data, laid, tests.plans, fitting=Fitting(encoding))
     voxels = np.flatnonzero((data.region > 0) & data.usable)
     held = encode(data, laid, Fitting(encoding), voxels=voxels, joint=False).held_out
     found = {}
-    for k, layer in enumerate(AREAS):
-        sums = roi_sums(
-            tests.permutations, held.specific[layer], held.bold, labels=data.region[voxels], n_regions=len(AREAS)
-        )
-        observed, null = null_from_sums(tests.permutations, sums)
-        found[layer] = float(roi_p(observed, null)[k])
+    for question, asked in tests.plans.items():
+        for k, layer in enumerate(AREAS):
+            predicted = tested(held, question)[layer]
+            sums = roi_sums(asked, predicted, held.bold, labels=data.region[voxels], n_regions=len(AREAS))
+            factor = factors.get((question, layer), CrossingFactor()).regions
+            found[f"{question} {layer}"] = float(roi_p(*null_from_sums(asked, sums, factor=factor))[k])
     return found
 
 
@@ -102,7 +103,7 @@ def main() -> int:
         print(k, table[-1], file=sys.stderr, flush=True)
     computed = [row for row in table if row]
     print(f"{len(computed)} of {given.n} relabellings could be tested")
-    for layer in AREAS:
+    for layer in sorted({key for row in computed for key in row}):
         p = np.array([row[layer] for row in computed])
         shares = {f"<{level}": float(np.mean(p < level)) for level in (0.01, 0.05, 0.1, 0.5)}
         test = stats.kstest(p, "uniform")

@@ -184,7 +184,6 @@ def staged() -> dict[str, float]:
         return "joint" if name == JOINT else "single"
 
     timed(FoldModels, "choose", lambda _, name: f"{kind(name)}: search")
-    timed(FoldModels, "choose_without", lambda *_: "unique: search")
     timed(FoldModels, "fit", lambda _, name, *__: f"{kind(name)}: refit and prediction")
     timed(FoldModels, "predict_without", lambda *_: "unique: refit and prediction")
     timed(scored_module, "_cortical", lambda *_: "cortical score and its intervals")

@@ -21,8 +21,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ban_bids.audio.waveforms import HeardClip
-from ban_bids.models.controls import calibrate
-from ban_bids.models.network import AuditoryNetwork, NetworkModel
+from ban_bids.models.network import AuditoryNetwork, NetworkModel, measure_normalisation
 from ban_bids.models.presets import build, preset
 from ban_bids.training.crops import CropBatches
 from ban_bids.training.evaluate import crop_length
@@ -112,7 +111,8 @@ def training_speed(name: str, device: str, seconds: float) -> dict[str, float]:
 def feature_speed(name: str, device: str) -> float:
     """Seconds of audio per second for all layers' activations: median of 5 tracks."""
     network = build(preset(name), N_GENRES)
-    calibrate(network)
+    noise = torch.randn(8, 1, network.config.front_end.n_mels, 512)
+    measure_normalisation(network, [noise], network.from_frames)  # living activations
     model = NetworkModel(network, device=device)
     n = round(TRACK_SECONDS * network.config.front_end.sampling_rate)
     now = time.process_time if device == "cpu" else _synchronised

@@ -106,7 +106,7 @@ def make_tree(
         }
         place = {"participant": label, "task": TASK, "space": SPACE, "metadata": facts}
         for layer in layers:
-            for stat in ("r", "p"):
+            for stat in ("r", "pspecific"):
                 values = rng.uniform(-0.2, 0.6, int(mask.sum())) if stat == "r" else rng.uniform(0.01, 1, mask.sum())
                 values[int(label)] = np.nan
                 maps[label, layer, stat] = values

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
+from ban_bids.audio.sameness import identify
 from ban_bids.audio.waveforms import HeardClip
 from ban_bids.errors import NotComputable, UsageError
 from ban_bids.inputs.heldout import held_out_tracks
-from ban_bids.inputs.types import Dataset
+from ban_bids.inputs.types import Clip, Dataset
 from ban_bids.models.candidate import Candidate, as_candidate
 from ban_bids.models.checkpoint import check_no_overlap
-from ban_bids.models.controls import control_models
+from ban_bids.models.controls import control_models, measured_model
 from ban_bids.models.presets import LOW_LEVEL, PRESETS
 from ban_bids.models.registry import load_model
 from ban_bids.scoring.behavioral import BehavioralScore, behavioral_score, no_behavior
@@ -40,9 +41,12 @@ class PreparedModel:
         Controls that cannot run, and why.
     weights : Path or None
     overlap : str
-        ``none``, ``unknown`` (weights without a card), or the number of held-out tracks that the model knows.
+        ``none``, ``unknown`` (weights without a card, or with one that holds no fingerprints), or the number of
+        held-out tracks that the model knows.
     behavior : BehavioralScore
         B of the dataset; the same for all participants.
+    notes : tuple of str
+        How the overlap was found; what had to be chosen for the model or its controls.
     """
 
     model: Candidate
@@ -51,6 +55,7 @@ class PreparedModel:
     weights: Path | None
     overlap: str
     behavior: BehavioralScore
+    notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -105,14 +110,24 @@ def _requested(request: ModelRequest, dataset: Dataset, settings: Settings) -> t
 def _prepared(model: Candidate, weights: Path | None, dataset: Dataset, settings: Settings) -> PreparedModel:
     overlap = check_no_overlap(model.card, held_out_tracks(dataset), settings.models.allow_overlap)
     trained, missing = _trained_controls(dataset, settings, model.name)
+    clips = heard_clips(dataset)
+    model, notes = measured_model(model, clips)
+    controls, more_notes = control_models(model, clips)
     return PreparedModel(
         model=model,
-        controls=(*control_models(model, settings.compute.random_seed), *trained),
+        controls=(*controls, *trained),
         missing=missing,
         weights=weights,
-        overlap=str(len(overlap)) if overlap else "none" if model.card else "unknown",
+        overlap=str(overlap),
         behavior=score_behavior(dataset, model, settings),
+        notes=(*overlap.notes, *notes, *more_notes),
     )
+
+
+def heard_clips(dataset: Dataset) -> frozenset[Clip]:
+    """Clips of all runs of everyone in the dataset, whoever is asked for: all calls then measure on the same sounds."""
+    runs = (run for person in dataset.listeners for run in person.runs)
+    return frozenset(item.clip for run in runs for item in run.presentations)
 
 
 def _trained_controls(
@@ -152,7 +167,9 @@ def score_behavior(dataset: Dataset, model: Candidate, settings: Settings) -> Be
     if dataset.choices is None:
         return no_behavior()
     clips, card = dataset.choices.clips, model.card
-    excluded = np.array([card is not None and card.knows(clip.audio) for clip in clips], dtype=bool)
+    judged = {clip.audio: identify(clip.audio) for clip in clips} if card else {}
+    known = card.same_tracks(judged) if card else {}
+    excluded = np.array([clip.audio in known for clip in clips], dtype=bool)
     try:
         probabilities = model.genre_probabilities([HeardClip(clip, model.sampling_rate) for clip in clips])
     except NotComputable as reason:

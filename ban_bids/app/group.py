@@ -46,7 +46,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     "model": {"Description": "Name of the model"},
     "role": {"Description": "scored, or control"},
     "control_of": {"Description": "Scored model beside which a control stands; n/a for scored models"},
-    "row": {"Description": "Kind of row, as in the participants' tables: layer, C, C_mapped, B, BAS, ..."},
+    "row": {"Description": "Kind of row, as in the participants' tables: layer, region, C, C_mapped, R2, B, BAS, ..."},
     "layer": {"Description": "Layer of the model"},
     "region": {"Description": "Region of the brain"},
     "belongs_to": {"Description": "participant, or dataset: the same for all, so that it is not averaged"},

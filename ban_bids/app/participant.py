@@ -23,6 +23,7 @@ from ban_bids.app.summary import (
     participant_facts,
     participant_summary,
 )
+from ban_bids.audio.sameness import recordings
 from ban_bids.bids.names import bas_name
 from ban_bids.derivatives.dataset import source_dataset, write_dataset_files
 from ban_bids.derivatives.draws import write_draws
@@ -193,8 +194,9 @@ def read_participant(
         raise DataError(f"{pre.dseg}: no auditory region overlaps the cortex mask; check the registration")
     engine = choose_engine(compute.device, encoding.solver, compute.mem_mb)
     fitting = Fitting(encoding, compute.random_seed, engine)
-    with clock.stage(f"sub-{label}: folds, repeats, permutations"):
-        prepared = prepare_participant(data, plan, fitting, folder=_batches(settings, label))
+    with clock.stage(f"sub-{label}: recordings, folds, repeats, permutations"):
+        recording = recordings([clip.audio for clip in data.clips])
+        prepared = prepare_participant(data, plan, fitting, folder=_batches(settings, label), recording=recording)
     shared = ParticipantInput(pre, dataset, prepared)
     for note in shared.notes:
         _LOG.warning("sub-%s: %s", label, note)

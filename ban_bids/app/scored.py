@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from ban_bids.constants import REGIONS
-from ban_bids.encoding.bold import ParticipantData, columns
+from ban_bids.encoding.bold import ParticipantData, held_out_bold
+from ban_bids.encoding.crossed import folds_cross
 from ban_bids.encoding.design import Design
 from ban_bids.encoding.execute import in_slabs, kept_crossing_factors
 from ban_bids.encoding.finished import Finished
 from ban_bids.encoding.fit import Encoded, Fitting
 from ban_bids.encoding.folds import Folds, participant_folds
+from ban_bids.encoding.penalties import Penalties
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.scoring.cortical import CorticalScore, MeasuredRegions, cortical_score
 from ban_bids.scoring.voxels import CortexScores, HeldOutTests, ScoredModel, held_out_tests, slab_scores
@@ -55,6 +57,7 @@ def prepare_participant(
     *,
     folder: Path | None = None,
     regions: tuple[str, ...] = REGIONS,
+    recording: Mapping[Path, Path] | None = None,
 ) -> PreparedParticipant:
     """Make folds, find repeats, draw permutations: once for all models.
 
@@ -68,15 +71,17 @@ def prepare_participant(
         The participant's own, where finished slabs are kept; without it nothing is.
     regions : tuple of str
         Labels 1, 2, ... of ``data.region``.
+    recording : mapping of Path to Path, optional
+        Audio file -> one that stands for all of the same recording.
 
     Returns
     -------
     PreparedParticipant
     """
     settings = fitting.settings
-    folds = participant_folds(data.sources, data.runs, plan, settings)
+    folds = participant_folds(data.sources, data.runs, data.nuisance, plan=plan, settings=settings, recording=recording)
     tests = held_out_tests(
-        folds.rows, n_permutations=settings.n_permutations, seed=fitting.seed, crossed=plan.leave_one_out
+        folds.rows, n_permutations=settings.n_permutations, seed=fitting.seed, crossed=folds_cross(folds)
     )
     finished = None if folder is None else finished_batches(folder, data, tests, fitting, regions)
     return PreparedParticipant(data, plan, folds, tests, fitting, finished, regions)
@@ -109,7 +114,7 @@ def score_model(prepared: PreparedParticipant, design: Design, mapping: Mapping[
     """
     data, tests, fitting = prepared.data, prepared.tests, prepared.fitting
     finished = None if prepared.finished is None else prepared.finished.narrowed("model", design)
-    factors = kept_crossing_factors(data, design, fitting, permutations=tests.permutations, finished=finished)
+    factors = kept_crossing_factors(data, design, fitting, plans=tests.plans, finished=finished)
 
     def score(encoded: Encoded, slab: np.ndarray) -> dict[str, np.ndarray]:
         return slab_scores(
@@ -131,10 +136,11 @@ def score_model(prepared: PreparedParticipant, design: Design, mapping: Mapping[
         layers=design.layers,
         maps=cortex.maps(design.layers),
         ceiling=cortex.ceiling,
-        tests=cortex.region_tests(tests.permutations, design.layers, prepared.regions),
+        tests=cortex.region_tests(tests.plans, design.layers, prepared.regions, factors),
         cortical=_cortical(prepared, design, cortex.predictions, inner, mapping=mapping),
         inner=cortex.inner,
         factors=factors,
+        penalties=Penalties(tuple(sorted(fitting.settings.alphas)), cortex.penalties),
     )
 
 
@@ -176,7 +182,7 @@ def _cortical(
     """Score predictions of the regions' voxels, without those that are not usable."""
     data, tests, settings = prepared.data, prepared.tests, prepared.fitting.settings
     auditory = np.flatnonzero(data.region > 0)
-    bold = columns(data.bold, prepared.folds.index, auditory)
+    bold = held_out_bold(data.bold, prepared.folds.folds, prepared.folds.index, voxels=auditory)
     bold[:, ~data.usable[auditory]] = np.nan
     measured = MeasuredRegions(
         bold=bold,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from ban_bids.app.scored import PreparedParticipant
 from ban_bids.constants import REGIONS
 from ban_bids.derivatives.summaries import ModelSummary, ParticipantSummary
 from ban_bids.encoding.bold import ParticipantData
+from ban_bids.encoding.permutation import QUESTIONS
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.inputs.types import Dataset
 from ban_bids.preprocessing.atlases import atlas_of
@@ -87,7 +88,7 @@ class ScoredCandidate:
     @property
     def notes(self) -> tuple[str, ...]:
         """Warnings that concern this model's scores."""
-        return tuple(dict.fromkeys((*self.design_notes, *self.scores.cortical.notes)))
+        return tuple(dict.fromkeys((*self.design_notes, *self.scores.cortical.notes, *self.scores.penalties.notes)))
 
     def files(self, shared: ParticipantInput) -> list[Path]:
         """Exactly the files that its scores rest on."""
@@ -98,14 +99,18 @@ class ScoredCandidate:
 def participant_facts(shared: ParticipantInput, settings: Settings) -> dict[str, Any]:
     """Facts for JSON files that hold for every model of a participant."""
     tests, images = shared.tests, [run.bold for run in shared.pre.runs]
-    root, permutations = settings.output.output_dir, tests.permutations
+    root = settings.output.output_dir
     return {
         "Sources": [f"bids::{p.relative_to(root)}" if p.is_relative_to(root) else str(p) for p in images],
         "Sessions": shared.pre.participant.sessions,
         "HeldOutRule": shared.plan.rule,
         "HeldOutRuns": [name for fold in shared.plan.folds for name in fold],
-        "Permutations": permutations.n_permutations if permutations else 0,
-        "PermutationTests": f"{'whole' if permutations and permutations.rests else 'clip-specific'} prediction",
+        "PermutationTests": {
+            question: tests.plans[question].n_permutations
+            if question in tests.plans
+            else f"n/a: {tests.reasons[f'p{question}']}"
+            for question in QUESTIONS
+        },
         "RandomSeed": settings.compute.random_seed,
         "PreprocessedBy": shared.pre.source,
         "ConfoundsStrategy": settings.preprocessing.confounds,
@@ -122,8 +127,14 @@ def model_facts(shared: ParticipantInput, scored: ScoredCandidate, settings: Set
         "Model": scored.prepared.name,
         "ModelFingerprint": scored.prepared.model.fingerprint,
         "TracksKnownToModel": scored.prepared.overlap,
-        "CrossingFactors": scored.scores.factors,
+        "CrossingFactors": {
+            question: {
+                layer: asdict(factor) for (asked, layer), factor in scored.scores.factors.items() if asked == question
+            }
+            for question in shared.tests.plans
+        },
         "Solver": shared.prepared.fitting.engine.name,
+        **scored.scores.penalties.facts,
         "FeatureReduction": feature_reduction(settings.encoding.n_components),
         "FeatureDimensions": scored.dimensions,
     }
@@ -135,9 +146,10 @@ def participant_summary(shared: ParticipantInput, settings: Settings) -> Partici
     reasons = {}
     if "ceiling" in tests.reasons:
         reasons["Noise ceiling"] = f"n/a: {tests.reasons['ceiling']}"
-    if "p" in tests.reasons:
-        reasons["Significance"] = f"n/a: {tests.reasons['p']}"
-    elif shared.data.absent:
+    for question in QUESTIONS:
+        if f"p{question}" in tests.reasons:
+            reasons[f"Significance, {QUESTIONS[question]}"] = f"n/a: {tests.reasons[f'p{question}']}"
+    if tests.plans and shared.data.absent:
         reasons["Significance"] = f"n/a where {'; '.join(shared.data.absent.values())}"
     return ParticipantSummary(
         participant=shared.data.label,
@@ -167,7 +179,10 @@ def _participant_rows(shared: ParticipantInput) -> list[tuple[str, str | int | f
         ("Repeats of each held-out clip", tests.repeats.n_repeats if tests.repeats else "none"),
         ("Voxels of cortex", len(data.region)),
         ("Voxels of regions", ", ".join(regions)),
-        ("Permutations", tests.permutations.n_permutations if tests.permutations else "n/a"),
+        *(
+            (f"Arrangements, {title}", tests.plans[question].n_permutations if question in tests.plans else "n/a")
+            for question, title in QUESTIONS.items()
+        ),
         ("Preprocessing", shared.pre.source),
         ("Space", shared.pre.space),
     ]
@@ -176,7 +191,7 @@ def _participant_rows(shared: ParticipantInput) -> list[tuple[str, str | int | f
 def model_summary(shared: ParticipantInput, scored: ScoredCandidate, settings: Settings) -> ModelSummary:
     """What the page says of one model in a participant."""
     prepared = scored.prepared
-    notes = [*scored.notes, *prepared.behavior.notes]
+    notes = [*scored.notes, *prepared.notes, *prepared.behavior.notes]
     if prepared.overlap != "none":
         notes.insert(0, f"held-out tracks that trained or validated the model: {prepared.overlap}")
     return ModelSummary(
@@ -243,7 +258,6 @@ def dimensions_sentence(dimensions: Mapping[str, int], n_components: int) -> str
 def _methods(shared: ParticipantInput, scored: ScoredCandidate, settings: Settings) -> dict[str, Any]:
     plan, tests = shared.plan, shared.tests
     n_held_out, n_runs = len(plan.held_out), len(shared.pre.runs)
-    permutations = tests.permutations
     behavior, card = scored.prepared.behavior, scored.prepared.model.card
     atlas = atlas_of(settings.preprocessing.atlas)
     return {
@@ -256,12 +270,12 @@ def _methods(shared: ParticipantInput, scored: ScoredCandidate, settings: Settin
         "n_repeats": scored.scores.cortical.n_repeats,
         "dimensions": dimensions_sentence(scored.dimensions, settings.encoding.n_components),
         "n_voxels": len(shared.data.region),
-        "permutations": (
-            f"P values rest on {permutations.n_permutations} permutations of {len(permutations.run)} blocks."
-            if permutations
-            else f"P values are not available: {tests.reasons['p']}."
+        "permutations": " ".join(
+            f"The test that a voxel {title} rests on {tests.plans[question].n_permutations} arrangements."
+            if question in tests.plans
+            else f"Whether a voxel {title} could not be tested: {tests.reasons[f'p{question}']}."
+            for question, title in QUESTIONS.items()
         ),
-        "rest": permutations is not None and permutations.rests,
         "behavior": (
             f"Behaviour was compared on {behavior.n_clips} clips judged by {behavior.n_people} people."
             if behavior.n_clips

@@ -91,10 +91,21 @@ def content_hash(path: Path) -> str:
         raise DataError(f"{path}: cannot be read ({err.strerror}); check the path and its permissions") from err
 
 
-def audio_hash(path: Path) -> str:
+HASH_VERSION = 2
+"""Of :func:`audio_hash`; 1 took samples as 16-bit integers, which are nearly all zero in files of floats."""
+
+
+def audio_hash(path: Path, version: int = HASH_VERSION) -> str:
     """SHA-256 of a file's decoded samples and sampling rate: the same for one track as .wav and as .au.
 
-    Samples enter as 16-bit integers, channel by channel as they stand in the file.
+    Samples enter as 32-bit floats between -1 and 1, frame by frame: integers of up to 24 bits and floats of the same
+    values agree.
+
+    Parameters
+    ----------
+    path : Path
+    version : int
+        1 for hashes as cards of older versions hold them.
 
     Raises
     ------
@@ -105,9 +116,33 @@ def audio_hash(path: Path) -> str:
     digest = hashlib.sha256()
     with _opened(path) as file:
         digest.update(f"{file.samplerate} {file.channels} ".encode())
-        for block in file.blocks(blocksize=1 << 18, dtype="int16", always_2d=True):
-            digest.update(block.tobytes())
+        for block in file.blocks(blocksize=1 << 18, dtype="int16" if version == 1 else "float32", always_2d=True):
+            digest.update((block + block.dtype.type(0)).tobytes())  # a negative zero is a zero
     return digest.hexdigest()
+
+
+def decoded(path: Path) -> tuple[np.ndarray, int]:
+    """Whatever can be decoded of a file, however much its header promises.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    mono : ndarray of float32, (n_samples,)
+        Mean of the channels; samples that are not numbers are zero.
+    sampling_rate : int
+        Hz.
+
+    Raises
+    ------
+    DataError
+        When nothing can be.
+    """
+    with _opened(Path(path)) as file:
+        blocks = [b.mean(axis=1) for b in file.blocks(blocksize=1 << 18, dtype="float32", always_2d=True)]
+        return np.nan_to_num(np.concatenate(blocks), posinf=0.0, neginf=0.0), int(file.samplerate)
 
 
 def load_waveform(

@@ -174,7 +174,7 @@ _OPTIONS: Mapping[str, Sequence[tuple[str, Mapping[str, Any], str]]] = {
             _value(components, "N"),
             "principal components of every layer (default 64); all: all features, as kernels",
         ),
-        ("--n-permutations", _N, "block permutations (default 10000)"),
+        ("--n-permutations", _N, "arrangements that each p value tries (default 10000)"),
         ("--high-pass", _value(float, "SECONDS"), "longest drift period removed (200)"),
         ("--random-seed", _value(seed, "N"), "default fixed; recorded in the logs"),
     ),

@@ -79,15 +79,15 @@ def _add_tracks(group: argparse._ArgumentGroup) -> None:
     add(
         "--split",
         help="fault-filtered (torchaudio's lists of GTZAN), fmri-safe (the same without the tracks of "
-        "ds003720's Test runs), stratified, kfold-I-of-N, or random, which leaks (default: fault-filtered; "
-        "data that is not GTZAN is split by track, stratified by genre)",
+        "ds003720's Test runs and their twins), stratified, kfold-I-of-N, or random, which leaks (default: "
+        "fault-filtered; data that is not GTZAN is split by track, stratified by genre)",
     )
     add(
         "--exclude-stimuli",
         type=Path,
         metavar="PATH",
-        help="leave these tracks out, by content: a BIDS dataset (tracks of its held-out runs), a folder of "
-        "audio, or a text file with one path per line",
+        help="leave these recordings out, known by their sound: a BIDS dataset (tracks of its held-out "
+        "runs), a folder of audio, or a text file with one path per line",
     )
     add(
         "--cache-dir",

@@ -100,13 +100,18 @@ def listen_to(
     import torch
 
     from ban_bids.audio.waveforms import HeardClip, load_waveform
+    from ban_bids.inputs.types import Clip
     from ban_bids.models.checkpoint import load_checkpoint
-    from ban_bids.models.controls import untrained_model
-    from ban_bids.models.network import NetworkModel
+    from ban_bids.models.controls import clip_batches, untrained_network
+    from ban_bids.models.network import NetworkModel, measure_normalisation
 
     torch.set_num_threads(1)
     network, _ = load_checkpoint(weights)
-    model = NetworkModel(network, GENRES) if untrained is None else untrained_model(network, untrained, GENRES)
+    if untrained is not None:
+        network = untrained_network(network, untrained)
+        heard_here = [Clip(each.audio, each.start, each.duration, each.audio.stem) for each in excerpts]
+        measure_normalisation(network, clip_batches(network.front_end, heard_here), network.from_frames)
+    model = NetworkModel(network, GENRES)
     heard = [HeardClip(None, model.sampling_rate, load_waveform(clip)) for clip in clips]
     probabilities = model.genre_probabilities(heard) if heard else np.empty((0, len(GENRES)))
     return listen(model, excerpts), probabilities

@@ -15,7 +15,7 @@ from ban_bids.errors import DataError, UsageError
 from ban_bids.files.atomic import atomic_path
 from ban_bids.files.json import write_json
 
-_NO_EVIDENCE = {"p": 1.0, "q": 1.0}
+_NO_EVIDENCE = dict.fromkeys(("p", "psound", "qsound", "pspecific", "qspecific"), 1.0)
 
 
 def write_map(

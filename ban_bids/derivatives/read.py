@@ -89,7 +89,7 @@ class Derivatives:
         Parameters
         ----------
         **filters
-            Column = value or list of values, e.g. ``layer="T2T3", stat=["r", "p"]``; None finds maps
+            Column = value or list of values, e.g. ``layer="T2T3", stat=["r", "psound"]``; None finds maps
             without the property (noise ceilings belong to no model).
 
         Returns

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+_SHIFTED = (
+    "(1 + b) / (1 + m): b of m arrangements, in which the prediction of each held-out run is moved round in time by "
+    "its own number of volumes, the same for all voxels, reach the true correlation with BOLD. Where folds train on "
+    "one another's held-out rows the true correlation is first multiplied by the layer's CrossingFactors, the joint "
+    "model's by the square root of 1/2"
+)
+_ADJUSTED = "Benjamini-Hochberg false discovery rate over the voxels of the mask"
+
 _TEXTS = {
     "r": (
         "Correlation of predicted and measured BOLD on held-out runs",
@@ -16,30 +24,36 @@ _TEXTS = {
         "r / CCmax (Schoppe et al. 2016); n/a where CCmax squared is not positive or EV1 is under its floor; can "
         "exceed 1 by chance",
     ),
-    "p": (
-        "p value of the prediction by permuting blocks of the held-out runs",
-        "(1 + b) / (1 + m): b of m block permutations, the same for all voxels, reach the correlation of BOLD with "
-        "the prediction; PermutationTests says whether the response to the run's mean clip was first taken out of it."
-        " With leave-one-run-out the correlation's distance from its mean over arrangements is multiplied by the "
-        "layer's CrossingFactors, the joint model's by the square root of 1/2",
+    "psound": (
+        "p value of the test that the voxel follows sound",
+        f"{_SHIFTED}, with the whole prediction, the response to sound at all included",
     ),
-    "q": (
-        "p values adjusted for the number of voxels",
-        "Benjamini-Hochberg false discovery rate over the voxels of the mask",
+    "pspecific": (
+        "p value of the test that the voxel follows these sounds",
+        f"{_SHIFTED}, with what is left of the prediction without that of the run's mean clip; what all clips of a run "
+        "have in common was taken out of both",
     ),
+    "qsound": ("p values of following sound, adjusted for the number of voxels", _ADJUSTED),
+    "qspecific": ("p values of following these sounds, adjusted for the number of voxels", _ADJUSTED),
     "share": (
         "Share of the joint model's R squared that falls to this layer",
         "Product measure of the joint banded ridge; the four layers' shares sum to its R squared",
     ),
     "unique": (
         "Variance that only this layer predicts",
-        "R squared of the joint model minus that of the joint model without this layer",
+        "R squared of the joint model minus that of the model of all other layers, which chooses its weights and its "
+        "penalty anew on the same inner folds",
+    ),
+    "alpha": (
+        "Ridge penalty of the layer",
+        "Chosen on inner folds of the training rows among the penalties of the grid (PenaltiesChosen counts them), on "
+        "kernels of mean diagonal 1; geometric mean over folds",
     ),
     "bestlayer": (
         "Layer of the model that predicts the voxel best",
         "Number of the layer (see Levels) with the smallest mean squared error on inner folds of the training runs, "
         "mean over folds; held-out runs have no part in the choice, unless each run is held out in turn. Every voxel "
-        "has one, also where no layer predicts: threshold by q",
+        "has one, also where no layer predicts: threshold by qsound or qspecific",
     ),
     "ev": (
         "Single-repeat explainable variance",

@@ -4,8 +4,9 @@ Read in this order: ``rows`` (which volume heard what, and what is repeated), ``
 any track on both sides), ``timeline`` (features on a run's clock, at every lag), ``features`` (computed once per
 clip and kept), ``cleaning`` (one regression for BOLD and features), ``bold`` (a participant's cleaned BOLD),
 ``matrices`` (layers scaled and reduced, or kernels of them), ``design`` (a model's design by fold), ``fit`` (layers
-by name meet the solvers of `ban_bids.encoding.ridge`), ``variance`` (whose R² it is), ``execute`` and ``finished``
-(slab by slab, going on after a kill), then ``permutation``, ``significance`` and ``crossed`` (could it be luck?).
+by name meet the solvers of `ban_bids.encoding.ridge`), ``variance`` (whose R² it is), ``penalties`` (where they lie on
+their grid), ``execute`` and ``finished`` (slab by slab, going on after a kill), then ``permutation``, ``significance``
+and ``crossed`` (could it be luck?).
 
 Whatever is fitted here is fitted on rows that train the fold.
 """

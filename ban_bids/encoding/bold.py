@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 
 from ban_bids.encoding.cleaning import Nuisance, clean, crowding, nuisance_basis
-from ban_bids.encoding.folds import RunRows
+from ban_bids.encoding.folds import Fold, RunRows
 from ban_bids.encoding.rows import run_rows
 from ban_bids.errors import DataError
 from ban_bids.files.npz import scratch_array
@@ -53,7 +53,8 @@ class ParticipantData:
     usable : ndarray of shape (n_voxels,), bool
         False for voxels that are not finite or do not vary in some run: their scores are ``n/a``.
     bold : ndarray of shape (n_rows, n_voxels), float32
-        All runs, cleaned and z-scored; on disk where it is large.
+        All runs, cleaned and z-scored over their scored rows; on disk where it is large. Each side of a fold is
+        cleaned again where it holds a part of a run (`ban_bids.encoding.cleaning.Side`).
     notes : tuple of str
         Warnings for the report.
     absent : mapping of str to str
@@ -145,6 +146,31 @@ def columns(bold: np.ndarray, rows: np.ndarray, voxels: np.ndarray) -> np.ndarra
     return out
 
 
+def held_out_bold(bold: np.ndarray, folds: Sequence[Fold], index: np.ndarray, *, voxels: np.ndarray) -> np.ndarray:
+    """Return BOLD of held-out rows, each fold's clean over its own rows alone.
+
+    Parameters
+    ----------
+    bold : ndarray of shape (n_rows, n_voxels)
+        Clean over whole runs.
+    folds : sequence of Fold
+    index : ndarray of shape (n_held_out,), intp
+        Held-out rows of all folds, ascending.
+    voxels : ndarray of int
+        Columns to return.
+
+    Returns
+    -------
+    ndarray of shape (n_held_out, n_chosen), float32
+    """
+    out = columns(bold, index, voxels)
+    for fold in folds:
+        if fold.held_out_side.parts:
+            places = np.searchsorted(index, fold.held_out)
+            out[places] = fold.held_out_side.standardise(out[places])
+    return out
+
+
 def load_run(
     pre: PreprocessedRun, mask: np.ndarray, grid: Any, *, settings: Encoding, clips: tuple[Clip, ...]
 ) -> tuple[RunRows, Nuisance, np.ndarray, np.ndarray]:
@@ -170,12 +196,12 @@ def load_run(
     """
     run = pre.run
     rows = run_rows(run, pre.t_ref, pre.non_steady, scrubbed=pre.scrubbed, clips=clips)
-    if rows.keep.sum() < 3:
+    if rows.scored.sum() < 3:
         raise DataError(
-            f"{pre.bold}: fewer than 3 volumes are left after non-steady and scrubbed ones; leave the "
+            f"{pre.bold}: fewer than 3 volumes are left after non-steady and scrubbed ones and lead-ins; leave the "
             "run out or choose other --confounds"
         )
-    nuisance = nuisance_basis(regressors(pre), run.repetition_time, settings.high_pass, keep=rows.keep)
+    nuisance = nuisance_basis(regressors(pre), run.repetition_time, settings.high_pass, keep=rows.scored)
     cleaned, usable = clean(_voxels(pre.bold, mask, grid, run.n_volumes), nuisance)
     if not usable.any():
         raise DataError(

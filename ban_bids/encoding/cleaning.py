@@ -1,8 +1,13 @@
-"""One regression that removes confounds, trends and slow drifts from BOLD and features alike."""
+"""One regression that removes confounds, trends and slow drifts from BOLD and features alike.
+
+Each side of a fold is cleaned on its own rows. Rows that were cleaned together know of each other: what a regression
+over a whole run takes out of the held-out rows' response it puts, with the other sign, into rows that train.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,6 +128,104 @@ def clean(data: np.ndarray, nuisance: Nuisance) -> tuple[np.ndarray, np.ndarray]
     residual /= np.where(usable, spread, 1).astype(np.float32)
     residual[:, ~usable] = 0
     return residual, usable
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Rows of one run on one side of a fold, and what is regressed out of them.
+
+    Parameters
+    ----------
+    place : slice
+        Where they stand among the side's rows.
+    basis : ndarray of shape (n, k), float64
+        Orthonormal over those of the rows that are fitted, zero on the others.
+    degrees : int
+        Rows that are fitted less k.
+    """
+
+    place: slice
+    basis: np.ndarray
+    degrees: int
+
+    def project(self, rows: np.ndarray) -> None:
+        """Take the basis out of this part's rows, in place."""
+        basis = self.basis.astype(rows.dtype, copy=False)
+        rows -= basis @ (basis.T @ rows)
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """Rows that train a fold, or rows that it predicts, cleaned without the others.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n,), intp
+        Ascending.
+    parts : tuple of Part
+        The runs that must be cleaned anew. Runs of which every fitted row is here are not among them: regressing
+        the nuisance out of the whole run was regressing it out of these rows.
+    """
+
+    rows: np.ndarray
+    parts: tuple[Part, ...] = ()
+
+    def project(self, values: np.ndarray) -> np.ndarray:
+        """Return values (n, m) of the side's rows, already clean over whole runs, clean over these rows alone."""
+        out = np.array(values) if self.parts else values
+        for part in self.parts:
+            part.project(out[part.place])
+        return out
+
+    def standardise(self, bold: np.ndarray) -> np.ndarray:
+        """Clean BOLD (n, n_voxels) over these rows alone, in place, with a noise variance of 1 in every part."""
+        for part in self.parts:
+            rows = bold[part.place]
+            part.project(rows)
+            spread = np.sqrt(np.einsum("ij,ij->j", rows, rows) / max(1, part.degrees))
+            rows /= np.where(spread > _CONSTANT, spread, np.inf)
+        return bold
+
+
+def side_of(
+    rows: np.ndarray, first: np.ndarray, nuisance: Sequence[Nuisance], *, raw: bool = False, fewest: float = 0.0
+) -> Side:
+    """Restrict the runs' nuisance to some rows.
+
+    Parameters
+    ----------
+    rows : ndarray of int
+        Ascending, counted through all runs.
+    first : ndarray of shape (n_runs + 1,)
+        First row of each run.
+    nuisance : sequence of Nuisance
+        One per run.
+    raw : bool
+        Whether what is to be cleaned was not cleaned over whole runs: then every run is a part.
+    fewest : float
+        Rows per nuisance column under which a part is only centred: there is too little to fit more.
+
+    Returns
+    -------
+    Side
+    """
+    parts = []
+    for r, (start, stop) in enumerate(zip(first[:-1], first[1:])):
+        low, high = np.searchsorted(rows, [start, stop])
+        volumes = rows[low:high] - start
+        fitted = nuisance[r].keep[volumes]
+        if fitted.any() and (raw or fitted.sum() < nuisance[r].keep.sum()):
+            basis = nuisance[r].basis[volumes]
+            if fitted.sum() < fewest * basis.shape[1]:
+                basis = fitted[:, None].astype(np.float64)
+            parts.append(_part(slice(int(low), int(high)), basis, int(fitted.sum())))
+    return Side(rows, tuple(parts))
+
+
+def _part(place: slice, basis: np.ndarray, n_fitted: int) -> Part:
+    left, singular, _ = np.linalg.svd(basis, full_matrices=False)
+    left = left[:, singular > _RANK_TOLERANCE * singular[0]]
+    return Part(place, left, n_fitted - left.shape[1])
 
 
 def crowding(name: str, nuisance: Nuisance) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from ban_bids.encoding.bold import ParticipantData
-from ban_bids.encoding.crossed import crossing_factors
+from ban_bids.encoding.crossed import CrossingFactor, crossing_factors
 from ban_bids.encoding.design import Design
 from ban_bids.encoding.finished import Finished, kept
 from ban_bids.encoding.fit import Choices, Encoded, Fitting, choose_models, encode, slab_size
@@ -78,27 +78,30 @@ def kept_crossing_factors(
     design: Design,
     fitting: Fitting,
     *,
-    permutations: PermutationPlan | None,
+    plans: Mapping[str, PermutationPlan],
     finished: Finished | None = None,
-) -> dict[str, float]:
-    """Crossing factors by layer (`ban_bids.encoding.crossed`), taken from an earlier run where it found them.
+) -> dict[tuple[str, str], CrossingFactor]:
+    """Crossing factors by question and layer (`ban_bids.encoding.crossed`), taken from a run that found them earlier.
 
     Parameters
     ----------
     data, design, fitting, finished
         As for `in_slabs`.
-    permutations : PermutationPlan or None
-        Of the design's held-out rows; without it there are no factors.
+    plans : mapping of str to PermutationPlan
+        By question, of the design's held-out rows.
 
     Returns
     -------
-    dict of str to float
+    dict of (str, str) to CrossingFactor
+        Empty where no plan is crossed.
     """
-    if permutations is None:
-        return {}
 
     def compute() -> dict[str, np.ndarray]:
-        factors = crossing_factors(data, design, permutations, fitting=fitting)
-        return {layer: np.array(factor) for layer, factor in factors.items()}
+        factors = crossing_factors(data, design, plans, fitting=fitting)
+        return {"/".join(key): np.array([factor.voxels, factor.regions]) for key, factor in factors.items()}
 
-    return {layer: float(factor) for layer, factor in kept(finished, "crossing factors", compute).items()}
+    found = {} if not plans else kept(finished, "crossing factors", compute)
+    return {
+        (question, layer): CrossingFactor(*map(float, values))
+        for (question, _, layer), values in ((key.partition("/"), values) for key, values in found.items())
+    }

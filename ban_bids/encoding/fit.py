@@ -13,16 +13,18 @@ from functools import cached_property, partial
 import numpy as np
 
 from ban_bids.constants import DEFAULT_SEED, JOINT
-from ban_bids.encoding.bold import ParticipantData, columns
+from ban_bids.encoding.bold import ParticipantData, columns, held_out_bold
 from ban_bids.encoding.design import Design
 from ban_bids.encoding.finished import Finished, kept
 from ban_bids.encoding.folds import offsets
 from ban_bids.encoding.matrices import AnyFold, LayerMatrices
-from ban_bids.encoding.ridge.backend import CPU, Engine
+from ban_bids.encoding.penalties import penalty_counts
+from ban_bids.encoding.ridge.backend import CLOSED_FORM, CPU, Engine
 from ban_bids.encoding.ridge.bands import Bands
 from ban_bids.encoding.ridge.hyperparameters import Choice, Hyperparameters, band_weights, lattice_order
 from ban_bids.encoding.ridge.limits import Limits
-from ban_bids.encoding.ridge.solvers import BandedRidge, predict_without, without_band
+from ban_bids.encoding.ridge.refitted import OwnRows, score_of_zero
+from ban_bids.encoding.ridge.solvers import BandedRidge, Inner, predict_without
 from ban_bids.encoding.rows import HeldOut, Repeats
 from ban_bids.encoding.variance import variances
 from ban_bids.files.progress import progress
@@ -82,15 +84,19 @@ class FoldModels:
         self.alone = Hyperparameters(alphas)
         self.together = Hyperparameters(alphas, grid, refine=2 * lattice_order(len(layers), len(grid)))
 
-    @property
-    def groups(self) -> np.ndarray:
-        """Inner fold of each training row."""
-        return self.fold.fold.groups
+    def _inner(self, layers: tuple[str, ...]) -> Inner:
+        """Inner folds of some layers' training rows."""
+        fold = self.fold.fold
+        if fold.whole_runs:
+            return fold.groups
+        raw = [self._matrices[layer].inner for layer in layers]
+        return OwnRows(self.fold.bands([rows for rows in raw if rows is not None]), fold.sides)
 
     @cached_property
     def bold(self) -> np.ndarray:
         """Training rows, (n_training, n_voxels), float32."""
-        return columns(self.data.bold, self.fold.fold.training, self.voxels)
+        side = self.fold.fold.training_side
+        return side.standardise(columns(self.data.bold, side.rows, self.voxels))
 
     @cached_property
     def _matrices(self) -> dict[str, LayerMatrices]:
@@ -100,7 +106,7 @@ class FoldModels:
     @cached_property
     def _predicted(self) -> dict[str, np.ndarray]:
         """Held-out rows with what of them is tested below, by layer; not made where models are only chosen."""
-        return {layer: np.vstack(parts[1:]) for layer, parts in self._matrices.items()}
+        return {name: np.vstack([m.held_out, m.whole, m.specific]) for name, m in self._matrices.items()}
 
     def _members(self, name: str) -> tuple[str, ...]:
         return self.layers if name == JOINT else (name,)
@@ -111,15 +117,14 @@ class FoldModels:
     def _solver(self, name: str) -> BandedRidge:
         return BandedRidge(self.together if name == JOINT else self.alone, self.engine)
 
-    def choose(self, name: str) -> Choice:
-        """Choose weights and penalties of a layer's model, or of the joint one, by the closed form."""
-        return self._solver(name).choose(self._training(self._members(name)), self.bold, self.groups)
-
-    def choose_without(self, layer: str, joint: Choice) -> Choice:
-        """Choose penalties of the joint model without a layer; voxels that use it alone or not are left out."""
-        i = self.layers.index(layer)
-        training = self._training(self.layers).without(i)
-        return self._solver(layer).choose(training, self.bold, self.groups, start=without_band(joint, i))
+    def choose(self, name: str) -> dict[str, Choice]:
+        """Choose weights and penalties of a layer's model, or of the joint and the `reduced`, by the closed form."""
+        members = self._members(name)
+        training, inner = self._training(members), self._inner(members)
+        if name != JOINT:
+            return {name: self._solver(name).choose(training, self.bold, inner)}
+        names = (JOINT, *(reduced(layer) for layer in self.layers))
+        return dict(zip(names, self._solver(name).choose_nested(training, self.bold, inner), strict=True))
 
     def fit(self, name: str, choice: Choice | None = None) -> tuple[dict[str, np.ndarray], Choice]:
         """Fit a layer's model, or the joint one.
@@ -128,7 +133,7 @@ class FoldModels:
         ----------
         name : str
         choice : Choice, optional
-            From `choose`; chosen here by default.
+            From `choose`; the solver chooses by default.
 
         Returns
         -------
@@ -138,19 +143,20 @@ class FoldModels:
         choice : Choice
         """
         members = self._members(name)
-        solver = self._solver(name).fit(self._training(members), self.bold, self.groups, choice=choice)
+        solver = self._solver(name).fit(self._training(members), self.bold, self._inner(members), choice=choice)
         parts = solver.split(self.fold.bands([self._predicted[layer] for layer in members]))
         return dict(zip(members, parts)), solver.choice_
 
     def predict_without(self, layer: str, joint: Choice, whole: np.ndarray, choice: Choice | None = None) -> np.ndarray:
         """Predict held-out rows from all layers but one; ``whole`` is the joint model's prediction of them."""
+        left_out = self.layers.index(layer)
         return predict_without(
-            self._solver(layer),
+            BandedRidge(self.together.without(left_out), self.engine),
             self._training(self.layers),
             self.fold.bands([parts.held_out for parts in self._matrices.values()]),
-            left_out=self.layers.index(layer),
+            left_out=left_out,
             bold=self.bold,
-            groups=self.groups,
+            inner=self._inner(self.layers),
             joint=joint,
             whole=whole,
             choice=choice,
@@ -192,23 +198,23 @@ def choose_models(
     return tuple(folds)
 
 
-def _choose_fold(models: FoldModels, take: Callable[[str, Callable[[], Choice]], Choice], label: str) -> Choices:
+def _choose_fold(models: FoldModels, take: Callable[[str, Callable[[], Choices]], Choices], label: str) -> Choices:
+    names = (*models.layers, JOINT) if len(models.layers) > 1 else models.layers
     choices: dict[str, Choice] = {}
-    steps = [(name, False) for name in models.layers]
-    if len(models.layers) > 1:
-        steps += [(JOINT, False), *((layer, True) for layer in models.layers)]
-    for name, left_out in progress(steps, label):
-        if left_out:
-            make = partial(models.choose_without, name, choices[JOINT])
-            choices[reduced(name)] = take(reduced(name), make)
-        else:
-            choices[name] = take(name, partial(models.choose, name))
+    for name in progress(names, label):
+        choices |= take(name, partial(models.choose, name))
     return choices
 
 
-def _take(store: Finished | None, batch: tuple[int, ...], name: str, make: Callable[[], Choice]) -> Choice:
+def _take(store: Finished | None, batch: tuple[int, ...], name: str, make: Callable[[], Choices]) -> Choices:
     """Return what was kept for some voxels in one fold, or make and keep it."""
-    return Choice(**kept(store, ("choice", batch, name), lambda: vars(make())))
+
+    def arrays() -> dict[str, np.ndarray]:
+        return {f"{part}/{model}": values for model, choice in make().items() for part, values in vars(choice).items()}
+
+    found = kept(store, ("choice", batch, name), arrays)
+    models = [key.removeprefix("alpha/") for key in found if key.startswith("alpha/")]
+    return {model: Choice(*(found[f"{part}/{model}"] for part in ("weights", "alpha", "score"))) for model in models}
 
 
 def search_size(n_training: int, limits: Limits) -> int:
@@ -240,6 +246,8 @@ class Encoded:
         Rows, measured and predicted BOLD.
     alpha : dict of str to ndarray of shape (n_folds, n_voxels), float32
         Penalty chosen, by layer and ``"Joint"``.
+    penalties : dict of str to ndarray of shape (2, n_alphas), int64
+        How often each was chosen in usable voxels: `ban_bids.encoding.penalties.penalty_counts`.
     inner : dict of str to ndarray of shape (n_folds, n_voxels), float32
         Score over inner folds, by layer and ``"Joint"``: minus the mean squared error of z-scored BOLD. Choose the
         best layer for a fold's held-out rows by that fold's, never by held-out rows.
@@ -260,6 +268,7 @@ class Encoded:
 
     held_out: HeldOut
     alpha: dict[str, np.ndarray]
+    penalties: dict[str, np.ndarray]
     inner: dict[str, np.ndarray]
     weights: np.ndarray | None
     share: dict[str, np.ndarray]
@@ -302,27 +311,34 @@ def encode(
     chosen = np.arange(data.bold.shape[1])[slice(None) if voxels is None else voxels]
     layers = design.layers
     names = (*layers, JOINT) if joint and len(layers) > 1 else layers
-    predicted = _Predicted(layers, names, (len(design.index), len(chosen)))
+    predicted, zero = _Predicted(layers, names, (len(design.index), len(chosen))), []
     for i, fold in enumerate(design.folds):
-        known = {} if choices is None else {name: choice.of(chosen) for name, choice in choices[i].items()}
+        known: Choices = {} if choices is None else {name: c.of(chosen) for name, c in choices[i].items()}
         models = FoldModels(data, fold, layers, voxels=chosen, fitting=fitting)
+        if choices is None and JOINT in names and fitting.engine.solver == CLOSED_FORM:
+            known = models.choose(JOINT)
         places = np.searchsorted(design.index, fold.fold.held_out)
+        zero.append(score_of_zero(models.bold, [validation for _, validation in fold.fold.sides]))
         for name in names:
             predicted.add(name, places, *models.fit(name, known.get(name)))
         for layer in predicted.without:
             whole, best = predicted.prediction[JOINT][places], predicted.choices[JOINT][-1]
             rest = models.predict_without(layer, best, whole, known.get(reduced(layer)))
             predicted.without[layer][places] = rest
-    measured = columns(data.bold, design.index, chosen)
+    measured = held_out_bold(data.bold, [fold.fold for fold in design.folds], design.index, voxels=chosen)
     held_out = HeldOut(design.rows, measured, predicted.prediction, predicted.whole, predicted.specific)
     share, unique, rsquare = variances(
         held_out, predicted.parts, predicted.without, repeats=repeats, usable=data.usable[chosen]
     )
-    of_folds = predicted.choices
+    of_folds, usable = predicted.choices, data.usable[chosen]
+    alpha = {name: np.stack([choice.alpha for choice in of_folds[name]]) for name in names}
+    inner = {name: np.stack([choice.score for choice in of_folds[name]]) for name in names}
+    counted = partial(penalty_counts, fitting.settings.alphas, zero=np.stack(zero), usable=usable)
     return Encoded(
         held_out=held_out,
-        alpha={name: np.stack([choice.alpha for choice in of_folds[name]]) for name in names},
-        inner={name: np.stack([choice.score for choice in of_folds[name]]) for name in names},
+        alpha=alpha,
+        penalties={name: counted(chosen=alpha[name], score=inner[name]) for name in names},
+        inner=inner,
         weights=np.stack([choice.weights for choice in of_folds[JOINT]]) if JOINT in names else None,
         share=share,
         unique=unique,

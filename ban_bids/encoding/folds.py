@@ -1,26 +1,43 @@
-"""Outer folds (held-out runs) and inner folds (training runs), without any track on both sides.
+"""Outer folds and inner folds without any recording on both sides; each side is cleaned on its own rows.
 
 `participant_folds` makes them once per participant: every model meets the same.
+
+Which recordings are the same is told by their sound (`ban_bids.audio.sameness`): here a recording is a *unit* that is
+never split over both sides. A row belongs to what was heard within its lags. Held-out rows either are those of whole
+runs, whose recordings train nothing; or, where runs share recordings, the rows that heard recordings of one group and
+no others: they may then train nothing, and rows that heard both groups are on neither side.
 
 Rows of all runs are counted through: row ``offset[r] + k`` is volume k of run r.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from ban_bids.encoding.rows import REST, HeldOutRows, Rows, held_out_rows
+from ban_bids.encoding.cleaning import Nuisance, Side, side_of
+from ban_bids.encoding.rows import HeldOutRows, Rows, held_out_rows
 from ban_bids.encoding.timeline import lags
 from ban_bids.errors import DataError, NotComputable
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.inputs.types import Presentation, Run
 from ban_bids.settings import Encoding
 
-_INNER_CLIP_GROUPS = 5
+_MOST_GROUPS = 5
+_LEAST_SHARE = 0.25
+"""Of the rows that heard something, so many must still train when those of held-out recordings are dropped."""
+
+_LEAST_UNITS = 2
+_FEWEST_ROWS = 1.5
+_GOOD_ROWS = 2.0
+"""Rows of a part per nuisance column: under `_FEWEST_ROWS` little would be left of it; `_GOOD_ROWS` are aimed at."""
+
+_FEW_SHARED = 0.1
+"""Share of training rows that may be dropped so that inner folds are whole runs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,23 +50,58 @@ class RunRows:
 
 
 @dataclass(frozen=True, eq=False)
+class InnerFold:
+    """Rows that fit and rows that judge a choice; both count through the outer fold's training rows."""
+
+    training: Side
+    validation: Side
+
+
+@dataclass(frozen=True, eq=False)
 class Fold:
     """Rows that fit a model and rows that it predicts.
 
     Parameters
     ----------
-    training, held_out : ndarray, intp
+    training_side, held_out_side : Side
         Rows, counted through all runs.
-    groups : ndarray, intp
-        Inner fold of each training row, 0, 1, ...
+    inner : tuple of InnerFold
+    whole_runs : bool
+        Whether inner folds leave out whole runs, on which nothing else depends: what is clean in the outer fold is
+        then clean in the inner ones. Otherwise inner folds are to be given features that nothing was regressed
+        out of.
     dropped : int
-        Training rows left out because a track of the held-out rows was heard within their lags.
+        Training rows left out because a recording of the held-out rows was heard within their lags.
     """
 
-    training: np.ndarray
-    held_out: np.ndarray
-    groups: np.ndarray
-    dropped: int
+    training_side: Side
+    held_out_side: Side
+    inner: tuple[InnerFold, ...]
+    whole_runs: bool
+    dropped: int = 0
+
+    @property
+    def training(self) -> np.ndarray:
+        """Rows that train."""
+        return self.training_side.rows
+
+    @property
+    def held_out(self) -> np.ndarray:
+        """Rows that are predicted."""
+        return self.held_out_side.rows
+
+    @property
+    def groups(self) -> np.ndarray:
+        """Inner fold of each training row: where every row is left out in one of them."""
+        groups = np.full(len(self.training), -1, dtype=np.intp)
+        for i, fold in enumerate(self.inner):
+            groups[fold.validation.rows] = i
+        return groups
+
+    @property
+    def sides(self) -> tuple[tuple[Side, Side], ...]:
+        """Training and validation rows of inner folds."""
+        return tuple((fold.training, fold.validation) for fold in self.inner)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +120,7 @@ class Folds:
     index : ndarray of shape (n_held_out,), intp
         Their rows, counted through all runs.
     notes : tuple of str
-        Dropped rows, split folds.
+        How folds were made, what was dropped.
     """
 
     folds: tuple[Fold, ...]
@@ -79,7 +131,15 @@ class Folds:
     notes: tuple[str, ...]
 
 
-def participant_folds(sources: Sequence[Run], runs: Sequence[RunRows], plan: HeldOutPlan, settings: Encoding) -> Folds:
+def participant_folds(
+    sources: Sequence[Run],
+    runs: Sequence[RunRows],
+    nuisance: Sequence[Nuisance],
+    *,
+    plan: HeldOutPlan,
+    settings: Encoding,
+    recording: Mapping[Path, Path] | None = None,
+) -> Folds:
     """Turn a plan of held-out runs into folds of rows, the same for every model.
 
     Parameters
@@ -87,10 +147,15 @@ def participant_folds(sources: Sequence[Run], runs: Sequence[RunRows], plan: Hel
     sources : sequence of Run
     runs : sequence of RunRows
         What was heard in each of them.
+    nuisance : sequence of Nuisance
+        What is regressed out of each of them.
     plan : HeldOutPlan
-        Which runs are held out together.
+        Which runs are held out together. Where every run is held out in turn, rows are held out by run if runs
+        share few recordings, and else by groups of recordings over all runs.
     settings : Encoding
         ``lag_max``, ``lag_step`` and ``min_training_rows`` are used here.
+    recording : mapping of Path to Path, optional
+        File -> one file that stands for all with the same sound; those not in it stand for themselves.
 
     Returns
     -------
@@ -104,20 +169,35 @@ def participant_folds(sources: Sequence[Run], runs: Sequence[RunRows], plan: Hel
         No split leaves enough training rows.
     """
     delays = lags(max(run.rows.repetition_time for run in runs), settings.lag_max, settings.lag_step)
-    planned = plan_indices(sources, plan)
-    folds, notes = make_folds(runs, planned, float(delays[-1]), min_training_rows=settings.min_training_rows)
+    maker = FoldMaker(
+        runs, nuisance, longest_lag=float(delays[-1]), least=settings.min_training_rows, recording=recording or {}
+    )
+    folds, notes = maker.folds(plan_indices(sources, plan), in_turn=plan.leave_one_out)
     return Folds(
         folds=folds,
         delays=delays,
         first=offsets(runs),
-        rows=held_out_rows([run.rows for run in runs], [fold.held_out for fold in folds]),
+        rows=held_out_rows(
+            [run.rows for run in runs],
+            [fold.held_out for fold in folds],
+            longest_lag=float(delays[-1]),
+            lag_step=settings.lag_step,
+        ),
         index=np.sort(np.concatenate([fold.held_out for fold in folds])),
         notes=notes,
     )
 
 
 def plan_indices(sources: Sequence[Run], plan: HeldOutPlan) -> list[tuple[list[int], list[int]]]:
-    """Return the held-out and the training runs of each planned fold, as indices of ``sources``."""
+    """Return the held-out and the training runs of each planned fold, as indices of ``sources``.
+
+    Raises
+    ------
+    DataError
+        A held-out run was not preprocessed.
+    NotComputable
+        No run is left to train on.
+    """
     index = {run.name: i for i, run in enumerate(sources)}
     folds = []
     for i, names in enumerate(plan.folds):
@@ -125,7 +205,7 @@ def plan_indices(sources: Sequence[Run], plan: HeldOutPlan) -> list[tuple[list[i
         if missing:
             raise DataError(f"held-out run {missing[0]} is not among the preprocessed runs; name another")
         training = [index[name] for name in plan.training(i, sources) if name in index]
-        if not training:
+        if not training and not plan.leave_one_out:
             raise NotComputable(f"no run is left to train on when {', '.join(names)} is held out")
         folds.append(([index[name] for name in names], training))
     return folds
@@ -136,204 +216,320 @@ def offsets(runs: Sequence[RunRows]) -> np.ndarray:
     return np.concatenate([[0], np.cumsum([run.rows.n_volumes for run in runs])])
 
 
-def within_reach(run: RunRows, longest_lag: float) -> np.ndarray:
-    """Tell which presentations enter the lagged features of which volumes.
+@dataclass(frozen=True, eq=False)
+class Sounds:
+    """Pieces of sound in a run, in order of onset, and the unit that each belongs to.
 
     Parameters
     ----------
-    run : RunRows
-    longest_lag : float
-        Seconds.
-
-    Returns
-    -------
-    ndarray of shape (n_volumes, n_presentations), bool
-        True where the presentation overlaps ``[t - longest_lag - TR/2, t + TR/2]``.
+    onset, stop : ndarray of shape (n_pieces,), float64
+        Seconds on the run's clock.
+    unit : ndarray of shape (n_pieces,), int
+        Recording; or, where a run is one long recording, stretch of it.
     """
-    half = run.rows.repetition_time / 2
-    begin = (run.rows.times - longest_lag - half)[:, None]
-    end = (run.rows.times + half)[:, None]
-    onset = np.array([item.onset for item in run.presentations])[None, :]
-    stop = np.array([item.onset + item.clip.duration for item in run.presentations])[None, :]
-    return (onset < end - 1e-6) & (stop > begin + 1e-6)
+
+    onset: np.ndarray
+    stop: np.ndarray
+    unit: np.ndarray
+
+    def reach(self, rows: Rows, longest_lag: float) -> np.ndarray:
+        """Tell which pieces enter the lagged features of which volumes.
+
+        Parameters
+        ----------
+        rows : Rows
+        longest_lag : float
+            Seconds.
+
+        Returns
+        -------
+        ndarray of shape (n_volumes, n_pieces), bool
+            True where the piece overlaps ``[t - longest_lag - TR/2, t + TR/2]``.
+        """
+        half = rows.repetition_time / 2
+        begin, end = (rows.times - longest_lag - half)[:, None], (rows.times + half)[:, None]
+        return (self.onset < end - 1e-6) & (self.stop > begin + 1e-6)
+
+    def latest(self, rows: Rows) -> np.ndarray:
+        """Unit of the piece that began last, for each volume (of the first one before it began); -1 without any."""
+        if not len(self.onset):
+            return np.full(rows.n_volumes, -1)
+        return self.unit[np.maximum(np.searchsorted(self.onset, rows.times + 1e-6, side="right") - 1, 0)]
 
 
-def training_rows(
-    runs: Sequence[RunRows], training: Sequence[int], tracks: Collection[Path], *, longest_lag: float
-) -> tuple[np.ndarray, int]:
-    """Choose the rows that may train a fold.
-
-    Parameters
-    ----------
-    runs : sequence of RunRows
-        All runs.
-    training : sequence of int
-        Indices of the training runs.
-    tracks : collection of Path
-        Audio files heard by the held-out rows.
-    longest_lag : float
-        Seconds.
-
-    Returns
-    -------
-    rows : ndarray, intp
-        Kept rows outside lead-ins that heard none of those tracks within their lags; rest stays in.
-    dropped : int
-        Rows that only this rule took out.
-    """
-    first = offsets(runs)
-    chosen, dropped = [], 0
-    for r in training:
-        run = runs[r]
-        forbidden = np.array([item.clip.audio in tracks for item in run.presentations], dtype=bool)
-        touched = within_reach(run, longest_lag)[:, forbidden].any(axis=1)
-        usable = run.rows.scored
-        chosen.append(first[r] + np.flatnonzero(usable & ~touched))
-        dropped += int((usable & touched).sum())
-    return np.concatenate(chosen).astype(np.intp), dropped
+def sounds_of(runs: Sequence[RunRows], recording: Mapping[Path, Path]) -> tuple[Sounds, ...]:
+    """Number the recordings of all runs in order of their first presentation."""
+    number: dict[Path, int] = {}
+    sounds = []
+    for run in runs:
+        heard = [recording.get(item.clip.audio, item.clip.audio) for item in run.presentations]
+        unit = np.array([number.setdefault(path, len(number)) for path in heard], dtype=int)
+        onset = np.array([item.onset for item in run.presentations], dtype=float)
+        sounds.append(Sounds(onset, onset + [item.clip.duration for item in run.presentations], unit))
+    return tuple(sounds)
 
 
-def inner_groups(runs: Sequence[RunRows], rows: np.ndarray) -> np.ndarray:
-    """Assign training rows to inner folds: their runs, or contiguous groups of clips in a single run.
-
-    Parameters
-    ----------
-    runs : sequence of RunRows
-    rows : ndarray
-        Training rows, ascending.
-
-    Returns
-    -------
-    ndarray of shape (n_rows,), intp
-        0, 1, ...; at least two inner folds.
-
-    Raises
-    ------
-    NotComputable
-        Fewer than two rows.
-    """
-    if len(rows) < 2:
-        raise NotComputable("fewer than two training rows are left: nothing can be fitted")
-    first = offsets(runs)
-    run = np.searchsorted(first, rows, side="right") - 1
-    groups = np.unique(run, return_inverse=True)[1]
-    if groups.max() > 0:
-        return groups.astype(np.intp)
-    only = runs[run[0]]
-    begun = _latest_presentation(only)[rows - first[run[0]]]
-    heard = np.unique(begun)
-    if len(heard) < 2:
-        heard, begun = np.arange(len(rows)), np.arange(len(rows))
-    parts = np.array_split(heard, min(_INNER_CLIP_GROUPS, len(heard)))
-    starts = np.array([part[0] for part in parts])
-    return (np.searchsorted(starts, begun, side="right") - 1).astype(np.intp)
+def stretches(sounds: Sounds, n_stretches: int) -> Sounds:
+    """Cut a run's sound into stretches of equal length, each a unit of its own."""
+    edges = np.linspace(sounds.onset.min(), sounds.stop.max(), n_stretches + 1)[1:-1]
+    pieces = []
+    for onset, stop in zip(sounds.onset, sounds.stop):
+        cuts = [onset, *edges[(edges > onset) & (edges < stop)], stop]
+        pieces += list(zip(cuts[:-1], cuts[1:]))
+    begin, end = np.array(pieces).T
+    return Sounds(begin, end, np.searchsorted(edges, begin, side="right"))
 
 
-def make_folds(
-    runs: Sequence[RunRows],
-    plan: Sequence[tuple[Sequence[int], Sequence[int]]],
-    longest_lag: float,
-    *,
-    min_training_rows: int,
-) -> tuple[tuple[Fold, ...], tuple[str, ...]]:
-    """Turn held-out runs into folds of rows.
+@dataclass(frozen=True, eq=False)
+class FoldMaker:
+    """Runs, what is regressed out of them and what counts as one recording.
 
     Parameters
     ----------
     runs : sequence of RunRows
-        All runs.
-    plan : sequence of (held-out run indices, training run indices)
-        One pair per fold.
+    nuisance : sequence of Nuisance
     longest_lag : float
         Seconds.
-    min_training_rows : int
-        With fewer rows left after the leak rule the held-out run's tracks are split into the smallest number
-        of groups, each its own fold, that leaves as many.
-
-    Returns
-    -------
-    folds : tuple of Fold
-    notes : tuple of str
-        What the leak rule dropped and where folds had to be split.
-
-    Raises
-    ------
-    NotComputable
-        No split leaves enough training rows.
+    least : int
+        Rows that heard something that a fold must train on.
+    recording : mapping of Path to Path
     """
-    folds: list[Fold] = []
-    notes: list[str] = []
-    for held_out, training in plan:
-        names = ", ".join(runs[r].name for r in held_out)
-        for n_groups in range(1, 1 + max(1, len(_tracks(runs, held_out)))):
-            parts = _parts(runs, held_out, n_groups, longest_lag)
-            split = [_fold(runs, part, training, longest_lag) for part in parts]
-            if all(len(fold.training) >= min_training_rows for fold in split):
-                break
-        else:
+
+    runs: Sequence[RunRows]
+    nuisance: Sequence[Nuisance]
+    longest_lag: float
+    least: int
+    recording: Mapping[Path, Path] = field(default_factory=dict)
+
+    @cached_property
+    def first(self) -> np.ndarray:
+        """First row of each run."""
+        return offsets(self.runs)
+
+    @cached_property
+    def run(self) -> np.ndarray:
+        """Run of each row."""
+        return np.repeat(np.arange(len(self.runs)), np.diff(self.first))
+
+    @cached_property
+    def scored(self) -> np.ndarray:
+        """Rows that may train and be scored."""
+        return np.concatenate([run.rows.scored for run in self.runs])
+
+    @cached_property
+    def sounds(self) -> tuple[Sounds, ...]:
+        """Pieces of sound of each run; a single run of one or two long recordings is cut into stretches."""
+        sounds = sounds_of(self.runs, self.recording)
+        if len(sounds) == 1 and len(sounds[0].unit) and not _enough_units(sounds[0].unit):
+            repeated = len({item.clip for item in self.runs[0].presentations}) < len(self.runs[0].presentations)
+            return sounds if repeated else (stretches(sounds[0], _MOST_GROUPS),)
+        return sounds
+
+    @cached_property
+    def heard(self) -> np.ndarray:
+        """Whether each unit was heard within the lags of each row: (n_rows, n_units), bool."""
+        n_units = 1 + max((int(item.unit.max(initial=-1)) for item in self.sounds), default=-1)
+        table = np.zeros((len(self.run), n_units), dtype=bool)
+        for r, (run, sounds) in enumerate(zip(self.runs, self.sounds)):
+            reach = sounds.reach(run.rows, self.longest_lag)
+            for piece, unit in enumerate(sounds.unit):
+                table[self.first[r] : self.first[r + 1], unit] |= reach[:, piece]
+        return table
+
+    @cached_property
+    def latest(self) -> np.ndarray:
+        """Unit that began last at each row."""
+        return np.concatenate([sounds.latest(run.rows) for run, sounds in zip(self.runs, self.sounds)])
+
+    def folds(
+        self, planned: Sequence[tuple[Sequence[int], Sequence[int]]], *, in_turn: bool
+    ) -> tuple[tuple[Fold, ...], tuple[str, ...]]:
+        """Turn held-out runs into folds of rows.
+
+        Parameters
+        ----------
+        planned : sequence of (held-out run indices, training run indices)
+            One pair per fold.
+        in_turn : bool
+            Whether each fold's held-out runs train the other folds: all are then divided anew, by groups of
+            recordings, where runs share so many that too few rows would train.
+
+        Returns
+        -------
+        folds : tuple of Fold
+        notes : tuple of str
+
+        Raises
+        ------
+        NotComputable
+            No split leaves enough training rows.
+        """
+        whole = [self._whole(held_out, training) for held_out, training in planned]
+        if len(self.runs) > 1 and all(self._enough(fold, training) for fold, (_, training) in zip(whole, planned)):
+            return self._finished(whole, ())
+        if in_turn:
+            planned = [(sorted({r for some, _ in planned for r in some}), range(len(self.runs)))]
+        folds: list[_Rows] = []
+        notes: list[str] = []
+        for held_out, training in planned:
+            split, note = self._by_groups(held_out, training)
+            folds += split
+            notes.append(note)
+        return self._finished(folds, tuple(notes))
+
+    def _whole(self, held_out: Sequence[int], training: Sequence[int]) -> _Rows:
+        """Rows of whole runs; what they heard trains nothing."""
+        predicted = np.isin(self.run, held_out)
+        touched = self._any(self._units(predicted))
+        may = np.isin(self.run, training) & self.scored & ~predicted
+        return self._rows(may & ~touched, predicted, dropped=int((may & touched).sum()))
+
+    def _by_groups(self, held_out: Sequence[int], training: Sequence[int]) -> tuple[list[_Rows], str]:
+        """Rows that heard recordings of one group only, group by group; as many groups as leave enough rows."""
+        names = ", ".join(self.runs[r].name for r in held_out)
+        units = self._units(np.isin(self.run, held_out))
+        most = min(_MOST_GROUPS, len(units))
+        tried = {n: self._groups(units, n, held_out, training) for n in range(2, most + 1)}
+        enough = [n for n, folds in tried.items() if all(self._enough(fold, training) for fold in folds)]
+        if not enough:
             raise NotComputable(
-                f"held-out {names}: fewer than {min_training_rows} training rows heard none of its tracks; "
-                "hold out other runs (--test-runs)"
+                f"held-out {names}: fewer than {self.least} training rows heard other recordings than the held-out "
+                f"ones, or one recording only; use runs with more recordings, fewer --confounds, or hold out other "
+                "runs (--test-runs)"
             )
-        if n_groups > 1:
-            notes.append(f"held-out {names}: too few training rows, folded by {n_groups} groups of tracks")
-        dropped = sum(fold.dropped for fold in split)
-        if dropped:
-            notes.append(
-                f"held-out {names}: {dropped} training rows dropped that heard one of its tracks"
-                + (f" (over {n_groups} folds)" if n_groups > 1 else "")
+        good = [n for n in enough if all(self._plenty(fold.held_out) for fold in tried[n])]
+        chosen = max(good) if good else min(enough)
+        folds = tried[chosen]
+        out = int(
+            sum(self.scored[np.isin(self.run, held_out)]) - sum(self.scored[fold.held_out].sum() for fold in folds)
+        )
+        note = f"held-out {names}: recordings are shared by runs, so rows are held out by {chosen} groups of recordings"
+        return folds, f"{note}; {out} rows that heard several groups are not scored" if out else note
+
+    def _groups(
+        self, units: np.ndarray, n_groups: int, held_out: Sequence[int], training: Sequence[int]
+    ) -> list[_Rows]:
+        may_train, may_test = (np.isin(self.run, some) for some in (training, held_out))
+        folds = []
+        for group in np.array_split(units, n_groups):
+            within, touched = self._within(group)
+            predicted = may_test & within
+            may = may_train & self.scored & ~predicted
+            folds.append(self._rows(may & ~touched, predicted, dropped=int((may & touched).sum())))
+        return [fold for fold in folds if len(fold.held_out)]
+
+    def _within(self, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows that heard, or heard last, recordings of a group alone; and rows that heard any of it."""
+        touched, others = self._any(group), self._any(np.delete(np.arange(self.heard.shape[1]), group))
+        return np.isin(self.latest, group) & ~others, touched
+
+    def _any(self, units: np.ndarray) -> np.ndarray:
+        """Whether each row heard one of some units."""
+        return np.asarray(self.heard[:, units].any(axis=1))
+
+    def _units(self, rows: np.ndarray) -> np.ndarray:
+        """Units heard within the lags of some rows, in order of first presentation."""
+        return np.flatnonzero(self.heard[rows].any(axis=0))
+
+    def _rows(self, training: np.ndarray, held_out: np.ndarray, *, dropped: int) -> _Rows:
+        """Both sides as rows, without runs of which too little is left to regress the nuisance out."""
+        rows = [self._not_too_few(np.flatnonzero(side)) for side in (training, held_out)]
+        return _Rows(rows[0], rows[1], dropped)
+
+    def _not_too_few(self, rows: np.ndarray) -> np.ndarray:
+        return rows[np.isin(self.run[rows], [r for r, n in self._sizes(rows).items() if n >= _FEWEST_ROWS])]
+
+    def _plenty(self, rows: np.ndarray) -> bool:
+        return min(self._sizes(rows).values(), default=0.0) >= _GOOD_ROWS
+
+    def _sizes(self, rows: np.ndarray) -> dict[int, float]:
+        """Rows that can be fitted per nuisance column, by run; infinite where all of a run are there."""
+        sizes = {}
+        for r in np.unique(self.run[rows]):
+            n, nuisance = int(self.scored[rows][self.run[rows] == r].sum()), self.nuisance[r]
+            sizes[int(r)] = np.inf if n >= nuisance.keep.sum() else n / max(1, nuisance.basis.shape[1])
+        return sizes
+
+    def _enough(self, fold: _Rows, training: Sequence[int]) -> bool:
+        """Whether enough rows train that heard something, of several recordings."""
+        sounding = self._any(np.arange(self.heard.shape[1]))
+        n = int(sounding[fold.training].sum())
+        there = int((sounding & self.scored & np.isin(self.run, training)).sum())
+        several = len(self._units(fold.training)) >= min(_LEAST_UNITS, self.heard.shape[1])
+        return len(fold.held_out) > 0 and several and n >= self.least and n >= _LEAST_SHARE * there
+
+    def _finished(self, folds: Iterable[_Rows], notes: tuple[str, ...]) -> tuple[tuple[Fold, ...], tuple[str, ...]]:
+        """Add inner folds and what each side is cleaned by; say what was dropped."""
+        made, told = [], list(notes)
+        for fold in folds:
+            rows, inner, whole_runs = self._inner(fold.training)
+            names = ", ".join(self.runs[r].name for r in np.unique(self.run[fold.held_out]))
+            if fold.dropped:
+                told.append(f"held-out {names}: {fold.dropped} training rows dropped that heard one of its recordings")
+            if len(rows) < len(fold.training):
+                again = len(fold.training) - len(rows)
+                told.append(f"held-out {names}: {again} training rows dropped that heard a recording of another run")
+            training, held_out = (side_of(side, self.first, self.nuisance) for side in (rows, fold.held_out))
+            made.append(Fold(training, held_out, inner, whole_runs, fold.dropped))
+        return tuple(made), tuple(dict.fromkeys(told))
+
+    def _inner(self, training: np.ndarray) -> tuple[np.ndarray, tuple[InnerFold, ...], bool]:
+        """Inner folds of training rows: their runs, if these share few recordings; else groups of recordings.
+
+        Returns
+        -------
+        training : ndarray
+            The rows, without the few that heard a recording of an earlier run, where inner folds are runs.
+        inner : tuple of InnerFold
+        whole_runs : bool
+        """
+        alone = training[~self._heard_before(training)]
+        if len(np.unique(self.run[alone])) > 1 and len(alone) >= (1 - _FEW_SHARED) * len(training):
+            run = self.run[alone]
+            leave = [np.flatnonzero(run == r) for r in np.unique(run)]
+            everything = np.arange(len(alone))
+            inner = tuple(InnerFold(Side(np.delete(everything, rows)), Side(rows)) for rows in leave)
+            return alone, inner, True
+        return training, self._inner_groups(training), False
+
+    def _heard_before(self, rows: np.ndarray) -> np.ndarray:
+        """Whether each row heard a recording that an earlier run has among the rows, too."""
+        again, known = np.zeros(len(rows), dtype=bool), np.zeros(self.heard.shape[1], dtype=bool)
+        for r in np.unique(self.run[rows]):
+            here = self.run[rows] == r
+            again[here] = self.heard[rows[here]][:, known].any(axis=1)
+            known |= self.heard[rows[here]].any(axis=0)
+        return again
+
+    def _inner_groups(self, training: np.ndarray) -> tuple[InnerFold, ...]:
+        units = self._units(training)
+        inner = []
+        for group in np.array_split(units, min(_MOST_GROUPS, max(1, len(units)))):
+            within, touched = self._within(group)
+            validation, fitted = training[within[training]], training[~within[training] & ~touched[training]]
+            if len(validation) and self.heard[fitted].any() and self.heard[validation].any():
+                inner.append(InnerFold(*(self._inner_side(training, rows) for rows in (fitted, validation))))
+        if len(inner) < 2:
+            raise NotComputable(
+                f"only {len(units)} recordings are left to train on, or each row heard all of them: penalties cannot "
+                "be chosen; use runs with more recordings, or hold out other runs (--test-runs)"
             )
-        folds += split
-    return tuple(folds), tuple(notes)
+        return tuple(inner)
+
+    def _inner_side(self, training: np.ndarray, rows: np.ndarray) -> Side:
+        side = side_of(rows, self.first, self.nuisance, raw=True, fewest=_GOOD_ROWS)
+        return Side(np.searchsorted(training, rows), side.parts)
 
 
-def _fold(
-    runs: Sequence[RunRows], part: tuple[np.ndarray, frozenset[Path]], training: Sequence[int], longest_lag: float
-) -> Fold:
-    held_out, tracks = part
-    rows, dropped = training_rows(runs, training, tracks, longest_lag=longest_lag)
-    groups = inner_groups(runs, rows) if len(rows) > 1 else np.zeros(len(rows), dtype=np.intp)
-    return Fold(rows, held_out, groups, dropped)
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Both sides of a fold to be."""
+
+    training: np.ndarray
+    held_out: np.ndarray
+    dropped: int
 
 
-def _parts(
-    runs: Sequence[RunRows], held_out: Sequence[int], n_groups: int, longest_lag: float
-) -> list[tuple[np.ndarray, frozenset[Path]]]:
-    """Split held-out rows by the track that began last; give each part the tracks within its lags.
-
-    Rows of a track hear the end of the track before it: that one may not train them either.
-    """
-    first = offsets(runs)
-    order = {track: i for i, track in enumerate(_tracks(runs, held_out))}
-    n_tracks = max(1, len(order))
-    rows: list[list[np.ndarray]] = [[] for _ in range(n_groups)]
-    tracks: list[set[Path]] = [set() for _ in range(n_groups)]
-    for r in held_out:
-        run = runs[r]
-        audio = [item.clip.audio for item in run.presentations]
-        group_of = np.array([order[path] * n_groups // n_tracks for path in audio] or [0])
-        member = group_of[_latest_presentation(run)]
-        reach = within_reach(run, longest_lag)
-        for g in range(n_groups):
-            volumes = np.flatnonzero(member == g)
-            rows[g].append(first[r] + volumes)
-            reached = range(len(audio)) if n_groups == 1 else np.flatnonzero(reach[volumes].any(axis=0))
-            tracks[g].update(audio[j] for j in reached)
-    return [
-        (np.concatenate(parts).astype(np.intp), frozenset(heard))
-        for parts, heard in zip(rows, tracks)
-        if sum(map(len, parts))
-    ]
-
-
-def _latest_presentation(run: RunRows) -> np.ndarray:
-    """Return, for each volume, the presentation that began last (the first one before it began)."""
-    if not run.presentations:
-        return np.zeros(run.rows.n_volumes, dtype=np.intp)
-    heard = np.where(run.rows.presentation == REST, 0, run.rows.presentation)
-    return np.maximum.accumulate(heard).astype(np.intp)
-
-
-def _tracks(runs: Sequence[RunRows], held_out: Sequence[int]) -> list[Path]:
-    """Return the tracks of runs in order of their first presentation."""
-    return list(dict.fromkeys(item.clip.audio for r in held_out for item in runs[r].presentations))
+def _enough_units(units: Collection[int] | np.ndarray) -> bool:
+    """Whether recordings can be divided so that several are on each side."""
+    return len(np.unique(np.asarray(units))) >= 2 * _LEAST_UNITS

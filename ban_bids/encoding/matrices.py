@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.linalg
 
-from ban_bids.encoding.cleaning import Nuisance
+from ban_bids.encoding.cleaning import Nuisance, Side
 from ban_bids.encoding.folds import Fold
 from ban_bids.encoding.ridge.bands import FeatureBands, KernelBands
 from ban_bids.encoding.timeline import Binned
@@ -121,12 +121,15 @@ class LayerMatrices(NamedTuple):
     whole, specific : ndarray of shape (n_held_out, k)
         What tests permute, see `ban_bids.encoding.rows.HeldOut`. They keep their nuisance: the permutation test
         moves their blocks, and BOLD, without nuisance, meets only the rest of them.
+    inner : ndarray of shape (n_training, k), optional
+        Training rows with their nuisance, for inner folds that clean their own rows.
     """
 
     training: np.ndarray
     held_out: np.ndarray
     whole: np.ndarray
     specific: np.ndarray
+    inner: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,10 +176,10 @@ class FoldDesign:
         Returns
         -------
         LayerMatrices
-            Of shape (n_rows, n_lags * n_components): lagged inside each run, nuisance projected out, scaled so
-            that the training kernel has mean diagonal 1.
+            Of shape (n_rows, n_lags * n_components): lagged inside each run, nuisance projected out on each side's
+            own rows, scaled so that the training kernel has mean diagonal 1.
         """
-        training, held_out, whole, specific = [], [], [], []
+        training, held_out, whole, specific, raw = [], [], [], [], []
         places = (_by_run(rows, first) for rows in (self.fold.training, self.fold.held_out))
         for r, (binned, (rows, _), (tested, _)) in enumerate(zip(self.reduced[layer], *places)):
             if len(rows) or len(tested):
@@ -185,12 +188,20 @@ class FoldDesign:
                 training.append(cleaned[rows])
                 held_out.append(cleaned[tested])
                 whole.append(lagged[tested])
+                if not self.fold.whole_runs:
+                    raw.append(lagged[rows])
                 specific.append(self.specific[layer][r].lagged()[tested])
-        features = np.concatenate(training)
+        features = self.fold.training_side.project(np.concatenate(training))
         power = float(np.mean(np.square(features, dtype=np.float64).sum(axis=1)))
         scale = np.float32(1 / np.sqrt(power) if power > 0 else 1)
-        others = (np.concatenate(parts) * scale for parts in (held_out, whole, specific))
-        return LayerMatrices(features * scale, *others)
+        cleaned_rows = self.fold.held_out_side.project(np.concatenate(held_out))
+        return LayerMatrices(
+            training=features * scale,
+            held_out=cleaned_rows * scale,
+            whole=np.concatenate(whole) * scale,
+            specific=np.concatenate(specific) * scale,
+            inner=np.concatenate(raw) * scale if raw else None,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,18 +263,21 @@ class LayerFeatures:
         """Return a run's bins as z-scores, float64."""
         return self.scaler.apply(self.binned[r].bins)
 
-    def blocks(self, r: int, s: int, left: np.ndarray, tested: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the kernel of two runs' volumes, clean on both sides; and what is tested of the first.
+    def blocks(self, r: int, s: int, left: np.ndarray, tested: bool) -> tuple[np.ndarray, ...]:
+        """Return the kernel of two runs' volumes, clean on both sides; what is tested of the first; and as it is.
 
         ``left`` are the scaled bins of run r. The second kernel keeps the nuisance of run r; so does the third (the
-        same where nothing is ``tested``), which is of what is specific to the clips of that run.
+        same where nothing is ``tested``), which is of what is specific to the clips of that run. The fourth keeps
+        the nuisance of both.
         """
         right = left if r == s else self.scaled(s)
-        whole = self._delayed(left, right, r, s)
+        raw = self._delayed(left, right, r, s)
+        whole = self.nuisance[s].project(raw.T).T
         specific = whole
         if tested and r in self.common:
-            specific = self._delayed(left - self.scaler.apply(self.common[r].bins), right, r, s)
-        return self.nuisance[r].project(whole), whole, specific
+            only = self._delayed(left - self.scaler.apply(self.common[r].bins), right, r, s)
+            specific = self.nuisance[s].project(only.T).T
+        return self.nuisance[r].project(whole), whole, specific, raw
 
     def _delayed(self, left: np.ndarray, right: np.ndarray, r: int, s: int) -> np.ndarray:
         undelayed = left @ right.T
@@ -271,7 +285,7 @@ class LayerFeatures:
         total = np.zeros((len(rows), len(columns)))
         for i, j in zip(rows.T, columns.T):
             total += undelayed[_range(i)][:, _range(j)]
-        return self.nuisance[s].project(total.T).T
+        return total
 
 
 def layer_kernels(
@@ -294,28 +308,38 @@ def layer_kernels(
         The training kernel has mean diagonal 1; the others are on the same scale.
     """
     n, m = len(fold.training), len(fold.held_out)
-    out = scratch_array((n + 3 * m, n), folder, in_memory)
-    training, held_out, whole, specific = np.split(out, [n, n + m, n + 2 * m])
+    out = scratch_array((n + 3 * m + (0 if fold.whole_runs else n), n), folder, in_memory)
+    training, held_out, whole, specific, inner = np.split(out, np.cumsum([n, m, m, m]))
     places, tested = (_by_run(rows, first) for rows in (fold.training, fold.held_out))
-    power = 0.0
     for r, ((fitted, here), (rows, there)) in enumerate(zip(places, tested)):
         left = features.scaled(r) if len(fitted) or len(rows) else None
         for s, (others, at) in enumerate(places):
             # a kernel is symmetric: of two training runs one block is enough
             if left is None or not len(others) or (s > r and not len(rows)):
                 continue
-            clean, *tested_blocks = features.blocks(r, s, left, len(rows) > 0)
-            if s <= r:
-                block = clean[np.ix_(fitted, others)]
-                training[np.ix_(here, at)], training[np.ix_(at, here)] = block, block.T
-            if s == r:
-                power += float(clean.diagonal()[fitted].sum())
+            clean, *tested_blocks, raw = features.blocks(r, s, left, len(rows) > 0)
+            for kernel, values in ((training, clean), (inner, raw)):
+                if s <= r and len(kernel):
+                    block = values[np.ix_(fitted, others)]
+                    kernel[np.ix_(here, at)], kernel[np.ix_(at, here)] = block, block.T
             held_out[np.ix_(there, at)] = clean[np.ix_(rows, others)]
             for kernel, block in zip((whole, specific), tested_blocks):
                 kernel[np.ix_(there, at)] = block[np.ix_(rows, others)]
+    _clean_sides(fold, training, held_out, whole, specific)
+    power = float(training.diagonal().sum(dtype=np.float64))
     if power > 0:
         out *= np.float32(n / power)
-    return LayerMatrices(training, held_out, whole, specific)
+    return LayerMatrices(training, held_out, whole, specific, inner if len(inner) else None)
+
+
+def _clean_sides(fold: Fold, training: np.ndarray, *others: np.ndarray) -> None:
+    """Clean kernels, in place, on the rows of each side alone: all of them against the training rows."""
+    sides = (fold.training_side, fold.held_out_side, Side(fold.held_out), Side(fold.held_out))
+    for kernel, side in zip((training, *others), sides):
+        if side.parts:
+            kernel[:] = side.project(kernel)
+        if fold.training_side.parts:
+            kernel[:] = fold.training_side.project(kernel.T).T
 
 
 def _range(index: np.ndarray) -> slice | np.ndarray:

@@ -1,67 +1,83 @@
-"""Blocks of the held-out runs, and the arrangements that a permutation test tries them in.
+"""Which rows a permutation test uses, and the arrangements that it tries them in.
 
-Neighbouring volumes are correlated, so single rows are not exchangeable; clips are. Each held-out run is cut
-into blocks of one length, which change places within their run.
+Neighbouring volumes are correlated, so single rows are not exchangeable. What a test may do is to move a run's
+prediction round in time against its BOLD: both keep their own course, and where nothing is heard one moment of
+stationary noise is as good as another. Each held-out run is shifted by its own number of volumes, so that runs of N
+volumes have N arrangements each, and together their product.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
-from scipy.special import gammaln
 
-from ban_bids.encoding.rows import HeldOutRows
+from ban_bids.encoding.rows import REST, HeldOutRows
 from ban_bids.errors import NotComputable
 
-MIN_ARRANGEMENTS = 1000
-"""With fewer distinct arrangements of the blocks, no p value is given."""
+SOUND = "sound"
+SPECIFIC = "specific"
+QUESTIONS = {SOUND: "follows sound", SPECIFIC: "follows these sounds"}
+"""Questions in words: of the whole prediction, and of what is specific to the clips."""
 
+MIN_ARRANGEMENTS = 40
+"""With fewer distinct arrangements no p value is given: all of them are tried then, and p is 1 / 40 at least."""
+
+MIN_REST = 0.1
+"""Least share of scored held-out volumes that rest between clips where a voxel can be said to follow sound."""
+
+MIN_ROWS = 20
+"""Scored volumes that a run must have to take part."""
+
+MIN_HALF = 40
+"""A single run is shifted in two halves, each by its own number, if they have so many volumes."""
 
 CROSSED = float(np.sqrt(0.5))
-"""Least factor of the observed statistic's distance from its expectation with leave-one-run-out.
+"""Least factor of the observed statistic where folds train on one another's held-out rows.
 
-Each pair of runs then meets in two folds, once either way round, while blocks are permuted in each fold on
-its own. With every fold's prediction brought to norm 1, T_r is a sum over the R - 1 other runs s of
-contributions of variance v_rs, of which T_s shares one: cov(T_r, T_s) <= sqrt(v_rs v_sr), so that the sum
-over folds has at most twice the variance of the permuted sum (Cauchy-Schwarz; reached with many parameters
-and one penalty, where the folds' correlation is 1 / (R - 1)). Single voxels share less:
-`ban_bids.encoding.crossed` estimates how much.
+Each pair of folds then meets twice, once either way round, while runs are shifted as if they did not. With
+every fold's prediction brought to norm 1, T_r is a sum over the R - 1 other folds s of contributions of
+variance v_rs, of which T_s shares one: cov(T_r, T_s) <= sqrt(v_rs v_sr), so that the sum over folds has at most
+twice the variance of the shifted sum (Cauchy-Schwarz; reached with many parameters and one penalty, where the
+folds' correlation is 1 / (R - 1)). `ban_bids.encoding.crossed` estimates how much it has.
 """
-
-
-_FEWEST_RESTS = 2
-"""Rests between clips in every held-out run that let a test ask whether a voxel hears at all."""
 
 
 @dataclass(frozen=True, eq=False)
 class PermutationPlan:
-    """Blocks of the held-out runs and the arrangements that they are tried in.
+    """Rows of a test and the arrangements that they are tried in. A *piece* is a run, or half of a single one.
 
     Parameters
     ----------
-    blocks : ndarray of shape (n_blocks, length), int
-        Row of every volume of every block; -1 for volumes that are not scored, which count as zero.
-    run : ndarray of shape (n_blocks,), int
-        Run of each block; blocks of a run stand together.
-    label : ndarray of shape (n_blocks,), int
-        Clip of each block, -1 for rest.
-    order : ndarray of shape (m, n_blocks), int32
-        ``order[k, j]`` is the block whose prediction meets block j's BOLD in arrangement k.
+    question : {"sound", "specific"}
+    rows : ndarray of shape (n_used,), int
+        Scored held-out rows, piece by piece in order of time.
+    sizes : tuple of int
+        Rows of each piece.
+    group : ndarray of shape (n_used,), int
+        Rows whose mean is taken out together: a piece for ``sound``; for ``specific`` the volumes of a piece that
+        are equally long after the onset of the last clip, so that no response that all clips share is left.
+    fold : ndarray of shape (n_used,), int
+        Outer fold of each row.
+    shift : ndarray of shape (m, n_pieces), int32
+        Volumes by which each arrangement moves each piece's prediction, round in the piece.
         The true arrangement is not among them unless drawn by chance.
     exhaustive : bool
-        True when ``order`` is every distinct arrangement but the true one.
+        True when ``shift`` is every arrangement but the true one.
     notes : tuple of str
-        What was left out, and what the test means here.
+        What was left out, and the smallest p that is possible where that is not small.
     crossed : bool
-        Every run is held out in turn and trains the other folds, see ``CROSSED``.
+        Folds train on one another's held-out rows, see ``CROSSED``.
     """
 
-    blocks: np.ndarray
-    run: np.ndarray
-    label: np.ndarray
-    order: np.ndarray
+    question: str
+    rows: np.ndarray
+    sizes: tuple[int, ...]
+    group: np.ndarray
+    fold: np.ndarray
+    shift: np.ndarray
     exhaustive: bool
     notes: tuple[str, ...] = ()
     crossed: bool = False
@@ -69,27 +85,25 @@ class PermutationPlan:
     @property
     def n_permutations(self) -> int:
         """Number m of arrangements tried."""
-        return len(self.order)
-
-    @property
-    def rests(self) -> bool:
-        """Whether the test is of the whole prediction, see `ban_bids.encoding.permutation.rests_between_clips`."""
-        return _rests(self.run, self.label)
+        return len(self.shift)
 
 
-def permutation_plan(rows: HeldOutRows, n_permutations: int, seed: int, *, crossed: bool = False) -> PermutationPlan:
-    """Cut held-out runs into blocks and draw the arrangements.
+def permutation_plan(
+    rows: HeldOutRows, n_permutations: int, seed: int, *, question: str, crossed: bool = False
+) -> PermutationPlan:
+    """Choose a question's rows and draw the arrangements.
 
     Parameters
     ----------
     rows : HeldOutRows
         The n held-out rows of all folds (folds are pooled by standing in one table).
     n_permutations : int
-        Arrangements to draw; all distinct ones are taken instead where there are no more than that.
+        Arrangements to draw; all are taken instead where there are no more than that.
     seed : int
         Seed of the draws.
+    question : {"sound", "specific"}
     crossed : bool
-        Each run is a fold of its own and trains the others (leave-one-run-out).
+        Folds train on one another's held-out rows.
 
     Returns
     -------
@@ -98,160 +112,87 @@ def permutation_plan(rows: HeldOutRows, n_permutations: int, seed: int, *, cross
     Raises
     ------
     NotComputable
-        If no block can be cut, or fewer than 1000 arrangements are distinct.
+        The held-out runs are too short, or all rest or none (``sound``), or hold no two different clips in a run
+        (``specific``), or fewer than 40 arrangements are distinct.
 
     Notes
     -----
-    Presentations of one clip get nearly the same prediction, and so do rest blocks: exchanging them is no new
-    arrangement. They are counted as one label each, which can only lower the number of distinct arrangements.
+    Rows that are not scored are passed over, as if the volumes on either side were neighbours. Where a run's
+    course repeats, so do its arrangements: in a regular on/off design of period P only P are distinct.
     """
-    blocks, run, label, notes = cut_blocks(rows)
-    log_distinct = count_arrangements(run, label)
-    if log_distinct < np.log(MIN_ARRANGEMENTS) - 1e-9:
-        raise NotComputable(
-            f"only {round(np.exp(log_distinct))} distinct arrangements of the {len(run)} held-out blocks "
-            f"exist and {MIN_ARRANGEMENTS} are needed for a p value; hold out more or longer runs"
-        )
-    exhaustive = log_distinct <= np.log(n_permutations + 1) + 1e-9
-    if exhaustive:
-        order = _every_arrangement(run, label)
-        notes += (f"all {len(order) + 1} distinct arrangements of the blocks are tried",)
+    pieces, notes = _pieces(rows)
+    used = np.concatenate(pieces)
+    if question == SOUND:
+        _need_rest(rows, used)
+        label = [rows.clip[piece] != REST for piece in pieces]
+        moment = np.zeros(len(used), dtype=np.intp)
     else:
-        order = _random_arrangements(run, n_permutations, np.random.default_rng(seed))
-    return PermutationPlan(blocks, run, label, order, exhaustive, notes, crossed)
-
-
-def cut_blocks(rows: HeldOutRows) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Partition held-out runs into clips, and rest cut to clip length, all of one number of volumes.
-
-    The length is the one that keeps most volumes of clips in play: that of the modal clip unless lengths
-    differ so much that trimming to a shorter one keeps more. Segments that are shorter, and blocks of
-    which more than half the volumes are not scored (lead-ins, non-steady state), are left out.
-
-    Returns
-    -------
-    blocks : ndarray of shape (n_blocks, length)
-        Rows, -1 where not scored.
-    run, label : ndarray of shape (n_blocks,)
-        Run, and clip (-1 for rest).
-    notes : tuple of str
-
-    Raises
-    ------
-    NotComputable
-        If the held-out rows hold no scored clip.
-    """
-    segments = [s for s in _segments(rows) if rows.scored[s].any()]
-    sizes = np.array([len(s) for s in segments if rows.clip[s[0]] >= 0])
-    if not sizes.size:
-        raise NotComputable("no scored clip stands in the held-out runs, so no block can be permuted")
-    length = max(np.unique(sizes), key=lambda k: (k * np.sum(sizes >= k), k))
-    kept = []
-    for segment in segments:
-        pieces = 1 if rows.clip[segment[0]] >= 0 else len(segment) // length
-        candidates = [segment[i * length : (i + 1) * length] for i in range(pieces)]
-        kept += [c for c in candidates if len(c) == length and 2 * rows.scored[c].sum() >= length]
-    if not kept:
-        raise NotComputable("no block of the held-out runs is scored in more than half of its volumes")
-    index = np.stack(kept)
-    blocks = np.where(rows.scored[index], index, -1)
-    label = rows.clip[index[:, 0]]
-    run = rows.run[index[:, 0]]
-    return blocks, run, label, _block_notes(rows, blocks, run, label)
-
-
-def rests_between_clips(rows: HeldOutRows) -> bool:
-    """Whether every held-out run rests at least twice, for a block or longer, between clips.
-
-    The whole prediction is then tested, response to sound at all included: blocks of rest change places with
-    clips. Otherwise what is left of the prediction without that of the run's mean clip: rest at the run's
-    edges alone would confuse sound with what scanner and filters do there.
-
-    Parameters
-    ----------
-    rows : HeldOutRows
-
-    Returns
-    -------
-    bool
-    """
-    try:
-        _, run, label, _ = cut_blocks(rows)
-    except NotComputable:
-        return False
-    return _rests(run, label)
-
-
-def _rests(run: np.ndarray, label: np.ndarray) -> bool:
-    for one in np.unique(run):
-        quiet = label[run == one] < 0
-        heard = np.flatnonzero(~quiet)
-        if not heard.size or np.sum(np.diff(heard) > 1) < _FEWEST_RESTS:
-            return False
-    return True
-
-
-def _segments(rows: HeldOutRows) -> list[np.ndarray]:
-    """Stretches of rows of one presentation, or of rest, in order."""
-    change = (np.diff(rows.run) != 0) | (np.diff(rows.presentation) != 0)
-    return np.split(np.arange(len(rows.run)), np.flatnonzero(change) + 1)
-
-
-def _block_notes(rows: HeldOutRows, blocks: np.ndarray, run: np.ndarray, label: np.ndarray) -> tuple[str, ...]:
-    unused = int(rows.scored.sum() - np.sum(blocks >= 0))
-    notes = []
-    if unused:
-        notes.append(
-            f"{unused} of {int(rows.scored.sum())} scored volumes fit no block of {blocks.shape[1]} "
-            "volumes and take no part in the permutation test"
+        _need_clips(rows, pieces)
+        label = [rows.clip[piece] for piece in pieces]
+        moment = np.concatenate([_since_onset(rows, piece) for piece in pieces])
+    distinct = prod(map(_distinct_shifts, label))
+    if distinct < MIN_ARRANGEMENTS:
+        raise NotComputable(
+            f"only {distinct} distinct arrangements of the held-out runs exist and {MIN_ARRANGEMENTS} are needed for "
+            "a p value; hold out more or longer runs"
         )
-    if not _rests(run, label):
-        notes.append(
-            f"not every held-out run rests {_FEWEST_RESTS} times between clips: p tests clip-specific "
-            "prediction, not whether a voxel hears at all"
+    if distinct < n_permutations:
+        notes += (f"p{question}: {distinct} arrangements are distinct, so that p is hardly under {1 / distinct:.2g}",)
+    sizes = tuple(map(len, pieces))
+    piece = np.repeat(np.arange(len(sizes)), sizes)
+    group = np.unique(np.stack([piece, moment]), axis=1, return_inverse=True)[1].reshape(-1)
+    shift, exhaustive = _shifts(sizes, n_permutations, np.random.default_rng(seed))
+    return PermutationPlan(question, used, sizes, group, rows.fold[used], shift, exhaustive, notes, crossed)
+
+
+def _pieces(rows: HeldOutRows) -> tuple[list[np.ndarray], tuple[str, ...]]:
+    """Scored rows of each run in order of time; those of a single run in two halves."""
+    runs = [np.flatnonzero(rows.scored & (rows.run == run)) for run in np.unique(rows.run)]
+    pieces = [piece for piece in runs if len(piece) >= MIN_ROWS]
+    if not pieces:
+        raise NotComputable(f"no held-out run has {MIN_ROWS} scored volumes; hold out more or longer runs")
+    lost = sum(map(len, runs)) - sum(map(len, pieces))
+    notes = (f"{lost} scored volumes of held-out runs with fewer than {MIN_ROWS} take no part in p",) * bool(lost)
+    if len(pieces) == 1 and len(pieces[0]) >= 2 * MIN_HALF:
+        pieces = np.array_split(pieces[0], 2)
+    return pieces, notes
+
+
+def _need_rest(rows: HeldOutRows, used: np.ndarray) -> None:
+    """Rest at a run's edges alone would confuse sound with what scanner and filters do there."""
+    quiet = 0
+    for run in np.unique(rows.run[used]):
+        clip = rows.clip[used[rows.run[used] == run]]
+        heard = np.flatnonzero(clip != REST)
+        quiet += int(np.sum(clip[heard[0] : heard[-1]] == REST)) if heard.size else 0
+    if quiet < MIN_REST * len(used):
+        raise NotComputable(
+            f"held-out runs rest between clips in {quiet} of {len(used)} scored volumes, and {MIN_REST:.0%} are needed "
+            "to tell sound from rest"
         )
-    return tuple(notes)
 
 
-def count_arrangements(run: np.ndarray, label: np.ndarray) -> float:
-    """Logarithm of the number of arrangements of labels within runs: sum over runs of log(B! / prod n_l!)."""
-    total = 0.0
-    for one in np.unique(run):
-        _, counts = np.unique(label[run == one], return_counts=True)
-        total += float(gammaln(counts.sum() + 1) - gammaln(counts + 1).sum())
-    return total
+def _need_clips(rows: HeldOutRows, pieces: Sequence[np.ndarray]) -> None:
+    clips = (np.unique(rows.clip[piece]) for piece in pieces)
+    if not any(np.sum(one != REST) > 1 for one in clips):
+        raise NotComputable("no held-out run holds two different clips, so that none can be told from another")
 
 
-def _random_arrangements(run: np.ndarray, n_permutations: int, rng: np.random.Generator) -> np.ndarray:
-    order = np.empty((n_permutations, len(run)), dtype=np.int32)
-    for one in np.unique(run):
-        places = np.flatnonzero(run == one).astype(np.int32)
-        order[:, places] = rng.permuted(np.tile(places, (n_permutations, 1)), axis=1)
-    return order
+def _since_onset(rows: HeldOutRows, piece: np.ndarray) -> np.ndarray:
+    """Volumes since the last clip began, 1, 2, ...; 0 before the first and at moments that come once only."""
+    onset = np.where(rows.clip[piece] == REST, -1, rows.volume[piece] - rows.position[piece])
+    last = np.maximum.accumulate(onset)
+    moment = np.where(last < 0, 0, rows.volume[piece] - last + 1)
+    return np.where(np.bincount(moment)[moment] > 1, moment, 0)
 
 
-def _every_arrangement(run: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """All distinct arrangements but the true one; blocks of a label keep their order of time."""
-    order = np.arange(len(run), dtype=np.int32)[None]
-    for one in np.unique(run):
-        places = np.flatnonzero(run == one)
-        labels = label[places]
-        members = {k: places[labels == k] for k in np.unique(labels)}
-        counts = {k: len(v) for k, v in members.items()}
-        within = []
-        for arrangement in _multiset_permutations(counts, len(places)):
-            taken = {k: iter(v) for k, v in members.items()}
-            within.append([next(taken[k]) for k in arrangement])
-        order = np.repeat(order, len(within), axis=0)
-        order[:, places] = np.tile(np.array(within, dtype=np.int32), (len(order) // len(within), 1))
-    return order[np.any(order != np.arange(len(run)), axis=1)]
+def _distinct_shifts(label: np.ndarray) -> int:
+    """Number of arrangements of a piece that its labels tell apart: the period of their course, round in the piece."""
+    periods = [k for k in range(1, len(label) + 1) if len(label) % k == 0]
+    return next(k for k in periods if np.array_equal(np.roll(label, k), label))
 
 
-def _multiset_permutations(counts: dict[int, int], length: int) -> Iterator[tuple[int, ...]]:
-    if length == 0:
-        yield ()
-        return
-    for key, left in counts.items():
-        if left:
-            for rest in _multiset_permutations({**counts, key: left - 1}, length - 1):
-                yield (key, *rest)
+def _shifts(sizes: Sequence[int], n_permutations: int, rng: np.random.Generator) -> tuple[np.ndarray, bool]:
+    if prod(sizes) <= n_permutations + 1:
+        return np.indices(sizes).reshape(len(sizes), -1).T[1:].astype(np.int32), True
+    return rng.integers(0, sizes, (n_permutations, len(sizes)), dtype=np.int32), False

@@ -19,6 +19,12 @@ REST = -1
 _EDGE = 1e-6
 """Seconds of tolerance at a clip's edges, so that rounding never moves a volume over them."""
 
+_SLIVER = 0.1
+"""Seconds of another sound at the far end of the lags that do not make a row's sound another."""
+
+_TIMING = 0.05
+"""Share of a volume by which logged onsets may scatter: no limit of a class lies nearer to a common fraction."""
+
 
 @dataclass(frozen=True, eq=False)
 class Rows:
@@ -42,6 +48,10 @@ class Rows:
         Seconds between volumes.
     acquisition_time : float or None
         Seconds that taking a volume lasts; None: the repetition time.
+    presented : ndarray of shape (n_presentations,), int32
+        Clip of each presentation, in order of onset, whether or not a volume falls into it.
+    onset, end : ndarray of shape (n_presentations,), float64
+        Seconds on the run's clock.
     """
 
     times: np.ndarray
@@ -51,7 +61,10 @@ class Rows:
     lead_in: np.ndarray
     keep: np.ndarray
     repetition_time: float
-    acquisition_time: float | None = None
+    acquisition_time: float | None
+    presented: np.ndarray
+    onset: np.ndarray
+    end: np.ndarray
 
     def width(self, lag_step: float) -> float:
         """Seconds over which features are averaged: the time in which a volume is taken, or a lag's step.
@@ -93,6 +106,11 @@ class HeldOutRows:
         False for lead-in, non-steady-state and scrubbed volumes: they keep the clock but enter no score.
     fold : ndarray, int32
         Index of the outer fold that holds the row out.
+    sound : ndarray, int32, or None
+        From `sounds_heard`: equal where the same is heard over the whole lag window, -1 for silence. None where no
+        repeats are looked for.
+    begun : ndarray, int32, or None
+        Clip that began last within the lag window, -1 for silence.
     """
 
     run: np.ndarray
@@ -102,6 +120,8 @@ class HeldOutRows:
     position: np.ndarray
     scored: np.ndarray
     fold: np.ndarray
+    sound: np.ndarray | None = None
+    begun: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.run)
@@ -135,14 +155,14 @@ class HeldOut:
 
 @dataclass(frozen=True, eq=False)
 class Repeats:
-    """Rows that hold the same moment of the same clip.
+    """Rows over whose whole lag window the same was heard.
 
     Parameters
     ----------
     index : ndarray of shape (n_unique, n_repeats), int
-        ``index[u, i]`` is the row of repeat i of unique moment u; ordered by clip, then position.
+        ``index[u, i]`` is the row of repeat i of unique moment u; ordered by clip, then by what was heard.
     clip : ndarray of shape (n_unique,), int
-        Clip of each unique moment.
+        Clip that began last in each unique moment's lag window.
     notes : tuple of str
         What was left out and why.
     """
@@ -157,7 +177,9 @@ class Repeats:
         return int(self.index.shape[1])
 
 
-def held_out_rows(runs: Sequence[Rows], held_out: Sequence[np.ndarray]) -> HeldOutRows:
+def held_out_rows(
+    runs: Sequence[Rows], held_out: Sequence[np.ndarray], *, longest_lag: float, lag_step: float
+) -> HeldOutRows:
     """Put the held-out rows of all folds into one table, by run and volume.
 
     Parameters
@@ -166,6 +188,8 @@ def held_out_rows(runs: Sequence[Rows], held_out: Sequence[np.ndarray]) -> HeldO
         Of every run.
     held_out : sequence of ndarray of int
         Rows that each fold holds out, counted through all runs; no row twice.
+    longest_lag, lag_step : float
+        Seconds, of the features.
 
     Returns
     -------
@@ -177,6 +201,9 @@ def held_out_rows(runs: Sequence[Rows], held_out: Sequence[np.ndarray]) -> HeldO
     fold = np.repeat(np.arange(len(held_out)), [len(rows) for rows in held_out])[order]
     index = index[order]
     run = np.searchsorted(first, index, side="right") - 1
+    sound, begun = (
+        np.concatenate(parts)[index] for parts in zip(*sounds_heard(runs, longest_lag=longest_lag, lag_step=lag_step))
+    )
 
     def taken(name: str) -> np.ndarray:
         return np.concatenate([getattr(rows, name) for rows in runs])[index]
@@ -189,7 +216,80 @@ def held_out_rows(runs: Sequence[Rows], held_out: Sequence[np.ndarray]) -> HeldO
         position=taken("position"),
         scored=taken("scored"),
         fold=fold.astype(np.int32),
+        sound=sound,
+        begun=begun,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _OnGrid:
+    """A run's presentations on its grid of volumes; arrays of length n_presentations."""
+
+    rows: Rows
+    width: float
+    first: np.ndarray
+    kinds: list[tuple[float, int, int]]
+    phase: np.ndarray
+
+    @classmethod
+    def of(cls, rows: Rows, lag_step: float) -> _OnGrid:
+        """First volume after each onset, seconds until then, and (TR, clip, those seconds in steps of the width)."""
+        tr, width = rows.repetition_time, rows.width(lag_step)
+        begin = rows.times[0] if rows.n_volumes else 0.0
+        first = np.ceil((rows.onset - begin - _TIMING * width) / tr).astype(int)
+        phase = begin + first * tr - rows.onset
+        steps = np.floor(phase / width + _TIMING).astype(int)
+        return cls(rows, width, first, [(tr, int(c), int(k)) for c, k in zip(rows.presented, steps)], phase)
+
+    def numbered(
+        self, reach: float, earliest: dict[tuple[float, int, int], float], numbers: dict[tuple[object, ...], int]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Number of what is heard in the last ``reach`` seconds of each volume, and the clip that began last."""
+        rows, first = self.rows, self.first
+        sound, begun = (np.full(rows.n_volumes, REST, dtype=np.int32) for _ in range(2))
+        for j, (kind, stop) in enumerate(zip(self.kinds, [*first[1:], rows.n_volumes])):
+            before = np.floor((rows.onset[j] - rows.onset) / self.width + 0.5 + _TIMING).astype(int)
+            for k in range(max(first[j], 0), min(stop, rows.n_volumes)):
+                begin = rows.onset[j] + earliest[kind] + (k - first[j]) * rows.repetition_time - reach
+                oldest = int(np.searchsorted(rows.end, begin + _SLIVER, side="right"))
+                if oldest <= j:
+                    others = tuple((int(rows.presented[i]), int(before[i])) for i in range(oldest, j))
+                    sound[k] = numbers.setdefault((kind, int(k - first[j]), *others), len(numbers))
+                    begun[k] = rows.presented[j]
+        return sound, begun
+
+
+def sounds_heard(runs: Sequence[Rows], *, longest_lag: float, lag_step: float) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Number what is heard over each volume's lag window, ``[t - longest_lag - width / 2, t]``.
+
+    Two volumes have the same number where the clip that began last and how many volumes ago it did are the same, and
+    also which clips, how long before it, reach into the window, lead-ins like any other. Before a run there is
+    silence. Sound that begins within ``(t, t + width / 2]`` is not asked for: no response precedes its sound.
+
+    Onsets need not lie on the grid of volumes: volumes are counted from the first one after the onset, and the
+    window begins where it does for the earliest such volume of the clip, so that presentations at another phase of
+    the volume are one moment. Only where volumes are far apart (sparse sampling) does their phase count, in steps of
+    the width over which features are averaged.
+
+    Parameters
+    ----------
+    runs : sequence of Rows
+    longest_lag, lag_step : float
+        Seconds, of the features.
+
+    Returns
+    -------
+    list of (sound, begun), each of shape (n_volumes,), int32
+        Per run: the number of what is heard, the same for the same in all runs, -1 for silence; the clip that began
+        last, -1 for silence.
+    """
+    listened = [_OnGrid.of(rows, lag_step) for rows in runs]
+    earliest: dict[tuple[float, int, int], float] = {}
+    for run in listened:
+        for kind, phase in zip(run.kinds, run.phase):
+            earliest[kind] = min(float(phase), earliest.get(kind, np.inf))
+    numbers: dict[tuple[object, ...], int] = {}
+    return [run.numbered(longest_lag + run.width / 2, earliest, numbers) for run in listened]
 
 
 def run_rows(run: Run, t_ref: float, non_steady: int, *, scrubbed: Sequence[int], clips: Sequence[Clip]) -> Rows:
@@ -219,7 +319,8 @@ def run_rows(run: Run, t_ref: float, non_steady: int, *, scrubbed: Sequence[int]
     times = np.arange(n, dtype=np.float64) * run.repetition_time + t_ref
     clip, presentation, position = (np.full(n, REST, dtype=np.int32) for _ in range(3))
     lead_in = np.zeros(n, dtype=bool)
-    for j, heard in enumerate(sorted(run.presentations, key=lambda p: p.onset)):
+    presentations = sorted(run.presentations, key=lambda p: p.onset)
+    for j, heard in enumerate(presentations):
         inside = np.flatnonzero((times >= heard.onset - _EDGE) & (times < heard.onset + heard.clip.duration - _EDGE))
         clip[inside] = index_of[heard.clip]
         presentation[inside] = j
@@ -228,20 +329,35 @@ def run_rows(run: Run, t_ref: float, non_steady: int, *, scrubbed: Sequence[int]
     keep = np.ones(n, dtype=bool)
     keep[:non_steady] = False
     keep[np.asarray(scrubbed, dtype=np.intp)] = False
-    return Rows(times, clip, presentation, position, lead_in, keep, run.repetition_time, run.acquisition_time)
+    return Rows(
+        times=times,
+        clip=clip,
+        presentation=presentation,
+        position=position,
+        lead_in=lead_in,
+        keep=keep,
+        repetition_time=run.repetition_time,
+        acquisition_time=run.acquisition_time,
+        presented=np.array([index_of[heard.clip] for heard in presentations], dtype=np.int32),
+        onset=np.array([heard.onset for heard in presentations], dtype=np.float64),
+        end=np.array([heard.end for heard in presentations], dtype=np.float64),
+    )
 
 
 def repeat_rows(rows: HeldOutRows) -> Repeats:
-    """Match the held-out rows of clips that were presented at least twice, by (clip, position).
+    """Find the held-out rows that repeat: what is heard over the whole lag window is the same.
 
-    Only scored rows count, so lead-ins never become repeats. A clip's number of repeats is the median
-    over its positions (one scrubbed volume does not cost a repeat); N is the smallest such number over the
-    repeated clips. Clips with more keep their first N in order of time; positions with fewer are left out.
+    Only scored rows count, so lead-ins never become repeats; rest repeats as long as a clip is within its lags. A
+    moment is a repeat where more than half of its clip's presentations agree in it: in random order the first
+    seconds of a clip follow other clips each time, and those few that follow the same one by chance are left out
+    too. N is the number that leaves most pairs of repeats, among those that every repeated clip has in some moment.
+    Moments with more keep their first N in order of time; moments with fewer (after scrubbed volumes, or at the start
+    of a run) are left out.
 
     Parameters
     ----------
     rows : HeldOutRows
-        The n held-out rows.
+        The n held-out rows, with ``sound`` and ``begun``.
 
     Returns
     -------
@@ -250,39 +366,60 @@ def repeat_rows(rows: HeldOutRows) -> Repeats:
     Raises
     ------
     NotComputable
-        If no clip is repeated.
+        If no clip is repeated, or none after the same sounds.
     """
-    used = np.flatnonzero(rows.scored & (rows.clip >= 0))
-    used = used[np.lexsort((used, rows.position[used], rows.clip[used]))]
-    keys = np.stack([rows.clip[used], rows.position[used]])
-    first = np.flatnonzero(np.r_[True, np.any(np.diff(keys, axis=1) != 0, axis=0)]) if used.size else used
+    if rows.sound is None or rows.begun is None:
+        raise ValueError("rows do not say which sounds were heard: make them with held_out_rows")
+    used = np.flatnonzero(rows.scored & (rows.sound >= 0))
+    used = used[np.lexsort((used, rows.sound[used], rows.begun[used]))]
+    first = np.flatnonzero(np.r_[True, np.diff(rows.sound[used]) != 0]) if used.size else used
     counts = np.diff(np.r_[first, used.size])
-    clip = keys[0, first]
-    typical = {int(c): int(np.median(counts[clip == c])) for c in np.unique(clip)}
-    repeated = {c: n for c, n in typical.items() if n >= 2}
-    if not repeated:
-        raise NotComputable("no clip is repeated in the held-out runs, so there is no noise ceiling")
-    n_repeats = min(repeated.values())
-    full = np.isin(clip, list(repeated)) & (counts >= n_repeats)
-    notes = _repeat_notes(typical, repeated, n_repeats, int(np.sum(np.isin(clip, list(repeated)) & ~full)))
+    clip = rows.begun[used[first]]
+    presented = _presentations(rows, clip, counts)
+    agree = (counts >= 2) & (2 * counts > presented)
+    if not agree.any():
+        reason = "no clip is repeated in the held-out runs"
+        if presented.size and presented.max() >= 2:
+            reason = (
+                "clips are repeated in the held-out runs, but each time other sounds are heard within the lags before "
+                "(a fixed order, pauses or longer clips would give repeats)"
+            )
+        raise NotComputable(f"{reason}, so there is no noise ceiling")
+    most = [int(counts[agree & (clip == c)].max()) for c in np.unique(clip[agree])]
+    n_repeats = max(range(2, min(most) + 1), key=lambda n: (np.sum(agree & (counts >= n)) * n * (n - 1), n))
+    full = agree & (counts >= n_repeats)
     index = used[first[full][:, None] + np.arange(n_repeats)]
+    once = len(np.unique(clip[presented < 2]))
+    differs = (presented >= 2) & ~agree
+    lost = int(counts[differs].sum()), int(counts[presented >= 2].sum())
+    notes = _repeat_notes(max(most), n_repeats, once=once, differ=lost, lack=int(np.sum(agree & ~full)))
     return Repeats(index=index, clip=clip[full], notes=notes)
 
 
-def _repeat_notes(typical: dict[int, int], repeated: dict[int, int], n_repeats: int, lost: int) -> tuple[str, ...]:
+def _presentations(rows: HeldOutRows, clip: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """How often each moment's clip was presented, or heard within the lags where no volume fell into it."""
+    heard = rows.scored & (rows.clip >= 0)
+    distinct = np.unique(np.stack([rows.clip[heard], rows.run[heard], rows.presentation[heard]]), axis=1)[0]
+    number = np.bincount(distinct, minlength=int(clip.max(initial=-1)) + 1)
+    np.maximum.at(number, clip, counts)
+    return number[clip]
+
+
+def _repeat_notes(most: int, n_repeats: int, *, once: int, differ: tuple[int, int], lack: int) -> tuple[str, ...]:
     notes = []
-    if len(repeated) < len(typical):
+    if once:
         notes.append(
-            f"{len(typical) - len(repeated)} of {len(typical)} held-out clips are heard once only and "
-            "enter neither the noise ceiling nor the repeat-mean scores"
+            f"{once} held-out clips are heard once only and enter neither the noise ceiling nor the repeat-mean scores"
         )
-    if max(repeated.values()) > n_repeats:
+    if differ[0]:
         notes.append(
-            f"clips are repeated {n_repeats} to {max(repeated.values())} times; "
-            f"the first {n_repeats} repeats of each are used"
+            f"{differ[0]} of {differ[1]} volumes of repeated clips are no repeats: other sounds are heard within the "
+            "lags before"
         )
-    if lost:
-        notes.append(f"{lost} moments of repeated clips lack one of the {n_repeats} repeats and are left out")
+    if most > n_repeats:
+        notes.append(f"clips are repeated up to {most} times; the first {n_repeats} repeats of each are used")
+    if lack:
+        notes.append(f"{lack} moments of repeated clips lack one of the {n_repeats} repeats and are left out")
     return tuple(notes)
 
 

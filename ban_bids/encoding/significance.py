@@ -1,11 +1,14 @@
-"""Could a voxel's held-out prediction be luck? Blocks of the held-out runs are permuted whole.
+"""Could a voxel's held-out prediction be luck? Predictions of the held-out runs are moved round in time.
 
-The predictions of the blocks change places within their run (`ban_bids.encoding.permutation`), in the same way
-for every voxel, so that the dependence between voxels and within blocks survives. The statistic is the
-correlation pooled over all blocks' rows, one-sided. Centring on the mean of each run's blocks makes both
-norms the same under every permutation, so that only inner products between blocks are needed:
-with ``G[i, j] = <prediction of block i, BOLD of block j>`` the statistic of a permutation is
-``sum_j G[order[j], j]`` over a constant.
+All voxels move alike (`ban_bids.encoding.permutation`), so that the dependence between them survives. The statistic is
+the correlation of prediction and BOLD pooled over the held-out rows, one-sided. Its numerator in an arrangement is a
+sum over pieces of one inner product each, ``c[k] = sum_t x[t + k] y[t]``, which the Fourier transform yields for all
+shifts k at once; its denominator is the same in all.
+
+Means are taken out of groups of rows (see `PermutationPlan`) of both x and y. Where groups are small that takes
+variance from the inner products with shifted predictions, whose groups have means, but none from the true one, whose
+groups have none: with C the projection on the groups' means, ``c[k]`` is divided by the root of
+``1 - mean over k of |C shift_k x|^2 / |x|^2``, so that all have the variance that white noise would give the true one.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy import stats
+from scipy import fft, stats
 
 from ban_bids.encoding.permutation import CROSSED, PermutationPlan
 
@@ -25,6 +28,9 @@ _PERMUTATIONS = 2000
 _FOR_A_QUANTILE = 1000
 _TIE = 1e-5
 """Correlations closer than this are ties: float32 sums in another order differ by about 1e-6."""
+
+_LEAST_KEPT = 0.1
+"""Of a shifted prediction's variance, when the groups' means are taken out: a guard against division by 0."""
 
 
 def voxel_p(plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray, *, factor: float = CROSSED) -> np.ndarray:
@@ -37,8 +43,7 @@ def voxel_p(plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray, *, 
     prediction, bold : ndarray of shape (n, V)
         Of all held-out rows.
     factor : float
-        Of the observed distance from the expectation where the plan is crossed, see
-        `ban_bids.encoding.crossed`; else not used.
+        Of the observed statistic where the plan is crossed, see `ban_bids.encoding.crossed`; else not used.
 
     Returns
     -------
@@ -46,15 +51,15 @@ def voxel_p(plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray, *, 
         ``(1 + b) / (1 + m)`` with b the arrangements whose correlation is not smaller than the true one
         (Phipson & Smyth 2010); NaN where prediction or BOLD is constant or not finite.
     """
-    gather, identity = _gather_index(plan)
+    gather = _gather_index(plan)
     p = np.full(prediction.shape[1], np.nan)
     for start in range(0, len(p), _VOXELS):
         chosen = slice(start, start + _VOXELS)
-        table, norm = _tables(plan, prediction[:, chosen], bold[:, chosen])
-        threshold = _observed(plan, identity, table, factor) - torch.from_numpy(_TIE * norm)
+        table, observed, norm = _tables(plan, prediction[:, chosen], bold[:, chosen])
+        threshold = torch.from_numpy(_drawn(plan, observed, factor) - _TIE * norm)
         larger = torch.zeros(len(norm), dtype=torch.int64)
         for part in gather.split(_PERMUTATIONS):
-            larger += (_bag(part, table) >= threshold).sum(dim=0)
+            larger += (_bag(part, torch.from_numpy(table)) >= threshold).sum(dim=0)
         p[chosen] = np.where(norm > 0, (1.0 + larger.numpy()) / (1.0 + plan.n_permutations), np.nan)
     return p
 
@@ -62,7 +67,7 @@ def voxel_p(plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray, *, 
 def relative_distance(
     plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray, *, level: float = 0.05
 ) -> np.ndarray:
-    """How far the observed statistic lies from its expectation over arrangements: 1 where p is ``level``.
+    """How far the observed statistic lies from 0: 1 where p is ``level``.
 
     Parameters
     ----------
@@ -78,16 +83,20 @@ def relative_distance(
     ndarray of shape (V,), float64
         NaN where prediction or BOLD is constant or not finite.
     """
-    gather, identity = _gather_index(plan)
+    gather = _gather_index(plan)[:_FOR_A_QUANTILE]
     out = np.full(prediction.shape[1], np.nan)
     for start in range(0, len(out), _VOXELS):
         chosen = slice(start, start + _VOXELS)
-        table, norm = _tables(plan, prediction[:, chosen], bold[:, chosen])
-        mean = _expected(plan, table).numpy()
-        reached = np.quantile(_bag(gather[:_FOR_A_QUANTILE], table).numpy(), 1 - level, axis=0) - mean
-        observed = _bag(identity, table)[0].numpy() - mean
-        out[chosen] = np.divide(observed, reached, out=np.full(len(norm), np.nan), where=(norm > 0) & (reached > 0))
+        table, observed, norm = _tables(plan, prediction[:, chosen], bold[:, chosen])
+        null = _bag(gather, torch.from_numpy(table)).numpy()
+        out[chosen] = np.where(norm > 0, distances(observed, null, level=level), np.nan)
     return out
+
+
+def distances(observed: np.ndarray, null: np.ndarray, *, level: float = 0.05) -> np.ndarray:
+    """Observed statistics (K,) in units of what ``level`` of their arrangements (m, K) exceed; NaN if that is 0."""
+    reached = np.quantile(null, 1 - level, axis=0)
+    return np.divide(observed, reached, out=np.full(len(observed), np.nan), where=reached > 0)
 
 
 def _bag(index: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
@@ -95,98 +104,118 @@ def _bag(index: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.embedding_bag(index, table, mode="sum")
 
 
-def _gather_index(plan: PermutationPlan) -> tuple[torch.Tensor, torch.Tensor]:
-    """Row of the stacked B x B tables for ``G[order[k, j], j]``: (m, n_blocks), and the true order's."""
-    offset = np.zeros(len(plan.run), dtype=np.int64)
-    size = np.zeros(len(plan.run), dtype=np.int64)
-    first = np.zeros(len(plan.run), dtype=np.int64)
-    done = 0
-    for places in _runs(plan):
-        offset[places], size[places], first[places] = done, len(places), places[0]
-        done += len(places) ** 2
-    block = np.arange(len(plan.run))
-    column = offset + (block - first)
-    gather = (plan.order - first) * size + column
-    return torch.from_numpy(gather), torch.from_numpy(((block - first) * size + column)[None])
+def _gather_index(plan: PermutationPlan) -> torch.Tensor:
+    """Row of the stacked tables for the shift of each piece in each arrangement, (m, n_pieces)."""
+    return torch.from_numpy(plan.shift + _first(plan)[:-1])
 
 
-def _observed(plan: PermutationPlan, identity: torch.Tensor, table: torch.Tensor, factor: float) -> torch.Tensor:
-    """The statistic in the true order; with crossed folds its distance from the mean times ``factor``."""
-    observed = _bag(identity, table)[0]
-    if not plan.crossed:
-        return observed
-    mean = _expected(plan, table)
-    return mean + factor * (observed - mean)
+def _first(plan: PermutationPlan) -> np.ndarray:
+    """First row of every piece, and the number of rows at the end."""
+    return np.concatenate([[0], np.cumsum(plan.sizes)])
 
 
-def _expected(plan: PermutationPlan, table: torch.Tensor) -> torch.Tensor:
-    """Mean of the statistic over all arrangements."""
-    size = np.concatenate([np.full(len(places) ** 2, len(places)) for places in _runs(plan)])
-    return (table / torch.from_numpy(size).to(table.dtype)[:, None]).sum(dim=0)
+def _drawn(plan: PermutationPlan, observed: np.ndarray, factor: float) -> np.ndarray:
+    """The statistic, whose mean over arrangements is 0, times ``factor`` if folds are crossed."""
+    return factor * observed if plan.crossed else observed
 
 
-def _runs(plan: PermutationPlan) -> list[np.ndarray]:
-    return [np.flatnonzero(plan.run == one) for one in np.unique(plan.run)]
-
-
-def _centred_blocks(plan: PermutationPlan, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Values by block, less each run's mean over its blocks, and their norm.
+def _centred(plan: PermutationPlan, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Values of the plan's rows less their groups' means, and their norm.
 
     Returns
     -------
-    values : ndarray of shape (n_blocks, length, V), float32
-        Zero where not scored, and in voxels that are constant or not finite.
+    values : ndarray of shape (n_used, V), float32
+        Zero in voxels that are constant or not finite.
     norm : ndarray of shape (V,), float32
-        Euclidean norm over all blocks; 0 marks the voxels left out.
+        Euclidean norm; 0 marks the voxels left out.
     """
-    scored = (plan.blocks >= 0)[..., None]
-    out = np.where(scored, values[plan.blocks], 0).astype(np.float32)
-    scale = np.abs(out).max(axis=(0, 1))
-    for places in _runs(plan):
-        mean = out[places].sum(axis=(0, 1), dtype=np.float64) / scored[places].sum()
-        out[places] = np.where(scored[places], out[places] - mean, 0)
+    out = values[plan.rows].astype(np.float32, copy=False)
+    scale = np.abs(out).max(axis=0)
+    out = _less_means(out, plan.group)
     if plan.crossed:
-        for places in _runs(plan):
-            one = np.sqrt(np.einsum("ijv,ijv->v", out[places], out[places]))
-            out[places] = np.divide(out[places], one, out=np.zeros_like(out[places]), where=one > 1e-5 * scale)
-    norm = np.sqrt(np.einsum("ijv,ijv->v", out, out))
+        for fold in np.unique(plan.fold):
+            rows = plan.fold == fold
+            one = np.linalg.norm(out[rows], axis=0)
+            out[rows] = np.divide(out[rows], one, out=np.zeros_like(out[rows]), where=one > 1e-5 * scale)
+        out = _less_means(out, plan.group)
+        scale = np.where(scale > 0, 1, scale)
+    norm = np.linalg.norm(out, axis=0)
     with np.errstate(invalid="ignore"):
-        usable = np.isfinite(norm) & (norm > 1e-5 * scale * np.sqrt(scored.sum()))
+        usable = np.isfinite(norm) & (norm > 1e-5 * scale * np.sqrt(1 if plan.crossed else len(out)))
     return np.where(usable, out, np.float32(0)), np.where(usable, norm, 0).astype(np.float32)
 
 
-def _tables(plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
-    """The runs' tables of inner products, stacked, (sum of B squared, V); the product of norms, (V,)."""
-    x, x_norm = _centred_blocks(plan, prediction)
-    y, y_norm = _centred_blocks(plan, bold)
-    table = np.concatenate([inner.reshape(-1, x.shape[2]) for inner in _inner(plan, x, y)])
-    return torch.from_numpy(table), x_norm * y_norm
+def _less_means(values: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Values (n_used, V) less the means of their groups."""
+    counts = np.bincount(group)
+    first = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    order = np.argsort(group, kind="stable")
+    means = np.add.reduceat(values[order], first, axis=0, dtype=np.float64) / counts[:, None]
+    return np.asarray(values - means.astype(np.float32)[group])
 
 
-def _inner(plan: PermutationPlan, x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
-    """Per run the (B, B, V) inner products of prediction block i with BOLD block j."""
-    tables = []
-    for places in _runs(plan):
-        a = torch.from_numpy(x[places]).permute(2, 0, 1)
-        b = torch.from_numpy(y[places]).permute(2, 1, 0)
-        tables.append(torch.bmm(a, b).permute(1, 2, 0).contiguous().numpy())
-    return tables
+def _tables(
+    plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Inner products of BOLD with predictions.
+
+    Returns
+    -------
+    table : ndarray of shape (n_used, V), float32
+        Of all shifts of each piece, pieces stacked.
+    observed, norm : ndarray of shape (V,), float32
+        In the true arrangement, summed over pieces; the product of norms.
+    """
+    x, x_norm = _centred(plan, prediction)
+    y, y_norm = _centred(plan, bold)
+    table = np.empty_like(x)
+    first = _first(plan)
+    for start, stop in zip(first[:-1], first[1:]):
+        one, other = (fft.rfft(values[start:stop], axis=0) for values in (x, y))
+        lost = _lost(plan.group[start:stop], np.square(np.abs(one)))
+        table[start:stop] = fft.irfft(one * other.conj(), n=stop - start, axis=0) / np.sqrt(1 - lost)
+    return table, np.einsum("tv,tv->v", x, y), x_norm * y_norm
+
+
+def _lost(group: np.ndarray, power: np.ndarray) -> np.ndarray:
+    """Share of a piece's variance, mean over its shifts, that lies in means of its groups; (V,), float32.
+
+    With 1_g a group's indicator, ``mean over k of |C shift_k x|^2 = sum_f |X_f|^2 sum_g |1_gf|^2 / (n_g N^2)``.
+    """
+    n = len(group)
+    members = (group == np.unique(group)[:, None]).astype(np.float32)
+    means = (np.square(np.abs(fft.rfft(members, axis=1))) / members.sum(axis=1, keepdims=True)).sum(axis=0) / n
+    both_signs = np.full(len(means), 2.0)
+    both_signs[0] = 1.0
+    if n % 2 == 0:
+        both_signs[-1] = 1.0
+    whole, taken = both_signs @ power, (both_signs * means) @ power
+    lost = np.divide(taken, whole, out=np.zeros_like(whole), where=whole > 0)
+    return np.asarray(np.clip(lost, 0, 1 - _LEAST_KEPT), dtype=np.float32)
 
 
 @dataclass(frozen=True, eq=False)
 class RoiSums:
-    """Inner products between blocks summed over the voxels of each region; those of slabs of voxels may be added.
+    """Inner products summed over the voxels of each region; those of slabs of voxels may be added.
 
     Parameters
     ----------
-    inner : ndarray of shape (R, sum of B squared over runs), float64
-        Sum over voxels of inner products of the unit-norm prediction and BOLD.
+    inner : ndarray of shape (R, n_used), float64
+        Sum over voxels of inner products of the unit-norm prediction and BOLD at every shift of every piece.
+    observed : ndarray of shape (R,), float64
+        The same in the true arrangement, summed over pieces.
     count : ndarray of shape (R,), int
         Voxels summed.
     """
 
     inner: np.ndarray
+    observed: np.ndarray
     count: np.ndarray
+
+    @property
+    def mean_r(self) -> np.ndarray:
+        """Mean voxel correlation of each region, (R,); NaN without a usable voxel."""
+        return np.divide(self.observed, self.count, out=np.full(len(self.count), np.nan), where=self.count > 0)
 
 
 def roi_sums(
@@ -206,33 +235,38 @@ def roi_sums(
     -------
     RoiSums
     """
-    inner, count = [], []
-    for region in range(1, n_regions + 1):
-        members = np.flatnonzero(labels == region)
-        total, used = np.zeros(sum(len(p) ** 2 for p in _runs(plan))), 0
+    inner = np.zeros((n_regions, len(plan.rows)))
+    observed, count = np.zeros(n_regions), np.zeros(n_regions, dtype=np.intp)
+    for region in range(n_regions):
+        members = np.flatnonzero(labels == region + 1)
         for start in range(0, len(members), _VOXELS):
             chosen = members[start : start + _VOXELS]
-            x, x_norm = _centred_blocks(plan, prediction[:, chosen])
-            y, y_norm = _centred_blocks(plan, bold[:, chosen])
-            scale = np.divide(1.0, x_norm * y_norm, out=np.zeros_like(x_norm), where=(x_norm * y_norm) > 0)
-            x *= scale
-            products = [x[k].reshape(len(k), -1) @ y[k].reshape(len(k), -1).T for k in _runs(plan)]
-            total += np.concatenate([product.ravel() for product in products])
-            used += int(np.sum(scale > 0))
-        inner.append(total)
-        count.append(used)
-    return RoiSums(np.array(inner), np.array(count))
+            table, true, norm = _tables(plan, prediction[:, chosen], bold[:, chosen])
+            scale = np.divide(1.0, norm, out=np.zeros(len(norm)), where=norm > 0)
+            inner[region] += table @ scale
+            observed[region] += true @ scale
+            count[region] += int(np.sum(scale > 0))
+    return RoiSums(inner, observed, count)
 
 
-def null_from_sums(plan: PermutationPlan, sums: RoiSums) -> tuple[np.ndarray, np.ndarray]:
+def null_from_sums(plan: PermutationPlan, sums: RoiSums, *, factor: float = CROSSED) -> tuple[np.ndarray, np.ndarray]:
     """Mean voxel correlation of each region: observed (R,) and under every arrangement (m, R).
 
-    NaN for regions without a usable voxel.
+    Parameters
+    ----------
+    plan : PermutationPlan
+    sums : RoiSums
+    factor : float
+        As for `voxel_p`.
+
+    Returns
+    -------
+    observed, null : ndarray
+        NaN for regions without a usable voxel.
     """
-    gather, identity = _gather_index(plan)
     with np.errstate(invalid="ignore", divide="ignore"):
         table = torch.from_numpy((sums.inner / sums.count[:, None]).T.copy())
-    return _observed(plan, identity, table, CROSSED).numpy(), _bag(gather, table).numpy()
+    return _drawn(plan, sums.mean_r, factor), _bag(_gather_index(plan), table).numpy()
 
 
 def roi_p(observed: np.ndarray, null: np.ndarray) -> np.ndarray:
@@ -242,7 +276,10 @@ def roi_p(observed: np.ndarray, null: np.ndarray) -> np.ndarray:
 
 
 def max_statistic_p(observed: np.ndarray, null: np.ndarray) -> np.ndarray:
-    """Family-wise p values: each region against the largest region's statistic (Westfall & Young 1993).
+    """Family-wise p values: each region against the largest of all (Westfall & Young 1993).
+
+    What is compared are standardised statistics, less the mean of their own arrangements and over the standard
+    deviation: else a region whose statistic varies much would set the limit for one whose statistic varies little.
 
     Parameters
     ----------
@@ -255,9 +292,13 @@ def max_statistic_p(observed: np.ndarray, null: np.ndarray) -> np.ndarray:
         NaN where ``observed`` is NaN; such regions are left out of the maximum.
     """
     finite = np.isfinite(observed)
-    if not finite.any():
-        return np.full(observed.shape, np.nan)
-    return np.where(finite, roi_p(observed, np.repeat(null[:, finite].max(axis=1)[:, None], len(observed), 1)), np.nan)
+    out = np.full(observed.shape, np.nan)
+    if finite.any():
+        mean, spread = null[:, finite].mean(axis=0), null[:, finite].std(axis=0)
+        spread = np.where(spread > 0, spread, 1)
+        largest = ((null[:, finite] - mean) / spread).max(axis=1)
+        out[finite] = roi_p((observed[finite] - mean) / spread, np.repeat(largest[:, None], finite.sum(), axis=1))
+    return out
 
 
 def fdr_bh(p: np.ndarray) -> np.ndarray:

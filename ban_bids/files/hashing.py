@@ -49,7 +49,7 @@ def _feed(hashed: hashlib._Hash, value: object) -> None:
         hashed.update(f"{len(value)}".encode())
         for item in value:
             _feed(hashed, item)
-    elif value is None or isinstance(value, str | bytes | bool | int | float | np.generic | Path):
+    elif value is None or isinstance(value, str | bytes | bool | int | float | slice | np.generic | Path):
         text = repr(value).encode()
         hashed.update(f"{len(text)}".encode() + text)
     else:

@@ -14,6 +14,8 @@ from ban_bids.settings import Selection
 
 _LOG = logging.getLogger(__name__)
 _ALL = "all"
+_FAIR_SHARE = 0.25
+_FEWEST_TRAINING_RUNS = 2
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class HeldOutPlan:
     task_label : str
         Alphanumeric label of the held-out task, for the ``task-`` entity of outputs.
     leave_one_out : bool
-        Whether the other folds' runs train a fold.
+        Whether all runs are held out in turn: other folds' runs train a fold.
     """
 
     folds: tuple[tuple[str, ...], ...]
@@ -51,10 +53,12 @@ class HeldOutPlan:
         return tuple(run.name for run in runs if run.name not in out)
 
 
-def repeats_within(run: Listening) -> bool:
-    """Whether a clip is played twice in the run, lead-ins aside."""
-    counts = Counter(item.clip for item in run.presentations if not item.lead_in)
-    return any(count > 1 for count in counts.values())
+def repeated_share(run: Listening, heard_in: Sequence[Listening]) -> float:
+    """Share of a run's sound that is presented at least twice in some runs, lead-ins aside."""
+    counts = Counter(item.clip for other in heard_in for item in other.presentations if not item.lead_in)
+    seconds = [(item.clip.duration, counts[item.clip] > 1) for item in run.presentations if not item.lead_in]
+    total = sum(duration for duration, _ in seconds)
+    return sum(duration for duration, repeated in seconds if repeated) / total if total else 0.0
 
 
 def _index(label: str) -> str:
@@ -102,31 +106,31 @@ def check_test_options(runs: Sequence[Listening], selection: Selection) -> None:
 def held_out_plan(participant: Participant | Listener, selection: Selection) -> HeldOutPlan:
     """Choose a participant's held-out runs.
 
-    Given by ``--test-task`` and ``--test-runs`` (``all``: leave-one-run-out); or else the runs that repeat a
-    clip within the run, lead-ins aside, if at least two training runs remain; or else leave-one-run-out.
+    Given by ``--test-task`` and ``--test-runs`` (``all``: every run in turn); or else the runs of which a quarter or
+    more is clips that are repeated, lead-ins aside, within the run or else over runs, if at least two training runs
+    remain; or else every run in turn. Which rows of them train which fold, `ban_bids.encoding.folds` decides.
 
     Parameters
     ----------
     participant : Participant or Listener
-        With at least two runs.
     selection : Selection
         ``test_tasks`` and ``test_runs`` are used.
 
     Returns
     -------
     HeldOutPlan
-        One fold with all held-out runs, or one fold per run.
+        One fold with all held-out runs, or one fold per run (``leave_one_out``).
 
     Raises
     ------
     UsageError
         The options name runs that are not there, or leave none to train on.
     DataError
-        The participant has one run only.
+        The participant has no run.
     """
     runs: Sequence[Listening] = participant.runs
-    if len(runs) < 2:
-        raise DataError(f"sub-{participant.label}: one run only; held-out scoring needs two runs or more")
+    if not runs:
+        raise DataError(f"sub-{participant.label}: no run to score; check --task-id and --session-id")
     check_test_options(runs, selection)
     if _ALL in selection.test_runs:
         return _plan(_select(runs, selection), "--test-runs all: every run is held out in turn", in_turn=True)
@@ -138,11 +142,15 @@ def held_out_plan(participant: Participant | Listener, selection: Selection) -> 
                 "leave some to train on, or give --test-runs all"
             )
         return _plan(chosen, "named by --test-task/--test-runs")
-    repeating = [run for run in runs if repeats_within(run)]
-    if repeating and len(runs) - len(repeating) >= 2:
-        return _plan(repeating, "the runs that repeat a clip within the run")
-    why = "no run repeats a clip" if not repeating else "fewer than two training runs would remain"
-    return _plan(runs, f"{why}: every run is held out in turn", in_turn=True)
+    within = [run for run in runs if repeated_share(run, [run]) >= _FAIR_SHARE]
+    anywhere = [run for run in runs if repeated_share(run, runs) >= _FAIR_SHARE]
+    for repeating, where in ((within, "within the run"), (anywhere, "over runs")):
+        if repeating and len(runs) - len(repeating) >= _FEWEST_TRAINING_RUNS:
+            return _plan(repeating, f"the runs that repeat a quarter or more of their clips {where}")
+    why = "fewer than two training runs would remain" if within or anywhere else "no run repeats clips"
+    if len(runs) == 1:
+        why = "one run only"
+    return _plan(runs, f"{why}: all is held out in turn", in_turn=True)
 
 
 def _plan(runs: Sequence[Listening], rule: str, *, in_turn: bool = False) -> HeldOutPlan:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from ban_bids.audio.waveforms import HeardClip, audio_hash
+from ban_bids.audio.sameness import Fingerprint, Identity, Index, identify
+from ban_bids.audio.waveforms import HASH_VERSION, HeardClip, audio_hash
 from ban_bids.bids.names import alphanumeric
 from ban_bids.constants import JOINT, REGIONS, SAMPLING_RATE
 from ban_bids.errors import UsageError
@@ -33,8 +36,13 @@ class ModelCard:
         How training and validation tracks were separated, in words.
     training_hashes, validation_hashes : dict
         Track name -> :func:`ban_bids.audio.waveforms.audio_hash`, for every track that trained or validated.
+    hash_version : int
+        :data:`ban_bids.audio.waveforms.HASH_VERSION` of these hashes.
+    fingerprints : dict
+        Track name -> text of its :class:`ban_bids.audio.sameness.Fingerprint`, for the same tracks. Cards without
+        them (of older versions) know copies that are equal sample for sample only.
     excluded : dict
-        The same for tracks that were left out on request.
+        Hashes of tracks that were left out on request.
     unreadable : tuple of str
         Files that could not be decoded and were skipped.
     notes : tuple of str
@@ -52,6 +60,8 @@ class ModelCard:
     split: str = "unknown"
     training_hashes: dict[str, str] = field(default_factory=dict)
     validation_hashes: dict[str, str] = field(default_factory=dict)
+    hash_version: int = HASH_VERSION
+    fingerprints: dict[str, str] = field(default_factory=dict)
     excluded: dict[str, str] = field(default_factory=dict)
     unreadable: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -60,24 +70,69 @@ class ModelCard:
     versions: dict[str, str] = field(default_factory=dict)
 
     @property
-    def known_hashes(self) -> frozenset[str]:
-        """Content of every track that trained or validated the model."""
-        return frozenset(self.training_hashes.values()) | frozenset(self.validation_hashes.values())
+    def hashes(self) -> dict[str, str]:
+        """Name -> hash of every track that trained or validated the model."""
+        return {**self.validation_hashes, **self.training_hashes}
+
+    @property
+    def knows_sounds(self) -> bool:
+        """Whether all tracks are known by their sound, and not only by a hash of their samples."""
+        return self.hashes.keys() <= self._sounds.keys()
 
     def knows(self, path: Path) -> bool:
-        """Whether the sound in an audio file trained or validated the model, under whatever name."""
-        return audio_hash(path) in self.known_hashes
+        """Whether the recording in an audio file trained or validated the model, under whatever name."""
+        return bool(self.same_tracks({path: identify(path)}))
+
+    def same_tracks(self, files: Mapping[Path, Identity]) -> dict[Path, tuple[str, ...]]:
+        """Which of the tracks that trained or validated the model are the recordings in some files.
+
+        Parameters
+        ----------
+        files : mapping of Path to Identity
+            Audio files, with :func:`ban_bids.audio.sameness.identify` of each.
+
+        Returns
+        -------
+        dict of Path to tuple of str
+            Names of tracks, sorted, of those files that the model knows, by hash or by sound.
+
+        Raises
+        ------
+        DataError
+            When the card is of an older version and a file cannot be decoded.
+        """
+        by_hash: dict[str, set[str]] = {}
+        for name, digest in self.hashes.items():
+            by_hash.setdefault(digest, set()).add(name)
+        paths, names = list(files), list(self._sounds)
+        found = {path: set(by_hash.get(self._hash(path, identity), ())) for path, identity in files.items()}
+        sounds = Index(list(self._sounds.values()))
+        for query, place in sounds.matches([identity.fingerprint for identity in files.values()]):
+            found[paths[query]].add(names[place])
+        return {path: tuple(sorted(tracks)) for path, tracks in found.items() if tracks}
+
+    @cached_property
+    def _sounds(self) -> dict[str, Fingerprint]:
+        """Fingerprints that this version can read; others count as absent."""
+        sounds = {}
+        for name, text in self.fingerprints.items():
+            with suppress(ValueError):
+                sounds[name] = Fingerprint.of(text)
+        return sounds
+
+    def _hash(self, path: Path, identity: Identity) -> str:
+        return identity.digest if self.hash_version == HASH_VERSION else audio_hash(path, self.hash_version)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelCard:
-        """Rebuild from ``dataclasses.asdict``'s values, also after a trip through JSON.
+        """Rebuild from ``dataclasses.asdict``'s values, also after a trip through JSON and from older versions.
 
         Raises
         ------
         TypeError
             When they are not those of a card.
         """
-        fields = dict(values)
+        fields = {"hash_version": 1, **values}
         for name in ("genres", "unreadable", "notes"):
             fields[name] = tuple(fields.get(name, ()))
         return cls(**fields)

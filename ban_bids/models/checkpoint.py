@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,15 +13,18 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from ban_bids.audio.sameness import Identity, identify
 from ban_bids.errors import CheckpointError, LeakError
 from ban_bids.files.atomic import write_bytes
 from ban_bids.models.candidate import ModelCard
-from ban_bids.models.network import AuditoryNetwork
+from ban_bids.models.network import CONTROLS, AuditoryNetwork, normalisation
 from ban_bids.models.presets import PRESETS, build, build_stored
 
 _LOG = logging.getLogger(__name__)
 _FORMAT = "ban-bids-checkpoint-1"
 _KEY = "ban_bids"
+_CONTROLS = "controls/"
+"""Tensors ``controls/<control>/<buffer>``: normalisation of the network's controls on its training music."""
 _PICKLE_SUFFIXES = {".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin"}
 
 
@@ -43,7 +46,7 @@ def save_checkpoint(path: Path, network: AuditoryNetwork, card: ModelCard | None
     path : Path
         Ends in ``.safetensors``.
     network : AuditoryNetwork
-        Its state is stored in float32, on the CPU.
+        Its state is stored in float32, on the CPU, and with it the statistics of its controls, if it has them.
     card : ModelCard or None
         None writes bare weights, which count as of unknown origin.
 
@@ -52,7 +55,12 @@ def save_checkpoint(path: Path, network: AuditoryNetwork, card: ModelCard | None
     Path
         The file.
     """
-    return save_tensors(path, network.state_dict(), network.architecture, card)
+    controls = {
+        f"{_CONTROLS}{control}/{name}": value
+        for control, statistics in network.control_statistics.items()
+        for name, value in statistics.items()
+    }
+    return save_tensors(path, {**network.state_dict(), **controls}, network.architecture, card)
 
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], architecture: str, card: ModelCard | None) -> Path:
@@ -83,7 +91,7 @@ def load_checkpoint(path: Path) -> tuple[AuditoryNetwork, ModelCard | None]:
     Returns
     -------
     network : AuditoryNetwork
-        In evaluation mode, on the CPU.
+        In evaluation mode, on the CPU; ``control_statistics`` is empty where the file holds none.
     card : ModelCard or None
         None: bare weights whose shapes are those of a preset; their origin is unknown.
 
@@ -93,9 +101,11 @@ def load_checkpoint(path: Path) -> tuple[AuditoryNetwork, ModelCard | None]:
         For a missing file, a pickle, a damaged file, or weights of another architecture.
     """
     path = Path(path)
-    state, architecture, card = load_tensors(path)
+    tensors, architecture, card = load_tensors(path)
+    state = {name: value for name, value in tensors.items() if not name.startswith(_CONTROLS)}
     if card is None:
         network = _from_shapes(path, state)
+        _fill_controls(path, network, tensors)
         _LOG.warning("%s: no model card; which tracks trained these weights is unknown", path)
         return network, None
     try:
@@ -103,6 +113,7 @@ def load_checkpoint(path: Path) -> tuple[AuditoryNetwork, ModelCard | None]:
     except CheckpointError as err:
         raise CheckpointError(f"{path}: {err}") from err
     _fill(path, network, state)
+    _fill_controls(path, network, tensors)
     return network, card
 
 
@@ -135,14 +146,36 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], str, ModelCard | 
         raise _refusal(path, f"the model card is damaged ({err})") from err
 
 
-def check_no_overlap(card: ModelCard | None, audio_paths: Iterable[Path], allow_overlap: bool = False) -> list[str]:
-    """Find held-out tracks on which a model was trained or validated, by content and by name.
+@dataclass(frozen=True)
+class Overlap:
+    """What a model's card says of some recordings; as text ``none``, ``unknown`` or how many it knows.
+
+    Parameters
+    ----------
+    tracks : tuple of str
+        Names of files whose recordings trained or validated the model, sorted.
+    complete : bool
+        Whether other forms of the model's tracks would have been found, too.
+    notes : tuple of str
+        What a reader of the scores should know.
+    """
+
+    tracks: tuple[str, ...]
+    complete: bool
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return str(len(self.tracks)) if self.tracks else "none" if self.complete else "unknown"
+
+
+def check_no_overlap(card: ModelCard | None, audio_paths: Iterable[Path], allow_overlap: bool = False) -> Overlap:
+    """Find held-out recordings on which a model was trained or validated, by their sound; names decide nothing.
 
     Parameters
     ----------
     card : ModelCard or None
-        None (weights without a card): nothing can be checked; a warning is logged and callers mark the
-        scores "unknown".
+        None (weights without a card): nothing can be checked. A card without fingerprints (older versions):
+        copies that are equal sample for sample are found, others are unknown.
     audio_paths : iterable of Path
         Audio files that are heard in held-out runs.
     allow_overlap : bool
@@ -150,27 +183,60 @@ def check_no_overlap(card: ModelCard | None, audio_paths: Iterable[Path], allow_
 
     Returns
     -------
-    list of str
-        Names of overlapping tracks, sorted; empty when there is none.
+    Overlap
+        Its notes are logged as warnings.
 
     Raises
     ------
     LeakError
         When there are some and ``allow_overlap`` is not set.
+    DataError
+        When a file cannot be decoded.
     """
     if card is None:
-        _LOG.warning("weights without a model card: overlap with the held-out stimuli is unknown")
-        return []
-    overlap = sorted({Path(path).stem for path in set(audio_paths) if card.knows(path)})
-    if overlap and not allow_overlap:
+        overlap = Overlap((), False, ("weights without a model card: overlap with the held-out stimuli is unknown",))
+    else:
+        overlap = _overlap(card, {path: identify(path) for path in sorted(set(audio_paths))})
+    tracks = overlap.tracks
+    if tracks and not allow_overlap:
         raise LeakError(
-            f"the model was trained or validated on {len(overlap)} tracks of the held-out runs "
-            f"({', '.join(overlap[:5])}{', …' if len(overlap) > 5 else ''}); train without them "
+            f"the model was trained or validated on {len(tracks)} tracks of the held-out runs "
+            f"({_some(tracks)}); train without them "
             "(ban-bids-train --exclude-stimuli, or --gtzan-dir), or pass --allow-overlap to mark every table"
         )
-    if overlap:
-        _LOG.warning("the model knows %d tracks of the held-out runs; every table says so", len(overlap))
+    if tracks:
+        _LOG.warning("the model knows %d tracks of the held-out runs; every table says so", len(tracks))
+    for note in overlap.notes:
+        _LOG.warning(note)
     return overlap
+
+
+def _overlap(card: ModelCard, files: Mapping[Path, Identity]) -> Overlap:
+    """What a card says of files, and how far that can be relied on."""
+    known = card.same_tracks(files)
+    notes = []
+    if not card.knows_sounds:
+        notes.append(
+            "the model's card holds no fingerprints of all its tracks: only copies equal sample for sample can be "
+            "found, whether it heard others is unknown; train it again with this version"
+        )
+    strangers = {path: identity for path, identity in files.items() if path not in known}
+    if namesakes := [path.name for path in strangers if path.stem in card.hashes]:
+        sound = "another sound" if card.knows_sounds else "other samples"
+        notes.append(
+            f"held-out files that bear the name of a track that the model was trained or validated on, and hold "
+            f"{sound}: {len(namesakes)} ({_some(namesakes)})"
+        )
+    if plain := [path.name for path, identity in strangers.items() if not identity.fingerprint.is_telling]:
+        notes.append(
+            "held-out files too short or too even for a fingerprint, of which only copies equal sample for sample "
+            f"can be found: {len(plain)} ({_some(plain)})"
+        )
+    return Overlap(tuple(sorted({path.stem for path in known})), card.knows_sounds, tuple(notes))
+
+
+def _some(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:5])}{', …' if len(names) > 5 else ''}"
 
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], Mapping[str, str]]:
@@ -212,3 +278,19 @@ def _fill(path: Path, network: AuditoryNetwork, state: Mapping[str, torch.Tensor
         first = (str(err).splitlines()[1:2] or [str(err)])[0].strip()[:120]
         raise _refusal(path, f"the weights do not fit the architecture on their card ({first})") from err
     network.eval()
+
+
+def _fill_controls(path: Path, network: AuditoryNetwork, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Keep the statistics of the network's controls; none in files of earlier versions."""
+    statistics: dict[str, dict[str, torch.Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith(_CONTROLS):
+            control, _, buffer = name.removeprefix(_CONTROLS).partition("/")
+            statistics.setdefault(control, {})[buffer] = value
+    shapes = {name: value.shape for name, value in normalisation(network).items()}
+    for control, buffers in statistics.items():
+        if {name: value.shape for name, value in buffers.items()} != shapes:
+            raise _refusal(path, f"the statistics of its control {control!r} are not those of its architecture")
+    if statistics and set(statistics) != set(CONTROLS):
+        raise _refusal(path, f"it holds statistics of the controls {', '.join(statistics)}, not {', '.join(CONTROLS)}")
+    network.control_statistics = {control: statistics[control] for control in CONTROLS if control in statistics}

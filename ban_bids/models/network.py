@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
@@ -25,6 +25,12 @@ from ban_bids.errors import NotComputable, UsageError
 from ban_bids.models.candidate import ModelCard, waveforms
 from ban_bids.models.config import NetworkConfig
 from ban_bids.models.front_end import FrontEnd
+
+UNTRAINED_SEEDS = (1, 2, 3, 4, 5)
+"""Of the weights of a network's untrained controls; fixed, for what is measured of them lies in checkpoints."""
+
+CONTROLS = (*(f"untrained{seed}" for seed in UNTRAINED_SEEDS), "permuted")
+"""A network's controls of its own architecture, see :mod:`ban_bids.models.controls`."""
 
 _MAX_WIDTH = 1024
 _BATCH_SECONDS_CUDA = 480.0
@@ -54,6 +60,9 @@ class AuditoryNetwork(nn.Module, ABC):
         A1, Belt, PB, T2T3.
     readout : nn.Linear
         Pooled activation of the last area to genres.
+    control_statistics : dict of dict of Tensor
+        Control -> :func:`normalisation` of it on this network's training music
+        (:func:`ban_bids.models.controls.control_statistics`); empty where it is not known.
     """
 
     architecture: ClassVar[str]
@@ -61,6 +70,7 @@ class AuditoryNetwork(nn.Module, ABC):
     def __init__(self, config: NetworkConfig, n_genres: int = 10, seed: int = 0) -> None:
         super().__init__()
         self.config = config
+        self.control_statistics: dict[str, dict[str, Tensor]] = {}
         self.front_end = FrontEnd(config.front_end, config.time_stride)
         self.dropout = nn.Dropout(config.dropout)
         with torch.random.fork_rng(devices=[]):  # torch's own initial draws must not move the caller's
@@ -179,6 +189,9 @@ class NetworkModel:
         Taken from the configuration otherwise.
     device : str
         ``cpu``, ``cuda`` or ``auto``.
+    measured : bool
+        Whether the network's normalisation is that of any sound; one that is not cannot be used before
+        :func:`ban_bids.models.controls.measured_model`.
     """
 
     def __init__(
@@ -189,7 +202,9 @@ class NetworkModel:
         *,
         name: str | None = None,
         device: str = "cpu",
+        measured: bool = True,
     ) -> None:
+        self.measured = measured
         self.device = resolve_device(device)
         self.network = network.eval().to(self.device)
         self.name = name or network.config.name
@@ -247,6 +262,11 @@ class NetworkModel:
         On a CPU batches go side by side, one thread each: the threads of one operation wait for each other,
         and where another process wants the same processors that makes them several times slower than one.
         """
+        if not self.measured:
+            raise UsageError(
+                f"model {self.name}: its weights are random and its normalisation has not been measured; "
+                "give it sound by ban_bids.models.controls.measured_model"
+            )
         n_threads = torch.get_num_threads() if self.device.type == "cpu" else 1
         batches = self._batches(waveforms(clips, self.sampling_rate))
         with torch_threads(1), ThreadPoolExecutor(n_threads) as pool:
@@ -283,28 +303,64 @@ def fingerprint(network: AuditoryNetwork) -> str:
     return digest.hexdigest()
 
 
-def measure_normalisation(network: AuditoryNetwork, batches: Iterable[Tensor]) -> None:
-    """Set the running statistics of every normalisation to the plain average over batches; the network then evaluates.
+def measure_normalisation(
+    module: nn.Module, batches: Iterable[Tensor], forward: Callable[[Tensor], object] | None = None
+) -> None:
+    """Set the running statistics of every batch normalisation to the plain average over batches; then it evaluates.
 
     Parameters
     ----------
-    network : AuditoryNetwork
-        Its weights stay as they are.
-    batches : iterable of Tensor, (batch, 1, mels, frames)
-        Standardised log-mel frames.
+    module : nn.Module
+        Any; its weights stay as they are.
+    batches : iterable of Tensor
+        Inputs; standardised log-mel frames, (batch, 1, mels, frames), for :meth:`AuditoryNetwork.from_frames`.
+    forward : callable, optional
+        What hears a batch; the module itself when None.
     """
-    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    norms = _norms(module).values()
     momenta = [norm.momentum for norm in norms]
+    module.eval()  # nothing but the normalisations learns or is random
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # plain average over the batches seen
-    network.train()
+        norm.train()
     with torch.no_grad():
-        for frames in batches:
-            network.from_frames(frames)
-    network.eval()
+        for batch in batches:
+            (forward or module)(batch)
+    module.eval()
     for norm, momentum in zip(norms, momenta):
         norm.momentum = momentum
+
+
+def normalisation(module: nn.Module) -> dict[str, Tensor]:
+    """Copies of the running statistics of every batch normalisation, by their names in the module's state."""
+    return {
+        f"{name}.{buffer}": value.detach().cpu().clone()
+        for name, norm in _norms(module).items()
+        for buffer, value in norm.named_buffers()
+    }
+
+
+def set_normalisation(module: nn.Module, statistics: Mapping[str, Tensor]) -> None:
+    """Set what :func:`normalisation` returned for a module of the same architecture; the module then evaluates.
+
+    Raises
+    ------
+    ValueError
+        For statistics of another architecture.
+    """
+    own = {name: value.shape for name, value in normalisation(module).items()}
+    if own != {name: value.shape for name, value in statistics.items()}:
+        raise ValueError("the statistics are those of another architecture's normalisations")
+    module.load_state_dict(statistics, strict=False)
+    module.eval()
+
+
+def _norms(module: nn.Module) -> dict[str, nn.modules.batchnorm._BatchNorm]:
+    batch_norm = nn.modules.batchnorm._BatchNorm
+    return {
+        name: norm for name, norm in module.named_modules() if isinstance(norm, batch_norm) and norm.track_running_stats
+    }
 
 
 @contextmanager

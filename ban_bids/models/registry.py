@@ -12,7 +12,6 @@ from ban_bids.constants import DEFAULT_SEED
 from ban_bids.errors import BanBidsError, UsageError
 from ban_bids.models.candidate import Candidate, ModelCard, as_candidate
 from ban_bids.models.checkpoint import load_checkpoint
-from ban_bids.models.controls import untrained_model
 from ban_bids.models.low_level import MODELS, load_low_level
 from ban_bids.models.network import NetworkModel
 from ban_bids.models.presets import LOW_LEVEL, PRESETS, build, preset_name
@@ -94,10 +93,12 @@ def _untrained(name: str, weights: Path | None, device: str, seed: int) -> Candi
     if weights is not None:
         raise UsageError(f"--model {name} has random weights; drop --weights {weights}")
     config = PRESETS[name.removesuffix(UNTRAINED)]
-    model = untrained_model(build(config, 2), seed, device=device)
     # an empty card, not none: that nothing was trained on is known
-    model.card = ModelCard(config.to_dict(), (), split="nothing is trained", settings={"seed": seed})
-    return model
+    card = ModelCard(config.to_dict(), (), split="nothing is trained", settings={"seed": seed})
+    # there is no training music: the caller has it measured on the clips that it is to hear
+    return NetworkModel(
+        build(config, 2, seed), card=card, name=f"{config.name}untrained", device=device, measured=False
+    )
 
 
 def _low_level(name: str, weights: Path | None, device: str, seed: int) -> Candidate:

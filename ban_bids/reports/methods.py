@@ -25,7 +25,6 @@ def methods_text(facts: Mapping[str, Any], settings: Encoding) -> tuple[str, ...
         - ``regions``, ``acknowledgement``: where the regions come from, and what the terms of their data want said
         - ``held_out_rule``: the sentence of the held-out plan
         - ``n_training_runs``, ``n_held_out_runs``, ``n_repeats``: of each held-out clip; 1 or 0: no noise ceiling
-        - ``rest``: whether held-out runs have volumes outside clips
         - ``dimensions``, ``confounds``, ``permutations``, ``behavior``: a sentence each.
     settings : Encoding
         What was asked for; ``solver`` says whether himalaya is named.

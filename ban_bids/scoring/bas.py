@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ban_bids.preprocessing.regions import FEWEST_VOXELS
-from ban_bids.scoring.behavioral import BehavioralScore
+from ban_bids.scoring.behavioral import KAPPAS, BehavioralScore, Part
 from ban_bids.scoring.bootstrap import LEVEL, Estimate, with_interval
 from ban_bids.scoring.cortical import CorticalScore, LayerScore
 from ban_bids.scoring.voxels import RegionTest
@@ -118,7 +118,9 @@ COLUMNS: dict[str, dict[str, str]] = {
         "the sum of signal power, of prediction p and repeat mean m; C, C_mapped: mean over regions of rho; "
         "R2: median over voxels of r|r| / CCmax squared of the layer that is best in the voxel on inner folds; "
         f"preference: {_LEADS}, in c; hierarchy: rank correlation, over voxels, of the depth of the best layer with "
-        "the depth of the region; B: rho(model, people) / sqrt(rho_mm rho_pp); kappa rows: error consistency, raw; "
+        "the depth of the region; B: I2n consistency, raw / sqrt(people); kappa_model_person, "
+        "kappa_person_person: mean error consistency kappa of the model with each person, and of all pairs of people; "
+        "kappa_majority: raw - people; "
         "BAS: (C + B) / 2",
         "arbitrary",
     ),
@@ -146,10 +148,15 @@ COLUMNS: dict[str, dict[str, str]] = {
     "unnormalised": _column(
         "Unnormalised score", "Sum of r|r| on single presentations over the number of voxels; never enters BAS"
     ),
-    "raw": _column("Before correction", "I2n: rho(model, people); kappa: mean kappa(model, person)"),
+    "raw": _column(
+        "Model with people",
+        "B: correlation of the model with half of the people, before correction; kappa_majority: mean over people "
+        "of kappa(model, person)",
+    ),
     "people": _column(
         "People with people",
-        "I2n: split-half reliability, Spearman-Brown corrected; kappa: mean kappa(person, person)",
+        "B: correlation of one half of the people with the other; kappa_majority: mean over people of "
+        "kappa(majority of all others, person), on the clips of raw",
     ),
     "n_clips": _column("Clips", "Held-out repeated clips (of the cortical rows), or clips judged by people", "count"),
     "n_people": _column("People", "People whose choices are compared", "count"),
@@ -247,9 +254,11 @@ def _reason(layer: LayerScore) -> str:
 
 
 def _behavioral_rows(score: BehavioralScore) -> list[dict[str, object]]:
+    """B, and the kappas beside it, which do not enter B."""
+    parts: dict[str, Part] = {name: getattr(score, name) for name in KAPPAS}
     rows = [
         {**_row(name, part), "raw": part.raw, "people": part.people, "n_clips": part.n_clips}
-        for name, part in (("I2n", score.i2n), ("kappa", score.kappa))
+        for name, part in {"B": score, **parts}.items()
     ]
-    rows.append({**_row("B", score), "n_clips": score.n_clips})
+    rows[0]["reason"] = "; ".join(filter(None, (score.reason, score.rough))) or None
     return [{**row, "belongs_to": "dataset", "n_people": score.n_people} for row in rows]

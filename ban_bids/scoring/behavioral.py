@@ -1,14 +1,14 @@
 """Behavioural score: does the model answer like people, right and wrong on the same clips?
 
-B is the mean of two parts: I2n consistency (`ban_bids.scoring.i2n`) and error consistency kappa (Geirhos,
-Meding & Wichmann 2020, *Beyond accuracy*, NeurIPS 33) relative to that between people. True genres say
-only which answer is right; they never stand in for people.
+B is I2n consistency (`ban_bids.scoring.i2n`). Error consistency kappa (Geirhos, Meding & Wichmann 2020, *Beyond
+accuracy*, NeurIPS 33) stands beside it and does not enter B: related to that between people it grows with people's
+noise. True genres say only which answer is right; they never stand in for people.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import numpy as np
@@ -17,28 +17,38 @@ import pandas as pd
 from ban_bids.errors import NotComputable
 from ban_bids.inputs.types import Clip
 from ban_bids.scoring.bootstrap import Estimate, percentile_interval, resample_counts, with_interval
-from ban_bids.scoring.i2n import MIN_CLIPS, consistency
+from ban_bids.scoring.i2n import MIN_CLIPS, compare_patterns, consistency, usable_clips
 from ban_bids.scoring.responses import Responses, match_responses
 
 MIN_COMMON = 5
 """Clips that a kappa between two observers needs."""
 
+CLIPS_PER_GENRE = 10
+"""Clips per genre under which the interval of B is rough (``benchmarks/behavioural_calibration.py``)."""
+
+KAPPAS = ("kappa_model_person", "kappa_person_person", "kappa_majority")
+"""Parts of a `BehavioralScore` that stand beside B."""
+
 NO_CHOICES = "the dataset holds no human genre choices"
+
+_BARE = 1 / 3
+"""Lower limit of the people's reliability, relative to it, under which B is rough: of such data B tends to be low."""
 
 _DRAWS = 250
 _STREAM = 2
+_TIE = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
 class Part(Estimate):
-    """One part of B.
+    """A number that compares the model with people.
 
     Parameters
     ----------
     raw : float
-        Before it is related to people: rho(model, people), or mean kappa(model, person).
+        Of the model, before it is related to people.
     people : float
-        What it is related to: split-half reliability rho_pp, or mean kappa(person, person).
+        The same of people, to which it is related.
     n_clips : int
     """
 
@@ -48,29 +58,38 @@ class Part(Estimate):
 
 
 @dataclass(frozen=True, eq=False)
-class BehavioralScore(Estimate):
-    """B of one model on one dataset: the mean of two parts from the same draws of clips; NaN if one is missing.
+class BehavioralScore(Part):
+    """B of one model on one dataset: I2n consistency, with the kappas beside it.
+
+    ``raw`` is the correlation of the model with half of the people, ``people`` that of the two halves.
 
     Parameters
     ----------
-    i2n, kappa : Part
-    n_clips, n_people, n_excluded : int
-        Clips and people compared; clips left out because the model knows their tracks.
+    kappa_model_person, kappa_person_person : Part
+        Mean kappa of the model with each person, and of all pairs of people.
+    kappa_majority : Part
+        ``raw``: mean over people of kappa(model, person); ``people``: of kappa(majority of all others, person) on the
+        same clips; the value is their difference.
+    n_people, n_excluded : int
+        People compared; clips left out because the model knows their tracks.
+    rough : str
+        Why the interval may cover too little; empty where it does not.
     notes : tuple of str
     """
 
-    i2n: Part
-    kappa: Part
-    n_clips: int = 0
+    kappa_model_person: Part = field(default_factory=Part)
+    kappa_person_person: Part = field(default_factory=Part)
+    kappa_majority: Part = field(default_factory=Part)
     n_people: int = 0
     n_excluded: int = 0
+    rough: str = ""
     notes: tuple[str, ...] = ()
 
 
 def no_behavior(reason: str = NO_CHOICES) -> BehavioralScore:
     """B where nothing can be compared: every number NaN, with the reason."""
     part = Part(reason=reason)
-    return BehavioralScore(part, part, reason=reason)
+    return BehavioralScore(reason=reason, kappa_model_person=part, kappa_person_person=part, kappa_majority=part)
 
 
 def behavioral_score(
@@ -89,7 +108,7 @@ def behavioral_score(
     Parameters
     ----------
     choices : DataFrame
-        Columns participant, audio, start, duration, true_genre, response; one row per choice.
+        Columns participant, audio, start, duration, true_genre, response; one row per choice. All answers count.
     clips : sequence of Clip
         Of the rows of ``probabilities``.
     probabilities : ndarray of shape (n_clips, n_genres)
@@ -108,115 +127,199 @@ def behavioral_score(
     Notes
     -----
     Intervals resample clips, not people: a person drawn twice would stand in both halves of a split and be
-    compared with themselves. They speak of these people on other clips.
+    compared with themselves. They speak of these people on other clips. Draws within genres of n clips vary too
+    little, by (n - 1)/n, and so are spread about the estimate by the root of clips / (clips - genres).
     """
     try:
         responses = match_responses(choices, clips, probabilities, genres=genres, excluded=excluded)
     except NotComputable as error:
         n_excluded = 0 if excluded is None else int(np.sum(excluded))
         return replace(no_behavior(str(error)), n_excluded=n_excluded)
+    return score_responses(responses, n_bootstrap=n_bootstrap, n_splits=n_splits, seed=seed)
+
+
+def score_responses(responses: Responses, *, n_bootstrap: int, n_splits: int, seed: int) -> BehavioralScore:
+    """Score people's answers and a model's probabilities that lie side by side; see `behavioral_score`."""
     n_clips = len(responses.true)
     draws = resample_counts(n_clips, n_bootstrap, (seed, _STREAM), responses.true)
     counts = np.concatenate([np.ones((1, n_clips)), draws])
-    i2n = _i2n_part(responses, counts, n_splits, seed)
-    kappa = _kappa_part(responses, counts)
-    return _joined(responses, i2n, kappa)
-
-
-def _joined(responses: Responses, i2n: Part, kappa: Part) -> BehavioralScore:
-    """B from its two parts, with what was compared."""
-    reason = "; ".join(dict.fromkeys(p.reason for p in (i2n, kappa) if p.reason))
-    both = {} if reason else with_interval((i2n.value + kappa.value) / 2, (i2n.draws + kappa.draws) / 2)
-    return BehavioralScore(
-        **both,
-        i2n=i2n,
-        kappa=kappa,
-        n_clips=len(responses.true),
+    with_model, between, majority = _kappas(responses, counts)
+    return replace(
+        _consistency(responses, counts, n_splits, seed),
+        kappa_model_person=with_model,
+        kappa_person_person=between,
+        kappa_majority=majority,
         n_people=len(responses.heard),
         n_excluded=responses.n_excluded,
-        reason=reason,
-        notes=responses.notes,
     )
 
 
-def _i2n_part(responses: Responses, counts: np.ndarray, n_splits: int, seed: int) -> Part:
-    """I2n consistency on clips heard by two people at least, of genres with two such clips at least."""
+def spread(draws: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Give draws the variance back that drawing within small genres takes away.
+
+    Parameters
+    ----------
+    draws : ndarray of shape (1 + n_draws,)
+        The estimate, and its draws of clips within genres: of n clips, they have (n - 1) / n of the variance.
+    true : ndarray of shape (C,), int
+        Genre of each clip.
+
+    Returns
+    -------
+    ndarray of shape (1 + n_draws,)
+        Differences from the estimate times the root of clips / (clips - genres) (cf. Rao & Wu 1988).
+    """
+    n_clips, n_genres = len(true), len(np.unique(true))
+    return draws[0] + (draws - draws[0]) * np.sqrt(n_clips / max(n_clips - n_genres, 1))
+
+
+def _consistency(responses: Responses, counts: np.ndarray, n_splits: int, seed: int) -> BehavioralScore:
+    """I2n consistency on clips that enough people judged."""
+    n_people = (responses.counts.sum(axis=2) > 0).sum(axis=0)
+    keep, half = usable_clips(n_people, responses.true)
+    n_clips, notes = int(keep.sum()), responses.notes
     if len(responses.heard) < 2:
-        return Part(reason="I2n: choices of two people are needed for a reliability")
-    keep = responses.heard.sum(axis=0) >= 2
-    per_genre = np.bincount(responses.true[keep], minlength=len(responses.genres))
-    keep &= per_genre[responses.true] >= MIN_CLIPS
-    if len(np.unique(responses.true[keep])) < 2:
-        reason = f"I2n: too few clips; two genres with {MIN_CLIPS} clips that two people judged are needed"
-        return Part(reason=reason, n_clips=int(keep.sum()))
-    value, rho, reliability = consistency(responses.of(keep), counts[:, keep], n_splits, seed=seed)
-    part = Part(raw=float(rho[0]), people=float(reliability[0]), n_clips=int(keep.sum()))
-    if not part.people > 0:
-        return replace(part, reason=f"I2n: people's split-half reliability is not positive ({part.people:.2f})")
-    if not np.isfinite(part.raw):
-        return replace(part, reason="I2n: the model's or the people's pattern over clips is constant")
-    return replace(part, **with_interval(value[0], value[1:]))
+        return BehavioralScore(reason="choices of two people are needed for a reliability", notes=notes)
+    if not half:
+        reason = f"too few clips; {MIN_CLIPS} clips of a genre that two people judged are needed"
+        return BehavioralScore(reason=reason, notes=notes)
+    if n_clips < len(keep):
+        notes += (f"B leaves out {len(keep) - n_clips} clips that fewer than {2 * half} people judged",)
+    used = responses.of(keep)
+    value, rho, reliability = consistency(compare_patterns(used, half, n_splits, seed=seed), counts[:, keep])
+    score = BehavioralScore(raw=float(rho[0]), people=float(reliability[0]), n_clips=n_clips, notes=notes)
+    low, high = percentile_interval(spread(reliability, used.true)[1:])
+    if not low > 0:
+        return replace(score, reason=_no_ceiling(score.people, low, high))
+    if not np.isfinite(score.raw):
+        return replace(score, reason="the model's pattern over clips is constant")
+    drawn = spread(value, used.true)
+    rough = _rough(n_clips, len(np.unique(used.true)), barely=low < _BARE * score.people)
+    return replace(score, **with_interval(drawn[0], drawn[1:]), rough=rough)
 
 
-def _kappa_part(responses: Responses, counts: np.ndarray) -> Part:
-    """Mean kappa(model, person) over mean kappa(person, person), from first answers to a clip."""
-    right = (responses.first == responses.true).astype(float)
-    model = (responses.probabilities.argmax(axis=1) == responses.true).astype(float)
+def _rough(n_clips: int, n_genres: int, *, barely: bool) -> str:
+    few = f"{n_clips} clips of {n_genres} genres, fewer than {CLIPS_PER_GENRE} each"
+    reasons = [few] * (n_clips < CLIPS_PER_GENRE * n_genres) + ["people barely agree more than by chance"] * barely
+    return f"the interval is rough: {'; '.join(reasons)}" if reasons else ""
+
+
+def _no_ceiling(reliability: float, low: float, high: float) -> str:
+    """Why no model can be related to these people."""
+    if not np.isfinite(reliability):
+        return "people's pattern over clips is constant"
+    return (
+        "people's agreement on which clips are hard cannot be told from chance "
+        f"(split halves {reliability:.2f}, interval {low:.2f} to {high:.2f})"
+    )
+
+
+def _kappas(responses: Responses, counts: np.ndarray) -> tuple[Part, Part, Part]:
+    """Mean kappa(model, person) and kappa(person, person), and the model's over the majority's with each person."""
+    right, heard, true = responses.right, responses.heard, responses.true
     n_people, n_clips = right.shape
-    pairs = np.array(list(combinations(range(n_people), 2)), dtype=int).reshape(-1, 2)
-    a, b = pairs.T
-    between = mean_kappa(right[a], right[b], responses.heard[a] & responses.heard[b], counts)
-    with_model = mean_kappa(np.tile(model, (n_people, 1)), right, responses.heard, counts)
-    raw, people = float(with_model[0]), float(between[0])
-    reason = ""
-    low, high = percentile_interval(between[1:])
-    if n_people < 2:
-        reason = "kappa: choices of two people are needed"
-    elif not np.isfinite(people):
-        reason = f"kappa: no two people judged {MIN_COMMON} clips in common and differed in some answer"
-    elif not np.isfinite(raw):
-        reason = f"kappa: nobody judged {MIN_COMMON} clips, or all answers of model and people are right"
-    elif not low > 0:
-        reason = f"kappa: people agree no more than by chance ({people:.2f}, interval {low:.2f} to {high:.2f})"
-    part = Part(raw=raw, people=people, n_clips=n_clips, reason=reason)
-    if reason:
-        return part
-    with np.errstate(invalid="ignore"):
-        ratio = np.divide(with_model, between, out=np.full_like(between, np.nan), where=between > 0)
-    return replace(part, **with_interval(ratio[0], ratio[1:]))
+    model = np.tile(share_right(responses.probabilities, true), (n_people, 1))
+    a, b = np.array(list(combinations(range(n_people), 2)), dtype=int).reshape(-1, 2).T
+    fewer = f"kappa: {{}} judged {MIN_COMMON} clips in common with answers both right and wrong"
+    with_model = _part(
+        spread(mean_kappa(model, right, heard, counts), true), fewer.format("no person and model"), n_clips
+    )
+    between = mean_kappa(right[a], right[b], heard[a] & heard[b], counts)
+    two = fewer.format("no two people") if n_people > 1 else "kappa: choices of two people are needed"
+    majority, voted = majority_of_others(responses)
+    common = heard & voted
+    of_model, of_majority = (pair_kappas(one, right, common, counts) for one in (model, majority))
+    both = np.isfinite(of_model) & np.isfinite(of_majority)
+    means = [_mean(np.where(both, kappas, np.nan)) for kappas in (of_model, of_majority)]
+    over = _part(spread(means[0] - means[1], true), two, int(common.any(axis=0).sum()))
+    return (
+        with_model,
+        _part(spread(between, true), two, n_clips),
+        replace(over, raw=float(means[0][0]), people=float(means[1][0])),
+    )
+
+
+def _part(values: np.ndarray, reason: str, n_clips: int) -> Part:
+    """Estimate and draws of it, or the reason why there is none."""
+    if not np.isfinite(values[0]):
+        return Part(reason=reason, n_clips=n_clips)
+    return Part(**with_interval(values[0], values[1:]), n_clips=n_clips)
+
+
+def share_right(scores: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """How likely the highest of the last axis is the true one, equal ones being drawn among.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (..., C, G)
+    true : ndarray of shape (C,), int
+
+    Returns
+    -------
+    ndarray of shape (..., C)
+        1, 0, or one over the number of genres that share the highest score.
+    """
+    best = scores >= scores.max(axis=-1, keepdims=True) - _TIE
+    return best[..., np.arange(len(true)), true] / best.sum(axis=-1)
+
+
+def majority_of_others(responses: Responses) -> tuple[np.ndarray, np.ndarray]:
+    """Whether the genre that most of the others chose is right, for each person who is left out.
+
+    Everybody has one vote per clip, divided among genres as their own answers are; answers that are no genre of the
+    model go to none. Of genres with equally many votes each is the majority's choice with equal probability.
+
+    Returns
+    -------
+    right : ndarray of shape (P, C)
+        Probability that the others' choice is right.
+    voted : ndarray of shape (P, C), bool
+        Whether there is a vote of another person.
+    """
+    votes = responses.counts / np.maximum(responses.n_answers, 1)[..., None]
+    others = np.maximum(votes.sum(axis=0) - votes, 0)
+    return share_right(others, responses.true), others.max(axis=2) > _TIE
 
 
 def mean_kappa(first: np.ndarray, second: np.ndarray, common: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Error consistency of pairs of observers, averaged over pairs, in every draw of clips.
+    """Mean of `pair_kappas` over the pairs for which it is defined: (n_draws,); NaN without any."""
+    chunks = range(0, len(counts), _DRAWS)
+    return np.concatenate([_mean(pair_kappas(first, second, common, counts[k : k + _DRAWS])) for k in chunks])
+
+
+def _mean(kappas: np.ndarray) -> np.ndarray:
+    """Mean over the last axis of what is defined."""
+    defined = np.isfinite(kappas)
+    n = defined.sum(axis=1)
+    return np.where(n > 0, np.where(defined, kappas, 0).sum(axis=1) / np.maximum(n, 1), np.nan)
+
+
+def pair_kappas(first: np.ndarray, second: np.ndarray, common: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Error consistency of pairs of observers in every draw of clips.
 
     Parameters
     ----------
     first, second : ndarray of shape (n_pairs, C)
-        1 where the observer was right, 0 where wrong.
+        Share r of the observer's answers to the clip that are right.
     common : ndarray of shape (n_pairs, C), bool
         Clips that both judged.
     counts : ndarray of shape (n_draws, C)
 
     Returns
     -------
-    ndarray of shape (n_draws,)
-        Mean of ``(c_obs - c_exp) / (1 - c_exp)`` with ``c_exp = a b + (1 - a)(1 - b)``; pairs with fewer than
-        five common clips, or certain to agree (c_exp = 1), are left out; NaN without any pair.
+    ndarray of shape (n_draws, n_pairs)
+        ``(c_obs - c_exp) / (1 - c_exp)``. c_obs is the probability that an answer of one and an answer of the other to
+        the same clip, each drawn from all that they gave, are both right or both wrong: the mean over clips of
+        ``r s + (1 - r)(1 - s)``; c_exp the same of means over clips. With one answer per clip this is kappa of
+        Geirhos et al. (2020, eqs. 1-3). NaN for pairs with fewer than five common clips, or certain to agree
+        (c_exp = 1).
     """
-    enough = common.sum(axis=1) >= MIN_COMMON
-    weight = common[enough].astype(float).T
-    one, other = first[enough].T, second[enough].T
-    out = np.full(len(counts), np.nan)
-    if not enough.any():
-        return out
-    for start in range(0, len(counts), _DRAWS):
-        w = counts[start : start + _DRAWS]
-        n = np.maximum(w @ weight, 1e-12)
-        a, b = (w @ (weight * one)) / n, (w @ (weight * other)) / n
-        observed = (w @ (weight * (one == other))) / n
-        expected = a * b + (1 - a) * (1 - b)
-        usable = (1 - expected > 1e-9) & (n >= 1)
-        kappa = np.where(usable, (observed - expected) / np.where(usable, 1 - expected, 1), 0)
-        n_pairs = usable.sum(axis=1)
-        out[start : start + _DRAWS] = np.where(n_pairs > 0, kappa.sum(axis=1) / np.maximum(n_pairs, 1), np.nan)
-    return out
+    weight = common.astype(float).T
+    one, other = first.T, second.T
+    n = counts @ weight
+    scale = np.maximum(n, 1e-12)
+    a, b = (counts @ (weight * one)) / scale, (counts @ (weight * other)) / scale
+    observed = (counts @ (weight * (one * other + (1 - one) * (1 - other)))) / scale
+    expected = a * b + (1 - a) * (1 - b)
+    usable = (common.sum(axis=1) >= MIN_COMMON) & (1 - expected > _TIE) & (n >= 1)
+    return np.divide(observed - expected, 1 - expected, out=np.full(n.shape, np.nan), where=usable)

@@ -27,10 +27,8 @@ class Responses:
     ----------
     counts : ndarray of shape (P, C, G), int
         How often each person gave each answer.
-    first : ndarray of shape (P, C), int
-        First answer of each person, ``OTHER`` for one that is no genre of the model.
-    heard : ndarray of shape (P, C), bool
-        Whether the person answered.
+    n_answers : ndarray of shape (P, C), int
+        All answers of each person, with those that are no genre of the model.
     true : ndarray of shape (C,), int
         True genre.
     probabilities : ndarray of shape (C, G)
@@ -42,8 +40,7 @@ class Responses:
     """
 
     counts: np.ndarray
-    first: np.ndarray
-    heard: np.ndarray
+    n_answers: np.ndarray
     true: np.ndarray
     probabilities: np.ndarray
     genres: tuple[str, ...]
@@ -52,8 +49,24 @@ class Responses:
 
     def of(self, clips: np.ndarray) -> Responses:
         """Return the same for some clips."""
-        by_person = {name: getattr(self, name)[:, clips] for name in ("counts", "first", "heard")}
-        return replace(self, **by_person, true=self.true[clips], probabilities=self.probabilities[clips])
+        return replace(
+            self,
+            counts=self.counts[:, clips],
+            n_answers=self.n_answers[:, clips],
+            true=self.true[clips],
+            probabilities=self.probabilities[clips],
+        )
+
+    @property
+    def heard(self) -> np.ndarray:
+        """Whether each person answered to each clip: (P, C), bool."""
+        return self.n_answers > 0
+
+    @property
+    def right(self) -> np.ndarray:
+        """Share of each person's answers to each clip that are right: (P, C); 0 where there is none."""
+        right = self.counts[:, np.arange(len(self.true)), self.true]
+        return right / np.maximum(self.n_answers, 1)
 
 
 def _plain(genre: object) -> str:
@@ -117,14 +130,11 @@ def match_responses(
     used, first_row, c = np.unique(answered, return_index=True, return_inverse=True)
     counts = np.zeros((len(people), len(used), len(genres)), dtype=np.int64)
     np.add.at(counts, (p[answer >= 0], c[answer >= 0], answer[answer >= 0]), 1)
-    first = np.full((len(people), len(used)), OTHER)
-    first[p[::-1], c[::-1]] = answer[::-1]  # written backwards, so that the first of several answers stays
-    heard = np.zeros(first.shape, dtype=bool)
-    heard[p, c] = True
+    n_answers = np.zeros((len(people), len(used)), dtype=np.int64)
+    np.add.at(n_answers, (p, c), 1)
     return Responses(
         counts=counts,
-        first=first,
-        heard=heard,
+        n_answers=n_answers,
         true=true[first_row],
         probabilities=np.asarray(probabilities, dtype=float)[used],
         genres=tuple(genres),

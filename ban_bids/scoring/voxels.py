@@ -9,9 +9,11 @@ from types import MappingProxyType
 import numpy as np
 
 from ban_bids.constants import JOINT
+from ban_bids.encoding.crossed import CrossingFactor, Factors, tested
 from ban_bids.encoding.fit import Encoded
-from ban_bids.encoding.permutation import CROSSED, PermutationPlan, permutation_plan
-from ban_bids.encoding.rows import HeldOutRows, Repeats, repeat_rows
+from ban_bids.encoding.penalties import Penalties
+from ban_bids.encoding.permutation import QUESTIONS, PermutationPlan, permutation_plan
+from ban_bids.encoding.rows import HeldOut, HeldOutRows, Repeats, repeat_rows
 from ban_bids.encoding.significance import RoiSums, fdr_bh, max_statistic_p, null_from_sums, roi_p, roi_sums, voxel_p
 from ban_bids.errors import NotComputable
 from ban_bids.scoring.ceiling import cc_norm, noise_ceiling, voxel_correlation
@@ -28,20 +30,22 @@ class HeldOutTests:
     ----------
     rows : HeldOutRows
     repeats : Repeats or None
-    permutations : PermutationPlan or None
+    plans : dict of str to PermutationPlan
+        By question, ``sound`` and ``specific``, where it can be answered.
     reasons : dict of str to str
-        ``"ceiling"`` and ``"p"``: why one of them is ``n/a``.
+        ``"ceiling"``, ``"psound"`` and ``"pspecific"``: why one of them is ``n/a``.
     """
 
     rows: HeldOutRows
     repeats: Repeats | None
-    permutations: PermutationPlan | None
+    plans: dict[str, PermutationPlan]
     reasons: dict[str, str]
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Notes of repeats and permutations, and reasons for what is ``n/a``."""
-        notes = [note for part in (self.repeats, self.permutations) if part is not None for note in part.notes]
+        parts = [part for part in (self.repeats, *self.plans.values()) if part is not None]
+        notes = dict.fromkeys(note for part in parts for note in part.notes)
         return (*notes, *(f"{name}: n/a, {why}" for name, why in self.reasons.items()))
 
 
@@ -53,23 +57,24 @@ def held_out_tests(rows: HeldOutRows, *, n_permutations: int, seed: int, crossed
     rows : HeldOutRows
     n_permutations, seed : int
     crossed : bool
-        Each run is held out in turn, see `ban_bids.encoding.permutation.CROSSED`.
+        Folds train on one another's held-out rows, see `ban_bids.encoding.permutation.CROSSED`.
 
     Returns
     -------
     HeldOutTests
     """
     reasons: dict[str, str] = {}
-    repeats, permutations = None, None
+    repeats, plans = None, {}
     try:
         repeats = repeat_rows(rows)
     except NotComputable as why:
         reasons["ceiling"] = str(why)
-    try:
-        permutations = permutation_plan(rows, n_permutations, seed, crossed=crossed)
-    except NotComputable as why:
-        reasons["p"] = str(why)
-    return HeldOutTests(rows, repeats, permutations, reasons)
+    for question in QUESTIONS:
+        try:
+            plans[question] = permutation_plan(rows, n_permutations, seed, question=question, crossed=crossed)
+        except NotComputable as why:
+            reasons[f"p{question}"] = str(why)
+    return HeldOutTests(rows, repeats, plans, reasons)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,22 +83,22 @@ class RegionTest:
 
     Parameters
     ----------
+    question : {"sound", "specific"}
+        Does the region follow sound; does it follow these sounds.
     layer, region : str
     mean_r : float
-        Mean over the region's voxels of the correlation, pooled over all blocks' rows, of BOLD with the
-        prediction that is tested (``specific`` of `ban_bids.encoding.rows.HeldOut`).
+        Mean over the region's voxels of the correlation, pooled over the held-out rows, of BOLD with the prediction
+        that is tested (``whole`` or ``specific`` of `ban_bids.encoding.rows.HeldOut`).
     p, p_fwer : float
-        One-sided; against the region's own null, and against the largest of all layers and regions.
-    question : str
-        ``sound`` (the whole prediction is tested) or ``specific`` (what is specific to clips).
+        One-sided; against the region's own null, and against the largest standardised one of all layers and regions.
     """
 
+    question: str
     layer: str
     region: str
     mean_r: float
     p: float
     p_fwer: float
-    question: str = "specific"
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,11 +115,14 @@ class ScoredModel:
     ceiling : dict of str to ndarray of shape (n_voxels,)
         ``ev`` and ``ccmax``, see `ban_bids.scoring.ceiling.Ceiling`; empty without repeats.
     tests : tuple of RegionTest
+        For both questions, where they can be answered.
     cortical : CorticalScore
     inner : dict of str to ndarray of shape (n_voxels,)
         Score of each layer on inner folds, for choosing a best layer without the held-out rows.
-    factors : dict of str to float
-        By layer, see `ban_bids.encoding.crossed`; empty unless each run is held out in turn.
+    factors : dict of (str, str) to CrossingFactor
+        By question and layer, see `ban_bids.encoding.crossed`; empty unless folds train on each other's held-out rows.
+    penalties : Penalties
+        How often each was chosen.
     """
 
     model: str
@@ -124,7 +132,8 @@ class ScoredModel:
     tests: tuple[RegionTest, ...]
     cortical: CorticalScore
     inner: dict[str, np.ndarray] = field(default_factory=dict)
-    factors: dict[str, float] = field(default_factory=dict)
+    factors: dict[tuple[str, str], CrossingFactor] = field(default_factory=dict)
+    penalties: Penalties = Penalties()
 
 
 def slab_scores(
@@ -135,7 +144,7 @@ def slab_scores(
     region: np.ndarray,
     n_regions: int,
     ev_floor: float,
-    factors: Mapping[str, float] = MappingProxyType({}),
+    factors: Factors = MappingProxyType({}),
 ) -> dict[str, np.ndarray]:
     """Score the predictions of a slab's m voxels: correlation, ceiling, permutations.
 
@@ -151,18 +160,18 @@ def slab_scores(
     n_regions : int
     ev_floor : float
         Least single-repeat explainable variance for CCnorm.
-    factors : mapping of str to float
-        By layer, from `ban_bids.encoding.crossed`; the bound for those that are not in it.
+    factors : mapping of (str, str) to CrossingFactor
+        By question and layer, from `ban_bids.encoding.crossed`; the bound for those that are not in it.
 
     Returns
     -------
     dict of str to ndarray
-        ``map/<layer>/<statistic>`` (m,), float32; ``inner/<layer>`` (m,); ``ceiling/<statistic>`` (m,), with repeats;
-        ``prediction/<layer>`` (n_held_out, m_regions), of the voxels that belong to a region; with permutations
-        ``inner-products/<layer>`` and ``count/<layer>``, the layer's `ban_bids.encoding.significance.RoiSums`.
+        ``map/<layer>/<statistic>`` (m,), float32; ``penalties/<layer>`` (2, n_alphas); ``inner/<layer>`` (n_folds, m);
+        ``ceiling/<statistic>`` (m,), with repeats; ``prediction/<layer>`` (n_held_out, m_regions), of the voxels that
+        belong to a region; by question and layer ``inner-products/…``, ``observed/…`` and ``count/…``, of
+        `ban_bids.encoding.significance.RoiSums`.
     """
-    held, plan = encoded.held_out, tests.permutations
-    tested = held.whole if plan is not None and plan.rests else held.specific
+    held = encoded.held_out
     arrays = {f"inner/{name}": values for name, values in encoded.inner.items()}
     ceiling = None
     if tests.repeats is not None:
@@ -173,17 +182,30 @@ def slab_scores(
         arrays[f"prediction/{name}"] = prediction[:, region > 0]
         maps = {"r": voxel_correlation(prediction, held.bold, tests.rows, tests.repeats)}
         maps["rsquare"] = encoded.rsquare[name]
+        maps["alpha"] = np.exp(np.log(encoded.alpha[name].astype(np.float64)).mean(axis=0))
+        arrays[f"penalties/{name}"] = encoded.penalties[name]
         if ceiling is not None:
             maps["ccnorm"] = cc_norm(maps["r"], ceiling, ev_floor)
-        if plan is not None:
-            maps["p"] = voxel_p(plan, tested[name], held.bold, factor=factors.get(name, CROSSED))
-        if plan is not None and name != JOINT:
-            sums = roi_sums(plan, tested[name], held.bold, labels=np.where(usable, region, 0), n_regions=n_regions)
-            arrays |= {f"inner-products/{name}": sums.inner, f"count/{name}": sums.count}
+        for question, plan in tests.plans.items():
+            factor = factors.get((question, name), CrossingFactor()).voxels
+            maps[f"p{question}"] = voxel_p(plan, tested(held, question)[name], held.bold, factor=factor)
         if name in encoded.share:
             maps |= {"share": encoded.share[name], "unique": encoded.unique[name]}
         for stat, values in maps.items():
             arrays[f"map/{name}/{stat}"] = np.where(usable, values, np.nan).astype(np.float32)
+    return arrays | _region_sums(held, tests, np.where(usable, region, 0), n_regions)
+
+
+def _region_sums(held: HeldOut, tests: HeldOutTests, labels: np.ndarray, n_regions: int) -> dict[str, np.ndarray]:
+    """Sums over the regions' voxels that `CortexScores.region_tests` needs, of each layer and question."""
+    arrays: dict[str, np.ndarray] = {}
+    for question, plan in tests.plans.items():
+        for name, predicted in tested(held, question).items():
+            if name != JOINT:
+                sums = roi_sums(plan, predicted, held.bold, labels=labels, n_regions=n_regions)
+                arrays[f"inner-products/{question}/{name}"] = sums.inner
+                arrays[f"observed/{question}/{name}"] = sums.observed
+                arrays[f"count/{question}/{name}"] = sums.count
     return arrays
 
 
@@ -203,7 +225,7 @@ class CortexScores:
         for key in slabs[0]:
             kind, _, name = key.partition("/")
             parts = [slab[key] for slab in slabs]
-            summed = kind in ("inner-products", "count")
+            summed = kind in ("inner-products", "observed", "count", "penalties")
             joined = sum(parts[1:], parts[0]) if summed else np.concatenate(parts, axis=-1)
             self._kinds.setdefault(kind, {})[name] = joined
 
@@ -211,6 +233,11 @@ class CortexScores:
     def inner(self) -> dict[str, np.ndarray]:
         """Score on inner folds of every voxel, by layer; mean over folds."""
         return {name: scores.mean(axis=0) for name, scores in self._kinds["inner"].items()}
+
+    @property
+    def penalties(self) -> dict[str, np.ndarray]:
+        """How often each penalty was chosen, by layer: `ban_bids.encoding.penalties.penalty_counts`."""
+        return self._kinds["penalties"]
 
     @property
     def inner_of_folds(self) -> dict[str, np.ndarray]:
@@ -231,28 +258,37 @@ class CortexScores:
         """All maps, with q over the voxels of each p map, and each voxel's best layer."""
         keys = {key: key.rpartition("/") for key in self._kinds["map"]}
         maps = {(layer, stat): self._kinds["map"][key] for key, (layer, _, stat) in keys.items()}
-        maps |= {(name, "q"): fdr_bh(p) for (name, stat), p in maps.items() if stat == "p"}
+        for question in QUESTIONS:
+            tested_in = [name for name, stat in maps if stat == f"p{question}"]
+            maps |= {(name, f"q{question}"): fdr_bh(maps[name, f"p{question}"]) for name in tested_in}
         if len(layers) > 1:
             maps[JOINT, BEST_LAYER] = best_layer(self.inner, layers, self.usable)
         return maps
 
+    def _sums(self, question: str, layer: str) -> RoiSums:
+        key = f"{question}/{layer}"
+        return RoiSums(*(self._kinds[kind][key] for kind in ("inner-products", "observed", "count")))
+
     def region_tests(
-        self, plan: PermutationPlan | None, layers: Sequence[str], regions: Sequence[str]
+        self,
+        plans: Mapping[str, PermutationPlan],
+        layers: Sequence[str],
+        regions: Sequence[str],
+        factors: Factors = MappingProxyType({}),
     ) -> tuple[RegionTest, ...]:
-        """Mean r of every layer in every region, with p and the p that is corrected over layers and regions."""
-        if plan is None:
-            return ()
-        products, counts = self._kinds["inner-products"], self._kinds["count"]
-        tested = [null_from_sums(plan, RoiSums(products[layer], counts[layer])) for layer in layers]
-        observed = np.concatenate([one for one, _ in tested])
-        null = np.concatenate([arrangements for _, arrangements in tested], axis=1)
-        statistics = zip(observed, roi_p(observed, null), max_statistic_p(observed, null))
+        """Mean r of every layer in every region, with p and the p corrected over layers and regions, by question."""
+        found: list[RegionTest] = []
         pairs = [(layer, region) for layer in layers for region in regions]
-        question = "sound" if plan.rests else "specific"
-        return tuple(
-            RegionTest(*pair, float(r), float(p), float(corrected), question)
-            for pair, (r, p, corrected) in zip(pairs, statistics)
-        )
+        for question, plan in plans.items():
+            sums = [self._sums(question, layer) for layer in layers]
+            used = [factors.get((question, layer), CrossingFactor()).regions for layer in layers]
+            tried = [null_from_sums(plan, one, factor=factor) for one, factor in zip(sums, used)]
+            mean_r = np.concatenate([one.mean_r for one in sums])
+            observed = np.concatenate([one for one, _ in tried])
+            null = np.concatenate([arrangements for _, arrangements in tried], axis=1)
+            statistics = zip(mean_r, roi_p(observed, null), max_statistic_p(observed, null))
+            found += [RegionTest(question, *pair, *map(float, values)) for pair, values in zip(pairs, statistics)]
+        return tuple(found)
 
 
 def best_layer(inner: Mapping[str, np.ndarray], layers: Sequence[str], usable: np.ndarray) -> np.ndarray:

@@ -1,10 +1,12 @@
-"""Decoded audio kept between trainings: content hashes of files, and log-mel frames in memory-mapped files.
+"""Decoded audio kept between trainings: hashes and fingerprints of files, and log-mel frames, memory-mapped.
 
 Below the folder of the cache, one file per audio file and per track:
 
-``digests/<key>``
-    :func:`ban_bids.audio.waveforms.audio_hash` of an audio file; ``<key>`` stands for its path, size and times of
-    the last change of content and inode, so a file that has changed is another one.
+``identities/<key>``
+    :func:`ban_bids.audio.sameness.identify` of an audio file; ``<key>`` stands for its path, size and times of the
+    last change of content and inode, so a file that has changed is another one.
+``groups/<key>``
+    :func:`ban_bids.audio.sameness.groups` of recordings; ``<key>`` stands for their hashes.
 ``<front end>/<content hash>-<checksum>.npy``
     Log-mel frames of a track in half precision. They belong to the track's content, so they serve every
     collection, split and fold. The checksum is of the samples in the file.
@@ -32,21 +34,23 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ban_bids.audio.waveforms import audio_hash, check_audio
+from ban_bids.audio.sameness import Fingerprint, Identity, groups, identify
+from ban_bids.audio.waveforms import check_audio
 from ban_bids.errors import DataError, UsageError
 from ban_bids.files.atomic import atomic_path, write_text
+from ban_bids.files.hashing import json_digest
 from ban_bids.files.progress import progress
 from ban_bids.models.front_end import FrontEnd
 
 _LOG = logging.getLogger(__name__)
 
-_VERSION = "2"
-"""Of the layout and of the hash; another one starts an empty cache."""
+_VERSION = "3"
+"""Of the layout, hash and fingerprint; another one starts an empty cache."""
 
 _SETTLED = 2.0
 """Seconds since its last change after which a file's time stamps tell it from every later version."""
 
-_SHA256 = re.compile("[0-9a-f]{64}")
+_IDENTITY = re.compile(r"([0-9a-f]{64}) (\S+)")
 
 
 def default_folder() -> Path:
@@ -63,7 +67,7 @@ def default_folder() -> Path:
 
 
 class AudioCache:
-    """Content hashes and log-mel frames, from disk where they are known and put there where they are not.
+    """Identities and log-mel frames of tracks, from disk where they are known and put there where they are not.
 
     A folder that cannot be written is read; what it lacks is computed each time, and a warning says so once.
 
@@ -77,8 +81,8 @@ class AudioCache:
         self.folder = (default_folder() if folder is None else Path(folder)) / _VERSION
         self._warned = False
 
-    def digests(self, files: Iterable[Path]) -> dict[Path, str | DataError]:
-        """Content hash of every file, or the reason why there is none.
+    def identities(self, files: Iterable[Path]) -> dict[Path, Identity | DataError]:
+        """Hash and fingerprint of every file, or the reason why there are none.
 
         Parameters
         ----------
@@ -88,9 +92,20 @@ class AudioCache:
         Returns
         -------
         dict
-            File -> :func:`ban_bids.audio.waveforms.audio_hash`, or the error.
+            File -> :func:`ban_bids.audio.sameness.identify`, or the error.
         """
-        return {file: self._digest(file) for file in progress(list(files), "reading tracks")}
+        return {file: self._identity(file) for file in progress(list(files), "reading tracks")}
+
+    def groups(self, identities: Sequence[Identity], links: Sequence[tuple[int, int]]) -> list[int]:
+        """:func:`ban_bids.audio.sameness.groups`, which takes a minute for GTZAN and the stimuli of a dataset."""
+        key = json_digest([[identity.digest for identity in identities], links])
+        entry = self.folder / "groups" / key
+        if (known := _known_groups(entry, len(identities))) is not None:
+            return known
+        made = groups(identities, links)
+        with self._writing("groups of recordings"):
+            write_text(entry, " ".join(map(str, made)))
+        return made
 
     def frames(
         self, digests: Sequence[str], front_end: FrontEnd, make: Callable[[int], np.ndarray]
@@ -120,20 +135,20 @@ class AudioCache:
             frames[digest] = self._stored(folder, digest, make(k).astype(np.float16))
         return [frames[digest] for digest in digests]
 
-    def _digest(self, file: Path) -> str | DataError:
+    def _identity(self, file: Path) -> Identity | DataError:
         stamps = _stamps(file)
-        entry = self.folder / "digests" / hashlib.sha256(f"{file.resolve()} {stamps}".encode()).hexdigest()
-        if stamps is not None and (known := _known_digest(entry)) is not None:
+        entry = self.folder / "identities" / hashlib.sha256(f"{file.resolve()} {stamps}".encode()).hexdigest()
+        if stamps is not None and (known := _known_identity(entry)) is not None:
             return known
         try:
             check_audio(file)
-            digest = audio_hash(file)
+            identity = identify(file)
         except DataError as err:
             return err
         if stamps is not None and stamps == _stamps(file) and time.time() - max(stamps[1:]) / 1e9 > _SETTLED:
-            with self._writing("hashes"):
-                write_text(entry, digest)
-        return digest
+            with self._writing("hashes and fingerprints"):
+                write_text(entry, f"{identity.digest} {identity.fingerprint}")
+        return identity
 
     def _stored(self, folder: Path, digest: str, frames: np.ndarray) -> np.ndarray:
         """The frames as they lie in their new file, or in memory where it cannot be written."""
@@ -197,16 +212,30 @@ def _undamaged(path: Path) -> np.ndarray | None:
     return frames
 
 
-def _known_digest(entry: Path) -> str | None:
+def _known_identity(entry: Path) -> Identity | None:
     try:
-        digest = entry.read_bytes().decode("ascii", "replace")
+        text = entry.read_bytes().decode("ascii", "replace")
+        if parts := _IDENTITY.fullmatch(text):
+            return Identity(parts[1], Fingerprint.of(parts[2]))
     except FileNotFoundError:
         return None
-    except OSError as err:
-        digest = str(err)
-    if _SHA256.fullmatch(digest):
-        return digest
-    _LOG.warning("%s: cannot be read (%.40s); made anew", entry, digest or "empty")
+    except (OSError, ValueError) as err:
+        text = str(err)
+    _LOG.warning("%s: cannot be read (%.40s); made anew", entry, text or "empty")
+    return None
+
+
+def _known_groups(entry: Path, n: int) -> list[int] | None:
+    try:
+        known = [int(word) for word in entry.read_text("ascii").split()]
+        if len(known) == n and all(0 <= first <= k for k, first in enumerate(known)):
+            return known
+        fault = "other recordings"
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as err:
+        fault = str(err)
+    _LOG.warning("%s: cannot be read (%.40s); made anew", entry, fault)
     return None
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from itertools import groupby
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain, groupby
 from pathlib import Path
 
 import numpy as np
 import torch
 from torchaudio.datasets.gtzan import filtered_test, filtered_train, filtered_valid
 
+from ban_bids.audio.sameness import Fingerprint, Identity
 from ban_bids.audio.waveforms import load_waveform
 from ban_bids.errors import DataError
 from ban_bids.models.front_end import FrontEnd
@@ -43,12 +44,18 @@ class Track:
         Its folder.
     digest : str
         :func:`ban_bids.audio.waveforms.audio_hash`.
+    fingerprint : Fingerprint
+        By which the same recording is known again in another form.
+    others : tuple of str
+        Names of tracks that are the same recording and were left out.
     """
 
     path: Path
     name: str
     genre: str
     digest: str
+    fingerprint: Fingerprint = Fingerprint()
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,13 +65,15 @@ class Collection:
     Parameters
     ----------
     tracks : tuple of Track
-        Sorted by genre and name, without replicas and without excluded tracks.
+        Sorted by genre and name, one of each recording, without excluded tracks.
     genres : tuple of str
         Sorted.
     excluded : tuple of Track
         Left out on request.
     replicas : tuple of str
         Tracks that repeat another one, sample for sample or as the same name in another container; left out.
+    versions : tuple of str
+        Tracks that are the same recording as another one, by their sound and not sample for sample; left out.
     unreadable : tuple of str
         Files that cannot be decoded; left out.
     cache : AudioCache
@@ -75,6 +84,7 @@ class Collection:
     genres: tuple[str, ...]
     excluded: tuple[Track, ...] = ()
     replicas: tuple[str, ...] = ()
+    versions: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
     cache: AudioCache = field(default_factory=AudioCache, compare=False, repr=False)
 
@@ -87,19 +97,19 @@ def read_collection(data_dir: Path, exclude: Iterable[Path] = (), cache: AudioCa
     """List a folder of genres, in any of GTZAN's usual layouts.
 
     Files of one genre that differ in their suffix alone are one track; the first readable one of
-    :data:`SUFFIXES` is taken, and the track is excluded if any of them is. Of tracks that are equal sample
-    for sample the first by path is taken, except that a track of GTZAN's fault-filtered lists, which hold one
-    of each, goes before one that is in none. Hidden files and folders are passed over, links are followed.
+    :data:`SUFFIXES` is taken, and the track is excluded if any of them is. Of tracks that are the same recording
+    (:mod:`ban_bids.audio.sameness`) the first by path is taken, except that a track of GTZAN's fault-filtered lists
+    goes before one that is in none; so no recording can be on both sides of a split. Hidden files and folders are
+    passed over, links are followed.
 
     Parameters
     ----------
     data_dir : Path
         Holds one of :data:`LAYOUTS`, with one folder per genre.
     exclude : iterable of Path
-        Audio files whose content must not be among the tracks, under whatever name or container. The content
-        is that of the samples: a lossy copy of a track is another content.
+        Audio files whose recordings must not be among the tracks, under whatever name and in whatever form.
     cache : AudioCache, optional
-        Where content hashes are kept; by default that of the user.
+        Where hashes and fingerprints are kept; by default that of the user.
 
     Returns
     -------
@@ -114,45 +124,70 @@ def read_collection(data_dir: Path, exclude: Iterable[Path] = (), cache: AudioCa
     cache = AudioCache() if cache is None else cache
     files = find_audio(Path(data_dir))
     barred = sorted(set(exclude))
-    digests = cache.digests([*files, *barred])
-    if faults := [digest for path in barred if isinstance(digest := digests[path], DataError)]:
+    identities = cache.identities([*files, *barred])
+    if faults := [fault for path in barred if isinstance(fault := identities[path], DataError)]:
         raise faults[0]
-    banned = {digests[path] for path in barred}
-    tracks: dict[str, Track] = {}
+    known = {file: identity for file, identity in identities.items() if isinstance(identity, Identity)}
+    unreadable = [file for file in files if file not in known]
+    for file in unreadable:
+        _LOG.warning("skipped: %s", identities[file])
+    named = [(name, [file for file in copies if file in known]) for name, copies in _named(files)]
+    collection = _sorted_out(named, known, barred, _recordings([copies for _, copies in named], known, barred, cache))
+    if len(collection.genres) < 2:
+        repeated = len(collection.replicas) + len(collection.versions)
+        raise DataError(
+            f"{data_dir}: tracks of {len(collection.genres)} genre(s) are left without {len(collection.excluded)} "
+            f"excluded, {repeated} repeated and {len(unreadable)} unreadable ones; training needs at least two genres"
+        )
+    return replace(collection, unreadable=tuple(map(_short, unreadable)), cache=cache)
+
+
+def _sorted_out(
+    named: Sequence[tuple[str, list[Path]]],
+    known: Mapping[Path, Identity],
+    barred: Sequence[Path],
+    group: Mapping[Path, int],
+) -> Collection:
+    """One track of each recording that is not barred, and what became of the others."""
+    banned, heard = {group[path] for path in barred}, {known[path].digest for path in barred}
+    tracks: dict[int, Track] = {}
     excluded: list[Track] = []
     replicas: list[str] = []
-    unreadable: list[Path] = []
-    for name, copies in _named(files):
-        readable = {file: digest for file in copies if isinstance(digest := digests[file], str)}
-        unreadable += [file for file in copies if file not in readable]
-        if not readable:
+    versions: list[str] = []
+    for name, copies in named:
+        if not copies:
             continue
-        file, digest = next(iter(readable.items()))
-        replicas += [_short(copy) for copy in readable if copy != file]
-        barred_digest = next((d for d in readable.values() if d in banned), None)
-        if barred_digest is not None:
-            excluded.append(Track(file, name, file.parent.name, barred_digest))
-        elif digest in tracks:
-            _LOG.warning("%s: repeats %s sample for sample; left out", file, tracks[digest].path)
-            replicas.append(name)
+        file, recording = copies[0], group[copies[0]]
+        identity = next((known[copy] for copy in copies if known[copy].digest in heard), known[file])
+        track = Track(file, name, file.parent.name, identity.digest, identity.fingerprint)
+        replicas += [_short(copy) for copy in copies[1:]]
+        if recording in banned:
+            excluded.append(track)
+        elif (kept := tracks.get(recording)) is None:
+            tracks[recording] = track
         else:
-            tracks[digest] = Track(file, name, file.parent.name, digest)
-    for file in unreadable:
-        _LOG.warning("skipped: %s", digests[file])
-    genres = tuple(sorted({track.genre for track in tracks.values()}))
-    if len(genres) < 2:
-        raise DataError(
-            f"{data_dir}: tracks of {len(genres)} genre(s) are left without {len(excluded)} excluded, {len(replicas)} "
-            f"repeated and {len(unreadable)} unreadable ones; training needs at least two genres"
-        )
+            equal = kept.digest == track.digest
+            how = "repeats %s sample for sample" if equal else "is the same recording as %s"
+            _LOG.warning(f"%s: {how}; left out", file, kept.path)
+            (replicas if equal else versions).append(name)
+            tracks[recording] = replace(kept, others=(*kept.others, name))
     return Collection(
         tuple(sorted(tracks.values(), key=lambda track: track.path)),
-        genres,
+        tuple(sorted({track.genre for track in tracks.values()})),
         excluded=tuple(excluded),
         replicas=tuple(replicas),
-        unreadable=tuple(map(_short, unreadable)),
-        cache=cache,
+        versions=tuple(versions),
     )
+
+
+def _recordings(
+    copies: Sequence[Sequence[Path]], known: Mapping[Path, Identity], barred: Sequence[Path], cache: AudioCache
+) -> dict[Path, int]:
+    """File -> number of its recording; the files of one name count as one, whatever they hold."""
+    files = list(dict.fromkeys([*chain.from_iterable(copies), *barred]))
+    place = {file: k for k, file in enumerate(files)}
+    links = [(place[first], place[copy]) for first, *rest in filter(None, copies) for copy in rest]
+    return dict(zip(files, cache.groups([known[file] for file in files], links), strict=True))
 
 
 def _named(files: Sequence[Path]) -> list[tuple[str, list[Path]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ban_bids.audio.sameness import Identity
 from ban_bids.audio.waveforms import HeardClip, load_waveform
 from ban_bids.errors import CheckpointError, DataError
 from ban_bids.models.candidate import ModelCard
@@ -22,6 +24,8 @@ from ban_bids.models.presets import LOW_LEVEL
 from ban_bids.training.cache import AudioCache
 from ban_bids.training.datasets import Track, log_mel_frames, read_collection
 from ban_bids.training.scores import Answers, Evaluation, score
+
+_LOG = logging.getLogger(__name__)
 
 PARTS = ("unseen", "validated", "trained")
 """What a checkpoint's card says of a track; their figures are never put together."""
@@ -210,13 +214,16 @@ def evaluate_checkpoint(
         frames = log_mel_frames(collection.tracks, network.front_end, collection.cache)
         network.to(resolve_device(device))
         segments = [segment_probabilities(network, f, crop_frames) for f in frames]
-    parts = {name: _part(name, card, collection.tracks, segments) for name in PARTS}
+    met = _met(card, collection.tracks)
+    parts = {name: _part(name, card, collection.tracks, segments, met) for name in PARTS}
     return CheckpointEvaluation(tuple(card.genres), card.split, crop_seconds, parts)
 
 
-def _part(name: str, card: ModelCard, tracks: Sequence[Track], segments: Sequence[np.ndarray]) -> Part | None:
-    """Tracks of which the card says this, by their content, whatever their names are; None where there are none."""
-    places = [k for k, track in enumerate(tracks) if _met(card, track) == name]
+def _part(
+    name: str, card: ModelCard, tracks: Sequence[Track], segments: Sequence[np.ndarray], met: Sequence[str]
+) -> Part | None:
+    """Tracks of which the card says this; None where there are none."""
+    places = [k for k, how in enumerate(met) if how == name]
     if not places:
         return None
     truth = np.array([card.genres.index(tracks[k].genre) for k in places], dtype=int)
@@ -224,7 +231,16 @@ def _part(name: str, card: ModelCard, tracks: Sequence[Track], segments: Sequenc
     return Part(tuple(tracks[k] for k in places), answers, score(answers))
 
 
-def _met(card: ModelCard, track: Track) -> str:
-    if track.digest not in card.known_hashes:
-        return "unseen"
-    return "trained" if track.digest in card.training_hashes.values() else "validated"
+def _met(card: ModelCard, tracks: Sequence[Track]) -> list[str]:
+    """How the checkpoint met each track, by its sound, whatever its name is."""
+    known = card.same_tracks({track.path: Identity(track.digest, track.fingerprint) for track in tracks})
+    if not card.knows_sounds:
+        _LOG.warning(
+            "the card holds no fingerprints of all tracks: other copies of them count as unseen; train it again"
+        )
+    return [
+        "unseen" if track.path not in known
+        else "trained" if card.training_hashes.keys() & known[track.path]
+        else "validated"
+        for track in tracks
+    ]  # fmt: skip

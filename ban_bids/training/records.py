@@ -59,6 +59,11 @@ def training_card(trained: Trained, collection: Collection, split: Split) -> Mod
     notes = [*split.notes]
     if collection.replicas:
         notes.append(f"files that repeat other tracks and were left out: {len(collection.replicas)}")
+    if collection.versions:
+        notes.append(
+            f"files that are the same recording as other tracks by their sound and were left out: "
+            f"{len(collection.versions)}"
+        )
     if collection.unreadable:
         notes.append(f"files that cannot be decoded and were skipped: {len(collection.unreadable)}")
     counts = {
@@ -66,6 +71,7 @@ def training_card(trained: Trained, collection: Collection, split: Split) -> Mod
         "n_validation": len(split.validation),
         "n_excluded": len(collection.excluded),
         "n_replicas": len(collection.replicas),
+        "n_versions": len(collection.versions),
         "n_unreadable": len(collection.unreadable),
     }
     return ModelCard(
@@ -74,6 +80,7 @@ def training_card(trained: Trained, collection: Collection, split: Split) -> Mod
         split=split.name,
         training_hashes={t.name: t.digest for t in split.training},
         validation_hashes={t.name: t.digest for t in split.validation},
+        fingerprints={t.name: str(t.fingerprint) for t in (*split.training, *split.validation)},
         excluded={t.name: t.digest for t in collection.excluded},
         unreadable=collection.unreadable,
         notes=(*notes, *trained.notes),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from ban_bids.errors import CheckpointError, UsageError
 from ban_bids.files.json import write_json
 from ban_bids.files.locks import file_lock
 from ban_bids.models.checkpoint import load_tensors, save_checkpoint
+from ban_bids.models.controls import control_statistics
 from ban_bids.models.network import AuditoryNetwork, measure_normalisation, torch_threads
 from ban_bids.models.presets import LOW_LEVEL, build
 from ban_bids.models.presets import preset as preset_config
@@ -296,12 +297,19 @@ def set_statistics(network: AuditoryNetwork, frames: Sequence[np.ndarray]) -> No
 
 
 def _measure(network: AuditoryNetwork, frames: Sequence[np.ndarray], *, n_frames: int, seed: int) -> None:
-    """Measure the normalisation of averaged weights on unaugmented crops of the training tracks."""
+    """Measure the normalisation of averaged weights, and of the network's controls, on training tracks.
+
+    All hear unaugmented crops; the controls, which are many, the first epoch of those that the network hears.
+    """
     crops = CropBatches(
         frames, [0] * len(frames), n_genres=1, n_frames=n_frames, batch_size=32, augmentation=PLAIN, seed=seed
     )
-    batches = (batch for epoch in range(_CALIBRATION_EPOCHS) for batch, _ in crops.epoch(epoch))
-    measure_normalisation(network, map(network.front_end.standardise, batches))
+
+    def batches(epochs: int) -> Iterator[Tensor]:
+        return (network.front_end.standardise(batch) for epoch in range(epochs) for batch, _ in crops.epoch(epoch))
+
+    measure_normalisation(network, batches(_CALIBRATION_EPOCHS), network.from_frames)
+    network.control_statistics = control_statistics(network, lambda: batches(1))
 
 
 def _notes(

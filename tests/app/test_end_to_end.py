@@ -61,7 +61,7 @@ def test_the_table_names_participant_scores_and_report(done: Path) -> None:
 
 def test_every_promised_map_exists_and_opens(done: Path) -> None:
     maps = load_derivatives(done / "out").maps()
-    stats = {"r", "rsquare", "ccnorm", "p", "q"}
+    stats = {"r", "rsquare", "ccnorm", "pspecific", "qspecific"}
     for layer in (*AREAS, JOINT):
         assert stats <= set(maps[maps["layer"] == layer]["stat"])
     for layer in AREAS:
@@ -101,7 +101,7 @@ def test_scores_have_intervals_or_reasons_and_controls(done: Path) -> None:
     totals = scores[scores["role"] == "scored"].set_index("row")
     assert totals.loc["C", "ci_low"] <= totals.loc["C", "value"] <= totals.loc["C", "ci_high"]
     # one person alone says nothing about how much people agree
-    for row in ("I2n", "kappa", "B", "BAS"):
+    for row in ("B", "kappa_person_person", "kappa_majority", "BAS"):
         assert np.isnan(totals.loc[row, "value"])
         assert "two people" in totals.loc[row, "reason"]
     controls = scores[(scores["role"] == "control") & (scores["row"] == "C")].set_index("model")

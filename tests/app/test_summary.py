@@ -45,7 +45,7 @@ def test_a_page_shows_the_notes_of_the_dataset_and_of_its_own_participant(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     people = [Participant(label, (), (), notes=(f"run of {label} left out",)) for label in ("01", "02")]
-    part = SimpleNamespace(notes=(), label="01", absent={}, reasons={})
+    part = SimpleNamespace(notes=(), label="01", absent={}, reasons={"psound": "no rest"}, plans={})
     shared = ParticipantInput(
         SimpleNamespace(participant=people[0], notes=(), space="S", figures=()),  # type: ignore[arg-type]
         SimpleNamespace(notes=("no description",), participants=people),  # type: ignore[arg-type]
@@ -55,3 +55,4 @@ def test_a_page_shows_the_notes_of_the_dataset_and_of_its_own_participant(
     settings = Settings.of(tmp_path, tmp_path / "out", "participant")
     page = summary.participant_summary(shared, settings)
     assert page.notes == ["no description", "run of 01 left out"]
+    assert page.reasons == {"Significance, follows sound": "n/a: no rest"}

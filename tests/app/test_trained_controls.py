@@ -6,11 +6,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 
 from ban_bids.app import candidates
+from ban_bids.inputs.types import Clip
 from ban_bids.models.candidate import ModelCard
 from ban_bids.models.checkpoint import save_checkpoint
+from ban_bids.models.controls import clip_batches
+from ban_bids.models.network import fingerprint, measure_normalisation
 from ban_bids.models.presets import PRESETS, build
 from ban_bids.settings import Settings
 from ban_bids.training import splits
@@ -80,3 +85,29 @@ def test_the_scored_models_own_preset_is_trained(settings: Settings, trained: li
     assert candidates._trained(dataset, settings, "theirpackage.module:factory") is None
     assert candidates._trained(dataset, settings, "ban-untrained") is None
     assert trained == ["crnn"]
+
+
+def test_controls_without_statistics_hear_the_clips_of_everybody(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The participants asked for play no part: calls for one participant each must measure the same."""
+    clips = []
+    for k in range(3):
+        path = tmp_path / f"tune{k}.wav"
+        soundfile.write(path, 0.1 * np.random.default_rng(k).standard_normal(44_100), 22_050)
+        clips.append(Clip(path, 0.0, 2.0, path.stem))
+    runs = [SimpleNamespace(presentations=[SimpleNamespace(clip=clip)] * 2) for clip in clips]
+    listeners = (SimpleNamespace(runs=runs[:1]), SimpleNamespace(runs=runs[1:]))
+    dataset: Any = SimpleNamespace(listeners=listeners, choices=None)
+    assert candidates.heard_clips(dataset) == frozenset(clips)
+    monkeypatch.setattr(candidates, "held_out_tracks", lambda dataset: frozenset())
+    basic = settings.changed(controls="basic", gtzan_dir=None)
+    model = candidates.load_model("ban-small-untrained", None, seed=3)
+    prepared = candidates._prepared(model, None, dataset, basic)
+    measured = build(PRESETS["ban-small"], 2, 3)
+    measure_normalisation(measured, clip_batches(measured.front_end, clips), measured.from_frames)
+    assert prepared.model.fingerprint == fingerprint(measured)
+    assert [note.count("dataset's own clips") for note in prepared.notes] == [1, 1]
+    assert [c.name for c in prepared.controls][5:] == ["bansmalluntrainedpermuted", "logmel"]
+    other = candidates._prepared(model, None, dataset, basic.changed(random_seed=8))
+    assert [c.fingerprint for c in other.controls] == [c.fingerprint for c in prepared.controls]

@@ -148,6 +148,27 @@ def test_content_hash_is_of_bytes_and_audio_hash_of_samples(tmp_path: Path) -> N
         content_hash(tmp_path / "none.wav")
 
 
+def test_files_of_floats_are_hashed_by_their_samples(tmp_path: Path) -> None:
+    hashes = set()
+    for seed in range(9):
+        track = np.round(_noise(0.5, seed=seed) * 2**15) / 2**15
+        for name, subtype in {"i.wav": "PCM_16", "i.au": "PCM_24", "f.wav": "FLOAT", "d.wav": "DOUBLE"}.items():
+            soundfile.write(tmp_path / name, track, SAMPLING_RATE, subtype=subtype)
+        hashes |= {audio_hash(path) for path in tmp_path.iterdir()}
+    assert len(hashes) == 9
+    soundfile.write(tmp_path / "f.wav", np.where(track == 0, -0.0, track), SAMPLING_RATE, subtype="FLOAT")
+    assert audio_hash(tmp_path / "f.wav") in hashes
+    soundfile.write(tmp_path / "f.wav", track + 2.0**-20, SAMPLING_RATE, subtype="FLOAT")
+    assert audio_hash(tmp_path / "f.wav") not in hashes
+
+
+def test_hashes_of_older_cards_can_still_be_made(tmp_path: Path) -> None:
+    samples = (1000 * np.sin(np.arange(5000))).astype(np.int16)
+    soundfile.write(tmp_path / "a.wav", samples, SAMPLING_RATE, subtype="PCM_16")
+    expected = hashlib.sha256(f"{SAMPLING_RATE} 1 ".encode() + samples.tobytes()).hexdigest()
+    assert audio_hash(tmp_path / "a.wav", version=1) == expected != audio_hash(tmp_path / "a.wav")
+
+
 def test_real_tracks_load(shared_data: Path) -> None:
     files = sorted((shared_data / "gtzan_mini").rglob("*.wav"))[::20]
     assert files

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from noise import hear_noise
 
 from ban_bids.cli import demo as cli
 from ban_bids.demo.build import make_demo
@@ -22,7 +23,6 @@ from ban_bids.inputs.read import read_dataset
 from ban_bids.models.ban import BAN
 from ban_bids.models.candidate import ModelCard
 from ban_bids.models.checkpoint import load_checkpoint, save_checkpoint
-from ban_bids.models.controls import calibrate
 from ban_bids.settings import Settings
 
 SNR = Scan((1, 1, 2), 1.0).snr
@@ -48,7 +48,7 @@ TINY = DemoSize(
 def untrained(job):
     """Stand-in for training: random weights with a card (training has its own tests)."""
     network = BAN(seed=job.seed)
-    calibrate(network)
+    hear_noise(network)
     card = ModelCard(network.config.to_dict(), GENRES, settings={"seed": job.seed})
     return save_checkpoint(job.out, network, card)
 

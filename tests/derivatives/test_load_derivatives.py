@@ -29,7 +29,7 @@ def test_one_filter_and_several(tree):
     one = out.maps(participant="02", layer="T2T3", stat="r")
     assert len(one) == 1
     assert set(one.loc[0, ["task", "space", "model"]]) == {TASK, SPACE, "ban"}
-    several = out.maps(layer=["A1", "Belt"], stat=["r", "p"], participant=("01", "02"))
+    several = out.maps(layer=["A1", "Belt"], stat=["r", "pspecific"], participant=("01", "02"))
     assert len(several) == 8
     assert list(several.index) == list(range(8))
 

@@ -44,7 +44,7 @@ def test_maps_open_in_nilearn_with_their_values_in_their_place(tmp_path):
     assert np.allclose(np.ravel(masker.transform(str(path))), values, atol=1e-6)
 
 
-@pytest.mark.parametrize(("statistic", "outside"), [("r", 0), ("p", 1), ("q", 1)])
+@pytest.mark.parametrize(("statistic", "outside"), [("r", 0), ("p", 1), ("psound", 1), ("qspecific", 1)])
 def test_outside_and_not_computable_are_told_apart(tmp_path, statistic, outside):
     mask, values = mask_and_values()
     values[3] = np.nan

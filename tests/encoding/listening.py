@@ -119,7 +119,7 @@ def participant(runs: list[Run], bold: np.ndarray, t_ref: float = 0.75, seed: in
 
 
 def folds_of(data: ParticipantData, plan: HeldOutPlan, settings: Encoding) -> Folds:
-    return participant_folds(data.sources, data.runs, plan, settings)
+    return participant_folds(data.sources, data.runs, data.nuisance, plan=plan, settings=settings)
 
 
 def design(data: ParticipantData, model: ToyModel, plan: HeldOutPlan, settings: Encoding, folder: Path) -> Design:

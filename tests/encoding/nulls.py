@@ -10,10 +10,10 @@ from listening import ToyModel, design, make_run, participant
 from scipy import signal
 
 from ban_bids.encoding.bold import ParticipantData
-from ban_bids.encoding.crossed import crossing_factors
+from ban_bids.encoding.crossed import CrossingFactor, crossing_factors, tested
 from ban_bids.encoding.design import Design
 from ban_bids.encoding.fit import Fitting, encode
-from ban_bids.encoding.permutation import CROSSED, PermutationPlan, permutation_plan
+from ban_bids.encoding.permutation import SOUND, SPECIFIC, PermutationPlan, permutation_plan
 from ban_bids.encoding.significance import null_from_sums, roi_p, roi_sums, voxel_p
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.inputs.types import Run
@@ -26,10 +26,11 @@ _DELAY = 4.5
 
 
 def roi_null(
-    plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray, *, labels: np.ndarray
+    plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray, *, labels: np.ndarray, factor: float = 1.0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean over each region's voxels of the voxel correlation, observed (R,) and under every arrangement (m, R)."""
-    return null_from_sums(plan, roi_sums(plan, prediction, bold, labels=labels, n_regions=int(labels.max(initial=0))))
+    sums = roi_sums(plan, prediction, bold, labels=labels, n_regions=int(labels.max(initial=0)))
+    return null_from_sums(plan, sums, factor=factor)
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,11 @@ class Setting:
     n_regions: int = 1
     n_permutations: int = 1000
     n_shifted: int = 600
+
+    @property
+    def question(self) -> str:
+        """Following sound where there is rest, else following these sounds."""
+        return SOUND if self.layout == "on-off" else SPECIFIC
 
     @property
     def encoding(self) -> Encoding:
@@ -133,7 +139,8 @@ def laid_out(seed: int, setting: Setting) -> tuple[ParticipantData, Design, Perm
     folds = tuple((name,) for name in names) if setting.crossed else (tuple(names[-2:]),)
     held_out = HeldOutPlan(folds, "named", "t", setting.crossed)
     made = design(data, setting.model, held_out, setting.encoding, Path("unused"))
-    return data, made, permutation_plan(made.rows, setting.n_permutations, seed, crossed=setting.crossed)
+    plan = permutation_plan(made.rows, setting.n_permutations, seed, question=setting.question, crossed=setting.crossed)
+    return data, made, plan
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,22 +150,24 @@ class Tested:
     regions: np.ndarray
     voxels: np.ndarray
     bound: np.ndarray
-    factor: float
+    factor: CrossingFactor
 
 
 def simulate(seed: int, setting: Setting) -> Tested:
     """Make data, fit, predict, permute."""
     data, made, plan = laid_out(seed, setting)
     held = encode(data, made, Fitting(setting.encoding), joint=False).held_out
-    specific = (held.whole if plan.rests else held.specific)["A1"]
+    predicted = tested(held, setting.question)["A1"]
     labels = np.repeat(np.arange(1, setting.n_regions + 1), setting.n_voxels)
-    observed, null = roi_null(plan, specific, held.bold, labels=labels)
-    factors = crossing_factors(data, made, plan, fitting=Fitting(setting.encoding, seed), n_shifted=setting.n_shifted)
-    factor = factors.get("A1", CROSSED)
+    data = replace(data, region=labels.astype(data.region.dtype))
+    fitting, asked = Fitting(setting.encoding, seed), {setting.question: plan}
+    factors = crossing_factors(data, made, asked, fitting=fitting, n_shifted=setting.n_shifted)
+    factor = factors.get((setting.question, "A1"), CrossingFactor())
+    observed, null = roi_null(plan, predicted, held.bold, labels=labels, factor=factor.regions)
     return Tested(
         roi_p(observed, null),
-        voxel_p(plan, specific, held.bold, factor=factor),
-        voxel_p(plan, specific, held.bold),
+        voxel_p(plan, predicted, held.bold, factor=factor.voxels),
+        voxel_p(plan, predicted, held.bold),
         factor,
     )
 

@@ -35,6 +35,8 @@ def table(runs: list[list[int]], length: int = 4, lead_in: bool = False) -> Held
         *(a.astype(np.int32) for a in arrays[:5]),
         scored=arrays[5].astype(bool),
         fold=np.zeros(len(arrays[0]), dtype=np.int32),
+        sound=np.where(arrays[2] < 0, -1, arrays[2] * length + arrays[4]),  # responses end with their clips
+        begun=arrays[2],
     )
 
 

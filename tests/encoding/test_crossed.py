@@ -7,24 +7,31 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from listening import ToyModel, ToyStore, design, make_run, participant
-from nulls import ALPHAS, Setting, laid_out, runs_of
+from listening import ToyModel, ToyStore, design, folds_of, make_run, participant
+from nulls import ALPHAS, Setting, laid_out, roi_null, runs_of
 
 from ban_bids.app.scored import prepare_participant, score_model
 from ban_bids.constants import AREAS, JOINT
 from ban_bids.encoding import design as design_module
 from ban_bids.encoding import execute
 from ban_bids.encoding.bold import ParticipantData
-from ban_bids.encoding.crossed import crossing_factors, shifted_voxels
+from ban_bids.encoding.crossed import CrossingFactor, crossing_factors, folds_cross, shifted_voxels
 from ban_bids.encoding.design import Design
 from ban_bids.encoding.fit import Fitting, encode, slab_size
-from ban_bids.encoding.permutation import CROSSED, PermutationPlan, permutation_plan
+from ban_bids.encoding.permutation import CROSSED, SPECIFIC, PermutationPlan, permutation_plan
 from ban_bids.encoding.ridge.backend import Engine
 from ban_bids.encoding.ridge.limits import Limits
-from ban_bids.encoding.significance import relative_distance, voxel_p
+from ban_bids.encoding.significance import relative_distance, roi_p, voxel_p
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.inputs.types import Run
 from ban_bids.settings import Encoding
+
+
+def factor_of(
+    data: ParticipantData, made: Design, plan: PermutationPlan, fitting: Fitting, **more: int
+) -> CrossingFactor:
+    """The factor of the first layer."""
+    return crossing_factors(data, made, {plan.question: plan}, fitting=fitting, **more)[plan.question, "A1"]
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +51,7 @@ def relabelled(run: Run, rng: np.random.Generator) -> Run:
 def test_with_the_factor_five_percent_of_relabellings_with_refits_have_p_under_05() -> None:
     setting = Setting(n_voxels=200, n_runs=3, n_permutations=500)
     data, made, plan = laid_out(0, setting)
-    factor = crossing_factors(data, made, plan, fitting=Fitting(setting.encoding, 0))["A1"]
+    factor = factor_of(data, made, plan, Fitting(setting.encoding, 0)).voxels
     rng = np.random.default_rng(1)
     new, old, none = [], [], []
     for _ in range(20):
@@ -69,13 +76,13 @@ def one_parameter(n_runs: int) -> tuple[ParticipantData, Design, PermutationPlan
     data = participant(runs, np.random.default_rng(0).standard_normal((n, 300)))
     held_out = HeldOutPlan(tuple((run.name,) for run in runs), "named", "t", True)
     made = design(data, ToyModel(layers=("A1",), n_features=1), held_out, settings, Path("unused"))
-    return data, made, permutation_plan(made.rows, 1000, 0, crossed=True), settings
+    return data, made, permutation_plan(made.rows, 1000, 0, question=SPECIFIC, crossed=True), settings
 
 
 @pytest.mark.parametrize("n_runs", [3, 6])
 def test_one_parameter_has_the_factor_of_sums_of_signed_normals(n_runs: int) -> None:
     data, made, plan, settings = one_parameter(n_runs)
-    factor = crossing_factors(data, made, plan, fitting=Fitting(settings, 0), n_shifted=4000)["A1"]
+    factor = factor_of(data, made, plan, Fitting(settings, 0), n_shifted=4000).voxels
     # fold r's statistic is b_r times the sign of the other runs' sum; permuted, it is normal
     slopes = np.random.default_rng(1).standard_normal((400_000, n_runs))
     others = slopes.sum(axis=1, keepdims=True) - slopes
@@ -90,7 +97,7 @@ def test_memory_changes_no_factor() -> None:
     little, much = (Engine(limits=Limits(memory)) for memory in (2**20, 2**32))
     assert slab_size(made, setting.encoding, little.limits) < 600
     found = [
-        crossing_factors(data, made, plan, fitting=Fitting(setting.encoding, 0, engine), n_shifted=600)["A1"]
+        factor_of(data, made, plan, Fitting(setting.encoding, 0, engine), n_shifted=600).voxels
         for engine in (little, much)
     ]
     assert CROSSED < found[0] < 1
@@ -102,7 +109,7 @@ def test_strong_responses_in_other_voxels_never_raise_the_factor_much() -> None:
     found = []
     for setting in (quiet, loud):
         data, made, plan = laid_out(0, setting)
-        found.append(crossing_factors(data, made, plan, fitting=Fitting(setting.encoding, 0))["A1"])
+        found.append(factor_of(data, made, plan, Fitting(setting.encoding, 0)).voxels)
     assert CROSSED <= found[1] < found[0] + 0.04
     assert found[1] > CROSSED + 0.02  # nor do they spoil it: shifted, they hear nothing
 
@@ -112,7 +119,8 @@ def test_shifted_voxels_are_rolled_over_the_scored_rows_of_each_run() -> None:
     data = participant(runs, np.random.default_rng(0).standard_normal((140, 5)))
     usable = np.array([True, True, False, True, True])
     data = replace(data, usable=usable, nuisance=tuple(replace(n, basis=n.basis[:, :0]) for n in data.nuisance))
-    shifted = shifted_voxels(data, 10, 11, np.random.default_rng(3))
+    voxels = np.array([0, 1, 3, 4] * 3)[:11]
+    shifted = shifted_voxels(data, voxels, 1, 10, np.random.default_rng(3))
     assert shifted.bold.shape == (140, 11) and shifted.usable.all() and not shifted.region.any()
     sources = []
     for r in range(2):
@@ -132,6 +140,25 @@ def test_shifted_voxels_are_rolled_over_the_scored_rows_of_each_run() -> None:
     assert len({k for *_, k in sources}) > 8
 
 
+def test_voxels_of_a_region_are_shifted_alike() -> None:
+    runs = runs_of("back-to-back", 2)
+    n = sum(run.n_volumes for run in runs)
+    data = participant(runs, np.repeat(np.random.default_rng(0).standard_normal((n, 1)), 6, axis=1))
+    shifted = shifted_voxels(data, np.arange(6), 3, 10, np.random.default_rng(0)).bold
+    for first in (0, 3):
+        np.testing.assert_array_equal(shifted[:, first], shifted[:, first + 2])
+    assert not np.allclose(shifted[:, 0], shifted[:, 3])
+
+
+def test_whether_folds_cross_follows_from_their_rows() -> None:
+    runs = runs_of("back-to-back", 4)
+    data = participant(runs, np.random.default_rng(0).standard_normal((sum(run.n_volumes for run in runs), 3)))
+    names = [(run.name,) for run in runs]
+    for folds, in_turn in ((tuple(names), True), ((names[0],), False), ((names[0], names[1]), False)):
+        plan = HeldOutPlan(folds, "named", "t", in_turn)
+        assert folds_cross(folds_of(data, plan, Encoding())) is in_turn
+
+
 def test_the_unit_of_distance_is_where_p_is_five_percent() -> None:
     _, made, plan = laid_out(0, Setting(n_voxels=60))
     rng = np.random.default_rng(0)
@@ -149,7 +176,7 @@ def test_the_unit_of_distance_is_where_p_is_five_percent() -> None:
 def test_folds_that_are_not_crossed_have_no_factor() -> None:
     setting = Setting(crossed=False, n_runs=4)
     data, made, plan = laid_out(0, setting)
-    assert crossing_factors(data, made, plan, fitting=Fitting(setting.encoding, 0)) == {}
+    assert crossing_factors(data, made, {SPECIFIC: plan}, fitting=Fitting(setting.encoding, 0)) == {}
     held = encode(data, made, Fitting(setting.encoding), joint=False).held_out
     one, other = (voxel_p(plan, held.specific["A1"], held.bold, factor=factor) for factor in (0.1, 1.0))
     np.testing.assert_array_equal(one, other)
@@ -165,13 +192,19 @@ def test_a_scored_model_uses_the_factors_and_keeps_them(tmp_path: Path, monkeypa
     laid = design(data, ToyModel(), held_out, settings, Path("unused"))
     ready = prepare_participant(data, held_out, Fitting(settings, 0), folder=tmp_path)
     tests = ready.tests
-    assert tests.permutations is not None
+    assert set(tests.plans) == {SPECIFIC} and "rest" in tests.reasons["psound"]
     found = score_model(ready, laid)
-    assert set(found.factors) == set(AREAS)
+    assert set(found.factors) == {(SPECIFIC, layer) for layer in AREAS}
     held = encode(data, laid, Fitting(settings)).held_out
+    plan = tests.plans[SPECIFIC]
     for name in (*AREAS, JOINT):
-        p = voxel_p(tests.permutations, held.specific[name], held.bold, factor=found.factors.get(name, CROSSED))
-        np.testing.assert_allclose(found.maps[name, "p"], p, atol=2e-3)
+        factor = found.factors.get((SPECIFIC, name), CrossingFactor())
+        p = voxel_p(plan, held.specific[name], held.bold, factor=factor.voxels)
+        np.testing.assert_allclose(found.maps[name, "pspecific"], p, atol=2e-3)
+        if name != JOINT:
+            observed, null = roi_null(plan, held.specific[name], held.bold, labels=data.region, factor=factor.regions)
+            given = [test.p for test in found.tests if (test.question, test.layer) == (SPECIFIC, name)]
+            np.testing.assert_allclose(given, roi_p(observed, null), atol=2e-3)
 
     def refuse(*_: object, **__: object) -> dict[str, float]:
         raise AssertionError("found before")
@@ -179,4 +212,4 @@ def test_a_scored_model_uses_the_factors_and_keeps_them(tmp_path: Path, monkeypa
     monkeypatch.setattr(execute, "crossing_factors", refuse)
     again = score_model(ready, laid)
     assert again.factors == found.factors
-    np.testing.assert_array_equal(again.maps[JOINT, "p"], found.maps[JOINT, "p"])
+    np.testing.assert_array_equal(again.maps[JOINT, "pspecific"], found.maps[JOINT, "pspecific"])

@@ -64,7 +64,7 @@ def test_images_become_cleaned_rows(images: PreprocessedParticipant, tmp_path: P
     assert not data.runs[0].rows.scored[[0, 1, 7]].any()
     for r, run in enumerate(images.runs):
         confounds = participant_module.regressors(run)
-        nuisance = nuisance_basis(confounds, 2.0, 200.0, keep=data.runs[r].rows.keep)
+        nuisance = nuisance_basis(confounds, 2.0, 200.0, keep=data.runs[r].rows.scored)
         raw = nib.load(run.bold).get_fdata()[mask].T.astype(np.float32)
         assert np.allclose(data.bold[r * N : (r + 1) * N], clean(raw, nuisance)[0], atol=1e-5)
     assert data.notes == ()

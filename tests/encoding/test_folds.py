@@ -1,5 +1,8 @@
+"""Folds: no recording on both sides, enough to train on, and each side clean on its own rows."""
+
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,16 +11,61 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from listening import all_clips, listen, make_run
 
-from ban_bids.encoding.folds import inner_groups, make_folds, offsets, training_rows, within_reach
+from ban_bids.encoding.cleaning import Nuisance, nuisance_basis, side_of
+from ban_bids.encoding.folds import Fold, FoldMaker, RunRows, offsets, sounds_of
 from ban_bids.encoding.rows import held_out_rows, repeat_rows
 from ban_bids.errors import NotComputable
+from ban_bids.inputs.types import Run
 
 LAG = 9.0
 
 
+def nuisance_of(heard: Sequence[RunRows], n_confounds: int = 0, seed: int = 0) -> list[Nuisance]:
+    rng = np.random.default_rng(seed)
+    return [
+        nuisance_basis(
+            rng.standard_normal((run.rows.n_volumes, n_confounds)),
+            run.rows.repetition_time,
+            1e6,
+            keep=run.rows.scored,
+        )
+        for run in heard
+    ]
+
+
+def maker(runs: list[Run], least: int = 30, n_confounds: int = 0, non_steady: int = 0, **same: str) -> FoldMaker:
+    heard = [listen(run, all_clips(runs), non_steady=non_steady) for run in runs]
+    recording = {Path(f"/audio/{one}.wav"): Path(f"/audio/{other}.wav") for one, other in same.items()}
+    return FoldMaker(heard, nuisance_of(heard, n_confounds), longest_lag=LAG, least=least, recording=recording)
+
+
+def in_turn(n_runs: int) -> list[tuple[list[int], list[int]]]:
+    return [([r], [q for q in range(n_runs) if q != r]) for r in range(n_runs)]
+
+
+def heard_units(made: FoldMaker, rows: np.ndarray) -> set[int]:
+    return set(np.flatnonzero(made.heard[rows].any(axis=0)))
+
+
+def check_folds(made: FoldMaker, folds: Sequence[Fold]) -> None:
+    """No recording on both sides of a fold or of an inner fold; no row held out twice; every row scored is clean."""
+    for fold in folds:
+        assert not heard_units(made, fold.training) & heard_units(made, fold.held_out)
+        assert made.scored[fold.training].all()
+        assert len(fold.inner) >= 2
+        for inner in fold.inner:
+            training, validation = fold.training[inner.training.rows], fold.training[inner.validation.rows]
+            assert len(training) and len(validation)
+            assert not np.intersect1d(training, validation).size
+            assert not heard_units(made, training) & heard_units(made, validation)
+    held_out = np.concatenate([fold.held_out for fold in folds])
+    assert len(np.unique(held_out)) == len(held_out)
+
+
 def test_reach_by_hand() -> None:
     run = make_run("a", ["x"], tr=2.0, n_volumes=15, first=4.0, duration=3.0)
-    reach = within_reach(listen(run, all_clips([run]), t_ref=1.0), 4.0)[:, 0]
+    heard = listen(run, all_clips([run]), t_ref=1.0)
+    reach = sounds_of([heard], {})[0].reach(heard.rows, 4.0)[:, 0]
     # x lasts 4-7 s; volume at t averages from t - 4 - 1 to t + 1: those from 3 < t to t < 12
     assert (np.flatnonzero(reach) * 2 + 1).tolist() == [5, 7, 9, 11]
 
@@ -25,133 +73,205 @@ def test_reach_by_hand() -> None:
 def test_drop_rule_by_hand() -> None:
     # training run: 15-s clips at 0, 30, 60 s with 15 s of rest after each; "shared" is also held out
     runs = [
-        make_run("train", ["one", "shared", "two"], tr=1.5, n_volumes=60, gap=15.0),
-        make_run("test", ["shared"], tr=1.5, n_volumes=20),
+        make_run("train", ["one", "shared", "two"], n_volumes=60, gap=15.0),
+        make_run("more", ["three", "four"], n_volumes=30),
+        make_run("test", ["shared"], n_volumes=20),
     ]
-    heard = [listen(run, all_clips(runs)) for run in runs]
-    rows, dropped = training_rows(heard, [0], {Path("/audio/shared.wav")}, longest_lag=LAG)
+    made = maker(runs, least=10)
+    folds, notes = made.folds([([2], [0, 1])], in_turn=False)
     times = np.arange(60) * 1.5
     # dropped where [t - 9 - 0.75, t + 0.75] meets [30, 45]
     touched = (times + 0.75 > 30) & (times - 9.75 < 45)
-    assert np.array_equal(rows, np.flatnonzero(~touched))
-    assert dropped == int(touched.sum()) == 17
+    assert folds[0].training.tolist() == [*np.flatnonzero(~touched), *range(60, 90)]
+    assert folds[0].dropped == int(touched.sum()) == 17
+    assert "17 training rows dropped" in notes[0]
+    assert folds[0].held_out.tolist() == list(range(90, 110))
+    assert folds[0].whole_runs
+    check_folds(made, folds)
 
 
-def test_drop_rule_counts_lead_ins_but_not_rows_left_out_anyway() -> None:
-    # the lead-in's rows are out already; rows after it, within the lags of the shared track, are dropped
+def test_lead_ins_train_nothing_and_are_heard_all_the_same() -> None:
     runs = [
         make_run("train", ["shared", "one"], n_volumes=20, lead_in=True),
-        make_run("test", ["shared"], n_volumes=10),
-    ]
-    heard = [listen(run, all_clips(runs), non_steady=2) for run in runs]
-    rows, dropped = training_rows(heard, [0], {Path("/audio/shared.wav")}, longest_lag=LAG)
-    assert rows.tolist() == [17, 18, 19]  # 25.5 s is the first whose 9.75 s before hold none of it
-    assert dropped == 7
-
-
-def test_held_out_lead_in_tracks_are_dropped_too() -> None:
-    runs = [
-        make_run("train", ["one", "shared", "two"], n_volumes=60, gap=15.0),
+        make_run("more", ["two", "three"], n_volumes=20),
         make_run("test", ["shared", "other"], n_volumes=20, lead_in=True),
     ]
-    heard = [listen(run, all_clips(runs)) for run in runs]
-    folds, notes = make_folds(heard, [([1], [0])], LAG, min_training_rows=10)
-    assert folds[0].dropped == 17
-    assert "17 training rows dropped" in notes[0]
-    assert np.array_equal(folds[0].held_out, np.arange(60, 80))
+    folds, _ = maker(runs, least=3, non_steady=2).folds([([2], [0, 1])], in_turn=False)
+    # 25.5 s is the first whose 9.75 s before hold none of it
+    assert folds[0].training.tolist() == [17, 18, 19, *range(22, 40)]
+    assert folds[0].dropped == 7
 
 
-def test_different_excerpts_of_one_track_are_the_same_track() -> None:
-    runs = [make_run("train", ["a", "b"], n_volumes=20), make_run("test", ["a"], n_volumes=10)]
-    excerpt = runs[1].presentations[0].clip.__class__(Path("/audio/a.wav"), 7.0, 15.0, "a")
-    object.__setattr__(runs[1].presentations[0], "clip", excerpt)
-    heard = [listen(run, all_clips(runs)) for run in runs]
-    folds, _ = make_folds(heard, [([1], [0])], LAG, min_training_rows=1)
-    assert folds[0].dropped > 0
+def test_the_same_recording_under_another_name_is_dropped_too() -> None:
+    runs = [make_run(name, tracks, n_volumes=30) for name, tracks in
+            (("a", ["x", "y", "z"]), ("b", ["u", "v", "w"]), ("test", ["copy", "t"]))]  # fmt: skip
+    apart, _ = maker(runs).folds([([2], [0, 1])], in_turn=False)
+    together, _ = maker(runs, copy="y").folds([([2], [0, 1])], in_turn=False)
+    assert apart[0].dropped == 0
+    assert together[0].dropped == 17
 
 
-def test_inner_folds_are_runs() -> None:
-    runs = [make_run(name, [name], n_volumes=10) for name in "abc"]
-    heard = [listen(run, all_clips(runs)) for run in runs]
-    folds, notes = make_folds(heard, [([1], [0, 2])], LAG, min_training_rows=5)
-    assert folds[0].training.tolist() == [*range(10), *range(20, 30)]
-    assert folds[0].groups.tolist() == [0] * 10 + [1] * 10
+def test_inner_folds_are_runs_where_runs_share_nothing() -> None:
+    runs = [make_run(name, [f"{name}{i}" for i in range(3)], n_volumes=30) for name in "abc"]
+    folds, notes = maker(runs).folds([([1], [0, 2])], in_turn=False)
+    assert folds[0].whole_runs
+    assert folds[0].groups.tolist() == [0] * 30 + [1] * 30
+    assert not folds[0].training_side.parts and not folds[0].held_out_side.parts
     assert notes == ()
 
 
-def test_one_training_run_is_cut_between_clips() -> None:
-    run = make_run("a", list("abcdefg"), n_volumes=80)
-    heard = [listen(run, all_clips([run]))]
-    groups = inner_groups(heard, np.arange(80))
-    assert set(groups) == {0, 1, 2, 3, 4}
-    assert np.all(np.diff(groups) >= 0)
-    clips = heard[0].rows.clip
-    for clip in range(7):
-        assert len(set(groups[clips == clip])) == 1
+def test_a_few_shared_recordings_are_dropped_so_that_inner_folds_are_runs() -> None:
+    tracks = [[f"{r}-{i}" for i in range(25)] for r in range(3)]
+    tracks[1][24] = "0-3"
+    runs = [make_run(f"r{r}", heard, n_volumes=250) for r, heard in enumerate([*tracks, ["t0", "t1"]])]
+    made = maker(runs)
+    folds, notes = made.folds([([3], [0, 1, 2])], in_turn=False)
+    # the last ten volumes of the second run heard it
+    assert np.setdiff1d(np.arange(750), folds[0].training).tolist() == list(range(490, 500))
+    assert any("10 training rows dropped that heard a recording of another run" in note for note in notes)
+    assert folds[0].whole_runs
+    check_folds(made, folds)
 
 
-def test_one_training_run_without_clips_is_cut_anyway() -> None:
-    run = make_run("a", [], n_volumes=23)
-    assert len(set(inner_groups([listen(run, ())], np.arange(23)))) == 5
-    with pytest.raises(NotComputable):
-        inner_groups([listen(run, ())], np.array([3]))
-
-
-def test_falls_back_to_groups_of_tracks() -> None:
-    # every run plays the same eight tracks: holding out a run's tracks leaves nothing to train on
+def test_inner_folds_of_runs_that_share_recordings_are_groups_of_recordings() -> None:
     tracks = [f"t{i}" for i in range(8)]
-    runs = [make_run(name, tracks, n_volumes=80) for name in "abc"]
-    heard = [listen(run, all_clips(runs)) for run in runs]
-    plan = [([r], [q for q in range(3) if q != r]) for r in range(3)]
-    folds, notes = make_folds(heard, plan, LAG, min_training_rows=30)
-    assert len(folds) > 3
-    assert "groups of tracks" in notes[0]
-    check_no_track_on_both_sides(heard, folds)
-    held_out = np.concatenate([fold.held_out for fold in folds])
-    assert np.array_equal(np.sort(held_out), np.arange(240))
+    runs = [make_run(name, tracks, n_volumes=80) for name in "ab"]
+    runs.append(make_run("test", ["x", "y"], n_volumes=30))
+    made = maker(runs)
+    folds, _ = made.folds([([2], [0, 1])], in_turn=False)
+    assert len(folds[0].training) == 160
+    assert not folds[0].whole_runs and len(folds[0].inner) == 5
+    check_folds(made, folds)
+    for inner in folds[0].inner:
+        for side in (inner.training, inner.validation):
+            assert len(side.parts) == 2  # a part of each run
 
 
-def test_no_split_is_an_error() -> None:
-    runs = [make_run(name, ["x"], n_volumes=10) for name in "ab"]
-    heard = [listen(run, all_clips(runs)) for run in runs]
-    with pytest.raises(NotComputable, match="--test-runs"):
-        make_folds(heard, [([0], [1])], LAG, min_training_rows=5)
+def test_one_training_run_is_cut_between_clips_with_a_gap() -> None:
+    runs = [make_run("a", list("bcdefgh"), n_volumes=80), make_run("test", ["x", "y"], n_volumes=30)]
+    made = maker(runs)
+    folds, _ = made.folds([([1], [0])], in_turn=False)
+    assert not folds[0].whole_runs
+    check_folds(made, folds)
 
 
-def check_no_track_on_both_sides(heard: list, folds: tuple) -> None:
-    first = offsets(heard)
+def test_every_recording_in_every_run_is_held_out_by_groups_of_recordings() -> None:
+    tracks = [f"t{i}" for i in range(10)]
+    rng = np.random.default_rng(0)
+    runs = [make_run(name, list(rng.permutation(tracks)), n_volumes=100) for name in "abcd"]
+    made = maker(runs)
+    folds, notes = made.folds(in_turn(4), in_turn=True)
+    assert 2 <= len(folds) <= 5
+    assert "groups of recordings" in notes[0]
+    check_folds(made, folds)
     for fold in folds:
-        heard_by = []
-        for rows in (fold.training, fold.held_out):
-            tracks = set()
-            for r, run in enumerate(heard):
-                mine = rows[(rows >= first[r]) & (rows < first[r + 1])] - first[r]
-                reached = within_reach(run, LAG)[mine].any(axis=0)
-                tracks |= {p.clip.audio for p, yes in zip(run.presentations, reached) if yes}
-            heard_by.append(tracks)
-        assert not heard_by[0] & heard_by[1]
+        assert len(np.unique(made.run[fold.held_out])) == 4
+        assert len(fold.held_out_side.parts) == 4
+        assert made.heard[fold.training].any(axis=1).sum() > 30
+
+
+def test_silence_does_not_count_as_something_to_train_on() -> None:
+    # two minutes of rest a run, but both runs hold the same clips: silence alone would be left of the other run
+    runs = [make_run(name, ["x", "y", "z", "w"], n_volumes=140, gap=30.0) for name in "ab"]
+    made = maker(runs)
+    folds, _ = made.folds(in_turn(2), in_turn=True)
+    for fold in folds:
+        assert len(heard_units(made, fold.training)) >= 2
+        assert made.heard[fold.training].any(axis=1).sum() >= 30
+    check_folds(made, folds)
+
+
+def test_nearly_all_shared_is_not_enough() -> None:
+    # each run has one clip of its own: with the others' recordings dropped one clip per run would train
+    tracks = [f"t{i}" for i in range(11)]
+    runs = [make_run(name, [*tracks, f"own{name}"], n_volumes=120) for name in "abc"]
+    made = maker(runs)
+    folds, notes = made.folds(in_turn(3), in_turn=True)
+    assert "groups of recordings" in notes[0]
+    check_folds(made, folds)
+
+
+def test_one_run_is_scored_by_groups_of_recordings() -> None:
+    runs = [make_run("a", [f"t{i}" for i in range(20)], n_volumes=200)]
+    made = maker(runs)
+    folds, _ = made.folds([([0], [])], in_turn=True)
+    assert len(folds) == 5
+    check_folds(made, folds)
+    for fold in folds:  # a gap of the longest lag before and after
+        between = np.diff(np.sort(np.r_[fold.training, fold.held_out]))
+        assert between.max() >= int(LAG / 1.5)
+
+
+def test_one_long_recording_is_cut_into_stretches() -> None:
+    runs = [make_run("a", ["story"], n_volumes=400, duration=590.0)]
+    made = maker(runs)
+    folds, _ = made.folds([([0], [])], in_turn=True)
+    assert len(folds) == 5
+    check_folds(made, folds)
+    twice = maker([make_run("a", ["story", "story"], n_volumes=400, duration=290.0)])
+    with pytest.raises(NotComputable, match="recording"):
+        twice.folds([([0], [])], in_turn=True)
+
+
+def test_one_recording_everywhere_is_an_error() -> None:
+    runs = [make_run(name, ["x"], n_volumes=10) for name in "ab"]
+    with pytest.raises(NotComputable, match="--test-runs"):
+        maker(runs, least=5).folds(in_turn(2), in_turn=True)
+
+
+def test_parts_with_few_rows_for_their_nuisance_are_left_out() -> None:
+    tracks = [f"t{i}" for i in range(12)]
+    rng = np.random.default_rng(0)
+    runs = [make_run(name, list(rng.permutation(tracks)), n_volumes=120) for name in "abcde"]
+    many, few = (maker(runs, n_confounds=n) for n in (16, 0))
+    folds, _ = many.folds(in_turn(5), in_turn=True)
+    assert len(folds) < len(few.folds(in_turn(5), in_turn=True)[0])
+    for fold in folds:
+        for side in (fold.training_side, fold.held_out_side):
+            assert all(part.basis.shape[1] * 1.5 <= part.basis.shape[0] for part in side.parts)
+    check_folds(many, folds)
 
 
 @settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 10_000), tr=st.floats(0.7, 3.0))
-def test_no_track_is_ever_on_both_sides(seed: int, tr: float) -> None:
+@given(seed=st.integers(0, 10_000), tr=st.floats(0.7, 3.0), n_runs=st.integers(1, 4))
+def test_no_recording_is_ever_on_both_sides(seed: int, tr: float, n_runs: int) -> None:
     rng = np.random.default_rng(seed)
-    runs = [make_run(name, [f"t{i}" for i in rng.integers(0, 9, 5)], tr=tr, n_volumes=int(90 / tr)) for name in "abcd"]
-    heard = [listen(run, all_clips(runs)) for run in runs]
-    plan = [([r], [q for q in range(4) if q != r]) for r in range(4)]
+    runs = [
+        make_run(name, [f"t{i}" for i in rng.integers(0, 9, 6)], tr=tr, n_volumes=int(100 / tr), gap=float(gap))
+        for name, gap in zip("abcd"[:n_runs], rng.choice([0, 2, 12], n_runs))
+    ]
+    made = maker(runs, least=5)
     try:
-        folds, _ = make_folds(heard, plan, LAG, min_training_rows=5)
+        folds, _ = made.folds(in_turn(n_runs), in_turn=True)
     except NotComputable:
         return
-    check_no_track_on_both_sides(heard, folds)
-    held_out = np.concatenate([fold.held_out for fold in folds])
-    assert np.array_equal(np.sort(held_out), np.arange(offsets(heard)[-1]))
-    for fold in folds:
-        assert len(fold.training) >= 5
-        assert not np.intersect1d(fold.training, fold.held_out).size
+    check_folds(made, folds)
 
 
-def test_ds003720_has_4800_training_rows_and_600_unique_held_out_rows() -> None:
+def test_each_side_is_clean_by_least_squares_on_its_own_rows() -> None:
+    rng = np.random.default_rng(0)
+    runs = [make_run(name, [f"{name}{i}" for i in range(6)], n_volumes=60) for name in "ab"]
+    heard = [listen(run, all_clips(runs)) for run in runs]
+    nuisance = nuisance_of(heard, n_confounds=4)
+    first, raw = offsets(heard), rng.standard_normal((120, 5)) * 3 + 7
+    clean = np.concatenate([nuisance[r].project(raw[first[r] : first[r + 1]]) for r in range(2)])
+    rows = np.r_[5:40, 60:120]
+    side = side_of(rows, first, nuisance)
+    assert len(side.parts) == 1  # all of the second run is there
+    found = side.standardise(clean[rows])
+    basis = nuisance[0].basis[5:40]
+    residual = raw[5:40] - basis @ np.linalg.lstsq(basis, raw[5:40], rcond=None)[0]
+    expected = residual / np.sqrt((residual**2).sum(axis=0) / (35 - np.linalg.matrix_rank(basis)))
+    np.testing.assert_allclose(found[:35], expected, atol=1e-10)
+    np.testing.assert_array_equal(found[35:], clean[60:])
+    # nothing of the other rows enters
+    changed = raw.copy()
+    changed[40:60] += rng.standard_normal((20, 5)) * 50
+    again = np.concatenate([nuisance[r].project(changed[first[r] : first[r + 1]]) for r in range(2)])
+    np.testing.assert_allclose(side.standardise(again[rows]), found, atol=1e-10)
+
+
+def test_ds003720_has_4733_training_rows() -> None:
     # 41 clips of 15 s a run; the first repeats the last of the run before (Training) or of the run (Test)
     def training(r: int) -> list[str]:
         return [f"t{r - 1}-39", *(f"t{r}-{i}" for i in range(40))]
@@ -161,11 +281,14 @@ def test_ds003720_has_4800_training_rows_and_600_unique_held_out_rows() -> None:
 
     runs = [make_run(f"Training{r}", training(r), n_volumes=410, lead_in=True) for r in range(12)]
     runs += [make_run(f"Test{r}", test(r), n_volumes=410, lead_in=True) for r in range(6)]
-    heard = [listen(run, all_clips(runs)) for run in runs]
-    folds, notes = make_folds(heard, [(range(12, 18), range(12))], LAG, min_training_rows=30)
-    assert notes == ()
-    assert len(folds[0].training) == 4800
-    assert np.bincount(folds[0].groups).tolist() == [400] * 12
-    table = held_out_rows([run.rows for run in heard], [np.arange(offsets(heard)[12], offsets(heard)[18])])
-    assert len(table) == len(folds[0].held_out) == 6 * 410
+    made = maker(runs)
+    folds, notes = made.folds([(range(12, 18), range(12))], in_turn=False)
+    # seven volumes of every run but the first still heard the lead-in, a recording of the run before
+    assert len(folds[0].training) == 4800 - 11 * 7
+    assert any("77 training rows dropped that heard a recording of another run" in note for note in notes)
+    assert folds[0].whole_runs and len(folds[0].inner) == 12
+    assert len(folds[0].held_out) == 6 * 410
+    check_folds(made, folds)
+    heard = [run.rows for run in made.runs]
+    table = held_out_rows(heard, [folds[0].held_out], longest_lag=LAG, lag_step=2.0)
     assert repeat_rows(table).index.shape == (600, 4)

@@ -6,24 +6,24 @@ from dataclasses import replace
 
 import numpy as np
 
-from ban_bids.encoding.permutation import permutation_plan
+from ban_bids.encoding.permutation import SPECIFIC, permutation_plan
 from ban_bids.encoding.rows import HeldOutRows
 from ban_bids.encoding.significance import voxel_p
 
 
 def test_ties_count_against_the_prediction() -> None:
-    clip = np.repeat(np.arange(12), 4).astype(np.int32)
+    clip = np.tile(np.repeat(np.arange(6), 9), 4).astype(np.int32)
     n = len(clip)
-    zeros, volume = np.zeros(n, np.int32), np.arange(n, dtype=np.int32)
-    rows = HeldOutRows(zeros, volume, clip, clip, volume % 4, np.ones(n, dtype=bool), zeros)
-    plan = permutation_plan(rows, 1000, seed=0)
+    volume = np.arange(n, dtype=np.int32) % 108
+    run = np.repeat([0, 1], 108).astype(np.int32)
+    scored = np.ones(n, dtype=bool)
+    rows = HeldOutRows(run, volume, clip, volume // 9, volume % 9, scored, np.zeros(n, np.int32))
+    plan = permutation_plan(rows, 1000, seed=0, question=SPECIFIC)
     rng = np.random.default_rng(0)
     bold = rng.standard_normal((n, 200)).astype(np.float32)
     prediction = bold + rng.standard_normal((n, 200)).astype(np.float32)
+    # each run plays its cycle twice: to move it by a whole cycle is a tie, whatever the order of summation
+    prediction[54:108], prediction[162:] = prediction[:54], prediction[108:162]
     assert np.all(voxel_p(plan, prediction, bold) < 0.05)
-    # two clips of twelve are predicted alike: to exchange them is a tie, whatever the order of summation
-    prediction[clip == 7] = prediction[clip == 2]
-    swapped = np.arange(12, dtype=np.int32)
-    swapped[[2, 7]] = 7, 2
-    same = replace(plan, order=np.tile(swapped, (1000, 1)))
+    same = replace(plan, shift=np.tile(np.array([[54, 0], [0, 54]], dtype=np.int32), (500, 1)))
     assert np.all(voxel_p(same, prediction, bold) == 1)

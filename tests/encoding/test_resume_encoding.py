@@ -20,6 +20,7 @@ from ban_bids.app.scored import (
     score_control,
     score_model,
 )
+from ban_bids.constants import JOINT
 from ban_bids.encoding import design as design_module
 from ban_bids.encoding import execute
 from ban_bids.encoding import fit as fit_module
@@ -30,7 +31,7 @@ from ban_bids.encoding.fit import Fitting, FoldModels, choose_models, encode
 from ban_bids.encoding.ridge.backend import Engine
 from ban_bids.encoding.ridge.bands import FeatureBands
 from ban_bids.encoding.ridge.closed_form import Problem
-from ban_bids.encoding.ridge.hyperparameters import Choice, Hyperparameters
+from ban_bids.encoding.ridge.hyperparameters import Hyperparameters
 from ban_bids.encoding.ridge.limits import Limits
 from ban_bids.encoding.ridge.solvers import BandedRidge
 from ban_bids.files.hashing import digest
@@ -122,25 +123,27 @@ def test_a_run_killed_while_it_chooses_goes_on_with_the_next_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = everything(score_model(*prepared(None)))
-    original, done = FoldModels.choose_without, []
+    original, done = FoldModels.choose, []
 
-    def choose_without(self: FoldModels, layer: str, joint: Choice) -> object:
+    def choose(self: FoldModels, name: str) -> object:
         if len(done) == 2:
             raise Killed
-        done.append(layer)
-        return original(self, layer, joint)
+        done.append(name)
+        return original(self, name)
 
-    monkeypatch.setattr(FoldModels, "choose_without", choose_without)
+    monkeypatch.setattr(FoldModels, "choose", choose)
     with pytest.raises(Killed):
         score_model(*prepared(tmp_path))
     first, done[:] = list(done), []
+    found: list[str] = []
 
-    def refuse(*_: object) -> None:
-        raise AssertionError("known already")
+    def noted(self: FoldModels, name: str) -> object:
+        found.append(name)
+        return original(self, name)
 
-    monkeypatch.setattr(FoldModels, "choose", refuse)
+    monkeypatch.setattr(FoldModels, "choose", noted)
     assert everything(score_model(*prepared(tmp_path))) == whole
-    assert done and not set(first) & set(done)
+    assert len(first) == 2 and JOINT in found and not set(first) & set(found)
 
 
 @pytest.mark.parametrize("memory", [2**30, 2**19])

@@ -51,12 +51,13 @@ def without(
     joint: Choice,
     problem: tuple[FeatureBands, FeatureBands, np.ndarray, np.ndarray],
     whole: np.ndarray,
-    engine: Engine = CPU,
+    solver: BandedRidge,
 ) -> np.ndarray:
+    """Predict without a layer by a search of its own, as that of the joint model."""
     training, held_out, bold, groups = problem
-    solver = BandedRidge(Hyperparameters(ALPHAS), engine)
-    common = {"bold": bold, "groups": groups, "joint": joint, "whole": whole}
-    return predict_without(solver, training, held_out, left_out=i, **common)
+    reduced = BandedRidge(solver.hyperparameters.without(i), solver.engine)
+    common = {"bold": bold, "inner": groups, "joint": joint, "whole": whole}
+    return predict_without(reduced, training, held_out, left_out=i, **common)
 
 
 def brute_score(features: np.ndarray, bold: np.ndarray, groups: np.ndarray, alpha: float) -> np.ndarray:
@@ -99,7 +100,7 @@ def test_joint_is_himalayas() -> None:
     assert np.allclose(ours.split(held_out), theirs.split(held_out), atol=2e-3)
     whole = ours.predict(held_out)
     for i in range(4):
-        rest = [without(i, ours.choice_, made, whole, Engine(solver)) for solver in (CLOSED_FORM, HIMALAYA)]
+        rest = [without(i, ours.choice_, made, whole, solver) for solver in (ours, theirs)]
         assert np.allclose(*rest, atol=2e-3)
 
 
@@ -130,27 +131,27 @@ def test_joint_equals_ridge_on_scaled_features() -> None:
     assert np.allclose(joint.predict(held_out), model.predict(z.astype(float)), atol=1e-4)
 
 
-def test_leaving_one_layer_out_renormalises_and_chooses_alpha_anew() -> None:
-    made = training, held_out, bold, groups = problem(seed=5)
-    weights = np.tile(np.array([[0.5], [0.2], [0.3], [0.0]], dtype=np.float32), (1, bold.shape[1]))
-    weights[:, 0] = [0, 1, 0, 0]
-    joint = Choice(weights, np.ones(bold.shape[1]), np.zeros(bold.shape[1]))
-    rest = without(1, joint, made, np.zeros((40, bold.shape[1]), np.float32))
-    grid = np.array([[0.625, 0.375, 0.0]], dtype=np.float32)
-    expected = fit_joint(training.without(1), bold, groups, grid).predict(held_out.without(1))
-    assert np.all(rest[:, 0] == 0)
-    assert np.allclose(rest[:, 1:], expected[:, 1:], atol=1e-4)
-
-
-def test_leaving_out_an_idle_layer_changes_nothing() -> None:
-    made = training, held_out, bold, groups = problem(n=300)
-    joint = fit_joint(training, bold, groups, band_weights(4, 5, 0))
-    whole = joint.predict(held_out)
-    for i, weights in enumerate(joint.choice_.weights):
-        idle = weights == 0
-        rest = without(i, joint.choice_, made, whole)
+def test_leaving_one_layer_out_is_the_model_of_the_others() -> None:
+    made = training, held_out, bold, groups = problem(seed=5, n=300)
+    solver = BandedRidge(Hyperparameters(ALPHAS, band_weights(4, 21, 0), refine=6))
+    joint, *reduced = solver.choose_nested(training, bold, groups)
+    whole = solver.fit(training, bold, groups, choice=joint).predict(held_out)
+    assert np.all(joint.weights[1, 4:] > 0.8)
+    for i, choice in enumerate(reduced):
+        common = {"bold": bold, "inner": groups, "joint": joint, "whole": whole, "choice": choice}
+        rest = predict_without(solver, training, held_out, left_out=i, **common)
+        # by scikit-learn, at the weights and penalties that were chosen
+        for v in range(bold.shape[1]):
+            root = np.sqrt(choice.weights[:, v])
+            x, z = (np.hstack([p * r for p, r in zip(side.without(i).parts, root)]) for side in (training, held_out))
+            model = Ridge(alpha=float(choice.alpha[v]), fit_intercept=False).fit(x.astype(float), bold[:, v])
+            assert np.allclose(rest[:, v], model.predict(z.astype(float)), atol=1e-4)
+        idle = joint.weights[i] == 0
         assert np.array_equal(rest[:, idle], whole[:, idle])
         assert not np.any(np.all(rest[:, ~idle] == whole[:, ~idle], axis=0))
+        # a search of its own over the whole grid finds as good ones
+        own = without(i, joint, made, whole, BandedRidge(solver.hyperparameters))
+        assert np.mean(np.square(own - rest)) < 0.01 * np.mean(np.square(whole))
 
 
 def test_shares_follow_himalayas_definition() -> None:

@@ -85,7 +85,8 @@ def test_every_volume_hears_what_plays_at_its_time(
 def test_held_out_rows_are_concatenated() -> None:
     runs = [make_run("a", ["x"], n_volumes=12), make_run("b", ["x", "y"], n_volumes=25)]
     heard = [listen(run, all_clips(runs)) for run in runs]
-    table = held_out_rows([run.rows for run in heard], [np.arange(12, 37), np.arange(2, 12)])
+    held_out = [np.arange(12, 37), np.arange(2, 12)]
+    table = held_out_rows([run.rows for run in heard], held_out, longest_lag=9.0, lag_step=2.0)
     assert len(table) == 35
     assert table.run.tolist() == [0] * 10 + [1] * 25
     assert table.volume.tolist() == [*range(2, 12), *range(25)]

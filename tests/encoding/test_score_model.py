@@ -21,6 +21,7 @@ from ban_bids.encoding import design as design_module
 from ban_bids.encoding import execute
 from ban_bids.encoding.design import Design
 from ban_bids.encoding.fit import Fitting, encode
+from ban_bids.encoding.permutation import SPECIFIC
 from ban_bids.errors import UsageError
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.models.candidate import mapping_by_name
@@ -50,7 +51,7 @@ def prepared(absent: dict[str, str]) -> tuple[PreparedParticipant, Design]:
 
 def scored(absent: dict[str, str]) -> tuple[ScoredModel, CorticalScore]:
     ready, laid = prepared(absent)
-    assert ready.tests.permutations is not None and ready.tests.repeats is not None
+    assert ready.tests.plans and ready.tests.repeats is not None
     return score_model(ready, laid, OWN), score_control(ready, laid, OWN)
 
 
@@ -64,8 +65,8 @@ def test_an_absent_region_has_no_p_and_leaves_the_others() -> None:
     for cortical in (part.cortical, control):
         assert WHY["PB"] in cortical.reason
         assert np.isnan(cortical.value)
-    pairs = [(test.layer, test.region) for test in part.tests]
-    assert pairs == [(layer, region) for layer in REGIONS for region in REGIONS]
+    pairs = [(test.question, test.layer, test.region) for test in part.tests]
+    assert pairs == [(SPECIFIC, layer, region) for layer in REGIONS for region in REGIONS]
     for before, after in zip(whole.tests, part.tests):
         if after.region == "PB":
             assert np.isnan([after.mean_r, after.p, after.p_fwer]).all()
@@ -114,23 +115,23 @@ def test_q_is_over_all_voxels_and_the_maximum_over_all_layers_and_regions(
     monkeypatch.setattr(execute, "slab_size", lambda *args: 6)  # three slabs
     found = score_model(ready, laid, OWN)
     for layer in (*AREAS, JOINT):
-        p, q = found.maps[layer, "p"], found.maps[layer, "q"]
+        p, q = found.maps[layer, "pspecific"], found.maps[layer, "qspecific"]
         assert np.isnan(q[4]) and np.isnan(p[4])
         used = np.delete(np.arange(14), 4)
         np.testing.assert_allclose(q[used], stats.false_discovery_control(p[used].astype(float)), rtol=1e-6)
         assert not np.allclose(p[used], q[used])
-    assert tests.permutations is not None
     held, observed, null = encode(data, laid, Fitting(SETTINGS)).held_out, [], []
     for layer in AREAS:
-        one = roi_null(
-            tests.permutations, held.specific[layer], held.bold, labels=np.where(data.usable, data.region, 0)
-        )
+        labels = np.where(data.usable, data.region, 0)
+        one = roi_null(tests.plans[SPECIFIC], held.specific[layer], held.bold, labels=labels)
         observed.append(one[0])
         null.append(one[1])
-    largest = np.concatenate(null, axis=1).max(axis=1)
-    for test, value in zip(found.tests, np.concatenate(observed)):
+    tried = np.concatenate(null, axis=1)
+    largest = ((tried - tried.mean(axis=0)) / tried.std(axis=0)).max(axis=1)
+    for test, value, mean, spread in zip(found.tests, np.concatenate(observed), tried.mean(axis=0), tried.std(axis=0)):
         assert test.mean_r == pytest.approx(value, abs=1e-5)
-        assert test.p_fwer == pytest.approx((1 + np.sum(largest >= value)) / (1 + len(largest)), abs=2e-3)
+        expected = (1 + np.sum(largest >= (value - mean) / spread)) / (1 + len(largest))
+        assert test.p_fwer == pytest.approx(expected, abs=2e-3)
     assert any(test.p_fwer > test.p + 0.05 for test in found.tests)
 
 

@@ -12,7 +12,7 @@ from sklearn.linear_model import Ridge
 from ban_bids.encoding.ridge import solvers
 from ban_bids.encoding.ridge.backend import CLOSED_FORM, HIMALAYA, Engine, exact_products
 from ban_bids.encoding.ridge.bands import FeatureBands
-from ban_bids.encoding.ridge.closed_form import LeftOut, Problem
+from ban_bids.encoding.ridge.closed_form import LeftOut, Problem, inner_folds
 from ban_bids.encoding.ridge.hyperparameters import (
     Choice,
     Hyperparameters,
@@ -22,7 +22,7 @@ from ban_bids.encoding.ridge.hyperparameters import (
     neighbours,
 )
 from ban_bids.encoding.ridge.limits import Limits, in_batches
-from ban_bids.encoding.ridge.search import choose
+from ban_bids.encoding.ridge.search import _Search, choose, choose_nested
 from ban_bids.encoding.ridge.solvers import BandedRidge
 from ban_bids.errors import MemoryLimitError
 
@@ -82,7 +82,7 @@ def test_left_out_losses_are_those_of_refitting(
     assert made.bands.primal == primal
     bold = made.responses(slice(None))
     for weights in GRID[[0, 1, 5]]:
-        left = LeftOut(made.bands.basis(weights), made.folds, y.dtype, backend)
+        left = LeftOut(made.bands.basis(weights), inner_folds(made.inner), y.dtype, backend)
         for alpha in ALPHAS:
             loss = left.loss(alpha, bold, left.project(bold))
             assert np.allclose(loss, refitted(x, y, groups, weights, alpha), rtol=tolerance, atol=0)
@@ -97,7 +97,7 @@ def test_left_out_losses_at_real_size_solve_their_equations() -> None:
     groups, one = np.repeat(np.arange(4), 400), np.ones(1)
     for dtype, tolerance in ((np.float32, 1e-4), (np.float64, 1e-7)):
         made = Problem(FeatureBands([x]), y.astype(dtype), groups)
-        left = LeftOut(made.bands.basis(one), made.folds, made.bold.dtype)
+        left = LeftOut(made.bands.basis(one), inner_folds(made.inner), made.bold.dtype)
         loss = left.loss(1e-4, made.bold, left.project(made.bold))
         expected = np.zeros(3)
         for g in range(4):
@@ -142,7 +142,7 @@ def test_closed_form_is_the_same_on_every_backend(p: int, free: int | None, monk
 def test_a_penalty_too_small_for_the_kernel_is_named(backend: str) -> None:
     x = np.vstack([np.eye(4), np.zeros((8, 4))])  # the others see nothing of what is left out
     made = Problem(FeatureBands([x]), np.ones((12, 1)), np.repeat([0, 1, 2], 4))
-    left = LeftOut(made.bands.basis(np.ones(1)), made.folds, np.dtype(float), backend)
+    left = LeftOut(made.bands.basis(np.ones(1)), inner_folds(made.inner), np.dtype(float), backend)
     bold = left.arrays.asarray(made.bold)
     with pytest.raises(np.linalg.LinAlgError, match="1e-20"):
         left.loss(1e-20, bold, left.project(bold))
@@ -356,25 +356,65 @@ def test_lattices_cover_the_simplex() -> None:
     assert np.all(around.sum(axis=1) == 6)
 
 
-@pytest.mark.parametrize("solver", [CLOSED_FORM, HIMALAYA])
-def test_given_weights_are_kept_and_the_penalty_is_chosen(solver: str) -> None:
-    x, y, groups = problem(n_voxels=9)
-    rows = np.array([[0.5, 0.5, 0.0], [0.0, 0.0, 1.0], [0.2, 0.3, 0.5]])
-    point = np.arange(9) % 3
-    start = Choice(rows[point].T, np.full(9, ALPHAS[0]), np.zeros(9))
-    every = Hyperparameters(ALPHAS, exhaustive=True)
-    tried = BandedRidge(every, Engine(solver)).fit(bands(x), y, groups, start=start)
-    assert np.allclose(tried.choice_.weights, rows[point].T, atol=1e-6)
-    near = tried.choice_.alpha[::-1]  # of other voxels: a start that is mostly wrong
-    climbed = BandedRidge(replace(every, exhaustive=False), Engine(solver))
-    climbed.fit(bands(x), y, groups, start=replace(start, alpha=near))
-    assert np.any(near != climbed.choice_.alpha)
-    for p, weights in enumerate(rows):
-        own = point == p
-        alone = BandedRidge(Hyperparameters(ALPHAS, weights[None])).fit(bands(x), y[:, own], groups)
-        for fitted in (tried, climbed):
-            assert np.allclose(fitted.choice_.alpha[own], alone.choice_.alpha, rtol=1e-12)
-            assert np.allclose(fitted.coef_[:, own], alone.coef_, atol=1e-8)
+@pytest.mark.parametrize("order", [0, 4])
+def test_the_model_without_a_band_is_a_search_of_its_own_over_the_points_that_were_tried(
+    order: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, y, groups = problem(n_voxels=40)
+    made = Problem(bands(x), y, groups)
+    tried: list[tuple[np.ndarray, np.ndarray]] = []
+    keep = _Search._keep
+
+    def noted(self: _Search, weights: np.ndarray, best: tuple[np.ndarray, ...]) -> None:
+        tried.append((np.asarray(weights), best[0]))
+        keep(self, weights, best)
+
+    monkeypatch.setattr(_Search, "_keep", noted)
+    joint, *reduced = choose_nested(made, Hyperparameters(ALPHAS, band_weights(3, 8, 0), refine=order))
+    monkeypatch.undo()
+    assert [len(choice.weights) for choice in (joint, *reduced)] == [3, 2, 2, 2]
+    for v in range(0, 40, 8):
+        points = np.array([weights for weights, voxels in tried if v in voxels])
+        own = Problem(bands(x), y[:, [v]], groups)
+        whole = choose(own, Hyperparameters(ALPHAS, points, exhaustive=True))
+        assert np.array_equal(joint.of(slice(v, v + 1)).weights, whole.weights)
+        assert np.array_equal(joint.alpha[[v]], whole.alpha)
+        for i, found in enumerate(reduced):
+            rest = points[points[:, i] == 0]
+            # the joint model's weights without the band are among them, as far as they were on the grid
+            assert len(rest) >= (2 if order == 0 else 3)
+            own = Problem(bands(x).without(i), y[:, [v]], groups)
+            alone = choose(own, Hyperparameters(ALPHAS, np.delete(rest, i, axis=1), exhaustive=True))
+            assert np.array_equal(found.weights[:, [v]], alone.weights)
+            assert np.array_equal(found.alpha[[v]], alone.alpha)
+            assert np.allclose(found.score[[v]], alone.score, rtol=1e-9, atol=0)
+            assert found.score[v] <= joint.score[v]
+
+
+def test_models_without_a_band_are_not_those_of_the_joint_weights() -> None:
+    # noise apart, two bands are one: the joint model takes the first alone, and that without it the second
+    rng = np.random.default_rng(6)
+    first = rng.standard_normal((300, 8))
+    parts = [first, first + 0.1 * rng.standard_normal(first.shape), rng.standard_normal((300, 8))]
+    y = first @ rng.standard_normal((8, 5)) + 0.1 * rng.standard_normal((300, 5))
+    groups, search = np.arange(300) // 60, Hyperparameters(ALPHAS, band_weights(3, 12, 0), refine=4)
+    joint, without, *others = choose_nested(Problem(FeatureBands(parts), y, groups), search)
+    assert np.all(joint.weights[0] > 0.5)
+    assert np.all(without.weights[0] > 0.5)  # the second band
+    assert np.all(without.score > -0.3)
+    for i, found in enumerate(others, start=1):
+        idle = joint.weights[i] == 0
+        assert np.array_equal(found.score[idle], joint.score[idle])
+        assert np.array_equal(found.weights[:, idle], np.delete(joint.weights, i, axis=0)[:, idle])
+
+
+def test_the_grid_without_a_band_keeps_proportions() -> None:
+    grid = np.array([[0.25, 0.25, 0.5], [1, 0, 0], [0, 0.5, 0.5], [0, 0.2, 0.8], [0.6, 0.1, 0.3], [0, 0, 1]])
+    rest = [Hyperparameters(ALPHAS, grid).without(i).grid for i in range(3)]
+    assert np.allclose(rest[0], [[1 / 3, 2 / 3], [0.5, 0.5], [0.2, 0.8], [0.25, 0.75], [0, 1]])
+    assert np.allclose(rest[1], [[1 / 3, 2 / 3], [1, 0], [0, 1], [2 / 3, 1 / 3]])
+    assert np.allclose(rest[2], [[0.5, 0.5], [1, 0], [0, 1], [6 / 7, 1 / 7]])
+    assert np.allclose(Hyperparameters(ALPHAS, grid[:, :2] * [1, 0]).without(0).grid, [[1]])
 
 
 def test_penalties_know_their_place_and_choices_are_cut_and_joined() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,8 @@ import pytest
 from listening import ToyModel, ToyStore, design, make_run, participant
 
 from ban_bids.encoding import design as design_module
-from ban_bids.encoding import folds as folds_module
 from ban_bids.encoding.fit import Encoded, Fitting, encode
-from ban_bids.encoding.folds import offsets, training_rows
+from ban_bids.encoding.folds import FoldMaker, offsets
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.inputs.types import Clip, Run
 from ban_bids.settings import Encoding
@@ -38,25 +38,53 @@ class Agreeing(ToyModel):
         return np.hstack([own[:, :2], other[index][:, :2]])
 
 
-def driven(overlap: bool, seed: int, height: float) -> tuple[Encoded, float]:
-    """Voxels that the third layer alone drives; returns what is found and the R² of the truth."""
+class Sharing(ToyModel):
+    """Every layer holds the same sounds, but for a share of its variance that is its own."""
+
+    own: dict[str, float]
+
+    def frames(self, clip: Clip | None, layer: str) -> np.ndarray:
+        alone = super().frames(clip, layer)
+        common = (
+            super().frames(clip, AREAS[0]) if clip is None else super().frames(replace(clip, start=900.0), AREAS[0])
+        )
+        rate = self.frame_rate[layer] / self.frame_rate[AREAS[0]]
+        index = np.minimum((np.arange(len(alone)) / rate).astype(int), len(common) - 1)
+        return np.sqrt(1 - self.own[layer]) * common[index] + np.sqrt(self.own[layer]) * alone
+
+
+def driven(
+    model: ToyModel, seed: int, height: float, driver: ToyModel | None = None, settings: Encoding = SETTINGS
+) -> tuple[Encoded, float]:
+    """Voxels that the third layer (of the driver) alone drives; returns what is found and the R² of the truth."""
     training = [make_run(f"train{r}", [f"t{r}{i}" for i in range(12)], n_volumes=125) for r in range(4)]
     runs = [*training, make_run("test", [f"x{i}" for i in range(12)], n_volumes=125)]
     rng = np.random.default_rng(seed)
     noise = rng.standard_normal((5 * 125, N_VOXELS))
-    model = Agreeing(n_features=4)
-    model.overlap = overlap
     empty = participant(runs, noise)
-    made = design(empty, model, PLAN, SETTINGS, Path("unused"))
+    made = design(empty, driver or model, PLAN, settings, Path("unused"))
     fold, first = made.folds[0], offsets(empty.runs)
-    features, held_out, *_ = fold.matrices(AREAS[2], empty.nuisance, first)
-    weights = rng.standard_normal((features.shape[1], N_VOXELS))
-    heard = np.concatenate([features @ weights, held_out @ weights])
+    matrices = fold.matrices(AREAS[2], empty.nuisance, first)
+    weights = rng.standard_normal((matrices.training.shape[1], N_VOXELS))
+    heard = np.concatenate([matrices.training @ weights, matrices.held_out @ weights])
     heard /= heard.std(axis=0)
     signal = np.zeros_like(noise)
     signal[np.r_[fold.fold.training, fold.fold.held_out]] = height * heard
     data = participant(runs, signal + noise)
-    return encode(data, made, Fitting(SETTINGS)), height**2 / (1 + height**2)
+    found = encode(data, design(data, model, PLAN, settings, Path("unused")), Fitting(settings))
+    return found, height**2 / (1 + height**2)
+
+
+def agreeing(overlap: bool) -> Agreeing:
+    model = Agreeing(n_features=4)
+    model.overlap = overlap
+    return model
+
+
+def sharing(**own: float) -> Sharing:
+    model = Sharing(n_features=4)
+    model.own = dict.fromkeys(AREAS, 0.05) | own
+    return model
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +93,7 @@ def toy_store(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_layer_that_drives_a_voxel_has_its_share_and_its_unique_variance() -> None:
-    found, truth = driven(overlap=False, seed=0, height=1.5)
+    found, truth = driven(agreeing(False), seed=0, height=1.5)
     rsquare = found.rsquare["Joint"]
     np.testing.assert_allclose(sum(found.share.values()), rsquare, atol=1e-5)
     assert np.all(rsquare < truth + 0.1) and rsquare.mean() > 0.75 * truth
@@ -78,7 +106,7 @@ def test_the_layer_that_drives_a_voxel_has_its_share_and_its_unique_variance() -
 
 
 def test_with_correlated_layers_shares_still_sum_and_negative_ones_are_kept() -> None:
-    found, _ = driven(overlap=True, seed=1, height=0.8)
+    found, _ = driven(agreeing(True), seed=1, height=0.8)
     rsquare = found.rsquare["Joint"]
     np.testing.assert_allclose(sum(found.share.values()), rsquare, atol=1e-5)
     shares = np.stack([found.share[layer] for layer in AREAS])
@@ -87,6 +115,26 @@ def test_with_correlated_layers_shares_still_sum_and_negative_ones_are_kept() ->
     assert np.mean(found.unique[AREAS[2]]) < np.mean(shares[2])
     assert np.abs(found.unique["A1"]).mean() < 0.05
     assert (shares < 0).any()
+
+
+def test_nothing_is_unique_to_a_layer_that_others_can_replace() -> None:
+    # the first layer is what drives the voxels, and all have 95 % of it: the joint model takes the first alone
+    common = sharing(**dict.fromkeys(AREAS, 0.0))
+    found, truth = driven(sharing(A1=0.0), seed=3, height=1.5, driver=common)
+    assert found.weights is not None and np.mean(found.weights[0, 0] == 1) > 0.5
+    assert found.rsquare["Joint"].mean() > 0.75 * truth
+    for layer in AREAS:
+        assert abs(found.unique[layer].mean()) < 0.04
+        assert np.abs(found.unique[layer]).max() < 0.1
+
+
+def test_what_one_layer_holds_alone_is_its_unique_variance() -> None:
+    model = sharing(PB=0.5)
+    found, truth = driven(model, seed=2, height=1.5)
+    # half of the signal is in every layer
+    assert found.unique["PB"].mean() == pytest.approx(0.5 * truth, abs=0.06)
+    for layer in set(AREAS) - {"PB"}:
+        assert abs(found.unique[layer].mean()) < 0.02
 
 
 class Copying(ToyModel):
@@ -121,11 +169,12 @@ def leaky_score(monkeypatch: pytest.MonkeyPatch, broken: bool) -> float:
     model = Copying(layers=("A1",), n_features=3)
     model.copied, model.run = bold[375:, 0], runs[3]
     if broken:
-        monkeypatch.setattr(
-            folds_module,
-            "training_rows",
-            lambda runs, training, tracks, longest_lag: training_rows(runs, training, (), longest_lag=longest_lag),
-        )
+
+        def leaking(self: FoldMaker, held_out: list[int], training: list[int]) -> object:
+            predicted = np.isin(self.run, held_out)
+            return self._rows(np.isin(self.run, training) & self.scored, predicted, dropped=0)
+
+        monkeypatch.setattr(FoldMaker, "_whole", leaking)
     made = design(data, model, PLAN, SETTINGS, Path("unused"))
     assert (made.folds[0].fold.dropped == 0) == broken
     found = encode(data, made, Fitting(SETTINGS)).held_out

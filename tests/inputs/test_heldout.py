@@ -55,10 +55,33 @@ def test_runs_that_repeat_a_clip() -> None:
     assert (plan.task_label, plan.leave_one_out) == ("x", False)
 
 
-def test_repeats_over_runs_do_not_count() -> None:
+def test_without_training_runs_that_are_left_every_run_is_held_out_in_turn() -> None:
     plan = held_out_plan(person(("x", "1", "abc"), ("x", "2", "abc"), ("x", "3", "abc")), selection())
     assert plan.folds == (("task-x_run-1",), ("task-x_run-2",), ("task-x_run-3",))
     assert plan.leave_one_out
+
+
+def test_runs_that_repeat_each_other_are_held_out_together() -> None:
+    runs = (("x", "1", "abc"), ("x", "2", "def"), ("x", "3", "ghi"), ("x", "4", "igh"))
+    plan = held_out_plan(person(*runs), selection())
+    assert plan.folds == (("task-x_run-3", "task-x_run-4"),)
+    assert "over runs" in plan.rule
+    assert not plan.leave_one_out
+
+
+@pytest.mark.parametrize(("tracks", "held_out"), [("ghijkklm", True), ("ghijkklmn", False)])
+def test_a_quarter_must_be_repeats(tracks: str, held_out: bool) -> None:
+    plan = held_out_plan(person(("x", "1", "abc"), ("x", "2", "def"), ("x", "3", tracks)), selection())
+    assert plan.leave_one_out is not held_out
+    assert (plan.folds == (("task-x_run-3",),)) is held_out
+
+
+def test_repeats_within_runs_come_first() -> None:
+    # all runs share clips, two of them repeat theirs
+    runs = (("x", "1", "abc"), ("x", "2", "abc"), ("y", "1", "ghgh"), ("y", "2", "gigi"))
+    plan = held_out_plan(person(*runs), selection())
+    assert plan.folds == (("task-y_run-1", "task-y_run-2"),)
+    assert "within the run" in plan.rule
 
 
 def test_with_one_training_run_left_every_run_is_held_out_in_turn() -> None:
@@ -135,9 +158,13 @@ def test_what_cannot_be_held_out(changes: dict[str, object], text: str) -> None:
         held_out_plan(NAMED, selection(**changes))
 
 
-def test_one_run_only() -> None:
-    with pytest.raises(DataError, match="one run only"):
-        held_out_plan(person(("x", "1", "abab")), selection())
+def test_one_run_is_held_out_part_by_part() -> None:
+    plan = held_out_plan(person(("x", "1", "abab")), selection())
+    assert plan.folds == (("task-x_run-1",),)
+    assert plan.leave_one_out
+    assert "one run only" in plan.rule
+    with pytest.raises(DataError, match="no run"):
+        held_out_plan(person(), selection())
 
 
 def test_tracks_of_all_participants_are_held_out_whoever_is_chosen(toy: Toy) -> None:

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from noise import hear_noise
 
 from ban_bids.constants import AREAS
 from ban_bids.errors import UsageError
 from ban_bids.models.ban import BAN, CausalConv2d
 from ban_bids.models.config import PRESETS, BANConfig
-from ban_bids.models.controls import calibrate
 from ban_bids.models.presets import preset
 
 RATE = 22_050
@@ -21,7 +21,7 @@ RATE = 22_050
 @pytest.fixture(scope="module", params=sorted(PRESETS))
 def network(request: pytest.FixtureRequest) -> BAN:
     ban = BAN(PRESETS[request.param], n_genres=10, seed=3)
-    calibrate(ban)
+    hear_noise(ban)
     return ban
 
 
@@ -106,7 +106,7 @@ def test_steps_may_differ_between_areas() -> None:
     steps = (2, 4, 1, 3)
     areas = tuple(replace(area, steps=n) for area, n in zip(BANConfig().areas, steps))
     ban = BAN(replace(BANConfig(), areas=areas, feedback=True), seed=2)
-    calibrate(ban)
+    hear_noise(ban)
     with torch.no_grad():
         frames = ban.front_end(_sound(1.0))
         _, history = ban.from_frames(frames)
@@ -140,7 +140,7 @@ def test_weights_are_shared_over_steps_and_normalisation_is_not() -> None:
 
 def test_recurrence_written_out_by_hand() -> None:
     ban = BAN(PRESETS["ban-feedback"], seed=2)
-    calibrate(ban)
+    hear_noise(ban)
     with torch.no_grad():
         frames = ban.front_end(_sound(1.0))
         _, history = ban.from_frames(frames)
@@ -173,7 +173,7 @@ def test_recurrence_off_is_one_step_of_the_recurrent_network() -> None:
 
 def test_feedback_reaches_an_area_one_step_late() -> None:
     ban = BAN(PRESETS["ban-feedback"], seed=4)
-    calibrate(ban)
+    hear_noise(ban)
     sound = _sound(1.0)
     with torch.no_grad():
         before = ban(sound, every_step=True)[1]

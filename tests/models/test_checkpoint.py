@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from made_music import music
 from safetensors.torch import save_file
 
+from ban_bids.audio.sameness import identify
 from ban_bids.audio.waveforms import audio_hash
 from ban_bids.errors import CheckpointError, LeakError
 from ban_bids.models.ban import BAN
@@ -110,7 +112,75 @@ def test_bare_weights_are_of_unknown_origin(tmp_path: Path) -> None:
     again, card = load_checkpoint(path)
     assert card is None
     assert again.config.name == "banfeedback"
-    assert check_no_overlap(card, [tmp_path / "anything.wav"]) == []
+    assert str(check_no_overlap(card, [tmp_path / "anything.wav"])) == "unknown"
+
+
+def _written(path: Path, sound: np.ndarray, **options: object) -> Path:
+    soundfile.write(path, sound, 22_050, **options)
+    return path
+
+
+@pytest.fixture
+def trained_on(tmp_path: Path) -> Path:
+    """A track, and the same recording in another form beside it: an excerpt at another level as mp3."""
+    (tmp_path / "genres").mkdir()
+    (tmp_path / "stimuli").mkdir()
+    sound = music(1, 12.0)
+    _written(tmp_path / "stimuli" / "stim01.mp3", 0.1 * sound[5000:-50_000])
+    _written(tmp_path / "stimuli" / "rock.00001.wav", music(2, 12.0))  # another sound under its name
+    return _written(tmp_path / "genres" / "rock.00001.wav", sound, subtype="PCM_16")
+
+
+def test_overlap_is_found_by_sound_and_not_by_name(trained_on: Path, tmp_path: Path) -> None:
+    known = identify(trained_on)
+    side = {"rock.00001": known.digest}
+    card = _card(_network(), validation_hashes=side, fingerprints={"rock.00001": str(known.fingerprint)})
+    path = save_checkpoint(tmp_path / "w.safetensors", _network(), card)
+    card = load_checkpoint(path)[1]
+    assert card is not None
+    copy, namesake = tmp_path / "stimuli" / "stim01.mp3", tmp_path / "stimuli" / "rock.00001.wav"
+    assert card.knows(copy)
+    with pytest.raises(LeakError, match="1 tracks.*stim01"):
+        check_no_overlap(card, [copy, namesake])
+    assert str(check_no_overlap(card, [copy, namesake], allow_overlap=True)) == "1"
+    alone = check_no_overlap(card, [namesake])
+    assert str(alone) == "none"
+    assert len(alone.notes) == 1
+    assert "bear the name of a track" in alone.notes[0]
+    assert "another sound: 1 (rock.00001.wav)" in alone.notes[0]
+
+
+def test_older_cards_stay_checkable_and_are_unknown_beyond(
+    trained_on: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    old = {"config": {}, "genres": ["a"], "training_hashes": {"rock.00001": audio_hash(trained_on, version=1)}}
+    card = ModelCard.from_dict(old)
+    assert card.hash_version == 1
+    copy = tmp_path / "stimuli" / "stim01.mp3"
+    with pytest.raises(LeakError, match="rock.00001"):
+        check_no_overlap(card, [trained_on])
+    beyond = check_no_overlap(card, [copy])
+    assert str(beyond) == "unknown"  # it is one; nobody can tell from this card
+    assert "only copies equal sample for sample" in beyond.notes[0]
+    assert beyond.notes[0] in caplog.text
+    assert str(check_no_overlap(card, [trained_on], allow_overlap=True)) == "1"
+
+
+def test_fingerprints_of_another_version_are_unknown_not_absent(trained_on: Path, tmp_path: Path) -> None:
+    side = {"rock.00001": identify(trained_on).digest}
+    card = _card(_network(), training_hashes=side, fingerprints={"rock.00001": "9:AAAA"})
+    assert str(check_no_overlap(card, [tmp_path / "stimuli" / "stim01.mp3"])) == "unknown"
+
+
+def test_sounds_without_a_fingerprint_are_told(tmp_path: Path) -> None:
+    known = identify(_tone(tmp_path / "blues.00001.wav", 440))
+    card = _card(
+        _network(), training_hashes={"a": known.digest}, fingerprints={"a": str(known.fingerprint)}
+    )  # fmt: skip
+    overlap = check_no_overlap(card, [_tone(tmp_path / "other.wav", 550)])
+    assert str(overlap) == "none"
+    assert "too short or too even for a fingerprint" in overlap.notes[0]
+    assert str(check_no_overlap(_card(_network()), [tmp_path / "other.wav"])) == "none"  # it was trained on nothing
 
 
 def _tone(path: Path, pitch: float) -> Path:
@@ -125,7 +195,7 @@ def test_overlap_is_found_by_content(tmp_path: Path, side: str) -> None:
     card = _card(_network(), **{side: {"blues.00001": audio_hash(known)}})
     renamed = _tone(tmp_path / "stimulus.au", 440)
     other = _tone(tmp_path / "other.wav", 550)
-    assert check_no_overlap(card, [other]) == []
+    assert check_no_overlap(card, [other]).tracks == ()
     with pytest.raises(LeakError, match="1 tracks.*stimulus.*--allow-overlap"):
         check_no_overlap(card, [other, renamed])
-    assert check_no_overlap(card, [other, renamed], allow_overlap=True) == ["stimulus"]
+    assert check_no_overlap(card, [other, renamed], allow_overlap=True).tracks == ("stimulus",)

@@ -9,12 +9,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from noise import hear_noise
 from torch.export import Dim
 
 from ban_bids.constants import AREAS
 from ban_bids.models.ban import BAN
 from ban_bids.models.config import PRESETS
-from ban_bids.models.controls import calibrate
 
 RATE = 22_050
 
@@ -33,7 +33,7 @@ def network() -> BAN:
 def _network() -> BAN:
     """Everything switched on, two steps: what is compiled is the unrolled loop."""
     ban = BAN(replace(PRESETS["ban-small"], feedback=True), n_genres=10, seed=3)
-    calibrate(ban)
+    hear_noise(ban)
     return ban
 
 
@@ -133,7 +133,7 @@ def test_the_same_twice_bit_for_bit(network: BAN) -> None:
     results = []
     for _ in range(2):
         ban = BAN(network.config, n_genres=10, seed=3)
-        calibrate(ban)
+        hear_noise(ban)
         with torch.no_grad():
             forward = ban(_noise(2, RATE))
         ban.train()

@@ -9,15 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from noise import hear_noise
 
 from ban_bids.audio.waveforms import HeardClip
 from ban_bids.constants import AREAS
 from ban_bids.errors import NotComputable, UsageError
+from ban_bids.inputs.types import Clip
 from ban_bids.models.ban import BAN
 from ban_bids.models.candidate import ModelCard
 from ban_bids.models.checkpoint import save_checkpoint
 from ban_bids.models.config import PRESETS, FrontEndConfig
-from ban_bids.models.controls import control_models, permuted_model, untrained_model
+from ban_bids.models.controls import control_models, permuted_network, untrained_network
 from ban_bids.models.low_level import LogMelModel, ModulationModel
 from ban_bids.models.network import NetworkModel, resolve_device
 from ban_bids.models.registry import load_model
@@ -28,7 +30,9 @@ GENRES = ("a", "b", "c")
 
 
 def _model(name: str = "ban-small") -> NetworkModel:
-    return untrained_model(BAN(PRESETS[name], n_genres=3), seed=1, genres=GENRES, name="planted")
+    network = BAN(PRESETS[name], n_genres=3, seed=1)
+    hear_noise(network)
+    return NetworkModel(network, GENRES, name="planted")
 
 
 def _sound(seconds: float, seed: int = 0) -> np.ndarray:
@@ -102,8 +106,6 @@ def test_untrained_networks_need_no_file(tmp_path: Path, name: str) -> None:
     assert model.fingerprint != load_model(name, None, seed=5).fingerprint
     assert model.card is not None  # no stimulus trained it, and that is known
     assert model.card.training_hashes == model.card.validation_hashes == {}
-    frames = model.features([_heard(1.0)])[0]
-    assert all(0.01 < area.std() < 20 for area in frames.values())
     with pytest.raises(NotComputable, match="random"):
         model.genre_probabilities([_heard(1.0)])
     with pytest.raises(UsageError, match="random weights; drop --weights"):
@@ -215,12 +217,13 @@ def test_probabilities_sum_to_one_and_need_genres() -> None:
         NetworkModel(model.network).genre_probabilities([_heard(1.0)])
 
 
-def test_controls_are_there_and_sane() -> None:
+def test_controls_are_there_and_sane(music: list[Clip]) -> None:
     model = _model("ban")
     before = model.fingerprint
-    controls = control_models(model, seed=5)
+    controls, notes = control_models(model, music)
     names = [c.name for c in controls]
     assert names == [*(f"planteduntrained{k}" for k in range(1, 6)), "plantedpermuted", "logmel"]
+    assert len(notes) == 1 and "dataset's own clips" in notes[0]
     assert len({c.fingerprint for c in controls}) == len(controls)
     sound = _heard(2.0)
     for control in controls:
@@ -232,21 +235,23 @@ def test_controls_are_there_and_sane() -> None:
         quiet = control.features([HeardClip.silence(1.0, RATE)])[0]
         assert all(np.isfinite(frames).all() for frames in quiet.values())
     assert NetworkModel(model.network, GENRES).fingerprint == before
-    again = control_models(model, seed=5)
+    again, _ = control_models(model, reversed(music))
     assert [c.fingerprint for c in again] == [c.fingerprint for c in controls]
+    other, _ = control_models(model, music[:2])  # other statistics, another fingerprint
+    assert not {c.fingerprint for c in controls[:-1]} & {c.fingerprint for c in other[:-1]}
 
 
 def test_untrained_keeps_the_front_end_and_changes_the_weights() -> None:
     network = BAN(PRESETS["ban-small"], seed=1)
     network.front_end.mean.fill_(-3.0)
-    fresh = untrained_model(network, seed=2).network
+    fresh = untrained_network(network, seed=2)
     assert torch.equal(fresh.front_end.mean, network.front_end.mean)
     assert not torch.equal(fresh.areas["A1"].skip.weight, network.areas["A1"].skip.weight)
 
 
 def test_permutation_keeps_every_tensors_values() -> None:
     network = BAN(PRESETS["ban-small"], seed=1)
-    shuffled = permuted_model(network, seed=0).network
+    shuffled = permuted_network(network, seed=0)
     for (name, a), (_, b) in zip(network.named_parameters(), shuffled.named_parameters()):
         assert torch.equal(a.flatten().sort().values, b.flatten().sort().values), name
     weight = network.areas["PB"].lateral.conv.weight
@@ -266,5 +271,5 @@ def test_log_mel_is_the_front_end_itself() -> None:
 
 
 def test_foreign_models_get_the_log_mel_control_only() -> None:
-    assert [c.name for c in control_models(ModulationModel(), seed=0)] == ["logmel"]
-    assert control_models(LogMelModel(), seed=0) == []  # a model is no control of itself
+    assert [c.name for c in control_models(ModulationModel())[0]] == ["logmel"]
+    assert control_models(LogMelModel()) == ([], ())  # a model is no control of itself

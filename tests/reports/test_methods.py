@@ -17,7 +17,6 @@ def facts(**changes):
         "dimensions": "Every layer was reduced to 32 principal components.",
         "n_voxels": 1234,
         "permutations": "m = 10000.",
-        "rest": True,
         "behavior": "B is n/a.",
         "genre_split": "unknown",
         "confounds": "",
@@ -40,10 +39,8 @@ def test_methods_name_the_atlas_and_what_its_terms_ask_for():
 def test_methods_follow_the_facts():
     with_repeats = " ".join(methods_text(facts(), Encoding(ev_floor=0.02)))
     assert "EV1 is under 0.02" in with_repeats
-    assert "too little rest" not in with_repeats
-    without = " ".join(methods_text(facts(n_repeats=1, rest=False), Encoding()))
+    without = " ".join(methods_text(facts(n_repeats=1), Encoding()))
     assert "no noise ceiling" in without
-    assert "too little rest" in without
     assert len(methods_text(facts(), Encoding())) == len(methods_text(facts(n_repeats=1), Encoding()))
 
 

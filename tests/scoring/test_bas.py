@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from ban_bids.scoring.bas import COLUMNS, ModelScores, bas_score, score_table
-from ban_bids.scoring.behavioral import BehavioralScore, Part, no_behavior
+from ban_bids.scoring.behavioral import KAPPAS, BehavioralScore, Part, no_behavior
 from ban_bids.scoring.bootstrap import Estimate, with_interval
 from ban_bids.scoring.correspondence import EstimateWithP
 from ban_bids.scoring.cortical import CorticalScore, LayerScore
@@ -42,8 +42,8 @@ def cortical(value: float = 0.4, spread: float = 0.05, seed: int = 0, layers: tu
 def behavioral(value: float = 0.6, spread: float = 0.1) -> BehavioralScore:
     draws = value + spread * np.random.default_rng(9).standard_normal(4000)
     known = {"value": value, "ci_low": 0.4, "ci_high": 0.8, "draws": draws}
-    part = Part(raw=0.3, people=0.5, n_clips=40, **known)
-    return BehavioralScore(part, part, n_clips=40, n_people=12, **known)
+    kappas = {name: Part(raw=0.2, people=0.25, n_clips=39, value=k / 10) for k, name in enumerate(KAPPAS)}
+    return BehavioralScore(raw=0.3, people=0.5, n_clips=40, n_people=12, **kappas, **known)
 
 
 def test_bas_is_the_mean_with_an_interval_of_independent_parts() -> None:
@@ -71,6 +71,13 @@ def test_a_missing_part_leaves_bas_out_and_keeps_the_other() -> None:
     assert bas_score(none, no_behavior()).reason.startswith("C is n/a: no clip is repeated; B is n/a")
     table = score_table([ModelScores("ban", "scored", cortical(), no_behavior())]).set_index("row")
     assert table.loc["C", "value"] == pytest.approx(0.4) and np.isnan(table.loc["BAS", "value"])
+
+
+def test_a_rough_interval_of_b_is_marked_where_the_score_stands() -> None:
+    marked = replace(behavioral(), rough="the interval is rough: 40 clips of 10 genres")
+    rows = score_table([ModelScores("ban", "scored", cortical(), marked)]).set_index("row")
+    assert rows.loc["B", "reason"] == marked.rough and rows.loc["B", "value"] == 0.6
+    assert pd.isna(rows.loc["kappa_majority", "reason"])
 
 
 def test_few_voxels_are_marked_where_the_score_stands() -> None:

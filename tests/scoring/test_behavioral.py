@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import norm
+from scipy.stats import multinomial, norm
 from sklearn.metrics import cohen_kappa_score
 
 from ban_bids.scoring.behavioral import (
+    KAPPAS,
     BehavioralScore,
     behavioral_score,
-    match_responses,
+    majority_of_others,
     mean_kappa,
     no_behavior,
+    pair_kappas,
+    spread,
 )
-from ban_bids.scoring.i2n import d_prime, human_rates, model_rates, pair_correlation, split_halves
+from ban_bids.scoring.bootstrap import resample_counts
+from ban_bids.scoring.i2n import (
+    compare_patterns,
+    consistency,
+    expected_pattern,
+    halvings,
+    hit_pattern,
+    usable_clips,
+)
+from ban_bids.scoring.responses import Responses, match_responses
 
 GENRES = ("blues", "hip-hop", "jazz", "metal", "pop")
 
@@ -70,58 +82,121 @@ def run(choices: pd.DataFrame, probabilities: np.ndarray, **more: object) -> Beh
     return behavioral_score(choices, clips(len(probabilities)), probabilities, genres=GENRES, **options)  # type: ignore[arg-type]
 
 
-def test_a_model_of_the_same_population_is_consistent_and_another_is_not() -> None:
-    same, other, same_kappa, other_kappa = [], [], [], []
-    rng = np.random.default_rng(100)
-    for seed in range(6):
-        true, people = population(100, seed)
+def draw(true: np.ndarray, p: np.ndarray, n_people: np.ndarray | int, seed: int) -> Responses:
+    """One answer of each person to the clips that the person heard."""
+    most = int(np.max(n_people))
+    rng = np.random.default_rng(seed)
+    answer = (p.cumsum(axis=1) < rng.random((most, len(p), 1))).sum(axis=2)
+    heard = np.arange(most)[:, None] < np.broadcast_to(n_people, len(true))
+    counts = (answer[..., None] == np.arange(p.shape[1])) & heard[..., None]
+    return Responses(counts.astype(int), heard.astype(int), true, p, GENRES, 0)
+
+
+def b_of(responses: Responses, model: np.ndarray, seed: int = 0) -> float:
+    keep, half = usable_clips(responses.heard.sum(axis=0), responses.true)
+    used = replace(responses, probabilities=model).of(keep)
+    return float(consistency(compare_patterns(used, half, 20, seed=seed), np.ones((1, keep.sum())))[0][0])
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.4])
+@pytest.mark.parametrize(("n_people", "tolerance"), [(4, 0.05), (20, 0.02)])
+def test_the_peoples_own_probabilities_have_b_1_whatever_their_noise_and_number(
+    noise: float, n_people: int, tolerance: float
+) -> None:
+    found = []
+    for seed in range(10):
+        true, p = population(200, seed)
+        p = (1 - noise) * p + noise / len(GENRES)
+        found.append(b_of(draw(true, p, n_people, seed), p))
+    assert np.mean(found) == pytest.approx(1, abs=tolerance)
+
+
+def test_a_half_right_model_has_the_same_b_whatever_the_noise() -> None:
+    found = {0.0: [], 0.5: []}  # type: dict[float, list[float]]
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        true = np.arange(200) % len(GENRES)
+        people, other = rng.standard_normal((2, 200, len(GENRES)))
+        people[np.arange(200), true] += 1.5
+        other[np.arange(200), true] += 1.5
+        for noise, values in found.items():
+            p, model = ((1 - noise) * softmax(x) + noise / len(GENRES) for x in (people, (people + other) / 2**0.5))
+            values.append(b_of(draw(true, p, 10, seed), model))
+    assert np.mean(found[0.5]) == pytest.approx(np.mean(found[0.0]), abs=0.04)
+
+
+def test_unequal_numbers_of_answers_make_no_model_consistent() -> None:
+    """Where few answered, rates lie nearer to 1/2; a model must not gain by that."""
+    found = []
+    for seed in range(20):
+        true, p = population(100, seed)
         _, stranger = population(100, seed + 50)
-        choices = answers(true, people, 20, seed)
-        # One more member of the population: certain of one answer drawn from it.
-        member = np.array([np.eye(len(GENRES))[rng.choice(len(GENRES), p=p)] for p in people])
-        same.append(run(choices, people).i2n.value)
-        other.append(run(choices, stranger).i2n.value)
-        same_kappa.append(run(choices, 0.98 * member + 0.02 * people).kappa.value)
-        other_kappa.append(run(choices, stranger).kappa.value)
-    assert np.mean(same) == pytest.approx(1, abs=0.08)
-    assert abs(np.mean(other)) < 0.08
-    assert np.mean(same_kappa) == pytest.approx(1, abs=0.15)
-    assert abs(np.mean(other_kappa)) < 0.15
+        few = np.where(np.arange(100) // 5 % 2, 4, 24)
+        found.append(b_of(draw(true, p, few, seed), stranger))
+    assert np.mean(found) == pytest.approx(0, abs=0.05)
 
 
-def test_rates_and_d_prime_equal_loops() -> None:
+def test_expected_pattern_is_the_mean_over_all_outcomes() -> None:
     rng = np.random.default_rng(0)
-    true = np.array([0, 0, 1, 1, 2])
-    counts = rng.integers(0, 6, (5, 3))
-    p = rng.dirichlet(np.ones(3), 5)
-    people, model = human_rates(counts, true), model_rates(p, true, counts.sum(1))
-    values = d_prime(people, true)
+    true = np.array([0, 2, 1])
+    p = np.vstack([rng.dirichlet(np.ones(3), 2), [0.0, 1.0, 0.0]])
+    outcomes = [(a, b, 4 - a - b) for a in range(5) for b in range(5 - a)]
+    found = expected_pattern(p, true, 4)
     for i, t in enumerate(true):
-        assert np.isnan([people[i, t], model[i, t], values[i, t]]).all()
+        assert found[i, t] == 0
         for d in set(range(3)) - {t}:
-            k, n = counts[i, t], counts[i].sum()
-            assert people[i, d] == pytest.approx((k + 0.5) / (k + counts[i, d] + 1))
-            limited = min(max(p[i, t] / (p[i, t] + p[i, d]), 0.5 / (n + 1)), (n + 0.5) / (n + 1))
-            assert model[i, d] == pytest.approx(limited)
-            wrong = [(counts[j, t] + 0.5) / (counts[j, t] + counts[j, d] + 1) for j in range(5) if true[j] == d]
-            assert values[i, d] == pytest.approx(norm.ppf(people[i, d]) - norm.ppf(np.mean(wrong)))
+            mean = sum(multinomial.pmf(k, 4, p[i]) * norm.ppf((k[t] + 0.5) / (k[t] + k[d] + 1)) for k in outcomes)
+            assert found[i, d] == pytest.approx(mean)
+    counts = rng.multinomial(4, p[0], 20_000)
+    drawn = hit_pattern(counts, np.zeros(20_000, dtype=int)).mean(axis=0)
+    np.testing.assert_allclose(found[0], drawn, atol=0.02)
 
 
-def test_pair_correlation_equals_pearson_of_the_normalised_entries_of_each_draw() -> None:
-    rng = np.random.default_rng(1)
+def test_consistency_equals_pearson_of_the_normalised_entries_of_each_draw() -> None:
+    """Of one halving; on the full clips and on a draw with repeated clips."""
     true = np.array([0, 0, 0, 1, 1, 2, 2])
-    x, y = rng.standard_normal((2, 7, 3))
-    x[np.arange(7), true] = y[np.arange(7), true] = np.nan
-    counts = np.array([[1, 1, 1, 1, 1, 1, 1], [2, 0, 1, 1, 1, 0, 2]], dtype=float)
-    found = pair_correlation(x, y, true, counts)
-    for draw, value in zip(counts.astype(int), found):
+    people = np.random.default_rng(1).dirichlet(np.ones(3), 7)
+    responses = draw(true, people, 6, 1)
+    counts = np.array([[1, 1, 1, 1, 1, 1, 1], [2, 0, 1, 1, 1, 0, 2]])
+    one, other = halvings(responses, 3, 1, 5)
+    x = expected_pattern(people, true, 3)
+    found = consistency(compare_patterns(responses, 3, 1, seed=5), counts.astype(float))
+    for draw_, value, rho, reliability in zip(counts, *found):
         entries = []
         for t in range(3):
-            members = [i for i in range(7) if true[i] == t for _ in range(draw[i])]
+            members = [i for i in range(7) if true[i] == t for _ in range(draw_[i])]
             for d in set(range(3)) - {t}:
-                a, b = x[members, d], y[members, d]
-                entries += list(zip(a - a.mean(), b - b.mean()))
-        assert value == pytest.approx(np.corrcoef(np.array(entries).T)[0, 1])
+                z = np.array([x[members, d], *(hit_pattern(h[0], true)[members, d] for h in (one, other))])
+                entries.append(z - z.mean(axis=1, keepdims=True))
+        m, a, b = np.concatenate(entries, axis=1)
+        half = (a @ a + b @ b) / 2
+        assert rho == pytest.approx(m @ (a + b) / 2 / np.sqrt(m @ m * half))
+        assert reliability == pytest.approx(a @ b / half)
+        assert (np.isnan(value) and a @ b < 0) or value == pytest.approx(rho / np.sqrt(reliability))
+
+
+def test_halves_hold_equally_many_people_and_nobody_twice() -> None:
+    rng = np.random.default_rng(3)
+    # every person answers with a genre of their own, four of them three times
+    counts = np.zeros((5, 6, 5), dtype=int)
+    counts[np.arange(5), :, np.arange(5)] = np.array([1, 3, 3, 3, 3])[:, None]
+    counts[4, 0] = 0
+    responses = Responses(counts, counts.sum(2), np.zeros(6, dtype=int), rng.dirichlet(np.ones(5), 6), GENRES, 0)
+    keep, half = usable_clips(responses.heard.sum(0), responses.true)
+    assert half == 2 and keep.all()
+    one, other = halvings(responses, half, 60, 0)
+    assert (one.sum(-1) == 2).all() and (other.sum(-1) == 2).all()
+    assert ((one + other) <= 1).all()
+    assert not (one + other)[:, 0, 4].any()  # did not judge the first clip
+    # everybody else is drawn equally often, however many answers they gave
+    np.testing.assert_allclose((one + other)[:, 1:].mean((0, 1)), 0.8, atol=0.1)
+
+
+def test_the_number_per_half_is_the_one_that_uses_most_answers() -> None:
+    true = np.zeros(8, dtype=int)
+    keep, half = usable_clips(np.array([20, 20, 20, 20, 21, 20, 3, 2]), true)
+    assert half == 10 and keep.sum() == 6
+    assert usable_clips(np.ones(8, dtype=int), true)[1] == 0
 
 
 def test_kappa_equals_scikit_learn() -> None:
@@ -133,15 +208,54 @@ def test_kappa_equals_scikit_learn() -> None:
     assert mean_kappa(a, b, common, np.ones((1, 40)))[0] == pytest.approx(expected)
 
 
-def test_halves_partition_people_and_keep_a_persons_answers_together() -> None:
-    true, p = population(20, 3)
-    choices = answers(true, p, 7, 3)
-    choices = pd.concat([choices, choices[choices.participant == "00"]], ignore_index=True)
-    responses = match_responses(choices, clips(20), p, genres=GENRES)
-    one, other = split_halves(responses, 30, 0)
-    np.testing.assert_array_equal(one + other, np.broadcast_to(responses.counts.sum(0), one.shape))
-    assert set(np.unique(one.sum(-1))) <= {3.0, 4.0, 5.0}
-    assert np.allclose(one.sum(-1).mean(), 4, atol=0.3)
+def test_kappa_of_repeated_answers_equals_that_of_all_pairs_of_answers() -> None:
+    """Every pair of answers to a clip, each clip with the same total weight: Cohen's kappa with weights."""
+    rng = np.random.default_rng(5)
+    answers_ = [[rng.random(rng.integers(1, 5)) < 0.7 for _ in range(12)] for _ in range(2)]
+    pairs = [(x, y, 1 / (len(one) * len(other))) for one, other in zip(*answers_) for x in one for y in other]
+    x, y, weight = map(np.array, zip(*pairs))
+    expected = cohen_kappa_score(x, y, sample_weight=weight)
+    shares = [np.array([[clip.mean() for clip in person]]) for person in answers_]
+    found = pair_kappas(*shares, np.ones((1, 12), dtype=bool), np.ones((1, 12)))
+    assert found[0, 0] == pytest.approx(expected)
+
+
+def test_kappa_of_the_majority_leaves_the_person_out_and_divides_ties() -> None:
+    true = np.array([0, 0, 0, 1, 1, 1])
+    counts = np.zeros((3, 6, 5), dtype=int)
+    for person, given in enumerate([(0, 0, 1, 1, 1, 0), (0, 1, 1, 1, 0, 0), (0, 2, 0, 1, 1, 4)]):
+        counts[person, np.arange(6), given] = 1
+    counts[2, 3, 1] = 7  # many answers, one vote
+    responses = Responses(counts, counts.sum(2), true, np.full((6, 5), 0.2), GENRES, 0)
+    right, voted = majority_of_others(responses)
+    np.testing.assert_allclose(right[0], [1, 0, 0.5, 1, 0.5, 0])
+    np.testing.assert_allclose(right[1], [1, 0.5, 0.5, 1, 1, 0])
+    np.testing.assert_allclose(right[2], [1, 0.5, 0, 1, 0.5, 0])
+    assert voted.all()
+    alone = majority_of_others(replace(responses, counts=counts[:1], n_answers=counts[:1].sum(2)))
+    assert not alone[1].any()
+
+
+def test_the_model_is_compared_with_the_majority_on_the_same_clips() -> None:
+    true, p = population(60, 8)
+    score = run(answers(true, p, 7, 8), p)
+    majority = score.kappa_majority
+    assert majority.value == pytest.approx(majority.raw - majority.people)
+    assert majority.raw == pytest.approx(score.kappa_model_person.value)  # everybody judged everything
+    assert majority.ci_low < majority.value < majority.ci_high
+    # the majority of two is the other one
+    two = run(answers(true, p, 2, 8), p)
+    assert two.kappa_majority.people == pytest.approx(two.kappa_person_person.value)
+
+
+def test_all_answers_count_in_whatever_order() -> None:
+    true, p = population(60, 9)
+    choices = pd.concat([answers(true, p, 6, 9), answers(true, p, 6, 10)], ignore_index=True)
+    one, other = run(choices, p), run(choices.iloc[::-1], p)
+    assert one.value == pytest.approx(other.value)
+    for name in KAPPAS:
+        assert getattr(one, name).value == pytest.approx(getattr(other, name).value)
+    assert abs(run(answers(true, p, 6, 9), p).kappa_person_person.value - one.kappa_person_person.value) > 1e-4
 
 
 def test_tracks_that_the_model_knows_are_left_out_and_counted() -> None:
@@ -168,23 +282,36 @@ def test_spelling_of_genres_and_order_of_clips_do_not_matter_and_unknown_ones_ar
     assert result.value == pytest.approx(plain.value) and "3 choices" in result.notes[0]
     wrong = choices.assign(response="polka")
     responses = match_responses(wrong, clips(40), p, genres=GENRES)
-    assert responses.heard.all() and not (responses.first == responses.true).any()
+    assert responses.heard.all() and not responses.right.any()
 
 
-def test_missing_parts_have_reasons_and_the_other_part_is_still_reported() -> None:
+def test_missing_parts_have_reasons_and_the_others_are_still_reported() -> None:
     true, p = population(60, 6)
     alone = run(answers(true, p, 1, 6), p)
-    assert np.isnan(alone.value) and "two people" in alone.i2n.reason and "two people" in alone.kappa.reason
-    assert np.isfinite(alone.kappa.raw)
+    assert np.isnan(alone.value) and "two people" in alone.reason and "two people" in alone.kappa_majority.reason
+    assert np.isfinite(alone.kappa_model_person.value) and alone.kappa_person_person.reason
     uniform = np.full_like(p, 0.2)
     chance = run(answers(true, uniform, 6, 6), p)
-    assert "by chance" in chance.kappa.reason and np.isnan(chance.value) and chance.reason
+    assert "cannot be told from chance" in chance.reason and np.isnan(chance.value)
+    assert np.isfinite(chance.kappa_person_person.value)
     few = run(answers(true[:5], p[:5], 6, 6), p[:5])
-    assert "too few clips" in few.i2n.reason
+    assert "too few clips" in few.reason
     nothing = no_behavior()
     assert np.isnan(nothing.value) and "no human genre choices" in nothing.reason
     flat = run(answers(true, p, 12, 6), uniform)
-    assert "constant" in flat.i2n.reason and np.isfinite(flat.kappa.value) and np.isnan(flat.value)
+    assert "constant" in flat.reason and np.isfinite(flat.kappa_person_person.value) and np.isnan(flat.value)
+
+
+def test_two_people_missing_answers_and_one_genre_are_scored() -> None:
+    true, p = population(200, 11, spread=2.5)
+    two = run(answers(true, p, 2, 11), p)
+    assert two.value == pytest.approx(1, abs=0.35) and two.n_people == 2
+    all_ = answers(true, p, 10, 11)
+    some = run(all_.sample(frac=0.8, random_state=0), p)
+    assert some.value == pytest.approx(run(all_, p).value, abs=0.1)
+    assert any("fewer than" in note for note in some.notes)
+    one = run(all_[all_.true_genre == "jazz"], p)
+    assert one.value == pytest.approx(1, abs=0.25) and one.n_clips == 40
 
 
 def test_same_seed_same_score_and_interval_around_it() -> None:
@@ -193,5 +320,16 @@ def test_same_seed_same_score_and_interval_around_it() -> None:
     a, b = run(choices, p, seed=3), run(choices, p, seed=3)
     assert (a.value, a.ci_low, a.ci_high) == (b.value, b.ci_low, b.ci_high)
     assert a.ci_low < a.value < a.ci_high
-    assert a.draws.shape == (100,)
-    assert a.value == pytest.approx((a.i2n.value + a.kappa.value) / 2)
+    assert a.draws.shape == (100,) and np.isfinite(a.draws).all()
+    assert a.value == pytest.approx(a.raw / np.sqrt(a.people))
+    assert not a.rough and "rough" in run(choices[choices.audio.isin([f"/a/{c}.wav" for c in range(40)])], p).rough
+
+
+def test_draws_within_small_genres_are_as_wide_as_those_within_large_ones() -> None:
+    """Two clips per genre: draws of a clip statistic vary by (n - 1)/n = half of what they should."""
+    true = np.repeat(np.arange(20), 2)
+    values = np.random.default_rng(0).standard_normal(40)
+    counts = np.concatenate([np.ones((1, 40)), resample_counts(40, 4000, 1, true)])
+    drawn = spread(counts @ values / 40, true)
+    within = np.mean([np.var(values[true == g], ddof=1) for g in range(20)])
+    assert np.var(drawn[1:]) == pytest.approx(within / 40, rel=0.1)

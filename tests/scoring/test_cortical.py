@@ -37,6 +37,8 @@ def table(n_clips: int, n_repeats: int, length: int) -> HeldOutRows:
         position=np.tile(np.arange(length), n_clips * n_repeats),
         scored=np.ones(n, dtype=bool),
         fold=np.zeros(n, dtype=np.int32),
+        sound=np.tile(np.arange(n // n_repeats), n_repeats),
+        begun=clip,
     )
 
 

@@ -51,8 +51,9 @@ def _no_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path, **_: object) -> None:
         raise AssertionError(f"{path} is decoded again")
 
-    monkeypatch.setattr(module, "audio_hash", refuse)
+    monkeypatch.setattr(module, "identify", refuse)
     monkeypatch.setattr(module, "check_audio", refuse)
+    monkeypatch.setattr(module, "groups", lambda identities, _: refuse(Path("a comparison")))
     monkeypatch.setattr(datasets, "load_waveform", refuse)
 
 
@@ -116,7 +117,7 @@ def test_a_file_that_was_written_just_now_is_not_kept(
 ) -> None:
     monkeypatch.setattr(module, "_SETTLED", 3600.0)
     read_collection(genres, cache=AudioCache(tmp_path / "c"))
-    assert not (tmp_path / "c").exists()
+    assert not (tmp_path / "c" / "3" / "identities").exists()
 
 
 def test_other_tracks_are_added(genres: Path, tmp_path: Path) -> None:
@@ -229,22 +230,35 @@ def test_the_command_line_chooses_the_folder(genres: Path, tmp_path: Path, monke
     words = ["--data", str(genres), "--out", str(tmp_path / "w.safetensors"), "-q"]
     assert main([*words, "--cache-dir", str(tmp_path / "c")]) == 0
     assert main(words) == 0
-    assert [cache.folder for cache in caches] == [tmp_path / "c" / "2", default_folder() / "2"]
+    assert [cache.folder for cache in caches] == [tmp_path / "c" / "3", default_folder() / "3"]
 
 
-@pytest.mark.parametrize("content", [b"", b"half", b"\xff" * 64])
-def test_damaged_digests_are_made_anew(
+@pytest.mark.parametrize("content", [b"", b"half", b"\xff" * 64, b"a" * 64, b"a" * 64 + b" 0:", b"a" * 64 + b" 1:?"])
+def test_damaged_identities_are_made_anew(
     genres: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes
 ) -> None:
     cache = AudioCache(tmp_path / "c")
     before = read_collection(genres, cache=cache)
-    entry = next((tmp_path / "c" / "2" / "digests").iterdir())
+    entry = next((tmp_path / "c" / "3" / "identities").iterdir())
     whole = entry.read_bytes()
     entry.write_bytes(content)
     with caplog.at_level(logging.WARNING):
         assert read_collection(genres, cache=cache) == before
     assert "made anew" in caplog.text
     assert entry.read_bytes() == whole
+
+
+@pytest.mark.parametrize("content", ["", "0 1 2", "0 1 2 3 4 9", "0 1 2 3 4 x"])
+def test_damaged_groups_are_made_anew(genres: Path, tmp_path: Path, content: str) -> None:
+    cache = AudioCache(tmp_path / "c")
+    before = read_collection(genres, cache=cache)
+    (entry,) = (tmp_path / "c" / "3" / "groups").iterdir()
+    assert entry.read_text() == "0 1 2 3 4 5"
+    entry.write_text(content)
+    assert read_collection(genres, cache=cache) == before
+    assert entry.read_text() == "0 1 2 3 4 5"
+    (genres / "rock" / "rock.00002.wav").unlink()
+    assert len(read_collection(genres, cache=cache).tracks) == 5
 
 
 def test_a_folder_that_cannot_be_written_is_still_read(
@@ -291,7 +305,7 @@ def test_processes_that_write_at_once_keep_everything(
     _no_decoding(monkeypatch)
     for a, b in zip(plain, _frames(genres, AudioCache(tmp_path / "c")), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert len(list((tmp_path / "c").rglob("*.npy"))) == len(list((tmp_path / "c" / "2" / "digests").iterdir())) == 6
+    assert len(list((tmp_path / "c").rglob("*.npy"))) == len(list((tmp_path / "c" / "3" / "identities").iterdir())) == 6
     assert not [p for p in (tmp_path / "c").rglob(".*")]  # no temporary files
 
 

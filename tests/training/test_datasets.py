@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from made_music import music
+from torchaudio.datasets.gtzan import filtered_test, filtered_train, filtered_valid
 
 from ban_bids.errors import DataError
 from ban_bids.models.ban import BAN
@@ -61,6 +63,47 @@ def test_unreadable_tracks_and_replicas_are_listed_and_left_out(tmp_path: Path) 
     assert collection.unreadable == ("rock/rock.00007.wav", "rock/rock.00008.wav")
     assert collection.replicas == ("rock.00009",)
     assert len(collection.tracks) == 4
+
+
+def _music(path: Path, sound: np.ndarray, **options: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, sound, RATE, **options)
+    return path
+
+
+def test_recordings_are_kept_out_in_whatever_form(tmp_path: Path) -> None:
+    for k, genre in enumerate(("blues", "rock")):
+        for n in range(2):
+            _music(tmp_path / "d" / genre / f"{genre}.{n:05d}.wav", music(10 * k + n, 12.0), subtype="PCM_16")
+    heard = _music(tmp_path / "heard.mp3", 0.1 * music(11, 12.0)[40_000:200_000])
+    stranger = _music(tmp_path / "rock.00000.wav", music(99, 12.0))
+    collection = read_collection(tmp_path / "d", exclude=[heard, stranger])
+    assert [t.name for t in collection.excluded] == ["rock.00001"]
+    assert [t.name for t in collection.tracks] == ["blues.00000", "blues.00001", "rock.00000"]
+
+
+def test_one_track_of_each_recording_is_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    listed, unlisted = "disco.00002", "disco.00050"  # of a recording that is in GTZAN's fault-filtered lists once
+    assert listed in {*filtered_train, *filtered_valid}
+    assert unlisted not in {*filtered_train, *filtered_valid, *filtered_test}
+    piece = music(1, 12.0)
+    _music(tmp_path / "blues" / "blues.copy.wav", 0.5 * piece[: 8 * RATE])
+    _music(tmp_path / "disco" / f"{listed}.wav", piece)
+    _music(tmp_path / "disco" / f"{unlisted}.mp3", piece)
+    for k in range(2):
+        _music(tmp_path / "rock" / f"rock.{k}.wav", music(10 + k, 12.0))
+    _music(tmp_path / "blues" / "blues.0.wav", music(12, 12.0))
+    collection = read_collection(tmp_path)
+    assert {t.name: t.others for t in collection.tracks} == {
+        "blues.0": (), "rock.0": (), "rock.1": (), listed: ("blues.copy", unlisted)
+    }  # fmt: skip
+    assert collection.versions == ("blues.copy", unlisted)
+    assert collection.replicas == ()
+    assert caplog.text.count("is the same recording as") == 2
+    # what was heard is the one that would be left out: none of them trains
+    collection = read_collection(tmp_path, exclude=[tmp_path / "disco" / f"{unlisted}.mp3"])
+    assert [t.name for t in collection.tracks] == ["blues.0", "rock.0", "rock.1"]
+    assert {t.name for t in collection.excluded} == {"blues.copy", listed, unlisted}
 
 
 def test_stems_that_repeat_are_told_apart(tmp_path: Path) -> None:

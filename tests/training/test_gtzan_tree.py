@@ -16,7 +16,7 @@ from ban_bids.models.checkpoint import load_checkpoint
 from ban_bids.training.crops import PLAIN
 from ban_bids.training.datasets import Collection, read_collection
 from ban_bids.training.settings import TrainingSettings
-from ban_bids.training.splits import fmri_tracks, split_tracks
+from ban_bids.training.splits import FMRI_TWINS, fmri_tracks, split_tracks
 from ban_bids.training.train import train_collection
 
 RATE = 22_050
@@ -83,10 +83,10 @@ def test_the_splits_of_a_copy_with_the_corrupt_track(collection: Collection) -> 
         assert split.name == name
         counts[name] = len(split.training), len(split.validation)
     # jazz.00054 is in the training list
-    assert counts == {"fault-filtered": (442, 197), "fmri-safe": (420, 182)}
+    assert counts == {"fault-filtered": (442, 197), "fmri-safe": (414, 181)}
 
 
-def test_all_421_training_tracks_remain_where_every_file_is_whole(gtzan: Path, tmp_path: Path) -> None:
+def test_all_415_training_tracks_remain_where_every_file_is_whole(gtzan: Path, tmp_path: Path) -> None:
     genres = tmp_path / "genres"
     genres.mkdir()
     for genre in GENRES:
@@ -97,8 +97,8 @@ def test_all_421_training_tracks_remain_where_every_file_is_whole(gtzan: Path, t
     (genres / "jazz" / "jazz.00054.wav").unlink()
     _write(genres / "jazz" / "jazz.00054.wav", 554)
     split = split_tracks(read_collection(tmp_path).tracks, "fmri-safe", 0)
-    assert (len(split.training), len(split.validation)) == (421, 182)
-    assert not {t.name for t in (*split.training, *split.validation)} & fmri_tracks()
+    assert (len(split.training), len(split.validation)) == (415, 181)
+    assert not {t.name for t in (*split.training, *split.validation)} & (fmri_tracks() | FMRI_TWINS.keys())
 
 
 def test_excluded_stimuli_leave_the_lists_by_content(gtzan: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -14,7 +15,7 @@ from torchaudio.datasets.gtzan import filtered_test, filtered_train, filtered_va
 
 from ban_bids.errors import DataError, UsageError
 from ban_bids.training.datasets import Track
-from ban_bids.training.splits import fmri_tracks, split_tracks
+from ban_bids.training.splits import FMRI_TWINS, fmri_tracks, split_tracks
 
 GENRES = ("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")
 
@@ -35,10 +36,24 @@ def test_fault_filtered_is_torchaudios() -> None:
     assert split.name == "fault-filtered"
 
 
-def test_fmri_safe_leaves_421_and_182() -> None:
+def test_fmri_safe_leaves_415_and_181() -> None:
     split = split_tracks(_gtzan(), "fmri-safe", seed=0)
-    assert (len(split.training), len(split.validation)) == (421, 182)
-    assert not _names((*split.training, *split.validation)) & fmri_tracks()
+    assert (len(split.training), len(split.validation)) == (415, 181)
+    assert not _names((*split.training, *split.validation)) & (fmri_tracks() | FMRI_TWINS.keys())
+
+
+@pytest.mark.parametrize("per_genre", [100, 80])  # the lists, and the split that takes their place
+def test_fmri_safe_bars_the_twins_of_what_was_heard(per_genre: int) -> None:
+    tracks = _gtzan(per_genre)
+    kept = sorted(set(filtered_train) - fmri_tracks() - FMRI_TWINS.keys())[0]
+    # a track under which a collection has put one that was heard, because it is the same recording
+    tracks = [replace(t, others=("jazz.00059",)) if t.name == kept else t for t in tracks]
+    split = split_tracks(tracks, "fmri-safe", seed=0)
+    used = _names((*split.training, *split.validation))
+    assert not used & {"jazz.00043", "jazz.00067", "jazz.00070", "jazz.00071", "reggae.00044", "reggae.00058", kept}
+    assert not used & {"reggae.00096", "disco.00074"}
+    assert set(FMRI_TWINS.values()) <= fmri_tracks()
+    assert FMRI_TWINS.keys().isdisjoint(fmri_tracks())
 
 
 def test_excluded_tracks_do_not_change_which_split_is_used() -> None:
@@ -131,7 +146,7 @@ def test_folds_partition_the_tracks_evenly(sizes: list[int], n_folds: int, seed:
 )
 def test_lists_lose_what_is_not_there_and_nothing_else(name: str, gone: set[str]) -> None:
     split = split_tracks([t for t in _gtzan() if t.name not in gone], name, seed=0)
-    barred = gone | (fmri_tracks() if name == "fmri-safe" else set())
+    barred = gone | (fmri_tracks() | FMRI_TWINS.keys() if name == "fmri-safe" else set())
     assert _names(split.training) == set(filtered_train) - barred
     assert _names(split.validation) == set(filtered_valid) - barred
     assert not (_names(split.training) | _names(split.validation)) & set(filtered_test)

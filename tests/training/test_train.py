@@ -21,9 +21,11 @@ from ban_bids.errors import LeakError, UsageError
 from ban_bids.models.ban import BAN
 from ban_bids.models.candidate import ModelCard
 from ban_bids.models.checkpoint import check_no_overlap, load_checkpoint, save_checkpoint
-from ban_bids.models.network import fingerprint
+from ban_bids.models.controls import control_models, control_networks
+from ban_bids.models.network import CONTROLS, NetworkModel, fingerprint, normalisation
 from ban_bids.models.presets import preset
 from ban_bids.training import train as module
+from ban_bids.training.crops import PLAIN, CropBatches
 from ban_bids.training.datasets import Collection, read_collection
 from ban_bids.training.fit import BANTraining
 from ban_bids.training.records import state_path
@@ -49,6 +51,36 @@ def test_separable_genres_are_learnt(trained: Path) -> None:
     assert card.versions["torch"] == torch.__version__.split("+")[0]
 
 
+def test_network_and_controls_are_normalised_on_the_same_training_crops() -> None:
+    """Plain averages of batch statistics, by hand; the controls hear the first of the network's four epochs."""
+    rng = np.random.default_rng(0)
+    frames = [rng.normal(-3, 2, (64, 90)).astype(np.float32) for _ in range(70)]
+    network = BAN(preset("ban-small"), n_genres=3, seed=2)
+    module.set_statistics(network, frames)
+    module._measure(network, frames, n_frames=48, seed=11)
+    crops = CropBatches(frames, [0] * 70, n_genres=1, n_frames=48, batch_size=32, augmentation=PLAIN, seed=11)
+    heard = [[network.front_end.standardise(x) for x, _ in crops.epoch(k)] for k in range(4)]
+    assert len(heard[0]) > 1
+    first = "areas.A1.norms.0"
+    expected = {"itself": (network, sum(heard, [])), **{c: (n, heard[0]) for c, n in control_networks(network)}}
+    for name, (one, batches) in expected.items():
+        with torch.no_grad():
+            inputs = [one.areas["A1"].hear(batch)[0] for batch in batches]
+        found = normalisation(one) if name == "itself" else network.control_statistics[name]
+        for statistic, mean in (
+            ("running_mean", torch.stack([x.mean(dim=(0, 2, 3)) for x in inputs]).mean(dim=0)),
+            ("running_var", torch.stack([x.transpose(0, 1).flatten(1).var(dim=1) for x in inputs]).mean(dim=0)),
+        ):
+            torch.testing.assert_close(found[f"{first}.{statistic}"], mean, rtol=1e-4, atol=1e-5)
+
+
+def test_statistics_of_the_controls_lie_beside_the_weights(trained: Path) -> None:
+    network, _ = load_checkpoint(trained)
+    assert tuple(network.control_statistics) == CONTROLS
+    controls, notes = control_models(NetworkModel(network))
+    assert len(controls) == 7 and not notes
+
+
 def test_excluded_track_neither_trains_nor_validates(trained: Path, genres: Path) -> None:
     _, card = load_checkpoint(trained)
     assert card is not None
@@ -56,7 +88,7 @@ def test_excluded_track_neither_trains_nor_validates(trained: Path, genres: Path
     assert card.excluded == {"low.00002": digest}
     assert digest not in {*card.training_hashes.values(), *card.validation_hashes.values()}
     assert len(card.training_hashes) + len(card.validation_hashes) == 17
-    assert check_no_overlap(card, [genres / "low" / "low.00002.wav"]) == []
+    assert check_no_overlap(card, [genres / "low" / "low.00002.wav"]).tracks == ()
     for path in (genres / "low" / "low.00001.wav", *(genres / "high").iterdir()):
         with pytest.raises(LeakError):
             check_no_overlap(card, [path])

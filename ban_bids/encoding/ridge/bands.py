@@ -17,6 +17,8 @@ from typing import Self
 import numpy as np
 import scipy.linalg
 
+from ban_bids.encoding.cleaning import Side
+
 _NULL = 1e-14
 _ROWS_AT_ONCE = 256
 
@@ -98,6 +100,10 @@ class Bands(ABC):
         """Return all bands but one."""
         return type(self)(self.parts[:i] + self.parts[i + 1 :])
 
+    @abstractmethod
+    def sides(self, training: Side, validation: Side) -> tuple[Self, Self]:
+        """Return some training rows and others to predict, each cleaned on its own; nothing was cleaned before."""
+
     def prepared(self, largest: int) -> Self:
         """Return training rows ready to be weighted.
 
@@ -171,6 +177,13 @@ class FeatureBands(Bands):
     def prepared(self, largest: int) -> Self:
         """Put features side by side in float64."""
         return type(self)(self.parts, largest)
+
+    def sides(self, training: Side, validation: Side) -> tuple[Self, Self]:
+        """Return some training rows and others to predict, each cleaned on its own."""
+        one, other = (
+            type(self)([side.project(part[side.rows]) for part in self.parts]) for side in (training, validation)
+        )
+        return one, other
 
     @property
     def n_coefficients(self) -> int:
@@ -253,6 +266,16 @@ class KernelBands(Bands):
         if any(part.shape != (self.n_rows, self.n_rows) for part in self.parts):
             raise ValueError("kernels of training rows: one of shape (n, n) for each band is needed")
         return self
+
+    def sides(self, training: Side, validation: Side) -> tuple[Self, Self]:
+        """Return kernels of some training rows, and of others with these, each cleaned on its own."""
+        one, other = (
+            type(self)(
+                [training.project(side.project(part[np.ix_(side.rows, training.rows)]).T).T for part in self.parts]
+            )
+            for side in (training, validation)
+        )
+        return one, other
 
     def _matrix(self, weights: np.ndarray) -> np.ndarray:
         total = np.zeros((self.n_rows, self.n_rows))

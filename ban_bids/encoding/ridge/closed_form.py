@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,6 +21,7 @@ from ban_bids.encoding.ridge.backend import CPU, Engine, arrays_of, free_on_devi
 from ban_bids.encoding.ridge.bands import Bands, Basis
 from ban_bids.encoding.ridge.hyperparameters import Choice, Hyperparameters
 from ban_bids.encoding.ridge.limits import in_batches
+from ban_bids.encoding.ridge.refitted import OwnRows, RefittedErrors, RefittedFold
 
 _MOST_VOXELS = 8192
 _FEWEST_VOXELS = 64
@@ -35,27 +38,46 @@ class Problem:
     bands : Bands
     bold : ndarray of shape (n, n_voxels), float32 or float64
         Its type is that of all products with voxels; factorisations are float64 in any case.
-    groups : ndarray of shape (n,)
-        Inner fold of each row.
+    inner : ndarray of shape (n,) or OwnRows
+        Inner fold of each row, where leaving it out changes nothing in the other rows: the closed form is exact
+        then. Or inner folds that are fitted on their own rows.
     engine : Engine
-        Its arrays are those of the search. Decompositions and the refit stay on the CPU, where as many go
-        side by side as it has cores.
+        Its arrays are those of the search; those of inner folds with rows of their own are numpy's. Decompositions
+        and the refit stay on the CPU, where as many go side by side as it has cores.
     """
 
-    def __init__(self, bands: Bands, bold: np.ndarray, groups: np.ndarray, *, engine: Engine = CPU) -> None:
-        self.bold, self.engine, self.folds = bold, engine, inner_folds(groups)
-        self.sizes = np.unique(groups, return_counts=True)[1].tolist()
+    def __init__(self, bands: Bands, bold: np.ndarray, inner: np.ndarray | OwnRows, *, engine: Engine = CPU) -> None:
+        self.bold, self.inner = bold, inner
+        self.engine = engine if isinstance(inner, np.ndarray) else replace(engine, backend="numpy")
+        self.sizes = _sizes(inner)
         self.bands = bands.prepared(max(self.sizes))
-        free = free_on_device(engine.backend)
+        free = free_on_device(self.engine.backend)
         self.on_device = free is not None
         resident = free is None or bold.nbytes < free // 3
-        self._responses = arrays_of(engine.backend).asarray(bold) if resident else None
+        self._responses = arrays_of(self.engine.backend).asarray(bold) if resident else None
 
     def responses(self, voxels: Any) -> Any:
         """Return some voxels' responses (n, n_chosen) where the search's products are made."""
         if self._responses is not None:
             return self._responses[:, voxels]
         return arrays_of(self.engine.backend).asarray(self.bold[:, voxels])
+
+    @cached_property
+    def _refitted(self) -> tuple[RefittedFold, ...]:
+        inner = self.inner
+        return () if isinstance(inner, np.ndarray) else tuple(RefittedFold.of(inner.bands, s) for s in inner.folds)
+
+    def decompose(self, weights: np.ndarray) -> Any:
+        """Decompose at weights (n_bands,): what `left_out` takes."""
+        if isinstance(self.inner, np.ndarray):
+            return self.bands.basis(weights)
+        return [fold.decompose(weights) for fold in self._refitted]
+
+    def left_out(self, decomposed: Any) -> LeftOut | RefittedErrors:
+        """Return what knows the errors of left-out rows at the weights that were decomposed."""
+        if isinstance(self.inner, np.ndarray):
+            return LeftOut(decomposed, inner_folds(self.inner), self.bold.dtype, self.engine.backend)
+        return RefittedErrors(self._refitted, decomposed, self.bold.dtype)
 
     def resources(self, n_alphas: int) -> tuple[int, int]:
         """Return how many weightings to work on at a time, and on how many voxels at a time in each."""
@@ -73,6 +95,13 @@ class Problem:
         # whole multiples: a product's last bits depend on its width, and a resumed run gives the same bytes
         voxels = (room - fixed) // a_voxel // _FEWEST_VOXELS * _FEWEST_VOXELS
         return workers, int(np.clip(voxels, _FEWEST_VOXELS, _MOST_VOXELS))
+
+
+def _sizes(inner: np.ndarray | OwnRows) -> list[int]:
+    """Rows that each inner fold leaves out."""
+    if isinstance(inner, np.ndarray):
+        return [int(n) for n in np.unique(inner, return_counts=True)[1]]
+    return [len(validation.rows) for _, validation in inner.folds]
 
 
 def inner_folds(groups: np.ndarray) -> tuple[Rows, ...]:
@@ -94,7 +123,7 @@ def refit(problem: Problem, choice: Choice, hyperparameters: Hyperparameters) ->
     Returns
     -------
     ndarray of shape (n_coefficients, n_voxels), float64
-        See `Bands.terms`; 0 where weights are.
+        See `Bands.terms`.
     """
     workers, size = problem.resources(0)
     coefficients = np.zeros((problem.bands.n_coefficients, problem.bold.shape[1]))
@@ -116,7 +145,7 @@ def refit(problem: Problem, choice: Choice, hyperparameters: Hyperparameters) ->
 
         in_batches(len(voxels), max(64, size // 4), some)
 
-    for _ in side_by_side(solve, np.flatnonzero(grid.any(axis=1)), workers):
+    for _ in side_by_side(solve, np.arange(len(grid)), workers):
         pass
     return coefficients
 

@@ -6,12 +6,14 @@ Weights are points on the simplex; those that the joint model tries lie on a lat
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import comb
 from typing import Self
 
 import numpy as np
+
+_ALONE = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +62,13 @@ class Hyperparameters:
             raise ValueError(f"grid of shape {self.grid.shape}: one column for each of {n_bands} bands is needed")
         return self.grid
 
+    def without(self, i: int) -> Hyperparameters:
+        """Return what the model without band i chooses from: every point of the grid, `renormalised`."""
+        if self.grid is None:
+            return self
+        points = distinct([renormalised(point, i) for point in self.grid])
+        return replace(self, grid=np.delete(np.stack(points), i, axis=1))
+
 
 @dataclass(frozen=True, eq=False)
 class Choice:
@@ -68,12 +77,11 @@ class Choice:
     Parameters
     ----------
     weights : ndarray of shape (n_bands, n_voxels)
-        Weight of each band's kernel, summing to 1; all 0 for voxels that are left out.
+        Weight of each band's kernel, summing to 1.
     alpha : ndarray of shape (n_voxels,)
         Where it stands among the penalties: `Hyperparameters.position`.
     score : ndarray of shape (n_voxels,)
-        Minus the mean squared error of left-out rows, averaged over inner folds; ``-inf`` for voxels that are
-        left out.
+        Minus the mean squared error of left-out rows, averaged over inner folds.
     """
 
     weights: np.ndarray
@@ -89,6 +97,30 @@ class Choice:
         """Put voxels after voxels."""
         names = ("weights", "alpha", "score")
         return cls(*(np.concatenate([getattr(part, name) for part in parts], axis=-1) for name in names))
+
+
+def renormalised(point: np.ndarray, i: int) -> np.ndarray:
+    """Return weights (n_bands,), float32, without band i's: 0 there, the others sum to 1 in their proportions.
+
+    Where no other band has weight they are equal.
+    """
+    rest = np.where(np.arange(len(point)) == i, 0, np.asarray(point, dtype=np.float64))
+    if rest.sum() < _ALONE:
+        rest = (np.arange(len(point)) != i).astype(np.float64)
+    return np.asarray(rest / rest.sum(), dtype=np.float32)
+
+
+def distinct(points: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return points (n_bands,) without those that are an earlier one to four digits."""
+    first: dict[tuple[int, ...], np.ndarray] = {}
+    for point in points:
+        first.setdefault(place(point), point)
+    return list(first.values())
+
+
+def place(point: np.ndarray) -> tuple[int, ...]:
+    """Return weights (n_bands,) to four digits: points of the same place are the same."""
+    return tuple(np.rint(np.asarray(point, dtype=np.float64) * 10_000).astype(int).tolist())
 
 
 def lattice(n_layers: int, order: int) -> np.ndarray:

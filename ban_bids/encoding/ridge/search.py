@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ban_bids.encoding.ridge.backend import exact_products
-from ban_bids.encoding.ridge.bands import Basis
 from ban_bids.encoding.ridge.closed_form import LeftOut, Problem, side_by_side
-from ban_bids.encoding.ridge.hyperparameters import Choice, Hyperparameters, neighbours
+from ban_bids.encoding.ridge.hyperparameters import (
+    Choice,
+    Hyperparameters,
+    neighbours,
+    place,
+    renormalised,
+)
 from ban_bids.encoding.ridge.limits import in_batches
+from ban_bids.encoding.ridge.refitted import RefittedErrors
 
 _LOG = logging.getLogger(__name__)
 _Best = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -26,56 +33,70 @@ _Best = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 def choose(problem: Problem, hyperparameters: Hyperparameters) -> Choice:
     """Choose weights and penalty for every voxel by left-out rows."""
+    return _searched(problem, hyperparameters, 0).choice(0)
+
+
+def choose_nested(problem: Problem, hyperparameters: Hyperparameters) -> tuple[Choice, ...]:
+    """Choose for the model of all bands and, in the same search, for that without each band.
+
+    The model without band i is the model of all bands with that band's weight 0. It chooses its weights and its
+    penalty anew: among all points tried where that weight is 0. These are the grid's, that of the model of all
+    bands with the other weights renormalised, and those of the finer lattice around its own best one. Whatever a
+    voxel tries counts in every model that may take it: no model is better than one with more bands.
+
+    Parameters
+    ----------
+    problem : Problem
+        Of two bands or more.
+    hyperparameters : Hyperparameters
+        Of the model of all bands.
+
+    Returns
+    -------
+    tuple of Choice
+        Of the model of all bands, then without the first band, without the second, ...; weights of the latter
+        have a row per band that is left.
+    """
+    n_bands = problem.bands.n_bands
+    search = _searched(problem, hyperparameters, n_bands)
+    reduced = [search.choice(1 + i) for i in range(n_bands)]
+    return search.choice(0), *(replace(c, weights=np.delete(c.weights, i, axis=0)) for i, c in enumerate(reduced))
+
+
+def _searched(problem: Problem, hyperparameters: Hyperparameters, n_reduced: int) -> _Search:
     grid = hyperparameters.points(problem.bands.n_bands)
-    search = _Search(problem, hyperparameters)
+    search = _Search(problem, hyperparameters, n_reduced)
     everyone = np.arange(problem.bold.shape[1])
     search.try_all([(grid[0], everyone)])
     if not hyperparameters.exhaustive:
-        search.start = search.alpha.copy()
+        search.start = search.alpha[0].copy()
     search.try_all([(weights, everyone) for weights in grid[1:]])
-    if hyperparameters.refine:
-        search.try_all(_around(search, hyperparameters.refine))
-    return search.choice(np.array(search.tried)[search.point])
-
-
-def choose_penalty(problem: Problem, hyperparameters: Hyperparameters, start: Choice) -> Choice:
-    """Choose the penalty of voxels whose weights are known.
-
-    The weights of ``start`` are kept, to four digits; nothing is computed for voxels whose weights are all 0.
-    The search climbs from its penalties until both neighbours are worse; an exhaustive one tries all.
-    """
-    search = _Search(problem, hyperparameters)
-    if not hyperparameters.exhaustive:
-        search.start = hyperparameters.position(start.alpha)
-    grid, point = distinct(start.weights)
-    search.try_all([(row, np.flatnonzero(point == p)) for p, row in enumerate(grid) if row.any()])
-    return search.choice(grid[point])
-
-
-def distinct(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return distinct weights (n_points, n_bands), to four digits, and the row of each voxel."""
-    rows, point = np.unique(np.round(weights.T.astype(np.float64), 4), axis=0, return_inverse=True)
-    return rows, point.ravel()
+    search.try_all(_promising(search, hyperparameters.refine))
+    return search
 
 
 class _Search:
-    """The best that was found so far for every voxel; penalties are in rising order."""
+    """The best that was found so far for every voxel; penalties are in rising order.
 
-    def __init__(self, problem: Problem, hyperparameters: Hyperparameters) -> None:
-        n_voxels = problem.bold.shape[1]
+    Rows of ``score``, ``point`` and ``alpha``: the model of all bands, then, where they are searched as well, that
+    without each band. Points are counted as they were ``tried``.
+    """
+
+    def __init__(self, problem: Problem, hyperparameters: Hyperparameters, n_reduced: int) -> None:
+        shape = (1 + n_reduced, problem.bold.shape[1])
         self.problem, self.alphas = problem, hyperparameters.penalties
         self.workers, self.size = problem.resources(len(self.alphas))
         self.tried: list[np.ndarray] = []
         self.start: np.ndarray | None = None
-        self.score = np.full(n_voxels, -np.inf)
-        self.point, self.alpha = (np.zeros(n_voxels, dtype=np.intp) for _ in range(2))
+        self.score = np.full(shape, -np.inf)
+        self.point, self.alpha = (np.zeros(shape, dtype=np.intp) for _ in range(2))
         _LOG.debug("search: %d weightings and %d voxels at a time", self.workers, self.size)
 
-    def choice(self, weights: np.ndarray) -> Choice:
-        """Return the best, given the weights (n_voxels, n_bands) of it."""
+    def choice(self, model: int) -> Choice:
+        """Return the best of a model; weights are those of all bands."""
         dtype = self.problem.bold.dtype
-        chosen = np.ascontiguousarray(weights.T, dtype=dtype)
-        return Choice(chosen, self.alphas[self.alpha].astype(dtype), self.score.astype(dtype))
+        weights = np.ascontiguousarray(np.array(self.tried)[self.point[model]].T, dtype=dtype)
+        return Choice(weights, self.alphas[self.alpha[model]].astype(dtype), self.score[model].astype(dtype))
 
     def try_all(self, points: list[tuple[np.ndarray, np.ndarray]]) -> None:
         """Try weights, each for some voxels, and keep what is better."""
@@ -92,28 +113,31 @@ class _Search:
         """Decompose some at a time on the CPU; one thread alone asks the GPU for factorisations."""
         for first in range(0, len(points), self.workers):
             some = points[first : first + self.workers]
-            bases = side_by_side(self.problem.bands.basis, [weights for weights, _ in some], self.workers)
+            bases = side_by_side(self.problem.decompose, [weights for weights, _ in some], self.workers)
             for (weights, voxels), basis in zip(some, bases):
-                self._keep(weights, self._best_of(self._left_out(basis), voxels))
+                self._keep(weights, self._best_of(self.problem.left_out(basis), voxels))
 
     def _keep(self, weights: np.ndarray, best: _Best) -> None:
         voxels, score, alpha = best
-        better = score > self.score[voxels]
-        won = voxels[better]
-        self.score[won], self.alpha[won], self.point[won] = score[better], alpha[better], len(self.tried)
+        without = [model for model in range(1, len(self.score)) if weights[model - 1] == 0]
+        for model in (0, *without):
+            better = score > self.score[model, voxels]
+            won = voxels[better]
+            self.score[model, won], self.alpha[model, won] = score[better], alpha[better]
+            self.point[model, won] = len(self.tried)
         self.tried.append(weights)
-
-    def _left_out(self, basis: Basis) -> LeftOut:
-        return LeftOut(basis, self.problem.folds, self.problem.bold.dtype, self.problem.engine.backend)
 
     def _best_at(self, task: tuple[np.ndarray, np.ndarray]) -> _Best:
         """Return voxels, and score and penalty of each, at one set of weights."""
         weights, voxels = task
-        return self._best_of(self._left_out(self.problem.bands.basis(weights)), voxels)
+        return self._best_of(self._at(weights), voxels)
+
+    def _at(self, weights: np.ndarray) -> LeftOut | RefittedErrors:
+        return self.problem.left_out(self.problem.decompose(weights))
 
     def _best_of_many(self, weights: np.ndarray, voxels: np.ndarray) -> _Best:
         """As `_best_at`, but penalties and voxels are worked on side by side."""
-        left = self._left_out(self.problem.bands.basis(weights))
+        left = self._at(weights)
         if self.start is None:
             for _ in side_by_side(left.blocks, self.alphas, self.workers):
                 pass
@@ -124,7 +148,7 @@ class _Search:
         together, score, alpha = (np.concatenate(values) for values in zip(*bests))
         return together, score, alpha
 
-    def _best_of(self, left: LeftOut, voxels: np.ndarray) -> _Best:
+    def _best_of(self, left: LeftOut | RefittedErrors, voxels: np.ndarray) -> _Best:
         if self.start is not None:
             voxels = voxels[np.argsort(self.start[voxels], kind="stable")]
         score, alpha = np.full(len(voxels), -np.inf), np.zeros(len(voxels), dtype=np.intp)
@@ -140,7 +164,7 @@ class _Search:
         return voxels, score, alpha
 
 
-def _climb(left: LeftOut, alphas: np.ndarray, bold: Any, start: np.ndarray | None) -> np.ndarray:
+def _climb(left: LeftOut | RefittedErrors, alphas: np.ndarray, bold: Any, start: np.ndarray | None) -> np.ndarray:
     """Score voxels, in rising order of where they start, until both neighbours of the best penalty are known.
 
     Returns
@@ -174,14 +198,27 @@ def _highest(table: np.ndarray) -> np.ndarray:
     return len(table) - 1 - table[::-1].argmax(axis=0)
 
 
-def _around(search: _Search, order: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Points of a lattice around each voxel's best one, and the voxels to try them for."""
-    tried = {tuple(np.round(np.asarray(weights) * order, 3)) for weights in search.tried}
-    members: dict[tuple[float, ...], list[np.ndarray]] = defaultdict(list)
-    for p in np.unique(search.point):
-        voxels = np.flatnonzero(search.point == p)
-        for point in neighbours(search.tried[p], order):
-            if tuple(point.astype(float)) not in tried:
-                members[tuple(point.astype(float))].append(voxels)
-    around = sorted(members.items())
-    return [((np.array(point) / order).astype(np.float32), np.concatenate(voxels)) for point, voxels in around]
+def _promising(search: _Search, order: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return points that were not tried, and the voxels to try them for.
+
+    For the model without a band that is the best point of all bands, renormalised; and for every model those of a
+    lattice (none where its order is 0) around the model's own best point, where it may take them.
+    """
+    tried = {place(weights) for weights in search.tried}
+    points: dict[tuple[int, ...], np.ndarray] = {}
+    voxels: dict[tuple[int, ...], list[np.ndarray]] = defaultdict(list)
+
+    def ask(point: np.ndarray, of: np.ndarray) -> None:
+        if len(of) and place(point) not in tried:
+            points.setdefault(place(point), point)
+            voxels[place(point)].append(of)
+
+    for model, (score, best) in enumerate(zip(search.score, search.point)):
+        for p in np.unique(best):
+            around = neighbours(search.tried[p], order) / order if order else np.empty((0, len(search.tried[p])))
+            own = np.flatnonzero((best == p) & np.isfinite(score))
+            for point in around if model == 0 else around[around[:, model - 1] == 0]:
+                ask(point.astype(np.float32), own)
+        for p in np.unique(search.point[0]) if model else ():
+            ask(renormalised(search.tried[p], model - 1), np.flatnonzero(search.point[0] == p))
+    return [(points[at], np.unique(np.concatenate(voxels[at]))) for at in sorted(points)]

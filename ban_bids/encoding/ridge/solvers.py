@@ -8,7 +8,6 @@ numbers: tests compare them. Ridge on one layer is the case of one band.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Self
 
 import numpy as np
@@ -22,10 +21,13 @@ from ban_bids.encoding.ridge.bands import Bands, Term
 from ban_bids.encoding.ridge.closed_form import Problem, refit
 from ban_bids.encoding.ridge.hyperparameters import Choice, Hyperparameters
 from ban_bids.encoding.ridge.limits import in_batches
-from ban_bids.encoding.ridge.search import choose, choose_penalty, distinct
+from ban_bids.encoding.ridge.refitted import OwnRows
+from ban_bids.encoding.ridge.search import choose, choose_nested
 
 _VOXELS = 1024
-_ALONE = 1e-6
+
+Inner = np.ndarray | OwnRows
+"""Inner fold of each training row, or inner folds that are fitted on their own rows."""
 
 
 class BandedRidge(BaseEstimator):
@@ -50,17 +52,19 @@ class BandedRidge(BaseEstimator):
         self.hyperparameters = hyperparameters
         self.engine = engine
 
-    def choose(self, X: Bands, y: np.ndarray, groups: np.ndarray, *, start: Choice | None = None) -> Choice:
+    def choose(self, X: Bands, y: np.ndarray, inner: Inner) -> Choice:
         """Choose by the closed form, whatever the engine's solver is, and fit nothing.
 
         One decomposition per weighting serves all voxels: choose for as many as memory allows, then fit slab
         by slab. Parameters as for `fit`.
         """
-        return self._choose(Problem(X, y, groups, engine=self.engine), start)
+        return choose(Problem(X, y, inner, engine=self.engine), self.hyperparameters)
 
-    def fit(
-        self, X: Bands, y: np.ndarray, groups: np.ndarray, *, start: Choice | None = None, choice: Choice | None = None
-    ) -> Self:
+    def choose_nested(self, X: Bands, y: np.ndarray, inner: Inner) -> tuple[Choice, ...]:
+        """As `choose`, also for the model without each band: `ban_bids.encoding.ridge.search.choose_nested`."""
+        return choose_nested(Problem(X, y, inner, engine=self.engine), self.hyperparameters)
+
+    def fit(self, X: Bands, y: np.ndarray, inner: Inner, *, choice: Choice | None = None) -> Self:
         """Choose weights and penalty for every voxel and fit all rows.
 
         Parameters
@@ -69,30 +73,22 @@ class BandedRidge(BaseEstimator):
             Training rows.
         y : ndarray of shape (n, n_voxels), float32 or float64
             Its type is that of products with voxels.
-        groups : ndarray of shape (n,)
-            Inner fold of each row.
-        start : Choice, optional
-            Its weights are kept and only the penalty is chosen, see
-            `ban_bids.encoding.ridge.search.choose_penalty` (himalaya tries every penalty); voxels whose weights
-            are all 0 are left out and predicted as 0.
+        inner : ndarray of shape (n,) or OwnRows
+            Inner fold of each row, or inner folds that are fitted on their own rows: himalaya cannot, so that
+            these are always ours.
         choice : Choice, optional
-            From `choose`: nothing is chosen then, and the closed form fits.
+            From `choose` or `choose_nested`: nothing is chosen then, and the closed form fits.
         """
-        if choice is None and self.engine.solver == HIMALAYA:
+        if choice is None and self.engine.solver == HIMALAYA and isinstance(inner, np.ndarray):
             self.choice_, self.coef_ = random_search(
-                X, y, groups, hyperparameters=self.hyperparameters, engine=self.engine, start=start
+                X, y, inner, hyperparameters=self.hyperparameters, engine=self.engine
             )
         else:
-            problem = Problem(X, y, groups, engine=self.engine)
-            self.choice_ = self._choose(problem, start) if choice is None else choice
+            problem = Problem(X, y, inner, engine=self.engine)
+            self.choice_ = choose(problem, self.hyperparameters) if choice is None else choice
             self.coef_ = refit(problem, self.choice_, self.hyperparameters)
         self.dtype_, self.columns_ = y.dtype, X.columns
         return self
-
-    def _choose(self, problem: Problem, start: Choice | None) -> Choice:
-        if start is None:
-            return choose(problem, self.hyperparameters)
-        return choose_penalty(problem, self.hyperparameters, start)
 
     def predict(self, X: Bands) -> np.ndarray:
         """Predict rows, (m, n_voxels), typed as responses."""
@@ -118,18 +114,6 @@ class BandedRidge(BaseEstimator):
         return out
 
 
-def without_band(joint: Choice, i: int) -> Choice:
-    """Return a joint model's choice without band i, as a start: weights sum to 1 again.
-
-    They are 0 in voxels that use this band alone, or do not use it: nothing is to be fitted there.
-    """
-    rest = np.delete(joint.weights, i, axis=0)
-    total = rest.sum(axis=0)
-    active = (total >= _ALONE) & (joint.weights[i] != 0)
-    weights = np.where(active, rest / np.where(active, total, 1), 0)
-    return Choice(weights.astype(rest.dtype), joint.alpha, joint.score)
-
-
 def predict_without(
     solver: BandedRidge,
     training: Bands,
@@ -137,61 +121,55 @@ def predict_without(
     *,
     left_out: int,
     bold: np.ndarray,
-    groups: np.ndarray,
+    inner: Inner,
     joint: Choice,
     whole: np.ndarray,
     choice: Choice | None = None,
 ) -> np.ndarray:
-    """Predict rows from all bands but one, with the joint model's weights renormalised.
+    """Predict rows from all bands but one, with weights and penalties of their own.
 
     Parameters
     ----------
     solver : BandedRidge
-        Chooses the penalty anew, by a climb from the joint model's.
+        Of the model of those bands, see `Hyperparameters.without`.
     training, held_out : Bands
         All bands.
     left_out : int
         The band to leave out.
     bold : ndarray of shape (n, n_voxels)
         Responses of the training rows.
-    groups : ndarray of shape (n,)
-        Inner fold of each training row.
+    inner : ndarray of shape (n,) or OwnRows
+        Inner folds of all bands' training rows.
     joint : Choice
         Of the model of all bands.
     whole : ndarray of shape (m, n_voxels)
         That model's prediction of the rows to predict.
     choice : Choice, optional
-        From `BandedRidge.choose`, started at `without_band`.
+        From `BandedRidge.choose_nested`; the solver chooses by default.
 
     Returns
     -------
     ndarray of shape (m, n_voxels)
-        0 for voxels whose joint model uses this band alone; its prediction where it does not use the band.
+        ``whole`` for voxels whose joint model does not use the band: theirs is the same model.
     """
-    start = without_band(joint, left_out) if choice is None else choice
-    voxels = np.flatnonzero(start.weights.any(axis=0))
-    prediction = np.where(joint.weights[left_out] == 0, whole, np.zeros((), dtype=whole.dtype))
+    prediction = whole.copy()
+    voxels = np.flatnonzero(joint.weights[left_out])
     if len(voxels):
-        some = {"start" if choice is None else "choice": start.of(voxels)}
-        solver.fit(training.without(left_out), bold[:, voxels], groups, **some)
+        chosen = None if choice is None else choice.of(voxels)
+        others = inner if isinstance(inner, np.ndarray) else inner.without(left_out)
+        solver.fit(training.without(left_out), bold[:, voxels], others, choice=chosen)
         prediction[:, voxels] = solver.predict(held_out.without(left_out))
     return prediction
 
 
 def random_search(
-    bands: Bands,
-    y: np.ndarray,
-    groups: np.ndarray,
-    *,
-    hyperparameters: Hyperparameters,
-    engine: Engine,
-    start: Choice | None = None,
+    bands: Bands, y: np.ndarray, groups: np.ndarray, *, hyperparameters: Hyperparameters, engine: Engine
 ) -> tuple[Choice, np.ndarray]:
     """Choose and fit by himalaya (Dupré la Tour et al. 2022): its random search over given weights.
 
     Parameters
     ----------
-    bands, y, groups, start
+    bands, y, groups
         As for `BandedRidge.fit`.
     hyperparameters : Hyperparameters
         Penalties too small for the type of ``y`` are never chosen.
@@ -204,23 +182,16 @@ def random_search(
         See `Bands.terms`.
     """
     n_voxels = y.shape[1]
-    kernels, penalties = bands.kernels(y.dtype), hyperparameters.penalties
+    kernels, penalties, grid = bands.kernels(y.dtype), hyperparameters.penalties, hyperparameters.points(bands.n_bands)
     chosen = Choice(np.empty((bands.n_bands, n_voxels), y.dtype), *(np.empty(n_voxels, y.dtype) for _ in range(2)))
     coefficients = np.empty((bands.n_coefficients, n_voxels))
 
-    def search(points: np.ndarray, of: np.ndarray, batch: slice) -> None:
-        voxels = of[batch]
-        some, dual = _search_batch(kernels, y[:, voxels], groups, penalties=penalties, grid=points, engine=engine)
-        chosen.weights[:, voxels], chosen.alpha[voxels], chosen.score[voxels] = some.weights, some.alpha, some.score
-        coefficients[:, voxels] = bands.from_dual(dual, some.weights)
+    def search(batch: slice) -> None:
+        some, dual = _search_batch(kernels, y[:, batch], groups, penalties=penalties, grid=grid, engine=engine)
+        chosen.weights[:, batch], chosen.alpha[batch], chosen.score[batch] = some.weights, some.alpha, some.score
+        coefficients[:, batch] = bands.from_dual(dual, some.weights)
 
-    if start is None:
-        tasks = [(hyperparameters.points(bands.n_bands), np.arange(n_voxels))]
-    else:
-        rows, point = distinct(start.weights)
-        tasks = [(row[None], np.flatnonzero(point == p)) for p, row in enumerate(rows)]
-    for points, voxels in tasks:
-        in_batches(len(voxels), len(voxels), partial(search, points, voxels))
+    in_batches(n_voxels, n_voxels, search)
     return chosen, coefficients
 
 
