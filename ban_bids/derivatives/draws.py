@@ -9,7 +9,7 @@ One file per model, ``…_draws.npz``, holds:
   ``sp_bias`` (P,);
 - ``vectors`` (., K) and ``matrices`` (., K (K + 1) / 2; upper triangles): the arrays of
   `ban_bids.scoring.bootstrap.ClipStatistics`, each once, since those of BOLD alone are the same for every layer;
-  ``which`` (P, 9): where those of each pair stand. Of ``q_py`` the symmetric part is kept: nothing else enters a variance;
+  ``which`` (P, 9): where those of each pair stand. Of ``q_py`` the symmetric part is kept: nothing else enters;
 - ``b`` and ``b_draws``: B of the dataset and its draws; NaN without one.
 """
 
