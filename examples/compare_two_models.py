@@ -28,9 +28,10 @@ def main() -> int:
             print(f"no scores of {model}: choose from {', '.join(known)}", file=sys.stderr)
             return 2
 
-    # one row per participant and layer (or total), one column per model; a control may stand in several tables
-    both = scores[scores.model.isin(options.models)].drop_duplicates(["participant", "model", "row", "layer", "region"])
-    both = both.assign(name=both.row.where(both.row != "layer", both.layer))
+    # one row per participant and region (or total), one column per model; a control may stand in several tables
+    both = scores[scores.model.isin(options.models) & (scores.row != "layer")]
+    both = both.drop_duplicates(["participant", "model", "row", "region"])
+    both = both.assign(name=both.row.where(both.row != "region", both.region))
     print(both.pivot(index=["participant", "name"], columns="model", values="value")[options.models].round(3))
 
     cortical = both[both.row == "C"].pivot(index="participant", columns="model", values="value")

@@ -45,27 +45,34 @@ def score_rows(rng: np.random.Generator, model: str) -> pd.DataFrame:
     """A table with the columns of the real one: a scored model and one control."""
     rows = []
     for name, role, top in ((model, "scored", 0.5), (model + "untrained1", "control", 0.2)):
-        layer = rng.uniform(0.0, top, len(AREAS))
-        lines = [("layer", s, a) for a, s in zip(AREAS, layer, strict=True)] + [("C", layer.mean(), None)]
+        c = rng.uniform(0.0, top, (len(AREAS), len(AREAS)))
+        lines = [_score_row("layer", c[i, j], AREAS[i], AREAS[j]) for i, j in np.ndindex(*c.shape)]
+        lines += [_score_row("region", own, None, region) for own, region in zip(np.diag(c), AREAS, strict=True)]
+        total = float(np.sqrt(np.diag(c)).mean())
+        lines += [_score_row(row, total) for row in ("C", "C_mapped", "R2", "preference", "hierarchy")]
         if role == "scored":
-            lines += [("B", BEHAVIORAL, None), ("BAS", (layer.mean() + BEHAVIORAL) / 2, None)]
-            lines += [("BAS_geometric", np.nan, None)]
-        rows += [_score_row(model=name, role=role, row=row, value=v, layer=a) for row, v, a in lines]
+            lines += [_score_row("B", BEHAVIORAL), _score_row("BAS", (total + BEHAVIORAL) / 2)]
+            lines += [_score_row("kappa_model_person", np.nan)]
+        rows += [{**line, "model": name, "role": role} for line in lines]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _score_row(row: str, value: float, layer: str | None, **more: str) -> dict[str, object]:
-    return {
+def _score_row(row: str, value: float, layer: str | None = None, region: str | None = None) -> dict[str, object]:
+    known: dict[str, object] = {
         "row": row,
         "belongs_to": "dataset" if row == "B" else "participant",
         "layer": layer,
-        "region": layer,
+        "region": region,
         "value": value,
         "ci_low": value - 0.1,
         "ci_high": value + 0.1,
-        "reason": "the geometric mean needs both parts positive" if np.isnan(value) else None,
-        **more,
+        "reason": "people judged too few clips" if np.isnan(value) else None,
     }
+    if region is not None:
+        known |= {"rho": np.sqrt(value), "rho_ci_low": np.sqrt(value) - 0.1, "rho_ci_high": np.sqrt(value) + 0.1}
+    if layer is not None:
+        known |= {"mapped": layer == region, "committed": float(layer == region), "p_sound": 0.01, "n_voxels": 40}
+    return known
 
 
 def make_tree(
@@ -127,12 +134,9 @@ def write_model(
     return table
 
 
-def fake_summary(label: str, model: str = "ban", values: np.ndarray | None = None, **more: object) -> ModelSummary:
-    """A model's summary with an alignment of 4 x 4."""
-    values = np.full((4, 4), 0.25) if values is None else values
-    alignment = {"values": values, "low": values - 0.1, "high": values + 0.1, "layers": AREAS, "regions": AREAS}
-    mapping = dict(zip(AREAS, AREAS, strict=True))
-    known = {"mapping": mapping, "alignment": alignment, "files": [f"/bids/sub-{label}_bold.nii.gz"]}
+def fake_summary(label: str, model: str = "ban", **more: object) -> ModelSummary:
+    """A model's summary."""
+    known = {"files": [f"/bids/sub-{label}_bold.nii.gz"]}
     return ModelSummary(label, TASK, model, "f" * 16, **{**known, **more})  # type: ignore[arg-type]
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from ban_bids.bids.names import sidecar
+from ban_bids.derivatives.draws import Draws, read_draws
 from ban_bids.derivatives.group_maps import check_maps, write_group_maps
 from ban_bids.derivatives.provenance import read_statuses, write_provenance
 from ban_bids.derivatives.quality import with_outliers, write_group_quality
@@ -20,6 +20,18 @@ from ban_bids.derivatives.read import Derivatives, load_derivatives
 from ban_bids.derivatives.tables import write_table
 from ban_bids.errors import DataError, UsageError
 from ban_bids.reports.group import render_group
+from ban_bids.scoring.bas import bas_score
+from ban_bids.scoring.bootstrap import Estimate
+from ban_bids.scoring.comparison import (
+    PEOPLE,
+    PEOPLE_AND_CLIPS,
+    THESE_PEOPLE,
+    Cell,
+    clip_draws,
+    over_people,
+    over_people_alone,
+)
+from ban_bids.scoring.cortical import FEW_CLIPS
 from ban_bids.settings import Selection, Settings
 
 _LOG = logging.getLogger(__name__)
@@ -34,21 +46,26 @@ COLUMNS: dict[str, dict[str, str]] = {
     "model": {"Description": "Name of the model"},
     "role": {"Description": "scored, or control"},
     "control_of": {"Description": "Scored model beside which a control stands; n/a for scored models"},
-    "row": {"Description": "layer, C, B, a kappa, BAS or BAS_geometric, as in the participants' tables"},
+    "row": {"Description": "Kind of row, as in the participants' tables: layer, region, C, C_mapped, R2, B, BAS, ..."},
     "layer": {"Description": "Layer of the model"},
     "region": {"Description": "Region of the brain"},
     "belongs_to": {"Description": "participant, or dataset: the same for all, so that it is not averaged"},
     "value": {"Description": "Score; in rows of the group its mean over participants", "Units": "arbitrary"},
+    "rho": {"Description": "layer, region: c as a correlation, sgn(c) sqrt(|c|); in rows of the group its mean over "
+            "participants", "Units": "arbitrary"},
     "sd": {"Description": "Standard deviation over participants, divisor n - 1", "Units": "arbitrary"},
-    "ci_low": {"Description": "95 % interval, lower limit. Group: mean -/+ t(0.975, n - 1) sd / sqrt(n); "
-               "participant, and what belongs to the dataset: bootstrap over clips", "Units": "arbitrary"},
+    "ci_low": {"Description": "95 % interval, lower limit; generalises_to says what was drawn. Where people are drawn "
+               "alone: mean -/+ t(0.975, n - 1) sd / sqrt(n)", "Units": "arbitrary"},
     "ci_high": {"Description": "95 % interval, upper limit", "Units": "arbitrary"},
+    "generalises_to": {"Description": "What the interval speaks of. people and clips: other people, other clips; "
+                       "clips (these people): the same people, other clips; clips: this participant, other clips; "
+                       "people: other people, the same clips (no draws of clips were kept for this row)"},
     "n": {"Description": "Participants that have the score", "Units": "count"},
     "reason": {"Description": "Why something is n/a, or who lacks the score"},
 }  # fmt: skip
 """Columns of ``group_bas.tsv``."""
 
-_AT_LEAST_INTERVAL = 2
+_SAME = 1e-4  # what tables and draws may differ by: a table's digits
 
 
 @dataclass(frozen=True)
@@ -102,7 +119,13 @@ def group_level(output_dir: Path, settings: Settings) -> int:
     check_sessions(members.files, settings.selection.session_ids)
     check_same(members.files)
     check_maps(maps, members.labels)
-    table = group_table(_taken(out.scores(), members))
+    draw_files = _taken(out.draw_files(), members)
+    table = group_table(
+        _taken(out.scores(), members),
+        draw_files,
+        n_draws=settings.encoding.n_bootstrap,
+        seed=settings.compute.random_seed,
+    )
     write_table(output_dir / "group_bas.tsv", table, COLUMNS, _table_facts(members))
     quality = out.quality()
     write_group_quality(output_dir, with_outliers(quality[quality["participant"].isin(members.labels)]))
@@ -111,7 +134,7 @@ def group_level(output_dir: Path, settings: Settings) -> int:
         # of an earlier group with other members or models: its maps would be taken for this one's
         sidecar(stale).unlink(missing_ok=True)
         stale.unlink(missing_ok=True)
-    used = [*members.files["path"], *maps["path"]]
+    used = [*members.files["path"], *draw_files["path"], *maps["path"]]
     write_provenance(output_dir, "group", settings, used, {"Participants": members.labels})
     page = render_group(out, table, members.labels, members.missing, notes=notes, settings=settings, files=used)
     for label, reason in members.missing:
@@ -176,11 +199,14 @@ def find_members(out: Derivatives, selection: Selection) -> Members:
 def _taken(table: pd.DataFrame, members: Members) -> pd.DataFrame:
     """Rows of scores or maps that belong to the members' score tables; those of controls go with their model."""
     keys = pd.MultiIndex.from_frame(members.files[["participant", "task", "model"]])
-    model = table["model"]
-    if "control_of" in table:
-        model = table["control_of"].where(table["control_of"].notna(), model)
-    rows = pd.MultiIndex.from_frame(table[["participant", "task"]].assign(model=model))
+    rows = pd.MultiIndex.from_frame(table[["participant", "task"]].assign(model=_owner(table)))
     return table[rows.isin(keys)].reset_index(drop=True)
+
+
+def _owner(table: pd.DataFrame) -> pd.Series:
+    """The scored model of each row; that of a control is the one beside which it stands."""
+    own = table["model"].rename("owner")
+    return table["control_of"].where(table["control_of"].notna(), own).rename("owner") if "control_of" in table else own
 
 
 def check_sessions(files: pd.DataFrame, session_ids: Sequence[str]) -> None:
@@ -239,14 +265,19 @@ def check_same(files: pd.DataFrame) -> None:
             raise DataError(f"{what} in the group ({who}); run the participant level of all with the same {option}")
 
 
-def group_table(scores: pd.DataFrame) -> pd.DataFrame:
-    """Mean, standard deviation and t interval of every score, then the participants' own rows.
+def group_table(scores: pd.DataFrame, draw_files: pd.DataFrame, *, n_draws: int, seed: int) -> pd.DataFrame:
+    """Mean, standard deviation and interval of every score, then the participants' own rows.
 
     Parameters
     ----------
     scores : DataFrame
         Score tables of all members, with the columns :data:`KEYS`, ``participant``, ``value``, ``ci_low``,
         ``ci_high`` and ``reason``.
+    draw_files : DataFrame
+        Of the members, columns ``path``, ``task``, ``model``. Scores that they hold have intervals over people and
+        clips jointly, the others over people alone.
+    n_draws, seed : int
+        Draws of clips.
 
     Returns
     -------
@@ -256,7 +287,7 @@ def group_table(scores: pd.DataFrame) -> pd.DataFrame:
     Raises
     ------
     DataError
-        A participant has a row twice.
+        A participant has a row twice, or its draws are those of other scores than its table's.
     """
     keys = list(KEYS)
     twice = scores[scores.duplicated([*keys, "participant"])]
@@ -265,15 +296,85 @@ def group_table(scores: pd.DataFrame) -> pd.DataFrame:
         raise DataError(
             f"{who}: several rows of one model and task in its score tables; run the participant level again"
         )
+    rows: list[dict[str, Any]] = []
     # sort=False keeps the order of the participants' tables, dropna=False the rows without layer
-    groups = scores.groupby(keys, sort=False, dropna=False)
-    rows = [{**dict(zip(keys, key, strict=True)), **_over_participants(members)} for key, members in groups]
+    for (task, owner), table in scores.groupby(["task", _owner(scores)], sort=False, dropna=False):
+        mine = draw_files[(draw_files["task"] == task) & (draw_files["model"] == owner)]
+        draws = [read_draws(Path(path)) for path in mine["path"]]
+        for model, of_model in table.groupby("model", sort=False):
+            sampled = sample(draws, str(model), n_draws, seed=seed)
+            for key, members in of_model.groupby(keys, sort=False, dropna=False):
+                rows.append({**dict(zip(keys, key, strict=True)), **_over_members(members, sampled)})
     people = scores.assign(level="participant", n=scores["value"].notna().astype(int))
     both = pd.concat([pd.DataFrame(rows).astype(object), people.astype(object)], ignore_index=True)
     return both.reindex(columns=list(COLUMNS)).infer_objects()
 
 
-def _over_participants(scores: pd.DataFrame) -> dict[str, Any]:
+@dataclass(frozen=True, eq=False)
+class Sampled:
+    """Scores of one model in draws of clips that are the same for all members.
+
+    Parameters
+    ----------
+    scores : dict of participant to dict of (row, layer, region) to ndarray of shape (1 + n_draws,)
+        Entry 0 is the score itself.
+    behavior : Estimate
+        B of the dataset with its draws.
+    n_clips : int
+        Distinct clips of all members.
+    seed : int
+    """
+
+    scores: dict[str, dict[Cell, np.ndarray]]
+    behavior: Estimate
+    n_clips: int
+    seed: int
+
+    def of(self, members: pd.DataFrame, cell: Cell) -> np.ndarray | None:
+        """Score of each member in every draw, (1 + n_draws, n_members); None unless all have been kept.
+
+        Raises
+        ------
+        DataError
+            A member's table has another score than its draws.
+        """
+        columns = [self.scores.get(label, {}).get(cell) for label in members["participant"]]
+        there = [column for column in columns if column is not None]
+        if len(there) < len(columns) or not there:
+            return None
+        for label, value, column in zip(members["participant"], members["value"], there, strict=True):
+            if not np.isclose(column[0], value, rtol=_SAME, atol=_SAME):
+                what = " ".join(filter(None, (*cell, "of", members["model"].iloc[0])))
+                raise DataError(
+                    f"sub-{label}: {what} is {value:.4f} in its score table and {column[0]:.4f} by its draws; run the "
+                    "participant level of this model again"
+                )
+        return np.stack(there, axis=1)
+
+
+def sample(draws: Sequence[Draws], model: str, n_draws: int, *, seed: int) -> Sampled:
+    """Score a model in draws of clips that are the same for all members.
+
+    Parameters
+    ----------
+    draws : sequence of Draws
+        Of a scored model, one per member.
+    model : str
+        The scored model, or one of its controls.
+    n_draws, seed : int
+
+    Returns
+    -------
+    Sampled
+    """
+    counts = clip_draws([one.clips for one in draws], n_draws, seed)
+    pairs = zip(draws, counts, strict=True)
+    scores = {one.participant: one.scores[model].scores(drawn) for one, drawn in pairs if model in one.scores}
+    behavior = next((one.behavior for one in draws), Estimate())
+    return Sampled(scores, behavior, len({clip for one in draws for clip in one.clips}), seed)
+
+
+def _over_members(scores: pd.DataFrame, sampled: Sampled) -> dict[str, Any]:
     """One row of the group; ``scores`` has one row per participant."""
     values = scores["value"].to_numpy(dtype=float)
     there = np.isfinite(values)
@@ -284,21 +385,50 @@ def _over_participants(scores: pd.DataFrame) -> dict[str, Any]:
         return {**nothing, "reason": "; ".join(lacking)}
     if scores["belongs_to"].iloc[0] == "dataset":
         return {**nothing, **_of_dataset(scores[there])}
-    mean = float(values[there].mean())
-    if n < _AT_LEAST_INTERVAL:
-        lacking.insert(0, "one participant: no interval over participants")
-        return {**nothing, "value": mean, "reason": "; ".join(lacking)}
-    sd = float(values[there].std(ddof=1))
-    half = float(stats.t.ppf(0.975, n - 1)) * sd / np.sqrt(n)
-    interval = {"ci_low": mean - half, "ci_high": mean + half}
-    return {**nothing, "value": mean, "sd": sd, **interval, "reason": "; ".join(lacking) or None}
+    found, generalises_to = _interval(scores[there], sampled)
+    if np.isnan(found.ci_low):
+        why = "one participant, and no draws of clips" if generalises_to == PEOPLE else "too few draws have a score"
+        lacking.insert(0, f"no interval: {why}")
+        generalises_to = None
+    elif generalises_to == PEOPLE:
+        lacking.append("no draws of clips were kept: the interval takes these clips as they are, and is too narrow")
+    elif sampled.n_clips < FEW_CLIPS:
+        lacking.append(f"only {sampled.n_clips} clips are repeated: the interval is rough")
+    return {
+        **nothing,
+        "value": found.value,
+        "rho": float(scores.loc[there, "rho"].mean()) if "rho" in scores else np.nan,
+        "sd": float(values[there].std(ddof=1)) if n > 1 else np.nan,
+        "ci_low": found.ci_low,
+        "ci_high": found.ci_high,
+        "generalises_to": generalises_to,
+        "reason": "; ".join(lacking) or None,
+    }
+
+
+def _interval(scores: pd.DataFrame, sampled: Sampled) -> tuple[Estimate, str | None]:
+    """Mean over members that have the score, with the widest generalisation that its draws allow."""
+    values = scores["value"].to_numpy(dtype=float)
+    row, layer, region = ("" if pd.isna(part) else str(part) for part in scores[["row", "layer", "region"]].iloc[0])
+    behavior, with_b = sampled.behavior, row == "BAS"
+    if with_b:
+        # BAS = (C + B) / 2 in each member, and B is the same in all
+        scores = scores.assign(value=2 * values - behavior.value)
+    drawn = sampled.of(scores, ("C", "", "") if with_b else (row, layer, region))
+    if drawn is None:
+        return over_people_alone(values), PEOPLE
+    found = over_people(drawn[0], drawn[1:], sampled.n_clips, seed=sampled.seed)
+    found = bas_score(found, behavior) if with_b else found
+    return replace(found, value=float(values.mean())), PEOPLE_AND_CLIPS if len(values) > 1 else THESE_PEOPLE
 
 
 def _of_dataset(scores: pd.DataFrame) -> dict[str, Any]:
     """A score that all participants repeat: taken once; its interval is that over clips, not participants."""
     if not np.allclose(scores["value"].to_numpy(dtype=float), scores["value"].iloc[0]):
         return {"reason": "participants' tables disagree on it: run the participant level of all again"}
-    return {**scores[["value", "ci_low", "ci_high"]].iloc[0], "reason": "of the dataset; not averaged"}
+    own = scores[["value", "ci_low", "ci_high"]].iloc[0]
+    generalises_to = THESE_PEOPLE if np.isfinite(own["ci_low"]) else None
+    return {**own, "generalises_to": generalises_to, "reason": "of the dataset; not averaged"}
 
 
 def _reasons(lacking: pd.DataFrame) -> list[str]:

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from ban_bids.app.candidates import PreparedModel, prepare_models
+from ban_bids.app.kept import kept_draws
 from ban_bids.app.outcome import Outcome, failure_logged, show_table
 from ban_bids.app.scored import prepare_participant, score_control, score_model
 from ban_bids.app.summary import (
@@ -24,8 +25,8 @@ from ban_bids.app.summary import (
 )
 from ban_bids.audio.sameness import recordings
 from ban_bids.bids.names import bas_name
-from ban_bids.constants import REGIONS
 from ban_bids.derivatives.dataset import source_dataset, write_dataset_files
+from ban_bids.derivatives.draws import write_draws
 from ban_bids.derivatives.maps import write_maps
 from ban_bids.derivatives.provenance import Status, write_provenance, write_status
 from ban_bids.derivatives.quality import write_quality
@@ -36,7 +37,6 @@ from ban_bids.encoding.bold import load_participant
 from ban_bids.encoding.design import design as make_design
 from ban_bids.encoding.finished import forget
 from ban_bids.encoding.fit import Fitting
-from ban_bids.encoding.permutation import SPECIFIC
 from ban_bids.encoding.ridge.backend import choose_engine
 from ban_bids.errors import BanBidsError, DataError
 from ban_bids.files.locks import file_locks
@@ -233,7 +233,9 @@ def _score_and_write(
     table = table_of(scored)
     with clock.stage(f"sub-{label}: writing {prepared.name}"):
         _write(shared, scored, settings)
-        write_table(path, table, COLUMNS, model_facts(shared, scored, settings))
+        facts = model_facts(shared, scored, settings)
+        write_draws(root, kept_draws(shared, scored), facts)
+        write_table(path, table, COLUMNS, facts)
         write_provenance(
             root,
             log_label(label, shared.plan.task_label, prepared.name),
@@ -270,19 +272,17 @@ def _write(shared: ParticipantInput, scored: ScoredCandidate, settings: Settings
 
 def table_of(scored: ScoredCandidate) -> pd.DataFrame:
     """Score table: the model, then its controls, then the controls that could not run."""
-    tests = scored.scores.tests
     model = ModelScores(
         scored.prepared.name,
         "scored",
         scored.scores.cortical,
         scored.prepared.behavior,
-        {(test.layer, test.region): test.p_fwer for test in tests if test.question == SPECIFIC},
-        {(test.layer, test.region): test.p for test in tests if test.question == SPECIFIC},
+        scored.scores.tests,
         scored.prepared.overlap,
     )
     controls = [ModelScores(control.model, "control", control) for control in scored.controls]
     absent = [ModelScores(name, "control", None, reason=reason) for name, reason in scored.prepared.missing]
-    return score_table([model, *controls, *absent], REGIONS)
+    return score_table([model, *controls, *absent])
 
 
 def _reports_only(settings: Settings) -> int:

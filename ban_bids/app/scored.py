@@ -18,7 +18,7 @@ from ban_bids.encoding.fit import Encoded, Fitting
 from ban_bids.encoding.folds import Folds, participant_folds
 from ban_bids.encoding.penalties import Penalties
 from ban_bids.inputs.heldout import HeldOutPlan
-from ban_bids.scoring.cortical import CorticalScore, cortical_score
+from ban_bids.scoring.cortical import CorticalScore, MeasuredRegions, cortical_score
 from ban_bids.scoring.voxels import CortexScores, HeldOutTests, ScoredModel, held_out_tests, slab_scores
 
 
@@ -130,13 +130,14 @@ def score_model(prepared: PreparedParticipant, design: Design, mapping: Mapping[
     store = finished.narrowed(factors) if finished is not None and factors else finished
     slabs = in_slabs(data, design, fitting, score=score, repeats=tests.repeats, finished=store)
     cortex = CortexScores(slabs, data.usable)
+    inner = {layer: scores[:, data.region > 0] for layer, scores in cortex.inner_of_folds.items()}
     return ScoredModel(
         model=design.model,
         layers=design.layers,
         maps=cortex.maps(design.layers),
         ceiling=cortex.ceiling,
         tests=cortex.region_tests(tests.plans, design.layers, prepared.regions, factors),
-        cortical=_cortical(prepared, design, cortex.predictions, mapping),
+        cortical=_cortical(prepared, design, cortex.predictions, inner, mapping=mapping),
         inner=cortex.inner,
         factors=factors,
         penalties=Penalties(tuple(sorted(fitting.settings.alphas)), cortex.penalties),
@@ -150,28 +151,32 @@ def score_control(
 
     Parameters as for `score_model`; as many voxels at a time as there.
     """
+    auditory = np.flatnonzero(prepared.data.region > 0)
 
     def predictions(encoded: Encoded, _: np.ndarray) -> dict[str, np.ndarray]:
-        return encoded.held_out.prediction
+        predicted = {f"prediction/{layer}": values for layer, values in encoded.held_out.prediction.items()}
+        return predicted | {f"inner/{layer}": values for layer, values in encoded.inner.items()}
 
     slabs = in_slabs(
         prepared.data,
         design,
         prepared.fitting,
         score=predictions,
-        voxels=np.flatnonzero(prepared.data.region > 0),
+        voxels=auditory,
         joint=False,
         repeats=prepared.tests.repeats,
         finished=None if prepared.finished is None else prepared.finished.narrowed("control", design),
     )
-    joined = {layer: np.concatenate([slab[layer] for slab in slabs], axis=1) for layer in slabs[0]}
-    return _cortical(prepared, design, joined, mapping)
+    scores = CortexScores(slabs, prepared.data.usable[auditory])
+    return _cortical(prepared, design, scores.predictions, scores.inner_of_folds, mapping=mapping)
 
 
 def _cortical(
     prepared: PreparedParticipant,
     design: Design,
     predictions: Mapping[str, np.ndarray],
+    inner: Mapping[str, np.ndarray],
+    *,
     mapping: Mapping[str, str] | None,
 ) -> CorticalScore:
     """Score predictions of the regions' voxels, without those that are not usable."""
@@ -179,17 +184,15 @@ def _cortical(
     auditory = np.flatnonzero(data.region > 0)
     bold = held_out_bold(data.bold, prepared.folds.folds, prepared.folds.index, voxels=auditory)
     bold[:, ~data.usable[auditory]] = np.nan
-    return cortical_score(
-        design.model,
-        predictions,
-        bold,
+    measured = MeasuredRegions(
+        bold=bold,
         labels=data.region[auditory],
         rows=tests.rows,
         repeats=tests.repeats,
         regions=prepared.regions,
-        mapping=mapping,
         absent=data.absent,
         ev_floor=settings.ev_floor,
         n_bootstrap=settings.n_bootstrap,
         seed=prepared.fitting.seed,
     )
+    return cortical_score(design.model, predictions, inner, measured, mapping=mapping)

@@ -190,7 +190,7 @@ def _participant_rows(shared: ParticipantInput) -> list[tuple[str, str | int | f
 
 def model_summary(shared: ParticipantInput, scored: ScoredCandidate, settings: Settings) -> ModelSummary:
     """What the page says of one model in a participant."""
-    prepared, cortical = scored.prepared, scored.scores.cortical
+    prepared = scored.prepared
     notes = [*scored.notes, *prepared.notes, *prepared.behavior.notes]
     if prepared.overlap != "none":
         notes.insert(0, f"held-out tracks that trained or validated the model: {prepared.overlap}")
@@ -206,15 +206,6 @@ def model_summary(shared: ParticipantInput, scored: ScoredCandidate, settings: S
         ],
         notes=list(dict.fromkeys(notes)),
         methods=methods_text(_methods(shared, scored, settings), settings.encoding),
-        mapping=dict(prepared.model.mapping or {}),
-        alignment={
-            "values": cortical.alignment,
-            "low": cortical.alignment_low,
-            "high": cortical.alignment_high,
-            "layers": cortical.alignment_layers,
-            "regions": cortical.alignment_regions,
-        },
-        tests=[asdict(test) for test in scored.scores.tests],
         files=[str(path) for path in scored.files(shared)],
     )
 

@@ -239,6 +239,11 @@ def bas_name(participant: str, task: str, model: str) -> DerivativeName:
     return DerivativeName("bas", ".tsv", participant, task=alphanumeric(task), desc=alphanumeric(model))
 
 
+def draws_name(participant: str, task: str, model: str) -> DerivativeName:
+    """Name of what paired comparisons need of a model, ``sub-01_task-T_desc-ban_draws.npz``."""
+    return DerivativeName("draws", ".npz", participant, task=alphanumeric(task), desc=alphanumeric(model))
+
+
 def region_name(participant: str, space: str) -> DerivativeName:
     """Name of the image of auditory regions, ``sub-01_space-S_desc-auditory_dseg.nii.gz``."""
     return DerivativeName("dseg", ".nii.gz", participant, space=space, desc="auditory")

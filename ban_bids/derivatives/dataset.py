@@ -20,6 +20,7 @@ _IGNORED = (
     "*.html",
     "*_statmap.*",
     "*_bas.*",
+    "*_draws.*",
     "*_qc.*",
     "group_quality.*",
     "*_desc-auditory_dseg.*",
@@ -30,7 +31,7 @@ _IGNORED = (
     "figures",
     f"{TEMPORARY_PREFIX}*",
 )
-"""What BIDS has no rule for: maps of statistics, tables of scores and quality, reports, figures,
+"""What BIDS has no rule for: maps of statistics, tables of scores and quality, draws, reports, figures,
 transforms, confounds, and regions and masks in ``func`` that belong to no task.
 
 Folders stand without a closing slash: the official validator does not apply ``work/`` to the folder itself.

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from ban_bids.bids.names import DerivativeName, parse_name, sidecar
+from ban_bids.derivatives.draws import Draws, read_draws
 from ban_bids.derivatives.quality import COLUMNS
 from ban_bids.errors import DataError, UsageError
 from ban_bids.files.json import read_json
@@ -34,6 +35,7 @@ _TABLE_KEYS = {
 
 _MAP_COLUMNS = ["path", "participant", "task", "space", *_MAP_KEYS, "json"]
 _FILE_COLUMNS = ["path", "participant", "task", "model", *_TABLE_KEYS]
+_DRAW_COLUMNS = ["path", "participant", "task", "model"]
 _SCORE_COLUMNS = ["participant", "task", "model", "control_of"]
 _QUALITY_COLUMNS = list(COLUMNS)[:-1]
 
@@ -153,6 +155,45 @@ class Derivatives:
             row |= {"model": _model(content, name)} | {key: content.get(name) for key, name in _TABLE_KEYS.items()}
             rows.append({**row, "sessions": tuple(row["sessions"] or ())})
         return pd.DataFrame(rows, columns=_FILE_COLUMNS)
+
+    def draw_files(self) -> pd.DataFrame:
+        """Files of what paired comparisons need.
+
+        Returns
+        -------
+        DataFrame
+            Columns ``path``, ``participant``, ``task``, ``model``.
+        """
+        rows = []
+        for path in self._participant_files("*_draws.json"):
+            name, content = parse_name(path), read_json(path)
+            rows.append((str(sidecar(path, ".npz")), name.participant, name.task, _model(content, name)))
+        return pd.DataFrame(rows, columns=_DRAW_COLUMNS)
+
+    def draws(self, participant: str | None = None, **filters: Any) -> tuple[Draws, ...]:
+        """Per-clip statistics of every score, and the draws of B, from which models are compared in the same draws.
+
+        Parameters
+        ----------
+        participant : str, optional
+            Label, with or without ``sub-``.
+        **filters
+            ``task`` or ``model`` (the scored one; its controls are in the same file) = value or list of values.
+
+        Returns
+        -------
+        tuple of Draws
+            One per participant, task and scored model.
+
+        Raises
+        ------
+        UsageError
+            A filter is no column.
+        DataError
+            A file is missing, damaged or of another format.
+        """
+        files = _filtered(self.draw_files(), filters, participant)
+        return tuple(read_draws(Path(path)) for path in files["path"])
 
     def score_definitions(self) -> dict[str, str]:
         """What each column of the score tables means, from their JSON files."""

@@ -55,12 +55,6 @@ class ModelSummary:
         Warnings that concern this model.
     methods : sequence of str
         Paragraphs.
-    mapping : mapping of str to str
-        Layer -> region whose score enters C; empty where every layer meets every region.
-    alignment : mapping
-        ``values``, ``low``, ``high`` (layers × regions; None where ``n/a``), ``layers``, ``regions``.
-    tests : sequence of mapping
-        Permutation tests of regions.
     stages : sequence of mapping
         Minutes and peak memory of every stage of the call that scored it.
     files : sequence of str
@@ -74,9 +68,6 @@ class ModelSummary:
     facts: Sequence[tuple[str, Any]] = ()
     notes: Sequence[str] = ()
     methods: Sequence[str] = ()
-    mapping: Mapping[str, str] = field(default_factory=dict)
-    alignment: Mapping[str, Any] = field(default_factory=dict)
-    tests: Sequence[Mapping[str, Any]] = ()
     stages: Sequence[Mapping[str, Any]] = ()
     files: Sequence[str] = ()
 

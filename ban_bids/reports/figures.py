@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.patches import Rectangle
@@ -17,6 +18,7 @@ from nilearn import plotting
 _DPI = 110
 _HATCH = "////"
 _LABEL_LETTERS = 50
+_MANY_LAYERS = 8
 _COLOURS = ("#14527a", "#c66a1f", "#5b8c3a", "#8c4a8c", "#8a8f98", "#b59a2d", "#2f9c95", "#a3352f")
 _SUPERIOR_TEMPORAL_CUTS = (-8.0, -2.0, 4.0, 10.0, 16.0)
 """Axial heights in mm of MNI space, from the middle temporal gyrus to above Heschl's gyrus."""
@@ -40,51 +42,58 @@ class Bars:
     high: Sequence[float] | np.ndarray
 
 
-def alignment_figure(
-    values: np.ndarray,
-    low: np.ndarray,
-    high: np.ndarray,
-    *,
-    layers: Sequence[str],
-    regions: Sequence[str],
-    mapping: Mapping[str, str],
+def matrix_figure(
+    values: pd.DataFrame, low: pd.DataFrame, high: pd.DataFrame, committed: pd.DataFrame, mapped: pd.DataFrame
 ) -> bytes:
     """Matrix of model layers by brain regions, every cell with its number and interval.
 
     Parameters
     ----------
-    values, low, high : ndarray of shape (n_layers, n_regions)
-        Score and 95 % confidence interval; NaN cells are hatched and say n/a.
-    layers, regions : sequence of str
-        Labels of rows and columns.
-    mapping : mapping of str to str
-        Layer -> its own region, which is framed.
+    values, low, high : DataFrame of shape (n_layers, n_regions)
+        c and its 95 % interval; NaN cells are hatched and say n/a. Index and columns are the labels.
+    committed : DataFrame of shape (n_layers, n_regions)
+        Share of the folds that committed the layer to the region: framed where positive, with the share under 1.
+    mapped : DataFrame of shape (n_layers, n_regions)
+        1 where the model's own mapping has the layer in the region: a dashed frame.
 
     Returns
     -------
     bytes
         PNG.
     """
-    shown = np.asarray(values, dtype=float)
-    canvas = Canvas(figsize=(1.5 * len(regions) + 2.4, 0.95 * len(layers) + 1.3), layout="constrained")
+    shown, shares, own, *ends = (frame.to_numpy(dtype=float) for frame in (values, committed, mapped, low, high))
+    limits = np.stack(ends)
+    many = len(shown) > _MANY_LAYERS  # no room for intervals then
+    height = (0.4 if many else 0.95) * len(shown) + 1.3
+    canvas = Canvas(figsize=(1.5 * shown.shape[1] + 2.4, height), layout="constrained")
     axes = canvas.subplots()
     finite = np.abs(shown[np.isfinite(shown)])
     limit = float(finite.max()) if finite.size and finite.max() > 0 else 1.0
     picture = axes.imshow(shown, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
     for row, column in np.ndindex(*shown.shape):
-        interval = (float(low[row, column]), float(high[row, column]))
-        _matrix_cell(axes, row, column, float(shown[row, column]), interval, limit)
-        if mapping.get(layers[row]) == regions[column]:
-            axes.add_patch(Rectangle((column - 0.48, row - 0.48), 0.96, 0.96, fill=False, edgecolor="black", lw=1.6))
-    axes.set_xticks(range(len(regions)), regions)
-    axes.set_yticks(range(len(layers)), layers)
+        share, interval = float(shares[row, column]), np.full(2, np.nan) if many else limits[:, row, column]
+        colour = _matrix_cell(axes, row, column, float(shown[row, column]), interval, limit)
+        if share > 0:
+            _frame(axes, row, column, 0.46, style="-", colour=colour)
+        if 0 < share < 1:
+            axes.text(column, row - 0.33, f"{share:.0%} of folds", ha="center", va="center", color=colour, fontsize=7)
+        if own[row, column] == 1:
+            _frame(axes, row, column, 0.41, style="--", colour=colour)
+    axes.set_xticks(range(shown.shape[1]), list(values.columns))
+    axes.set_yticks(range(len(shown)), list(values.index))
     axes.set_xlabel("region of the brain")
     axes.set_ylabel("layer of the model")
-    canvas.colorbar(picture, ax=axes, label="share of explainable variance")
+    canvas.colorbar(picture, ax=axes, label="c, share of explainable variance")
     return _png(canvas)
 
 
-def _matrix_cell(axes: Axes, row: int, column: int, value: float, interval: tuple[float, float], limit: float) -> None:
+def _frame(axes: Axes, row: int, column: int, half: float, *, style: str, colour: str) -> None:
+    corner, size = (column - half, row - half), 2 * half
+    axes.add_patch(Rectangle(corner, size, size, fill=False, edgecolor=colour, lw=1.6, linestyle=style))
+
+
+def _matrix_cell(axes: Axes, row: int, column: int, value: float, interval: np.ndarray, limit: float) -> str:
+    """Write a cell's number; return the colour that is read on it."""
     if not np.isfinite(value):
         box = Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor="#eeeeee", edgecolor="#999999", hatch=_HATCH)
         axes.add_patch(box)
@@ -95,6 +104,7 @@ def _matrix_cell(axes: Axes, row: int, column: int, value: float, interval: tupl
             text += f"\n[{interval[0]:.2f}, {interval[1]:.2f}]"
         colour = "white" if abs(value) > 0.6 * limit else "black"
     axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
+    return colour
 
 
 def bar_figure(labels: Sequence[str], series: Sequence[Bars], ylabel: str) -> bytes:

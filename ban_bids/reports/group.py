@@ -19,12 +19,23 @@ from ban_bids.reports.participant import provenance_blocks
 from ban_bids.reports.quality import group_quality_tables
 from ban_bids.settings import Settings
 
-_WIDE = "c: share of explainable variance in a region. Intervals and reasons for n/a stand in group_bas.tsv."
-_PEOPLE = "Means over participants with 95 % t intervals; B belongs to the dataset, with its interval over clips."
+_WIDE = (
+    "c: share of explainable variance that a region's committed layer predicts. Intervals and reasons for n/a stand in "
+    "group_bas.tsv."
+)
+_PEOPLE = (
+    "Means over participants with 95 % intervals over people and clips jointly, where draws of clips were kept; B "
+    "belongs to the dataset, with its interval over clips. Column generalises_to of group_bas.tsv says what each "
+    "interval speaks of."
+)
 _METHODS = (
-    "Scores are averaged over participants with 95 % intervals from Student's t, n - 1 degrees of freedom. B "
-    "belongs to the dataset and is not averaged: its interval is over clips, and the interval of BAS over "
-    "participants reflects C alone.",
+    "Scores are averaged over participants. Their 95 % intervals draw clips, the same for all, and people: "
+    "deviations of the mean over participants in draws of clips, widened to Student's t with K - 1 degrees of freedom, "
+    "plus draws of t with n - 1 degrees of freedom times the standard error over participants; what one person's "
+    "response to one clip adds to both is taken off once. With one participant clips alone are drawn. B belongs to the "
+    "dataset and is not averaged; BAS joins draw k of C with draw k of B, so that its interval holds the uncertainty "
+    "of both. Scores without draws (generalises_to: people) have a t interval over people, which takes the clips as "
+    "they are.",
     "Maps: Fisher's z = atanh(r) of each participant, in voxels where r is computable in all; mean (shown as "
     "tanh of the mean z), one-sample t from two participants on, one-sided p from three on, uncorrected.",
     "Network and score are a reconstruction from the public description of BAN (arXiv:2502.15503).",
@@ -108,7 +119,11 @@ def _summary(out: Derivatives, group: pd.DataFrame, models: Sequence[str], label
 
 def _group_scores(out: Derivatives, group: pd.DataFrame) -> list[Block]:
     shown = group.drop(columns=["level", "participant"])
-    blocks: list[Block] = [Table("Over participants", shown, out.group_definitions())]
+    brief = shown.loc[(shown["row"] != "layer") & (shown["role"] == "scored")]
+    blocks: list[Block] = [
+        Table("Over participants", brief),
+        Table("Over participants: layers and controls too", shown, out.group_definitions(), folded=True),
+    ]
     cortical = group[group["row"] == "C"]
     bars = bars_of("C", cortical)
     if bars:
@@ -119,7 +134,7 @@ def _group_scores(out: Derivatives, group: pd.DataFrame) -> list[Block]:
         image = bar_figure(names, bars, "C, mean over participants")
         caption = (
             "Cortical score of every model and of its controls (in brackets: whose), mean over participants with 95 % "
-            "t intervals."
+            "intervals over people and clips."
         )
         blocks.append(Figure("Models and their controls", image, caption))
     return blocks
@@ -144,12 +159,8 @@ def _wide(scores: pd.DataFrame) -> pd.DataFrame:
     lines = []
     for (label, model, task), rows in scores.groupby(["participant", "model", "task"], sort=False, dropna=False):
         line: dict[str, object] = {"participant": label, "model": model, "task": task}
-        mapped = rows[rows["row"] == "layer"]["region"].is_unique
-        for row in rows.itertuples():
-            if row.row != "layer":
-                line[str(row.row)] = row.value
-            elif mapped:
-                line[f"c in {row.region}"] = row.value
+        for row in rows[rows["row"] != "layer"].itertuples():
+            line[f"c in {row.region}" if row.row == "region" else str(row.row)] = row.value
         lines.append(line)
     return pd.DataFrame(lines)
 

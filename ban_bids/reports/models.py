@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 
 from ban_bids.constants import NOT_AVAILABLE
-from ban_bids.reports.figures import Bars, alignment_figure, bar_figure
-from ban_bids.reports.page import Block, Figure, Headline, Headlines, Table
+from ban_bids.reports.figures import Bars, bar_figure, matrix_figure
+from ban_bids.reports.page import Block, Figure, Headline, Headlines, Table, format_number
 
 TOTALS = ("C", "B", "BAS")
 """Rows of the score tables that sum a model up."""
@@ -17,9 +15,13 @@ TOTALS = ("C", "B", "BAS")
 NUMBERS = ["value", "ci_low", "ci_high"]
 """Columns of a score and its interval."""
 
+_RHO = ["rho", "rho_ci_low", "rho_ci_high"]
+_OF_LAYERS = ["rho", "committed", "mapped", "p_sound", "p_specific", "mean_r", "unnormalised", "n_voxels", "reason"]
+_MANY_ROWS = 24
+
 MEANING = {
-    "C": "cortical score: share of explainable variance",
-    "B": "behavioural score: agreement with people's genre choices (of the dataset)",
+    "C": "cortical score: correlation relative to its ceiling, mean over regions",
+    "B": "behavioural score: consistency with people's genre choices (of the dataset)",
     "BAS": "brain-like auditory score: (C + B) / 2",
 }
 
@@ -113,31 +115,28 @@ def models_figure(scores: pd.DataFrame, caption: str) -> list[Block]:
     return [Figure("Cortical score of every model", bar_figure(names, bars, "C"), caption)]
 
 
-def control_bars(scores: pd.DataFrame, model: str, regions: Sequence[str]) -> list[Bars]:
-    """Scores of a model and of its controls; untrained networks of several seeds are one series.
+def control_bars(scores: pd.DataFrame, model: str, regions: list[str]) -> list[Bars]:
+    """Rho of a model's and its controls' committed layers; untrained networks of several seeds are one series.
 
     Parameters
     ----------
     scores : DataFrame
         Rows of one participant and task.
     model : str
-    regions : sequence of str
-        With several, the layer scores in them; otherwise C.
+    regions : list of str
 
     Returns
     -------
     list of Bars
-        Those that have a number.
+        One value per region; those series that have a number.
     """
     rows = scores[(scores["model"].eq(model) & scores["role"].eq("scored")) | scores["control_of"].eq(model)]
+    rows = rows[rows["row"] == "region"]
     kinds = rows["model"].str.replace(r"untrained\d+$", "untrained", regex=True)
     series = []
     for kind, alike in rows.groupby(kinds, sort=False):
-        seeds = [rows for _, rows in alike.groupby("model", sort=False)]
-        values, low, high = (
-            np.array([[_value(seed, region, column) for region in regions or (None,)] for seed in seeds])
-            for column in NUMBERS
-        )
+        seeds = [own.set_index("region").reindex(regions) for _, own in alike.groupby("model", sort=False)]
+        values, low, high = (np.array([own[column] for own in seeds], dtype=float) for column in _RHO)
         if len(seeds) == 1:
             bars = Bars(str(kind), values[0], low[0], high[0])
         else:
@@ -147,50 +146,79 @@ def control_bars(scores: pd.DataFrame, model: str, regions: Sequence[str]) -> li
     return series
 
 
-def _value(rows: pd.DataFrame, region: str | None, column: str) -> float:
-    """A number of the layer row of a region, or of C."""
-    chosen = rows[rows["row"] == "C"] if region is None else rows[(rows["row"] == "layer") & (rows["region"] == region)]
-    return float("nan") if chosen.empty else float(chosen[column].iloc[0])
+def brief_scores(scores: pd.DataFrame) -> pd.DataFrame:
+    """Regions and totals of a model, or C and R2 of its controls, as text; nothing where a column does not apply."""
+    of_controls = bool((scores["role"] == "control").all())
+    rows = scores[scores["row"].isin(["C", "R2"]) if of_controls else scores["row"] != "layer"]
+    score = [interval(*numbers) for numbers in rows[NUMBERS].astype(float).to_numpy()]
+    known = {
+        "model": rows["model"] if of_controls else None,
+        "row": rows["row"],
+        "region": rows["region"],
+        "committed layer": rows["region"].map(_committed(scores)),
+        "score [95 % interval]": score,
+        **{name: rows[name].map(format_number, na_action="ignore") for name in ("rho", "p")},
+        "reason": rows["reason"],
+    }
+    return pd.DataFrame({name: values for name, values in known.items() if values is not None})
 
 
-def alignment_blocks(
-    alignment: dict[str, np.ndarray], layers: Sequence[str], regions: Sequence[str], mapping: dict[str, str]
-) -> list[Block]:
-    """Matrix of one model's layers and the regions, as a picture and as text.
+def _committed(scores: pd.DataFrame) -> dict[str, str]:
+    """Names of the layers that are committed to each region, with their share of the folds where they differ."""
+    rows = scores[(scores["row"] == "layer") & (scores["committed"].astype(float) > 0)]
+    names: dict[str, list[str]] = {}
+    for row in rows.itertuples():
+        share = "" if row.committed == 1 else f" ({row.committed:.0%} of folds)"
+        names.setdefault(str(row.region), []).append(f"{row.layer}{share}")
+    return {region: ", ".join(own) for region, own in names.items()}
+
+
+def layer_blocks(scores: pd.DataFrame) -> list[Block]:
+    """Every layer of one model in every region, as a picture and as text.
 
     Parameters
     ----------
-    alignment : dict of ndarray of shape (n_layers, n_regions)
-        ``values``, ``low``, ``high``: score and 95 % interval; NaN where not computable.
-    layers, regions : sequence of str
-    mapping : dict of str to str
-        Layer -> region whose score enters C; framed in the picture.
+    scores : DataFrame
+        Rows of the scored model in one participant and task.
 
     Returns
     -------
     list of Block
-        Nothing where no number is there.
+        No picture where c is nowhere to be had; nothing without rows of layers.
     """
-    values, low, high = (alignment[name] for name in ("values", "low", "high"))
-    if not np.isfinite(values).any():
+    rows = scores[scores["row"] == "layer"]
+    if rows.empty:
         return []
-    frames = " Frames mark the pairs that enter C." if mapping else ""
-    caption = (
-        "Share of explainable variance that each layer predicts in each region, with 95 % confidence intervals."
-        f"{frames} Hatched cells are not available."
-    )
-    size = f"{len(layers)} model layers by {len(regions)} regions"
-    cells = [
-        [layer, *(interval(values[i, j], low[i, j], high[i, j]) for j in range(len(regions)))]
-        for i, layer in enumerate(layers)
-    ]
-    table = pd.DataFrame(cells, columns=["layer", *regions])
-    return [
-        Figure(
-            "Layers and regions",
-            alignment_figure(values, low, high, layers=layers, regions=regions, mapping=mapping),
-            caption,
-            f"Matrix of {size}; the table below repeats its numbers.",
-        ),
-        Table("Share of explainable variance [95 % interval]", table, drop_empty=False),
-    ]
+    blocks: list[Block] = []
+    if rows["value"].notna().any():
+        layers, regions = (list(dict.fromkeys(rows[name])) for name in ("layer", "region"))
+        caption = (
+            "c, share of explainable variance that each layer predicts in each region, with 95 % bootstrap intervals "
+            "over clips. Solid frames: the layer that inner folds of the training rows commit to the region, which "
+            "enters C. Dashed frames: the model's own mapping. Hatched cells are not available."
+        )
+        size = f"{len(layers)} model layers by {len(regions)} regions"
+        alt = f"Matrix of {size}; the table below repeats its numbers."
+        image = matrix_figure(*(_matrix(rows, name) for name in (*NUMBERS, "committed", "mapped")))
+        blocks.append(Figure("Layers and regions", image, caption, alt))
+    return [*blocks, Table("Every layer in every region", _layer_table(rows), folded=len(rows) > _MANY_ROWS)]
+
+
+def _matrix(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """A column by layer and region, as floats, in the order of the table."""
+    layers, regions = (list(dict.fromkeys(rows[name])) for name in ("layer", "region"))
+    cells = rows.assign(cell=rows[column].astype(float)).pivot(index="layer", columns="region", values="cell")
+    return cells.reindex(index=layers, columns=regions)
+
+
+def _layer_table(rows: pd.DataFrame) -> pd.DataFrame:
+    c = [interval(*numbers) for numbers in rows[NUMBERS].astype(float).to_numpy()]
+    shown = rows.reindex(columns=["layer", "region", *_OF_LAYERS]).copy()
+    if rows["value"].notna().any():
+        shown = shown.drop(columns="unnormalised")
+        shown.insert(2, "c [95 % interval]", c)
+    else:
+        shown = shown.drop(columns="rho")
+    if rows["reason"].nunique(dropna=False) == 1:
+        shown = shown.drop(columns="reason")  # said once, of C
+    return shown.astype({"n_voxels": "Int64"})

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from ban_bids.constants import JOINT, NOT_AVAILABLE
+from ban_bids.constants import JOINT
 from ban_bids.derivatives.read import Derivatives, load_derivatives
 from ban_bids.derivatives.summaries import ModelSummary, ParticipantSummary, log_label, read_summaries
 from ban_bids.errors import DataError
@@ -16,19 +15,17 @@ from ban_bids.files.atomic import write_text
 from ban_bids.files.json import read_json
 from ban_bids.reports.figures import bar_figure, map_figure
 from ban_bids.reports.models import (
-    alignment_blocks,
+    brief_scores,
     by_score,
     control_bars,
     headlines,
+    layer_blocks,
     models_figure,
     models_table,
     scored_rows,
 )
 from ban_bids.reports.page import Block, Bullets, Facts, Figure, Listing, Paragraphs, Section, Table, render_page
 from ban_bids.reports.quality import quality_figures, quality_tables
-
-_BRIEF = ("model", "row", "layer", "region", "value", "ci_low", "ci_high", "p", "mean_r", "n_voxels", "reason")
-"""Columns of the score table that the page shows at once."""
 
 _CLIPS = "Intervals: bootstrap over clips."
 
@@ -109,13 +106,11 @@ def _model_blocks(
     """Everything about one model: scores, layers and regions, controls, maps, significance."""
     definitions = out.score_definitions()
     rows = scored_rows(scores, model.model)
-    why = rows.loc[rows["row"] == "C", "reason"].dropna()
     blocks: list[Block] = [Facts(model.facts)]
     blocks += _score_tables("Scores", rows, definitions)
-    blocks += _alignment(model) or [Paragraphs([f"Layers and regions: C: {reason}" for reason in why])]
+    blocks += layer_blocks(rows)
     blocks += _controls(scores, model, definitions)
-    blocks += _maps(out, summary, model)
-    blocks += _tests(model)
+    blocks += _maps(out, summary, model, list(dict.fromkeys(rows["layer"].dropna())))
     if "Significance" in summary.reasons:
         blocks.append(Paragraphs([f"Significance: {summary.reasons['Significance']}"]))
     return blocks
@@ -127,66 +122,36 @@ def _score_tables(title: str, scores: pd.DataFrame, definitions: Mapping[str, st
         return []
     shown = scores.drop(columns=["participant", "task", "control_of"])
     shown = shown.astype(dict.fromkeys([c for c in shown if str(c).startswith("n_")], "Int64"))
-    brief = shown[[column for column in _BRIEF if column in shown]]
-    of_controls = bool((scores["role"] == "control").all())
-    brief = brief[brief["row"] == "C"] if of_controls else brief.drop(columns="model")
-    return [Table(title, brief), Table(f"{title}: all columns", shown, definitions, folded=True)]
-
-
-def _alignment(model: ModelSummary) -> list[Block]:
-    if not model.alignment:
-        return []
-    numbers = {name: _numbers(model.alignment[name]) for name in ("values", "low", "high")}
-    return alignment_blocks(numbers, model.alignment["layers"], model.alignment["regions"], dict(model.mapping))
-
-
-def _numbers(matrix: Sequence[Sequence[float | str]]) -> np.ndarray:
-    """Matrix as JSON holds it, where what is not a number reads ``n/a``."""
-    return np.array([[np.nan if cell == NOT_AVAILABLE else cell for cell in row] for row in matrix], dtype=float)
+    return [Table(title, brief_scores(scores)), Table(f"{title}: all columns", shown, definitions, folded=True)]
 
 
 def _controls(scores: pd.DataFrame, model: ModelSummary, definitions: Mapping[str, str]) -> list[Block]:
-    regions = list(dict.fromkeys(model.mapping.values()))
+    rows = scored_rows(scores, model.model)
+    regions = list(rows.loc[rows["row"] == "region", "region"])
     bars = control_bars(scores, model.model, regions)
     blocks: list[Block] = []
     if bars:
-        what = "Cortical score of every layer in its region" if regions else "Cortical score"
         caption = (
-            f"{what}, for the model and its controls, with 95 % bootstrap intervals; of several seeds, the mean and "
-            "the range."
+            "rho of the layer that is committed to each region, whose mean is C, for the model and its controls, with "
+            "95 % bootstrap intervals over clips; of several seeds, the mean and the range."
         )
-        image = bar_figure(regions or ["C"], bars, "c, share of explainable variance")
+        image = bar_figure(regions, bars, "rho, correlation relative to its ceiling")
         blocks.append(Figure("The model and its controls", image, caption))
     return blocks + _score_tables("Scores of the controls", scores[scores["control_of"] == model.model], definitions)
 
 
-def _maps(out: Derivatives, summary: ParticipantSummary, model: ModelSummary) -> list[Block]:
+def _maps(out: Derivatives, summary: ParticipantSummary, model: ModelSummary, layers: Sequence[str]) -> list[Block]:
     """Maps of r, one per layer in the model's order, and of all layers together."""
     maps = out.maps(
         participant=summary.participant, task=summary.task, space=summary.space, model=model.model, stat="r"
     ).set_index("layer")["path"]
     figures: list[Block] = []
-    for layer in (
-        *dict.fromkeys((*model.alignment.get("layers", ()), *maps.index.drop(JOINT, errors="ignore"))),
-        JOINT,
-    ):
+    for layer in (*dict.fromkeys((*layers, *maps.index.drop(JOINT, errors="ignore"))), JOINT):
         if layer in maps.index:
             name = "all layers together" if layer == JOINT else layer
             caption = f"Correlation of held-out BOLD with the prediction from {name}."
             figures.append(Figure(f"r, {name}", map_figure(Path(maps[layer]), label="correlation r"), caption))
     return figures
-
-
-def _tests(model: ModelSummary) -> list[Block]:
-    if not model.tests:
-        return []
-    # JSON has no NaN: a region without voxels reads n/a there
-    frame = pd.DataFrame(list(model.tests)).replace(NOT_AVAILABLE, np.nan).infer_objects()
-    note = (
-        "sound: does the region follow sound; specific: does it follow these sounds. p_fwer: corrected over all "
-        "layers and regions (largest standardised statistic of each arrangement)."
-    )
-    return [Table("Significance: mean r of every layer in every region", frame, note=note)]
 
 
 def _ceiling(out: Derivatives, summary: ParticipantSummary) -> list[Block]:

@@ -1,8 +1,10 @@
 """From predictions to scores: noise ceiling, cortical score C, behavioural score B, BAS. Arrays in, scores out.
 
 Read in this order: ``ceiling`` (how much any model could predict), ``voxels`` (scores of every voxel, tests of
-regions), ``cortical`` (C), ``responses``, ``i2n`` and ``behavioral`` (people's choices, B), ``bas`` (the score
-table), ``bootstrap`` (intervals over clips).
+regions), ``commitment`` (which layer for which region), ``cortical`` (C), ``rsquare`` (noise-corrected R²),
+``correspondence`` (do layers and regions go together?), ``responses``, ``i2n`` and ``behavioral`` (people's choices,
+B), ``bas`` (the score table), ``bootstrap`` (intervals over clips), ``comparison`` (over people and clips; differences
+of models).
 
 Nothing is clipped and no voxel is chosen by its score; what cannot be computed is ``n/a`` with the reason.
 """

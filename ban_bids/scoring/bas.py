@@ -3,53 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from ban_bids.constants import REGIONS
 from ban_bids.preprocessing.regions import FEWEST_VOXELS
 from ban_bids.scoring.behavioral import KAPPAS, BehavioralScore, Part
 from ban_bids.scoring.bootstrap import LEVEL, Estimate, with_interval
 from ban_bids.scoring.cortical import CorticalScore, LayerScore
+from ban_bids.scoring.voxels import RegionTest
 
-NO_GEOMETRIC = "the geometric mean needs both parts positive"
 
-
-def bas_score(cortical: CorticalScore, behavioral: BehavioralScore) -> tuple[Estimate, Estimate]:
-    """Join C and B.
+def bas_score(cortical: Estimate, behavioral: Estimate) -> Estimate:
+    """Join C and B: two correlations, each relative to its ceiling.
 
     The interval comes from joint draws: draw k of C with draw k of B. C and B rest on different data and are
     drawn independently, so pairing them by number is a draw from their joint distribution.
 
     Parameters
     ----------
-    cortical : CorticalScore
-    behavioral : BehavioralScore
+    cortical, behavioral : Estimate
+        C and B.
 
     Returns
     -------
-    bas : Estimate
+    Estimate
         ``(C + B) / 2``; NaN where a part is missing.
-    geometric : Estimate
-        ``sqrt(C * B)``, a sensitivity line; NaN unless both parts are positive. Draws with a part that is not
-        positive count as 0, the limit of the geometric mean there.
     """
-    parts: dict[str, Estimate] = {"C": cortical, "B": behavioral}
+    parts = {"C": cortical, "B": behavioral}
     missing = [f"{name} is n/a: {part.reason}" for name, part in parts.items() if not np.isfinite(part.value)]
     if missing:
-        nothing = Estimate(reason="; ".join(missing))
-        return nothing, nothing
-    c, b = cortical.value, behavioral.value
+        return Estimate(reason="; ".join(missing))
     n = min(len(cortical.draws), len(behavioral.draws))
-    c_draws, b_draws = cortical.draws[:n], behavioral.draws[:n]
-    geometric = Estimate(reason=NO_GEOMETRIC)
-    if c > 0 and b > 0:
-        draws = np.sqrt(np.maximum(c_draws, 0) * np.maximum(b_draws, 0))
-        geometric = Estimate(**with_interval(np.sqrt(c * b), draws))
-    return Estimate(**with_interval((c + b) / 2, (c_draws + b_draws) / 2)), geometric
+    draws = (cortical.draws[:n] + behavioral.draws[:n]) / 2
+    return Estimate(**with_interval((cortical.value + behavioral.value) / 2, draws))
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,9 +53,8 @@ class ModelScores:
         None where the model could not be scored; ``reason`` says why.
     behavioral : BehavioralScore or None
         None leaves the rows of B and BAS out (controls).
-    p : mapping of (layer, region) to float
-        Family-wise p value (max statistic over regions) of the mean correlation.
-    p_uncorrected : mapping of (layer, region) to float
+    tests : sequence of RegionTest
+        Of both questions, of the layers in the regions; none for controls.
     track_overlap : str
         ``none``, ``unknown`` (weights without a card) or the number of held-out tracks the model knows.
     reason : str
@@ -76,16 +64,22 @@ class ModelScores:
     role: Literal["scored", "control"]
     cortical: CorticalScore | None
     behavioral: BehavioralScore | None = None
-    p: Mapping[tuple[str, str], float] = field(default_factory=dict)
-    p_uncorrected: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    tests: Sequence[RegionTest] = ()
     track_overlap: str = "none"
     reason: str = ""
 
+
+CLIPS = "clips"
+"""What the interval of a participant's own score generalises to."""
+
+PREDICTIONS = {"sound": "the whole prediction", "specific": "the clip-specific prediction"}
+"""What is tested for each of the two questions."""
 
 _INTERVAL = (
     f"{LEVEL:.0%} percentile interval of bootstrap draws of clips (all repeats of a clip together; people "
     "and voxels stay as they are); draws of c are centred on the estimate"
 )
+_LEADS = "by how much more a region's committed layer leads the other layers there than it does in the other regions"
 
 
 def _column(long_name: str, description: str, units: str | None = None) -> dict[str, str]:
@@ -93,112 +87,111 @@ def _column(long_name: str, description: str, units: str | None = None) -> dict[
     return entry if units is None else {**entry, "Units": units}
 
 
-def score_columns(regions: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Columns of the score table, and what the JSON sidecar says about each.
-
-    Parameters
-    ----------
-    regions : sequence of str
-        Each has a column ``c_<region>``.
-    """
+def _of_question(question: str, what: str) -> dict[str, dict[str, str]]:
+    name = f"p_{question}"
     return {
-        "row": _column(
-            "Kind of row",
-            "layer: one model layer in one region; C: cortical score; B: behavioural score; kappa_model_person, "
-            "kappa_person_person, kappa_majority: error consistency, beside B; BAS: brain-like auditory score; "
-            "BAS_geometric: geometric mean of C and B",
+        name: _column(
+            f"p value: {what}",
+            f"Permutation test of the region's mean correlation with {PREDICTIONS[question]}: {what}; corrected over "
+            "layers and regions by the maximum of standardised statistics",
         ),
-        "model": _column("Model", "Name of the model"),
-        "role": _column("Role of the model", "scored, or control"),
-        "belongs_to": _column(
-            "What the row describes", "participant, or dataset (rows that every participant repeats)"
-        ),
-        "layer": _column("Model layer", "Layer of the model whose features predict"),
-        "region": _column("Region", "Anatomical region whose voxels are predicted"),
-        "value": _column(
-            "Score",
-            "layer: share of the region's explainable variance, sum over voxels of sgn(r) times the mean over "
-            "pairs of different repeats of cov(p, y_i) cov(p, y_j) / var(p), over the sum of signal power; "
-            "C: mean over layers; B: I2n consistency, raw / sqrt(people); "
-            "kappa_model_person, kappa_person_person: mean error consistency kappa of the model with each person, and "
-            "of all pairs of people; kappa_majority: raw - people; "
-            "BAS: (C + B) / 2; BAS_geometric: sqrt(C B)",
-            "arbitrary",
-        ),
-        "ci_low": _column("Lower limit", f"Lower limit of the {_INTERVAL}", "arbitrary"),
-        "ci_high": _column("Upper limit", f"Upper limit of the {_INTERVAL}", "arbitrary"),
-        "p": _column(
-            "p value",
-            "Block permutation of the region's mean correlation with the prediction (clip-specific, unless the "
-            "held-out runs rest between clips), "
-            "max statistic over layers and regions",
-        ),
-        "p_uncorrected": _column("Uncorrected p value", "The same for the region alone"),
-        "n_voxels": _column("Voxels", "Voxels of the region that could be scored", "count"),
-        "mean_r": _column("Mean correlation", "Mean over voxels of the correlation that the r maps show"),
-        "squared_ratio": _column("Squared ratio", "Sum of r|r| over sum of CCmax squared; biased upwards"),
-        "median_ccnorm": _column("Median CCnorm", "Median over voxels of r / CCmax where it is defined"),
-        "unnormalised": _column(
-            "Unnormalised score", "Sum of r|r| on single presentations over the number of voxels; never enters BAS"
-        ),
-        **{
-            f"c_{region}": _column(
-                f"Share of {region}", f"The row's model layer in region {region}: one row of the alignment matrix"
-            )
-            for region in regions
-        },
-        "raw": _column(
-            "Model with people",
-            "B: correlation of the model with half of the people, before correction; kappa_majority: mean over people "
-            "of kappa(model, person)",
-        ),
-        "people": _column(
-            "People with people",
-            "B: correlation of one half of the people with the other; kappa_majority: mean over people of "
-            "kappa(majority of all others, person), on the clips of raw",
-        ),
-        "n_clips": _column("Clips", "Held-out repeated clips (layer, C), or clips judged by people", "count"),
-        "n_people": _column("People", "People whose choices are compared", "count"),
-        "track_overlap": _column(
-            "Overlap of tracks", "Held-out tracks that trained or validated the model: none, unknown or a number"
-        ),
-        "reason": _column("Reason", "Why value is n/a, or which marks apply"),
+        f"{name}_uncorrected": _column(f"Uncorrected p value: {what}", "The same for this layer and region alone"),
     }
 
 
-COLUMNS = score_columns(REGIONS)
-"""Columns of the score table with the regions of every atlas that ships."""
+COLUMNS: dict[str, dict[str, str]] = {
+    "row": _column(
+        "Kind of row",
+        "layer: one model layer in one region; region: the committed layer of a region; C: cortical score; C_mapped: "
+        "the same with the model's own mapping of layers to regions; R2: median noise-corrected R squared; preference, "
+        "hierarchy: tests of the table of layers and regions; B: behavioural score (I2n consistency); kappa rows: "
+        "error consistency; BAS: brain-like auditory score",
+    ),
+    "model": _column("Model", "Name of the model"),
+    "role": _column("Role of the model", "scored, or control"),
+    "belongs_to": _column("What the row describes", "participant, or dataset (rows that every participant repeats)"),
+    "layer": _column("Model layer", "Layer of the model whose features predict"),
+    "region": _column("Region", "Anatomical region whose voxels are predicted"),
+    "value": _column(
+        "Score",
+        "layer, region: c, share of the region's explainable variance, sum over voxels of 2 cov(p, m) - var(p) over "
+        "the sum of signal power, of prediction p and repeat mean m; C, C_mapped: mean over regions of rho; "
+        "R2: median over voxels of r|r| / CCmax squared of the layer that is best in the voxel on inner folds; "
+        f"preference: {_LEADS}, in c; hierarchy: rank correlation, over voxels, of the depth of the best layer with "
+        "the depth of the region; B: I2n consistency, raw / sqrt(people); kappa_model_person, "
+        "kappa_person_person: mean error consistency kappa of the model with each person, and of all pairs of people; "
+        "kappa_majority: raw - people; "
+        "BAS: (C + B) / 2",
+        "arbitrary",
+    ),
+    "ci_low": _column("Lower limit", f"Lower limit of the {_INTERVAL}", "arbitrary"),
+    "ci_high": _column("Upper limit", f"Upper limit of the {_INTERVAL}", "arbitrary"),
+    "generalises_to": _column("Reach of the interval", "What was drawn, hence what the interval generalises to"),
+    "rho": _column("c as a correlation", "sgn(c) sqrt(|c|), comparable with a noise-corrected r"),
+    "rho_ci_low": _column("Lower limit of rho", "That of c in the same form"),
+    "rho_ci_high": _column("Upper limit of rho", "That of c in the same form"),
+    "mapped": _column("Mapped", "Whether the model's own mapping gives the layer to the region"),
+    "committed": _column(
+        "Committed",
+        "Share of the outer folds in which the layer had the best score on inner folds in the region; 1: in all. "
+        "These layers' predictions enter C",
+    ),
+    **_of_question("sound", "does the region follow sound"),
+    **_of_question("specific", "does the region follow these sounds"),
+    "p": _column(
+        "p value of a total",
+        "One-sided. preference: from draws of clips; hierarchy: over all orders of the regions, at least 1/24 of four",
+    ),
+    "n_voxels": _column("Voxels", "Voxels of the region that could be scored", "count"),
+    "mean_r": _column("Mean correlation", "Mean over voxels of the correlation that the r maps show"),
+    "median_ccnorm": _column("Median CCnorm", "Median over voxels of r / CCmax where it is defined"),
+    "unnormalised": _column(
+        "Unnormalised score", "Sum of r|r| on single presentations over the number of voxels; never enters BAS"
+    ),
+    "raw": _column(
+        "Model with people",
+        "B: correlation of the model with half of the people, before correction; kappa_majority: mean over people "
+        "of kappa(model, person)",
+    ),
+    "people": _column(
+        "People with people",
+        "B: correlation of one half of the people with the other; kappa_majority: mean over people of "
+        "kappa(majority of all others, person), on the clips of raw",
+    ),
+    "n_clips": _column("Clips", "Held-out repeated clips (of the cortical rows), or clips judged by people", "count"),
+    "n_people": _column("People", "People whose choices are compared", "count"),
+    "track_overlap": _column(
+        "Overlap of tracks", "Held-out tracks that trained or validated the model: none, unknown or a number"
+    ),
+    "reason": _column("Reason", "Why value is n/a, or which marks apply"),
+}
+"""Columns of the score table, and what the JSON sidecar says about each."""
 
 
-def score_table(models: Sequence[ModelScores], regions: Sequence[str] = REGIONS) -> pd.DataFrame:
-    """Tidy table of scores: one row per layer, then the totals, model after model.
+def score_table(models: Sequence[ModelScores]) -> pd.DataFrame:
+    """Tidy table of scores: one row per layer and region, one per region, then the totals, model after model.
 
     Parameters
     ----------
     models : sequence of ModelScores
         The scored model first, controls after it.
-    regions : sequence of str
-        Of the atlas.
 
     Returns
     -------
     DataFrame
-        Columns `score_columns`. Missing numbers are NaN and missing text is None: both are to be written ``n/a``.
+        Columns `COLUMNS`. Missing numbers are NaN and missing text is None: both are to be written ``n/a``.
     """
     rows = [row for model in models for row in _rows(model)]
-    return pd.DataFrame(rows, columns=list(score_columns(regions)))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def _rows(model: ModelScores) -> list[dict[str, object]]:
     c, b = model.cortical, model.behavioral
-    if c is None:
-        rows = [_row("C", Estimate(reason=model.reason))]
-    else:
-        rows = [*(_layer_row(layer, model, c) for layer in c.layers), {**_row("C", c), "n_clips": c.n_clips}]
+    rows = [_row("C", Estimate(reason=model.reason))] if c is None else _cortical_rows(c, model.tests)
     if b is not None:
         rows += _behavioral_rows(b)
     if b is not None and c is not None:
-        rows += [_row(name, score) for name, score in zip(("BAS", "BAS_geometric"), bas_score(c, b))]
+        rows.append(_row("BAS", bas_score(c, b)))
     common = {"model": model.model, "role": model.role, "track_overlap": model.track_overlap}
     return [{**common, **row} for row in rows]
 
@@ -210,24 +203,48 @@ def _row(row: str, score: Estimate) -> dict[str, object]:
         "value": score.value,
         "ci_low": score.ci_low,
         "ci_high": score.ci_high,
+        "generalises_to": CLIPS if np.isfinite(score.ci_low) else None,
         "reason": score.reason or None,
     }
 
 
-def _layer_row(layer: LayerScore, model: ModelScores, cortical: CorticalScore) -> dict[str, object]:
-    pair = (layer.layer, layer.region)
-    line = cortical.alignment[cortical.alignment_layers.index(layer.layer)]
-    shares = {f"c_{name}": share for name, share in zip(cortical.alignment_regions, line)}
-    copied = ("layer", "region", "n_voxels", "mean_r", "squared_ratio", "median_ccnorm", "unnormalised")
+def _cortical_rows(score: CorticalScore, tests: Sequence[RegionTest]) -> list[dict[str, object]]:
+    p = {(test.layer, test.region, test.question): test for test in tests}
+    rows = [_layer_row(layer, score, p) for layer in score.layers]
+    # folds may commit different layers, of different participants too: the row is of the region alone
+    rows += [{**_region_row("region", region), "layer": None} for region in score.regions]
+    totals = {"C": score, "C_mapped": score.mapped, "R2": score.rsquare}
+    rows += [_row(name, total) for name, total in totals.items()]
+    tested = {"preference": score.preference, "hierarchy": score.hierarchy}
+    rows += [{**_row(name, total), "p": total.p} for name, total in tested.items()]
+    return [{**row, "n_clips": score.n_clips} for row in rows]
+
+
+def _region_row(row: str, score: LayerScore) -> dict[str, object]:
+    copied = ("layer", "region", "n_voxels", "mean_r", "median_ccnorm", "unnormalised")
+    rho = score.rho
     return {
-        **_row("layer", layer),
-        **{name: getattr(layer, name) for name in copied},
-        **shares,
-        "p": model.p.get(pair, np.nan),
-        "p_uncorrected": model.p_uncorrected.get(pair, np.nan),
-        "n_clips": cortical.n_clips,
-        "reason": _reason(layer) or None,
+        **_row(row, score),
+        **{name: getattr(score, name) for name in copied},
+        "rho": rho.value,
+        "rho_ci_low": rho.ci_low,
+        "rho_ci_high": rho.ci_high,
+        "reason": _reason(score) or None,
     }
+
+
+def _layer_row(
+    layer: LayerScore, cortical: CorticalScore, tests: Mapping[tuple[str, str, str], RegionTest]
+) -> dict[str, object]:
+    row = _region_row("layer", layer)
+    row["mapped"] = cortical.mapping.get(layer.layer) == layer.region if cortical.mapping else None
+    if layer.region in cortical.committed:
+        row["committed"] = cortical.committed[layer.region].get(layer.layer, 0.0)
+    for question in PREDICTIONS:
+        test = tests.get((layer.layer, layer.region, question))
+        if test is not None:
+            row |= {f"p_{question}": test.p_fwer, f"p_{question}_uncorrected": test.p}
+    return row
 
 
 def _reason(layer: LayerScore) -> str:

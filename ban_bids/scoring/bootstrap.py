@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from ban_bids.encoding.rows import Repeats, mean_over_repeats
 
@@ -48,16 +49,30 @@ def resample_counts(
     return counts
 
 
-def centred_draws(draws: np.ndarray, estimate: float) -> np.ndarray:
-    """Draws shifted so that their median is the estimate.
+def widening(n_units: int) -> float:
+    """Factor by which draws of few units vary too little for a percentile interval.
 
-    Drawing a clip twice adds to products of covariances (the square of a noisy sum), so that plain draws of c
-    lie too high: in simulations with 10 to 20 clips and a true c of .25, 95 % intervals of plain draws cover
-    it in 84 % of data sets, of centred draws in 90 %.
+    ``sqrt(K / (K - 1)) t(.975, K - 1) / z(.975)``: with it the percentile interval of a mean of K units is Student's
+    (after the expanded percentile interval of Hesterberg 2015, *Am. Stat.* 69:371).
     """
-    if not np.isfinite(estimate) or not np.isfinite(draws).any():
+    tail = (1 + LEVEL) / 2
+    return float(np.sqrt(n_units / (n_units - 1)) * stats.t.ppf(tail, n_units - 1) / stats.norm.ppf(tail))
+
+
+def centred_draws(draws: np.ndarray, estimate: float, n_units: int) -> np.ndarray:
+    """Draws shifted so that their median is the estimate, and made wider for few units.
+
+    Parameters
+    ----------
+    draws : ndarray of shape (n_draws,)
+    estimate : float
+    n_units : int
+        Clips that were drawn. With 10 to 20 of them, plain draws of c cover it in 88 to 90 % of simulated data sets,
+        these in 91 to 94 % (``benchmarks/interval_coverage.py``).
+    """
+    if n_units < 2 or not np.isfinite(estimate) or not np.isfinite(draws).any():
         return draws
-    return draws - (np.nanmedian(draws) - estimate)
+    return estimate + widening(n_units) * (draws - np.nanmedian(draws))
 
 
 def percentile_interval(draws: np.ndarray, level: float = LEVEL) -> tuple[float, float]:

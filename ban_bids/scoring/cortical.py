@@ -1,11 +1,11 @@
-"""Cortical score: the share of a region's explainable variance that a model's layer predicts."""
+"""Cortical score: how much of the regions' explainable variance a model's layers predict, and which layer where."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import product
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from ban_bids.constants import JOINT
 from ban_bids.encoding.rows import HeldOutRows, Repeats
 from ban_bids.scoring.bootstrap import (
+    ClipStatistics,
     Estimate,
     centred_draws,
     clip_statistics,
@@ -22,9 +23,13 @@ from ban_bids.scoring.bootstrap import (
     signal_power,
     with_interval,
 )
-from ban_bids.scoring.ceiling import cc_norm, noise_ceiling, voxel_correlation
+from ban_bids.scoring.ceiling import Ceiling, cc_norm, noise_ceiling, voxel_correlation
+from ban_bids.scoring.commitment import LayerChoice
+from ban_bids.scoring.correspondence import ONE_REGION, EstimateWithP, hierarchy_index, layer_preference
+from ban_bids.scoring.rsquare import noise_corrected_rsquare
 
 NO_REPEATS = "no clip is repeated in the held-out runs, so explainable variance is unknown"
+NO_MAPPING = "the model has no mapping of its layers to regions"
 FEW_CLIPS = 10
 """With fewer repeated clips, the bootstrap interval is marked as rough."""
 
@@ -35,47 +40,68 @@ _STREAM = 1
 
 @dataclass(frozen=True)
 class LayerScore(Estimate):
-    """One model layer in one region: c, the share of explainable variance.
+    """One model layer, or the committed one, in one region: c, the share of explainable variance.
 
     Parameters
     ----------
     layer, region : str
     n_voxels : int
-        Voxels of the region with finite, varying BOLD and a finite prediction.
+        Voxels of the region with finite, varying BOLD and finite predictions.
     mean_r : float
         Mean voxel correlation on the rows that the ``r`` maps use.
-    squared_ratio : float
-        Sum of r|r| over sum of CCmax squared (biased upwards; reported beside c).
     median_ccnorm : float
         Median r / CCmax over the voxels where it is defined.
     unnormalised : float
         Sum of r|r| over number of voxels, on single presentations; it never enters BAS.
+    statistics : ClipStatistics or None
+        What c of any draw of clips follows from; None without repeats or voxels.
     """
 
     layer: str
     region: str
     n_voxels: int
     mean_r: float = np.nan
-    squared_ratio: float = np.nan
     median_ccnorm: float = np.nan
     unnormalised: float = np.nan
+    statistics: ClipStatistics | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def rho(self) -> Estimate:
+        """C in correlation form, with the limits and draws of c in the same form."""
+        value, low, high = correlation_form(np.array([self.value, self.ci_low, self.ci_high]))
+        draws = correlation_form(self.draws)
+        return Estimate(value=float(value), ci_low=float(low), ci_high=float(high), draws=draws, reason=self.reason)
+
+
+def correlation_form(c: np.ndarray) -> np.ndarray:
+    """``sgn(c) sqrt(|c|)``: a share of explainable variance as a correlation relative to its ceiling."""
+    return np.sign(c) * np.sqrt(np.abs(c))
 
 
 @dataclass(frozen=True, eq=False)
 class CorticalScore(Estimate):
-    """C of one model in one participant: the mean of the layers' c, NaN if one of them is.
+    """C of one model in one participant, and what it consists of; NaN with the reason where a region has no score.
 
-    Draws are the same draws of clips in all layers.
+    ``C = mean over regions of rho of the region's committed layer``. All draws are the same draws of clips.
 
     Parameters
     ----------
     model : str
     layers : tuple of LayerScore
-        One for every (layer, region) pair that enters C.
-    alignment, alignment_low, alignment_high : ndarray of shape (n_layers, n_regions)
-        c of every model layer in every region, and its bootstrap interval.
-    alignment_layers, alignment_regions : tuple of str
-        Its rows and columns.
+        Every layer in every region, layer by layer.
+    regions : tuple of LayerScore
+        The prediction of each region's committed layer; ``layer`` names all that folds committed.
+    committed : mapping of region to mapping of layer to float
+        In which share of the outer folds a layer was committed to the region, in the model's order; layers that never
+        were are not there, nor are regions without voxels.
+    mapping : mapping of layer to region
+        The model's own; empty without one.
+    mapped : Estimate
+        ``C_mapped``: the same mean with the layers of the model's own mapping.
+    rsquare : Estimate
+        Median noise-corrected R², see `ban_bids.scoring.rsquare`.
+    preference, hierarchy : EstimateWithP
+        See `ban_bids.scoring.correspondence`.
     n_repeats, n_clips : int
         Repeats of every repeated clip, and repeated clips; 0 without repeats.
     notes : tuple of str
@@ -83,198 +109,315 @@ class CorticalScore(Estimate):
 
     model: str
     layers: tuple[LayerScore, ...]
-    alignment: np.ndarray
-    alignment_low: np.ndarray
-    alignment_high: np.ndarray
-    alignment_layers: tuple[str, ...]
-    alignment_regions: tuple[str, ...]
+    regions: tuple[LayerScore, ...]
+    committed: Mapping[str, Mapping[str, float]]
+    mapping: Mapping[str, str]
+    mapped: Estimate
+    rsquare: Estimate
+    preference: EstimateWithP
+    hierarchy: EstimateWithP
     n_repeats: int = 0
     n_clips: int = 0
     notes: tuple[str, ...] = ()
 
+    @property
+    def statistics(self) -> dict[tuple[str, str], ClipStatistics]:
+        """Of every (layer, region) that has them."""
+        return {(score.layer, score.region): score.statistics for score in self.layers if score.statistics is not None}
 
-def scored_pairs(
-    mapping: Mapping[str, str] | None, layers: Sequence[str], regions: Sequence[str]
-) -> tuple[tuple[str, str], ...]:
-    """Pairs (layer, region) that enter C: those of the mapping; without one every layer meets every region."""
-    if mapping is None:
-        return tuple(product(layers, regions))
-    return tuple((layer, mapping[layer]) for layer in layers if layer in mapping)
+    @property
+    def committed_statistics(self) -> dict[str, ClipStatistics]:
+        """Of the committed prediction of every region that has one, put together over folds."""
+        return {score.region: score.statistics for score in self.regions if score.statistics is not None}
 
 
-def cortical_score(
-    model: str,
-    predictions: Mapping[str, np.ndarray],
-    bold: np.ndarray,
-    *,
-    labels: np.ndarray,
-    rows: HeldOutRows,
-    repeats: Repeats | None,
-    regions: Sequence[str],
-    mapping: Mapping[str, str] | None = None,
-    absent: Mapping[str, str] = MappingProxyType({}),
-    ev_floor: float = 0.01,
-    n_bootstrap: int = 1000,
-    seed: int = 0,
-) -> CorticalScore:
-    """Score one model's layers in their regions and make the alignment matrix.
-
-    For layer a in its region, with mean prediction p and mean BOLD m of the unique held-out rows,
-    ``c_a = sum_v [2 cov(p, m) - var(p)] / sum_v SP_v`` (`ban_bids.scoring.bootstrap.share`): no voxel is
-    selected and nothing is clipped.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MeasuredRegions:
+    """Held-out BOLD of the voxels of regions: what every model of a participant is scored against.
 
     Parameters
     ----------
-    model : str
-        Name of the model.
-    predictions : mapping of str to ndarray of shape (n, V)
-        Prediction of all held-out rows from each layer; ``Joint`` is left out.
     bold : ndarray of shape (n, V)
     labels : ndarray of shape (V,), int
         Region of every voxel: 1 is ``regions[0]``; 0 belongs to none.
     rows : HeldOutRows
         The n rows.
     repeats : Repeats or None
-        None without repeats: c, C and the alignment matrix are then NaN.
+        None without repeats: there is no explainable variance then, and c and C are NaN.
     regions : sequence of str
-    mapping : mapping of layer to region, optional
-        The model's own; without it every layer meets every region.
     absent : mapping of str to str
-        Regions that the atlas does not have, with the reason: they have no voxel, and their c is NaN.
+        Regions that the atlas does not have, with the reason.
     ev_floor : float
-        Least single-repeat explainable variance for CCnorm.
+        Least single-repeat explainable variance of regions for c, of voxels for CCnorm and R².
     n_bootstrap, seed : int
-
-    Returns
-    -------
-    CorticalScore
+        Of the draws of clips.
     """
-    layers = tuple(layer for layer in predictions if layer != JOINT)
-    measured = _Measured(bold, rows, repeats, ev_floor, _draws(repeats, n_bootstrap, seed))
-    pairs = scored_pairs(mapping, layers, regions)
-    cells = {}
-    for layer, region in dict.fromkeys((*pairs, *product(layers, regions))):
-        members = np.flatnonzero(labels == regions.index(region) + 1) if region in regions else np.array([], dtype=int)
-        score = measured.score(layer, region, predictions[layer], members)
-        cells[layer, region] = replace(score, reason=absent[region]) if region in absent else score
-    table = [[cells[layer, region] for region in regions] for layer in layers]
-    alignment = np.array([[(cell.value, cell.ci_low, cell.ci_high) for cell in line] for line in table], dtype=float)
-    alignment = alignment.reshape(len(layers), len(regions), 3)
-    scores = tuple(cells[pair] for pair in pairs)
-    reason = _together([score for score in scores if not np.isfinite(score.value)])
-    if not scores:
-        reason = "the model has no layer that belongs to a region"
-    mean: dict[str, Any] = {}
-    if not reason:
-        value, draws = (np.mean([getattr(score, name) for score in scores], axis=0) for name in ("value", "draws"))
-        mean = with_interval(value, draws)
-    return CorticalScore(
-        model=model,
-        layers=scores,
-        **mean,
-        alignment=alignment[..., 0],
-        alignment_low=alignment[..., 1],
-        alignment_high=alignment[..., 2],
-        alignment_layers=layers,
-        alignment_regions=tuple(regions),
-        n_repeats=0 if repeats is None else repeats.n_repeats,
-        n_clips=measured.n_clips,
-        reason=reason,
-        notes=measured.notes,
-    )
-
-
-def _draws(repeats: Repeats | None, n_bootstrap: int, seed: int) -> np.ndarray:
-    """Counts of clips: row 0 has every clip once (the estimate); the others are bootstrap draws."""
-    if repeats is None:
-        return np.ones((1, 0))
-    n_clips = len(np.unique(repeats.clip))
-    drawn = resample_counts(n_clips, n_bootstrap, (seed, _STREAM))
-    # A draw of one and the same clip has no variance between clips and tells nothing.
-    drawn = drawn[(drawn > 0).sum(axis=1) > 1]
-    return np.concatenate([np.ones((1, n_clips)), drawn])
-
-
-@dataclass(frozen=True, eq=False)
-class _Measured:
-    """BOLD of all held-out rows (n, V), and what scores on it rest on; ``counts`` from `_draws`."""
 
     bold: np.ndarray
+    labels: np.ndarray
     rows: HeldOutRows
     repeats: Repeats | None
-    ev_floor: float
-    counts: np.ndarray
+    regions: Sequence[str]
+    absent: Mapping[str, str] = field(default_factory=dict)
+    ev_floor: float = 0.01
+    n_bootstrap: int = 1000
+    seed: int = 0
 
-    @property
-    def n_clips(self) -> int:
-        """Repeated clips."""
-        return self.counts.shape[1]
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """How often each repeated clip is drawn, (1 + n_draws, K): row 0 has every clip once, the estimate."""
+        if self.repeats is None:
+            return np.ones((1, 0))
+        n_clips = len(np.unique(self.repeats.clip))
+        drawn = resample_counts(n_clips, self.n_bootstrap, (self.seed, _STREAM))
+        # A draw of one and the same clip has no variance between clips and tells nothing.
+        drawn = drawn[(drawn > 0).sum(axis=1) > 1]
+        return np.concatenate([np.ones((1, n_clips)), drawn])
+
+    @cached_property
+    def used(self) -> np.ndarray:
+        """Rows that scores rest on."""
+        return np.flatnonzero(self.rows.scored) if self.repeats is None else np.unique(self.repeats.index)
+
+    @cached_property
+    def usable(self) -> np.ndarray:
+        """Voxels of regions whose BOLD is finite and varies on the rows used, (V,), bool."""
+        y = self.bold[self.used]
+        with np.errstate(invalid="ignore"):
+            return np.isfinite(y).all(axis=0) & (np.ptp(y, axis=0) > 1e-6) & (self.labels > 0)
+
+    @cached_property
+    def responding(self) -> np.ndarray:
+        """Usable voxels with explainable variance over the floor, (V,), bool; without repeats all usable ones."""
+        if self.repeats is None:
+            return self.usable
+        over = np.zeros(len(self.usable), dtype=bool)
+        for v in _slabs(np.flatnonzero(self.usable)):
+            over[v] = noise_ceiling(self.bold[:, v], self.repeats).ev >= self.ev_floor
+        return over
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Those of the repeats, and whether they are few."""
         notes = () if self.repeats is None else self.repeats.notes
-        if 0 < self.n_clips < FEW_CLIPS:
-            notes += (f"only {self.n_clips} clips are repeated: the bootstrap intervals of c and C are rough",)
+        n_clips = self.counts.shape[1]
+        if 0 < n_clips < FEW_CLIPS:
+            notes += (f"only {n_clips} clips are repeated: the bootstrap intervals of c and C are rough",)
         return notes
 
-    def usable(self, members: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-        """Voxels whose BOLD is finite and varies, and whose prediction is finite, on the rows that are scored."""
-        used = np.flatnonzero(self.rows.scored) if self.repeats is None else np.unique(self.repeats.index)
-        y = self.bold[np.ix_(used, members)]
-        with np.errstate(invalid="ignore"):
-            keep = np.isfinite(y).all(axis=0) & (np.ptp(y, axis=0) > 1e-6)
-        return members[keep & np.isfinite(prediction[np.ix_(used, members)]).all(axis=0)]
+    def estimated(self, drawn: np.ndarray) -> dict[str, Any]:
+        """Fields of an `Estimate` from a number in every row of ``counts``."""
+        return with_interval(drawn[0], centred_draws(drawn[1:], drawn[0], self.counts.shape[1]))
 
-    def score(self, layer: str, region: str, prediction: np.ndarray, members: np.ndarray) -> LayerScore:
-        """Everything about one layer in one region, on its usable voxels."""
-        voxels = self.usable(members, prediction)
+    def score(self, layer: str, region: str, prediction: np.ndarray, voxels: np.ndarray) -> LayerScore:
+        """Everything about one prediction (n, len(voxels)) of a region's usable voxels."""
         score = LayerScore(layer, region, len(voxels))
         if not len(voxels):
-            return replace(score, reason=f"no voxel of region {region} can be scored")
-        prediction, bold = prediction[:, voxels], self.bold[:, voxels]
+            return replace(score, reason=self.absent.get(region, f"no voxel of region {region} can be scored"))
+        bold = self.bold[:, voxels]
         single = voxel_correlation(prediction, bold, self.rows, None)
         score = replace(score, unnormalised=float(np.nansum(single * np.abs(single)) / len(voxels)))
         if self.repeats is None:
             return replace(score, mean_r=float(np.nan_to_num(single).mean()), reason=NO_REPEATS)
-        drawn, why = _share(prediction, bold, self.repeats, self.counts, self.ev_floor)
-        r = voxel_correlation(prediction, bold, self.rows, self.repeats)
+        statistics = _statistics(prediction, bold, self.repeats)
         ceiling = noise_ceiling(bold, self.repeats)
+        why = self._why_no_share(statistics, ceiling)
+        r = voxel_correlation(prediction, bold, self.rows, self.repeats)
         normalised = cc_norm(r, ceiling, self.ev_floor)
         normalised = normalised[np.isfinite(normalised)]
-        squared_ceiling = float(np.sum(ceiling.sp / ceiling.var_mean))
         return replace(
             score,
-            **({} if why else with_interval(drawn[0], centred_draws(drawn[1:], drawn[0]))),
+            **({} if why else self.estimated(share(statistics, self.counts))),
             mean_r=float(np.nan_to_num(r).mean()),
-            squared_ratio=float(np.nansum(r * np.abs(r)) / squared_ceiling) if squared_ceiling > 0 else np.nan,
             median_ccnorm=float(np.median(normalised)) if normalised.size else np.nan,
             reason=f"region {region} holds {why}" if why else "",
+            statistics=statistics,
         )
 
+    def _why_no_share(self, statistics: ClipStatistics, ceiling: Ceiling) -> str:
+        """A ratio to a signal power that may be zero is no share of anything, however large it looks."""
+        signal, total = signal_power(statistics, self.counts), float(ceiling.tp.sum())
+        if not signal[0] > 0:
+            return "no explainable variance: its signal power is not positive"
+        if signal[0] < self.ev_floor * total:
+            return f"explainable variance {signal[0] / total:.4f} under the floor of {self.ev_floor}"
+        if not percentile_interval(centred_draws(signal[1:], signal[0], self.counts.shape[1]))[0] > 0:
+            return "explainable variance whose interval includes zero"
+        return ""
 
-def _share(
-    prediction: np.ndarray, bold: np.ndarray, repeats: Repeats, counts: np.ndarray, ev_floor: float
-) -> tuple[np.ndarray, str]:
-    """Share c in every draw of clips, (n_draws,), and why there is none.
 
-    A ratio to a signal power that may be zero is no share of anything, however large it looks.
+def cortical_score(
+    model: str,
+    predictions: Mapping[str, np.ndarray],
+    inner: Mapping[str, np.ndarray],
+    measured: MeasuredRegions,
+    *,
+    mapping: Mapping[str, str] | None = None,
+) -> CorticalScore:
+    """Score every layer of a model in every region, and the layers that training rows commit to the regions.
+
+    For layer a in a region, with mean prediction p and mean BOLD m of the unique held-out rows,
+    ``c_a = sum_v [2 cov(p, m) - var(p)] / sum_v SP_v`` (`ban_bids.scoring.bootstrap.share`): no voxel is
+    selected and nothing is clipped. A region's committed layer is, outer fold by outer fold, that with the largest
+    mean inner-fold score over the region's voxels; ``C`` is the mean over regions of ``rho = sgn(c) sqrt(|c|)`` of
+    what these layers predict of their folds' held-out rows.
+
+    Parameters
+    ----------
+    model : str
+        Name of the model.
+    predictions : mapping of str to ndarray of shape (n, V)
+        Prediction of all held-out rows from each layer, in the model's order; ``Joint`` is left out.
+    inner : mapping of str to ndarray of shape (n_folds, V)
+        Scores of these layers on inner folds (`ban_bids.encoding.fit.Encoded`).
+    measured : MeasuredRegions
+    mapping : mapping of layer to region, optional
+        The model's own.
+
+    Returns
+    -------
+    CorticalScore
     """
-    slabs = [slice(start, start + _VOXELS) for start in range(0, bold.shape[1], _VOXELS)]
-    parts = [clip_statistics(prediction[:, v], bold[:, v], repeats) for v in slabs]
-    statistics = sum(parts[1:], parts[0])
-    drawn, signal = share(statistics, counts), signal_power(statistics, counts)
-    if not signal[0] > 0:
-        return drawn, "no explainable variance: its signal power is not positive"
-    total = float(noise_ceiling(bold, repeats).tp.sum())
-    if signal[0] < ev_floor * total:
-        return drawn, f"explainable variance {signal[0] / total:.4f} under the floor of {ev_floor}"
-    if not percentile_interval(centred_draws(signal[1:], signal[0]))[0] > 0:
-        return drawn, "explainable variance whose interval includes zero"
-    return drawn, ""
+    layers = [layer for layer in predictions if layer != JOINT]
+    choice = LayerChoice.among({layer: inner[layer] for layer in layers}, measured.rows.fold)
+    predicted = _Predicted({layer: predictions[layer] for layer in layers}, choice, measured)
+    scores = [predicted.committed_score(region) for region in measured.regions]
+    return CorticalScore(
+        **vars(_mean_rho([[score] for score in scores])),
+        model=model,
+        layers=tuple(predicted.cells.values()),
+        regions=tuple(scores),
+        committed={region: choice.shares(chosen) for region, chosen in predicted.chosen.items()},
+        mapping=dict(mapping or {}),
+        mapped=predicted.mapped(mapping),
+        rsquare=predicted.rsquare(),
+        preference=predicted.preference(),
+        hierarchy=predicted.hierarchy(),
+        n_repeats=0 if measured.repeats is None else measured.repeats.n_repeats,
+        n_clips=measured.counts.shape[1],
+        notes=measured.notes,
+    )
 
 
-def _together(missing: list[LayerScore]) -> str:
+@dataclass(frozen=True, eq=False)
+class _Predicted:
+    """Predictions (n, V) of a model's layers, and which layer its training rows choose where."""
+
+    predictions: Mapping[str, np.ndarray]
+    choice: LayerChoice
+    measured: MeasuredRegions
+
+    @cached_property
+    def voxels(self) -> dict[str, np.ndarray]:
+        """Usable voxels of every region, the same for all layers."""
+        usable, used = self.measured.usable.copy(), self.measured.used
+        for prediction in self.predictions.values():
+            usable &= np.isfinite(prediction[used]).all(axis=0)
+        labels = self.measured.labels
+        return {region: np.flatnonzero(usable & (labels == k)) for k, region in enumerate(self.measured.regions, 1)}
+
+    @property
+    def responding(self) -> np.ndarray:
+        """Usable voxels of all regions with explainable variance over the floor."""
+        voxels = np.concatenate(list(self.voxels.values()))
+        return voxels[self.measured.responding[voxels]]
+
+    @cached_property
+    def cells(self) -> dict[tuple[str, str], LayerScore]:
+        """Every layer in every region."""
+        return {
+            (layer, region): self.measured.score(layer, region, self.predictions[layer][:, voxels], voxels)
+            for layer, (region, voxels) in product(self.predictions, self.voxels.items())
+        }
+
+    @cached_property
+    def chosen(self) -> dict[str, np.ndarray]:
+        """Index of the layer that each fold commits to a region, for regions that have voxels."""
+        return {region: self.choice.of_region(voxels) for region, voxels in self.voxels.items() if len(voxels)}
+
+    def committed_score(self, region: str) -> LayerScore:
+        """Score of what the committed layers predict, each in its own folds."""
+        if region not in self.chosen:
+            return self.measured.score("", region, self.measured.bold[:, :0], self.voxels[region])
+        names = tuple(self.choice.shares(self.chosen[region]))
+        if len(names) == 1:
+            return self.cells[names[0], region]
+        return self.measured.score(", ".join(names), region, self._together(region), self.voxels[region])
+
+    def _together(self, region: str) -> np.ndarray:
+        return self.choice.put_together(list(self.predictions.values()), self.voxels[region], self.chosen[region])
+
+    def mapped(self, mapping: Mapping[str, str] | None) -> Estimate:
+        """C with the layers of the model's own mapping."""
+        if not mapping:
+            return Estimate(reason=NO_MAPPING)
+        regions = self.measured.regions
+        own = [[self.cells[layer, r] for layer in self.predictions if mapping.get(layer) == r] for r in regions]
+        without = [region for region, scores in zip(regions, own, strict=True) if not scores]
+        if without:
+            return Estimate(reason=f"the model's mapping has no layer for region {', '.join(without)}")
+        return _mean_rho(own)
+
+    def rsquare(self) -> Estimate:
+        """Median noise-corrected R² of the layers that are best in each voxel."""
+        measured, voxels = self.measured, self.responding
+        if measured.repeats is None:
+            return Estimate(reason=NO_REPEATS)
+        first = next(iter(self.predictions))
+        scores = [self.cells[first, region] for region in measured.regions]
+        if not any(np.isfinite(score.value) for score in scores):
+            return Estimate(reason=_reasons(scores))
+        if not len(voxels):
+            return Estimate(reason=f"no voxel has explainable variance over the floor of {measured.ev_floor}")
+        best = self.choice.put_together(list(self.predictions.values()), voxels, self.choice.of_voxels(voxels))
+        medians = noise_corrected_rsquare(
+            best, measured.bold[:, voxels], measured.repeats, counts=measured.counts, ev_floor=measured.ev_floor
+        )
+        return Estimate(**measured.estimated(medians))
+
+    def preference(self) -> EstimateWithP:
+        """Whether regions prefer their committed layers."""
+        layers = tuple(self.predictions)
+        regions = [region for region in self.chosen if np.isfinite(self.cells[layers[0], region].value)]
+        if self.measured.repeats is None:
+            return EstimateWithP(reason=NO_REPEATS)
+        if not regions:
+            return EstimateWithP(reason=ONE_REGION)
+        table = [[self.cells[layer, region] for region in regions] for layer in layers]
+        c = np.array([[score.value for score in line] for line in table])
+        draws = np.array([[score.draws for score in line] for line in table]).transpose(2, 0, 1)
+        shares = [self.choice.shares(self.chosen[region]) for region in regions]
+        return layer_preference(c, draws, np.array([[own.get(layer, 0) for own in shares] for layer in layers]))
+
+    def hierarchy(self) -> EstimateWithP:
+        """Whether deeper regions prefer deeper layers."""
+        voxels = self.responding
+        return hierarchy_index(self.choice.depth(voxels), self.measured.labels[voxels], len(self.predictions))
+
+
+def _statistics(prediction: np.ndarray, bold: np.ndarray, repeats: Repeats) -> ClipStatistics:
+    parts = [clip_statistics(prediction[:, v], bold[:, v], repeats) for v in _slabs(np.arange(bold.shape[1]))]
+    return sum(parts[1:], parts[0])
+
+
+def _slabs(voxels: np.ndarray) -> list[np.ndarray]:
+    """Few voxels at a time: statistics in float64 take memory."""
+    return [voxels[first : first + _VOXELS] for first in range(0, len(voxels), _VOXELS)]
+
+
+def _mean_rho(scores: Sequence[Sequence[LayerScore]]) -> Estimate:
+    """Mean over regions of the mean rho of each region's scores, in the same draws; one missing, all missing."""
+    missing = [score for own in scores for score in own if not np.isfinite(score.value)]
+    if missing:
+        return Estimate(reason=_reasons(missing))
+    value, draws = (
+        np.mean([np.mean([getattr(score.rho, name) for score in own], axis=0) for own in scores], axis=0)
+        for name in ("value", "draws")
+    )
+    return Estimate(**with_interval(value, draws))
+
+
+def _reasons(missing: Sequence[LayerScore]) -> str:
     """One reason for several regions that share it."""
     regions: dict[str, list[str]] = {}
     for score in missing:

@@ -240,6 +240,11 @@ class CortexScores:
         return self._kinds["penalties"]
 
     @property
+    def inner_of_folds(self) -> dict[str, np.ndarray]:
+        """Score on inner folds of every fold and voxel, by layer."""
+        return self._kinds["inner"]
+
+    @property
     def predictions(self) -> dict[str, np.ndarray]:
         """Predictions of the voxels that belong to a region, by layer."""
         return self._kinds["prediction"]

@@ -12,13 +12,17 @@ from ban_bids import load_derivatives
 from ban_bids.app.group import group_level
 from ban_bids.bids.names import bas_name
 from ban_bids.constants import AREAS, JOINT
+from ban_bids.derivatives.draws import Draws, write_draws
 from ban_bids.derivatives.group_maps import group_statistics
 from ban_bids.derivatives.maps import write_statmap
 from ban_bids.derivatives.provenance import write_status
 from ban_bids.derivatives.tables import write_table
+from ban_bids.encoding.rows import Repeats
 from ban_bids.errors import DataError, UsageError
 from ban_bids.files.json import read_json
 from ban_bids.scoring.bas import COLUMNS
+from ban_bids.scoring.bootstrap import Estimate, clip_statistics
+from ban_bids.scoring.comparison import KeptScore
 from ban_bids.settings import Settings
 
 
@@ -61,6 +65,8 @@ def test_means_and_intervals_are_those_of_scipy(finished, row, layer):
     assert found["sd"] == pytest.approx(np.std(values, ddof=1))
     assert (found["ci_low"], found["ci_high"]) == pytest.approx((interval.low, interval.high))
     assert found["n"] == 4
+    assert found["generalises_to"] == "people"
+    assert "no draws of clips were kept" in found["reason"]
 
 
 def test_what_belongs_to_the_dataset_is_not_averaged(finished):
@@ -79,9 +85,9 @@ def test_participants_rows_are_repeated_unchanged(finished):
 
 
 def test_a_score_that_nobody_has_keeps_its_reason(finished):
-    found = group_rows(finished.root).set_index("row").loc["BAS_geometric"]
+    found = group_rows(finished.root).set_index("row").loc["kappa_model_person"]
     assert found["n"] == 0
-    assert found["reason"] == "sub-01, sub-02, sub-03, sub-04: the geometric mean needs both parts positive"
+    assert found["reason"] == "sub-01, sub-02, sub-03, sub-04: people judged too few clips"
 
 
 @pytest.mark.parametrize("layer", [*AREAS, JOINT])
@@ -138,7 +144,8 @@ def test_one_participant_is_a_group_with_means_only(tmp_path):
     cortical = found[(found["row"] == "C") & (found["role"] == "scored")].iloc[0]
     assert cortical["n"] == 1
     assert np.isnan(cortical["ci_low"])
-    assert cortical["reason"] == "one participant: no interval over participants"
+    assert cortical["reason"] == "no interval: one participant, and no draws of clips"
+    assert pd.isna(cortical["generalises_to"])
     maps = load_derivatives(tree.root).group_maps()
     assert set(maps["stat"]) == {"mean"}
     data = nib.load(maps[maps["layer"] == "A1"]["path"].iloc[0]).get_fdata()[tree.mask]
@@ -199,7 +206,7 @@ def test_a_region_that_the_atlas_lacks_stays_unavailable_in_the_group(tmp_path):
     assert group_level(tree.root, settings(tree.root)) == 0
     rows = group_rows(tree.root)
     lost = rows[(rows["region"] == "PB") | (rows["row"] == "C")]
-    assert len(lost) == 4 and lost["value"].isna().all() and (lost["n"] == 0).all()
+    assert len(lost) == 12 and lost["value"].isna().all() and (lost["n"] == 0).all()
     assert set(lost["reason"]) == {f"sub-01, sub-02: {why}"}
     assert rows.loc[rows["region"] == "A1", "value"].notna().all()
     page = (tree.root / "group.html").read_text()
@@ -311,3 +318,94 @@ def test_voxels_without_variance_have_no_t():
     assert np.isnan(found["p"][0])
     assert np.isfinite(found["t"][1])
     assert found["mean"][0] == pytest.approx(0.2)
+
+
+N_CLIPS = 12
+
+
+def kept_score(rng, signal, quality) -> KeptScore:
+    """A model that explains part of what a person hears: noise and its errors are the person's own."""
+    n = 3 * N_CLIPS
+    repeats = Repeats(np.arange(2 * n).reshape(2, n).T, np.repeat(np.arange(N_CLIPS), 3))
+    statistics = {}
+    for area in AREAS:
+        bold = np.tile(signal[area], (2, 1)) + rng.normal(size=(2 * n, 8))
+        statistics[area, area] = clip_statistics(np.tile(quality * signal[area], (2, 1)), bold, repeats)
+    return KeptScore(statistics, {area: statistics[area, area] for area in AREAS})
+
+
+def with_draws(root: Path, label: str, *, clips=None, shift: float = 0.0) -> pd.DataFrame:
+    """Draws of a model and the score table that goes with them; ``shift`` makes the table another's."""
+    heard, own = np.random.default_rng(8), np.random.default_rng(int(label))
+    # some clips are predicted well and some are not, the same ones in everybody
+    quality = np.repeat(heard.uniform(-0.2, 1, size=(N_CLIPS, 1)), 3, axis=0)
+    signal = {area: own.normal(size=(3 * N_CLIPS, 8)) for area in AREAS}
+    kept = kept_score(own, signal, quality)
+    behavior = Estimate(value=BEHAVIORAL, draws=BEHAVIORAL + 0.12 * np.random.default_rng(9).normal(size=1000))
+    names = tuple(f"{k:02d}" for k in range(N_CLIPS)) if clips is None else clips
+    write_draws(root, Draws(label, TASK, "ban", names, {"ban": kept}, behavior))
+    scores = {cell: float(values[0]) for cell, values in kept.scores(np.ones((1, N_CLIPS))).items()}
+    scores["B", "", ""], scores["BAS", "", ""] = BEHAVIORAL, (scores["C", "", ""] + BEHAVIORAL) / 2
+    scores["C", "", ""] += shift
+    table = score_rows(own, "ban").assign(generalises_to="clips")
+    cells = [tuple(cell) for cell in table[["row", "layer", "region"]].fillna("").to_numpy()]
+    table["value"] = [scores.get(cell, value) for cell, value in zip(cells, table["value"], strict=True)]
+    table = table[(table["role"] == "scored") & (table["layer"].isna() | (table["layer"] == table["region"]))]
+    return write_model(root, label, table, "ban")
+
+
+def width(row: pd.Series) -> float:
+    return float(row["ci_high"] - row["ci_low"])
+
+
+def test_the_interval_of_bas_holds_the_uncertainty_of_b_and_that_of_c_other_clips(tmp_path):
+    """Lines 5 and 9 of the issue: B alone gives +- .12; people who agree are no proof of other clips."""
+    labels = ["01", "02", "03", "04", "05"]
+    tree = small_tree(tmp_path / "out", labels)
+    tables = {label: with_draws(tree.root, label) for label in labels}
+    assert group_level(tree.root, settings(tree.root)) == 0
+    rows = group_rows(tree.root)
+    totals = rows[rows["region"].isna()].set_index("row")
+    values = [float(table.loc[table["row"] == "C", "value"].iloc[0]) for table in tables.values()]
+    assert totals.loc["C", "value"] == pytest.approx(np.mean(values), abs=1e-6)
+    assert totals.loc["C", "sd"] == pytest.approx(np.std(values, ddof=1), abs=1e-6)
+    assert width(totals.loc["BAS"]) >= 0.12 * 1.96
+    over_people = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert width(totals.loc["C"]) > 1.5 * (over_people.high - over_people.low)
+    assert totals.loc["C", "generalises_to"] == totals.loc["BAS", "generalises_to"] == "people and clips"
+    assert totals.loc["B", "generalises_to"] == "clips (these people)"
+    regions = rows[rows["row"].isin(["layer", "region"])]
+    assert set(regions["generalises_to"]) == {"people and clips"}
+    assert regions["ci_low"].notna().all()
+    assert totals.loc["R2", "generalises_to"] == "people"
+    own = load_derivatives(tree.root).group_scores().query("level == 'participant' and row == 'C'")
+    assert set(own["generalises_to"]) == {"clips"}
+
+
+def test_one_participant_has_an_interval_over_clips_that_says_so(tmp_path):
+    tree = small_tree(tmp_path / "out", ["01"])
+    with_draws(tree.root, "01")
+    assert group_level(tree.root, settings(tree.root)) == 0
+    c = group_rows(tree.root).set_index("row").loc["C"]
+    assert c["generalises_to"] == "clips (these people)"
+    assert c["ci_low"] < c["value"] < c["ci_high"]
+    assert np.isnan(c["sd"])
+
+
+def test_people_who_heard_other_clips_share_no_chance_of_clips(tmp_path):
+    widths = []
+    for name, own_clips in (("same", False), ("other", True)):
+        labels = ["01", "02", "03", "04"]
+        tree = small_tree(tmp_path / name, labels)
+        for label in labels:
+            with_draws(tree.root, label, clips=tuple(f"{label}-{k}" for k in range(N_CLIPS)) if own_clips else None)
+        group_level(tree.root, settings(tree.root))
+        widths.append(width(group_rows(tree.root).set_index("row").loc["C"]))
+    assert widths[1] < widths[0]
+
+
+def test_draws_of_other_scores_than_the_table_s_are_refused(tmp_path):
+    tree = small_tree(tmp_path / "out", ["01", "02"])
+    with_draws(tree.root, "01")
+    with_draws(tree.root, "02", shift=0.05)
+    before_and_after_refusal(tree, "sub-02: C of ban is .* in its score table .*run the participant level")

@@ -86,7 +86,7 @@ def test_scores_are_concatenated_and_filtered(tree):
     np.testing.assert_allclose(mine["value"], tree.scores["03"]["value"])
     bas = tree.scores["03"].set_index("row").loc["BAS", "value"]
     assert out.scores("03", row="BAS")["value"].item() == pytest.approx(bas)
-    assert out.score_definitions()["value"].startswith("layer: share of the region")
+    assert out.score_definitions()["value"].startswith("layer, region: c, share of the region")
 
 
 def test_tables_without_a_column_of_models_get_one(tmp_path):

@@ -3,10 +3,11 @@ import io
 import matplotlib.image
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 
-from ban_bids.reports.figures import Bars, alignment_figure, bar_figure, map_figure
+from ban_bids.reports.figures import Bars, bar_figure, map_figure, matrix_figure
 
 AREAS = ("A1", "Belt", "PB", "T2T3")
 
@@ -14,7 +15,7 @@ AREAS = ("A1", "Belt", "PB", "T2T3")
 @pytest.fixture
 def drawn(monkeypatch):
     """Texts and hatched patches as they are drawn."""
-    texts, hatches = [], []
+    texts, hatches, frames = [], [], []
     text, annotate, add_patch = Axes.text, Axes.annotate, Axes.add_patch
     monkeypatch.setattr(Axes, "text", lambda self, x, y, s, **k: texts.append(s) or text(self, x, y, s, **k))
     monkeypatch.setattr(Axes, "annotate", lambda self, s, *a, **k: texts.append(s) or annotate(self, s, *a, **k))
@@ -22,13 +23,12 @@ def drawn(monkeypatch):
     def patch(self, shape):
         if shape.get_hatch():
             hatches.append(shape)
+        elif not shape.get_fill():
+            frames.append(shape)
         return add_patch(self, shape)
 
     monkeypatch.setattr(Axes, "add_patch", patch)
-    return texts, hatches
-
-
-OWN = dict(zip(AREAS, AREAS, strict=True))
+    return texts, hatches, frames
 
 
 def size(png):
@@ -36,29 +36,39 @@ def size(png):
     return matplotlib.image.imread(io.BytesIO(png)).shape
 
 
-def test_alignment_labels_every_cell_and_hatches_what_is_missing(drawn):
-    texts, hatches = drawn
+def matrix(values):
+    return pd.DataFrame(values, index=list(AREAS), columns=list(AREAS))
+
+
+def test_the_matrix_labels_every_cell_hatches_what_is_missing_and_frames_own_layers(drawn):
+    texts, hatches, frames = drawn
     values = np.arange(16).reshape(4, 4) / 20
     values[2, 3] = np.nan
     low, high = values - 0.1, values + 0.1
     low[0, 1] = np.nan
-    size(alignment_figure(values, low, high, layers=AREAS, regions=AREAS, mapping=OWN))
-    assert len(texts) == 16
-    assert texts[0] == "0.00\n[-0.10, 0.10]"
-    assert texts[1] == "0.05"
-    assert texts[11] == "n/a"
+    committed = np.diag([1, 1, 0.75, 1.0])
+    committed[1, 2] = 0.25
+    size(matrix_figure(*map(matrix, (values, low, high, committed, np.eye(4)))))
+    cells = [text for text in texts if "folds" not in text]
+    assert len(cells) == 16
+    assert cells[0] == "0.00\n[-0.10, 0.10]"
+    assert cells[1] == "0.05"
+    assert cells[11] == "n/a"
     assert len(hatches) == 1
+    assert sorted(text for text in texts if "folds" in text) == ["25% of folds", "75% of folds"]
+    assert [frame.get_linestyle() for frame in frames].count("-") == 5
+    assert [frame.get_linestyle() for frame in frames].count("--") == 4
 
 
-def test_alignment_of_nothing_is_drawn_too(drawn):
-    texts, _ = drawn
-    nothing = np.full((4, 4), np.nan)
-    size(alignment_figure(nothing, nothing, nothing, layers=AREAS, regions=AREAS, mapping={}))
-    assert texts == ["n/a"] * 16
+def test_a_matrix_of_nothing_is_drawn_too(drawn):
+    texts, _, frames = drawn
+    nothing = matrix(np.full((4, 4), np.nan))
+    size(matrix_figure(nothing, nothing, nothing, nothing, nothing))
+    assert texts == ["n/a"] * 16 and not frames
 
 
 def test_bars_carry_their_numbers(drawn):
-    texts, hatches = drawn
+    texts, hatches, _ = drawn
     nan = float("nan")
     # an interval that misses its value must not raise: percentile intervals may
     series = [

@@ -6,10 +6,10 @@ from fake_derivatives import SPACE, TASK, fake_summary, make_tree, score_rows, w
 
 from ban_bids.bids.names import bas_name
 from ban_bids.derivatives.read import load_derivatives
-from ban_bids.derivatives.summaries import ParticipantSummary, read_summaries, write_summary
+from ban_bids.derivatives.summaries import ParticipantSummary, write_summary
 from ban_bids.derivatives.tables import write_table
 from ban_bids.errors import DataError
-from ban_bids.reports.models import by_score, control_bars
+from ban_bids.reports.models import by_score, control_bars, interval
 from ban_bids.reports.participant import render_participant
 from ban_bids.scoring.bas import COLUMNS
 
@@ -28,20 +28,17 @@ def text_of(page, title):
 
 
 def test_a_page_from_derivatives_alone(tree):
-    values = np.full((4, 4), 0.25)
-    values[0, 3] = np.nan
     reasons = {"Significance": "n/a: few blocks", "Noise ceiling": "n/a: no repeats"}
     notes = ["run 3: <b>many</b> columns"]
     write_summary(tree.root, ParticipantSummary("01", TASK, SPACE, [("Runs", 3)], notes, reasons))
-    write_summary(tree.root, fake_summary("01", values=values, notes=["look here"], methods=["A reconstruction."]))
-    _, [model] = read_summaries(tree.root, "01")
-    assert np.asarray(model.alignment["values"], dtype=object)[0, 3] == "n/a"
+    write_summary(tree.root, fake_summary("01", notes=["look here"], methods=["A reconstruction."]))
     page = page_of(tree.root)
     assert [title.text for title in page.iter("h2")] == [
         "Summary", "Model ban", "Noise ceiling", "Preprocessing quality", "Warnings", "Methods", "Provenance",
     ]  # fmt: skip
     own = text_of(page, "Model ban")
-    assert "0.250 [0.150, 0.350]" in own
+    c = tree.scores["01"].set_index(["row", "layer", "region"]).loc[("layer", "A1", "A1"), "value"].iloc[0]
+    assert interval(c, c - 0.1, c + 0.1) in own
     assert "few blocks" in own
     assert "banuntrained1" in own
     assert "no repeats" in text_of(page, "Noise ceiling")
@@ -52,16 +49,18 @@ def test_a_page_from_derivatives_alone(tree):
     assert all(page.xpath("//img/@alt"))
 
 
-def test_the_alignment_has_a_picture_and_the_same_numbers_as_text(tree):
-    values = np.arange(16).reshape(4, 4) / 20.0
-    values[1, 2] = np.nan
-    write_summary(tree.root, fake_summary("01", values=values))
+def test_layers_and_regions_have_a_picture_and_the_same_numbers_as_text(tree):
+    table = tree.scores["01"].copy()
+    layers = (table["row"] == "layer") & (table["role"] == "scored")
+    table.loc[layers, "value"] = np.arange(16) / 20
+    table.loc[layers, "ci_low"], table.loc[layers, "ci_high"] = np.arange(16) / 20 - 0.1, np.arange(16) / 20 + 0.1
+    table.loc[table.index[layers][6], ["value", "ci_low", "ci_high"]] = np.nan
+    write_table(bas_name("01", TASK, "ban").path(tree.root), table, COLUMNS, {"Model": "ban"})
     part = page_of(tree.root).xpath("//section[h2='Model ban']")[0]
     assert len(part.xpath(".//figure[h3='Layers and regions']//img[@alt]")) == 1
-    table = part.xpath(".//table[caption='Share of explainable variance [95 % interval]']")[0]
-    cells = table.xpath(".//td/text()")
-    assert "0.050 [-0.050, 0.150]" in cells
-    assert cells.count("n/a") == 1
+    [shown] = part.xpath(".//table[caption='Every layer in every region']")
+    cells = [cell.text_content() for cell in shown.xpath(".//td[3]")]
+    assert len(cells) == 16 and cells[1] == "0.050 [-0.050, 0.150]" and cells.count("n/a") == 1
 
 
 def test_a_participant_without_scores_has_no_page(tree):
@@ -92,15 +91,13 @@ def test_every_model_has_its_section_and_the_table_is_sorted_by_c(tree):
 
 def test_layers_of_any_number_and_name_reach_the_page(tree):
     layers = [f"encoder.{k:02d}" for k in range(24)]
-    values = np.random.default_rng(0).uniform(0, 0.5, (24, 2))
-    alignment = {"values": values, "low": values - 0.1, "high": values + 0.1, "layers": layers, "regions": ["A1", "PB"]}
     one = score_rows(np.random.default_rng(1), "wav2vec")
-    write_model(tree.root, "01", one[one["row"] != "layer"], "wav2vec")
-    summary = fake_summary("01", "wav2vec")
-    write_summary(tree.root, summary.__class__(**{**vars(summary), "mapping": {}, "alignment": alignment}))
-    own = text_of(page_of(tree.root), "Model wav2vec")
-    assert all(layer in own for layer in layers)
-    assert f"{values[23, 1]:.3f} [" in own
+    own = one[(one["row"] == "layer") & (one["role"] == "scored") & one["region"].isin(["A1", "PB"])]
+    many = [own[own["layer"] == "A1"].assign(layer=layer, mapped=None) for layer in layers]
+    write_model(tree.root, "01", pd.concat([*many, one[one["row"] != "layer"]]), "wav2vec")
+    part = page_of(tree.root).xpath("//section[h2='Model wav2vec']")[0]
+    assert all(layer in part.text_content() for layer in layers)
+    assert part.xpath(".//details//table[caption='Every layer in every region']")
 
 
 def test_two_tasks_have_sections_of_their_own(tree):
@@ -117,55 +114,47 @@ def test_two_tasks_have_sections_of_their_own(tree):
 
 
 def test_an_absent_region_is_reported_and_the_other_numbers_stay(tree):
-    values = np.full((4, 4), 0.25)
-    values[:, 2] = np.nan
     why = "atlas juelich has no region PB"
     table = tree.scores["01"].copy()
     gone = (table["region"] == "PB") | table["row"].isin(["C", "BAS"])
-    table.loc[gone, ["value", "ci_low", "ci_high"]] = np.nan
+    table.loc[gone, ["value", "ci_low", "ci_high", "rho", "p_sound"]] = np.nan
     table.loc[gone, "reason"] = why
     write_table(bas_name("01", TASK, "ban").path(tree.root), table, COLUMNS, {"Model": "ban"})
-    tests = [
-        {"layer": "A1", "region": "A1", "mean_r": 0.125, "p": 0.0123, "p_fwer": 0.25},
-        {"layer": "A1", "region": "PB", "mean_r": np.nan, "p": np.nan, "p_fwer": np.nan},
-    ]
     reasons = {"Significance": f"n/a: {why}"}
     write_summary(tree.root, ParticipantSummary("01", TASK, SPACE, notes=[why], reasons=reasons))
-    write_summary(tree.root, fake_summary("01", values=values, tests=tests))
     page = page_of(tree.root)
     assert why in text_of(page, "Summary") and why in text_of(page, "Warnings")
     part = page.xpath("//section[h2='Model ban']")[0]
-    significance = part.xpath(".//table[starts-with(caption, 'Significance')]")[0].text_content()
-    assert "0.125" in significance and "0.012" in significance and "0.250" in significance
-    assert significance.count("n/a") == 3
+    [layers] = part.xpath(".//table[caption='Every layer in every region']")
+    assert layers.text_content().count("n/a") == 12 and layers.text_content().count("0.010") == 12
     assert f"Significance: n/a: {why}" in part.text_content()
 
 
-def test_without_repeats_the_page_says_why(tree):
+def test_without_repeats_the_page_says_why_once_and_draws_no_matrix(tree):
     table = tree.scores["01"].copy()
-    table.loc[table["row"] != "B", ["value", "ci_low", "ci_high"]] = np.nan
-    table.loc[table["row"].isin(["layer", "C"]), "reason"] = "no clip is repeated"
+    table.loc[table["row"] != "B", ["value", "ci_low", "ci_high", "rho"]] = np.nan
+    table.loc[table["row"].isin(["layer", "region", "C"]), "reason"] = "no clip is repeated"
+    table["mean_r"] = 0.125
     write_table(bas_name("01", TASK, "ban").path(tree.root), table, COLUMNS, {"Model": "ban"})
-    write_summary(tree.root, fake_summary("01", values=np.full((4, 4), np.nan)))
     page = page_of(tree.root)
-    assert "Layers and regions: C: no clip is repeated" in text_of(page, "Model ban")
+    part = page.xpath("//section[h2='Model ban']")[0]
+    assert not part.xpath(".//figure[h3='Layers and regions']")
+    [layers] = part.xpath(".//table[caption='Every layer in every region']")
+    assert "0.125" in layers.text_content() and "no clip is repeated" not in layers.text_content()
     assert "no clip is repeated" in text_of(page, "Summary")
 
 
 def test_seeds_of_the_untrained_model_are_one_series(tree):
     scores = load_derivatives(tree.root).scores("01")
     control = scores[scores["role"] == "control"]
-    second = control.assign(model="banuntrained2", value=control["value"] + 1)
+    second = control.assign(model="banuntrained2", rho=control["rho"] + 1)
     of_another = control.assign(model="logmel", control_of="deepcnn")
     bars = control_bars(pd.concat([scores, second, of_another]), "ban", ["A1", "Belt", "PB", "T2T3"])
     assert [one.name for one in bars] == ["ban", "banuntrained (2 seeds)"]
-    first = control[control["row"] == "layer"]["value"].to_numpy(dtype=float)
+    first = control[control["row"] == "region"]["rho"].to_numpy(dtype=float)
     np.testing.assert_allclose(np.asarray(bars[1].values, dtype=float), first + 0.5)
     np.testing.assert_allclose(np.asarray(bars[1].low, dtype=float), first)
     np.testing.assert_allclose(np.asarray(bars[1].high, dtype=float), first + 1)
-    total = control_bars(scores, "ban", [])
-    c = scores[(scores["row"] == "C") & (scores["role"] == "scored")]["value"].item()
-    assert list(total[0].values) == [c]
 
 
 def test_models_without_c_come_last():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -10,18 +11,32 @@ import pytest
 
 from ban_bids.scoring.bas import COLUMNS, ModelScores, bas_score, score_table
 from ban_bids.scoring.behavioral import KAPPAS, BehavioralScore, Part, no_behavior
-from ban_bids.scoring.bootstrap import with_interval
+from ban_bids.scoring.bootstrap import Estimate, with_interval
+from ban_bids.scoring.correspondence import EstimateWithP
 from ban_bids.scoring.cortical import CorticalScore, LayerScore
+from ban_bids.scoring.voxels import RegionTest
 
 AREAS = ("A1", "Belt", "PB", "T2T3")
 
 
-def cortical(value: float = 0.4, spread: float = 0.05, seed: int = 0) -> CorticalScore:
+def cortical(value: float = 0.4, spread: float = 0.05, seed: int = 0, layers: tuple[str, ...] = AREAS) -> CorticalScore:
     draws = value + spread * np.random.default_rng(seed).standard_normal(4000)
-    layers = tuple(LayerScore(a, a, 10 + k, value=value, ci_low=0.1, ci_high=0.5) for k, a in enumerate(AREAS))
-    matrix = np.arange(16.0).reshape(4, 4)
+    known = {"value": 0.25, "ci_low": 0.09, "ci_high": 0.36}
     interval = with_interval(value, draws)
-    return CorticalScore("ban", layers, matrix, matrix, matrix, AREAS, AREAS, n_repeats=4, n_clips=60, **interval)
+    return CorticalScore(
+        **interval,
+        model="ban",
+        layers=tuple(LayerScore(a, r, 40, **known) for a in layers for r in AREAS),
+        regions=tuple(LayerScore(layers[0], r, 40, **known) for r in AREAS),
+        committed={r: {layers[0]: 1.0} for r in AREAS},
+        mapping={a: a for a in AREAS if a in layers},
+        mapped=Estimate(**interval),
+        rsquare=Estimate(value=0.5, ci_low=0.4, ci_high=0.6),
+        preference=EstimateWithP(value=0.1, ci_low=0.05, ci_high=0.15, p=0.01),
+        hierarchy=EstimateWithP(value=0.3, p=1 / 24),
+        n_repeats=4,
+        n_clips=60,
+    )
 
 
 def behavioral(value: float = 0.6, spread: float = 0.1) -> BehavioralScore:
@@ -32,21 +47,28 @@ def behavioral(value: float = 0.6, spread: float = 0.1) -> BehavioralScore:
 
 
 def test_bas_is_the_mean_with_an_interval_of_independent_parts() -> None:
-    score, geometric = bas_score(cortical(), behavioral())
+    score = bas_score(cortical(), behavioral())
     assert score.value == pytest.approx(0.5)
-    assert geometric.value == pytest.approx(np.sqrt(0.24))
     half_width = 1.96 * np.hypot(0.05, 0.1) / 2
     assert (score.ci_low, score.ci_high) == pytest.approx((0.5 - half_width, 0.5 + half_width), abs=0.008)
-    assert geometric.ci_low < geometric.value < geometric.ci_high
-    assert score.reason == geometric.reason == ""
+    assert score.reason == ""
+
+
+def test_draws_of_both_parts_are_joined_one_by_one() -> None:
+    c, b = cortical(), behavioral()
+    tied = replace(b, draws=0.6 - (c.draws - 0.4))  # what raises C lowers B: nothing is left of either
+    joint = bas_score(c, tied)
+    np.testing.assert_allclose(joint.draws, 0.5)
+    assert (joint.ci_low, joint.ci_high) == pytest.approx((0.5, 0.5))
+    assert len(bas_score(c, replace(b, draws=b.draws[:100])).draws) == 100
 
 
 def test_a_missing_part_leaves_bas_out_and_keeps_the_other() -> None:
-    score, geometric = bas_score(cortical(), no_behavior())
-    assert np.isnan([score.value, score.ci_low, geometric.value]).all()
+    score = bas_score(cortical(), no_behavior())
+    assert np.isnan([score.value, score.ci_low]).all()
     assert score.reason == "B is n/a: the dataset holds no human genre choices"
     none = replace(cortical(), value=np.nan, reason="no clip is repeated")
-    assert bas_score(none, no_behavior())[0].reason.startswith("C is n/a: no clip is repeated; B is n/a")
+    assert bas_score(none, no_behavior()).reason.startswith("C is n/a: no clip is repeated; B is n/a")
     table = score_table([ModelScores("ban", "scored", cortical(), no_behavior())]).set_index("row")
     assert table.loc["C", "value"] == pytest.approx(0.4) and np.isnan(table.loc["BAS", "value"])
 
@@ -59,51 +81,52 @@ def test_a_rough_interval_of_b_is_marked_where_the_score_stands() -> None:
 
 
 def test_few_voxels_are_marked_where_the_score_stands() -> None:
-    counts = zip(cortical().layers, (19, 20, 0, 3))
-    sized = replace(cortical(), layers=tuple(replace(layer, n_voxels=n) for layer, n in counts))
-    gone = replace(sized.layers[2], value=np.nan, reason="no voxel of region PB can be scored")
-    thin = replace(sized.layers[3], value=np.nan, reason="region T2T3 holds no explainable variance")
-    sized = replace(sized, layers=(*sized.layers[:2], gone, thin))
+    counts = zip(cortical().regions, (19, 20, 0, 3))
+    sized = replace(cortical(), layers=(), regions=tuple(replace(region, n_voxels=n) for region, n in counts))
+    gone = replace(sized.regions[2], value=np.nan, reason="no voxel of region PB can be scored")
+    thin = replace(sized.regions[3], value=np.nan, reason="region T2T3 holds no explainable variance")
+    sized = replace(sized, regions=(*sized.regions[:2], gone, thin))
     rows = score_table([ModelScores("ban", "scored", sized, no_behavior())]).set_index("region")
     assert rows.loc["A1", "reason"] == "region A1 has only 19 voxels: its figures rest on little"
-    assert rows.loc["A1", "value"] == pytest.approx(0.4)
+    assert rows.loc["A1", "value"] == pytest.approx(0.25)
     assert pd.isna(rows.loc["Belt", "reason"])
     assert rows.loc["PB", "reason"] == "no voxel of region PB can be scored"
     both = "region T2T3 holds no explainable variance; region T2T3 has only 3 voxels"
     assert rows.loc["T2T3", "reason"].startswith(both)
 
 
-def test_geometric_mean_needs_positive_parts() -> None:
-    score, geometric = bas_score(cortical(-0.1), behavioral())
-    assert score.value == pytest.approx(0.25) and np.isnan(geometric.value) and geometric.reason
-
-
-def test_table_has_a_row_per_layer_then_totals_then_controls() -> None:
-    p = {(a, a): 0.01 * (k + 1) for k, a in enumerate(AREAS)}
-    logmel = replace(
-        cortical(0.1),
-        layers=tuple(LayerScore("Logmel", r, 5, value=0.1) for r in AREAS),
-        alignment=np.full((1, 4), 0.1),
-        alignment_layers=("Logmel",),
-    )
+def test_table_has_a_row_per_layer_and_region_then_totals_then_controls() -> None:
+    tests = [
+        RegionTest(layer=layer, region=region, mean_r=0.1, p=0.01 * k, p_fwer=0.02 * k, question=question)
+        for k, (question, layer, region) in enumerate(product(("sound", "specific"), AREAS, AREAS), 1)
+    ]
     table = score_table(
         [
-            ModelScores("ban", "scored", cortical(), behavioral(), p=p, track_overlap="3"),
-            ModelScores("logmel", "control", logmel),
+            ModelScores("ban", "scored", cortical(), behavioral(), tests=tests, track_overlap="3"),
+            ModelScores("logmel", "control", cortical(0.1, layers=("Logmel",))),
             ModelScores("banfeedforward", "control", None, reason="needs its own weights"),
         ]
     )
     assert list(table.columns) == list(COLUMNS)
     ban = table[table.model == "ban"]
-    assert list(ban.row) == ["layer"] * 4 + ["C", "B", *KAPPAS, "BAS", "BAS_geometric"]
-    assert list(ban.layer[:4]) == list(AREAS) and list(ban.p[:4]) == list(p.values())
-    np.testing.assert_array_equal(ban[[f"c_{a}" for a in AREAS]].to_numpy(float)[:4], cortical().alignment)
+    totals = ["C", "C_mapped", "R2", "preference", "hierarchy"]
+    assert list(ban.row[:25]) == ["layer"] * 16 + ["region"] * 4 + totals
+    assert list(ban.row[-1:]) == ["BAS"] and "B" in set(ban.row) and "BAS_geometric" not in set(ban.row)
+    layers = ban[ban.row == "layer"]
+    assert list(zip(layers.layer, layers.region, strict=True)) == list(product(AREAS, AREAS))
+    np.testing.assert_allclose(layers.p_sound.astype(float), [0.02 * k for k in range(1, 17)])
+    np.testing.assert_allclose(layers.p_specific_uncorrected.astype(float), [0.01 * k for k in range(17, 33)])
+    np.testing.assert_allclose(layers[["rho", "rho_ci_low", "rho_ci_high"]].to_numpy(float), [[0.5, 0.3, 0.6]] * 16)
+    assert list(layers.mapped) == [layer == region for layer, region in product(AREAS, AREAS)]
+    assert list(layers.committed) == [float(layer == "A1") for layer, _ in product(AREAS, AREAS)]
+    by_row = ban.set_index("row")
+    assert by_row.loc["preference", "p"] == 0.01 and by_row.loc["hierarchy", "p"] == 1 / 24
+    assert set(layers.generalises_to) == {"clips"} and pd.isna(by_row.loc["hierarchy", "generalises_to"])
     assert set(ban.track_overlap) == {"3"}
-    assert set(ban[ban.belongs_to == "dataset"].row) == {"B", *KAPPAS}
-    b = ban.set_index("row").loc["B"]
-    assert (b.raw, b.people, b.n_clips, b.n_people, b.value) == (0.3, 0.5, 40, 12, 0.6)
-    assert list(ban[ban.row.isin(KAPPAS)].value) == [0.0, 0.1, 0.2]
-    assert list(table[table.model == "logmel"].row) == ["layer"] * 4 + ["C"]
+    assert "B" in set(ban[ban.belongs_to == "dataset"].row)
+    logmel = table[table.model == "logmel"]
+    assert list(logmel.row) == ["layer"] * 4 + ["region"] * 4 + totals
+    assert logmel[["p_sound", "p_specific"]].isna().all(axis=None) and logmel.mapped.isna().all()
     last = table.iloc[-1]
     assert last.model == "banfeedforward" and np.isnan(last.value) and last.reason == "needs its own weights"
 

@@ -11,11 +11,19 @@ import pytest
 from ban_bids.encoding.rows import HeldOutRows, repeat_rows
 from ban_bids.scoring.bas import ModelScores, bas_score, score_table
 from ban_bids.scoring.behavioral import no_behavior
-from ban_bids.scoring.bootstrap import clip_statistics, explained_power, percentile_interval, resample_counts, share
+from ban_bids.scoring.bootstrap import (
+    Estimate,
+    clip_statistics,
+    explained_power,
+    percentile_interval,
+    resample_counts,
+    share,
+)
 from ban_bids.scoring.ceiling import voxel_correlation
-from ban_bids.scoring.cortical import CorticalScore, cortical_score, scored_pairs
+from ban_bids.scoring.cortical import CorticalScore, MeasuredRegions, cortical_score
 
 AREAS = ("A1", "Belt", "PB", "T2T3")
+OWN = {area: area for area in AREAS}
 
 
 def table(n_clips: int, n_repeats: int, length: int) -> HeldOutRows:
@@ -55,11 +63,19 @@ def simulate(rho: float, seed: int, v: int = 200, share: float = 0.3) -> tuple[H
     return rows, prediction.astype(np.float32), bold.astype(np.float32)
 
 
+def measured(rows: HeldOutRows, bold: np.ndarray, labels: np.ndarray | None = None, **more: object) -> MeasuredRegions:
+    options = {"regions": ("A1",), "n_bootstrap": 50, "repeats": repeat_rows(rows), **more}
+    labels = np.ones(bold.shape[1], dtype=int) if labels is None else labels
+    return MeasuredRegions(bold=bold, labels=labels, rows=rows, **options)  # type: ignore[arg-type]
+
+
 def score(rows: HeldOutRows, prediction: np.ndarray, bold: np.ndarray, **more: object) -> CorticalScore:
-    repeats = repeat_rows(rows)
-    options = {"regions": ("A1",), "n_bootstrap": 50, **more}
-    labels = np.ones(bold.shape[1], dtype=int)
-    return cortical_score("m", {"A1": prediction}, bold, labels=labels, rows=rows, repeats=repeats, **options)  # type: ignore[arg-type]
+    inner = {"A1": np.zeros((1, bold.shape[1]))}
+    return cortical_score("m", {"A1": prediction}, inner, measured(rows, bold, **more))
+
+
+def rho(c: float | np.ndarray) -> np.ndarray:
+    return np.sign(c) * np.sqrt(np.abs(c))
 
 
 def test_share_equals_loops_in_the_estimate_and_in_a_draw_of_clips() -> None:
@@ -89,12 +105,12 @@ def test_a_planted_correlation_gives_its_square_and_wrong_signs_and_scales_count
     values = []
     for seed in range(8):
         rows, prediction, bold = simulate(0.7, seed)
-        values.append(score(rows, scale * prediction, bold).value)
+        values.append(score(rows, scale * prediction, bold).layers[0].value)
     assert np.mean(values) == pytest.approx(expected, abs=0.02)
 
 
 def test_a_perfect_prediction_scores_one() -> None:
-    assert np.mean([score(*simulate(1.0, seed)).value for seed in range(10)]) == pytest.approx(1, abs=0.02)
+    assert np.mean([score(*simulate(1.0, seed)).layers[0].value for seed in range(10)]) == pytest.approx(1, abs=0.02)
 
 
 def test_share_is_linear_in_the_data_and_unbiased_where_signal_is_weak() -> None:
@@ -117,14 +133,12 @@ def test_share_is_linear_in_the_data_and_unbiased_where_signal_is_weak() -> None
         np.testing.assert_allclose(total, -2 * np.var(prediction[:360], axis=0, ddof=1).sum(), rtol=1e-4)
 
 
-@pytest.mark.parametrize(("explainable", "too_much"), [(0.02, 0.36), (0.05, 0.32)])
-def test_a_planted_share_of_thirty_percent_comes_out_where_squared_correlations_give_more(
-    explainable: float, too_much: float
-) -> None:
+@pytest.mark.parametrize("explainable", [0.02, 0.05])
+def test_a_planted_share_of_thirty_percent_comes_out_where_little_is_explainable(explainable: float) -> None:
     rng = np.random.default_rng(11)
     # as many independent rows as 600 rows of autocorrelated BOLD are worth
     rows = table(36, 4, 10)
-    shares, squares = [], []
+    shares = []
     for _ in range(16):
         signal, other = rng.standard_normal((2, 360, 600), dtype=np.float32)
         bold = np.sqrt(1 - explainable) * rng.standard_normal((1440, 600), dtype=np.float32)
@@ -132,39 +146,112 @@ def test_a_planted_share_of_thirty_percent_comes_out_where_squared_correlations_
         scale = np.sqrt(0.3 * explainable)
         prediction = scale * np.tile(np.sqrt(0.3) * signal + np.sqrt(0.7) * other, (4, 1))
         result = score(rows, prediction.astype(np.float32), bold.astype(np.float32), n_bootstrap=10)
-        shares.append(result.value)
-        squares.append(result.layers[0].squared_ratio)
+        shares.append(result.layers[0].value)
     assert np.mean(shares) == pytest.approx(0.30, abs=0.01)
-    assert np.mean(squares) == pytest.approx(too_much, abs=0.01)
 
 
-def test_alignment_and_totals_over_four_layers() -> None:
-    rng = np.random.default_rng(3)
+def planted(seed: int = 3, **more: object) -> tuple[dict[str, np.ndarray], MeasuredRegions]:
+    """Four layers of 30 voxels each: every layer predicts the region of its name and nothing else."""
+    rng = np.random.default_rng(seed)
     rows = table(12, 2, 8)
-    signals = rng.standard_normal((4, 96, 30))
     labels = np.repeat([1, 2, 3, 4, 0], 30)
     bold = np.zeros((192, 150), dtype=np.float32)
     predictions = {a: (0.1 * rng.standard_normal((192, 150))).astype(np.float32) for a in (*AREAS, "Joint")}
     for k, layer in enumerate(AREAS):
-        tiled = np.tile(signals[k], (2, 1))
+        tiled = np.tile(rng.standard_normal((96, 30)), (2, 1))
         bold[:, labels == k + 1] = tiled + 0.5 * rng.standard_normal((192, 30))
         predictions[layer][:, labels == k + 1] = tiled
-    result = four_layers(predictions, bold, labels, rows, n_bootstrap=200)
-    assert [(s.layer, s.region) for s in result.layers] == [(a, a) for a in AREAS]
-    assert result.value == pytest.approx(np.mean(np.diag(result.alignment)))
-    assert np.diag(result.alignment).min() > 0.9
-    off = result.alignment[~np.eye(4, dtype=bool)]
-    assert np.abs(off).max() < 0.1 and result.alignment_layers == AREAS
-    assert result.ci_low <= result.value <= result.ci_high
-    assert result.draws.shape == (200,)
-    assert (result.n_repeats, result.n_clips) == (2, 12)
+    return predictions, measured(rows, bold, labels, **{"regions": AREAS, "n_bootstrap": 200, **more})
+
+
+def scores_inside(best: dict[str, str], labels: np.ndarray, n_folds: int = 1) -> dict[str, np.ndarray]:
+    """Scores on inner folds, 1 where a layer is best, 0 elsewhere; ``best`` is by region."""
+    inner = {layer: np.zeros((n_folds, len(labels))) for layer in AREAS}
+    for k, region in enumerate(AREAS, 1):
+        inner[best[region]][:, labels == k] = 1
+    return inner
+
+
+def test_every_layer_meets_every_region_and_c_is_the_mean_rho_of_the_committed() -> None:
+    predictions, regions = planted()
+    found = cortical_score("ban", predictions, scores_inside(OWN, regions.labels), regions, mapping=OWN)
+    assert [(s.layer, s.region) for s in found.layers] == [(a, r) for a in AREAS for r in AREAS]
+    table_of_c = np.array([s.value for s in found.layers]).reshape(4, 4)
+    assert np.diag(table_of_c).min() > 0.9 and np.abs(table_of_c[~np.eye(4, dtype=bool)]).max() < 0.1
+    for k, layer in enumerate(AREAS):
+        voxels = regions.labels == k + 1
+        assert regions.repeats is not None
+        brute = brute_share(predictions[layer][:, voxels], regions.bold[:, voxels], regions.repeats.index)
+        assert table_of_c[k, k] == pytest.approx(brute, rel=1e-5)
+    assert found.value == pytest.approx(np.mean(rho(np.diag(table_of_c))))
+    assert found.ci_low <= found.value <= found.ci_high and found.draws.shape == (200,)
+    draws = [rho(score.draws) for score in found.layers if score.layer == score.region]
+    np.testing.assert_allclose(found.draws, np.mean(draws, axis=0))
+    assert (found.mapped.value, found.mapped.ci_low) == (found.value, found.ci_low)
+    assert (found.n_repeats, found.n_clips) == (2, 12)
+    assert found.committed == {a: {a: 1.0} for a in AREAS}
+    assert list(found.statistics) == list(itertools.product(AREAS, AREAS))
+    np.testing.assert_allclose(share(found.committed_statistics["PB"], regions.counts)[0], table_of_c[2, 2])
+
+
+def test_layers_are_committed_on_inner_folds_and_never_because_they_predict_better() -> None:
+    predictions, regions = planted()
+    wrong = dict(zip(AREAS, (*AREAS[1:], AREAS[0]), strict=True))
+    found = cortical_score("ban", predictions, scores_inside(wrong, regions.labels), regions, mapping=OWN)
+    assert {region: list(own) for region, own in found.committed.items()} == {r: [layer] for r, layer in wrong.items()}
+    assert abs(found.value) < 0.3 < 0.9 < found.mapped.value
+    assert found.rsquare.value < 0.1
+    level = {layer: np.ones((1, 150)) for layer in AREAS}
+    assert all(own == {"A1": 1.0} for own in cortical_score("ban", predictions, level, regions).committed.values())
+
+
+def test_a_region_is_predicted_fold_by_fold_by_the_layer_committed_there() -> None:
+    predictions, regions = planted()
+    regions.rows.fold[96:] = 1
+    inner = scores_inside(OWN, regions.labels, n_folds=2)
+    pb = regions.labels == 3
+    inner["A1"][1, pb] = 2
+    found = cortical_score("ban", predictions, inner, regions)
+    assert found.committed["PB"] == {"A1": 0.5, "PB": 0.5} and found.committed["Belt"] == {"Belt": 1.0}
+    mixed = np.concatenate([predictions["PB"][:96], predictions["A1"][96:]])
+    assert regions.repeats is not None
+    expected = brute_share(mixed[:, pb], regions.bold[:, pb], regions.repeats.index)
+    third = found.regions[2]
+    assert (third.layer, third.region) == ("A1, PB", "PB") and third.value == pytest.approx(expected, rel=1e-5)
+    own = {(s.layer, s.region): s.value for s in found.layers}
+    values = [own["A1", "A1"], own["Belt", "Belt"], expected, own["T2T3", "T2T3"]]
+    assert found.value == pytest.approx(np.mean(rho(np.array(values))))
+    rows = score_table([ModelScores("ban", "scored", found)])
+    layers = rows[rows["row"] == "layer"].set_index(["layer", "region"])["committed"].astype(float)
+    assert layers["A1", "PB"] == layers["PB", "PB"] == 0.5 and layers["T2T3", "T2T3"] == 1 and layers["Belt", "A1"] == 0
+    region = rows[rows["row"] == "region"].set_index("region")
+    assert region.loc["PB", "value"] == third.value and region["layer"].isna().all()
+    assert region["rho"].mean() == pytest.approx(found.value)
+
+
+def test_the_mapping_must_serve_every_region() -> None:
+    predictions, regions = planted(n_bootstrap=10)
+    inner = scores_inside(OWN, regions.labels)
+
+    def mapped(mapping: dict[str, str] | None) -> Estimate:
+        return cortical_score("ban", predictions, inner, regions, mapping=mapping).mapped
+
+    assert "no mapping" in mapped(None).reason
+    assert mapped({"A1": "A1", "Belt": "Belt"}).reason == "the model's mapping has no layer for region PB, T2T3"
+    twice = cortical_score("ban", predictions, inner, regions, mapping={"A1": "A1", "Belt": "A1", "PB": "Belt"})
+    assert "region PB, T2T3" in twice.mapped.reason
+    two = replace(regions, regions=("A1", "Belt"), labels=np.where(regions.labels > 2, 0, regions.labels))
+    both = cortical_score("ban", predictions, inner, two, mapping={"A1": "A1", "PB": "A1", "Belt": "Belt"})
+    c = {(s.layer, s.region): rho(s.value) for s in both.layers}
+    expected = ((c["A1", "A1"] + c["PB", "A1"]) / 2 + c["Belt", "Belt"]) / 2
+    assert both.mapped.value == pytest.approx(expected)
 
 
 def test_interval_covers_the_planted_share() -> None:
     hits = 0
     for seed in range(40):
         result = score(*simulate(0.7, seed, v=20), n_bootstrap=200)
-        hits += result.ci_low <= 0.49 <= result.ci_high
+        hits += result.ci_low <= 0.7 <= result.ci_high
     assert hits >= 32
 
 
@@ -176,14 +263,14 @@ def test_same_seed_same_interval() -> None:
 
 def test_without_repeats_only_the_unnormalised_number_exists() -> None:
     rows, prediction, bold = simulate(0.7, 0, v=20)
-    result = cortical_score(
-        "m", {"A1": prediction}, bold, labels=np.ones(20, dtype=int), rows=rows, repeats=None, regions=("A1",)
-    )
+    result = score(rows, prediction, bold, repeats=None)
     r = voxel_correlation(prediction, bold, rows, None)
     layer = result.layers[0]
     assert layer.unnormalised == pytest.approx(np.mean(r * np.abs(r)))
-    assert np.isnan([layer.value, layer.squared_ratio, layer.median_ccnorm, result.value, result.ci_low]).all()
-    assert "repeated" in layer.reason and result.reason == layer.reason
+    assert np.isnan([layer.value, layer.median_ccnorm, result.value, result.ci_low, result.rsquare.value]).all()
+    assert "repeated" in layer.reason and result.reason == layer.reason == result.rsquare.reason
+    assert result.statistics == result.committed_statistics == {}
+    assert bas_score(result, no_behavior()).reason.startswith("C is n/a: no clip is repeated")
 
 
 def test_unusable_voxels_are_left_out_and_empty_regions_named() -> None:
@@ -199,14 +286,6 @@ def test_unusable_voxels_are_left_out_and_empty_regions_named() -> None:
     assert np.isfinite(result.layers[0].value)
 
 
-def four_layers(
-    predictions: dict[str, np.ndarray], bold: np.ndarray, labels: np.ndarray, rows: HeldOutRows, **more: object
-) -> CorticalScore:
-    """Each layer in the region of its name."""
-    options = {"labels": labels, "rows": rows, "repeats": repeat_rows(rows), "regions": AREAS, **more}
-    return cortical_score("ban", predictions, bold, mapping={a: a for a in AREAS}, **options)  # type: ignore[arg-type]
-
-
 def four_regions(absent: tuple[str, ...]) -> CorticalScore:
     """Four layers of 12 voxels each, all answering; the labels of some regions are taken away."""
     rng = np.random.default_rng(4)
@@ -216,27 +295,25 @@ def four_regions(absent: tuple[str, ...]) -> CorticalScore:
     predictions = {a: (signal + rng.standard_normal((120, 48))).astype(np.float32) for a in AREAS}
     reasons = {name: f"atlas juelich has no region {name}" for name in absent}
     labels[np.isin(labels, [AREAS.index(name) + 1 for name in absent])] = 0
-    return four_layers(predictions, bold, labels, rows, absent=reasons, n_bootstrap=50)
+    inner = {layer: np.zeros((1, 48)) for layer in AREAS}
+    regions = measured(rows, bold, labels, absent=reasons, regions=AREAS)
+    return cortical_score("ban", predictions, inner, regions, mapping=OWN)
 
 
 def test_an_absent_region_is_not_available_and_changes_no_other() -> None:
     whole, part = four_regions(()), four_regions(("PB",))
-    assert np.isfinite(whole.value) and np.isnan([part.value, part.ci_low, *part.draws]).all()
-    assert part.reason == part.layers[2].reason == "atlas juelich has no region PB"
-    assert part.layers[2].n_voxels == 0 and np.isnan([part.layers[2].value, part.layers[2].mean_r]).all()
-    assert [part.layers[k] for k in (0, 1, 3)] == [whole.layers[k] for k in (0, 1, 3)]
-    assert np.isnan(part.alignment[:, 2]).all()
-    np.testing.assert_array_equal(np.delete(part.alignment, 2, 1), np.delete(whole.alignment, 2, 1))
+    assert np.isfinite(whole.value) and np.isnan([part.value, part.mapped.value, part.ci_low, *part.draws]).all()
+    assert part.reason == part.mapped.reason == part.regions[2].reason == "atlas juelich has no region PB"
+    assert part.regions[2].n_voxels == 0 and np.isnan([part.regions[2].value, part.regions[2].mean_r]).all()
+    assert set(part.committed) == {"A1", "Belt", "T2T3"}
+    for before, after in zip(whole.layers, part.layers, strict=True):
+        assert after == before if after.region != "PB" else np.isnan(after.value)
+    assert np.isfinite([part.preference.value, part.rsquare.value]).all()
     assert four_regions(("PB", "T2T3")).reason == "atlas juelich has no region PB, T2T3"
-    assert bas_score(part, no_behavior())[0].reason.startswith("C is n/a: atlas juelich has no region PB;")
-    line = score_table([ModelScores("ban", "scored", part)]).set_index("region").loc["PB"]
-    assert line["reason"] == "atlas juelich has no region PB" and line[["value", "p", "mean_r"]].isna().all()
-
-
-def test_layers_meet_the_regions_of_their_mapping_or_every_region() -> None:
-    assert scored_pairs(None, ("Logmel",), AREAS) == tuple(("Logmel", r) for r in AREAS)
-    assert scored_pairs({a: a for a in AREAS}, AREAS, AREAS) == tuple((a, a) for a in AREAS)
-    assert scored_pairs({"late/b": "PB", "a": "A1"}, ("a", "b", "late/b"), AREAS) == (("a", "A1"), ("late/b", "PB"))
+    assert bas_score(part, no_behavior()).reason.startswith("C is n/a: atlas juelich has no region PB;")
+    lines = score_table([ModelScores("ban", "scored", part)]).set_index("region").loc["PB"]
+    assert set(lines["reason"]) == {"atlas juelich has no region PB"}
+    assert lines[["value", "rho", "p_sound", "mean_r", "committed"]].isna().all(axis=None)
 
 
 def test_layers_and_regions_of_any_number_and_name() -> None:
@@ -247,20 +324,16 @@ def test_layers_and_regions_of_any_number_and_name() -> None:
     names = ("conv 1", "encoder/layers.2", "out")
     predictions = {name: (signal + k * rng.standard_normal((144, 40))) for k, name in enumerate(names)}
     regions = ("IC", "Heschl's gyrus")
-    options = {"labels": labels, "rows": rows, "repeats": repeat_rows(rows), "regions": regions, "n_bootstrap": 30}
-    every = cortical_score("net", predictions, bold, **options)  # type: ignore[arg-type]
-    assert [(s.layer, s.region) for s in every.layers] == [(a, r) for a in names for r in regions]
-    np.testing.assert_array_equal([s.value for s in every.layers], every.alignment.ravel())
-    assert every.value == pytest.approx(every.alignment.mean())
-    mapped = cortical_score("net", predictions, bold, mapping={names[1]: "IC"}, **options)  # type: ignore[arg-type]
-    assert mapped.value == every.alignment[1, 0] and mapped.layers == (every.layers[2],)
-    np.testing.assert_array_equal(mapped.alignment, every.alignment)
-    lost = cortical_score("net", predictions, bold, mapping={"out": "PB"}, **options)  # type: ignore[arg-type]
-    assert lost.reason == "no voxel of region PB can be scored"
-    none = cortical_score("net", predictions, bold, mapping={}, **options)  # type: ignore[arg-type]
-    assert np.isnan(none.value) and "no layer that belongs to a region" in none.reason
-    shares = score_table([ModelScores("net", "scored", every)], regions)
-    np.testing.assert_array_equal(shares[["c_IC", "c_Heschl's gyrus"]].to_numpy(float)[:6:2], every.alignment)
+    inner = {name: np.full((1, 40), -k) for k, name in enumerate(names)}
+    known = measured(rows, bold, labels, regions=regions, n_bootstrap=30)
+    found = cortical_score("net", predictions, inner, known)
+    assert [(s.layer, s.region) for s in found.layers] == [(a, r) for a in names for r in regions]
+    assert found.value == pytest.approx(np.mean([rho(s.value) for s in found.layers[:2]]))
+    rows_of = score_table([ModelScores("net", "scored", found)])
+    assert list(rows_of["row"]) == ["layer"] * 6 + ["region"] * 2 + ["C", "C_mapped", "R2", "preference", "hierarchy"]
+    one = cortical_score("net", {"out": predictions["out"]}, {"out": inner["out"]}, known)
+    assert one.preference.reason == one.hierarchy.reason == "the model has one layer only"
+    assert np.isfinite(one.value)
 
 
 def test_resampling_keeps_sizes_and_strata() -> None:
@@ -288,13 +361,17 @@ def test_a_region_without_explainable_variance_has_no_share_rather_than_a_ratio_
         numbers += bool(np.isfinite(found.value))
         if not np.isfinite(found.value):
             assert "explainable variance" in found.layers[0].reason
-            assert np.isnan(found.alignment).all()
+            assert np.isnan(found.rsquare.value) and found.rsquare.reason == found.reason
     # an interval of 95 % leaves a false number now and then
     assert numbers <= 3
 
 
-def test_alignment_intervals_hold_their_estimates() -> None:
+def test_rho_and_its_limits_are_those_of_c_in_correlation_form() -> None:
     rows, prediction, bold = simulate(0.8, seed=5)
     found = score(rows, prediction, bold, n_bootstrap=200)
-    assert found.alignment_low[0, 0] < found.alignment[0, 0] < found.alignment_high[0, 0]
-    assert found.alignment_low[0, 0] == found.layers[0].ci_low
+    [layer] = found.layers
+    assert layer.ci_low < layer.value < layer.ci_high
+    numbers = np.array([layer.value, layer.ci_low, layer.ci_high])
+    np.testing.assert_allclose([layer.rho.value, layer.rho.ci_low, layer.rho.ci_high], np.sqrt(numbers))
+    negative = score(rows, -prediction, bold).layers[0]
+    assert negative.rho.value == pytest.approx(-np.sqrt(-negative.value)) and negative.value < 0

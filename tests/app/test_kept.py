@@ -1,0 +1,91 @@
+"""What is kept of scores gives those scores again, and clips have one name wherever their sound lies."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+
+from ban_bids.app.kept import clip_identity, kept_draws
+from ban_bids.constants import AREAS
+from ban_bids.derivatives.draws import read_draws, write_draws
+from ban_bids.encoding.rows import HeldOutRows, repeat_rows
+from ban_bids.inputs.types import Clip
+from ban_bids.scoring.bootstrap import Estimate
+from ban_bids.scoring.cortical import MeasuredRegions, cortical_score
+
+N_CLIPS = 6
+
+
+def sound(path: Path, seed: int) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    soundfile.write(path, np.random.default_rng(seed).uniform(-0.5, 0.5, 8000), 8000, subtype="PCM_16")
+    return path
+
+
+def test_a_clip_is_named_by_what_is_heard(tmp_path):
+    one = Clip(sound(tmp_path / "a" / "one.wav", 0), 0.25, 0.5, "one", fade=0.1)
+    copy = Clip(sound(tmp_path / "b" / "copy.wav", 0), 0.25, 0.5, "copy")
+    assert clip_identity(one) == clip_identity(copy)
+    later = Clip(one.audio, 0.375, 0.5, "one")
+    other = Clip(sound(tmp_path / "a" / "other.wav", 1), 0.25, 0.5, "other")
+    assert len({clip_identity(clip) for clip in (one, later, other)}) == 3
+
+
+@pytest.fixture
+def scored(tmp_path):
+    """A participant and a model with a control, as the participant level passes them on."""
+    rng = np.random.default_rng(0)
+    clip = np.tile(np.repeat(np.arange(N_CLIPS), 4), 2)
+    n, half = len(clip), len(clip) // 2
+    zeros = np.zeros(n, dtype=np.int32)
+    position = np.tile(np.arange(4), 2 * N_CLIPS)
+    rows = HeldOutRows(np.repeat([0, 1], half), np.tile(np.arange(half), 2), clip, clip, position, zeros == 0, zeros)
+    signal = np.tile(rng.normal(size=(half, 40)), (2, 1))
+    bold = (signal + rng.normal(size=(n, 40))).astype(np.float32)
+    labels = np.repeat([1, 2, 3, 4], 10)
+    measured = MeasuredRegions(
+        bold=bold, labels=labels, rows=rows, repeats=repeat_rows(rows), regions=AREAS, n_bootstrap=50
+    )
+
+    def score(name, mapping=None):
+        predictions = {layer: (0.5 * signal + 0.2 * rng.normal(size=(n, 40))).astype(np.float32) for layer in AREAS}
+        inner = {layer: rng.normal(size=(1, 40)) for layer in AREAS}
+        return cortical_score(name, predictions, inner, measured, mapping=mapping)
+
+    prepared = SimpleNamespace(name="ban", behavior=Estimate(value=0.3, draws=np.arange(4.0)))
+    cortical = score("ban", dict(zip(AREAS, AREAS, strict=True)))
+    clips = tuple(Clip(sound(tmp_path / f"{k}.wav", k), 0.0, 1.0, str(k)) for k in range(N_CLIPS))
+    shared = SimpleNamespace(
+        data=SimpleNamespace(label="01", clips=clips),
+        plan=SimpleNamespace(task_label="Test"),
+        tests=SimpleNamespace(repeats=measured.repeats),
+    )
+    model = SimpleNamespace(prepared=prepared, scores=SimpleNamespace(cortical=cortical), controls=(score("logmel"),))
+    return shared, model
+
+
+def test_what_is_kept_gives_the_scores_of_the_table_again(scored, tmp_path):
+    shared, model = scored
+    found = read_draws(write_draws(tmp_path / "out", kept_draws(shared, model)))
+    assert found.clips == tuple(map(clip_identity, shared.data.clips))
+    assert list(found.scores) == ["ban", "logmel"]
+    for cortical in (model.scores.cortical, *model.controls):
+        again = found.scores[cortical.model].scores(np.ones((1, N_CLIPS)))
+        expected = {("layer", one.layer, one.region): one for one in cortical.layers}
+        expected |= {("region", "", one.region): one for one in cortical.regions}
+        expected |= {("C", "", ""): cortical}
+        if cortical.mapping:
+            expected |= {("C_mapped", "", ""): cortical.mapped}
+        assert set(again) == set(expected)
+        for cell, estimate in expected.items():
+            assert again[cell][0] == pytest.approx(estimate.value, rel=1e-9)
+
+
+def test_without_repeats_b_alone_is_kept(scored):
+    shared, model = scored
+    shared.tests.repeats = None
+    found = kept_draws(shared, model)
+    assert found.clips == ()
+    assert found.behavior.value == 0.3
