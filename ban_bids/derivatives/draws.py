@@ -3,11 +3,11 @@
 Numbers of any draw of clips follow exactly, so that two models are compared in the same draws whenever they were run.
 One file per model, ``…_draws.npz``, holds:
 
-- ``format``: the mark `FORMAT`; ``clips``: K identities, the same for all people;
+- ``format``: the mark ``FORMAT``; ``clips``: K identities, the same for all people;
 - ``pairs`` (P, 3): model (the scored one or one of its controls), layer, region, without a layer for the prediction of
   the region's committed layers, which enters C; ``mapped`` (P,): whether the pair enters C_mapped; ``n_repeats`` and
   ``sp_bias`` (P,);
-- ``vectors`` (., K) and ``matrices`` (., K (K + 1) / 2; upper triangles): the arrays of `ClipStatistics`, each once,
+- ``vectors`` (., K) and ``matrices`` (., K (K + 1) / 2; upper triangles): the arrays of ``ClipStatistics``, each once,
   since those of BOLD alone are the same for every layer; ``which`` (P, 9): where those of each pair stand. Of ``q_py``
   the symmetric part is kept: nothing else enters a variance;
 - ``b`` and ``b_draws``: B of the dataset and its draws; NaN without one.

@@ -50,7 +50,7 @@ class CrossingFactor:
     Parameters
     ----------
     voxels, regions : float
-        For `ban_bids.encoding.significance.voxel_p` and `null_from_sums`.
+        For `ban_bids.encoding.significance.voxel_p` and ``null_from_sums``.
     """
 
     voxels: float = CROSSED

@@ -5,10 +5,11 @@ the correlation of prediction and BOLD pooled over the held-out rows, one-sided.
 sum over pieces of one inner product each, ``c[k] = sum_t x[t + k] y[t]``, which the Fourier transform yields for all
 shifts k at once; its denominator is the same in all.
 
-Means are taken out of groups of rows (see `PermutationPlan`) of both x and y. Where groups are small that takes
-variance from the inner products with shifted predictions, whose groups have means, but none from the true one, whose
-groups have none: with C the projection on the groups' means, ``c[k]`` is divided by the root of
-``1 - mean over k of |C shift_k x|^2 / |x|^2``, so that all have the variance that white noise would give the true one.
+Means are taken out of groups of rows (see `ban_bids.encoding.permutation.PermutationPlan`) of both x and y. Where
+groups are small that takes variance from the inner products with shifted predictions, whose groups have means, but
+none from the true one, whose groups have none: with C the projection on the groups' means, ``c[k]`` is divided by the
+root of ``1 - mean over k of |C shift_k x|^2 / |x|^2``, so that all have the variance that white noise would give the
+true one.
 """
 
 from __future__ import annotations

@@ -206,7 +206,7 @@ class MeasuredRegions:
         return notes
 
     def estimated(self, drawn: np.ndarray) -> dict[str, Any]:
-        """Fields of an `Estimate` from a number in every row of ``counts``."""
+        """Fields of an ``Estimate`` from a number in every row of ``counts``."""
         return with_interval(drawn[0], centred_draws(drawn[1:], drawn[0], self.counts.shape[1]))
 
     def score(self, layer: str, region: str, prediction: np.ndarray, voxels: np.ndarray) -> LayerScore:
