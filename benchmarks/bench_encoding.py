@@ -79,7 +79,7 @@ def test_refit(benchmark, problem: Problem) -> None:
 
 def test_voxel_p_of_1000_voxels(benchmark) -> None:
     rows = held_out_rows()
-    plan = permutation_plan(rows, 1000, seed=0)
+    plan = permutation_plan(rows, 1000, seed=0, question="specific")
     prediction, bold = np.random.default_rng(0).standard_normal((2, len(rows), 1000), dtype=np.float32)
     p = benchmark.pedantic(voxel_p, (plan, prediction, bold), rounds=3)
     assert 0.02 < np.mean(p < 0.05) < 0.09

@@ -232,10 +232,10 @@ def scores(scored: ScoredModel) -> Found:
 def tests(ready: PreparedParticipant, scored: ScoredModel) -> Found:
     """Shares of p under .05 and .001, of regions and voxels, for each question; why there are none."""
     found: Found = {}
-    if ready.tests.permutations is None:
-        return {"reason": ready.tests.reasons["p"]}
+    if not ready.tests.plans:
+        return {"reason": "; ".join(ready.tests.reasons.values())}
     for question in QUESTIONS:
-        for kind, p in (("region", region_p(ready, scored, question)), ("voxel", voxel_p(ready, scored, question))):
+        for kind, p in (("region", region_p(scored, question)), ("voxel", voxel_p(scored, question))):
             p = p[np.isfinite(p)]
             if p.size:
                 found[f"{kind} {question} .05"] = float(np.mean(p < 0.05))
@@ -243,19 +243,14 @@ def tests(ready: PreparedParticipant, scored: ScoredModel) -> Found:
     return found
 
 
-def asked(ready: PreparedParticipant) -> str:
-    """The question that the one test of the layout answers."""
-    return "sound" if ready.tests.permutations.rests else "specific"  # type: ignore[union-attr]
-
-
-def region_p(ready: PreparedParticipant, scored: ScoredModel, question: str) -> np.ndarray:
+def region_p(scored: ScoredModel, question: str) -> np.ndarray:
     """p of every region."""
-    return np.array([test.p for test in scored.tests if asked(ready) == question])
+    return np.array([test.p for test in scored.tests if test.question == question])
 
 
-def voxel_p(ready: PreparedParticipant, scored: ScoredModel, question: str) -> np.ndarray:
+def voxel_p(scored: ScoredModel, question: str) -> np.ndarray:
     """p of every voxel."""
-    maps = [values for (_, statistic), values in scored.maps.items() if statistic == "p" and asked(ready) == question]
+    maps = [values for (_, statistic), values in scored.maps.items() if statistic == f"p{question}"]
     return np.concatenate(maps) if maps else np.array([])
 
 

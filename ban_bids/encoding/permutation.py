@@ -137,7 +137,9 @@ def permutation_plan(
             "a p value; hold out more or longer runs"
         )
     if distinct < n_permutations:
-        notes += (f"p{question}: {distinct} arrangements are distinct, so that p is hardly under {1 / distinct:.2g}",)
+        notes += (
+            f"p{question}: only {distinct} arrangements differ: no p far below {1 / distinct:.2g} is to be expected",
+        )
     sizes = tuple(map(len, pieces))
     piece = np.repeat(np.arange(len(sizes)), sizes)
     group = np.unique(np.stack([piece, moment]), axis=1, return_inverse=True)[1].reshape(-1)
