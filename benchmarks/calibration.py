@@ -39,9 +39,10 @@ import ban_bids
 from ban_bids.app.scored import PreparedParticipant, prepare_participant, score_model
 from ban_bids.encoding import design as design_module
 from ban_bids.encoding import execute
+from ban_bids.encoding.bold import held_out_bold
 from ban_bids.encoding.fit import Fitting
 from ban_bids.errors import BanBidsError
-from ban_bids.scoring.cortical import cortical_score
+from ban_bids.scoring.cortical import MeasuredRegions, cortical_score
 from ban_bids.scoring.voxels import ScoredModel
 from ban_bids.settings import Encoding
 
@@ -186,13 +187,16 @@ def given_scores(
     data, index, repeats = ready.data, ready.folds.index, ready.tests.repeats
     if repeats is None:
         return {"reason": ready.tests.reasons["ceiling"]}
-    cleaned = {name: cleaned_like(data, bold, values)[index] for name, values in {**given, "": response}.items()}
+    cleaned = {name: cleaned_like(ready, bold, values) for name, values in {**given, "": response}.items()}
     signal = cleaned.pop("")
-    score = cortical_score(
-        "given", cleaned, data.bold[index], labels=data.region, rows=ready.tests.rows, repeats=repeats,
-        regions=ready.regions, ev_floor=ready.fitting.settings.ev_floor,
-        n_bootstrap=ready.fitting.settings.n_bootstrap, seed=ready.fitting.seed,
+    held_out = held_out_bold(data.bold, ready.folds.folds, index, voxels=np.arange(data.bold.shape[1]))
+    measured = MeasuredRegions(
+        bold=held_out, labels=data.region, rows=ready.tests.rows, repeats=repeats, regions=ready.regions,
+        ev_floor=ready.fitting.settings.ev_floor, n_bootstrap=ready.fitting.settings.n_bootstrap,
+        seed=ready.fitting.seed,
     )  # fmt: skip
+    inner = {name: np.zeros((len(ready.folds.folds), len(data.region))) for name in cleaned}
+    score = cortical_score("given", cleaned, inner, measured)
     found: Found = {"repeated rows": len(repeats.index)}
     for name, values in cleaned.items():
         true = explained_share(values, signal, repeats.index, data.region)
@@ -202,14 +206,21 @@ def given_scores(
     return found
 
 
-def cleaned_like(data, bold: np.ndarray, values: np.ndarray) -> np.ndarray:  # type: ignore[no-untyped-def]
-    """Values less the nuisance of their run, over the standard deviation that BOLD has there without it."""
+def cleaned_like(ready: PreparedParticipant, bold: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Held-out rows of values, cleaned and scaled as BOLD is there."""
     out, first = np.empty_like(values), 0
-    for nuisance in data.nuisance:
+    for nuisance in ready.data.nuisance:
         rows = slice(first, first + len(nuisance.basis))
         out[rows] = nuisance.project(values[rows]) / nuisance.project(bold[rows]).std(axis=0)
         first = rows.stop
-    return out
+    held_out = out[ready.folds.index]
+    for fold in ready.folds.folds:
+        side, places = fold.held_out_side, np.searchsorted(ready.folds.index, fold.held_out)
+        kept, measured = (side.project(table) for table in (held_out[places], ready.data.bold[fold.held_out]))
+        for part in side.parts:
+            kept[part.place] /= np.sqrt(np.sum(measured[part.place] ** 2, axis=0) / part.degrees)
+        held_out[places] = kept
+    return held_out
 
 
 def explained_share(prediction: np.ndarray, signal: np.ndarray, index: np.ndarray, labels: np.ndarray) -> np.ndarray:
