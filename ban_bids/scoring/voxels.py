@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -49,7 +49,9 @@ class HeldOutTests:
         return (*notes, *(f"{name}: n/a, {why}" for name, why in self.reasons.items()))
 
 
-def held_out_tests(rows: HeldOutRows, *, n_permutations: int, seed: int, crossed: bool = False) -> HeldOutTests:
+def held_out_tests(
+    rows: HeldOutRows, *, n_permutations: int, seed: int, crossed: bool = False, same: np.ndarray | None = None
+) -> HeldOutTests:
     """Find repeats and draw permutations, the same for every model of a participant.
 
     Parameters
@@ -58,6 +60,8 @@ def held_out_tests(rows: HeldOutRows, *, n_permutations: int, seed: int, crossed
     n_permutations, seed : int
     crossed : bool
         Folds train on one another's held-out rows, see `ban_bids.encoding.permutation.CROSSED`.
+    same : ndarray of int, optional
+        For each clip the first one that sounds the same; itself by default.
 
     Returns
     -------
@@ -69,9 +73,10 @@ def held_out_tests(rows: HeldOutRows, *, n_permutations: int, seed: int, crossed
         repeats = repeat_rows(rows)
     except NotComputable as why:
         reasons["ceiling"] = str(why)
+    heard = rows if same is None else replace(rows, clip=np.where(rows.clip < 0, rows.clip, same[rows.clip]))
     for question in QUESTIONS:
         try:
-            plans[question] = permutation_plan(rows, n_permutations, seed, question=question, crossed=crossed)
+            plans[question] = permutation_plan(heard, n_permutations, seed, question=question, crossed=crossed)
         except NotComputable as why:
             reasons[f"p{question}"] = str(why)
     return HeldOutTests(rows, repeats, plans, reasons)

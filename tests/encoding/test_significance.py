@@ -162,6 +162,75 @@ def test_only_part_of_a_run_may_be_held_out_by_several_folds() -> None:
     assert np.mean(p < 0.05) == pytest.approx(0.05, abs=0.02)
 
 
+def shuffled(n_runs: int, n_clips: int, length: int = 10) -> list[list[tuple[int, int]]]:
+    """The same clips in every run, each time in another order."""
+    rng = np.random.default_rng(0)
+    return [[(int(c), length) for c in rng.permutation(n_clips)] for _ in range(n_runs)]
+
+
+@pytest.mark.parametrize(
+    ("runs", "n_runs_together", "n_clips"),
+    [
+        ([[(10 * r + c, 10) for c in range(10)] * 4 for r in range(2)], 2, 0),  # ds003720: cycles of own clips
+        ([[(c, 10) for c in range(12)]] * 3, 1, 0),  # all alike: moved alike
+        (shuffled(4, 12), 0, 12),
+        ([sum(shuffled(2, 16), [])], 0, 16),  # one run, twice through its clips
+        ([[(c, 10) for c in range(12)]], 2, 0),  # one run, each clip once
+    ],
+)
+def test_presentations_of_a_clip_stay_together(
+    runs: list[list[tuple[int, int]]], n_runs_together: int, n_clips: int
+) -> None:
+    plan = permutation_plan(table(runs), 500, seed=0, question=SPECIFIC)
+    assert sum(map(len, plan.classes)) == n_clips
+    if not n_clips:
+        assert len(np.unique(plan.order, axis=1).T) == n_runs_together or len(runs) == 1
+        return
+    # a response to the clips, and a prediction from features that know nothing of it; both recur
+    rows, rng = table(runs), np.random.default_rng(1)
+    response, prediction = rng.standard_normal((2, n_clips, 10, 2000))
+    bold = response[rows.clip, rows.position] + rng.standard_normal((len(rows), 2000))
+    p = voxel_p(plan, prediction[rows.clip, rows.position], bold)
+    assert np.mean(p < 0.05) == pytest.approx(0.05, abs=0.015)
+    followed = response[rows.clip, rows.position] + rng.standard_normal((len(rows), 2000))
+    assert np.mean(voxel_p(plan, followed, bold) < 0.05) > 0.99
+
+
+def test_clips_that_change_places_give_the_inner_products_of_whitened_rows() -> None:
+    rows, rng = table(shuffled(3, 5)), np.random.default_rng(0)
+    plan = permutation_plan(rows, 1000, seed=0, question=SPECIFIC)
+    assert plan.exhaustive and plan.n_permutations == 119
+    bold = signal.lfilter([1], [1, -0.6], rng.standard_normal((len(rows), 4)), axis=0)
+    prediction = rng.standard_normal((len(rows), 4)) + 0.1 * bold
+    white = []
+    for v in range(4):
+        parts = [bold[rows.run == r, v] - bold[rows.run == r, v].mean() for r in range(3)]
+        c = [sum(np.dot(part[k:], part[: len(part) - k]) for part in parts) for k in range(4)]
+        c[0] *= 1 + 1e-6
+        weights = np.linalg.solve([[c[abs(i - j)] for j in range(3)] for i in range(3)], c[1:])
+        filters = np.r_[1, -weights]
+        white.append(
+            [[signal.lfilter(filters, [1], x[rows.run == r, v]) for r in range(3)] for x in (prediction, bold)]
+        )
+    blocks = np.zeros((2, 4, 5, 3, 10))
+    for v in range(4):
+        for which in range(2):
+            for r in range(3):
+                for start in range(0, 50, 10):
+                    clip = rows.clip[rows.run == r][start]
+                    blocks[which, v, clip, r] = white[v][which][r][start : start + 10]
+    blocks -= blocks.mean(axis=2, keepdims=True)
+    inner = np.einsum("vakt,vbkt->vab", *blocks)
+    names = [int(rows.clip[plan.rows[one[0, 0]]]) for one in plan.classes[0]]
+    assert sorted(names) == list(range(5))
+    inner = inner[:, names][:, :, names]
+    null = np.array([[inner[v][order, np.arange(5)].sum() for v in range(4)] for order in plan.order])
+    observed = np.einsum("vaa->v", inner)
+    np.testing.assert_allclose(
+        voxel_p(plan, prediction, bold), (1 + np.sum(null >= observed, axis=0)) / (1 + len(null)), atol=0.009
+    )
+
+
 LAYOUTS = {
     "back to back": ([[(12 * r + c, 10) for c in range(12)] for r in range(3)], SPECIFIC),
     "cycle": ([[(10 * r + c, 10) for c in range(10)] * 4 for r in range(3)], SPECIFIC),
