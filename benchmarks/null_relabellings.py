@@ -63,7 +63,7 @@ def region_p(pre: PreprocessedParticipant, participant: Participant, settings: S
     folds = participant_folds(data.sources, data.runs, data.nuisance, plan=plan, settings=encoding)
     laid = design(data, model, folds, n_components=encoding.n_components, cache=settings.compute.work_dir / "features")
     n_permutations, crossed = encoding.n_permutations, folds_cross(folds)
-    tests = held_out_tests(folds.rows, n_permutations=n_permutations, seed=seed, crossed=crossed)
+    tests = held_out_tests(folds.rows, data.nuisance, n_permutations=n_permutations, seed=seed, crossed=crossed)
     factors = crossing_factors(data, laid, tests.plans, fitting=Fitting(encoding))
     voxels = np.flatnonzero((data.region > 0) & data.usable)
     held = encode(data, laid, Fitting(encoding), voxels=voxels, joint=False).held_out

@@ -6,10 +6,12 @@ A *row* is one volume of one run. All arrays here are parallel, one entry per ro
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ban_bids.encoding.cleaning import Nuisance
+from ban_bids.encoding.noise import LayoutNoise, layout_noise
 from ban_bids.errors import NotComputable
 from ban_bids.inputs.types import Clip, Run
 
@@ -21,6 +23,9 @@ _EDGE = 1e-6
 
 _SLIVER = 0.1
 """Seconds of another sound at the far end of the lags that do not make a row's sound another."""
+
+_FEWEST = 0.05
+"""Share of the volumes of repeated clips; fewer are repeats by chance."""
 
 _TIMING = 0.05
 """Share of a volume by which logged onsets may scatter: no limit of a class lies nearer to a common fraction."""
@@ -165,11 +170,14 @@ class Repeats:
         Clip that began last in each unique moment's lag window.
     notes : tuple of str
         What was left out and why.
+    noise : LayoutNoise or None
+        From `with_noise`; None also where noise feigns no signal power.
     """
 
     index: np.ndarray
     clip: np.ndarray
     notes: tuple[str, ...] = ()
+    noise: LayoutNoise | None = None
 
     @property
     def n_repeats(self) -> int:
@@ -377,14 +385,7 @@ def repeat_rows(rows: HeldOutRows) -> Repeats:
     clip = rows.begun[used[first]]
     presented = _presentations(rows, clip, counts)
     agree = (counts >= 2) & (2 * counts > presented)
-    if not agree.any():
-        reason = "no clip is repeated in the held-out runs"
-        if presented.size and presented.max() >= 2:
-            reason = (
-                "clips are repeated in the held-out runs, but each time other sounds are heard within the lags before "
-                "(a fixed order, pauses or longer clips would give repeats)"
-            )
-        raise NotComputable(f"{reason}, so there is no noise ceiling")
+    _require_repeats(counts, agree, presented)
     most = [int(counts[agree & (clip == c)].max()) for c in np.unique(clip[agree])]
     n_repeats = max(range(2, min(most) + 1), key=lambda n: (np.sum(agree & (counts >= n)) * n * (n - 1), n))
     full = agree & (counts >= n_repeats)
@@ -394,6 +395,20 @@ def repeat_rows(rows: HeldOutRows) -> Repeats:
     lost = int(counts[differs].sum()), int(counts[presented >= 2].sum())
     notes = _repeat_notes(max(most), n_repeats, once=once, differ=lost, lack=int(np.sum(agree & ~full)))
     return Repeats(index=index, clip=clip[full], notes=notes)
+
+
+def _require_repeats(counts: np.ndarray, agree: np.ndarray, presented: np.ndarray) -> None:
+    """Refuse where no clip is repeated, or hardly a volume after the same sounds."""
+    again = int(counts[presented >= 2].sum())
+    if not again:
+        raise NotComputable("no clip is repeated in the held-out runs, so there is no noise ceiling")
+    same = int(counts[agree].sum())
+    if same < _FEWEST * again:
+        raise NotComputable(
+            f"clips are repeated in the held-out runs, but only {same} of their {again} volumes after the same sounds "
+            "(each time other sounds are heard within the lags before), so there is no noise ceiling; a fixed order, "
+            "pauses or longer clips would give one"
+        )
 
 
 def _presentations(rows: HeldOutRows, clip: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -421,6 +436,25 @@ def _repeat_notes(most: int, n_repeats: int, *, once: int, differ: tuple[int, in
     if lack:
         notes.append(f"{lack} moments of repeated clips lack one of the {n_repeats} repeats and are left out")
     return tuple(notes)
+
+
+def with_noise(repeats: Repeats, rows: HeldOutRows, nuisance: Sequence[Nuisance]) -> Repeats:
+    """Add what the repeats' layout makes of noise that was cleaned as the rows were.
+
+    Parameters
+    ----------
+    repeats : Repeats
+    rows : HeldOutRows
+        Rows of one run and fold were cleaned together.
+    nuisance : sequence of Nuisance
+        Of every run.
+
+    Returns
+    -------
+    Repeats
+    """
+    made = layout_noise(repeats.index, rows.run, rows.fold, volume=rows.volume, nuisance=nuisance)
+    return replace(repeats, noise=made)
 
 
 def mean_over_repeats(values: np.ndarray, repeats: Repeats) -> np.ndarray:

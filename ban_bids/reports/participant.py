@@ -111,8 +111,9 @@ def _model_blocks(
     blocks += layer_blocks(rows)
     blocks += _controls(scores, model, definitions)
     blocks += _maps(out, summary, model, list(dict.fromkeys(rows["layer"].dropna())))
-    if "Significance" in summary.reasons:
-        blocks.append(Paragraphs([f"Significance: {summary.reasons['Significance']}"]))
+    missing = [f"{title}: {why}" for title, why in summary.reasons.items() if title.startswith("Significance")]
+    if missing:
+        blocks.append(Paragraphs(missing))
     return blocks
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from ban_bids.encoding.permutation import QUESTIONS, SOUND, SPECIFIC
 from ban_bids.preprocessing.regions import FEWEST_VOXELS
 from ban_bids.scoring.behavioral import KAPPAS, BehavioralScore, Part
 from ban_bids.scoring.bootstrap import LEVEL, Estimate, with_interval
@@ -72,13 +73,12 @@ class ModelScores:
 CLIPS = "clips"
 """What the interval of a participant's own score generalises to."""
 
-PREDICTIONS = {"sound": "the whole prediction", "specific": "the clip-specific prediction"}
-"""What is tested for each of the two questions."""
-
 _INTERVAL = (
     f"{LEVEL:.0%} percentile interval of bootstrap draws of clips (all repeats of a clip together; people "
     "and voxels stay as they are); draws of c are centred on the estimate"
 )
+_ASKED = {SOUND: "follow sound", SPECIFIC: "follow these sounds"}
+_PREDICTIONS = {SOUND: "the whole prediction", SPECIFIC: "the clip-specific prediction"}
 _LEADS = "by how much more a region's committed layer leads the other layers there than it does in the other regions"
 
 
@@ -87,15 +87,15 @@ def _column(long_name: str, description: str, units: str | None = None) -> dict[
     return entry if units is None else {**entry, "Units": units}
 
 
-def _of_question(question: str, what: str) -> dict[str, dict[str, str]]:
-    name = f"p_{question}"
+def _of_question(question: str) -> dict[str, dict[str, str]]:
+    name, title = f"p_{question}", f"does the region {_ASKED[question]}"
     return {
         name: _column(
-            f"p value: {what}",
-            f"Permutation test of the region's mean correlation with {PREDICTIONS[question]}: {what}; corrected over "
-            "layers and regions by the maximum of standardised statistics",
+            f"p value: {title}",
+            f"Test of the region's mean correlation with {_PREDICTIONS[question]}: {title}; corrected over layers and "
+            "regions by the maximum of standardised statistics",
         ),
-        f"{name}_uncorrected": _column(f"Uncorrected p value: {what}", "The same for this layer and region alone"),
+        f"{name}_uncorrected": _column(f"Uncorrected p value: {title}", "The same for this layer and region alone"),
     }
 
 
@@ -136,8 +136,8 @@ COLUMNS: dict[str, dict[str, str]] = {
         "Share of the outer folds in which the layer had the best score on inner folds in the region; 1: in all. "
         "These layers' predictions enter C",
     ),
-    **_of_question("sound", "does the region follow sound"),
-    **_of_question("specific", "does the region follow these sounds"),
+    **_of_question(SOUND),
+    **_of_question(SPECIFIC),
     "p": _column(
         "p value of a total",
         "One-sided. preference: from draws of clips; hierarchy: over all orders of the regions, at least 1/24 of four",
@@ -240,7 +240,7 @@ def _layer_row(
     row["mapped"] = cortical.mapping.get(layer.layer) == layer.region if cortical.mapping else None
     if layer.region in cortical.committed:
         row["committed"] = cortical.committed[layer.region].get(layer.layer, 0.0)
-    for question in PREDICTIONS:
+    for question in QUESTIONS:
         test = tests.get((layer.layer, layer.region, question))
         if test is not None:
             row |= {f"p_{question}": test.p_fwer, f"p_{question}_uncorrected": test.p}

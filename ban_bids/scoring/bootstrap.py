@@ -116,23 +116,24 @@ def with_interval(value: float, draws: np.ndarray) -> dict[str, Any]:
 class ClipStatistics:
     """What the share c of a layer in a region rests on, clip by clip: c of any draw of clips follows exactly.
 
-    All are sums over the region's voxels, float64. p is the prediction and m the BOLD of a unique row, both means
-    over its N repeats, y_i is repeat i of its BOLD; K is the number of repeated clips.
+    All are sums over the region's voxels, float64. p_i and y_i are prediction and BOLD of repeat i of a unique row, m
+    is the mean of its N y_i; K is the number of repeated clips. The prediction of a moment is the same in all its
+    repeats but for the nuisance that was taken out of each run; what is not the same is nothing that repeats, and
+    products with p are therefore means over the pairs of different repeats, as signal power is one.
 
     Parameters
     ----------
     n : ndarray of shape (K,)
         Unique rows of each clip.
     py, pp, mm, yy : ndarray of shape (K,)
-        Sums over each clip's rows of p m, p^2, m^2, and of the mean over repeats of y_i^2.
+        Sums over each clip's rows: of the means over i != j of p_i y_j and p_i p_j, of m^2, of the mean of y_i^2.
     q_py, q_pp, q_mm, q_yy : ndarray of shape (K, K)
-        Products of the sums within clip a (first factor) and clip b (second), of p with m, p with p, m with m, and
-        of y_i with y_i as a mean over repeats: from them follows the part of the mean in a draw's variances.
+        The same products of the sums within clip a (first factor) and clip b (second): from them follows the part of
+        the mean in a draw's variances.
     n_repeats : int
         N.
     sp_bias : float
-        What the layout of the repeats adds to the signal power of pure noise, see
-        `ban_bids.scoring.ceiling`; it is taken off every draw's signal power.
+        Signal power that noise feigns in this layout of repeats (`ban_bids.encoding.noise`), taken off every draw's.
     """
 
     n: np.ndarray
@@ -158,9 +159,7 @@ class ClipStatistics:
 _SUMS = ("py", "pp", "mm", "yy", "q_py", "q_pp", "q_mm", "q_yy")
 
 
-def clip_statistics(
-    prediction: np.ndarray, bold: np.ndarray, repeats: Repeats, *, sp_bias: float = 0.0
-) -> ClipStatistics:
+def clip_statistics(prediction: np.ndarray, bold: np.ndarray, repeats: Repeats) -> ClipStatistics:
     """Sums and products of sums within clips, over some voxels.
 
     Parameters
@@ -169,8 +168,6 @@ def clip_statistics(
         Of all held-out rows.
     repeats : Repeats
         Rows of each unique moment, moments of a clip standing together; K clips in order of index.
-    sp_bias : float
-        Summed over the V voxels.
 
     Returns
     -------
@@ -178,40 +175,46 @@ def clip_statistics(
     """
     first = np.flatnonzero(np.r_[True, np.diff(repeats.clip) != 0])
     p, m = mean_over_repeats(prediction, repeats), mean_over_repeats(bold, repeats)
+    n_repeats = repeats.n_repeats
 
-    def total(values: np.ndarray) -> np.ndarray:
-        return np.add.reduceat(values, first, axis=0)
+    def products(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Within every clip, and of the sums within every two."""
+        inside = np.add.reduceat(np.einsum("uv,uv->u", a, b), first)
+        return inside, np.add.reduceat(a, first, axis=0) @ np.add.reduceat(b, first, axis=0).T
 
-    def per_clip(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return total(np.einsum("uv,uv->u", a, b))
+    same: dict[str, list[Any]] = {name: [0.0, 0.0] for name in ("py", "pp", "yy")}
+    for rows in repeats.index.T:
+        p_i, y_i = (values[rows].astype(np.float64) for values in (prediction, bold))
+        for name, pair in (("py", (p_i, y_i)), ("pp", (p_i, p_i)), ("yy", (y_i, y_i))):
+            same[name] = [total + one / n_repeats for total, one in zip(same[name], products(*pair))]
 
-    sum_p, sum_m = total(p), total(m)
-    yy, q_yy = np.zeros(len(first)), np.zeros((len(first), len(first)))
-    for column in repeats.index.T:
-        y = bold[column].astype(np.float64)
-        sum_y = total(y)
-        yy += per_clip(y, y) / repeats.n_repeats
-        q_yy += sum_y @ sum_y.T / repeats.n_repeats
+    def different(a: np.ndarray, b: np.ndarray, of_same: list[Any]) -> tuple[np.ndarray, ...]:
+        """Means over pairs of different repeats, from those over all pairs and over equal ones."""
+        return tuple((n_repeats * whole - one) / (n_repeats - 1) for whole, one in zip(products(a, b), of_same))
+
+    (py, q_py), (pp, q_pp), (mm, q_mm) = different(p, m, same["py"]), different(p, p, same["pp"]), products(m, m)
+    yy, q_yy = same["yy"]
     return ClipStatistics(
-        n=total(np.ones(len(repeats.clip))),
-        py=per_clip(p, m),
-        pp=per_clip(p, p),
-        mm=per_clip(m, m),
-        yy=yy,
-        q_py=sum_p @ sum_m.T,
-        q_pp=sum_p @ sum_p.T,
-        q_mm=sum_m @ sum_m.T,
-        q_yy=q_yy,
-        n_repeats=repeats.n_repeats,
-        sp_bias=sp_bias,
+        n=np.diff(np.r_[first, len(repeats.clip)]).astype(np.float64),
+        py=py,
+        pp=pp,
+        mm=mm,
+        yy=np.asarray(yy),
+        q_py=q_py,
+        q_pp=q_pp,
+        q_mm=q_mm,
+        q_yy=np.asarray(q_yy),
+        n_repeats=n_repeats,
+        sp_bias=0.0 if repeats.noise is None else float(repeats.noise.signal_power(bold, repeats.index).sum()),
     )
 
 
 def explained_power(statistics: ClipStatistics, counts: np.ndarray) -> np.ndarray:
-    """Signal power that the prediction explains, ``sum_v [2 cov(p, m) - var(p)]``, in every draw of clips.
+    """Signal power that the prediction explains, in every draw of clips.
 
-    It is the loss of squared error against the mean over repeats that the prediction spares, linear in the data and so
-    free of bias from their noise: predictions of opposite sign or wrong scale count against.
+    ``sum_v mean_{i != j} [2 cov(p_i, y_j) - cov(p_i, p_j)]``, which is ``sum_v [2 cov(p, m) - var(p)]`` where the
+    prediction p is the same in all repeats: the squared error that it spares, linear in the data and so free of bias
+    from their noise. Predictions of opposite sign or wrong scale count against. Where p is the signal, it is SP.
 
     Parameters
     ----------
@@ -260,7 +263,7 @@ def share(statistics: ClipStatistics, counts: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray of shape (n_draws,)
-        ``sum_v [2 cov(p, m) - var(p)] / sum_v SP``; NaN where the signal power is not positive.
+        `explained_power` over `signal_power`; NaN where the signal power is not positive.
     """
     explained, signal = explained_power(statistics, counts), signal_power(statistics, counts)
     return np.divide(explained, signal, out=np.full(len(counts), np.nan), where=signal > 0)

@@ -25,7 +25,9 @@ class Ceiling:
         Largest correlation any prediction can have with the mean over repeats,
         ``sqrt(SP / var_mean)``; NaN where its square is not positive.
     sp : ndarray
-        Signal power, ``(N * var_mean - TP) / (N - 1)``; negative values are kept.
+        Signal power, ``(N * var_mean - TP) / (N - 1) - sp_bias``; negative values are kept.
+    sp_bias : ndarray
+        Signal power that the noise feigns in this layout of repeats (`ban_bids.encoding.noise`).
     tp : ndarray
         Total power: mean over repeats of each repeat's variance.
     var_mean : ndarray
@@ -37,6 +39,7 @@ class Ceiling:
     ev: np.ndarray
     ccmax: np.ndarray
     sp: np.ndarray
+    sp_bias: np.ndarray
     tp: np.ndarray
     var_mean: np.ndarray
     n_repeats: int
@@ -62,11 +65,13 @@ def noise_ceiling(bold: np.ndarray, repeats: Repeats) -> Ceiling:
     n = repeats.n_repeats
     var_mean = np.var(mean_over_repeats(bold, repeats), axis=0, ddof=1)
     tp = np.mean([np.var(bold[c].astype(np.float64), axis=0, ddof=1) for c in repeats.index.T], axis=0)
-    sp = (n * var_mean - tp) / (n - 1)
+    bias = np.zeros(bold.shape[1]) if repeats.noise is None else repeats.noise.signal_power(bold, repeats.index)
+    sp = (n * var_mean - tp) / (n - 1) - bias
     return Ceiling(
         ev=_ratio(sp, tp),
         ccmax=np.sqrt(_positive(_ratio(sp, var_mean))),
         sp=sp,
+        sp_bias=bias,
         tp=tp,
         var_mean=var_mean,
         n_repeats=n,

@@ -30,6 +30,7 @@ from ban_bids.scoring.rsquare import noise_corrected_rsquare
 
 NO_REPEATS = "no clip is repeated in the held-out runs, so explainable variance is unknown"
 NO_MAPPING = "the model has no mapping of its layers to regions"
+ONE_CLIP = "explainable variance of one repeated clip alone, which tells nothing of differences between clips"
 FEW_CLIPS = 10
 """With fewer repeated clips, the bootstrap interval is marked as rough."""
 
@@ -203,7 +204,24 @@ class MeasuredRegions:
         n_clips = self.counts.shape[1]
         if 0 < n_clips < FEW_CLIPS:
             notes += (f"only {n_clips} clips are repeated: the bootstrap intervals of c and C are rough",)
+        if self.barely_known:
+            names = ", ".join(self.barely_known)
+            notes += (f"explainable variance of {names} may be half of what was found: c and its interval are rough",)
         return notes
+
+    @cached_property
+    def barely_known(self) -> tuple[str, ...]:
+        """Regions whose signal power has an interval that reaches down to half of it; c tends to be too low there."""
+        if self.repeats is None or self.counts.shape[1] < 2:
+            return ()
+        found = []
+        for k, region in enumerate(self.regions):
+            bold = self.bold[:, self.usable & (self.labels == k + 1)]
+            if bold.shape[1]:
+                signal = signal_power(_statistics(bold, bold, self.repeats), self.counts)
+                low = percentile_interval(centred_draws(signal[1:], signal[0], self.counts.shape[1]))[0]
+                found += [region] if 0 < low < signal[0] / 2 else []
+        return tuple(found)
 
     def estimated(self, drawn: np.ndarray) -> dict[str, Any]:
         """Fields of an ``Estimate`` from a number in every row of ``counts``."""
@@ -241,6 +259,8 @@ class MeasuredRegions:
             return "no explainable variance: its signal power is not positive"
         if signal[0] < self.ev_floor * total:
             return f"explainable variance {signal[0] / total:.4f} under the floor of {self.ev_floor}"
+        if self.counts.shape[1] < 2:
+            return ONE_CLIP
         if not percentile_interval(centred_draws(signal[1:], signal[0], self.counts.shape[1]))[0] > 0:
             return "explainable variance whose interval includes zero"
         return ""

@@ -9,11 +9,12 @@ from types import MappingProxyType
 import numpy as np
 
 from ban_bids.constants import JOINT
+from ban_bids.encoding.cleaning import Nuisance
 from ban_bids.encoding.crossed import CrossingFactor, Factors, tested
 from ban_bids.encoding.fit import Encoded
 from ban_bids.encoding.penalties import Penalties
 from ban_bids.encoding.permutation import QUESTIONS, PermutationPlan, permutation_plan
-from ban_bids.encoding.rows import HeldOut, HeldOutRows, Repeats, repeat_rows
+from ban_bids.encoding.rows import HeldOut, HeldOutRows, Repeats, repeat_rows, with_noise
 from ban_bids.encoding.significance import RoiSums, fdr_bh, max_statistic_p, null_from_sums, roi_p, roi_sums, voxel_p
 from ban_bids.errors import NotComputable
 from ban_bids.scoring.ceiling import cc_norm, noise_ceiling, voxel_correlation
@@ -50,13 +51,19 @@ class HeldOutTests:
 
 
 def held_out_tests(
+<<<<<<< HEAD
     rows: HeldOutRows, *, n_permutations: int, seed: int, crossed: bool = False, same: np.ndarray | None = None
+=======
+    rows: HeldOutRows, nuisance: Sequence[Nuisance], *, n_permutations: int, seed: int, crossed: bool = False
+>>>>>>> i11-core
 ) -> HeldOutTests:
     """Find repeats and draw permutations, the same for every model of a participant.
 
     Parameters
     ----------
     rows : HeldOutRows
+    nuisance : sequence of Nuisance
+        Of every run: what cleaning makes of noise is taken off the ceiling (`ban_bids.encoding.noise`).
     n_permutations, seed : int
     crossed : bool
         Folds train on one another's held-out rows, see `ban_bids.encoding.permutation.CROSSED`.
@@ -70,7 +77,7 @@ def held_out_tests(
     reasons: dict[str, str] = {}
     repeats, plans = None, {}
     try:
-        repeats = repeat_rows(rows)
+        repeats = with_noise(repeat_rows(rows), rows, nuisance)
     except NotComputable as why:
         reasons["ceiling"] = str(why)
     heard = rows if same is None else replace(rows, clip=np.where(rows.clip < 0, rows.clip, same[rows.clip]))

@@ -41,7 +41,10 @@ def scored(tmp_path):
     n, half = len(clip), len(clip) // 2
     zeros = np.zeros(n, dtype=np.int32)
     position = np.tile(np.arange(4), 2 * N_CLIPS)
-    rows = HeldOutRows(np.repeat([0, 1], half), np.tile(np.arange(half), 2), clip, clip, position, zeros == 0, zeros)
+    moment = np.tile(np.arange(half), 2)
+    rows = HeldOutRows(
+        np.repeat([0, 1], half), moment, clip, clip, position, zeros == 0, fold=zeros, sound=moment, begun=clip
+    )
     signal = np.tile(rng.normal(size=(half, 40)), (2, 1))
     bold = (signal + rng.normal(size=(n, 40))).astype(np.float32)
     labels = np.repeat([1, 2, 3, 4], 10)

@@ -24,7 +24,7 @@ def test_every_input_changes_the_key_of_a_finished_batch(tmp_path: Path) -> None
     data = participant(runs, np.random.default_rng(0).standard_normal((150, 4)))
     held_out = [np.arange(*offsets(data.runs)[[0, 2]])]
     rows = held_out_rows([run.rows for run in data.runs], held_out, longest_lag=9.0, lag_step=2.0)
-    tests, redrawn = (held_out_tests(rows, n_permutations=1000, seed=seed) for seed in (0, 1))
+    tests, redrawn = (held_out_tests(rows, data.nuisance, n_permutations=1000, seed=seed) for seed in (0, 1))
     base = (data, tests, Fitting(SETTINGS, 0))
     finished_batches(tmp_path, *base).save((0, 4), {"x": np.ones(1)})
     assert finished_batches(tmp_path, *base).load((0, 4)) is not None

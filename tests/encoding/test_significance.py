@@ -9,6 +9,7 @@ import pytest
 from nulls import noise, roi_null
 from scipy import signal, stats
 
+from ban_bids.encoding.cleaning import Nuisance
 from ban_bids.encoding.permutation import SOUND, SPECIFIC, PermutationPlan, permutation_plan
 from ban_bids.encoding.rows import HeldOutRows
 from ban_bids.encoding.significance import RoiSums, fdr_bh, max_statistic_p, null_from_sums, roi_p, roi_sums, voxel_p
@@ -36,6 +37,12 @@ MIXED = [
     [(4, 5), (5, 5), (-1, 5), (6, 5), (7, 5), (8, 5)],
 ]
 TWO_BLOCKS = [[(2 * r, 20), (-1, 20), (2 * r + 1, 20), (-1, 20)] for r in range(3)]
+
+
+def uncleaned(rows: HeldOutRows) -> list[Nuisance]:
+    """Of each run, nothing."""
+    n_volumes = 1 + int(rows.volume.max())
+    return [Nuisance(np.zeros((n_volumes, 1)), np.ones(n_volumes, dtype=bool)) for _ in np.unique(rows.run)]
 
 
 def less_means(values: np.ndarray, rows: np.ndarray, since: np.ndarray | None) -> np.ndarray:
@@ -98,7 +105,7 @@ def test_two_blocks_of_sound_and_two_of_rest_a_run_answer_whether_the_voxel_hear
     heard = (rows.clip >= 0).astype(float)[:, None]
     rng = np.random.default_rng(0)
     bold = heard + 0.2 * rng.standard_normal((len(rows), 20))
-    tests = held_out_tests(rows, n_permutations=2000, seed=0)
+    tests = held_out_tests(rows, uncleaned(rows), n_permutations=2000, seed=0)
     assert set(tests.plans) == {SOUND, SPECIFIC} and "pspecific" not in tests.reasons
     assert voxel_p(tests.plans[SOUND], heard + 0.1 * rng.standard_normal(bold.shape), bold).max() < 0.02
     # all clips alike: none is followed more than another
@@ -124,7 +131,8 @@ def test_what_cannot_be_told_is_missing_with_the_reason(
 ) -> None:
     with pytest.raises(NotComputable, match=why):
         permutation_plan(table(runs), 1000, seed=0, question=question)
-    assert why in held_out_tests(table(runs), n_permutations=1000, seed=0).reasons[f"p{question}"]
+    tests = held_out_tests(table(runs), uncleaned(table(runs)), n_permutations=1000, seed=0)
+    assert why in tests.reasons[f"p{question}"]
 
 
 def test_shifts_that_change_nothing_are_not_counted_as_arrangements() -> None:

@@ -45,11 +45,11 @@ def table(n_clips: int, n_repeats: int, length: int) -> HeldOutRows:
 def brute_share(prediction: np.ndarray, bold: np.ndarray, index: np.ndarray) -> float:
     top = bottom = 0.0
     for v in range(bold.shape[1]):
-        repeats = [bold[rows, v].astype(float) for rows in index.T]
-        p = np.mean([prediction[rows, v].astype(float) for rows in index.T], axis=0)
-        top += 2 * np.cov(p, np.mean(repeats, axis=0))[0, 1] - np.var(p, ddof=1)
-        # signal power is also the mean covariance of different repeats
-        bottom += np.mean([np.cov(one, other)[0, 1] for one, other in itertools.combinations(repeats, 2)])
+        p, y = ([values[rows, v].astype(float) for rows in index.T] for values in (prediction, bold))
+        pairs = list(itertools.permutations(range(index.shape[1]), 2))
+        # what repeats of prediction and data share, against what repeats of the data share
+        top += np.mean([2 * np.cov(p[i], y[j])[0, 1] - np.cov(p[i], p[j])[0, 1] for i, j in pairs])
+        bottom += np.mean([np.cov(y[i], y[j])[0, 1] for i, j in pairs])
     return top / bottom
 
 
@@ -107,6 +107,15 @@ def test_a_planted_correlation_gives_its_square_and_wrong_signs_and_scales_count
         rows, prediction, bold = simulate(0.7, seed)
         values.append(score(rows, scale * prediction, bold).layers[0].value)
     assert np.mean(values) == pytest.approx(expected, abs=0.02)
+
+
+def test_the_same_prediction_in_all_repeats_is_scored_on_their_mean() -> None:
+    rows, prediction, bold = simulate(0.6, 1, v=5)
+    index = repeat_rows(rows).index
+    p, m = prediction[index[:, 0]].astype(float), bold[index].mean(axis=1, dtype=float)
+    explained = sum(2 * np.cov(p[:, v], m[:, v])[0, 1] - np.var(p[:, v], ddof=1) for v in range(5))
+    found = explained_power(clip_statistics(prediction, bold, repeat_rows(rows)), np.ones((1, 20)))
+    assert found[0] == pytest.approx(explained, rel=1e-6)
 
 
 def test_a_perfect_prediction_scores_one() -> None:
@@ -375,3 +384,19 @@ def test_rho_and_its_limits_are_those_of_c_in_correlation_form() -> None:
     np.testing.assert_allclose([layer.rho.value, layer.rho.ci_low, layer.rho.ci_high], np.sqrt(numbers))
     negative = score(rows, -prediction, bold).layers[0]
     assert negative.rho.value == pytest.approx(-np.sqrt(-negative.value)) and negative.value < 0
+
+
+def test_one_repeated_clip_has_no_share_for_a_reason_that_is_true() -> None:
+    rng = np.random.default_rng(7)
+    rows, signal = table(1, 4, 30), np.tile(rng.standard_normal((30, 20)), (4, 1))
+    bold = (signal + 0.3 * rng.standard_normal((120, 20))).astype(np.float32)
+    layer = score(rows, signal.astype(np.float32), bold).layers[0]
+    assert np.isnan(layer.value)
+    assert "one repeated clip alone" in layer.reason and "interval" not in layer.reason
+
+
+def test_intervals_are_rough_where_explainable_variance_is_barely_known() -> None:
+    known, barely = (score(*simulate(0.6, 3, v=20, share=share), n_bootstrap=200) for share in (0.3, 0.02))
+    assert not any("may be half" in note for note in known.notes)
+    assert np.isfinite(barely.layers[0].value)
+    assert any("explainable variance of A1 may be half" in note for note in barely.notes)
