@@ -83,17 +83,11 @@ def prepare_participant(
     folds = participant_folds(data.sources, data.runs, data.nuisance, plan=plan, settings=settings, recording=recording)
     tests = held_out_tests(
         folds.rows,
-<<<<<<< HEAD
-        n_permutations=settings.n_permutations,
-        seed=fitting.seed,
-        crossed=folds_cross(folds),
-        same=_same_clips(data.clips, recording or {}),
-=======
         data.nuisance,
         n_permutations=settings.n_permutations,
         seed=fitting.seed,
         crossed=folds_cross(folds),
->>>>>>> i11-core
+        same=_same_clips(data.clips, recording or {}),
     )
     finished = None if folder is None else finished_batches(folder, data, tests, fitting, regions)
     return PreparedParticipant(data, plan, folds, tests, fitting, finished, regions)

@@ -51,11 +51,13 @@ class HeldOutTests:
 
 
 def held_out_tests(
-<<<<<<< HEAD
-    rows: HeldOutRows, *, n_permutations: int, seed: int, crossed: bool = False, same: np.ndarray | None = None
-=======
-    rows: HeldOutRows, nuisance: Sequence[Nuisance], *, n_permutations: int, seed: int, crossed: bool = False
->>>>>>> i11-core
+    rows: HeldOutRows,
+    nuisance: Sequence[Nuisance],
+    *,
+    n_permutations: int,
+    seed: int,
+    crossed: bool = False,
+    same: np.ndarray | None = None,
 ) -> HeldOutTests:
     """Find repeats and draw permutations, the same for every model of a participant.
 
