@@ -18,6 +18,7 @@ from ban_bids.encoding.fit import Encoded, Fitting
 from ban_bids.encoding.folds import Folds, participant_folds
 from ban_bids.encoding.penalties import Penalties
 from ban_bids.inputs.heldout import HeldOutPlan
+from ban_bids.inputs.types import Clip
 from ban_bids.scoring.cortical import CorticalScore, MeasuredRegions, cortical_score
 from ban_bids.scoring.voxels import CortexScores, HeldOutTests, ScoredModel, held_out_tests, slab_scores
 
@@ -86,9 +87,16 @@ def prepare_participant(
         n_permutations=settings.n_permutations,
         seed=fitting.seed,
         crossed=folds_cross(folds),
+        same=_same_clips(data.clips, recording or {}),
     )
     finished = None if folder is None else finished_batches(folder, data, tests, fitting, regions)
     return PreparedParticipant(data, plan, folds, tests, fitting, finished, regions)
+
+
+def _same_clips(clips: Sequence[Clip], recording: Mapping[Path, Path]) -> np.ndarray:
+    """For each clip the first one of the same stretch of the same recording."""
+    heard = [(recording.get(clip.audio, clip.audio), clip.start, clip.duration) for clip in clips]
+    return np.array([heard.index(one) for one in heard], dtype=np.int32)
 
 
 def finished_batches(

@@ -8,9 +8,11 @@ volumes have N arrangements each, and together their product.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
+from itertools import permutations, product
+from math import factorial, prod
 
 import numpy as np
 
@@ -58,14 +60,19 @@ class PermutationPlan:
         Rows of each piece.
     group : ndarray of shape (n_used,), int
         Rows whose mean is taken out together: a piece for ``sound``; for ``specific`` the volumes of a piece that
-        are equally long after the onset of the last clip, so that no response that all clips share is left.
+        are equally long after the onset of the last clip, so that no response that all clips share is left. With
+        ``classes`` the same moment of the same presentation of a class's clips; -1 for rows that are not compared.
     fold : ndarray of shape (n_used,), int
         Outer fold of each row.
-    shift : ndarray of shape (m, n_pieces), int32
-        Volumes by which each arrangement moves each piece's prediction, round in the piece.
+    order : ndarray of shape (m, n_units), int32
+        Volumes by which each arrangement moves each piece's prediction, round in the piece. With ``classes``: the clip
+        of its class whose prediction meets each clip's BOLD.
         The true arrangement is not among them unless drawn by chance.
     exhaustive : bool
-        True when ``shift`` is every arrangement but the true one.
+        True when ``order`` is every arrangement but the true one.
+    classes : tuple of ndarray of shape (n_clips, n_presentations, n_moments), int
+        Clips that change places, in all of their presentations alike; positions in ``rows``. None where runs are
+        moved in time.
     notes : tuple of str
         What was left out, and the smallest p that is possible where that is not small.
     crossed : bool
@@ -77,15 +84,16 @@ class PermutationPlan:
     sizes: tuple[int, ...]
     group: np.ndarray
     fold: np.ndarray
-    shift: np.ndarray
+    order: np.ndarray
     exhaustive: bool
+    classes: tuple[np.ndarray, ...] = ()
     notes: tuple[str, ...] = ()
     crossed: bool = False
 
     @property
     def n_permutations(self) -> int:
         """Number m of arrangements tried."""
-        return len(self.shift)
+        return len(self.order)
 
 
 def permutation_plan(
@@ -96,7 +104,8 @@ def permutation_plan(
     Parameters
     ----------
     rows : HeldOutRows
-        The n held-out rows of all folds (folds are pooled by standing in one table).
+        The n held-out rows of all folds (folds are pooled by standing in one table); clips of one recording have one
+        number.
     n_permutations : int
         Arrangements to draw; all are taken instead where there are no more than that.
     seed : int
@@ -119,18 +128,35 @@ def permutation_plan(
     -----
     Rows that are not scored are passed over, as if the volumes on either side were neighbours. Where a run's
     course repeats, so do its arrangements: in a regular on/off design of period P only P are distinct.
+
+    A voxel may answer clips in a way of which the model knows nothing. That answer recurs with each presentation, and
+    so does the prediction: presentations of a clip are no independent witnesses. Moving whole runs keeps them together
+    where clips recur in a fixed cycle, and runs that hold the same clips at the same times are moved alike. Where clips
+    recur in other orders, clips change places instead, in all of their presentations alike.
     """
     pieces, notes = _pieces(rows)
-    used = np.concatenate(pieces)
     if question == SOUND:
-        _need_rest(rows, used)
+        _need_rest(rows, np.concatenate(pieces))
         label = [rows.clip[piece] != REST for piece in pieces]
-        moment = np.zeros(len(used), dtype=np.intp)
+        alike = list(range(len(pieces)))
     else:
+        pieces = _kept_together(rows, pieces)
         _need_clips(rows, pieces)
         label = [rows.clip[piece] for piece in pieces]
-        moment = np.concatenate([_since_onset(rows, piece) for piece in pieces])
-    distinct = prod(map(_distinct_shifts, label))
+        alike = _moved_alike(label)
+    used, sizes = np.concatenate(pieces), tuple(map(len, pieces))
+    classes: tuple[np.ndarray, ...] = ()
+    rng = np.random.default_rng(seed)
+    if question == SOUND or _moves_keep_clips_together(label, alike):
+        distinct = prod(_distinct_shifts(label[k]) for k in set(alike))
+        order, exhaustive = _shifts(sizes, alike, n_permutations, rng)
+        group = _moment_groups(rows, pieces, question)
+    else:
+        classes = _classes(rows, pieces)
+        distinct = prod(factorial(len(one)) for one in classes)
+        order, exhaustive = _relabellings([len(one) for one in classes], n_permutations, rng)
+        group = _class_groups(classes, len(used))
+        notes += (f"p{question}: clips recur in changing orders, so that clips change places, not runs in time",)
     if distinct < MIN_ARRANGEMENTS:
         raise NotComputable(
             f"only {distinct} distinct arrangements of the held-out runs exist and {MIN_ARRANGEMENTS} are needed for "
@@ -140,11 +166,86 @@ def permutation_plan(
         notes += (
             f"p{question}: only {distinct} arrangements differ: no p far below {1 / distinct:.2g} is to be expected",
         )
-    sizes = tuple(map(len, pieces))
-    piece = np.repeat(np.arange(len(sizes)), sizes)
-    group = np.unique(np.stack([piece, moment]), axis=1, return_inverse=True)[1].reshape(-1)
-    shift, exhaustive = _shifts(sizes, n_permutations, np.random.default_rng(seed))
-    return PermutationPlan(question, used, sizes, group, rows.fold[used], shift, exhaustive, notes, crossed)
+    return PermutationPlan(question, used, sizes, group, rows.fold[used], order, exhaustive, classes, notes, crossed)
+
+
+def _moment_groups(rows: HeldOutRows, pieces: Sequence[np.ndarray], question: str) -> np.ndarray:
+    """Group of each row of the pieces; see `PermutationPlan`."""
+    piece = np.repeat(np.arange(len(pieces)), [len(one) for one in pieces])
+    moment = [_since_onset(rows, one) * (question == SPECIFIC) for one in pieces]
+    return np.unique(np.stack([piece, np.concatenate(moment)]), axis=1, return_inverse=True)[1].reshape(-1)
+
+
+def _kept_together(rows: HeldOutRows, pieces: list[np.ndarray]) -> list[np.ndarray]:
+    """A single run whose halves share clips stays whole."""
+    if len(pieces) == 2 and len(np.unique(rows.run[np.concatenate(pieces)])) == 1:
+        shared = set(rows.clip[pieces[0]]) & set(rows.clip[pieces[1]]) - {REST}
+        straddles = rows.presentation[pieces[0][-1]] == rows.presentation[pieces[1][0]]
+        if len(shared) > straddles:
+            return [np.concatenate(pieces)]
+    return pieces
+
+
+def _moved_alike(label: Sequence[np.ndarray]) -> list[int]:
+    """For each piece the first one that holds the same clips at the same times."""
+    return [next(k for k, other in enumerate(label) if np.array_equal(other, one)) for one in label]
+
+
+def _moves_keep_clips_together(label: Sequence[np.ndarray], alike: Sequence[int]) -> bool:
+    """Whether no clip recurs but in pieces that are moved alike, and in the fixed cycle of a piece."""
+    leaders = [label[k] for k in sorted(set(alike))]
+    heard = [set(one[one != REST]) for one in leaders]
+    apart = sum(map(len, heard)) == len(set().union(*heard))
+    straddling = len(leaders) == 2 and len(heard[0] & heard[1]) == 1 and leaders[0][-1] == leaders[1][0] != REST
+    return (apart or straddling) and all(map(_once_or_in_a_cycle, leaders))
+
+
+def _once_or_in_a_cycle(label: np.ndarray) -> bool:
+    starts = np.flatnonzero(np.diff(label, prepend=label[0] - 1))
+    order = label[starts][label[starts] != REST]
+    if len(np.unique(order)) == len(order):
+        return True
+    return any(np.array_equal(label[k:], label[:-k]) for k in range(1, len(label) - len(label) // 3))
+
+
+def _classes(rows: HeldOutRows, pieces: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """Clips that are presented equally often, with the rows of the moments that most presentations have."""
+    place = np.full(len(rows), -1)
+    used = np.concatenate(pieces)
+    place[used] = np.arange(len(used))
+    shown: list[tuple[int, dict[int, int]]] = []
+    for piece in pieces:
+        heard = piece[rows.clip[piece] != REST]
+        for presentation in dict.fromkeys(rows.presentation[heard]):
+            mine = heard[rows.presentation[heard] == presentation]
+            shown.append((int(rows.clip[mine[0]]), dict(zip(rows.position[mine].tolist(), place[mine].tolist()))))
+    counts = Counter(moment for _, at in shown for moment in at)
+    moments = sorted(moment for moment, count in counts.items() if 2 * count >= len(shown))
+    found: dict[int, list[list[int]]] = {}
+    for clip, at in shown:
+        if moments and all(moment in at for moment in moments):
+            found.setdefault(clip, []).append([at[moment] for moment in moments])
+    sizes = sorted({len(blocks) for blocks in found.values()})
+    classes = (np.array([blocks for blocks in found.values() if len(blocks) == n]) for n in sizes)
+    return tuple(one for one in classes if len(one) > 1)
+
+
+def _class_groups(classes: Sequence[np.ndarray], n_used: int) -> np.ndarray:
+    group, done = np.full(n_used, -1), 0
+    for one in classes:
+        moments = one.shape[1] * one.shape[2]
+        group[one.reshape(len(one), moments)] = done + np.arange(moments)
+        done += moments
+    return group
+
+
+def _relabellings(sizes: Sequence[int], n_permutations: int, rng: np.random.Generator) -> tuple[np.ndarray, bool]:
+    """Arrangements of the clips of each class; all but the true one where there are no more than that."""
+    if prod(map(factorial, sizes)) <= n_permutations + 1:
+        every = product(*(permutations(range(size)) for size in sizes))
+        return np.array([sum(one, ()) for one in every], dtype=np.int32)[1:], True
+    drawn = (rng.permuted(np.tile(np.arange(size, dtype=np.int32), (n_permutations, 1)), axis=1) for size in sizes)
+    return np.concatenate(list(drawn), axis=1), False
 
 
 def _pieces(rows: HeldOutRows) -> tuple[list[np.ndarray], tuple[str, ...]]:
@@ -194,7 +295,15 @@ def _distinct_shifts(label: np.ndarray) -> int:
     return next(k for k in periods if np.array_equal(np.roll(label, k), label))
 
 
-def _shifts(sizes: Sequence[int], n_permutations: int, rng: np.random.Generator) -> tuple[np.ndarray, bool]:
-    if prod(sizes) <= n_permutations + 1:
-        return np.indices(sizes).reshape(len(sizes), -1).T[1:].astype(np.int32), True
-    return rng.integers(0, sizes, (n_permutations, len(sizes)), dtype=np.int32), False
+def _shifts(
+    sizes: Sequence[int], alike: Sequence[int], n_permutations: int, rng: np.random.Generator
+) -> tuple[np.ndarray, bool]:
+    """Shifts of each piece; all but the true ones where there are no more than that."""
+    leaders = sorted(set(alike))
+    moved = [sizes[k] for k in leaders]
+    exhaustive = prod(moved) <= n_permutations + 1
+    if exhaustive:
+        drawn = np.indices(moved).reshape(len(moved), -1).T[1:].astype(np.int32)
+    else:
+        drawn = rng.integers(0, moved, (n_permutations, len(moved)), dtype=np.int32)
+    return drawn[:, [leaders.index(k) for k in alike]], exhaustive

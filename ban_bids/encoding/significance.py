@@ -30,6 +30,7 @@ _FOR_A_QUANTILE = 1000
 _TIE = 1e-5
 """Correlations closer than this are ties: float32 sums in another order differ by about 1e-6."""
 
+_AUTOREGRESSION = 3
 _LEAST_KEPT = 0.1
 """Of a shifted prediction's variance, when the groups' means are taken out: a guard against division by 0."""
 
@@ -106,8 +107,13 @@ def _bag(index: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
 
 
 def _gather_index(plan: PermutationPlan) -> torch.Tensor:
-    """Row of the stacked tables for the shift of each piece in each arrangement, (m, n_pieces)."""
-    return torch.from_numpy(plan.shift + _first(plan)[:-1])
+    """Row of the stacked tables for each piece, or clip, in each arrangement, (m, n_units)."""
+    if not plan.classes:
+        return torch.from_numpy(plan.order + _first(plan)[:-1])
+    sizes = np.array([len(one) for one in plan.classes])
+    first = np.cumsum(sizes**2) - sizes**2
+    column = np.concatenate([np.arange(size) for size in sizes])
+    return torch.from_numpy(np.repeat(first, sizes) + plan.order * np.repeat(sizes, sizes) + column)
 
 
 def _first(plan: PermutationPlan) -> np.ndarray:
@@ -121,7 +127,7 @@ def _drawn(plan: PermutationPlan, observed: np.ndarray, factor: float) -> np.nda
 
 
 def _centred(plan: PermutationPlan, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Values of the plan's rows less their groups' means, and their norm.
+    """Values (n_used, V) of the plan's rows less their groups' means, and their norm.
 
     Returns
     -------
@@ -130,9 +136,8 @@ def _centred(plan: PermutationPlan, values: np.ndarray) -> tuple[np.ndarray, np.
     norm : ndarray of shape (V,), float32
         Euclidean norm; 0 marks the voxels left out.
     """
-    out = values[plan.rows].astype(np.float32, copy=False)
-    scale = np.abs(out).max(axis=0)
-    out = _less_means(out, plan.group)
+    scale = np.abs(values).max(axis=0)
+    out = _less_means(values, plan.group)
     if plan.crossed:
         for fold in np.unique(plan.fold):
             rows = plan.fold == fold
@@ -148,11 +153,31 @@ def _centred(plan: PermutationPlan, values: np.ndarray) -> tuple[np.ndarray, np.
 
 def _less_means(values: np.ndarray, group: np.ndarray) -> np.ndarray:
     """Values (n_used, V) less the means of their groups."""
-    counts = np.bincount(group)
+    counts = np.bincount(group[group >= 0])
     first = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    order = np.argsort(group, kind="stable")
+    order = np.argsort(group, kind="stable")[np.sum(group < 0) :]
     means = np.add.reduceat(values[order], first, axis=0, dtype=np.float64) / counts[:, None]
-    return np.asarray(values - means.astype(np.float32)[group])
+    return np.where((group >= 0)[:, None], values - means.astype(np.float32)[group], np.float32(0))
+
+
+def _whitened(plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both without BOLD's autocorrelation within pieces, by an autoregressive model of each voxel (Yule-Walker)."""
+    piece = np.repeat(np.arange(len(plan.sizes)), plan.sizes)
+    lags = [np.flatnonzero(piece[lag:] == piece[: len(piece) - lag]) + lag for lag in range(_AUTOREGRESSION + 1)]
+    centred = _less_means(bold, piece).astype(np.float64)
+    covariance = np.stack([np.einsum("tv,tv->v", centred[at], centred[at - k]) for k, at in enumerate(lags)])
+    power = np.where((covariance[0] > 0) & np.isfinite(covariance[0]), covariance[0], 1)
+    r = np.nan_to_num(covariance / power)
+    r[0] = 1 + 1e-6
+    distance = np.abs(np.subtract.outer(np.arange(_AUTOREGRESSION), np.arange(_AUTOREGRESSION)))
+    weights = np.linalg.solve(np.moveaxis(r[distance], -1, 0), r[1:].T[..., None])[..., 0].T.astype(np.float32)
+    out = []
+    for values in (prediction, bold):
+        white = values.copy()
+        for k in range(1, _AUTOREGRESSION + 1):
+            white[lags[k]] -= weights[k - 1] * values[lags[k] - k]
+        out.append(white)
+    return out[0], out[1]
 
 
 def _tables(
@@ -162,20 +187,38 @@ def _tables(
 
     Returns
     -------
-    table : ndarray of shape (n_used, V), float32
-        Of all shifts of each piece, pieces stacked.
+    table : ndarray of shape (n_inner, V), float32
+        Of all shifts of each piece, pieces stacked; or of each clip's prediction with each clip's BOLD.
     observed, norm : ndarray of shape (V,), float32
         In the true arrangement, summed over pieces; the product of norms.
     """
-    x, x_norm = _centred(plan, prediction)
-    y, y_norm = _centred(plan, bold)
+    x, y = (values[plan.rows].astype(np.float32, copy=False) for values in (prediction, bold))
+    if plan.classes:
+        x, y = _whitened(plan, x, y)
+    (x, x_norm), (y, y_norm) = _centred(plan, x), _centred(plan, y)
+    tables = _relabelled if plan.classes else _moved
+    return tables(plan, x, y), np.einsum("tv,tv->v", x, y), x_norm * y_norm
+
+
+def _relabelled(plan: PermutationPlan, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Inner products of clip i's prediction with clip j's BOLD over all presentations, class by class."""
+    parts = []
+    for one in plan.classes:
+        rows = one.reshape(len(one), -1)
+        a, b = torch.from_numpy(x[rows]).permute(2, 0, 1), torch.from_numpy(y[rows]).permute(2, 1, 0)
+        parts.append(torch.bmm(a, b).permute(1, 2, 0).reshape(len(one) ** 2, -1).numpy())
+    return np.concatenate(parts)
+
+
+def _moved(plan: PermutationPlan, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Inner products at every shift of each piece."""
     table = np.empty_like(x)
     first = _first(plan)
     for start, stop in zip(first[:-1], first[1:]):
         one, other = (fft.rfft(values[start:stop], axis=0) for values in (x, y))
         lost = _lost(plan.group[start:stop], np.square(np.abs(one)))
         table[start:stop] = fft.irfft(one * other.conj(), n=stop - start, axis=0) / np.sqrt(1 - lost)
-    return table, np.einsum("tv,tv->v", x, y), x_norm * y_norm
+    return table
 
 
 def _lost(group: np.ndarray, power: np.ndarray) -> np.ndarray:
@@ -201,8 +244,8 @@ class RoiSums:
 
     Parameters
     ----------
-    inner : ndarray of shape (R, n_used), float64
-        Sum over voxels of inner products of the unit-norm prediction and BOLD at every shift of every piece.
+    inner : ndarray of shape (R, n_inner), float64
+        Sum over voxels of inner products of the unit-norm prediction and BOLD.
     observed : ndarray of shape (R,), float64
         The same in the true arrangement, summed over pieces.
     count : ndarray of shape (R,), int
@@ -236,7 +279,7 @@ def roi_sums(
     -------
     RoiSums
     """
-    inner = np.zeros((n_regions, len(plan.rows)))
+    inner = np.zeros((n_regions, sum(len(one) ** 2 for one in plan.classes) or len(plan.rows)))
     observed, count = np.zeros(n_regions), np.zeros(n_regions, dtype=np.intp)
     for region in range(n_regions):
         members = np.flatnonzero(labels == region + 1)

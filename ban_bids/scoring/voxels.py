@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -51,7 +51,13 @@ class HeldOutTests:
 
 
 def held_out_tests(
-    rows: HeldOutRows, nuisance: Sequence[Nuisance], *, n_permutations: int, seed: int, crossed: bool = False
+    rows: HeldOutRows,
+    nuisance: Sequence[Nuisance],
+    *,
+    n_permutations: int,
+    seed: int,
+    crossed: bool = False,
+    same: np.ndarray | None = None,
 ) -> HeldOutTests:
     """Find repeats and draw permutations, the same for every model of a participant.
 
@@ -63,6 +69,8 @@ def held_out_tests(
     n_permutations, seed : int
     crossed : bool
         Folds train on one another's held-out rows, see `ban_bids.encoding.permutation.CROSSED`.
+    same : ndarray of int, optional
+        For each clip the first one that sounds the same; itself by default.
 
     Returns
     -------
@@ -74,9 +82,10 @@ def held_out_tests(
         repeats = with_noise(repeat_rows(rows), rows, nuisance)
     except NotComputable as why:
         reasons["ceiling"] = str(why)
+    heard = rows if same is None else replace(rows, clip=np.where(rows.clip < 0, rows.clip, same[rows.clip]))
     for question in QUESTIONS:
         try:
-            plans[question] = permutation_plan(rows, n_permutations, seed, question=question, crossed=crossed)
+            plans[question] = permutation_plan(heard, n_permutations, seed, question=question, crossed=crossed)
         except NotComputable as why:
             reasons[f"p{question}"] = str(why)
     return HeldOutTests(rows, repeats, plans, reasons)

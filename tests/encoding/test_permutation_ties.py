@@ -25,5 +25,5 @@ def test_ties_count_against_the_prediction() -> None:
     # each run plays its cycle twice: to move it by a whole cycle is a tie, whatever the order of summation
     prediction[54:108], prediction[162:] = prediction[:54], prediction[108:162]
     assert np.all(voxel_p(plan, prediction, bold) < 0.05)
-    same = replace(plan, shift=np.tile(np.array([[54, 0], [0, 54]], dtype=np.int32), (500, 1)))
+    same = replace(plan, order=np.tile(np.array([[54, 0], [0, 54]], dtype=np.int32), (500, 1)))
     assert np.all(voxel_p(same, prediction, bold) == 1)

@@ -33,7 +33,7 @@ def table(runs: list[list[tuple[int, int]]]) -> HeldOutRows:
 
 
 MIXED = [
-    [(-1, 7), (0, 5), (1, 5), (2, 6), (-1, 13), (3, 5), (0, 5)],
+    [(-1, 7), (0, 5), (1, 5), (2, 6), (-1, 13), (3, 5), (9, 5)],
     [(4, 5), (5, 5), (-1, 5), (6, 5), (7, 5), (8, 5)],
 ]
 TWO_BLOCKS = [[(2 * r, 20), (-1, 20), (2 * r + 1, 20), (-1, 20)] for r in range(3)]
@@ -60,7 +60,7 @@ def brute_force(
     rows: HeldOutRows, plan: PermutationPlan, prediction: np.ndarray, bold: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Correlations after really moving the rows of each run; what means take from them is measured, not derived."""
-    observed, norms, null = 0.0, np.zeros((2, bold.shape[1])), np.zeros((len(plan.shift), bold.shape[1]))
+    observed, norms, null = 0.0, np.zeros((2, bold.shape[1])), np.zeros((len(plan.order), bold.shape[1]))
     for r in np.unique(rows.run):
         used = np.flatnonzero((rows.run == r) & rows.scored)
         since = None
@@ -74,7 +74,7 @@ def brute_force(
         inner = np.array([np.sum(one * y, axis=0) * scale for one in moved])
         observed = observed + np.sum(x * y, axis=0)
         norms += np.square(x).sum(axis=0), np.square(y).sum(axis=0)
-        null += inner[plan.shift[:, int(r)]]
+        null += inner[plan.order[:, int(r)]]
     whole = np.sqrt(norms[0] * norms[1])
     return observed / whole, null / whole
 
@@ -136,7 +136,7 @@ def test_what_cannot_be_told_is_missing_with_the_reason(
 
 
 def test_shifts_that_change_nothing_are_not_counted_as_arrangements() -> None:
-    cycle = [[(c, 8) for c in range(5)] * 4] * 2
+    cycle = [[(5 * r + c, 8) for c in range(5)] * 4 for r in range(2)]
     plan = permutation_plan(table(cycle), 10_000, seed=0, question=SPECIFIC)
     assert plan.sizes == (160, 160) and not plan.exhaustive
     assert any("1600 arrangements differ" in note for note in plan.notes)
@@ -146,16 +146,16 @@ def test_shifts_that_change_nothing_are_not_counted_as_arrangements() -> None:
 def test_few_arrangements_are_all_tried_once_and_the_halves_of_a_single_run_move_apart() -> None:
     plan = permutation_plan(table([[(c, 10) for c in range(9)]]), 10_000, seed=0, question=SPECIFIC)
     assert plan.sizes == (45, 45) and plan.exhaustive and plan.n_permutations == 45**2 - 1
-    assert len(np.unique(plan.shift, axis=0)) == 45**2 - 1 and plan.shift.any(axis=1).all()
+    assert len(np.unique(plan.order, axis=0)) == 45**2 - 1 and plan.order.any(axis=1).all()
     short = permutation_plan(table([[(c, 10) for c in range(7)]]), 10_000, seed=0, question=SPECIFIC)
     assert short.sizes == (70,) and short.n_permutations == 69
 
 
 def test_arrangements_repeat_with_the_seed_and_reach_every_shift() -> None:
     plans = [permutation_plan(table(MIXED), 1000, seed=seed, question=SPECIFIC) for seed in (5, 5, 6)]
-    np.testing.assert_array_equal(plans[0].shift, plans[1].shift)
-    assert not np.array_equal(plans[0].shift, plans[2].shift)
-    assert [sorted(set(column)) for column in plans[0].shift.T] == [list(range(n)) for n in plans[0].sizes]
+    np.testing.assert_array_equal(plans[0].order, plans[1].order)
+    assert not np.array_equal(plans[0].order, plans[2].order)
+    assert [sorted(set(column)) for column in plans[0].order.T] == [list(range(n)) for n in plans[0].sizes]
 
 
 def test_only_part_of_a_run_may_be_held_out_by_several_folds() -> None:
@@ -170,9 +170,78 @@ def test_only_part_of_a_run_may_be_held_out_by_several_folds() -> None:
     assert np.mean(p < 0.05) == pytest.approx(0.05, abs=0.02)
 
 
+def shuffled(n_runs: int, n_clips: int, length: int = 10) -> list[list[tuple[int, int]]]:
+    """The same clips in every run, each time in another order."""
+    rng = np.random.default_rng(0)
+    return [[(int(c), length) for c in rng.permutation(n_clips)] for _ in range(n_runs)]
+
+
+@pytest.mark.parametrize(
+    ("runs", "n_runs_together", "n_clips"),
+    [
+        ([[(10 * r + c, 10) for c in range(10)] * 4 for r in range(2)], 2, 0),  # ds003720: cycles of own clips
+        ([[(c, 10) for c in range(12)]] * 3, 1, 0),  # all alike: moved alike
+        (shuffled(4, 12), 0, 12),
+        ([sum(shuffled(2, 16), [])], 0, 16),  # one run, twice through its clips
+        ([[(c, 10) for c in range(12)]], 2, 0),  # one run, each clip once
+    ],
+)
+def test_presentations_of_a_clip_stay_together(
+    runs: list[list[tuple[int, int]]], n_runs_together: int, n_clips: int
+) -> None:
+    plan = permutation_plan(table(runs), 500, seed=0, question=SPECIFIC)
+    assert sum(map(len, plan.classes)) == n_clips
+    if not n_clips:
+        assert len(np.unique(plan.order, axis=1).T) == n_runs_together or len(runs) == 1
+        return
+    # a response to the clips, and a prediction from features that know nothing of it; both recur
+    rows, rng = table(runs), np.random.default_rng(1)
+    response, prediction = rng.standard_normal((2, n_clips, 10, 2000))
+    bold = response[rows.clip, rows.position] + rng.standard_normal((len(rows), 2000))
+    p = voxel_p(plan, prediction[rows.clip, rows.position], bold)
+    assert np.mean(p < 0.05) == pytest.approx(0.05, abs=0.015)
+    followed = response[rows.clip, rows.position] + rng.standard_normal((len(rows), 2000))
+    assert np.mean(voxel_p(plan, followed, bold) < 0.05) > 0.99
+
+
+def test_clips_that_change_places_give_the_inner_products_of_whitened_rows() -> None:
+    rows, rng = table(shuffled(3, 5)), np.random.default_rng(0)
+    plan = permutation_plan(rows, 1000, seed=0, question=SPECIFIC)
+    assert plan.exhaustive and plan.n_permutations == 119
+    bold = signal.lfilter([1], [1, -0.6], rng.standard_normal((len(rows), 4)), axis=0)
+    prediction = rng.standard_normal((len(rows), 4)) + 0.1 * bold
+    white = []
+    for v in range(4):
+        parts = [bold[rows.run == r, v] - bold[rows.run == r, v].mean() for r in range(3)]
+        c = [sum(np.dot(part[k:], part[: len(part) - k]) for part in parts) for k in range(4)]
+        c[0] *= 1 + 1e-6
+        weights = np.linalg.solve([[c[abs(i - j)] for j in range(3)] for i in range(3)], c[1:])
+        filters = np.r_[1, -weights]
+        white.append(
+            [[signal.lfilter(filters, [1], x[rows.run == r, v]) for r in range(3)] for x in (prediction, bold)]
+        )
+    blocks = np.zeros((2, 4, 5, 3, 10))
+    for v in range(4):
+        for which in range(2):
+            for r in range(3):
+                for start in range(0, 50, 10):
+                    clip = rows.clip[rows.run == r][start]
+                    blocks[which, v, clip, r] = white[v][which][r][start : start + 10]
+    blocks -= blocks.mean(axis=2, keepdims=True)
+    inner = np.einsum("vakt,vbkt->vab", *blocks)
+    names = [int(rows.clip[plan.rows[one[0, 0]]]) for one in plan.classes[0]]
+    assert sorted(names) == list(range(5))
+    inner = inner[:, names][:, :, names]
+    null = np.array([[inner[v][order, np.arange(5)].sum() for v in range(4)] for order in plan.order])
+    observed = np.einsum("vaa->v", inner)
+    np.testing.assert_allclose(
+        voxel_p(plan, prediction, bold), (1 + np.sum(null >= observed, axis=0)) / (1 + len(null)), atol=0.009
+    )
+
+
 LAYOUTS = {
     "back to back": ([[(12 * r + c, 10) for c in range(12)] for r in range(3)], SPECIFIC),
-    "cycle": ([[(c, 10) for c in range(10)] * 4] * 3, SPECIFIC),
+    "cycle": ([[(10 * r + c, 10) for c in range(10)] * 4 for r in range(3)], SPECIFIC),
     "on and off": ([[(-1, 10), (c, 10)] for c in range(8)], SOUND),
     "on and off, one run": ([[(-1, 10), (c, 10)] for c in range(8)], SOUND),
     "back to back, one run": ([[(c, 10) for c in range(12)]], SPECIFIC),
