@@ -5,7 +5,7 @@
 OUTPUT_DIR holds a finished participant level, whose preprocessed images are used. Each relabelling deals the
 clips anew to the presentations of all runs; onsets and BOLD stay. Prints, for every layer in its own region,
 for both questions, the share of p values under .01, .05, .1, .5 and a Kolmogorov-Smirnov test against the uniform
-distribution.
+distribution, and the processor seconds.
 """
 
 from __future__ import annotations
@@ -13,26 +13,27 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from scipy import stats
 
+from ban_bids.app.scored import prepare_participant
+from ban_bids.audio.sameness import recordings
 from ban_bids.constants import AREAS
 from ban_bids.encoding.bold import load_participant
-from ban_bids.encoding.crossed import CrossingFactor, crossing_factors, folds_cross, tested
+from ban_bids.encoding.crossed import CrossingFactor, crossing_factors, tested
 from ban_bids.encoding.design import design
 from ban_bids.encoding.fit import Fitting, encode
-from ban_bids.encoding.folds import participant_folds
 from ban_bids.encoding.significance import null_from_sums, roi_p, roi_sums
 from ban_bids.inputs.heldout import held_out_plan
 from ban_bids.inputs.read import read_dataset
-from ban_bids.inputs.types import Participant
 from ban_bids.models.registry import load_model
 from ban_bids.preprocessing.result import PreprocessedParticipant
 from ban_bids.preprocessing.run import preprocess
-from ban_bids.scoring.voxels import held_out_tests
 from ban_bids.settings import Encoding, Settings
 
 
@@ -54,19 +55,20 @@ def relabelled(pre: PreprocessedParticipant, rng: np.random.Generator) -> Prepro
     return replace(pre, participant=participant, runs=runs)
 
 
-def region_p(pre: PreprocessedParticipant, participant: Participant, settings: Settings, seed: int) -> dict[str, float]:
+def region_p(
+    pre: PreprocessedParticipant, settings: Settings, seed: int, recording: Mapping[Path, Path]
+) -> dict[str, float]:
     """P of every layer in its own region, by question."""
     encoding = settings.encoding
     data = load_participant(pre, encoding, settings.compute.work_dir / "tmp")
     model = load_model("ban", settings.models.weights, "cpu")
-    plan = held_out_plan(participant, settings.selection)
-    folds = participant_folds(data.sources, data.runs, data.nuisance, plan=plan, settings=encoding)
-    laid = design(data, model, folds, n_components=encoding.n_components, cache=settings.compute.work_dir / "features")
-    n_permutations, crossed = encoding.n_permutations, folds_cross(folds)
-    tests = held_out_tests(folds.rows, data.nuisance, n_permutations=n_permutations, seed=seed, crossed=crossed)
-    factors = crossing_factors(data, laid, tests.plans, fitting=Fitting(encoding))
+    plan, fitting = held_out_plan(pre.participant, settings.selection), Fitting(encoding, seed)
+    prepared = prepare_participant(data, plan, fitting, recording=recording)
+    tests, cache = prepared.tests, settings.compute.work_dir / "features"
+    laid = design(data, model, prepared.folds, n_components=encoding.n_components, cache=cache)
+    factors = crossing_factors(data, laid, tests.plans, fitting=fitting)
     voxels = np.flatnonzero((data.region > 0) & data.usable)
-    held = encode(data, laid, Fitting(encoding), voxels=voxels, joint=False).held_out
+    held = encode(data, laid, fitting, voxels=voxels, joint=False).held_out
     found = {}
     for question, asked in tests.plans.items():
         for k, layer in enumerate(AREAS):
@@ -96,10 +98,11 @@ def main() -> int:
     pre = preprocess([participant], settings)[participant.label]
     if not isinstance(pre, PreprocessedParticipant):
         raise pre
+    recording = recordings([item.clip.audio for run in participant.runs for item in run.presentations])
     table = []
     for k in range(given.n):
         changed = relabelled(pre, np.random.default_rng(k))
-        table.append(region_p(changed, changed.participant, settings, k))
+        table.append(region_p(changed, settings, k, recording))
         print(k, table[-1], file=sys.stderr, flush=True)
     computed = [row for row in table if row]
     print(f"{len(computed)} of {given.n} relabellings could be tested")
@@ -108,6 +111,7 @@ def main() -> int:
         shares = {f"<{level}": float(np.mean(p < level)) for level in (0.01, 0.05, 0.1, 0.5)}
         test = stats.kstest(p, "uniform")
         print(layer, json.dumps(shares), f"KS D={test.statistic:.3f} p={test.pvalue:.3f}")
+    print(f"{time.process_time():.0f} processor seconds")
     return 0
 
 
