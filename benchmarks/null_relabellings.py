@@ -34,7 +34,7 @@ from ban_bids.inputs.read import read_dataset
 from ban_bids.models.registry import load_model
 from ban_bids.preprocessing.result import PreprocessedParticipant
 from ban_bids.preprocessing.run import preprocess
-from ban_bids.settings import Encoding, Settings
+from ban_bids.settings import Encoding, ModelRequest, Settings
 
 
 def relabelled(pre: PreprocessedParticipant, rng: np.random.Generator) -> PreprocessedParticipant:
@@ -61,7 +61,7 @@ def region_p(
     """P of every layer in its own region, by question."""
     encoding = settings.encoding
     data = load_participant(pre, encoding, settings.compute.work_dir / "tmp")
-    model = load_model("ban", settings.models.weights, "cpu")
+    model = load_model("ban", settings.models.requests[0].weights, "cpu")
     plan, fitting = held_out_plan(pre.participant, settings.selection), Fitting(encoding, seed)
     prepared = prepare_participant(data, plan, fitting, recording=recording)
     tests, cache = prepared.tests, settings.compute.work_dir / "features"
@@ -91,7 +91,7 @@ def main() -> int:
     work = given.output_dir.resolve() / "work"
     settings = Settings.of(
         given.bids_dir.resolve(), given.output_dir.resolve(), "participant", work_dir=work,
-        weights=given.weights, test_runs=tuple(given.test_runs), nprocs=2,
+        requests=(ModelRequest(weights=given.weights),), test_runs=tuple(given.test_runs), nprocs=1,
         encoding=Encoding(n_permutations=10_000),
     )  # fmt: skip
     participant = read_dataset(settings).usable[0]

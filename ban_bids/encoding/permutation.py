@@ -156,7 +156,10 @@ def permutation_plan(
         distinct = prod(factorial(len(one)) for one in classes)
         order, exhaustive = _relabellings([len(one) for one in classes], n_permutations, rng)
         group = _class_groups(classes, len(used))
-        notes += (f"p{question}: clips recur in changing orders, so that clips change places, not runs in time",)
+        notes += (
+            f"p{question}: clips recur, and moving runs in time would part their presentations: clips change places "
+            "instead, each in all of its presentations",
+        )
     if distinct < MIN_ARRANGEMENTS:
         raise NotComputable(
             f"only {distinct} distinct arrangements of the held-out runs exist and {MIN_ARRANGEMENTS} are needed for "

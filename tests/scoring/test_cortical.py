@@ -386,13 +386,17 @@ def test_rho_and_its_limits_are_those_of_c_in_correlation_form() -> None:
     assert negative.rho.value == pytest.approx(-np.sqrt(-negative.value)) and negative.value < 0
 
 
-def test_one_repeated_clip_has_no_share_for_a_reason_that_is_true() -> None:
+@pytest.mark.parametrize("n_clips", [1, 2])
+def test_one_or_two_repeated_clips_have_no_share_and_no_interval(n_clips: int) -> None:
     rng = np.random.default_rng(7)
-    rows, signal = table(1, 4, 30), np.tile(rng.standard_normal((30, 20)), (4, 1))
+    length = 30 // n_clips
+    rows, signal = table(n_clips, 4, length), np.tile(rng.standard_normal((30, 20)), (4, 1))
     bold = (signal + 0.3 * rng.standard_normal((120, 20))).astype(np.float32)
-    layer = score(rows, signal.astype(np.float32), bold).layers[0]
-    assert np.isnan(layer.value)
-    assert "one repeated clip alone" in layer.reason and "interval" not in layer.reason
+    found = score(rows, signal.astype(np.float32), bold)
+    layer = found.layers[0]
+    assert np.isnan([layer.value, layer.ci_low, layer.ci_high, found.rsquare.ci_low, found.rsquare.ci_high]).all()
+    assert f"too few repeated clips ({n_clips} of 3)" in layer.reason
+    assert "too few repeated clips" in found.reason
 
 
 def test_intervals_are_rough_where_explainable_variance_is_barely_known() -> None:
