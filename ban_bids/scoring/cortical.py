@@ -445,6 +445,6 @@ def _reasons(missing: Sequence[LayerScore]) -> str:
     for score in missing:
         why = score.reason.replace(f"region {score.region}", _THE_REGION)
         regions.setdefault(why, []).append(score.region)
-    return "; ".join(
-        why.replace(_THE_REGION, f"region {', '.join(dict.fromkeys(names))}") for why, names in regions.items()
-    )
+    said = {why: list(dict.fromkeys(names)) for why, names in regions.items()}
+    several = {why: f"regions {', '.join(names)} each" for why, names in said.items() if len(names) > 1}
+    return "; ".join(why.replace(_THE_REGION, several.get(why, f"region {names[0]}")) for why, names in said.items())
