@@ -445,6 +445,10 @@ def _reasons(missing: Sequence[LayerScore]) -> str:
     for score in missing:
         why = score.reason.replace(f"region {score.region}", _THE_REGION)
         regions.setdefault(why, []).append(score.region)
-    said = {why: list(dict.fromkeys(names)) for why, names in regions.items()}
-    several = {why: f"regions {', '.join(names)} each" for why, names in said.items() if len(names) > 1}
-    return "; ".join(why.replace(_THE_REGION, several.get(why, f"region {names[0]}")) for why, names in said.items())
+    said = []
+    for why, names in regions.items():
+        several = list(dict.fromkeys(names))
+        if len(several) > 1:
+            why = why.replace(f"{_THE_REGION} holds", f"{_THE_REGION} hold").replace("its signal", "their signal")
+        said.append(why.replace(_THE_REGION, f"region{'s' * (len(several) > 1)} {', '.join(several)}"))
+    return "; ".join(said)

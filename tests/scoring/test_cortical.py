@@ -318,7 +318,7 @@ def test_an_absent_region_is_not_available_and_changes_no_other() -> None:
     for before, after in zip(whole.layers, part.layers, strict=True):
         assert after == before if after.region != "PB" else np.isnan(after.value)
     assert np.isfinite([part.preference.value, part.rsquare.value]).all()
-    assert four_regions(("PB", "T2T3")).reason == "atlas juelich has no region PB, T2T3"
+    assert four_regions(("PB", "T2T3")).reason == "atlas juelich has no regions PB, T2T3"
     assert bas_score(part, no_behavior()).reason.startswith("C is n/a: atlas juelich has no region PB;")
     lines = score_table([ModelScores("ban", "scored", part)]).set_index("region").loc["PB"]
     assert set(lines["reason"]) == {"atlas juelich has no region PB"}
