@@ -1,12 +1,13 @@
 """Are region p values flat where nothing was heard? Random relabellings of a dataset without responses.
 
-    python benchmarks/null_relabellings.py BIDS_DIR OUTPUT_DIR WEIGHTS [--n 100] [--test-runs all] [--tracks DIR]
+    python benchmarks/null_relabellings.py BIDS_DIR OUTPUT_DIR WEIGHTS [--n 100] [--test-runs all]
+                                           [--tracks DIR] [--rest]
 
-OUTPUT_DIR holds a finished participant level, whose preprocessed images are used. Each relabelling deals the
-clips anew to the presentations of all runs, or, with --tracks, another WAV file of DIR to each presentation;
-onsets and BOLD stay. Prints, for every layer in its own region,
-for both questions, the share of p values under .01, .05, .1, .5 and a Kolmogorov-Smirnov test against the uniform
-distribution, and the processor seconds.
+OUTPUT_DIR holds a finished participant level, whose preprocessed images are used. Each relabelling deals the clips
+anew to the presentations of all runs, or, with --tracks, another WAV file of DIR to each presentation; onsets and
+BOLD stay. With --rest four tenths of the presentations become rest, so that both questions can be asked. Prints,
+for every layer in its own region, for both questions, the share of p values under .01, .05, .1, .5 and a
+Kolmogorov-Smirnov test against the uniform distribution, and the processor seconds.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from ban_bids.settings import Encoding, ModelRequest, Settings
 
 
 def relabelled(
-    pre: PreprocessedParticipant, rng: np.random.Generator, tracks: Sequence[Path]
+    pre: PreprocessedParticipant, rng: np.random.Generator, tracks: Sequence[Path], rest: float
 ) -> PreprocessedParticipant:
     """The same images with clips dealt anew, or another track for each presentation."""
     clips = [item.clip for run in pre.runs for item in run.run.presentations]
@@ -53,7 +54,9 @@ def relabelled(
             run,
             run=replace(
                 run.run,
-                presentations=tuple(replace(item, clip=next(dealt)) for item in run.run.presentations),
+                presentations=tuple(
+                    replace(item, clip=clip) for item, clip in zip(run.run.presentations, dealt) if rng.random() >= rest
+                ),
             ),
         )
         for run in pre.runs
@@ -106,6 +109,7 @@ def main() -> int:
     parser.add_argument("--n", type=int, default=100)
     parser.add_argument("--test-runs", nargs="+", default=["all"])
     parser.add_argument("--tracks", type=Path)
+    parser.add_argument("--rest", action="store_true")
     given = parser.parse_args()
     work = given.output_dir.resolve() / "work"
     settings = Settings.of(
@@ -121,7 +125,7 @@ def main() -> int:
     recording = recordings(tracks or [item.clip.audio for run in participant.runs for item in run.presentations])
     table = []
     for k in range(given.n):
-        changed = relabelled(pre, np.random.default_rng(k), tracks)
+        changed = relabelled(pre, np.random.default_rng(k), tracks, 0.4 * given.rest)
         try:
             table.append(region_p(changed, settings, k, recording))
         except NotComputable as why:
