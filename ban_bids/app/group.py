@@ -387,7 +387,11 @@ def _over_members(scores: pd.DataFrame, sampled: Sampled) -> dict[str, Any]:
         return {**nothing, **_of_dataset(scores[there])}
     found, generalises_to = _interval(scores[there], sampled)
     if np.isnan(found.ci_low):
-        why = "one participant, and no draws of clips" if generalises_to == PEOPLE else "too few draws have a score"
+        why = (
+            "one participant, and no draws of clips were kept"
+            if generalises_to == PEOPLE
+            else "too few draws have a score"
+        )
         lacking.insert(0, f"no interval: {why}")
         generalises_to = None
     elif generalises_to == PEOPLE:

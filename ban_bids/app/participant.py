@@ -220,7 +220,8 @@ def score_candidate(
             controls.append(score_control(shared.prepared, control_design, control.mapping))
     scored = ScoredCandidate(prepared, scores, tuple(controls), design.dimensions, design.notes)
     for note in scored.notes:
-        _LOG.warning("sub-%s, %s: %s", label, prepared.name, note)
+        if note not in shared.notes:  # said once for all models
+            _LOG.warning("sub-%s, %s: %s", label, prepared.name, note)
     return scored
 
 

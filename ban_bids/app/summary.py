@@ -257,7 +257,6 @@ def dimensions_sentence(dimensions: Mapping[str, int], n_components: int) -> str
 
 def _methods(shared: ParticipantInput, scored: ScoredCandidate, settings: Settings) -> dict[str, Any]:
     plan, tests = shared.plan, shared.tests
-    n_held_out, n_runs = len(plan.held_out), len(shared.pre.runs)
     behavior, card = scored.prepared.behavior, scored.prepared.model.card
     atlas = atlas_of(settings.preprocessing.atlas)
     return {
@@ -265,13 +264,15 @@ def _methods(shared: ParticipantInput, scored: ScoredCandidate, settings: Settin
         "preprocessing": shared.pre.source,
         "space": shared.pre.space,
         "held_out_rule": plan.rule,
-        "n_training_runs": n_runs - 1 if plan.leave_one_out else n_runs - n_held_out,
-        "n_held_out_runs": n_held_out,
+        "n_runs": len(shared.pre.runs),
+        "n_held_out_runs": len(plan.held_out),
+        "n_folds": len(shared.prepared.folds.folds),
         "n_repeats": scored.scores.cortical.n_repeats,
         "dimensions": dimensions_sentence(scored.dimensions, settings.encoding.n_components),
         "n_voxels": len(shared.data.region),
         "permutations": " ".join(
-            f"The test that a voxel {title} rests on {tests.plans[question].n_permutations} arrangements."
+            f"The test that a voxel {title} rests on {tests.plans[question].n_permutations} arrangements"
+            f"{' of clips' if tests.plans[question].classes else ''}."
             if question in tests.plans
             else f"Whether a voxel {title} could not be tested: {tests.reasons[f'p{question}']}."
             for question, title in QUESTIONS.items()

@@ -55,8 +55,8 @@ class Draws:
     task: str
     model: str
     clips: tuple[str, ...] = ()
-    scores: Mapping[str, KeptScore] = field(default_factory=dict)
-    behavior: Estimate = field(default_factory=Estimate)
+    scores: Mapping[str, KeptScore] = field(default_factory=dict, repr=False)
+    behavior: Estimate = field(default_factory=Estimate, repr=False)
 
 
 def write_draws(root: Path, draws: Draws, metadata: Mapping[str, Any] | None = None) -> Path:

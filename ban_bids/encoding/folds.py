@@ -390,12 +390,12 @@ class FoldMaker:
         units = self._units(np.isin(self.run, held_out))
         most = min(_MOST_GROUPS, len(units))
         tried = {n: self._groups(units, n, held_out, training) for n in range(2, most + 1)}
-        enough = [n for n, folds in tried.items() if all(self._enough(fold, training) for fold in folds)]
+        enough = [n for n, folds in tried.items() if folds and all(self._enough(fold, training) for fold in folds)]
         if not enough:
             raise NotComputable(
                 f"held-out {names}: fewer than {self.least} training rows heard other recordings than the held-out "
-                f"ones, or one recording only; use runs with more recordings, fewer --confounds, or hold out other "
-                "runs (--test-runs)"
+                "ones, or one recording only, or every row heard recordings of several groups; use runs with more "
+                "recordings, fewer --confounds, or hold out other runs (--test-runs)"
             )
         good = [n for n in enough if all(self._plenty(fold.held_out) for fold in tried[n])]
         chosen = max(good) if good else min(enough)
@@ -403,7 +403,8 @@ class FoldMaker:
         out = int(
             sum(self.scored[np.isin(self.run, held_out)]) - sum(self.scored[fold.held_out].sum() for fold in folds)
         )
-        note = f"held-out {names}: recordings are shared by runs, so rows are held out by {chosen} groups of recordings"
+        why = "one run only" if len(self.runs) == 1 else "recordings are shared by runs"
+        note = f"held-out {names}: {why}, so rows are held out by {chosen} groups of recordings"
         return folds, f"{note}; {out} rows that heard several groups are not scored" if out else note
 
     def _groups(

@@ -156,7 +156,10 @@ def permutation_plan(
         distinct = prod(factorial(len(one)) for one in classes)
         order, exhaustive = _relabellings([len(one) for one in classes], n_permutations, rng)
         group = _class_groups(classes, len(used))
-        notes += (f"p{question}: clips recur in changing orders, so that clips change places, not runs in time",)
+        notes += (
+            f"p{question}: clips recur, and moving runs in time would part their presentations: clips change places "
+            "instead, each in all of its presentations",
+        )
     if distinct < MIN_ARRANGEMENTS:
         raise NotComputable(
             f"only {distinct} distinct arrangements of the held-out runs exist and {MIN_ARRANGEMENTS} are needed for "
@@ -209,7 +212,7 @@ def _once_or_in_a_cycle(label: np.ndarray) -> bool:
 
 
 def _classes(rows: HeldOutRows, pieces: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-    """Clips that are presented equally often, with the rows of the moments that most presentations have."""
+    """Clips that are presented equally often, with the rows of the moments that most of their presentations share."""
     place = np.full(len(rows), -1)
     used = np.concatenate(pieces)
     place[used] = np.arange(len(used))
@@ -220,10 +223,12 @@ def _classes(rows: HeldOutRows, pieces: Sequence[np.ndarray]) -> tuple[np.ndarra
             mine = heard[rows.presentation[heard] == presentation]
             shown.append((int(rows.clip[mine[0]]), dict(zip(rows.position[mine].tolist(), place[mine].tolist()))))
     counts = Counter(moment for _, at in shown for moment in at)
-    moments = sorted(moment for moment, count in counts.items() if 2 * count >= len(shown))
+    tried = [[moment for moment in sorted(counts) if counts[moment] >= least] for least in sorted(set(counts.values()))]
+    # Clips may last a volume longer at some onsets than at others: what keeps most rows is compared.
+    moments = max(tried, key=lambda some: len(some) * sum(at.keys() >= set(some) for _, at in shown), default=[])
     found: dict[int, list[list[int]]] = {}
     for clip, at in shown:
-        if moments and all(moment in at for moment in moments):
+        if moments and at.keys() >= set(moments):
             found.setdefault(clip, []).append([at[moment] for moment in moments])
     sizes = sorted({len(blocks) for blocks in found.values()})
     classes = (np.array([blocks for blocks in found.values() if len(blocks) == n]) for n in sizes)

@@ -155,8 +155,6 @@ def _participant(heard: Listener, source: _Source) -> Participant:
         t1w = _anatomy(label, source, notes)
         runs, more = read_images(heard.runs, source.index.companions, source.settings.preprocessing)
         notes += more
-        if len(runs) < 2:
-            raise DataError(f"{runs[0].bold}: the only run of sub-{label}; held-out scoring needs two or more")
     except DataError as error:
         return Participant(label, (), (), failure=str(error), notes=tuple(notes))
     notes += _field_map_notes(label, source)

@@ -13,8 +13,8 @@ from ban_bids.derivatives.read import Derivatives
 from ban_bids.files.atomic import write_text
 from ban_bids.files.json import read_json
 from ban_bids.reports.figures import bar_figure, map_figure
-from ban_bids.reports.models import bars_of, by_score, headlines, models_figure, models_table
-from ban_bids.reports.page import Block, Bullets, Facts, Figure, Paragraphs, Section, Table, render_page
+from ban_bids.reports.models import NUMBERS, bars_of, by_score, headlines, interval, models_figure, models_table
+from ban_bids.reports.page import Block, Bullets, Facts, Figure, Paragraphs, Section, Table, format_number, render_page
 from ban_bids.reports.participant import provenance_blocks
 from ban_bids.reports.quality import group_quality_tables
 from ban_bids.settings import Settings
@@ -119,7 +119,12 @@ def _summary(out: Derivatives, group: pd.DataFrame, models: Sequence[str], label
 
 def _group_scores(out: Derivatives, group: pd.DataFrame) -> list[Block]:
     shown = group.drop(columns=["level", "participant"])
-    brief = shown.loc[(shown["row"] != "layer") & (shown["role"] == "scored")]
+    brief = shown.loc[(shown["row"] != "layer") & (shown["role"] == "scored"), ["task", "model", "row", "region"]]
+    rows = shown.loc[brief.index]
+    brief["score [95 % interval]"] = [interval(*numbers) for numbers in rows[NUMBERS].astype(float).to_numpy()]
+    for name in ("rho", "sd"):
+        brief[name] = rows[name].map(format_number, na_action="ignore")
+    brief = brief.join(rows[["n", "generalises_to", "reason"]])
     blocks: list[Block] = [
         Table("Over participants", brief),
         Table("Over participants: layers and controls too", shown, out.group_definitions(), folded=True),

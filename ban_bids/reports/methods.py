@@ -24,7 +24,8 @@ def methods_text(facts: Mapping[str, Any], settings: Encoding) -> tuple[str, ...
         - ``space``, ``n_voxels``: template space of the output, and voxels that were predicted
         - ``regions``, ``acknowledgement``: where the regions come from, and what the terms of their data want said
         - ``held_out_rule``: the sentence of the held-out plan
-        - ``n_training_runs``, ``n_held_out_runs``, ``n_repeats``: of each held-out clip; 1 or 0: no noise ceiling
+        - ``n_runs``, ``n_held_out_runs``, ``n_folds``: runs, those with held-out volumes, and outer folds
+        - ``n_repeats``: of each held-out clip; 1 or 0: no noise ceiling
         - ``dimensions``, ``confounds``, ``permutations``, ``behavior``: a sentence each.
     settings : Encoding
         What was asked for; ``solver`` says whether himalaya is named.

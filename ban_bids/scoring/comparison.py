@@ -30,7 +30,7 @@ from ban_bids.scoring.bootstrap import (
     widening,
     with_interval,
 )
-from ban_bids.scoring.cortical import correlation_form
+from ban_bids.scoring.cortical import FEWEST_CLIPS, correlation_form
 
 PEOPLE_AND_CLIPS = "people and clips"
 PEOPLE = "people"
@@ -40,7 +40,7 @@ Cell = tuple[str, str, str]
 """What a score belongs to: row of the score table, layer, region; the last two are empty for totals."""
 
 _STREAM_CLIPS, _STREAM_PEOPLE = 7, 8
-_FEWEST_CLIPS = 2
+_FEWEST_DIFFERENT = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +76,7 @@ class KeptScore:
             of one clip alone, which tell nothing of differences between clips, and where the signal power is not
             positive.
         """
-        informative = (counts > 0).sum(axis=1) >= _FEWEST_CLIPS
+        informative = (counts > 0).sum(axis=1) >= _FEWEST_DIFFERENT
 
         def shares(statistics: ClipStatistics) -> np.ndarray:
             c = np.full(len(counts), np.nan)
@@ -142,7 +142,7 @@ def over_people(values: np.ndarray, draws: np.ndarray, n_clips: int, *, seed: in
     n_there = there.sum(axis=1)
     summed = np.where(there, deviations, 0).sum(axis=1)
     joint = np.divide(summed, n_there, out=np.full(len(draws), np.nan), where=n_there > 0)
-    if n_clips < _FEWEST_CLIPS or not np.isfinite(joint).any():
+    if n_clips < FEWEST_CLIPS or not np.isfinite(joint).any():
         return Estimate(value=value)
     wider = widening(n_clips)
     joint = wider * (joint - np.nanmedian(joint))

@@ -30,7 +30,9 @@ from ban_bids.scoring.rsquare import noise_corrected_rsquare
 
 NO_REPEATS = "no clip is repeated in the held-out runs, so explainable variance is unknown"
 NO_MAPPING = "the model has no mapping of its layers to regions"
-ONE_CLIP = "explainable variance of one repeated clip alone, which tells nothing of differences between clips"
+FEWEST_CLIPS = 3
+"""With fewer repeated clips there is no c: all draws that hold two different clips are alike, whatever the noise."""
+
 FEW_CLIPS = 10
 """With fewer repeated clips, the bootstrap interval is marked as rough."""
 
@@ -172,7 +174,7 @@ class MeasuredRegions:
         n_clips = len(np.unique(self.repeats.clip))
         drawn = resample_counts(n_clips, self.n_bootstrap, (self.seed, _STREAM))
         # A draw of one and the same clip has no variance between clips and tells nothing.
-        drawn = drawn[(drawn > 0).sum(axis=1) > 1]
+        drawn = drawn[((drawn > 0).sum(axis=1) > 1) & (n_clips >= FEWEST_CLIPS)]
         return np.concatenate([np.ones((1, n_clips)), drawn])
 
     @cached_property
@@ -202,7 +204,7 @@ class MeasuredRegions:
         """Those of the repeats, and whether they are few."""
         notes = () if self.repeats is None else self.repeats.notes
         n_clips = self.counts.shape[1]
-        if 0 < n_clips < FEW_CLIPS:
+        if FEWEST_CLIPS <= n_clips < FEW_CLIPS:
             notes += (f"only {n_clips} clips are repeated: the bootstrap intervals of c and C are rough",)
         if self.barely_known:
             names = ", ".join(self.barely_known)
@@ -212,7 +214,7 @@ class MeasuredRegions:
     @cached_property
     def barely_known(self) -> tuple[str, ...]:
         """Regions whose signal power has an interval that reaches down to half of it; c tends to be too low there."""
-        if self.repeats is None or self.counts.shape[1] < 2:
+        if self.repeats is None or self.counts.shape[1] < FEWEST_CLIPS:
             return ()
         found = []
         for k, region in enumerate(self.regions):
@@ -259,8 +261,8 @@ class MeasuredRegions:
             return "no explainable variance: its signal power is not positive"
         if signal[0] < self.ev_floor * total:
             return f"explainable variance {signal[0] / total:.4f} under the floor of {self.ev_floor}"
-        if self.counts.shape[1] < 2:
-            return ONE_CLIP
+        if (n_clips := self.counts.shape[1]) < FEWEST_CLIPS:
+            return f"explainable variance of too few repeated clips ({n_clips} of {FEWEST_CLIPS}) to tell it from none"
         if not percentile_interval(centred_draws(signal[1:], signal[0], self.counts.shape[1]))[0] > 0:
             return "explainable variance whose interval includes zero"
         return ""
@@ -443,6 +445,10 @@ def _reasons(missing: Sequence[LayerScore]) -> str:
     for score in missing:
         why = score.reason.replace(f"region {score.region}", _THE_REGION)
         regions.setdefault(why, []).append(score.region)
-    return "; ".join(
-        why.replace(_THE_REGION, f"region {', '.join(dict.fromkeys(names))}") for why, names in regions.items()
-    )
+    said = []
+    for why, names in regions.items():
+        several = list(dict.fromkeys(names))
+        if len(several) > 1:
+            why = why.replace(f"{_THE_REGION} holds", f"{_THE_REGION} hold").replace("its signal", "their signal")
+        said.append(why.replace(_THE_REGION, f"region{'s' * (len(several) > 1)} {', '.join(several)}"))
+    return "; ".join(said)

@@ -144,7 +144,7 @@ def test_one_participant_is_a_group_with_means_only(tmp_path):
     cortical = found[(found["row"] == "C") & (found["role"] == "scored")].iloc[0]
     assert cortical["n"] == 1
     assert np.isnan(cortical["ci_low"])
-    assert cortical["reason"] == "no interval: one participant, and no draws of clips"
+    assert cortical["reason"] == "no interval: one participant, and no draws of clips were kept"
     assert pd.isna(cortical["generalises_to"])
     maps = load_derivatives(tree.root).group_maps()
     assert set(maps["stat"]) == {"mean"}

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from fake_derivatives import TASK, make_tree
@@ -26,7 +28,7 @@ def some_draws(label="01", model="ban", seed=0):
 
     def statistics(region):
         prediction = np.tile(signal[region] + rng.normal(size=(n, 6)), (2, 1)) / 2
-        return clip_statistics(prediction, bold[region], repeats, sp_bias=0.25)
+        return replace(clip_statistics(prediction, bold[region], repeats), sp_bias=0.25)
 
     def kept(mapping):
         pairs = {(layer, region): statistics(region) for layer in ("first", "second") for region in REGIONS}

@@ -194,8 +194,8 @@ def test_nearly_all_shared_is_not_enough() -> None:
 def test_one_run_is_scored_by_groups_of_recordings() -> None:
     runs = [make_run("a", [f"t{i}" for i in range(20)], n_volumes=200)]
     made = maker(runs)
-    folds, _ = made.folds([([0], [])], in_turn=True)
-    assert len(folds) == 5
+    folds, notes = made.folds([([0], [])], in_turn=True)
+    assert len(folds) == 5 and notes[0].startswith("held-out task-a: one run only, so rows are held out by 5 groups")
     check_folds(made, folds)
     for fold in folds:  # a gap of the longest lag before and after
         between = np.diff(np.sort(np.r_[fold.training, fold.held_out]))
@@ -217,6 +217,14 @@ def test_one_recording_everywhere_is_an_error() -> None:
     runs = [make_run(name, ["x"], n_volumes=10) for name in "ab"]
     with pytest.raises(NotComputable, match="--test-runs"):
         maker(runs, least=5).folds(in_turn(2), in_turn=True)
+
+
+def test_rows_that_all_heard_several_groups_are_an_error() -> None:
+    rng = np.random.default_rng(0)  # clips much shorter than the lags, in another order each time
+    orders = [[f"t{i}" for i in rng.permutation(6)] for _ in range(8)]
+    runs = [make_run(name, [track for order in orders for track in order], duration=2.0) for name in "ab"]
+    with pytest.raises(NotComputable, match="every row heard recordings of several groups"):
+        maker(runs).folds(in_turn(2), in_turn=True)
 
 
 def test_parts_with_few_rows_for_their_nuisance_are_left_out() -> None:

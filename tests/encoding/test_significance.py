@@ -204,6 +204,14 @@ def test_presentations_of_a_clip_stay_together(
     assert np.mean(voxel_p(plan, followed, bold) < 0.05) > 0.99
 
 
+def test_clips_that_last_a_volume_longer_at_every_second_onset_all_change_places() -> None:
+    runs = [[(clip, 7 + k % 2) for k, (clip, _) in enumerate(run)] for run in shuffled(3, 6)]
+    plan = permutation_plan(table(runs), 1000, seed=0, question=SPECIFIC)
+    assert [one.shape for one in plan.classes] == [(6, 3, 7)]
+    rows = table(runs)
+    assert all(len(set(rows.clip[plan.rows[clip]].ravel())) == 1 for clip in plan.classes[0])
+
+
 def test_clips_that_change_places_give_the_inner_products_of_whitened_rows() -> None:
     rows, rng = table(shuffled(3, 5)), np.random.default_rng(0)
     plan = permutation_plan(rows, 1000, seed=0, question=SPECIFIC)

@@ -11,6 +11,7 @@ import pytest
 from small_datasets import HEADER, Toy, write_audio, write_bold
 
 from ban_bids.errors import BanBidsError, DataError, UsageError
+from ban_bids.inputs.heldout import held_out_plan
 from ban_bids.inputs.read import read_dataset
 
 BOLD = "bold.nii.gz"
@@ -194,11 +195,6 @@ def acquisitions(toy: Toy) -> None:
     toy.func(1, "events.tsv").rename(path.with_name("sub-01_task-music_acq-fast_run-1_events.tsv"))
 
 
-def one_run(toy: Toy) -> None:
-    for run in (2, 3):
-        toy.func(run, BOLD).unlink()
-
-
 def bad_t1w(toy: Toy) -> None:
     (toy.root / "sub-01" / "anat" / "sub-01_T1w.nii.gz").write_bytes(b"")
 
@@ -235,7 +231,6 @@ PERSONAL = [
     (resolutions, "resolutions are not mixed"),
     (echoes, "multi-echo series.*--bids-filter-file"),
     (acquisitions, r"several acq- labels \(\(none\), fast\).*--bids-filter-file"),
-    (one_run, "the only run of sub-01"),
     (bad_t1w, "T1w.nii.gz: empty file"),
     (no_bold, "sub-01: no BOLD image"),
 ]
@@ -289,3 +284,12 @@ def test_filter_file_that_cannot_be_used(toy: Toy, tmp_path: Path, text: str, me
 def test_clips_may_touch_within_the_jitter(toy: Toy) -> None:
     toy.events(1, "0\t8\tblues\tblues.00000.wav\t0\n7.95\t8\tblues\tblues.00001.wav\t0\n", header=HEADER)
     assert read_dataset(toy.settings()).participants[0].failure is None
+
+
+def test_one_run_alone_is_read_and_held_out_part_by_part(toy: Toy) -> None:
+    for run in (2, 3):
+        toy.func(run, BOLD).unlink()
+    person = read_dataset(toy.settings(participant_labels=("01",))).usable[0]
+    assert len(person.runs) == 1
+    plan = held_out_plan(person, toy.settings().selection)
+    assert plan.leave_one_out and plan.rule.startswith("one run only")

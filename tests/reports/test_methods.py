@@ -11,8 +11,9 @@ def facts(**changes):
         "preprocessing": "fMRIPrep 24.1",
         "space": "S",
         "held_out_rule": "runs that repeat a clip",
-        "n_training_runs": 2,
+        "n_runs": 3,
         "n_held_out_runs": 1,
+        "n_folds": 1,
         "n_repeats": 4,
         "dimensions": "Every layer was reduced to 32 principal components.",
         "n_voxels": 1234,
@@ -42,6 +43,14 @@ def test_methods_follow_the_facts():
     without = " ".join(methods_text(facts(n_repeats=1), Encoding()))
     assert "no noise ceiling" in without
     assert len(methods_text(facts(), Encoding())) == len(methods_text(facts(n_repeats=1), Encoding()))
+
+
+def test_methods_count_runs_and_folds_also_of_one_run():
+    told = " ".join(
+        methods_text(facts(held_out_rule="one run only: all is held out in turn", n_runs=1, n_folds=5), Encoding())
+    )
+    assert "Held-out data: one run only: all is held out in turn (1 of 1 runs, in 5 outer folds)." in told
+    assert "(1 of 3 runs, in 1 outer fold)." in " ".join(methods_text(facts(), Encoding()))
 
 
 def test_methods_say_that_this_is_a_reconstruction_and_who_preprocessed():

@@ -318,7 +318,7 @@ def test_an_absent_region_is_not_available_and_changes_no_other() -> None:
     for before, after in zip(whole.layers, part.layers, strict=True):
         assert after == before if after.region != "PB" else np.isnan(after.value)
     assert np.isfinite([part.preference.value, part.rsquare.value]).all()
-    assert four_regions(("PB", "T2T3")).reason == "atlas juelich has no region PB, T2T3"
+    assert four_regions(("PB", "T2T3")).reason == "atlas juelich has no regions PB, T2T3"
     assert bas_score(part, no_behavior()).reason.startswith("C is n/a: atlas juelich has no region PB;")
     lines = score_table([ModelScores("ban", "scored", part)]).set_index("region").loc["PB"]
     assert set(lines["reason"]) == {"atlas juelich has no region PB"}
@@ -386,13 +386,17 @@ def test_rho_and_its_limits_are_those_of_c_in_correlation_form() -> None:
     assert negative.rho.value == pytest.approx(-np.sqrt(-negative.value)) and negative.value < 0
 
 
-def test_one_repeated_clip_has_no_share_for_a_reason_that_is_true() -> None:
+@pytest.mark.parametrize("n_clips", [1, 2])
+def test_one_or_two_repeated_clips_have_no_share_and_no_interval(n_clips: int) -> None:
     rng = np.random.default_rng(7)
-    rows, signal = table(1, 4, 30), np.tile(rng.standard_normal((30, 20)), (4, 1))
+    length = 30 // n_clips
+    rows, signal = table(n_clips, 4, length), np.tile(rng.standard_normal((30, 20)), (4, 1))
     bold = (signal + 0.3 * rng.standard_normal((120, 20))).astype(np.float32)
-    layer = score(rows, signal.astype(np.float32), bold).layers[0]
-    assert np.isnan(layer.value)
-    assert "one repeated clip alone" in layer.reason and "interval" not in layer.reason
+    found = score(rows, signal.astype(np.float32), bold)
+    layer = found.layers[0]
+    assert np.isnan([layer.value, layer.ci_low, layer.ci_high, found.rsquare.ci_low, found.rsquare.ci_high]).all()
+    assert f"too few repeated clips ({n_clips} of 3)" in layer.reason
+    assert "too few repeated clips" in found.reason
 
 
 def test_intervals_are_rough_where_explainable_variance_is_barely_known() -> None:
