@@ -51,20 +51,21 @@ def prepared() -> PreparedModel:
 def test_notes_of_the_data_and_reasons_for_missing_p_reach_the_log_and_the_summary(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    runs = [make_run(name, [f"{name}{i}" for i in range(4)], n_volumes=45) for name in ("one", "two", "test")]
-    data = participant(runs, np.random.default_rng(0).standard_normal((135, 8)))
+    runs = [make_run(name, [f"{name}{i}" for i in range(4)], n_volumes=35) for name in ("one", "two", "test")]
+    data = participant(runs, np.random.default_rng(0).standard_normal((105, 8)))
     data = replace(data, notes=(DEAD,), region=np.ones(8, dtype=np.int16))
     plan = HeldOutPlan((("task-test",),), "named", "test")
     monkeypatch.setattr(level, "load_participant", lambda *args: data)
     monkeypatch.setattr(level, "held_out_plan", lambda *args: plan)
+    monkeypatch.setattr(level, "recordings", lambda paths: {path: path for path in paths})
     monkeypatch.setattr(design_module, "FeatureCache", ToyStore)
     stub, clock, asked = Stub(), StageClock(), settings(tmp_path)
     with caplog.at_level(logging.WARNING):
         shared = level.read_participant(stub, None, asked, clock=clock)  # type: ignore[arg-type]
         scored = level.score_candidate(shared, prepared(), asked, clock=clock)
     notes = (*shared.notes, *scored.notes)
-    few = next(note for note in notes if note.startswith("p: n/a"))
-    assert "only 24 distinct arrangements" in few
+    few = next(note for note in notes if note.startswith("pspecific: n/a"))
+    assert "only 35 distinct arrangements" in few
     assert any(note.startswith("ceiling: n/a, no clip is repeated") for note in notes)
     for note in (DEAD, few, "of the person"):
         assert note in notes
