@@ -6,9 +6,10 @@
 
 ``leaks``: voxels answer the clips, the model's features are random and know nothing of them. c and r must be 0 and
 p flat. ``truth``: predictions that explain all, a third, or nothing of what can be explained are scored as they
-are; c must be what is true of them. (``fitted`` is the c of a ridge model that has all that is needed, which
-finite data keep below 1.) ``nulls``: noise, and features of other clips in every dataset; p must be flat. With
-``--power`` voxels answer weakly, and shares are what is found.
+are; c must be what is true of them. (``fitted`` is the c of a ridge model that has all that is needed, which finite
+data keep below 1; ``pooled`` takes all regions together, also those whose c is n/a.) ``nulls``: noise, and features
+of other clips in every dataset; p must be flat. With ``--power`` voxels answer weakly, and shares are what is
+found.
 
 A dataset has 25 regions of 20 voxels, each region with noise and responses of its own, and goes through the
 package's public functions: held-out plan, folds, design, ridge, tests, scores. Everything follows from the
@@ -33,7 +34,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from simulated_listening import LEAKS, NULLS, TRUTH, Listener, Maker, Source, World, recording
+from simulated_listening import FILES, LEAKS, NULLS, TRUTH, Listener, Maker, Source, ToyStore, World, recording
 
 import ban_bids
 from ban_bids.app.scored import PreparedParticipant, prepare_participant, score_model
@@ -42,6 +43,7 @@ from ban_bids.encoding import execute
 from ban_bids.encoding.bold import held_out_bold
 from ban_bids.encoding.fit import Fitting
 from ban_bids.errors import BanBidsError
+from ban_bids.scoring.bootstrap import explained_power, signal_power
 from ban_bids.scoring.cortical import MeasuredRegions, cortical_score
 from ban_bids.scoring.voxels import ScoredModel
 from ban_bids.settings import Encoding
@@ -64,6 +66,7 @@ TABLES = {
     "truth": (
         "repeated rows",
         *(f"{name} error" for name in ("perfect", "third", "zero")),
+        "perfect pooled",
         "fitted perfect",
         "fitted third",
     ),
@@ -203,6 +206,10 @@ def given_scores(
         c = np.array([cell.value for cell in score.layers if cell.layer == name])
         found |= {name: float(np.nanmean(c)), f"{name} truth": float(true.mean())}
         found[f"{name} error"] = float(np.nanmean(c - true))
+        cells = [score.statistics[name, region] for region in ready.regions]
+        every = np.ones((1, len(cells[0].n)))
+        explained, power = (sum(f(one, every)[0] for one in cells) for f in (explained_power, signal_power))
+        found[f"{name} pooled"] = float(explained / power)
     return found
 
 
@@ -271,7 +278,6 @@ def voxel_p(scored: ScoredModel, question: str) -> np.ndarray:
 def start_process() -> None:
     """Take features from the model instead of audio files; one thread."""
     import torch
-    from listening import ToyStore
 
     torch.set_num_threads(1)
     design_module.FeatureCache = ToyStore  # type: ignore[misc,assignment]
@@ -308,7 +314,7 @@ def results(table: Sequence[Line], n: int, *, known: pd.DataFrame, jobs: int) ->
 def code() -> str:
     """What figures depend on: a hash of the package and of this harness."""
     here = Path(__file__).resolve()
-    files = [*Path(ban_bids.__file__).parent.rglob("*.py"), here, here.with_name("simulated_listening.py")]
+    files = [*Path(ban_bids.__file__).parent.rglob("*.py"), here, *FILES]
     return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()[:12]
 
 

@@ -19,12 +19,18 @@ from scipy.ndimage import uniform_filter1d
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "encoding"))
 
-from listening import ToyModel, make_run, participant  # noqa: E402
+import listening  # noqa: E402
+from listening import ToyModel, ToyStore, make_run, participant  # noqa: E402
 
 from ban_bids.encoding.bold import ParticipantData  # noqa: E402
 from ban_bids.inputs.heldout import HeldOutPlan, held_out_plan  # noqa: E402
 from ban_bids.inputs.types import Clip, Participant, Run  # noqa: E402
 from ban_bids.settings import Selection  # noqa: E402
+
+__all__ = ["ToyStore"]  # from the tests, for `calibration`
+
+FILES = (Path(__file__).resolve(), Path(listening.__file__).resolve())
+"""What simulated data depend on besides the package."""
 
 N_REGIONS = 25
 N_VOXELS = 20
@@ -189,6 +195,9 @@ LEAKS: dict[str, Maker] = {
     "one run, 16 clips twice": lambda rng: _layout([run_of("r", shuffled(rng, names("c", 16), 2))]),
     "one run, 20 clips once": lambda rng: _layout([run_of("r", names("c", 20))]),
     "ds003720, 4 + 2 runs": lambda rng: _layout(own(4, 20) + cycles(2, 10, 4), TEST),
+    "ds003720's own size": lambda rng: _layout(
+        own(12, 40) + cycles(6, 10, 4), tuple(f"task-test{r}" for r in range(6))
+    ),
     "on/off, shared by 4 runs": lambda rng: _layout(in_every_run(rng, 4, 8, gap=15.0)),
     "sparse, shared by 4 runs": lambda rng: _layout(in_every_run(rng, 4, 16, **SPARSE), t_ref=1.0),
     "copies under other names": lambda rng: _layout(renamed(in_every_run(rng, 5, 12, rest=0.0))),

@@ -1,6 +1,6 @@
 """Noise that hears nothing: p values of the whole engine are flat, in both layouts, with both kinds of folds.
 
-Here a few simulations; ``benchmarks/null_simulations.py`` does hundreds of each.
+Here a few simulations; ``benchmarks/calibration.py`` does hundreds of each.
 """
 
 from __future__ import annotations
