@@ -132,6 +132,17 @@ def in_every_run(rng: np.random.Generator, n_runs: int, n_clips: int, *, order: 
     return [run_of(f"r{r}", tracks, **options) for r, tracks in enumerate(orders)]  # type: ignore[arg-type]
 
 
+def uneven(rng: np.random.Generator, runs: Sequence[Run]) -> list[Run]:
+    """The same runs with up to 10 s more of rest before every clip."""
+    out = []
+    for run in runs:
+        later = np.cumsum(rng.uniform(0, 10, len(run.presentations)))
+        played = tuple(replace(item, onset=item.onset + float(t)) for item, t in zip(run.presentations, later))
+        n_volumes = run.n_volumes + int(np.ceil(later[-1] / run.repetition_time))
+        out.append(replace(run, presentations=played, n_volumes=n_volumes))
+    return out
+
+
 def half_shared(rng: np.random.Generator) -> list[Run]:
     """Five runs of ten clips, five of them heard in every run."""
     return [run_of(f"r{r}", shuffled(rng, names("c", 5) + names(f"r{r}c", 5))) for r in range(5)]
@@ -195,11 +206,16 @@ LEAKS: dict[str, Maker] = {
     "one run, 16 clips twice": lambda rng: _layout([run_of("r", shuffled(rng, names("c", 16), 2))]),
     "one run, 20 clips once": lambda rng: _layout([run_of("r", names("c", 20))]),
     "ds003720, 4 + 2 runs": lambda rng: _layout(own(4, 20) + cycles(2, 10, 4), TEST),
+    "one run of a fixed cycle": lambda rng: _layout(own(4, 20) + cycles(1, 10, 4), TEST[:1]),
     "ds003720's own size": lambda rng: _layout(
         own(12, 40) + cycles(6, 10, 4), tuple(f"task-test{r}" for r in range(6))
     ),
     "on/off, shared by 4 runs": lambda rng: _layout(in_every_run(rng, 4, 8, gap=15.0)),
     "sparse, shared by 4 runs": lambda rng: _layout(in_every_run(rng, 4, 16, **SPARSE), t_ref=1.0),
+    "own clips, back to back": lambda rng: _layout(own(2, 10) + own(2, 10, "test"), TEST),
+    "own clips, uneven rests": lambda rng: _layout(
+        uneven(rng, own(2, 10, gap=2.0) + own(2, 10, "test", gap=2.0)), TEST
+    ),
     "copies under other names": lambda rng: _layout(renamed(in_every_run(rng, 5, 12, rest=0.0))),
 }
 """Where a recording may stand on both sides of a fold, or between which a run has to be cut."""

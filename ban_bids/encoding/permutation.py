@@ -130,36 +130,36 @@ def permutation_plan(
     course repeats, so do its arrangements: in a regular on/off design of period P only P are distinct.
 
     A voxel may answer clips in a way of which the model knows nothing. That answer recurs with each presentation, and
-    so does the prediction: presentations of a clip are no independent witnesses. Moving whole runs keeps them together
-    where clips recur in a fixed cycle, and runs that hold the same clips at the same times are moved alike. Where clips
-    recur in other orders, clips change places instead, in all of their presentations alike.
+    so does the prediction: presentations of a clip are no independent witnesses. Moving runs by whole clips keeps them
+    together where clips recur in a fixed cycle, and runs that hold the same clips at the same times are moved alike.
+    Where clips recur in other orders, or arrangements are too few, clips change places instead, in all of their
+    presentations alike.
     """
     pieces, notes = _pieces(rows)
+    rng = np.random.default_rng(seed)
+    moves: _Moves | None
     if question == SOUND:
         _need_rest(rows, np.concatenate(pieces))
-        label = [rows.clip[piece] != REST for piece in pieces]
-        alike = list(range(len(pieces)))
+        moves = _Moves([rows.clip[piece] != REST for piece in pieces], tuple(range(len(pieces))))
     else:
         pieces = _kept_together(rows, pieces)
         _need_clips(rows, pieces)
-        label = [rows.clip[piece] for piece in pieces]
-        alike = _moved_alike(label)
+        pieces, moves = _moves_of_clips(rows, pieces)
     used, sizes = np.concatenate(pieces), tuple(map(len, pieces))
     classes: tuple[np.ndarray, ...] = ()
-    rng = np.random.default_rng(seed)
-    if question == SOUND or _moves_keep_clips_together(label, alike):
-        distinct = prod(_distinct_shifts(label[k]) for k in set(alike))
-        order, exhaustive = _shifts(sizes, alike, n_permutations, rng)
-        group = _moment_groups(rows, pieces, question)
-    else:
+    if moves is None:
         classes = _classes(rows, pieces)
         distinct = prod(factorial(len(one)) for one in classes)
         order, exhaustive = _relabellings([len(one) for one in classes], n_permutations, rng)
         group = _class_groups(classes, len(used))
         notes += (
-            f"p{question}: clips recur, and moving runs in time would part their presentations: clips change places "
-            "instead, each in all of its presentations",
+            f"p{question}: clips recur, and moving runs in time would part their presentations or leave fewer than "
+            f"{MIN_ARRANGEMENTS} arrangements: clips change places instead, each in all of its presentations",
         )
+    else:
+        distinct = moves.distinct
+        order, exhaustive = _shifts(moves, n_permutations, rng)
+        group = _moment_groups(rows, pieces, question)
     if distinct < MIN_ARRANGEMENTS:
         raise NotComputable(
             f"only {distinct} distinct arrangements of the held-out runs exist and {MIN_ARRANGEMENTS} are needed for "
@@ -189,6 +189,56 @@ def _kept_together(rows: HeldOutRows, pieces: list[np.ndarray]) -> list[np.ndarr
     return pieces
 
 
+@dataclass(frozen=True, eq=False)
+class _Moves:
+    """How pieces may be moved: by multiples of ``step`` volumes, each like the piece that ``alike`` names."""
+
+    label: Sequence[np.ndarray]
+    alike: Sequence[int]
+    step: int = 1
+
+    @property
+    def leaders(self) -> list[int]:
+        return sorted(set(self.alike))
+
+    @property
+    def distinct(self) -> int:
+        """Arrangements that labels tell apart."""
+        return prod(-(-_distinct_shifts(self.label[k]) // self.step) for k in self.leaders)
+
+
+def _moves_of_clips(rows: HeldOutRows, pieces: list[np.ndarray]) -> tuple[list[np.ndarray], _Moves | None]:
+    """Pieces and their moves; None where clips have to change places.
+
+    Clips that recur are moved whole. A voxel answers from a clip's beginning to its end, alike in all presentations:
+    moved by half a clip, answers and predictions would meet half and half, and vary less than where they stand.
+    """
+    label = [rows.clip[piece] for piece in pieces]
+    moves = _Moves(label, _moved_alike(label))
+    if not _moves_keep_clips_together(label, moves.alike):
+        return pieces, None
+    used = np.concatenate(pieces)
+    heard = used[rows.clip[used] != REST]
+    presentations = {*zip(rows.run[heard].tolist(), rows.presentation[heard].tolist())}
+    if len(presentations) == len(np.unique(rows.clip[heard])):
+        return pieces, moves
+    cut, step = _in_whole_clips(rows, pieces)
+    label = [rows.clip[piece] for piece in cut]
+    whole = _Moves(label, _moved_alike(label), step)
+    return (cut, whole) if step > 1 and whole.distinct >= MIN_ARRANGEMENTS else (pieces, None)
+
+
+def _in_whole_clips(rows: HeldOutRows, pieces: list[np.ndarray]) -> tuple[list[np.ndarray], int]:
+    """Pieces cut to whole clips, and the volumes from one onset to the next; as they are, and 1, if that varies."""
+    onsets = [np.flatnonzero(rows.position[piece] == 0) for piece in pieces]
+    steps = {int(step) for one in onsets for step in np.diff(one)}
+    if len(steps) != 1 or min(map(len, onsets)) < 2:
+        return pieces, 1
+    step = steps.pop()
+    whole = [min(len(one), (len(piece) - one[0]) // step) for piece, one in zip(pieces, onsets)]
+    return [piece[one[0] :][: n * step] for piece, one, n in zip(pieces, onsets, whole)], step
+
+
 def _moved_alike(label: Sequence[np.ndarray]) -> list[int]:
     """For each piece the first one that holds the same clips at the same times."""
     return [next(k for k, other in enumerate(label) if np.array_equal(other, one)) for one in label]
@@ -204,6 +254,7 @@ def _moves_keep_clips_together(label: Sequence[np.ndarray], alike: Sequence[int]
 
 
 def _once_or_in_a_cycle(label: np.ndarray) -> bool:
+    label = np.trim_zeros(label - REST) + REST
     starts = np.flatnonzero(np.diff(label, prepend=label[0] - 1))
     order = label[starts][label[starts] != REST]
     if len(np.unique(order)) == len(order):
@@ -300,15 +351,13 @@ def _distinct_shifts(label: np.ndarray) -> int:
     return next(k for k in periods if np.array_equal(np.roll(label, k), label))
 
 
-def _shifts(
-    sizes: Sequence[int], alike: Sequence[int], n_permutations: int, rng: np.random.Generator
-) -> tuple[np.ndarray, bool]:
+def _shifts(moves: _Moves, n_permutations: int, rng: np.random.Generator) -> tuple[np.ndarray, bool]:
     """Shifts of each piece; all but the true ones where there are no more than that."""
-    leaders = sorted(set(alike))
-    moved = [sizes[k] for k in leaders]
+    leaders = moves.leaders
+    moved = [len(moves.label[k]) // moves.step for k in leaders]
     exhaustive = prod(moved) <= n_permutations + 1
     if exhaustive:
         drawn = np.indices(moved).reshape(len(moved), -1).T[1:].astype(np.int32)
     else:
         drawn = rng.integers(0, moved, (n_permutations, len(moved)), dtype=np.int32)
-    return drawn[:, [leaders.index(k) for k in alike]], exhaustive
+    return moves.step * drawn[:, [leaders.index(k) for k in moves.alike]], exhaustive

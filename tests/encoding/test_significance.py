@@ -136,11 +136,42 @@ def test_what_cannot_be_told_is_missing_with_the_reason(
 
 
 def test_shifts_that_change_nothing_are_not_counted_as_arrangements() -> None:
-    cycle = [[(5 * r + c, 8) for c in range(5)] * 4 for r in range(2)]
+    cycle = [[(7 * r + c, 8) for c in range(7)] * 4 for r in range(2)]
     plan = permutation_plan(table(cycle), 10_000, seed=0, question=SPECIFIC)
-    assert plan.sizes == (160, 160) and not plan.exhaustive
-    assert any("1600 arrangements differ" in note for note in plan.notes)
-    assert not permutation_plan(table(cycle), 1000, seed=0, question=SPECIFIC).notes
+    assert plan.sizes == (224, 224) and plan.n_permutations == 28**2 - 1
+    assert any("49 arrangements differ" in note for note in plan.notes)
+    assert not permutation_plan(table(cycle * 2), 1000, seed=0, question=SPECIFIC).classes
+
+
+def cycled(n_runs: int, n_clips: int, length: int, first: int = 0) -> list[list[tuple[int, int]]]:
+    """Runs that cycle their own clips, the first after some volumes of rest and a part of its last clip."""
+    clips = [[(n_clips * r + c, length) for c in range(n_clips)] for r in range(n_runs)]
+    return [[(-1, first), *run * 4] for run in clips]
+
+
+@pytest.mark.parametrize("first", [0, 3])
+def test_clips_of_a_cycle_are_moved_whole(first: int) -> None:
+    plan = permutation_plan(table(cycled(2, 10, 10, first)), 1000, seed=0, question=SPECIFIC)
+    assert plan.sizes == (400, 400) and not plan.classes
+    assert {int(k) for k in plan.order.ravel()} == set(range(0, 400, 10))
+
+
+def test_random_predictions_of_a_cycle_are_not_found_more_often_than_five_percent_of_voxels_that_answer_it() -> None:
+    """Answers that last as long as a clip: of shifts by any volume p < .05 would come in 9 % of voxels."""
+    rows, rng = table(cycled(2, 10, 10)), np.random.default_rng(1)
+    plan = permutation_plan(rows, 1000, seed=0, question=SPECIFIC)
+    response, prediction = rng.standard_normal((2, 20, 1, 4000))
+    bold = response[rows.clip, 0] + 0.5 * rng.standard_normal((len(rows), 4000))
+    p = voxel_p(plan, prediction[rows.clip, 0].astype(np.float32), bold)
+    assert np.mean(p < 0.05) == pytest.approx(0.05, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "runs", [cycled(1, 10, 10), [[(c, 7 + c % 2) for c in range(9)] * 3] * 2, [[(c, 9) for c in range(12)]] * 2]
+)
+def test_cycles_of_too_few_or_uneven_clips_change_places(runs: list[list[tuple[int, int]]]) -> None:
+    plan = permutation_plan(table(runs), 1000, seed=0, question=SPECIFIC)
+    assert plan.classes and any("change places instead" in note for note in plan.notes)
 
 
 def test_few_arrangements_are_all_tried_once_and_the_halves_of_a_single_run_move_apart() -> None:
@@ -180,7 +211,8 @@ def shuffled(n_runs: int, n_clips: int, length: int = 10) -> list[list[tuple[int
     ("runs", "n_runs_together", "n_clips"),
     [
         ([[(10 * r + c, 10) for c in range(10)] * 4 for r in range(2)], 2, 0),  # ds003720: cycles of own clips
-        ([[(c, 10) for c in range(12)]] * 3, 1, 0),  # all alike: moved alike
+        ([[(c, 10) for c in range(12)]] * 3, 0, 12),  # all alike: moved alike there would be 12 arrangements
+        ([[(c, 10) for c in range(50)]] * 2, 1, 0),  # all alike: moved alike
         (shuffled(4, 12), 0, 12),
         ([sum(shuffled(2, 16), [])], 0, 16),  # one run, twice through its clips
         ([[(c, 10) for c in range(12)]], 2, 0),  # one run, each clip once
