@@ -53,6 +53,8 @@ class ModelCard:
         Seed, epochs and other training settings.
     versions : dict
         Of the libraries that made it.
+    references : tuple of str
+        Publications that describe the model, as a methods text cites them.
     """
 
     config: dict[str, Any]
@@ -68,6 +70,7 @@ class ModelCard:
     metrics: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    references: tuple[str, ...] = ()
 
     @property
     def hashes(self) -> dict[str, str]:
@@ -133,7 +136,7 @@ class ModelCard:
             When they are not those of a card.
         """
         fields = {"hash_version": 1, **values}
-        for name in ("genres", "unreadable", "notes"):
+        for name in ("genres", "unreadable", "notes", "references"):
             fields[name] = tuple(fields.get(name, ()))
         return cls(**fields)
 

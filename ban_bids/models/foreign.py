@@ -95,7 +95,22 @@ class LayerModel:
         self.frame_rate: Mapping[str, float] = self._probed() if frame_rate is None else dict(frame_rate)
         if set(self.frame_rate) != set(layers):
             raise UsageError(f"model {name}: frame rates are given for other layers than {', '.join(layers)}")
+        self._paths = dict(layers)
         self.fingerprint = self._fingerprint(layers)
+
+    def with_module(self, module: nn.Module, name: str) -> LayerModel:
+        """Return the same layers of another module of this architecture, without read-out and card."""
+        return LayerModel(
+            module,
+            self._paths,
+            name=name,
+            sampling_rate=self.sampling_rate,
+            preprocess=self._preprocess,
+            time_axis=self._axis,
+            frame_rate=self.frame_rate,
+            mapping=self.mapping or {},
+            device=str(self.device),
+        )
 
     def features(self, clips: Sequence[HeardClip]) -> list[dict[str, np.ndarray]]:
         """Outputs of the layers for each clip.

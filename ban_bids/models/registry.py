@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from ban_bids.constants import DEFAULT_SEED
 from ban_bids.errors import BanBidsError, UsageError
+from ban_bids.models.bundles import load_bundle
 from ban_bids.models.candidate import Candidate, ModelCard, as_candidate
 from ban_bids.models.checkpoint import load_checkpoint
+from ban_bids.models.huggingface import load_huggingface
 from ban_bids.models.low_level import MODELS, load_low_level
 from ban_bids.models.network import NetworkModel
 from ban_bids.models.presets import LOW_LEVEL, PRESETS, build, preset_name
+from ban_bids.models.stored import load_stored
 
 _LOG = logging.getLogger(__name__)
 
@@ -26,6 +29,13 @@ UNTRAINED = "-untrained"
 
 Loader = Callable[[str, Path | None, str, int], Candidate]
 """Name, weights, device and seed, as in :func:`load_model`, to the model."""
+
+BY_PREFIX: Mapping[str, Loader] = {
+    "hf:": load_huggingface,
+    "torchaudio:": load_bundle,
+    "features:": load_stored,
+}
+"""Kinds of models that are named by a prefix; what stands behind it is theirs to read."""
 
 _TORCH = "torch:"
 _FACTORY = re.compile(r"[\w.]+:[\w.]+")
@@ -63,7 +73,10 @@ def load_model(name: str, weights: Path | None, device: str = "cpu", seed: int =
 
 
 def _loader(name: str) -> Loader:
-    """What loads models of this name; kinds of models that are known by a prefix (``hf:``) get their line here."""
+    """What loads models of this name."""
+    prefix = next((prefix for prefix in BY_PREFIX if name.startswith(prefix)), None)
+    if prefix:
+        return BY_PREFIX[prefix]
     if name in PRESETS:
         return _network
     if name in LOW_LEVEL:

@@ -78,7 +78,7 @@ def test_requests_are_names_with_or_without_weights(text: str, name: str, weight
         ("=w.safetensors", "--model =w.safetensors: write NAME or NAME=WEIGHTS"),
         ("ban=", "--model ban=: write NAME or NAME=WEIGHTS"),
         ("torch:resnet1000", "--model torch:resnet1000: unknown"),
-        ("hf:/data/wav2vec2", "--model hf:/data/wav2vec2: unknown"),
+        ("hf:/data/wav2vec2", "--model hf:/data/wav2vec2"),
         ("resnet1000=w.pt", "--model resnet1000: unknown; choose one of ban, .*or give package.module:factory"),
     ],
 )
