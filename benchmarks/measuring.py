@@ -101,7 +101,7 @@ class OwnMemory:
 
 @dataclass(frozen=True)
 class Sample:
-    """When (`time.monotonic`), and then: memory of all processes (shared pages once), their processor seconds so far."""
+    """Memory of all processes (shared pages once), and their processor seconds so far, at a `time.monotonic`."""
 
     time: float
     gib: float

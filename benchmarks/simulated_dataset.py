@@ -140,10 +140,17 @@ def make_dataset(root: Path, design: Design, nprocs: int = 1) -> Path:
         _write_json(root / f"task-{task}_bold.json", _sidecar(task, design.scan))
     for run in runs:
         (root / f"sub-{LABEL}" / "func" / f"{run.stem}_events.tsv").write_bytes(events(run))
+    tracks = sorted({(_track(root, clip), clip.genre, clip.track) for run in runs for clip in run.clips})
+    images = [(root, design.scan, run, seed) for seed, run in enumerate(runs)]
+    if nprocs == 1:
+        for track in tracks:
+            _write_track(track)
+        for image in images:
+            _write_images(image)
+        return root
     with workers(nprocs) as pool:
-        list(pool.map(_write_track, sorted({(_track(root, clip), clip.genre, clip.track) for run in runs
-                                            for clip in run.clips}), chunksize=16))  # fmt: skip
-        list(pool.map(_write_images, [(root, design.scan, run, seed) for seed, run in enumerate(runs)]))
+        list(pool.map(_write_track, tracks, chunksize=16))
+        list(pool.map(_write_images, images))
     return root
 
 

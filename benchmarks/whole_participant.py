@@ -7,9 +7,7 @@ to be trained, runs ``ban-bids`` on them as a user would, and prints what each s
 summaries in ``logs/`` tell them, processor minutes and the peak memory of all its processes together (sampled twice a
 second, shared pages counted once), the steps of preprocessing from Nipype's result files, and the space on disk.
 Nothing is extrapolated. What is simulated is kept in FOLDER for the next call; outputs are made anew each time. A trial
-of a few minutes:
-
-    python benchmarks/whole_participant.py FOLDER --runs-training 2 --runs-test 2 --volumes 200 --shape 32 32 24 --voxel 6
+of a few minutes: ``--runs-training 2 --runs-test 2 --volumes 200 --shape 32 32 24 --voxel 6``.
 """
 
 from __future__ import annotations
@@ -171,7 +169,7 @@ def space(folder: Path) -> int:
     for place, _, names in os.walk(folder):
         for name in names:
             try:
-                total += os.lstat(os.path.join(place, name)).st_blocks * 512
+                total += Path(place, name).lstat().st_blocks * 512
             except FileNotFoundError:
                 continue
     return total
@@ -219,14 +217,19 @@ def steps(work: Path) -> list[Found]:
 
 def scores(out: Path) -> list[Found]:
     """C of each model and control: that a score came out is part of what is shown."""
-    table = load_derivatives(out).scores(LABEL)
-    chosen = table[table["row"] == "C"] if "row" in table else table
-    return json.loads(chosen.to_json(orient="records"))
+    table = load_derivatives(out).scores(LABEL, row="C")
+    columns = ["model", "control_of", "value", "ci_low", "ci_high", "reason"]
+    found: list[Found] = json.loads(table[columns].to_json(orient="records"))
+    return found
 
 
 def printed(whole: Found) -> str:
     """Tables of stages and steps, and totals."""
-    tables = [pd.DataFrame(whole[name]).round(2).to_string(index=False) for name in ("stages", "steps") if whole[name]]
+    tables = [
+        pd.DataFrame(whole[name]).round(2).to_string(index=False)
+        for name in ("stages", "steps", "scores")
+        if whole[name]
+    ]
     disk = ", ".join(
         f"{name} {size['end']:.2f} GiB (at most {size['peak']:.2f})" for name, size in whole["disk_gib"].items()
     )
