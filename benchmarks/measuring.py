@@ -145,8 +145,10 @@ class ProcessTree:
     def _look(self) -> None:
         try:
             top = psutil.Process(self._pid)
-            while not self._done.wait(0.5):
+            done = False
+            while not done:
                 self.samples.append(_sample([top, *top.children(recursive=True)]))
+                done = self._done.wait(0.5)
         except psutil.NoSuchProcess:
             return
 

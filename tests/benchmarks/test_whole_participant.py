@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections import Counter
@@ -81,8 +80,8 @@ def test_regions_and_only_they_answer(root: Path, tmp_path: Path) -> None:
     run = next(run for run in planned(SMALL) if run.task == "Test")
     answer = responses(root, run, scan)
     assert answer.shape == (130, 8, 5) and not answer[..., 0].any()
-    # a volume of the same clips in the same order, a cycle of three clips later: another slice time is another answer
-    np.testing.assert_allclose(answer[60:90], answer[90:120], atol=0.35 * answer.std())
+    # three clips of 30 volumes in all come again and again; the first 30 s follow silence
+    np.testing.assert_allclose(answer[60:90], answer[90:120], atol=1e-6)
     assert np.abs(answer[60:90] - answer[70:100]).max() > 2 * answer.std()
     assert not np.allclose(answer[:, 0], answer[:, 1])
     head.write_run(tmp_path / "with.nii", scan, 5, 20 * answer)
@@ -92,22 +91,30 @@ def test_regions_and_only_they_answer(root: Path, tmp_path: Path) -> None:
     grid[:3, 3] = -scan.voxel / 2 * np.array(scan.shape) + (0, -18, 10)
     labels = _pulled(head.labels, head.labels_affine, grid, scan.shape, order=0)
     changed = np.abs(loud - still).mean(axis=3)
-    assert changed[labels > 0].min() > 5 > changed[labels == 0].max() or np.mean((changed > 5) == (labels > 0)) > 0.99
-    for x, y, z in np.argwhere((labels > 0) & (still.mean(axis=3) > 300))[:20]:
-        brightness = (still[x, y, z] - 20).mean()
-        share = (loud - still)[x, y, z] / brightness
-        assert np.corrcoef(share, 20 * answer[:, z, labels[x, y, z]])[0, 1] > 0.98
+    assert np.mean((changed > 5) == (labels > 0)) > 0.99
+    followed = []
+    for x, y, z in np.argwhere((labels > 0) & (still.mean(axis=3) > 300)):
+        share = (loud - still)[x, y, z] / (still[x, y, z] - 20).mean()
+        expected = 20 * answer[:, z, labels[x, y, z]]
+        followed.append(np.corrcoef(share, expected)[0, 1] * share.std() / expected.std())
+    # single voxels lie where the moving head brings two regions in turn
+    assert np.median(followed) == pytest.approx(1, abs=0.1) and len(followed) >= 5
 
 
 def test_processes_are_watched_together() -> None:
-    code = "x = bytearray(300 * 2**20)\nfor k in range(6_000_000): k * k"
-    child = subprocess.Popen(
-        [sys.executable, "-c", f"import subprocess, sys; subprocess.run([sys.executable, '-c', {code!r}])"]
-    )
-    with ProcessTree(child.pid) as tree:
-        _, _, used = os.wait4(child.pid, 0)
-    child.returncode = 0
-    assert 0.28 < tree.peak_gib() < 0.45
+    inner = "import sys; x = bytearray(b'x') * (300 * 2**20); print('ready', flush=True); sys.stdin.read()"
+    outer = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", outer], **pipes) as child:
+        assert child.stdout is not None and child.stdout.readline() == b"ready\n"
+        with ProcessTree(child.pid) as tree:
+            pass
+        child.communicate()
+    (sample,) = tree.samples
+    assert 0.29 < sample.gib < 0.4 and sample.cpu_s > 0
+    with ProcessTree(child.pid) as gone:
+        pass
+    assert np.isnan(gone.peak_gib())
 
 
 def test_stages_come_from_summaries_lines_and_samples(tmp_path: Path) -> None:
