@@ -17,8 +17,8 @@ _UNTRAINED = "untrained"
 NO_COMPARISON = "There is no table of comparisons of these models: run the group level, then make the pages again."
 
 _BETTER = (
-    "Better than its controls: yes where C of the model exceeds that of its best control with a corrected p under .05; "
-    "not shown where neither is; worse where the control exceeds it so."
+    "Better than its controls: yes (worse) where C lies above (below) that of its best control, corrected p under .05; "
+    "otherwise it was not shown."
 )
 
 
@@ -75,8 +75,8 @@ def comparison_blocks(scores: pd.DataFrame, compared: pd.DataFrame, note: str) -
     lanes = [_lane(scores, name) for name in names]
     if len(names) > 1 and np.isfinite([lane.value for lane in lanes]).any():
         caption = (
-            f"C of every model, in the order of the table. {note} Grey marks: C of the model's own controls, without "
-            "intervals. Dashed line: the ceiling, at which all of the explainable variance is predicted."
+            "C of every model, in the order of the table and with its intervals. Grey marks: C of the model's own "
+            "controls. Dashed line: the ceiling, where all explainable variance is predicted."
         )
         image = forest_figure(lanes, f"C, {MEANING['C']}")
         alt = f"Forest plot of C of {len(names)} models; the table above repeats its numbers."
@@ -105,7 +105,7 @@ def _models_table(scores: pd.DataFrame, compared: pd.DataFrame, names: Sequence[
         for total in TOTALS:
             of_total = rows[rows["row"] == total]
             numbers = of_total[NUMBERS].astype(float).to_numpy()
-            line[f"{total} [95 % interval]"] = interval(*numbers[0]) if len(numbers) else NOT_AVAILABLE
+            line[f"{total} [interval]"] = _score(*numbers[0]) if len(numbers) else NOT_AVAILABLE
             if len(numbers) and np.isnan(numbers[0][0]) and isinstance(of_total["reason"].iloc[0], str):
                 reasons.append((total, of_total["reason"].iloc[0], name))
         lines.append({**line, **_against_controls(scores, compared, name)})
@@ -114,6 +114,11 @@ def _models_table(scores: pd.DataFrame, compared: pd.DataFrame, names: Sequence[
     if compared.empty and len(names) > 1:
         parts.append(NO_COMPARISON)
     return Table(title, pd.DataFrame(lines), note=" ".join(filter(None, parts)), drop_empty=False)
+
+
+def _score(value: float, low: float, high: float) -> str:
+    """As :func:`interval`, without a line's break within the brackets."""
+    return interval(value, low, high).replace(", ", ",\N{NO-BREAK SPACE}")
 
 
 def _reasons(found: Sequence[tuple[str, str, str]]) -> str:
@@ -134,7 +139,7 @@ def _rank(compared: pd.DataFrame, model: str, row: str) -> dict[str, object]:
         value, low, high = rows[NUMBERS].astype(float).to_numpy()[0]
         rank = f"{value:g}" + (f" [{low:g}, {high:g}]" if np.isfinite((low, high)).all() else "")
         first = _percent(float(rows["first"].iloc[0]))
-    return {"rank [95 % interval]": rank, "probability of being first": first}
+    return {"rank [interval]": rank, "first, probability": first}
 
 
 def _percent(share: float) -> str:
@@ -161,8 +166,8 @@ def _against_controls(scores: pd.DataFrame, compared: pd.DataFrame, model: str) 
     less_best, less_mean = differences.iloc[0], differences.iloc[1]
     return {
         **line,
-        "C less its best control's": interval(*less_best[NUMBERS]),
-        "C less its untrained mean": interval(*less_mean[NUMBERS]),
+        "C less its best control's": _score(*less_best[NUMBERS]),
+        "C less its untrained mean": _score(*less_mean[NUMBERS]),
         "better than its controls?": _verdict(less_best["value"], less_best["p_corrected"]),
     }
 
@@ -249,12 +254,15 @@ def difference_blocks(scores: pd.DataFrame, compared: pd.DataFrame) -> list[Bloc
 
 def _matrices(pairs: pd.DataFrame, names: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Values, row less column, and corrected p; each pair fills both of its cells."""
-    values = pd.DataFrame(np.nan, index=names, columns=names)
-    p = values.copy()
-    for pair in pairs.astype({"value": float, "p_corrected": float}).itertuples():
-        values.loc[pair.model, pair.other], values.loc[pair.other, pair.model] = pair.value, -pair.value
-        p.loc[pair.model, pair.other] = p.loc[pair.other, pair.model] = pair.p_corrected
-    return values, p
+    values, p = (np.full((len(names), len(names)), np.nan) for _ in range(2))
+    place = {name: k for k, name in enumerate(names)}
+    numbers = pairs[["value", "p_corrected"]].to_numpy(dtype=float)
+    for (a, b), (value, corrected) in zip(pairs[["model", "other"]].astype(str).to_numpy(), numbers, strict=True):
+        i, j = place[a], place[b]
+        values[i, j], values[j, i] = value, -value
+        p[i, j] = p[j, i] = corrected
+    index = pd.Index(list(names))
+    return pd.DataFrame(values, index=index, columns=index), pd.DataFrame(p, index=index, columns=index)
 
 
 def _pairs_table(rows: pd.DataFrame) -> pd.DataFrame:

@@ -66,7 +66,7 @@ def matrix_figure(
     shown, shares, own, *ends = (frame.to_numpy(dtype=float) for frame in (values, committed, mapped, low, high))
     limits = np.stack(ends)
     many = len(shown) > _MANY_LAYERS  # no room for intervals then
-    height = (0.4 if many else 0.95) * len(shown) + 1.3
+    height = (0.3 if many else 0.95) * len(shown) + 1.3
     canvas = Canvas(figsize=(1.5 * shown.shape[1] + 2.4, height), layout="constrained")
     axes = canvas.subplots()
     finite = np.abs(shown[np.isfinite(shown)])
@@ -78,14 +78,18 @@ def matrix_figure(
         if share > 0:
             _frame(axes, row, column, 0.46, style="-", colour=colour)
         if 0 < share < 1:
-            axes.text(column, row - 0.33, f"{share:.0%} of folds", ha="center", va="center", color=colour, fontsize=7)
+            # low rows have room beside the number only
+            where, text = (
+                ((column + 0.27, row), f"{share:.0%}") if many else ((column, row - 0.33), f"{share:.0%} of folds")
+            )
+            axes.text(*where, text, ha="center", va="center", color=colour, fontsize=7)
         if own[row, column] == 1:
             _frame(axes, row, column, 0.41, style="--", colour=colour)
     axes.set_xticks(range(shown.shape[1]), list(values.columns))
     axes.set_yticks(range(len(shown)), list(values.index))
     axes.set_xlabel("region of the brain")
     axes.set_ylabel("layer of the model")
-    canvas.colorbar(picture, ax=axes, label="c, share of explainable variance")
+    canvas.colorbar(picture, ax=axes, label="c, share of explainable variance", aspect=40 if many else 20)
     return png(canvas)
 
 

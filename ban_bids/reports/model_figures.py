@@ -26,6 +26,7 @@ _CONTROL_MARKS = {_SEEDS: "o", _PERMUTED: "x", _ELSE: "d"}
 _CONTROL_GREY = "#767676"
 _TALL_LANES = 12
 _WIDE_CELLS = 12
+_ROUNDED = 0.005
 SIGNIFICANT = 0.05
 """Corrected p under which a difference is marked."""
 
@@ -203,7 +204,7 @@ def difference_figure(values: pd.DataFrame, p_corrected: pd.DataFrame, label: st
     picture = axes.imshow(shown, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
     for row, column in np.ndindex(n, n):
         if row != column:
-            _difference_cell(axes, row, column, shown[row, column], p[row, column], limit)
+            _difference_cell(axes, (column, row), float(shown[row, column]), float(p[row, column]), limit=limit, n=n)
     axes.set_xticks(range(n), names, rotation=40 if n > 2 else 0, ha="right" if n > 2 else "center")
     axes.set_yticks(range(n), names)
     axes.set_xlabel("less this model")
@@ -212,14 +213,14 @@ def difference_figure(values: pd.DataFrame, p_corrected: pd.DataFrame, label: st
     return png(canvas)
 
 
-def _difference_cell(axes: Axes, row: int, column: int, value: float, p: float, limit: float) -> None:
-    text, colour, marked = NOT_AVAILABLE, "black", bool(p < SIGNIFICANT)
+def _difference_cell(axes: Axes, place: tuple[int, int], value: float, p: float, *, limit: float, n: int) -> None:
+    text, colour, marked = NOT_AVAILABLE, "black", p < SIGNIFICANT
     if np.isfinite(value):
-        text = f"{value:+.2f}{'*' if marked else ''}".replace("-", "−")
+        sign = "" if abs(value) < _ROUNDED else "+" if value > 0 else "−"
+        text = f"{sign}{abs(value):.2f}{'*' if marked else ''}"
         colour = "white" if abs(value) > 0.6 * limit else "black"
     else:
-        box = Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor="#eeeeee", edgecolor="#bbbbbb", hatch=HATCH)
-        axes.add_patch(box)
-    size = 8.5 if len(axes.images[0].get_array()) <= _WIDE_CELLS else 7
-    axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=size,
-              fontweight="bold" if marked else "normal")  # fmt: skip
+        corner = (place[0] - 0.5, place[1] - 0.5)
+        axes.add_patch(Rectangle(corner, 1, 1, facecolor="#eeeeee", edgecolor="#bbbbbb", hatch=HATCH))
+    size, weight = 8.5 if n <= _WIDE_CELLS else 7, "bold" if marked else "normal"
+    axes.text(*place, text, ha="center", va="center", color=colour, fontsize=size, fontweight=weight)

@@ -52,7 +52,23 @@ def test_a_page_shows_the_notes_of_the_dataset_and_of_its_own_participant(
         SimpleNamespace(data=part, folds=part, tests=part, plan=SimpleNamespace(task_label="x")),  # type: ignore[arg-type]
     )
     monkeypatch.setattr(summary, "_participant_rows", lambda shared: [])
+    monkeypatch.setattr(summary, "_participant_ran", lambda *args: {})
     settings = Settings.of(tmp_path, tmp_path / "out", "participant")
     page = summary.participant_summary(shared, settings)
     assert page.notes == ["no description", "run of 01 left out"]
     assert page.reasons == {"Significance, follows sound": "n/a: no rest"}
+
+
+@pytest.mark.parametrize(("written", "authors"), [('{"Authors": ["A", "B"]}', ["A", "B"]), ("{}", []), (None, [])])
+def test_the_authors_of_the_dataset_are_read_where_it_names_them(
+    tmp_path: Path, written: str | None, authors: list[str]
+) -> None:
+    if written is not None:
+        (tmp_path / "dataset_description.json").write_text(written)
+    shared = SimpleNamespace(
+        dataset=SimpleNamespace(root=tmp_path, name="music", doi=None),
+        pre=SimpleNamespace(source="ban-bids", space="S"),
+    )
+    ran = summary._participant_ran(shared, Settings.of(tmp_path, tmp_path / "out", "participant"))  # type: ignore[arg-type]
+    assert ran["dataset"] == {"name": "music", "doi": None, "authors": authors}
+    assert any("Glasser" in line for line in ran["atlas_references"])
