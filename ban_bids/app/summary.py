@@ -191,7 +191,7 @@ def _model_ran(shared: ParticipantInput, scored: ScoredCandidate) -> dict[str, A
     references = (*(card.references if card else ()), *getattr(model, "references", ()))
     return {
         "solver": shared.prepared.fitting.engine.solver,
-        "joint": any(layer == JOINT for layer, _ in scored.scores.maps),
+        "joint": (JOINT, "r") in scored.scores.maps,
         "ceiling": scored.scores.cortical.n_repeats > 1,
         "behavior": bool(scored.prepared.behavior.n_clips),
         "trained": bool(card and card.hashes),

@@ -16,7 +16,8 @@ _DIFFERENCE = ["value", "ci_low", "ci_high", "p_corrected"]
 _UNTRAINED = "untrained"
 NO_COMPARISON = "There is no table of comparisons of these models: run the group level, then make the pages again."
 
-_BETTER = (
+_COMPARED = (
+    "P(first): share of the draws in which the model is the best. "
     "Better than its controls: yes (worse) where C lies above (below) that of its best control, corrected p under .05; "
     "otherwise it was not shown."
 )
@@ -110,7 +111,7 @@ def _models_table(scores: pd.DataFrame, compared: pd.DataFrame, names: Sequence[
                 reasons.append((total, of_total["reason"].iloc[0], name))
         lines.append({**line, **_against_controls(scores, compared, name)})
     title = "Models, by brain-like auditory score BAS" if row == "BAS" else "Models, by cortical score C"
-    parts = [note, _reasons(reasons), "" if compared.empty else _BETTER]
+    parts = [note, _reasons(reasons), "" if compared.empty else _COMPARED]
     if compared.empty and len(names) > 1:
         parts.append(NO_COMPARISON)
     return Table(title, pd.DataFrame(lines), note=" ".join(filter(None, parts)), drop_empty=False)
@@ -137,9 +138,9 @@ def _rank(compared: pd.DataFrame, model: str, row: str) -> dict[str, object]:
     rank, first = NOT_AVAILABLE, NOT_AVAILABLE
     if len(rows) and pd.notna(rows["value"].iloc[0]):
         value, low, high = rows[NUMBERS].astype(float).to_numpy()[0]
-        rank = f"{value:g}" + (f" [{low:g}, {high:g}]" if np.isfinite((low, high)).all() else "")
+        rank = f"{value:g}" + (f" [{low:g},\N{NO-BREAK SPACE}{high:g}]" if np.isfinite((low, high)).all() else "")
         first = _percent(float(rows["first"].iloc[0]))
-    return {"rank [interval]": rank, "first, probability": first}
+    return {"rank [interval]": rank, "P(first)": first}
 
 
 def _percent(share: float) -> str:
@@ -156,7 +157,9 @@ def _against_controls(scores: pd.DataFrame, compared: pd.DataFrame, model: str) 
     """Best control and its C; differences to it and to the mean over untrained networks, where they were computed."""
     controls = _controls(scores, model)
     best = max(controls, key=lambda name: controls[name], default="")
-    line: dict[str, object] = {"best control": f"{best} {format_number(controls[best])}" if best else NOT_AVAILABLE}
+    line: dict[str, object] = {"best control": NOT_AVAILABLE}
+    if best:
+        line["best control"] = f"{best.removeprefix(model)} {format_number(controls[best])}"
     if compared.empty:
         return line
     rows = _rows(compared, "control", model, "C").drop_duplicates("other").set_index("other")
@@ -165,10 +168,10 @@ def _against_controls(scores: pd.DataFrame, compared: pd.DataFrame, model: str) 
     differences = rows.reindex([best, *means[:1]] if means else [best, ""])[_DIFFERENCE].astype(float)
     less_best, less_mean = differences.iloc[0], differences.iloc[1]
     return {
+        "better than its controls?": _verdict(less_best["value"], less_best["p_corrected"]),
         **line,
         "C less its best control's": _score(*less_best[NUMBERS]),
         "C less its untrained mean": _score(*less_mean[NUMBERS]),
-        "better than its controls?": _verdict(less_best["value"], less_best["p_corrected"]),
     }
 
 

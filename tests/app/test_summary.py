@@ -72,3 +72,21 @@ def test_the_authors_of_the_dataset_are_read_where_it_names_them(
     ran = summary._participant_ran(shared, Settings.of(tmp_path, tmp_path / "out", "participant"))  # type: ignore[arg-type]
     assert ran["dataset"] == {"name": "music", "doi": None, "authors": authors}
     assert any("Glasser" in line for line in ran["atlas_references"])
+
+
+@pytest.mark.parametrize(("maps", "joint"), [([("Joint", "bestlayer"), ("L0", "r")], False), ([("Joint", "r")], True)])
+def test_a_joint_fit_is_one_that_predicted(maps: list[tuple[str, str]], joint: bool) -> None:
+    card = SimpleNamespace(references=("A 2020",), hashes={})
+    scored = SimpleNamespace(
+        prepared=SimpleNamespace(
+            model=SimpleNamespace(card=card, references=("A 2020", "B 2021")), behavior=SimpleNamespace(n_clips=0)
+        ),
+        scores=SimpleNamespace(maps=dict.fromkeys(maps), cortical=SimpleNamespace(n_repeats=4)),
+    )
+    engine = SimpleNamespace(solver="closed-form")
+    shared = SimpleNamespace(prepared=SimpleNamespace(fitting=SimpleNamespace(engine=engine)))
+    ran = summary._model_ran(shared, scored)  # type: ignore[arg-type]
+    assert ran == {
+        "solver": "closed-form", "joint": joint, "ceiling": True, "behavior": False, "trained": False,
+        "references": ["A 2020", "B 2021"],
+    }  # fmt: skip

@@ -68,9 +68,9 @@ def test_the_table_holds_rank_and_differences_to_the_models_own_best_control():
     table.loc[(table["kind"] == "control") & (table["model"] == "two"), "p_corrected"] = 0.5
     frame = comparison_blocks(scores, table, "")[0].frame.set_index("model")
     assert list(frame.index) == ["two", "one"]
-    assert list(frame["rank [interval]"]) == ["1 [1, 2]", "2 [1, 2]"]
-    assert list(frame["first, probability"]) == ["70 %", "<1 %"]
-    assert list(frame["best control"]) == ["twountrained1 0.590", "logmel 0.300"]
+    assert list(frame["rank [interval]"]) == ["1 [1,\N{NO-BREAK SPACE}2]", "2 [1,\N{NO-BREAK SPACE}2]"]
+    assert list(frame["P(first)"]) == ["70 %", "<1 %"]
+    assert list(frame["best control"]) == ["untrained1 0.590", "logmel 0.300"]
     assert frame.loc["one", "C less its best control's"].startswith("0.200 [0.100")
     assert frame.loc["one", "C less its untrained mean"].startswith("0.400 [0.300")  # of which logmel is none
     assert list(frame["better than its controls?"]) == ["not shown", "yes"]
