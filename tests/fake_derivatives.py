@@ -160,7 +160,8 @@ def compared(scores: pd.DataFrame, *, n_a: Sequence[tuple[str, str]] = (), level
         values = own.set_index("model")["value"].astype(float)
         rows += [_compared("control", model, name, c[model] - value) for name, value in values.items()]
         untrained = values[values.index.str.contains("untrained")]
-        rows.append(_compared("control", model, f"{model}untrained", c[model] - untrained.mean()))
+        if len(untrained) > 1:
+            rows.append(_compared("control", model, f"{model}untrained", c[model] - untrained.mean()))
     for key in ("C", "BAS"):
         for model, rank in c.rank(ascending=False).items():
             limits = {"value": rank, "ci_low": max(1, rank - 1), "ci_high": min(len(c), rank + 1)}

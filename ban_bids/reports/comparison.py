@@ -8,13 +8,20 @@ import numpy as np
 import pandas as pd
 
 from ban_bids.constants import NOT_AVAILABLE
-from ban_bids.reports.model_figures import SIGNIFICANT, Lane, depth_figure, difference_figure, forest_figure
+from ban_bids.reports.model_figures import (
+    SEEDS,
+    SIGNIFICANT,
+    Lane,
+    control_kind,
+    depth_figure,
+    difference_figure,
+    forest_figure,
+)
 from ban_bids.reports.models import MEANING, NUMBERS, TOTALS, interval, scored_rows
 from ban_bids.reports.page import Block, Bullets, Figure, Table, format_number
 
 _DIFFERENCE = ["value", "ci_low", "ci_high", "p_corrected"]
-_UNTRAINED = "untrained"
-NO_COMPARISON = "There is no table of comparisons of these models: run the group level, then make the pages again."
+NO_COMPARISON = "There is no table that compares these models: run the level that made this page again."
 
 _COMPARED = (
     "P(first): share of the draws in which the model is the best. "
@@ -163,9 +170,9 @@ def _against_controls(scores: pd.DataFrame, compared: pd.DataFrame, model: str) 
     if compared.empty:
         return line
     rows = _rows(compared, "control", model, "C").drop_duplicates("other").set_index("other")
-    known = set(scores.loc[scores["control_of"] == model, "model"].astype(str))
-    means = [str(other) for other in rows.index if str(other) not in known and _UNTRAINED in str(other)]
-    differences = rows.reindex([best, *means[:1]] if means else [best, ""])[_DIFFERENCE].astype(float)
+    untrained = [name for name in controls if control_kind(name) == SEEDS]
+    mean = untrained[0] if len(untrained) == 1 else f"{model}untrained"  # one is its own mean, and has no row of it
+    differences = rows.reindex([best, mean])[_DIFFERENCE].astype(float)
     less_best, less_mean = differences.iloc[0], differences.iloc[1]
     return {
         "better than its controls?": _verdict(less_best["value"], less_best["p_corrected"]),

@@ -21,8 +21,8 @@ from ban_bids.reports.figures import COLOURS, HATCH, OTHERS, png
 
 _MARKS = "osD^vPX"
 _COLOURED = len(_MARKS)
-_SEEDS, _PERMUTED, _ELSE = "untrained networks", "permuted weights", "other controls"
-_CONTROL_MARKS = {_SEEDS: "o", _PERMUTED: "x", _ELSE: "d"}
+SEEDS, _PERMUTED, _ELSE = "untrained networks", "permuted weights", "other controls"
+_CONTROL_MARKS = {SEEDS: "o", _PERMUTED: "x", _ELSE: "d"}
 _CONTROL_GREY = "#767676"
 _TALL_LANES = 12
 _WIDE_CELLS = 12
@@ -54,7 +54,7 @@ class Lane:
 def control_kind(name: str) -> str:
     """Whether a control is an untrained network, has permuted weights, or is another one."""
     stem = name.rstrip("0123456789")
-    return _SEEDS if stem.endswith("untrained") else _PERMUTED if stem.endswith("permuted") else _ELSE
+    return SEEDS if stem.endswith("untrained") else _PERMUTED if stem.endswith("permuted") else _ELSE
 
 
 def forest_figure(lanes: Sequence[Lane], xlabel: str) -> bytes:

@@ -74,6 +74,10 @@ def test_the_table_holds_rank_and_differences_to_the_models_own_best_control():
     assert frame.loc["one", "C less its best control's"].startswith("0.200 [0.100")
     assert frame.loc["one", "C less its untrained mean"].startswith("0.400 [0.300")  # of which logmel is none
     assert list(frame["better than its controls?"]) == ["not shown", "yes"]
+    more = scores[scores["model"] == "oneuntrained1"].assign(model="oneuntrained2")
+    several = compared(change(pd.concat([scores, more]), "oneuntrained2", "C", 0.2))
+    frame = comparison_blocks(pd.concat([scores, more]), several, "")[0].frame.set_index("model")
+    assert frame.loc["one", "C less its untrained mean"].startswith("0.350 [0.250")  # 0.5 less (0.1 + 0.2) / 2
     worse = table.assign(value=table["value"].mask(table["kind"] == "control", -0.2), p_corrected=0.01)
     assert set(comparison_blocks(scores, worse, "")[0].frame["better than its controls?"]) == {"worse"}
 
@@ -83,10 +87,10 @@ def test_without_a_comparison_the_table_says_what_to_run_and_shows_no_rank():
     [table, figure] = comparison_blocks(scores, NOTHING, "note.")
     assert isinstance(figure, Figure) and isinstance(table, Table)
     assert not any("rank" in column or "less" in column for column in table.columns)
-    assert table.note.startswith("note. ") and "run the group level" in table.note
+    assert table.note.startswith("note. ") and "no table that compares" in table.note
     assert difference_blocks(scores, NOTHING) == []
     [alone] = comparison_blocks(scores_of("one"), NOTHING, "")
-    assert "run the group level" not in alone.note
+    assert "no table that compares" not in alone.note
 
 
 def test_reasons_for_missing_scores_stand_below_the_table_once():
@@ -115,7 +119,7 @@ def test_the_matrix_is_row_less_column_and_marks_corrected_p_alone(texts):
     assert [style["fontweight"] for text, style in texts if text == "+0.20*" or text == "+0.30"] == ["bold", "normal"]
     assert isinstance(reasons, Bullets)
     assert list(reasons.items) == ["n/a, a and c: other confounds: motion12 and compcor"]
-    assert isinstance(figure, Figure) and rows.folded and len(rows.frame) == 3 + 6
+    assert isinstance(figure, Figure) and rows.folded and len(rows.frame) == 3 + 3
 
 
 def test_a_difference_that_rounds_to_nothing_has_no_sign(texts):
