@@ -97,6 +97,8 @@ def score_behavior(dataset: Dataset, model: Candidate, settings: Settings) -> Be
         fitted, notes = None, (f"a linear read-out could not be fitted, the model's own was used: {reason}",)
     if fitted is None:
         score = _score(dataset.choices, model, model, (model.card,), settings)
+        if score.reason:
+            score = replace(score, reason="; ".join((score.reason, *notes)))
         return Behavior(replace(score, readout=own["Kind"]), own, notes)
     check_no_overlap(fitted.card, held_out_tracks(dataset))
     score = _score(dataset.choices, model, fitted, (model.card, fitted.card), settings)
@@ -122,7 +124,9 @@ def _fitted(
     asked = judged | {plain_label(name) for name in choices.table["response"].dropna()}
     classes = [name for name in collection.genres if plain_label(name) in asked]
     if len(judged & {plain_label(name) for name in classes}) <= len(own):
-        why = f"--gtzan-dir {folder} holds {', '.join(collection.genres)}, people chose among {', '.join(sorted(asked))}"
+        why = (
+            f"--gtzan-dir {folder} holds {', '.join(collection.genres)}, people chose among {', '.join(sorted(asked))}"
+        )
         raise NotComputable(f"{why}; {remedy}")
     fitted = readout_once(
         model,
@@ -132,8 +136,8 @@ def _fitted(
         folder=settings.compute.work_dir / "readouts",
         seed=settings.compute.random_seed,
     )
-    why = (f"{_other_classes(model, len(judged - own))}: a linear one was fitted",) if model.genres else ()
-    return fitted, why
+    replaced = f"{_other_classes(model, len(judged - own))}: a linear one was fitted"
+    return fitted, (replaced,) if model.genres else ()
 
 
 def _other_classes(model: Candidate, n_unknown: int) -> str:

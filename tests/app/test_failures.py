@@ -13,6 +13,7 @@ from fake_derivatives import make_tree
 from listening import ToyModel, ToyStore, make_run, participant
 
 from ban_bids.app import participant as level
+from ban_bids.app.behavior import Behavior
 from ban_bids.app.candidates import PreparedModel, refuse_namesakes
 from ban_bids.app.outcome import Outcome
 from ban_bids.encoding import design as design_module
@@ -45,7 +46,7 @@ def settings(folder: Path) -> Settings:
 
 
 def prepared() -> PreparedModel:
-    return PreparedModel(ToyModel(), (), (), None, "none", no_behavior())  # type: ignore[arg-type]
+    return PreparedModel(ToyModel(), (), (), None, "none", Behavior(no_behavior()))  # type: ignore[arg-type]
 
 
 def test_notes_of_the_data_and_reasons_for_missing_p_reach_the_log_and_the_summary(

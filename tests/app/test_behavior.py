@@ -7,14 +7,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 from made_music import music
 
-from ban_bids.app import candidates as module
+from ban_bids.app import behavior as module
 from ban_bids.audio.sameness import identify
 from ban_bids.inputs.types import Clip
 from ban_bids.models.candidate import ModelCard
+from ban_bids.scoring.behavioral import no_behavior
 
 
 @pytest.mark.parametrize("has_card", [True, False])
@@ -39,8 +41,12 @@ def test_clips_that_the_model_knows_are_excluded(
         genre_probabilities=lambda heard: np.full((len(heard), 2), 0.5),
     )
     given: dict[str, Any] = {}
-    monkeypatch.setattr(module, "behavioral_score", lambda *_, **options: given.update(options))
-    choices = SimpleNamespace(clips=clips, table=None)
-    settings = SimpleNamespace(encoding=SimpleNamespace(n_bootstrap=1), compute=SimpleNamespace(random_seed=1))
+    monkeypatch.setattr(module, "behavioral_score", lambda *_, **options: given.update(options) or no_behavior())
+    choices = SimpleNamespace(clips=clips, table=pd.DataFrame({"true_genre": ["a", "b"], "response": ["b", "b"]}))
+    settings = SimpleNamespace(
+        models=SimpleNamespace(gtzan_dir=None),
+        encoding=SimpleNamespace(n_bootstrap=1),
+        compute=SimpleNamespace(random_seed=1),
+    )
     module.score_behavior(SimpleNamespace(choices=choices), model, settings)  # type: ignore[arg-type]
     assert given["excluded"].tolist() == [False, has_card, has_card]
