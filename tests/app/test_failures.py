@@ -91,6 +91,7 @@ def test_a_run_that_cannot_be_used_is_the_reason_of_the_failure(
         raise error
 
     monkeypatch.setattr(level, "read_participant", broken)
+    monkeypatch.setattr(level, "_write_ceiling", lambda *args: None)
     monkeypatch.setattr(level, "write_quality", lambda *args: None)
     stub, clock = Stub(), StageClock()
     [outcome] = level._finish(
@@ -116,6 +117,7 @@ def test_a_model_that_fails_does_not_stop_the_others(
 
     broken, fine = prepared(), prepared()
     monkeypatch.setattr(level, "read_participant", lambda *args, **kwargs: Stub())
+    monkeypatch.setattr(level, "_write_ceiling", lambda *args: None)
     monkeypatch.setattr(level, "write_quality", lambda *args: None)
     monkeypatch.setattr(level, "_score_and_write", write)
     monkeypatch.setattr(level, "render_participant", lambda root, label: Path("page.html"))
