@@ -168,6 +168,7 @@ def _finish(
                 outcomes.append(_score_and_write(shared, prepared, settings, own_clock, known))
             if model_failure:
                 outcomes.append(Outcome(person.label, prepared.name, failure=model_failure[0]))
+        _write_statuses(settings.output.output_dir, outcomes)  # before the page, which tells of them
         if any(outcome.failure is None for outcome in outcomes):
             page = render_participant(settings.output.output_dir, person.label)
             outcomes = [outcome if outcome.failure else replace(outcome, report=page) for outcome in outcomes]
