@@ -177,7 +177,9 @@ class Candidate(Protocol):
     card: ModelCard | None
 
     @property
-    def fingerprint(self) -> str: ...
+    def fingerprint(self) -> str:
+        """An attribute, or computed when it is first asked for."""
+        ...
 
     def features(self, clips: Sequence[HeardClip]) -> list[dict[str, np.ndarray]]:
         """Layer -> float32 array, (n_frames, n_features), of each clip; frame k: [k, k + 1) / frame rate."""

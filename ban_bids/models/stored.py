@@ -398,7 +398,7 @@ class StoredFeatures:
         for layer, (n_frames, _) in shapes.items():
             rate = self.frame_rate[layer]
             if not any(self._lasts(n_frames, seconds * rate) for seconds in _sounds(entry, clip)):
-                told = " or ".join(f"{seconds:.3f}" for seconds in _sounds(entry, clip))
+                told = " or ".join(dict.fromkeys(f"{seconds:.3f}" for seconds in _sounds(entry, clip)))
                 raise DataError(
                     f"{entry.path}: {n_frames} frames of {layer!r} last {n_frames / rate:.3f} s at {rate:g} Hz, "
                     f"their sound {told} s ({HeardClip(clip, 1)}); correct frame_rate, or make the file anew"
