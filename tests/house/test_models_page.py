@@ -110,6 +110,12 @@ def gives_features(model: Candidate, place: Path) -> None:
             assert abs(len(frames) - SECONDS * model.frame_rate[layer]) < 2, layer
 
 
+def gives_folder(name: str, place: Path) -> bool:
+    """Whether it names the page's folder of features, as written or in full."""
+    kind, _, folder = name.partition(":")
+    return kind == "features" and (place / folder) == place / "features"
+
+
 def test_every_way_has_its_command() -> None:
     names = list(requests())
     assert {name.partition(":")[0] for name in names if ":" in name} == {
@@ -130,11 +136,14 @@ def test_objects_are_scored(scored: Scored, place: Path) -> None:
         gives_features(model, place)
     first = scored.settings[0]
     assert first.selection.participant_labels == ("01",)
-    assert [request.name for request in first.models.requests] == ["features:features"]
+    (request,) = first.models.requests
+    assert gives_folder(request.name, place)
 
 
 def test_features_from_files_load(scored: Scored, place: Path) -> None:
-    model = load_model(requests()["features:features"].name, None)
+    (name,) = [name for name in requests() if name.startswith("features:")]
+    assert gives_folder(name, place)
+    model = load_model(name, None)
     assert isinstance(model, StoredFeatures)
     assert model.layers == ("level", "slow")
     assert len(model.check(clips(place))) == 1  # nothing is said of silence
