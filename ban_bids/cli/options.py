@@ -174,6 +174,12 @@ _OPTIONS: Mapping[str, Sequence[tuple[str, Mapping[str, Any], str]]] = {
             _value(components, "N"),
             "principal components of every layer (default 64); all: all features, as kernels",
         ),
+        (
+            "--voxels",
+            {"choices": ("cortex", "auditory")},
+            "where layers that are mapped to regions are fitted (default cortex); other layers and controls: auditory",
+        ),
+        ("--joint", _YES, "fit all layers of a model together too (default: up to six mapped ones)"),
         ("--n-permutations", _N, "arrangements that each p value tries (default 10000)"),
         ("--high-pass", _value(float, "SECONDS"), "longest drift period removed (200)"),
         ("--random-seed", _value(seed, "N"), "default fixed; recorded in the logs"),

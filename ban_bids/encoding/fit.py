@@ -164,9 +164,9 @@ class FoldModels:
 
 
 def choose_models(
-    data: ParticipantData, design: Design, fitting: Fitting, *, store: Finished | None = None
+    data: ParticipantData, design: Design, fitting: Fitting, *, voxels: np.ndarray, store: Finished | None = None
 ) -> tuple[Choices, ...]:
-    """Choose weights and penalties of every model, for all voxels, by the closed form.
+    """Choose weights and penalties of every model by the closed form.
 
     These are each layer's model and, where there are several layers, the joint one and that without each layer.
 
@@ -175,6 +175,8 @@ def choose_models(
     data : ParticipantData
     design : Design
     fitting : Fitting
+    voxels : ndarray of int
+        Columns of ``data.bold``.
     store : Finished, optional
         Each model's choices are kept there, and taken from there.
 
@@ -184,14 +186,13 @@ def choose_models(
         One per fold.
     """
     size = search_size(max(len(fold.fold.training) for fold in design.folds), fitting.engine.limits)
-    n_voxels = data.bold.shape[1]
     folds = []
     for i, fold in enumerate(design.folds):
         parts = []
-        for first in range(0, n_voxels, size):
-            voxels = np.arange(first, min(first + size, n_voxels))
-            models = FoldModels(data, fold, design.layers, voxels=voxels, fitting=fitting)
-            take = partial(_take, store, (i, first, len(voxels)))
+        for first in range(0, len(voxels), size):
+            some = voxels[first : first + size]
+            models = FoldModels(data, fold, design.layers, voxels=some, fitting=fitting)
+            take = partial(_take, store, (i, first, len(some)))
             label = f"weights and penalties of {design.model}, fold {i + 1} of {len(design.folds)}"
             parts.append(_choose_fold(models, take, label))
         folds.append({name: Choice.joined([part[name] for part in parts]) for name in parts[0]})
@@ -301,7 +302,7 @@ def encode(
     repeats : Repeats, optional
         Where R², shares and unique variance are taken (see `Encoded`).
     choices : sequence of mapping of str to Choice, optional
-        Of all voxels, from `choose_models` with the same arguments; chosen here by default.
+        Of these voxels, from `choose_models`; chosen here by default.
 
     Returns
     -------
@@ -313,7 +314,7 @@ def encode(
     names = (*layers, JOINT) if joint and len(layers) > 1 else layers
     predicted, zero = _Predicted(layers, names, (len(design.index), len(chosen))), []
     for i, fold in enumerate(design.folds):
-        known: Choices = {} if choices is None else {name: c.of(chosen) for name, c in choices[i].items()}
+        known = {} if choices is None else choices[i]
         models = FoldModels(data, fold, layers, voxels=chosen, fitting=fitting)
         if choices is None and JOINT in names and fitting.engine.solver == CLOSED_FORM:
             known = models.choose(JOINT)
