@@ -296,7 +296,8 @@ class Compared:
         if isinstance(own, str):
             return own
         others = [other for other in self.models if other != model and (label, other) in self.entry]
-        whys = [conflict(self.entry[label, model], self.entry[label, other], compared[0]) for other in others]
+        pairs = [sorted((model, other)) for other in others]
+        whys = [conflict(self.entry[label, a], self.entry[label, b], compared[0]) for a, b in pairs]
         return next(filter(None, whys), "no other model has the score")
 
 

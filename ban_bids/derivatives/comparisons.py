@@ -17,9 +17,9 @@ COLUMNS: dict[str, dict[str, str]] = {
     "level": {"Description": "group: over participants; participant: one participant's own row"},
     "participant": {"Description": "Label of the participant; n/a in rows of the group"},
     "task": {"Description": "Held-out task"},
-    "kind": {"Description": "models: one scored model less another, in order of the alphabet; control: a scored model less one of its "
-             "own "
-             "controls, or less the mean over its untrained networks; rank: rank of a model among the scored ones"},
+    "kind": {"Description": "models: one scored model less another, in order of the alphabet; control: a scored model "
+             "less one of its own controls, or less the mean over its untrained networks; rank: rank of a model among "
+             "the scored ones"},
     "model": {"Description": "Name of the scored model"},
     "other": {"Description": "What it is compared with: a scored model, or a control of the model; n/a for ranks"},
     "row": {"Description": "What is compared: C, region (rho of the region's committed layer), B or BAS"},
