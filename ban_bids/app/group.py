@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ban_bids.app.comparison import compare_group
-from ban_bids.bids.names import sidecar
+from ban_bids.bids.names import draws_name, sidecar
 from ban_bids.derivatives.comparisons import write_group_comparison
 from ban_bids.derivatives.draws import Draws, read_draws
 from ban_bids.derivatives.group_maps import check_maps, write_group_maps
@@ -345,9 +345,10 @@ class Sampled:
         for label, value, column in zip(members["participant"], members["value"], there, strict=True):
             if not np.isclose(column[0], value, rtol=_SAME, atol=_SAME):
                 what = " ".join(filter(None, (*cell, "of", members["model"].iloc[0])))
+                file = draws_name(label, members["task"].iloc[0], _owner(members).iloc[0])
                 raise DataError(
-                    f"sub-{label}: {what} is {value:.4f} in its score table and {column[0]:.4f} by its draws; run the "
-                    "participant level of this model again"
+                    f"sub-{label}: {what} is {value:.4f} in its score table and {column[0]:.4f} by its draws ({file}); "
+                    "run the participant level of this model again"
                 )
         return np.stack(there, axis=1)
 

@@ -159,7 +159,7 @@ def score_responses(responses: Responses, *, n_bootstrap: int, n_splits: int, se
         conditions={
             "JudgedClips": n_clips,
             "People": len(responses.heard),
-            "Genres": list(responses.genres),
+            "Genres": responses.plain_genres,
             "NumberOfDraws": n_bootstrap,
             "RandomSeed": seed,
             "Answers": _fingerprint(responses),

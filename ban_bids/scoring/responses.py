@@ -63,6 +63,11 @@ class Responses:
         )
 
     @property
+    def plain_genres(self) -> list[str]:
+        """Genres in the spelling in which they are compared."""
+        return [_plain(genre) for genre in self.genres]
+
+    @property
     def heard(self) -> np.ndarray:
         """Whether each person answered to each clip: (P, C), bool."""
         return self.n_answers > 0
