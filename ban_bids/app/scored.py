@@ -272,6 +272,7 @@ def score_control(
         score=predictions,
         voxels=auditory,
         joint=False,
+        tested=False,
         repeats=prepared.tests.repeats,
         finished=None if prepared.finished is None else prepared.finished.narrowed("control", design),
     )

@@ -31,6 +31,7 @@ def in_slabs(
     joint: bool = True,
     repeats: Repeats | None = None,
     finished: Finished | None = None,
+    tested: bool = True,
 ) -> list[Mapping[str, np.ndarray]]:
     """Fit voxels, as many at a time as memory allows, and keep what is made of them.
 
@@ -51,6 +52,8 @@ def in_slabs(
     finished : Finished, optional
         Of everything that decides the arrays: slabs that an earlier run finished are taken from there, the
         others added.
+    tested : bool
+        Whether what tests need is predicted.
 
     Returns
     -------
@@ -67,7 +70,7 @@ def in_slabs(
             choices = choose_models(data, design, fitting, voxels=columns, store=finished)
         places = np.searchsorted(columns, slab)
         own = None if choices is None else [{name: one.of(places) for name, one in fold.items()} for fold in choices]
-        encoded = encode(data, design, fitting, voxels=slab, joint=joint, repeats=repeats, choices=own)
+        encoded = encode(data, design, fitting, voxels=slab, joint=joint, repeats=repeats, choices=own, tested=tested)
         return score(encoded, slab)
 
     slabs = [columns[first : first + size] for first in range(0, max(1, len(columns)), size)]

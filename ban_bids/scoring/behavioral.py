@@ -75,6 +75,8 @@ class BehavioralScore(Part):
         People compared; clips left out because the model knows their tracks.
     rough : str
         Why the interval may cover too little; empty where it does not.
+    readout : str
+        Whose genre probabilities the model's are: ``own``, ``none``, or which one was fitted.
     notes : tuple of str
     conditions : mapping
         What draw k of B rests on: clips, people, genres, draws. Where it is the same for two models, draw k takes the
@@ -87,6 +89,7 @@ class BehavioralScore(Part):
     n_people: int = 0
     n_excluded: int = 0
     rough: str = ""
+    readout: str = "none"
     notes: tuple[str, ...] = ()
     conditions: Mapping[str, object] = field(default_factory=dict)
 

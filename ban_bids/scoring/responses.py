@@ -65,7 +65,7 @@ class Responses:
     @property
     def plain_genres(self) -> list[str]:
         """Genres in the spelling in which they are compared."""
-        return [_plain(genre) for genre in self.genres]
+        return [plain_label(genre) for genre in self.genres]
 
     @property
     def heard(self) -> np.ndarray:
@@ -79,8 +79,8 @@ class Responses:
         return right / np.maximum(self.n_answers, 1)
 
 
-def _plain(genre: object) -> str:
-    """Spelling in which genres are compared: ``Hip-Hop``, ``hip hop`` and ``hiphop`` are one."""
+def plain_label(genre: object) -> str:
+    """Return the spelling in which genres are compared: ``Hip-Hop``, ``hip hop`` and ``hiphop`` are one."""
     return re.sub(r"[^a-z0-9]", "", str(genre).lower())
 
 
@@ -120,13 +120,13 @@ def match_responses(
         If nothing is left to compare.
     """
     known_clips = {_key(clip.audio, clip.start, clip.duration): i for i, clip in enumerate(clips)}
-    order = sorted(range(len(genres)), key=lambda g: _plain(genres[g]))
+    order = sorted(range(len(genres)), key=lambda g: plain_label(genres[g]))
     genres, probabilities = [genres[g] for g in order], np.asarray(probabilities, dtype=float)[:, order]
-    known_genres = {_plain(genre): i for i, genre in enumerate(genres)}
+    known_genres = {plain_label(genre): i for i, genre in enumerate(genres)}
     keys = zip(choices["audio"], choices["start"], choices["duration"])
     clip = np.array([known_clips.get(_key(*key), OTHER) for key in keys], dtype=int)
     true, answer = (
-        np.array([known_genres.get(_plain(name), OTHER) for name in choices[column]], dtype=int)
+        np.array([known_genres.get(plain_label(name), OTHER) for name in choices[column]], dtype=int)
         for column in ("true_genre", "response")
     )
     out = np.zeros(len(clips), dtype=bool) if excluded is None else np.asarray(excluded, dtype=bool)
