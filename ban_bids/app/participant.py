@@ -13,7 +13,8 @@ import pandas as pd
 import torch
 
 from ban_bids.app.candidates import PreparedModel, prepare_models
-from ban_bids.app.kept import kept_draws
+from ban_bids.app.comparison import compare_participant
+from ban_bids.app.kept import conditions, kept_draws
 from ban_bids.app.outcome import Outcome, failure_logged, show_table
 from ban_bids.app.scored import ceiling_maps, prepare_participant, score_control, score_model
 from ban_bids.app.summary import (
@@ -170,6 +171,7 @@ def _finish(
                 outcomes.append(Outcome(person.label, prepared.name, failure=model_failure[0]))
         _write_statuses(settings.output.output_dir, outcomes)  # before the page, which tells of them
         if any(outcome.failure is None for outcome in outcomes):
+            compare_participant(settings.output.output_dir, person.label, shared.plan.task_label, settings)
             page = render_participant(settings.output.output_dir, person.label)
             outcomes = [outcome if outcome.failure else replace(outcome, report=page) for outcome in outcomes]
         if not any(outcome.failure for outcome in outcomes):
@@ -264,7 +266,7 @@ def _score_and_write(
     with clock.stage(f"sub-{label}: writing {prepared.name}"):
         _write_model(shared, scored, settings)
         facts = model_facts(shared, scored, settings)
-        write_draws(root, kept_draws(shared, scored), facts)
+        write_draws(root, kept_draws(shared, scored, conditions(shared, settings)), facts)
         write_table(path, table, COLUMNS, facts)
         write_provenance(
             root,

@@ -17,8 +17,9 @@ COLUMNS: dict[str, dict[str, str]] = {
     "level": {"Description": "group: over participants; participant: one participant's own row"},
     "participant": {"Description": "Label of the participant; n/a in rows of the group"},
     "task": {"Description": "Held-out task"},
-    "kind": {"Description": "models: one scored model less another; control: a scored model less one of its own "
-             "controls, or less the mean over its untrained networks; rank: rank of a model among the scored ones"},
+    "kind": {"Description": "models: one scored model less another, in order of the alphabet; control: a scored model "
+             "less one of its own controls, or less the mean over its untrained networks; rank: rank of a model among "
+             "the scored ones"},
     "model": {"Description": "Name of the scored model"},
     "other": {"Description": "What it is compared with: a scored model, or a control of the model; n/a for ranks"},
     "row": {"Description": "What is compared: C, region (rho of the region's committed layer), B or BAS"},
@@ -26,13 +27,15 @@ COLUMNS: dict[str, dict[str, str]] = {
     "value": {"Description": "models, control: score of the model less that of the other, in the group the mean over "
               "participants; of correlations relative to their ceilings (C, rho of a region, B, BAS). rank: rank of "
               "the model, 1 is the best, equal ones share the mean of their ranks", "Units": "arbitrary"},
-    "ci_low": {"Description": "95 % interval, lower limit; generalises_to says what was drawn", "Units": "arbitrary"},
-    "ci_high": {"Description": "95 % interval, upper limit", "Units": "arbitrary"},
+    "ci_low": {"Description": "95 % interval, lower limit; generalises_to says what was drawn. rank: 1 and the "
+               "models that are better by a max-T test of the model's own pairs", "Units": "arbitrary"},
+    "ci_high": {"Description": "95 % interval, upper limit. rank: all models less those that are worse",
+                "Units": "arbitrary"},
     "generalises_to": {"Description": "What interval and p speak of. people and clips: other people, other clips; "
-                       "clips (these people): the same people, other clips"},
+                       "clips (these people): the same people, other clips; clips: this participant, other clips"},
     "p": {"Description": "Two-sided p value of no difference, from the draws of the interval; n/a for ranks"},
-    "p_corrected": {"Description": "The same, corrected for all pairs of this kind, task and row (and region) by the "
-                    "largest standardised difference of each joint draw (single-step max-T)"},
+    "p_corrected": {"Description": "The same, corrected for all pairs of this kind, task and row (of rows region: all "
+                    "regions' too) by the largest standardised difference of each joint draw (single-step max-T)"},
     "first": {"Description": "rank: share of the draws in which the model is the best; equal ones share it"},
     "n": {"Description": "Participants that have both scores", "Units": "count"},
     "reason": {"Description": "Why something is n/a, or which marks apply"},

@@ -406,4 +406,6 @@ def test_draws_of_other_scores_than_the_table_s_are_refused(tmp_path):
     tree = small_tree(tmp_path / "out", ["01", "02"])
     with_draws(tree.root, "01")
     with_draws(tree.root, "02", shift=0.05)
-    before_and_after_refusal(tree, "sub-02: C of ban is .* in its score table .*run the participant level")
+    before_and_after_refusal(
+        tree, r"sub-02: C of ban is .* in its score table .*desc-ban_draws.npz\); run the participant level"
+    )
