@@ -67,9 +67,7 @@ def one_more(given: argparse.Namespace, folder: Path) -> Found:
     for name in ("model", *(f"control {k + 1}" for k in range(given.controls))):
         stages.clear()
         with Watch() as watch_design:
-            laid = design_module.design(
-                data, model, prepared.folds, n_components=settings.n_components, cache=folder
-            )
+            laid = design_module.design(data, model, prepared.folds, n_components=settings.n_components, cache=folder)
         with Watch() as watch:
             score = scored_module.score_model if name == "model" else scored_module.score_control
             score(prepared, laid)

@@ -112,15 +112,15 @@ def _prepared(model: Candidate, weights: Path | None, dataset: Dataset, settings
     trained, missing = _trained_controls(dataset, settings, model.name)
     clips = heard_clips(dataset)
     model, notes = measured_model(model, clips)
-    controls, more_notes = control_models(model, clips)
+    controls = control_models(model, clips)
     return PreparedModel(
         model=model,
-        controls=(*controls, *trained),
-        missing=missing,
+        controls=(*controls.models, *trained),
+        missing=(*controls.missing, *missing),
         weights=weights,
         overlap=str(overlap),
         behavior=score_behavior(dataset, model, settings),
-        notes=(*overlap.notes, *notes, *more_notes),
+        notes=(*overlap.notes, *notes, *controls.notes),
     )
 
 
