@@ -69,9 +69,11 @@ class FeatureCache:
         with file_lock(self._path(None).with_suffix(".lock")):
             missing = [path for path in wanted if not path.exists()]
             batches = [missing[first : first + _BATCH] for first in range(0, len(missing), _BATCH)]
-            for batch in progress(batches, f"features of {self.model.name}"):
-                self._compute({path: wanted[path] for path in batch})
-            self._release()
+            try:
+                for batch in progress(batches, f"features of {self.model.name}"):
+                    self._compute({path: wanted[path] for path in batch})
+            finally:
+                self._release()
 
     def _compute(self, clips: Mapping[Path, Clip | None]) -> None:
         """Compute and write some clips (None: silence), even where there is a file already."""

@@ -10,6 +10,7 @@ A control's module is made when features are asked for, so that there is one at 
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -154,7 +155,7 @@ def clip_batches(front_end: FrontEnd, clips: Iterable[Clip]) -> list[Tensor]:
 
 
 def _evenly(clips: frozenset[Clip], n: int) -> list[Clip]:
-    """This many clips, spread evenly over all of them, sorted by file and start."""
+    """Return this many clips, spread evenly over all of them, sorted by file and start."""
     ordered = sorted(clips, key=lambda clip: (str(clip.audio), clip.start, clip.duration))
     return [ordered[i * len(ordered) // n] for i in range(n)]
 
@@ -238,6 +239,7 @@ class Control:
     def release(self) -> None:
         """Give the module's memory back; it is made anew when features are asked for."""
         self._built = None
+        gc.collect()  # modules of transformers refer to themselves: without it two controls would be there at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -333,6 +335,7 @@ def _module_controls(model: Any, clips: Iterable[Clip]) -> Controls:
             makers[tried]()
         except NotComputable as reason:
             missing[kind] = str(reason)
+        gc.collect()
     measured = bool(normalisation(model.module))
     heard = _whole_clips(clips) if measured else []
 

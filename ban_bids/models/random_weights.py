@@ -219,7 +219,7 @@ def _reset_parametrized(module: Any) -> None:
     _called(next(getattr(plain, name) for name in _RESETS if hasattr(plain, name)), module)
     for name in names:
         try:
-            setattr(module, name, weights[name])
+            setattr(module, name, weights[name].detach())
         except (NotImplementedError, RuntimeError) as err:
             raise NotComputable(f"the parametrisation of {name} has no right_inverse; give it one") from err
 
