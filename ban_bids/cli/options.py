@@ -166,7 +166,7 @@ _OPTIONS: Mapping[str, Sequence[tuple[str, Mapping[str, Any], str]]] = {
             "entry point, or package.module:factory; later calls add further models to OUTPUT_DIR",
         ),
         ("--weights", _FILE, "trained weights (safetensors) of one model"),
-        ("--gtzan-dir", _DIR, "folder of genres: train on it first, and find stimuli"),
+        ("--gtzan-dir", _DIR, "folder of genres: train models and read-outs on it first, and find stimuli"),
         ("--allow-overlap", _YES, "score although training heard held-out tracks"),
         ("--controls", {"choices": ("basic", "full")}, "full: train control networks too"),
         (

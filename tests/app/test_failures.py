@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,10 +14,11 @@ from fake_derivatives import make_tree
 from listening import ToyModel, ToyStore, make_run, participant
 
 from ban_bids.app import participant as level
+from ban_bids.app.behavior import Behavior
 from ban_bids.app.candidates import PreparedModel, refuse_namesakes
 from ban_bids.app.outcome import Outcome
 from ban_bids.encoding import design as design_module
-from ban_bids.errors import DataError, UsageError
+from ban_bids.errors import DataError, NotComputable, UsageError
 from ban_bids.files.progress import StageClock
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.scoring.behavioral import no_behavior
@@ -45,7 +47,18 @@ def settings(folder: Path) -> Settings:
 
 
 def prepared() -> PreparedModel:
-    return PreparedModel(ToyModel(), (), (), None, "none", no_behavior())  # type: ignore[arg-type]
+    return PreparedModel(ToyModel(), (), (), None, "none", Behavior(no_behavior()))  # type: ignore[arg-type]
+
+
+def refusing_control(make: Callable[..., object]) -> Callable[..., object]:
+    """Designs of models, and none of a control."""
+
+    def design(data: object, model: ToyModel, *args: object, **kwargs: object) -> object:
+        if model.name.endswith("permuted"):
+            raise NotComputable("features are not finite")
+        return make(data, model, *args, **kwargs)
+
+    return design
 
 
 def test_notes_of_the_data_and_reasons_for_missing_p_reach_the_log_and_the_summary(
@@ -63,6 +76,19 @@ def test_notes_of_the_data_and_reasons_for_missing_p_reach_the_log_and_the_summa
     with caplog.at_level(logging.WARNING):
         shared = level.read_participant(stub, None, asked, clock=clock)  # type: ignore[arg-type]
         scored = level.score_candidate(shared, prepared(), asked, clock=clock)
+        failing = ToyModel()
+        failing.name, failing.fingerprint = "toypermuted", "of another"
+        beside = replace(prepared(), controls=(failing,), missing=(("toyuntrained", "no module draws gain"),))
+        monkeypatch.setattr(level, "make_design", refusing_control(level.make_design))
+        controlled = level.score_candidate(shared, beside, asked, clock=clock)
+    # a control that cannot be computed is a row with its reason, and the model's scores stand
+    rows = level.table_of(controlled)
+    rows = rows[rows["role"] == "control"].set_index("model")
+    assert rows["reason"].to_dict() == {
+        "toyuntrained": "no module draws gain",
+        "toypermuted": "features are not finite",
+    }
+    assert controlled.scores.cortical.value is not None and not controlled.controls
     notes = (*shared.notes, *scored.notes)
     few = next(note for note in notes if note.startswith("pspecific: n/a"))
     assert "only 35 distinct arrangements" in few
@@ -90,6 +116,7 @@ def test_a_run_that_cannot_be_used_is_the_reason_of_the_failure(
         raise error
 
     monkeypatch.setattr(level, "read_participant", broken)
+    monkeypatch.setattr(level, "_write_ceiling", lambda *args: None)
     monkeypatch.setattr(level, "write_quality", lambda *args: None)
     stub, clock = Stub(), StageClock()
     [outcome] = level._finish(
@@ -115,6 +142,7 @@ def test_a_model_that_fails_does_not_stop_the_others(
 
     broken, fine = prepared(), prepared()
     monkeypatch.setattr(level, "read_participant", lambda *args, **kwargs: Stub())
+    monkeypatch.setattr(level, "_write_ceiling", lambda *args: None)
     monkeypatch.setattr(level, "write_quality", lambda *args: None)
     monkeypatch.setattr(level, "_score_and_write", write)
     monkeypatch.setattr(level, "render_participant", lambda root, label: Path("page.html"))
