@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import re
 import resource
@@ -201,7 +200,7 @@ def stages(out: Path, marks: Iterable[tuple[float, str]], tree: ProcessTree, sta
     rest = {"stage": "outside all stages", "minutes": (end - start) / 60, "cpu_min": tree.cpu_s(start, end) / 60}
     for key in ("minutes", "cpu_min"):
         rest[key] -= sum(row[key] for row in rows)
-    return [*rows, {**rest, "peak_gib": math.nan}]
+    return [*rows, {**rest, "peak_gib": None}]
 
 
 def steps(work: Path) -> list[Found]:
