@@ -2,8 +2,8 @@
 
     python benchmarks/make_speed.py [docs/speed.json]
 
-``benchmarks/encoding_speed.py``, ``encoding_scaling.py``, ``scoring_speed.py`` and ``whole_participant.py`` each write a
-section of the JSON. Beside it go ``speed.md`` and, where there is a section of scaling, ``speed.svg``.
+``benchmarks/encoding_speed.py``, ``encoding_scaling.py``, ``scoring_speed.py`` and ``whole_participant.py`` each write
+a section of the JSON. Beside it go ``speed.md`` and, where there is a section of scaling, ``speed.svg``.
 """
 
 from __future__ import annotations
