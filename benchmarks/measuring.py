@@ -99,6 +99,10 @@ class OwnMemory:
                 return
 
 
+_SAMPLED = 0.5
+"""Seconds between samples of a process tree."""
+
+
 @dataclass(frozen=True)
 class Sample:
     """Memory of all processes (shared pages once), and their processor seconds so far, at a `time.monotonic`."""
@@ -133,8 +137,9 @@ class ProcessTree:
         self._thread.join()
 
     def peak_gib(self, start: float = 0, end: float = math.inf) -> float:
-        """Most memory between two times of `time.monotonic`; NaN where there is no sample."""
-        return max((one.gib for one in self.samples if start <= one.time <= end), default=math.nan)
+        """Most memory between two times of `time.monotonic`, samples beside them included; NaN where there is none."""
+        near = (one.gib for one in self.samples if start - _SAMPLED <= one.time <= end + _SAMPLED)
+        return max(near, default=math.nan)
 
     def cpu_s(self, start: float, end: float) -> float:
         """Processor seconds between two times; those of processes that ended count when they were waited for."""
@@ -148,7 +153,7 @@ class ProcessTree:
             done = False
             while not done:
                 self.samples.append(_sample([top, *top.children(recursive=True)]))
-                done = self._done.wait(0.5)
+                done = self._done.wait(_SAMPLED)
         except psutil.NoSuchProcess:
             return
 

@@ -40,6 +40,8 @@ CLIP, TRACK, REPEATS = 15.0, 30.0, 4
 PROFILE = Path(ban_bids.__file__).parent / "inputs" / "profiles" / "ds003720.toml"
 BANDS = (100, 400, 1200, 3000, 8000)
 """Edges of the bands of frequencies that the regions answer to, Hz."""
+_SEED = 1000
+"""Of networks' weights: none of an untrained control's, whose features would be found in the cache."""
 RESPONSE = 0.01
 """Standard deviation of a region's answer in a run, in parts of its brightness; that of the noise is about as large."""
 
@@ -240,7 +242,7 @@ def make_weights(folder: Path, names: Sequence[str]) -> dict[str, Path]:
     for name, path in paths.items():
         if path.exists():
             continue
-        network = build(PRESETS[name], len(GENRES), seed=1)
+        network = build(PRESETS[name], len(GENRES), _SEED)
         batches = sound_batches(network.front_end, sounds)
         measure_normalisation(network, batches, network.from_frames)
         network.control_statistics = control_statistics(network, lambda batches=batches: batches)

@@ -177,23 +177,21 @@ def space(folder: Path) -> int:
 def stages(out: Path, marks: Iterable[tuple[float, str]], tree: ProcessTree, start: float, end: float) -> list[Found]:
     """Stages in their order: minutes as the summaries tell them; memory and processor time as watched meanwhile.
 
-    The last row is what belongs to no stage: libraries that are loaded, pages.
+    A model that failed has no summary: the minutes of its stages are those between the app's lines. The last row is
+    what belongs to no stage: libraries that are loaded, pages.
     """
-    minutes = {
-        stage["name"]: float(stage["minutes"])
-        for model in read_summaries(out, LABEL)[1]
-        for stage in model.stages
-    }  # fmt: skip
+    models = read_summaries(out, LABEL)[1]
+    minutes = {stage["name"]: float(stage["minutes"]) for model in models for stage in model.stages}
     begun: dict[str, float] = {}
     rows: list[Found] = []
     for when, line in marks:
         if match := _STARTED.search(line):
             begun[match[1]] = when
-        elif (match := _ENDED.search(line)) and match[1] in minutes:
-            first = begun[match[1]]
+        elif match := _ENDED.search(line):
+            name, first = match[1], begun[match[1]]
             rows.append({
-                "stage": match[1], "minutes": minutes[match[1]], "cpu_min": tree.cpu_s(first, when) / 60,
-                "peak_gib": tree.peak_gib(first, when),
+                "stage": name, "minutes": minutes.get(name, (when - first) / 60),
+                "cpu_min": tree.cpu_s(first, when) / 60, "peak_gib": tree.peak_gib(first, when),
             })  # fmt: skip
     if missing := minutes.keys() - {row["stage"] for row in rows}:
         raise SystemExit(f"stages of the summaries that the app's lines do not tell: {', '.join(sorted(missing))}")

@@ -128,17 +128,21 @@ def test_stages_come_from_summaries_lines_and_samples(tmp_path: Path) -> None:
     tree = ProcessTree(0)
     tree.samples = [Sample(float(t), 3.0 if t == 50 else 5.0 if t == 150 else 1.0, 2.0 * t) for t in range(0, 301, 10)]
     marks = [
-        (10.0, "12:00:00 INFO preprocessing ..."), (40.0, "12:00:01 INFO preprocessing: 1 min so far"),
+        (10.0, "12:00:00 INFO preprocessing ..."),
+        (40.0, "12:00:01 INFO preprocessing: 1 min so far"),
         (70.0, "12:01:00 INFO preprocessing: 1.00 min, peak 900 MiB"),
-        (71.0, "12:01:00 INFO other: 0.01 min, peak 1 MiB"),
-        (100.0, "12:02:00 INFO sub-001: x ..."), (220.0, "12:04:00 INFO sub-001: x: 2.00 min, peak 900 MiB"),
-    ]  # fmt: skip
-    first, second, rest = stages(tmp_path, marks, tree, 0.0, 300.0)
+        (100.0, "12:02:00 INFO sub-001: x ..."),
+        (220.0, "12:04:00 INFO sub-001: x: 2.00 min, peak 900 MiB"),
+        (230.0, "12:04:10 INFO features of one that failed ..."),
+        (260.0, "12:04:40 INFO features of one that failed: 0.50 min, peak 900 MiB"),
+    ]
+    first, second, failed, rest = stages(tmp_path, marks, tree, 0.0, 300.0)
     assert first == {"stage": "preprocessing", "minutes": 1.0, "cpu_min": pytest.approx(2.0), "peak_gib": 3.0}
     assert second == {"stage": "sub-001: x", "minutes": 2.0, "cpu_min": pytest.approx(4.0), "peak_gib": 5.0}
-    assert rest["minutes"] == pytest.approx(2.0) and rest["cpu_min"] == pytest.approx(4.0)
+    assert (failed["minutes"], failed["cpu_min"]) == (0.5, pytest.approx(1.0))
+    assert rest["minutes"] == pytest.approx(1.5) and rest["cpu_min"] == pytest.approx(3.0)
     with pytest.raises(SystemExit, match="sub-001: x"):
-        stages(tmp_path, marks[:4], tree, 0.0, 300.0)
+        stages(tmp_path, marks[:3], tree, 0.0, 300.0)
 
 
 def test_space_on_disk_at_most_and_in_the_end(tmp_path: Path) -> None:
