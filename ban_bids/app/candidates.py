@@ -46,7 +46,7 @@ class PreparedModel:
     behavior : BehavioralScore
         B of the dataset; the same for all participants.
     notes : tuple of str
-        How the overlap was found; what had to be chosen for the model or its controls.
+        What the model tells of itself; how the overlap was found; what had to be chosen for it or its controls.
     """
 
     model: Candidate
@@ -120,7 +120,7 @@ def _prepared(model: Candidate, weights: Path | None, dataset: Dataset, settings
         weights=weights,
         overlap=str(overlap),
         behavior=score_behavior(dataset, model, settings),
-        notes=(*overlap.notes, *notes, *more_notes),
+        notes=(*getattr(model, "notes", ()), *overlap.notes, *notes, *more_notes),
     )
 
 

@@ -119,8 +119,8 @@ def _module(name: str, bundle: Any, path: Path) -> nn.Module:
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, AttributeError, pickle.UnpicklingError) as error:
         _LOG.exception("--model %s: the weights cannot be loaded", name)
         raise CheckpointError(
-            f"--model {name}: {path} cannot be used ({type(error).__name__}): it is damaged, or not the weights of this "
-            "bundle; the log has the traceback"
+            f"--model {name}: {path} cannot be used ({type(error).__name__}): it is damaged, or not the weights of "
+            "this bundle; the log has the traceback"
         ) from error
     return module
 

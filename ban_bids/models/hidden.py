@@ -1,7 +1,7 @@
 """Networks that give their hidden states: sound in pieces in, the frames of every layer joined on the clip's time.
 
-Waveform networks hear clips of up to 30 s whole and longer ones in overlapping pieces, so that memory does not grow with
-a story's length; networks of a fixed window have it slid over the sound. In both cases the frames of two
+Waveform networks hear clips of up to 30 s whole and longer ones in overlapping pieces, so that a story needs no more
+memory than its features; networks of a fixed window have it slid over the sound. In both cases the frames of two
 neighbouring pieces meet in the middle of their overlap, where each has heard as much on either side.
 """
 
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ban_bids.audio.waveforms import HeardClip
 from ban_bids.bids.names import alphanumeric
 from ban_bids.errors import NotComputable, UsageError
-from ban_bids.models.candidate import waveforms
+from ban_bids.models.candidate import ModelCard, waveforms
 from ban_bids.models.foreign import module_digest
 from ban_bids.models.network import resolve_device
 
@@ -134,7 +134,7 @@ class HiddenStates:
 
     mapping: Mapping[str, str] | None = None
     genres: tuple[str, ...] = ()
-    card = None
+    card: ModelCard | None = None
 
     def __init__(
         self,

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from ban_bids.errors import CheckpointError, UsageError
 from ban_bids.models.candidate import Candidate
-from ban_bids.models.hidden import HOP_SECONDS, PIECE_SECONDS, Hearing, HiddenStates, States, piece_note, short_name
+from ban_bids.models.hidden import HOP_SECONDS, PIECE_SECONDS, Hearing, HiddenStates, piece_note, short_name
 
 _LOG = logging.getLogger(__name__)
 
@@ -39,7 +39,8 @@ REFERENCES: Mapping[str, str] = {
     "data2vec-audio": "Baevski A, Hsu W-N, Xu Q, et al. data2vec: A general framework for self-supervised learning in "
     "speech, vision and language. ICML, 2022",
     "whisper": "Radford A, Kim JW, Xu T, et al. Robust speech recognition via large-scale weak supervision. ICML, 2023",
-    "audio-spectrogram-transformer": "Gong Y, Chung Y-A, Glass J. AST: Audio Spectrogram Transformer. Interspeech, 2021",
+    "audio-spectrogram-transformer": "Gong Y, Chung Y-A, Glass J. AST: Audio spectrogram transformer. Interspeech "
+    "571-575, 2021",
     "clap": "Wu Y, Chen K, Zhang T, et al. Large-scale contrastive language-audio pretraining with feature fusion and "
     "keyword-to-caption augmentation. ICASSP, 2023",
     "mert_model": "Li Y, Yuan R, Zhang G, et al. MERT: Acoustic music understanding model with large-scale "
@@ -48,7 +49,6 @@ REFERENCES: Mapping[str, str] = {
 """Kind of model -> the publication that describes it."""
 
 _MERT_AS_HUBERT = {"feature_extractor_cqt": False, "deepnorm": False}
-_WAVE_EXTRACTOR = "Wav2Vec2FeatureExtractor"
 _UNUSED = ("masked_spec_embed",)  # stands for masked frames, which there are in training only
 _MAX_WIDTH = 1024
 _PROBE_SECONDS = (1, 2)
@@ -112,7 +112,7 @@ def load_huggingface(name: str, weights: Path | None, device: str, seed: int) ->
         raise UsageError(f"--model {name}: needs transformers; {_INSTALL}") from error
     with _quiet(transformers):
         found = _read(name, _folder(name))
-        module, hearing, fixed = _FAMILIES.get(found.kind, _waves)(found)
+        module, hearing, fixed = _FAMILIES[found.config.model_type](found)
     notes = (*found.notes, piece_note(hearing, fixed=fixed))
     _LOG.info("model %s: %s", name, "; ".join(notes))
     settings = [found.config.to_json_string(use_diff=False), found.extractor.to_json_string()]
@@ -179,11 +179,16 @@ def _read(name: str, folder: Path) -> _Found:
         known = kind
     elif "auto_map" in written:
         raise UsageError(
-            f"--model {name}: model type {kind!r} is foreign code ({written['auto_map'].get('AutoModel', 'auto_map')}), "
-            "which is never run; wrap it yourself: torch:package.module:factory"
+            f"--model {name}: model type {kind!r} needs foreign code (auto_map in {path}), which is never run; "
+            "wrap it yourself: torch:package.module:factory"
         )
     else:
         raise UsageError(f"--model {name}: {path} is of model type {kind!r}, which transformers does not know")
+    if known not in _FAMILIES:
+        raise UsageError(
+            f"--model {name}: the layers of model type {kind!r} cannot be laid on sound here, those of "
+            f"{', '.join(_FAMILIES)} can; wrap others yourself: torch:package.module:factory"
+        )
     # other code than that of transformers is not even named in what it is given
     plain = {key: value for key, value in written.items() if key not in ("auto_map", "model_type", "architectures")}
     config = _tried(name, f"{path} cannot be used", lambda: CONFIG_MAPPING[known].from_dict(plain))
@@ -211,9 +216,7 @@ def _extractor(name: str, folder: Path, kind: str, config: Any) -> tuple[Any, tu
     from transformers.models.auto.feature_extraction_auto import FEATURE_EXTRACTOR_MAPPING_NAMES as classes
 
     path = folder / "preprocessor_config.json"
-    if kind not in classes:
-        raise UsageError(f"--model {name}: model type {kind!r} hears no sound; {_OFFERED}")
-    standard = classes[kind] if isinstance(classes[kind], str) else classes[kind][0]
+    standard = classes[kind]
     if path.is_file() or (folder / "processor_config.json").is_file():
         load = transformers.AutoFeatureExtractor.from_pretrained
         made = _tried(
@@ -239,16 +242,12 @@ def _module(found: _Found, part: str = "") -> nn.Module:
     """The model, or a named part of it, all of whose weights came from the folder, as 32-bit floats."""
     from transformers import MODEL_MAPPING
 
-    kinds = MODEL_MAPPING.get(type(found.config), None)
-    kind = kinds[0] if isinstance(kinds, tuple | list) else kinds
-    if kind is None:
-        raise found.refuse(f"transformers has no model without a read-out of type {found.kind!r}; {_OFFERED}")
+    kind: Any = MODEL_MAPPING[type(found.config)]
     try:
         model, info = kind.from_pretrained(
             found.folder, config=found.config, local_files_only=True, output_loading_info=True, weights_only=True
         )
     except Exception as error:  # whatever reads damaged files may raise anything
-        _LOG.debug("--model %s", found.name, exc_info=True)
         _LOG.exception("--model %s: the weights cannot be loaded", found.name)
         raise CheckpointError(
             f"--model {found.name}: the weights in {found.folder} cannot be used with its config.json "
@@ -306,20 +305,18 @@ def _quiet(transformers: Any) -> Iterator[None]:
 
 
 _Loaded = tuple[nn.Module, Hearing, str]
+_Extracting = Callable[[Any, nn.Module, np.ndarray, torch.device], Sequence[Tensor]]
 
 
 def _waves(found: _Found) -> _Loaded:
     """Networks of waveforms, as wav2vec 2.0: of any length, normalised over the whole clip where it is asked for."""
-    stride = getattr(found.config, "inputs_to_logits_ratio", None)
-    if stride is None or type(found.extractor).__name__ != _WAVE_EXTRACTOR or found.config.is_encoder_decoder:
-        raise found.refuse(f"model type {found.kind!r} is none whose layers can be laid on the sound; {_OFFERED}")
     module = _module(found)
     rate = found.sampling_rate
     return (
         module,
         Hearing(
             rate,
-            _periods(found, module, stride),
+            _periods(found, module),
             round(PIECE_SECONDS * rate),
             round(HOP_SECONDS * rate),
             _wave_states,
@@ -337,10 +334,10 @@ def _wave_states(module: nn.Module, pieces: np.ndarray, device: torch.device) ->
     return module(input_values=torch.from_numpy(pieces).to(device), output_hidden_states=True).hidden_states
 
 
-def _periods(found: _Found, module: nn.Module, stride: int) -> tuple[int, ...]:
+def _periods(found: _Found, module: nn.Module) -> tuple[int, ...]:
     """Samples per frame of each layer: counted, and a multiple of the convolutions' stride."""
     rng = np.random.default_rng(0)
-    rate = found.sampling_rate
+    rate, stride = found.sampling_rate, found.config.inputs_to_logits_ratio
     device = torch.device("cpu")
     with torch.no_grad():
         counts = [
@@ -364,7 +361,7 @@ def _periods(found: _Found, module: nn.Module, stride: int) -> tuple[int, ...]:
     return tuple(periods)
 
 
-def _sliding(found: _Found, periods: Sequence[float], window: int, hop_seconds: float, states: States) -> Hearing:
+def _sliding(found: _Found, periods: Sequence[float], window: int, hop_seconds: float, states: _Extracting) -> Hearing:
     """A fixed window slid over the sound; its frames must be whole numbers of samples."""
     whole = tuple(round(period) for period in periods)
     if any(abs(period - samples) > 1e-6 for period, samples in zip(periods, whole)):
@@ -397,8 +394,8 @@ def _ast(found: _Found) -> _Loaded:
     extractor, config = found.extractor, found.config
     if (extractor.max_length, extractor.num_mel_bins) != (config.max_length, config.num_mel_bins):
         raise found.refuse(
-            f"its preprocessing makes {extractor.max_length} frames of {extractor.num_mel_bins} bands, config.json says "
-            f"{config.max_length} of {config.num_mel_bins}; fetch the folder again"
+            f"its preprocessing makes {extractor.max_length} frames of {extractor.num_mel_bins} bands, config.json "
+            f"says {config.max_length} of {config.num_mel_bins}; fetch the folder again"
         )
     frame = found.sampling_rate / 100  # Kaldi's filter bank, whatever the rate
     periods = [frame * config.time_stride] * (config.num_hidden_layers + 1)
@@ -472,11 +469,22 @@ def narrowed(states: Tensor) -> Tensor:
 
 
 _FAMILIES: Mapping[str, Callable[[_Found], _Loaded]] = {
+    **dict.fromkeys(
+        (
+            "wav2vec2",
+            "hubert",
+            "wavlm",
+            "data2vec-audio",
+            "unispeech",
+            "unispeech-sat",
+            "wav2vec2-conformer",
+            "sew",
+            "sew-d",
+        ),
+        _waves,
+    ),
     "whisper": _whisper,
     "audio-spectrogram-transformer": _ast,
     "clap": _clap,
 }
-_OFFERED = (
-    "such as wav2vec2, hubert, wavlm, data2vec-audio, whisper, audio-spectrogram-transformer or clap can be loaded; "
-    "wrap others yourself: torch:package.module:factory"
-)
+"""Model type -> what loads it; beside these, MERT where it is a HuBERT."""

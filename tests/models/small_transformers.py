@@ -42,7 +42,11 @@ def configs() -> dict[str, Any]:
         "hubert": t.HubertConfig(**_WAVES),
         "wavlm": t.WavLMConfig(**_WAVES, num_buckets=8, max_bucket_distance=16),
         "data2vec": t.Data2VecAudioConfig(**_WAVES, conv_pos_kernel_size=3),
+        "unispeech": t.UniSpeechConfig(**_WAVES),
+        "unispeechsat": t.UniSpeechSatConfig(**_WAVES),
+        "conformer": t.Wav2Vec2ConformerConfig(**_WAVES, conv_depthwise_kernel_size=5),
         "sew": t.SEWConfig(**_WAVES, squeeze_factor=2),
+        "sewd": t.SEWDConfig(**_WAVES, squeeze_factor=2, max_position_embeddings=32, position_buckets=16),
         "whisper": t.WhisperConfig(
             vocab_size=30, d_model=32, encoder_layers=2, decoder_layers=1, encoder_attention_heads=2,
             decoder_attention_heads=2, encoder_ffn_dim=48, decoder_ffn_dim=48, num_mel_bins=16,

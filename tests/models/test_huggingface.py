@@ -27,7 +27,9 @@ from ban_bids.settings import ModelRequest
 transformers = pytest.importorskip("transformers")
 small = pytest.importorskip("small_transformers")
 
-WAVES = ("wav2vec2", "wav2vec2large", "hubert", "wavlm", "data2vec", "sew")
+WAVES = (
+    "wav2vec2", "wav2vec2large", "hubert", "wavlm", "data2vec", "unispeech", "unispeechsat", "conformer", "sew", "sewd",
+)  # fmt: skip
 WINDOWS = ("whisper", "ast", "clap")
 RATE = 16_000
 
@@ -215,7 +217,7 @@ def test_long_sounds_are_heard_in_pieces(folders: dict[str, Path], kind: str) ->
             expected += [taken[k : k + count].mean(axis=0) for k in range(0, len(taken), count)]
         assert len(frames[layer]) == len(whole[layer]) == len(expected)
         np.testing.assert_allclose(frames[layer], expected, atol=2e-5)
-    # a quiet first half stays quiet beside the second
+    # 30 s are heard whole
     short, long = (model.hearing.pieces(n) for n in (30 * RATE, 30 * RATE + 1))
     assert short == [(0, 0, 30 * RATE)] and len(long) == 2
 
@@ -266,19 +268,19 @@ def test_a_clip_is_heard_at_the_models_own_rate(copied: Callable[[str], Path], t
 def test_the_fingerprint_follows_weights_and_preprocessing(
     folders: dict[str, Path], copied: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    model = _load(folders["hubert"])
-    folder = copied("hubert")
-    same = folder.rename(tmp_path / "hubert-tiny")
+    model = _load(folders["data2vec"])
+    folder = copied("data2vec")
+    same = folder.rename(tmp_path / "data2vec-tiny")
     assert _load(same).fingerprint == model.fingerprint
     transformers.Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(same)
     other = _load(same)
     assert other.fingerprint != model.fingerprint
-    louder = 3 * _noise(1.0)
-    ours, theirs = (m.features([_heard(_noise(1.0))])[0]["L03"] for m in (model, other))
-    np.testing.assert_allclose(model.features([_heard(louder)])[0]["L03"], ours, atol=1e-4)  # normalised
+    sound, elsewhere = _noise(1.0), 3 * _noise(1.0) + 0.3
+    ours, theirs = (m.features([_heard(elsewhere)])[0]["L03"] for m in (model, other))
+    np.testing.assert_allclose(model.features([_heard(sound)])[0]["L03"], ours, atol=1e-4)  # normalised
     assert not np.allclose(ours, theirs, atol=1e-3)
-    small.save("hubert", tmp_path / "again" / "hubert-tiny", seed=1)
-    assert _load(tmp_path / "again" / "hubert-tiny").fingerprint != model.fingerprint
+    small.save("data2vec", tmp_path / "again" / "data2vec-tiny", seed=1)
+    assert _load(tmp_path / "again" / "data2vec-tiny").fingerprint != model.fingerprint
 
 
 def test_another_module_of_the_architecture_has_the_same_layers(folders: dict[str, Path]) -> None:
@@ -323,7 +325,7 @@ def test_mert_is_run_as_hubert_where_it_is_one(copied: Callable[[str], Path], fo
     for layer, frames in model.features([_heard(_noise(1.0))])[0].items():
         np.testing.assert_array_equal(frames, expected[layer])
     small.rewritten(folder, feature_extractor_cqt=True)
-    with pytest.raises(UsageError, match=r"'mert_model' is foreign code \(modeling_MERT.MERTModel\), which is never run"):
+    with pytest.raises(UsageError, match="'mert_model' needs foreign code .*, which is never run"):
         _load(folder)
 
 
@@ -356,7 +358,7 @@ class _Planted:
 def test_a_pickle_that_holds_code_is_refused(copied: Callable[[str], Path], tmp_path: Path) -> None:
     folder = copied("wav2vec2")
     (folder / "model.safetensors").unlink()
-    for write in (torch.save, lambda thing, path: path.write_bytes(pickle.dumps(thing))):
+    for write in (torch.save, lambda thing, path: path.write_bytes(pickle.dumps(thing, protocol=2))):
         write({"encoder.weight": _Planted(tmp_path / "was-here")}, folder / "pytorch_model.bin")
         with pytest.raises(CheckpointError, match="cannot be used with its config.json") as caught:
             _load(folder)
@@ -400,15 +402,15 @@ def _others_extractor(folder: Path) -> None:
         (_damaged_config, r"config.json is damaged \(JSONDecodeError\)"),
         (_a_list, "is no model's configuration"),
         (lambda f: small.rewritten(f, model_type="wav2vec9"), "'wav2vec9', which transformers does not know"),
-        (lambda f: small.rewritten(f, model_type="bert"), "'bert' hears no sound; such as wav2vec2"),
-        (lambda f: small.rewritten(f, model_type="encodec"), "'encodec'.*such as wav2vec2"),
+        (lambda f: small.rewritten(f, model_type="bert"), "'bert' cannot be laid on sound here, those of wav2vec2, "),
+        (lambda f: small.rewritten(f, model_type="encodec"), "'encodec' cannot be laid on sound here"),
         (lambda f: small.rewritten(f, hidden_size="many"), "config.json cannot be used"),
         (_no_weights, "weights in .* cannot be used with its config.json"),
         (_cut_weights, "weights in .* cannot be used with its config.json"),
         (lambda f: small.rewritten(f, num_hidden_layers=4), r"lack what config.json describes \(encoder.layers.3"),
         (lambda f: small.rewritten(f, num_hidden_layers=2), r"more than what config.json describes \(encoder.layers.2"),
         (lambda f: small.rewritten(f, hidden_size=64), "cannot be used with its config.json|another architecture's"),
-        (lambda f: small.rewritten(f, model_type="whisper"), "Wav2Vec2FeatureExtractor's, not WhisperFeatureExtractor's"),
+        (lambda f: small.rewritten(f, model_type="whisper"), "is Wav2Vec2FeatureExtractor's, not Whisper"),
         (_damaged_extractor, "preprocessor_config.json cannot be used"),
         (_others_extractor, "WhisperFeatureExtractor's, not Wav2Vec2FeatureExtractor's"),
     ],
