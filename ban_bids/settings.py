@@ -187,6 +187,12 @@ class Encoding:
         ``auto`` is the closed form.
     ev_floor : float
         Single-repeat explainable variance under which CCnorm is ``n/a``.
+    voxels : {"cortex", "auditory"}
+        Where layers that a model maps to regions are fitted: in all of cortex, or in the auditory regions. Other
+        layers, and those of controls, are fitted in the auditory regions.
+    joint : bool
+        Whether all layers of a scored model are fitted together too, whatever their number; without it that is done
+        with up to six mapped layers.
     """
 
     lag_max: float = 9.0
@@ -201,6 +207,8 @@ class Encoding:
     n_bootstrap: int = 1000
     ev_floor: float = 0.01
     solver: Literal["auto", "closed-form", "himalaya"] = "auto"
+    voxels: Literal["cortex", "auditory"] = "cortex"
+    joint: bool = False
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ app/participant.py participant_level: after options and dataset, see the clip's 
           encoding/fit.py encode: held-out rows predicted
         scoring/voxels.py slab_scores: r, R², noise-corrected r, p of every voxel
           encoding/significance.py voxel_p: permutations
-    app/participant.py _write: maps of every layer and statistic
+    app/participant.py _write_model: maps of every layer and statistic
       derivatives/maps.py write_maps: model, layer, statistic into names and JSON
         derivatives/maps.py write_statmap: one map, all or nothing
 """

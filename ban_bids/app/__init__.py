@@ -1,10 +1,11 @@
 """The order of everything: what runs after what at the participant and at the group level; nothing else knows it.
 
 Read in this order: ``participant`` (from the dataset to every participant's page), ``candidates`` (the models:
-loaded or trained once, leaks refused, behaviour scored), ``scored`` (encoding and scoring of one model wired
-together), ``kept`` (what later comparisons need), ``summary`` (what was computed, as facts for sidecars and
-pages), ``outcome`` (how a call ended, for the closing table and the exit status), ``score`` (the participant level
-from Python), ``group`` (means over participants, from derivatives alone).
+loaded or trained once, leaks refused), ``behavior`` (compared with people, a read-out fitted where there is none),
+``scored`` (encoding and scoring of one model wired together), ``kept`` (what later comparisons need), ``summary``
+(what was computed, as facts for sidecars and pages), ``outcome`` (how a call ended, for the closing table and the
+exit status), ``score`` (the participant level from Python), ``group`` (means over participants, from derivatives
+alone).
 
 It may import from every room but ``cli`` and ``demo``.
 """

@@ -7,11 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from ban_bids.audio.sameness import identify
-from ban_bids.audio.waveforms import HeardClip
-from ban_bids.errors import NotComputable, UsageError
+from ban_bids.app.behavior import Behavior, score_behavior
+from ban_bids.errors import UsageError
 from ban_bids.inputs.heldout import held_out_tracks
 from ban_bids.inputs.types import Clip, Dataset
 from ban_bids.models.candidate import Candidate, as_candidate
@@ -19,7 +16,7 @@ from ban_bids.models.checkpoint import check_no_overlap
 from ban_bids.models.controls import control_models, measured_model
 from ban_bids.models.presets import LOW_LEVEL, PRESETS
 from ban_bids.models.registry import load_model
-from ban_bids.scoring.behavioral import BehavioralScore, behavioral_score, no_behavior
+from ban_bids.scoring.behavioral import BehavioralScore
 from ban_bids.settings import ModelRequest, Settings
 from ban_bids.training.settings import TrainingSettings
 from ban_bids.training.splits import barred_tracks
@@ -43,8 +40,8 @@ class PreparedModel:
     overlap : str
         ``none``, ``unknown`` (weights without a card, or with one that holds no fingerprints), or the number of
         held-out tracks that the model knows.
-    behavior : BehavioralScore
-        B of the dataset; the same for all participants.
+    compared : Behavior
+        With people's choices: B of the dataset, the same for all participants, and with which read-out.
     notes : tuple of str
         What the model tells of itself; how the overlap was found; what had to be chosen for it or its controls.
     """
@@ -54,8 +51,13 @@ class PreparedModel:
     missing: tuple[tuple[str, str], ...]
     weights: Path | None
     overlap: str
-    behavior: BehavioralScore
+    compared: Behavior
     notes: tuple[str, ...] = ()
+
+    @property
+    def behavior(self) -> BehavioralScore:
+        """B of the dataset; the same for all participants."""
+        return self.compared.score
 
     @property
     def name(self) -> str:
@@ -119,7 +121,7 @@ def _prepared(model: Candidate, weights: Path | None, dataset: Dataset, settings
         missing=missing,
         weights=weights,
         overlap=str(overlap),
-        behavior=score_behavior(dataset, model, settings),
+        compared=score_behavior(dataset, model, settings),
         notes=(*getattr(model, "notes", ()), *overlap.notes, *notes, *more_notes),
     )
 
@@ -159,27 +161,4 @@ def _trained(dataset: Dataset, settings: Settings, preset: str) -> Path | None:
         exclude=barred_tracks(dataset, settings),
         nthreads=settings.compute.omp_nthreads,
         device=settings.compute.device,
-    )
-
-
-def score_behavior(dataset: Dataset, model: Candidate, settings: Settings) -> BehavioralScore:
-    """Behavioural score of the model on the dataset's human choices, or the reason for its absence."""
-    if dataset.choices is None:
-        return no_behavior()
-    clips, card = dataset.choices.clips, model.card
-    judged = {clip.audio: identify(clip.audio) for clip in clips} if card else {}
-    known = card.same_tracks(judged) if card else {}
-    excluded = np.array([clip.audio in known for clip in clips], dtype=bool)
-    try:
-        probabilities = model.genre_probabilities([HeardClip(clip, model.sampling_rate) for clip in clips])
-    except NotComputable as reason:
-        return no_behavior(str(reason))
-    return behavioral_score(
-        dataset.choices.table,
-        clips,
-        probabilities,
-        genres=model.genres,
-        excluded=excluded,
-        n_bootstrap=settings.encoding.n_bootstrap,
-        seed=settings.compute.random_seed,
     )

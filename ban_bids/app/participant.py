@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ import torch
 from ban_bids.app.candidates import PreparedModel, prepare_models
 from ban_bids.app.kept import kept_draws
 from ban_bids.app.outcome import Outcome, failure_logged, show_table
-from ban_bids.app.scored import prepare_participant, score_control, score_model
+from ban_bids.app.scored import ceiling_maps, prepare_participant, score_control, score_model
 from ban_bids.app.summary import (
     ParticipantInput,
     ScoredCandidate,
@@ -49,6 +50,7 @@ from ban_bids.preprocessing.result import PreprocessedParticipant
 from ban_bids.preprocessing.run import preprocess
 from ban_bids.reports.participant import render_participant
 from ban_bids.scoring.bas import COLUMNS, ModelScores, score_table
+from ban_bids.scoring.cortical import CorticalScore
 from ban_bids.settings import Settings
 
 _LOG = logging.getLogger(__name__)
@@ -156,10 +158,14 @@ def _finish(
             raise pre
         write_quality(settings.output.output_dir, person.label, pre.quality, pre.source)
         shared = read_participant(pre, dataset, settings, clock=clock)
+        with clock.stage(f"sub-{person.label}: noise ceiling"):
+            _write_ceiling(shared, settings)
+        known: dict[str, CorticalScore] = {}
         for prepared in models:
             label = log_label(person.label, shared.plan.task_label, prepared.name)
             with failure_logged(logs, label, stop) as model_failure:
-                outcomes.append(_score_and_write(shared, prepared, settings, StageClock(list(clock.stages))))
+                own_clock = StageClock(list(clock.stages))
+                outcomes.append(_score_and_write(shared, prepared, settings, own_clock, known))
             if model_failure:
                 outcomes.append(Outcome(person.label, prepared.name, failure=model_failure[0]))
         if any(outcome.failure is None for outcome in outcomes):
@@ -204,9 +210,25 @@ def read_participant(
 
 
 def score_candidate(
-    shared: ParticipantInput, prepared: PreparedModel, settings: Settings, *, clock: StageClock
+    shared: ParticipantInput,
+    prepared: PreparedModel,
+    settings: Settings,
+    *,
+    clock: StageClock,
+    known: dict[str, CorticalScore] | None = None,
 ) -> ScoredCandidate:
-    """Encode and score one participant with one model and its controls."""
+    """Encode and score one participant with one model and its controls.
+
+    Parameters
+    ----------
+    shared : ParticipantInput
+    prepared : PreparedModel
+    settings : Settings
+    clock : StageClock
+    known : dict of fingerprint to CorticalScore, optional
+        Controls of models that were scored before: those that models share are scored once. New ones are added.
+    """
+    known = {} if known is None else known
     data, folds, label = shared.data, shared.prepared.folds, shared.data.label
     n_components, cache = settings.encoding.n_components, settings.compute.work_dir / "features"
     with clock.stage(f"sub-{label}: features of {prepared.name}"):
@@ -216,8 +238,10 @@ def score_candidate(
     controls = []
     with clock.stage(f"sub-{label}: controls of {prepared.name}"):
         for control in progress(prepared.controls, f"sub-{label}: controls of {prepared.name}"):
-            control_design = make_design(data, control, folds, n_components=n_components, cache=cache)
-            controls.append(score_control(shared.prepared, control_design, control.mapping))
+            if control.fingerprint not in known:
+                control_design = make_design(data, control, folds, n_components=n_components, cache=cache)
+                known[control.fingerprint] = score_control(shared.prepared, control_design, control.mapping)
+            controls.append(known[control.fingerprint])
     scored = ScoredCandidate(prepared, scores, tuple(controls), design.dimensions, design.notes)
     for note in scored.notes:
         if note not in shared.notes:  # said once for all models
@@ -226,14 +250,18 @@ def score_candidate(
 
 
 def _score_and_write(
-    shared: ParticipantInput, prepared: PreparedModel, settings: Settings, clock: StageClock
+    shared: ParticipantInput,
+    prepared: PreparedModel,
+    settings: Settings,
+    clock: StageClock,
+    known: dict[str, CorticalScore],
 ) -> Outcome:
     root, label = settings.output.output_dir, shared.data.label
     path = bas_name(label, shared.plan.task_label, prepared.name).path(root)
-    scored = score_candidate(shared, prepared, settings, clock=clock)
+    scored = score_candidate(shared, prepared, settings, clock=clock, known=known)
     table = table_of(scored)
     with clock.stage(f"sub-{label}: writing {prepared.name}"):
-        _write(shared, scored, settings)
+        _write_model(shared, scored, settings)
         facts = model_facts(shared, scored, settings)
         write_draws(root, kept_draws(shared, scored), facts)
         write_table(path, table, COLUMNS, facts)
@@ -250,25 +278,36 @@ def _score_and_write(
     return Outcome(label, prepared.name, table=table)
 
 
-def _write(shared: ParticipantInput, scored: ScoredCandidate, settings: Settings) -> None:
-    """Write the maps of one model, and those of the noise ceiling."""
-    root, data = settings.output.output_dir, shared.data
-    labels = {"participant": data.label, "task": shared.plan.task_label, "space": shared.pre.space}
-    repeats = scored.scores.cortical.n_repeats
-    rows = {
-        "NumberOfRepeats": repeats,
-        "RepeatsUsed": f"mean of {repeats} repeats of each clip" if repeats > 1 else "single presentations",
-    }
-    metadata = {**model_facts(shared, scored, settings), **rows}
+def _map_labels(shared: ParticipantInput) -> dict[str, str]:
+    """Labels of the names of a participant's maps."""
+    return {"participant": shared.data.label, "task": shared.plan.task_label, "space": shared.pre.space}
+
+
+def _repeats_used(shared: ParticipantInput) -> dict[str, Any]:
+    """Facts of every map."""
+    repeats = shared.tests.repeats.n_repeats if shared.tests.repeats else 0
+    used = f"mean of {repeats} repeats of each clip" if repeats > 1 else "single presentations"
+    return {"NumberOfRepeats": repeats, "RepeatsUsed": used}
+
+
+def _write_ceiling(shared: ParticipantInput, settings: Settings) -> None:
+    """Write the maps of the noise ceiling."""
+    facts = {key: fact for key, fact in participant_facts(shared, settings).items() if "Permutation" not in key}
+    ceilings = {(None, stat): values for stat, values in ceiling_maps(shared.prepared).items()}
+    data, metadata = shared.data, {**facts, **_repeats_used(shared)}
+    root, labels = settings.output.output_dir, _map_labels(shared)
+    write_maps(root, ceilings, mask=data.mask, affine=data.affine, metadata=metadata, **labels)
+
+
+def _write_model(shared: ParticipantInput, scored: ScoredCandidate, settings: Settings) -> None:
+    """Write the maps of one model."""
+    root, data, labels = settings.output.output_dir, shared.data, _map_labels(shared)
+    metadata = {**model_facts(shared, scored, settings), **_repeats_used(shared)}
     written = write_maps(
         root, scored.scores.maps, mask=data.mask, affine=data.affine, metadata=metadata,
         layers=scored.scores.layers, model=scored.prepared.name, **labels,
     )  # fmt: skip
     remove_stale_maps(root, written, model=scored.prepared.name, **labels)
-    ceilings = {(None, stat): values for stat, values in scored.scores.ceiling.items()}
-    facts = {key: fact for key, fact in participant_facts(shared, settings).items() if "Permutation" not in key}
-    metadata = {**facts, **rows}
-    write_maps(root, ceilings, mask=data.mask, affine=data.affine, metadata=metadata, **labels)
 
 
 def table_of(scored: ScoredCandidate) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ban_bids.constants import REGIONS
 from ban_bids.encoding.bold import ParticipantData, held_out_bold
-from ban_bids.encoding.crossed import folds_cross
+from ban_bids.encoding.crossed import Factors, folds_cross
 from ban_bids.encoding.design import Design
 from ban_bids.encoding.execute import in_slabs, kept_crossing_factors
 from ban_bids.encoding.finished import Finished
@@ -19,8 +19,15 @@ from ban_bids.encoding.folds import Folds, participant_folds
 from ban_bids.encoding.penalties import Penalties
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.inputs.types import Clip
+from ban_bids.scoring.ceiling import noise_ceiling
 from ban_bids.scoring.cortical import CorticalScore, MeasuredRegions, cortical_score
 from ban_bids.scoring.voxels import CortexScores, HeldOutTests, ScoredModel, held_out_tests, slab_scores
+from ban_bids.settings import Encoding
+
+MOST_JOINT = 6
+"""Mapped layers that are fitted together without ``--joint``: the search for their weights grows fast."""
+
+_VOXELS = 8192
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,8 +116,57 @@ def finished_batches(
     return Finished(folder, measured, tests, settings, seed, solver, tuple(regions))
 
 
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """Layers of a model that are fitted in the same voxels.
+
+    Parameters
+    ----------
+    layers : tuple of str
+    voxels : ndarray of int
+        Columns of ``data.bold``.
+    joint : bool
+        Whether they are fitted together too.
+    """
+
+    layers: tuple[str, ...]
+    voxels: np.ndarray
+    joint: bool
+
+
+def model_passes(
+    layers: Sequence[str], mapping: Mapping[str, str] | None, region: np.ndarray, settings: Encoding
+) -> tuple[Pass, ...]:
+    """Where each layer of a model is fitted, and which are fitted together.
+
+    Parameters
+    ----------
+    layers : sequence of str
+        In the model's order.
+    mapping : mapping of layer to region, or None
+        The model's own.
+    region : ndarray of shape (n_voxels,), int
+        0 outside the auditory regions.
+    settings : Encoding
+        ``voxels`` and ``joint``.
+
+    Returns
+    -------
+    tuple of Pass
+        All layers together with ``joint``; else the mapped ones and then the others, where there are any.
+    """
+    auditory = np.flatnonzero(region > 0)
+    mapped = tuple(layer for layer in layers if layer in (mapping or {}))
+    cortex = np.arange(len(region)) if mapped and settings.voxels == "cortex" else auditory
+    if settings.joint:
+        return (Pass(tuple(layers), cortex, joint=True),)
+    others = tuple(layer for layer in layers if layer not in mapped)
+    passes = (Pass(mapped, cortex, len(mapped) <= MOST_JOINT), Pass(others, auditory, joint=False))
+    return tuple(one for one in passes if one.layers)
+
+
 def score_model(prepared: PreparedParticipant, design: Design, mapping: Mapping[str, str] | None = None) -> ScoredModel:
-    """Fit every cortical voxel, slab by slab, and score it.
+    """Fit voxels, slab by slab, and score them: which ones, and which layers together, says `model_passes`.
 
     Parameters
     ----------
@@ -127,6 +183,29 @@ def score_model(prepared: PreparedParticipant, design: Design, mapping: Mapping[
     data, tests, fitting = prepared.data, prepared.tests, prepared.fitting
     finished = None if prepared.finished is None else prepared.finished.narrowed("model", design)
     factors = kept_crossing_factors(data, design, fitting, plans=tests.plans, finished=finished)
+    passes = model_passes(design.layers, mapping, data.region, fitting.settings)
+    cortex = _fitted(prepared, design, passes[0], factors, finished)
+    for more in passes[1:]:
+        cortex.add(_fitted(prepared, design, more, factors, finished))
+    predictions = {layer: cortex.predictions[layer] for layer in design.layers}
+    inner = {layer: scores[:, data.region > 0] for layer, scores in cortex.inner_of_folds.items()}
+    return ScoredModel(
+        model=design.model,
+        layers=design.layers,
+        maps=cortex.maps(design.layers),
+        tests=cortex.region_tests(tests.plans, design.layers, prepared.regions, factors),
+        cortical=_cortical(prepared, design, predictions, inner, mapping=mapping),
+        inner=cortex.inner,
+        factors=factors,
+        penalties=Penalties(tuple(sorted(fitting.settings.alphas)), cortex.penalties),
+    )
+
+
+def _fitted(
+    prepared: PreparedParticipant, design: Design, one: Pass, factors: Factors, finished: Finished | None
+) -> CortexScores:
+    """Fit and score the layers of one pass."""
+    data, tests, fitting = prepared.data, prepared.tests, prepared.fitting
 
     def score(encoded: Encoded, slab: np.ndarray) -> dict[str, np.ndarray]:
         return slab_scores(
@@ -139,21 +218,38 @@ def score_model(prepared: PreparedParticipant, design: Design, mapping: Mapping[
             factors=factors,
         )
 
-    store = finished.narrowed(factors) if finished is not None and factors else finished
-    slabs = in_slabs(data, design, fitting, score=score, repeats=tests.repeats, finished=store)
-    cortex = CortexScores(slabs, data.usable)
-    inner = {layer: scores[:, data.region > 0] for layer, scores in cortex.inner_of_folds.items()}
-    return ScoredModel(
-        model=design.model,
-        layers=design.layers,
-        maps=cortex.maps(design.layers),
-        ceiling=cortex.ceiling,
-        tests=cortex.region_tests(tests.plans, design.layers, prepared.regions, factors),
-        cortical=_cortical(prepared, design, cortex.predictions, inner, mapping=mapping),
-        inner=cortex.inner,
-        factors=factors,
-        penalties=Penalties(tuple(sorted(fitting.settings.alphas)), cortex.penalties),
+    slabs = in_slabs(
+        data,
+        design.narrowed(one.layers),
+        fitting,
+        score=score,
+        voxels=one.voxels,
+        joint=one.joint and len(one.layers) > 1,
+        repeats=tests.repeats,
+        finished=None if finished is None else finished.narrowed(dict(factors), one.layers, len(one.voxels), one.joint),
     )
+    return CortexScores(slabs, data.usable, None if len(one.voxels) == len(data.region) else one.voxels)
+
+
+def ceiling_maps(prepared: PreparedParticipant) -> dict[str, np.ndarray]:
+    """Noise ceiling of every voxel, whatever the model.
+
+    Returns
+    -------
+    dict of str to ndarray of shape (n_voxels,)
+        ``ev`` and ``ccmax``, see `ban_bids.scoring.ceiling.Ceiling`, NaN in unusable voxels; empty without repeats.
+    """
+    data, repeats = prepared.data, prepared.tests.repeats
+    if repeats is None:
+        return {}
+    maps = {name: np.full(len(data.region), np.nan, dtype=np.float32) for name in ("ev", "ccmax")}
+    usable = np.flatnonzero(data.usable)
+    for first in range(0, len(usable), _VOXELS):
+        some = usable[first : first + _VOXELS]
+        bold = held_out_bold(data.bold, prepared.folds.folds, prepared.folds.index, voxels=some)
+        ceiling = noise_ceiling(bold, repeats)
+        maps["ev"][some], maps["ccmax"][some] = ceiling.ev, ceiling.ccmax
+    return maps
 
 
 def score_control(
@@ -176,6 +272,7 @@ def score_control(
         score=predictions,
         voxels=auditory,
         joint=False,
+        tested=False,
         repeats=prepared.tests.repeats,
         finished=None if prepared.finished is None else prepared.finished.narrowed("control", design),
     )

@@ -127,6 +127,7 @@ def model_facts(shared: ParticipantInput, scored: ScoredCandidate, settings: Set
         "Model": scored.prepared.name,
         "ModelFingerprint": scored.prepared.model.fingerprint,
         "TracksKnownToModel": scored.prepared.overlap,
+        "Readout": scored.prepared.compared.readout,
         "CrossingFactors": {
             question: {
                 layer: asdict(factor) for (asked, layer), factor in scored.scores.factors.items() if asked == question
@@ -191,7 +192,7 @@ def _participant_rows(shared: ParticipantInput) -> list[tuple[str, str | int | f
 def model_summary(shared: ParticipantInput, scored: ScoredCandidate, settings: Settings) -> ModelSummary:
     """What the page says of one model in a participant."""
     prepared = scored.prepared
-    notes = [*scored.notes, *prepared.notes, *prepared.behavior.notes]
+    notes = [*scored.notes, *prepared.notes, *prepared.behavior.notes, *prepared.compared.notes]
     if prepared.overlap != "none":
         notes.insert(0, f"held-out tracks that trained or validated the model: {prepared.overlap}")
     return ModelSummary(
@@ -202,6 +203,7 @@ def model_summary(shared: ParticipantInput, scored: ScoredCandidate, settings: S
         facts=[
             ("Weights", prepared.weights.name if prepared.weights else "none"),
             ("Held-out tracks known to the model", prepared.overlap),
+            ("Read-out of genres", prepared.compared.sentence),
             ("Features of each layer", ", ".join(f"{layer} {n}" for layer, n in scored.dimensions.items())),
         ],
         notes=list(dict.fromkeys(notes)),
@@ -278,7 +280,8 @@ def _methods(shared: ParticipantInput, scored: ScoredCandidate, settings: Settin
             for question, title in QUESTIONS.items()
         ),
         "behavior": (
-            f"Behaviour was compared on {behavior.n_clips} clips judged by {behavior.n_people} people."
+            f"Behaviour was compared on {behavior.n_clips} clips judged by {behavior.n_people} people; read-out of the "
+            f"model's genres: {scored.prepared.compared.sentence}."
             if behavior.n_clips
             else f"The behavioural score is not available: {behavior.reason}."
         ),

@@ -167,7 +167,7 @@ _OPTIONS: Mapping[str, Sequence[tuple[str, Mapping[str, Any], str]]] = {
             "package.module:factory; later calls add further models to OUTPUT_DIR",
         ),
         ("--weights", _FILE, "trained weights (safetensors) of one model"),
-        ("--gtzan-dir", _DIR, "folder of genres: train on it first, and find stimuli"),
+        ("--gtzan-dir", _DIR, "folder of genres: train models and read-outs on it first, and find stimuli"),
         ("--allow-overlap", _YES, "score although training heard held-out tracks"),
         ("--controls", {"choices": ("basic", "full")}, "full: train control networks too"),
         (
@@ -175,6 +175,12 @@ _OPTIONS: Mapping[str, Sequence[tuple[str, Mapping[str, Any], str]]] = {
             _value(components, "N"),
             "principal components of every layer (default 64); all: all features, as kernels",
         ),
+        (
+            "--voxels",
+            {"choices": ("cortex", "auditory")},
+            "where layers that are mapped to regions are fitted (default cortex); other layers and controls: auditory",
+        ),
+        ("--joint", _YES, "fit all layers of a model together too (default: up to six mapped ones)"),
         ("--n-permutations", _N, "arrangements that each p value tries (default 10000)"),
         ("--high-pass", _value(float, "SECONDS"), "longest drift period removed (200)"),
         ("--random-seed", _value(seed, "N"), "default fixed; recorded in the logs"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +59,10 @@ class Design:
     rows: HeldOutRows
     index: np.ndarray
     notes: tuple[str, ...]
+
+    def narrowed(self, layers: tuple[str, ...]) -> Design:
+        """Return the same design with some of its layers."""
+        return replace(self, layers=layers, dimensions={layer: self.dimensions[layer] for layer in layers})
 
 
 def design(data: ParticipantData, model: Candidate, folds: Folds, *, n_components: int, cache: Path) -> Design:

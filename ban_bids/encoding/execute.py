@@ -31,6 +31,7 @@ def in_slabs(
     joint: bool = True,
     repeats: Repeats | None = None,
     finished: Finished | None = None,
+    tested: bool = True,
 ) -> list[Mapping[str, np.ndarray]]:
     """Fit voxels, as many at a time as memory allows, and keep what is made of them.
 
@@ -43,14 +44,16 @@ def in_slabs(
     score : callable
         Makes named arrays of a slab: all that is returned and kept of it.
     voxels : ndarray of int, optional
-        Columns of ``data.bold``; all by default.
+        Columns of ``data.bold``, ascending; all by default.
     joint : bool
-        Also fit the layers together; weights and penalties are then chosen for all voxels beforehand.
+        Also fit the layers together; weights and penalties are then chosen for all these voxels beforehand.
     repeats : Repeats, optional
         See `ban_bids.encoding.fit.encode`.
     finished : Finished, optional
         Of everything that decides the arrays: slabs that an earlier run finished are taken from there, the
         others added.
+    tested : bool
+        Whether what tests need is predicted.
 
     Returns
     -------
@@ -64,8 +67,10 @@ def in_slabs(
     def fitted(slab: np.ndarray) -> Mapping[str, np.ndarray]:
         nonlocal choices
         if joint and choices is None and fitting.engine.solver == CLOSED_FORM:
-            choices = choose_models(data, design, fitting, store=finished)
-        encoded = encode(data, design, fitting, voxels=slab, joint=joint, repeats=repeats, choices=choices)
+            choices = choose_models(data, design, fitting, voxels=columns, store=finished)
+        places = np.searchsorted(columns, slab)
+        own = None if choices is None else [{name: one.of(places) for name, one in fold.items()} for fold in choices]
+        encoded = encode(data, design, fitting, voxels=slab, joint=joint, repeats=repeats, choices=own, tested=tested)
         return score(encoded, slab)
 
     slabs = [columns[first : first + size] for first in range(0, max(1, len(columns)), size)]

@@ -74,11 +74,21 @@ class FoldModels:
     voxels : ndarray of int
         Columns of ``data.bold``.
     fitting : Fitting
+    tested : bool
+        Whether what is tested of held-out rows is predicted too.
     """
 
     def __init__(
-        self, data: ParticipantData, fold: AnyFold, layers: tuple[str, ...], *, voxels: np.ndarray, fitting: Fitting
+        self,
+        data: ParticipantData,
+        fold: AnyFold,
+        layers: tuple[str, ...],
+        *,
+        voxels: np.ndarray,
+        fitting: Fitting,
+        tested: bool = True,
     ) -> None:
+        self.tested = tested
         self.data, self.fold, self.layers, self.voxels, self.engine = data, fold, layers, voxels, fitting.engine
         alphas, grid = fitting.settings.alphas, band_weights(len(layers), fitting.settings.n_band_weights, fitting.seed)
         self.alone = Hyperparameters(alphas)
@@ -106,6 +116,8 @@ class FoldModels:
     @cached_property
     def _predicted(self) -> dict[str, np.ndarray]:
         """Held-out rows with what of them is tested below, by layer; not made where models are only chosen."""
+        if not self.tested:
+            return {name: m.held_out for name, m in self._matrices.items()}
         return {name: np.vstack([m.held_out, m.whole, m.specific]) for name, m in self._matrices.items()}
 
     def _members(self, name: str) -> tuple[str, ...]:
@@ -139,7 +151,7 @@ class FoldModels:
         -------
         parts : dict of str to ndarray of shape (3 * n_held_out, n_voxels), float32
             What each layer adds to the prediction of held-out rows and, below, of what of them is tested: whole,
-            then specific.
+            then specific. Without what is tested (n_held_out, n_voxels).
         choice : Choice
         """
         members = self._members(name)
@@ -164,9 +176,9 @@ class FoldModels:
 
 
 def choose_models(
-    data: ParticipantData, design: Design, fitting: Fitting, *, store: Finished | None = None
+    data: ParticipantData, design: Design, fitting: Fitting, *, voxels: np.ndarray, store: Finished | None = None
 ) -> tuple[Choices, ...]:
-    """Choose weights and penalties of every model, for all voxels, by the closed form.
+    """Choose weights and penalties of every model by the closed form.
 
     These are each layer's model and, where there are several layers, the joint one and that without each layer.
 
@@ -175,6 +187,8 @@ def choose_models(
     data : ParticipantData
     design : Design
     fitting : Fitting
+    voxels : ndarray of int
+        Columns of ``data.bold``.
     store : Finished, optional
         Each model's choices are kept there, and taken from there.
 
@@ -184,14 +198,13 @@ def choose_models(
         One per fold.
     """
     size = search_size(max(len(fold.fold.training) for fold in design.folds), fitting.engine.limits)
-    n_voxels = data.bold.shape[1]
     folds = []
     for i, fold in enumerate(design.folds):
         parts = []
-        for first in range(0, n_voxels, size):
-            voxels = np.arange(first, min(first + size, n_voxels))
-            models = FoldModels(data, fold, design.layers, voxels=voxels, fitting=fitting)
-            take = partial(_take, store, (i, first, len(voxels)))
+        for first in range(0, len(voxels), size):
+            some = voxels[first : first + size]
+            models = FoldModels(data, fold, design.layers, voxels=some, fitting=fitting)
+            take = partial(_take, store, (i, first, len(some)))
             label = f"weights and penalties of {design.model}, fold {i + 1} of {len(design.folds)}"
             parts.append(_choose_fold(models, take, label))
         folds.append({name: Choice.joined([part[name] for part in parts]) for name in parts[0]})
@@ -285,6 +298,7 @@ def encode(
     joint: bool = True,
     repeats: Repeats | None = None,
     choices: Sequence[Choices] | None = None,
+    tested: bool = True,
 ) -> Encoded:
     """Fit some voxels in every fold and predict all held-out rows.
 
@@ -301,7 +315,9 @@ def encode(
     repeats : Repeats, optional
         Where R², shares and unique variance are taken (see `Encoded`).
     choices : sequence of mapping of str to Choice, optional
-        Of all voxels, from `choose_models` with the same arguments; chosen here by default.
+        Of these voxels, from `choose_models`; chosen here by default.
+    tested : bool
+        Whether ``whole`` and ``specific`` predictions, which tests need, are made; empty without.
 
     Returns
     -------
@@ -311,10 +327,10 @@ def encode(
     chosen = np.arange(data.bold.shape[1])[slice(None) if voxels is None else voxels]
     layers = design.layers
     names = (*layers, JOINT) if joint and len(layers) > 1 else layers
-    predicted, zero = _Predicted(layers, names, (len(design.index), len(chosen))), []
+    predicted, zero = _Predicted(layers, names, (len(design.index), len(chosen)), tested), []
     for i, fold in enumerate(design.folds):
-        known: Choices = {} if choices is None else {name: c.of(chosen) for name, c in choices[i].items()}
-        models = FoldModels(data, fold, layers, voxels=chosen, fitting=fitting)
+        known = {} if choices is None else choices[i]
+        models = FoldModels(data, fold, layers, voxels=chosen, fitting=fitting, tested=tested)
         if choices is None and JOINT in names and fitting.engine.solver == CLOSED_FORM:
             known = models.choose(JOINT)
         places = np.searchsorted(design.index, fold.fold.held_out)
@@ -352,11 +368,12 @@ class _Predicted:
     What is tested follows the held-out rows in what a fold predicts: whole, then specific.
     """
 
-    def __init__(self, layers: tuple[str, ...], names: tuple[str, ...], shape: tuple[int, int]) -> None:
+    def __init__(self, layers: tuple[str, ...], names: tuple[str, ...], shape: tuple[int, int], tested: bool) -> None:
         def zeros(names: tuple[str, ...]) -> dict[str, np.ndarray]:
             return {name: np.zeros(shape, dtype=np.float32) for name in names}
 
-        self.prediction, self.whole, self.specific = zeros(names), zeros(names), zeros(names)
+        self.prediction = zeros(names)
+        self.whole, self.specific = (zeros(names if tested else ()) for _ in range(2))
         self.parts, self.without = (zeros(layers if JOINT in names else ()) for _ in range(2))
         self.choices: dict[str, list[Choice]] = {name: [] for name in names}
 
@@ -364,9 +381,9 @@ class _Predicted:
         """Take a fold's prediction, the sum of parts."""
         self.choices[name].append(choice)
         for layer, part in parts.items():
-            scored, whole, specific = np.split(part, 3)
+            scored, *tested = np.split(part, 3 if self.whole else 1)
             self.prediction[name][rows] += scored
-            self.whole[name][rows] += whole
-            self.specific[name][rows] += specific
+            for kind, values in zip((self.whole, self.specific), tested):
+                kind[name][rows] += values
             if name == JOINT:
                 self.parts[layer][rows] = scored

@@ -193,6 +193,20 @@ class LinearReadout:
         one = len(n) == 1 and self.intercept.ndim == 1
         return one and self.scale.shape == n and self.coef.shape == (*self.intercept.shape, *n)
 
+    @property
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Arrays as files hold them."""
+        return {f"readout.{key}": torch.from_numpy(value) for key, value in asdict(self).items()}
+
+    @classmethod
+    def of(cls, path: Path, tensors: Mapping[str, torch.Tensor], card: ModelCard) -> LinearReadout:
+        """Back from the tensors of a file; CheckpointError where they are no read-out of the card's genres."""
+        arrays = {key.removeprefix("readout."): value.numpy() for key, value in tensors.items()}
+        readout = cls(**arrays) if set(arrays) == set(cls.__dataclass_fields__) else None
+        if readout is None or not readout.fits or len(readout.intercept) != len(card.genres):
+            raise CheckpointError(f"{path}: the read-out is damaged; fit it again with ban-bids-train")
+        return readout
+
 
 class LowLevelModel(ABC):
     """A model without trained layers, a :class:`~ban_bids.models.candidate.Candidate` of one layer.
@@ -291,7 +305,7 @@ class ModulationModel(LowLevelModel):
 
     def summary(self, waveform: np.ndarray) -> np.ndarray:
         """Mean and standard deviation of every channel over the clip."""
-        return _moments(self.frames(waveform).astype(np.float64))
+        return moments(self.frames(waveform).astype(np.float64))
 
 
 MODELS: dict[str, type[LowLevelModel]] = {m.name: m for m in (LogMelModel, ModulationModel)}
@@ -331,11 +345,11 @@ def log_mel_statistics(log_mel: np.ndarray) -> np.ndarray:
     bands = np.asarray(log_mel, dtype=np.float64)
     coefficients = mfcc(bands)
     change = np.diff(coefficients, axis=0).std(axis=0)
-    return np.concatenate([_moments(coefficients), change, _moments(bands)])
+    return np.concatenate([moments(coefficients), change, moments(bands)])
 
 
-def _moments(frames: np.ndarray) -> np.ndarray:
-    """Mean and standard deviation of every feature over frames (n_frames, n_features), one after the other."""
+def moments(frames: np.ndarray) -> np.ndarray:
+    """Mean of every feature over frames (n_frames, n_features), then their standard deviations: (2 · n_features,)."""
     return np.concatenate([frames.mean(axis=0), frames.std(axis=0)])
 
 
@@ -343,8 +357,7 @@ def save_low_level(path: Path, model: LowLevelModel) -> Path:
     """Write a read-out and its card as one safetensors file; see ``checkpoint.save_checkpoint``."""
     if model.readout is None or model.card is None:
         raise ValueError("only a fitted read-out with its card is worth a file")
-    state = {f"readout.{key}": torch.from_numpy(value) for key, value in asdict(model.readout).items()}
-    return save_tensors(path, state, model.name, model.card)
+    return save_tensors(path, model.readout.tensors, model.name, model.card)
 
 
 def load_low_level(path: Path) -> LowLevelModel:
@@ -361,10 +374,7 @@ def load_low_level(path: Path) -> LowLevelModel:
             f"{path}: holds {architecture or 'bare weights'}, not a low-level model ({', '.join(MODELS)}); "
             "give a file that ban-bids-train --preset logmel or modulation wrote, or drop --weights"
         )
-    arrays = {key.removeprefix("readout."): value.numpy() for key, value in state.items()}
-    readout = LinearReadout(**arrays) if set(arrays) == set(LinearReadout.__dataclass_fields__) else None
-    if readout is None or not readout.fits or len(readout.intercept) != len(card.genres):
-        raise CheckpointError(f"{path}: the read-out is damaged; fit it again with ban-bids-train")
+    readout = LinearReadout.of(path, state, card)
     model = MODELS[architecture]
     try:
         return model(model.config_type(**with_tuples(card.config)), readout, card)

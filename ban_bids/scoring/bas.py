@@ -160,6 +160,11 @@ COLUMNS: dict[str, dict[str, str]] = {
     ),
     "n_clips": _column("Clips", "Held-out repeated clips (of the cortical rows), or clips judged by people", "count"),
     "n_people": _column("People", "People whose choices are compared", "count"),
+    "readout": _column(
+        "Read-out",
+        "Behavioural rows and BAS: where the model's genre probabilities come from: own, none, or linear on a layer "
+        "(fitted by ban-bids on so many tracks)",
+    ),
     "track_overlap": _column(
         "Overlap of tracks", "Held-out tracks that trained or validated the model: none, unknown or a number"
     ),
@@ -191,7 +196,7 @@ def _rows(model: ModelScores) -> list[dict[str, object]]:
     if b is not None:
         rows += _behavioral_rows(b)
     if b is not None and c is not None:
-        rows.append(_row("BAS", bas_score(c, b)))
+        rows.append({**_row("BAS", bas_score(c, b)), "readout": b.readout})
     common = {"model": model.model, "role": model.role, "track_overlap": model.track_overlap}
     return [{**common, **row} for row in rows]
 
@@ -261,4 +266,4 @@ def _behavioral_rows(score: BehavioralScore) -> list[dict[str, object]]:
         for name, part in {"B": score, **parts}.items()
     ]
     rows[0]["reason"] = "; ".join(filter(None, (score.reason, score.rough))) or None
-    return [{**row, "belongs_to": "dataset", "n_people": score.n_people} for row in rows]
+    return [{**row, "belongs_to": "dataset", "n_people": score.n_people, "readout": score.readout} for row in rows]

@@ -74,6 +74,8 @@ class BehavioralScore(Part):
         People compared; clips left out because the model knows their tracks.
     rough : str
         Why the interval may cover too little; empty where it does not.
+    readout : str
+        Whose genre probabilities the model's are: ``own``, ``none``, or which one was fitted.
     notes : tuple of str
     """
 
@@ -83,6 +85,7 @@ class BehavioralScore(Part):
     n_people: int = 0
     n_excluded: int = 0
     rough: str = ""
+    readout: str = "none"
     notes: tuple[str, ...] = ()
 
 

@@ -69,8 +69,8 @@ class Responses:
         return right / np.maximum(self.n_answers, 1)
 
 
-def _plain(genre: object) -> str:
-    """Spelling in which genres are compared: ``Hip-Hop``, ``hip hop`` and ``hiphop`` are one."""
+def plain_label(genre: object) -> str:
+    """Return the spelling in which genres are compared: ``Hip-Hop``, ``hip hop`` and ``hiphop`` are one."""
     return re.sub(r"[^a-z0-9]", "", str(genre).lower())
 
 
@@ -110,11 +110,11 @@ def match_responses(
         If nothing is left to compare.
     """
     known_clips = {_key(clip.audio, clip.start, clip.duration): i for i, clip in enumerate(clips)}
-    known_genres = {_plain(genre): i for i, genre in enumerate(genres)}
+    known_genres = {plain_label(genre): i for i, genre in enumerate(genres)}
     keys = zip(choices["audio"], choices["start"], choices["duration"])
     clip = np.array([known_clips.get(_key(*key), OTHER) for key in keys], dtype=int)
     true, answer = (
-        np.array([known_genres.get(_plain(name), OTHER) for name in choices[column]], dtype=int)
+        np.array([known_genres.get(plain_label(name), OTHER) for name in choices[column]], dtype=int)
         for column in ("true_genre", "response")
     )
     out = np.zeros(len(clips), dtype=bool) if excluded is None else np.asarray(excluded, dtype=bool)

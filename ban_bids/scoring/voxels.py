@@ -126,8 +126,6 @@ class ScoredModel:
         In the model's order.
     maps : dict of (layer, statistic) to ndarray of shape (n_voxels,)
         Voxels in the order of the mask; NaN where not computable.
-    ceiling : dict of str to ndarray of shape (n_voxels,)
-        ``ev`` and ``ccmax``, see `ban_bids.scoring.ceiling.Ceiling`; empty without repeats.
     tests : tuple of RegionTest
         For both questions, where they can be answered.
     cortical : CorticalScore
@@ -142,7 +140,6 @@ class ScoredModel:
     model: str
     layers: tuple[str, ...]
     maps: dict[tuple[str, str], np.ndarray]
-    ceiling: dict[str, np.ndarray]
     tests: tuple[RegionTest, ...]
     cortical: CorticalScore
     inner: dict[str, np.ndarray] = field(default_factory=dict)
@@ -181,17 +178,13 @@ def slab_scores(
     -------
     dict of str to ndarray
         ``map/<layer>/<statistic>`` (m,), float32; ``penalties/<layer>`` (2, n_alphas); ``inner/<layer>`` (n_folds, m);
-        ``ceiling/<statistic>`` (m,), with repeats; ``prediction/<layer>`` (n_held_out, m_regions), of the voxels that
+        ``prediction/<layer>`` (n_held_out, m_regions), of the voxels that
         belong to a region; by question and layer ``inner-products/…``, ``observed/…`` and ``count/…``, of
         `ban_bids.encoding.significance.RoiSums`.
     """
     held = encoded.held_out
     arrays = {f"inner/{name}": values for name, values in encoded.inner.items()}
-    ceiling = None
-    if tests.repeats is not None:
-        ceiling = noise_ceiling(held.bold, tests.repeats)
-        levels = {"ev": ceiling.ev, "ccmax": ceiling.ccmax}
-        arrays |= {f"ceiling/{name}": np.where(usable, values, np.nan) for name, values in levels.items()}
+    ceiling = None if tests.repeats is None else noise_ceiling(held.bold, tests.repeats)
     for name, prediction in held.prediction.items():
         arrays[f"prediction/{name}"] = prediction[:, region > 0]
         maps = {"r": voxel_correlation(prediction, held.bold, tests.rows, tests.repeats)}
@@ -224,16 +217,20 @@ def _region_sums(held: HeldOut, tests: HeldOutTests, labels: np.ndarray, n_regio
 
 
 class CortexScores:
-    """Scores of all voxels, from those of their slabs.
+    """Scores of voxels, from those of their slabs.
 
     Parameters
     ----------
     slabs : sequence of mapping of str to ndarray
         From `slab_scores`, in the order of voxels.
     usable : ndarray of shape (n_voxels,), bool
+    voxels : ndarray of int, optional
+        Those that the slabs hold, if not all; maps and inner scores are NaN in the others.
     """
 
-    def __init__(self, slabs: Sequence[Mapping[str, np.ndarray]], usable: np.ndarray) -> None:
+    def __init__(
+        self, slabs: Sequence[Mapping[str, np.ndarray]], usable: np.ndarray, voxels: np.ndarray | None = None
+    ) -> None:
         self.usable = usable
         self._kinds: dict[str, dict[str, np.ndarray]] = {}
         for key in slabs[0]:
@@ -241,7 +238,16 @@ class CortexScores:
             parts = [slab[key] for slab in slabs]
             summed = kind in ("inner-products", "observed", "count", "penalties")
             joined = sum(parts[1:], parts[0]) if summed else np.concatenate(parts, axis=-1)
+            if voxels is not None and kind in ("map", "inner"):
+                everywhere = np.full((*joined.shape[:-1], len(usable)), np.nan, dtype=joined.dtype)
+                everywhere[..., voxels] = joined
+                joined = everywhere
             self._kinds.setdefault(kind, {})[name] = joined
+
+    def add(self, other: CortexScores) -> None:
+        """Take in scores of other layers of the same voxels."""
+        for kind, named in other._kinds.items():
+            self._kinds[kind] = {**named, **self._kinds.get(kind, {})}
 
     @property
     def inner(self) -> dict[str, np.ndarray]:
@@ -262,11 +268,6 @@ class CortexScores:
     def predictions(self) -> dict[str, np.ndarray]:
         """Predictions of the voxels that belong to a region, by layer."""
         return self._kinds["prediction"]
-
-    @property
-    def ceiling(self) -> dict[str, np.ndarray]:
-        """Ceiling of all voxels; nothing without repeats."""
-        return self._kinds.get("ceiling", {})
 
     def maps(self, layers: Sequence[str]) -> dict[tuple[str, str], np.ndarray]:
         """All maps, with q over the voxels of each p map, and each voxel's best layer."""
@@ -315,13 +316,15 @@ def best_layer(inner: Mapping[str, np.ndarray], layers: Sequence[str], usable: n
         chosen is not raised by the choice. With leave-one-run-out that holds within a fold only: these are
         means over folds, in which each run is held out once and trains the others.
     layers : sequence of str
-        In the model's order.
+        In the model's order; NaN where a layer was not fitted.
     usable : ndarray of shape (n_voxels,), bool
 
     Returns
     -------
     ndarray of shape (n_voxels,), float32
-        1 for the first layer, and so on; the earlier of equals; NaN in unusable voxels.
+        1 for the first layer, and so on; the earlier of equals; NaN in unusable voxels, and where nothing was fitted.
     """
-    chosen = 1 + np.argmax(np.stack([inner[layer] for layer in layers]), axis=0)
-    return np.where(usable, chosen, np.nan).astype(np.float32)
+    scores = np.stack([inner[layer] for layer in layers])
+    fitted = np.isfinite(scores)
+    chosen = 1 + np.argmax(np.where(fitted, scores, -np.inf), axis=0)
+    return np.where(usable & fitted.any(axis=0), chosen, np.nan).astype(np.float32)

@@ -25,6 +25,30 @@ PENALTY = 1.0
 """C of the logistic regression: scikit-learn's default, fixed beforehand, never chosen on results."""
 
 
+def fit_linear(
+    summaries: np.ndarray, labels: np.ndarray, *, penalty: float = PENALTY, weights: np.ndarray | None = None
+) -> LinearReadout:
+    """Standardise statistics and fit a multinomial logistic regression to them.
+
+    Parameters
+    ----------
+    summaries : ndarray, (n, n_statistics)
+    labels : ndarray of int, (n,)
+        Every class from 0 on occurs.
+    penalty : float
+        C of scikit-learn: the inverse of the strength of the squared penalty.
+    weights : ndarray, (n,), optional
+        Of each row in the loss; equal without.
+    """
+    fitted = make_pipeline(StandardScaler(), LogisticRegression(C=penalty, max_iter=5000))
+    fitted.fit(summaries, labels, logisticregression__sample_weight=weights)
+    scaler, regression = fitted[0], fitted[1]
+    coef, intercept = regression.coef_, regression.intercept_
+    if len(coef) == 1:  # scikit-learn keeps the second of two classes only; the softmax of (0, z) is its sigmoid
+        coef, intercept = np.vstack([np.zeros_like(coef), coef]), np.append(0.0, intercept)
+    return LinearReadout(scaler.mean_, scaler.scale_, coef, intercept)
+
+
 def fit_low_level(
     name: str, summaries: np.ndarray, labels: Sequence[int], *, n_genres: int, card: ModelCard | None = None
 ) -> LowLevelModel:
@@ -53,13 +77,7 @@ def fit_low_level(
     """
     if sorted(set(labels)) != list(range(n_genres)):
         raise UsageError(f"--preset {name}: every one of the {n_genres} genres needs a training track")
-    fitted = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY, max_iter=5000))
-    fitted.fit(summaries, np.asarray(labels))
-    scaler, regression = fitted[0], fitted[1]
-    coef, intercept = regression.coef_, regression.intercept_
-    if n_genres == 2:  # scikit-learn keeps the second class only; the softmax of (0, z) is its sigmoid
-        coef, intercept = np.vstack([np.zeros_like(coef), coef]), np.append(0.0, intercept)
-    readout = LinearReadout(scaler.mean_, scaler.scale_, coef, intercept)
+    readout = fit_linear(summaries, np.asarray(labels))
     return MODELS[name](readout=readout, card=card)  # type: ignore[call-arg]
 
 

@@ -13,6 +13,7 @@ from fake_derivatives import make_tree
 from listening import ToyModel, ToyStore, make_run, participant
 
 from ban_bids.app import participant as level
+from ban_bids.app.behavior import Behavior
 from ban_bids.app.candidates import PreparedModel, refuse_namesakes
 from ban_bids.app.outcome import Outcome
 from ban_bids.encoding import design as design_module
@@ -45,7 +46,7 @@ def settings(folder: Path) -> Settings:
 
 
 def prepared() -> PreparedModel:
-    return PreparedModel(ToyModel(), (), (), None, "none", no_behavior())  # type: ignore[arg-type]
+    return PreparedModel(ToyModel(), (), (), None, "none", Behavior(no_behavior()))  # type: ignore[arg-type]
 
 
 def test_notes_of_the_data_and_reasons_for_missing_p_reach_the_log_and_the_summary(
@@ -90,6 +91,7 @@ def test_a_run_that_cannot_be_used_is_the_reason_of_the_failure(
         raise error
 
     monkeypatch.setattr(level, "read_participant", broken)
+    monkeypatch.setattr(level, "_write_ceiling", lambda *args: None)
     monkeypatch.setattr(level, "write_quality", lambda *args: None)
     stub, clock = Stub(), StageClock()
     [outcome] = level._finish(
@@ -115,6 +117,7 @@ def test_a_model_that_fails_does_not_stop_the_others(
 
     broken, fine = prepared(), prepared()
     monkeypatch.setattr(level, "read_participant", lambda *args, **kwargs: Stub())
+    monkeypatch.setattr(level, "_write_ceiling", lambda *args: None)
     monkeypatch.setattr(level, "write_quality", lambda *args: None)
     monkeypatch.setattr(level, "_score_and_write", write)
     monkeypatch.setattr(level, "render_participant", lambda root, label: Path("page.html"))

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from ban_bids.app import summary
+from ban_bids.app.behavior import Behavior
+from ban_bids.app.candidates import PreparedModel
 from ban_bids.app.summary import ParticipantInput, confounds_sentence, dimensions_sentence, feature_reduction
 from ban_bids.inputs.types import Participant, Run
 from ban_bids.preprocessing.result import PreprocessedRun
+from ban_bids.scoring.behavioral import no_behavior
 from ban_bids.settings import Settings
 
 
@@ -56,3 +61,30 @@ def test_a_page_shows_the_notes_of_the_dataset_and_of_its_own_participant(
     page = summary.participant_summary(shared, settings)
     assert page.notes == ["no description", "run of 01 left out"]
     assert page.reasons == {"Significance, follows sound": "n/a: no rest"}
+
+
+def test_page_and_sidecar_say_whose_read_out_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = {"Kind": "linear", "Classes": ["a", "b"], "Accuracy": 0.625, "AccuracyInterval": [0.5, 0.75]}
+    score = replace(no_behavior("nobody"), readout="linear on Belt (fitted by ban-bids on 60 tracks)")
+    compared = Behavior(score, facts, ("one class was left out",))
+    model = SimpleNamespace(fingerprint="f", card=None)
+    prepared = PreparedModel(model, (), (), None, "none", compared)  # type: ignore[arg-type]
+    scored: Any = SimpleNamespace(
+        prepared=prepared, notes=(), dimensions={"Belt": 64}, files=lambda shared: [],
+        scores=SimpleNamespace(factors={}, penalties=SimpleNamespace(facts={})),
+    )  # fmt: skip
+    prepared_participant = SimpleNamespace(fitting=SimpleNamespace(engine=SimpleNamespace(name="closed form")))
+    shared: Any = SimpleNamespace(
+        data=SimpleNamespace(label="01"), plan=SimpleNamespace(task_label="x"), tests=SimpleNamespace(plans={}),
+        prepared=prepared_participant,
+    )  # fmt: skip
+    monkeypatch.setattr(PreparedModel, "name", "m")
+    monkeypatch.setattr(summary, "_methods", lambda *args: {})
+    monkeypatch.setattr(summary, "methods_text", lambda *args: ())
+    monkeypatch.setattr(summary, "participant_facts", lambda *args: {})
+    settings = Settings.of(tmp_path, tmp_path / "out", "participant")
+    page = summary.model_summary(shared, scored, settings)
+    words = "linear on Belt (fitted by ban-bids on 60 tracks), accuracy 0.62 [0.50, 0.75] on inner folds, 2 classes"
+    assert ("Read-out of genres", words) in page.facts
+    assert "one class was left out" in page.notes
+    assert summary.model_facts(shared, scored, settings)["Readout"] == facts

@@ -24,6 +24,7 @@ from ban_bids.encoding.ridge.limits import Limits
 from ban_bids.encoding.significance import relative_distance, roi_p, voxel_p
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.inputs.types import Run
+from ban_bids.models.candidate import mapping_by_name
 from ban_bids.settings import Encoding
 
 
@@ -193,7 +194,7 @@ def test_a_scored_model_uses_the_factors_and_keeps_them(tmp_path: Path, monkeypa
     ready = prepare_participant(data, held_out, Fitting(settings, 0), folder=tmp_path)
     tests = ready.tests
     assert set(tests.plans) == {SPECIFIC} and "rest" in tests.reasons["psound"]
-    found = score_model(ready, laid)
+    found = score_model(ready, laid, mapping_by_name(AREAS))
     assert set(found.factors) == {(SPECIFIC, layer) for layer in AREAS}
     held = encode(data, laid, Fitting(settings)).held_out
     plan = tests.plans[SPECIFIC]
@@ -210,6 +211,6 @@ def test_a_scored_model_uses_the_factors_and_keeps_them(tmp_path: Path, monkeypa
         raise AssertionError("found before")
 
     monkeypatch.setattr(execute, "crossing_factors", refuse)
-    again = score_model(ready, laid)
+    again = score_model(ready, laid, mapping_by_name(AREAS))
     assert again.factors == found.factors
     np.testing.assert_array_equal(again.maps[JOINT, "pspecific"], found.maps[JOINT, "pspecific"])

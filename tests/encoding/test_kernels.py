@@ -22,6 +22,7 @@ from ban_bids.errors import DataError, NotComputable
 from ban_bids.files.hashing import digest
 from ban_bids.files.npz import scratch_array
 from ban_bids.inputs.heldout import HeldOutPlan
+from ban_bids.models.candidate import mapping_by_name
 from ban_bids.settings import Encoding
 
 KERNELS = Encoding(n_components=0, n_band_weights=9, alphas=tuple(10.0**e for e in range(-2, 4)))
@@ -168,8 +169,9 @@ def test_choices_for_all_voxels_and_slabs_change_nothing() -> None:
     data = listened(n_voxels=6)
     made = made_of(data)
     whole = encode(data, made, Fitting(KERNELS))
-    choices = choose_models(data, made, Fitting(KERNELS))
-    some = encode(data, made, Fitting(KERNELS), voxels=slice(2, 5), choices=choices)
+    choices = choose_models(data, made, Fitting(KERNELS), voxels=np.arange(6))
+    own = [{name: choice.of(slice(2, 5)) for name, choice in fold.items()} for fold in choices]
+    some = encode(data, made, Fitting(KERNELS), voxels=slice(2, 5), choices=own)
     for name, prediction in whole.held_out.prediction.items():
         np.testing.assert_allclose(some.held_out.prediction[name], prediction[:, 2:5], atol=1e-5)
     for layer in AREAS:
@@ -226,9 +228,9 @@ def test_scores_are_those_of_all_components_and_are_kept(tmp_path: Path) -> None
         settings = replace(KERNELS, n_components=n_components, n_permutations=1000, n_bootstrap=20)
         laid = design(data, ToyModel(), PLAN, settings, Path("unused"))
         ready = prepare_participant(data, PLAN, Fitting(settings, 0), folder=tmp_path)
-        found.append(score_model(ready, laid))
+        found.append(score_model(ready, laid, mapping_by_name(laid.layers)))
         kept = {path.name for path in tmp_path.iterdir()}
-        again = score_model(ready, laid)
+        again = score_model(ready, laid, mapping_by_name(laid.layers))
         assert {path.name for path in tmp_path.iterdir()} == kept
         assert digest(again.maps) == digest(found[-1].maps)
     assert found[0].maps.keys() == found[1].maps.keys()

@@ -25,6 +25,7 @@ from ban_bids.encoding.ridge.limits import Limits, in_batches
 from ban_bids.encoding.ridge.solvers import BandedRidge
 from ban_bids.files.hashing import digest
 from ban_bids.inputs.heldout import HeldOutPlan
+from ban_bids.models.candidate import mapping_by_name
 from ban_bids.settings import Encoding
 
 SETTINGS = Encoding(n_components=3, n_band_weights=3, alphas=(0.1, 10.0), n_permutations=200, n_bootstrap=20)
@@ -71,7 +72,7 @@ def test_little_memory_means_more_slabs_for_model_and_controls_and_the_same_scor
         engine = Engine(limits=Limits(memory))
         sizes.clear()
         ready = prepare_participant(data, PLAN, Fitting(SETTINGS, 0, engine))
-        whole = score_model(ready, laid)
+        whole = score_model(ready, laid, mapping_by_name(laid.layers))
         assert sizes == expected
         sizes.clear()
         control = score_control(ready, laid)

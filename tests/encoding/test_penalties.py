@@ -16,6 +16,7 @@ from ban_bids.encoding.fit import Fitting
 from ban_bids.encoding.folds import offsets
 from ban_bids.encoding.penalties import Penalties, penalty_counts
 from ban_bids.inputs.heldout import HeldOutPlan
+from ban_bids.models.candidate import mapping_by_name
 from ban_bids.scoring.voxels import ScoredModel
 from ban_bids.settings import Encoding
 
@@ -45,9 +46,9 @@ def scored(alphas: tuple[float, ...], signal: float, slab: int = 1000) -> Scored
     data = participant(RUNS, signal * heard / heard.std(axis=0) + noise)
     usable = np.arange(40) != 7
     data = replace(data, usable=usable, region=(np.arange(40) % 5).astype(np.int16))
-    return score_model(
-        prepare_participant(data, PLAN, Fitting(settings)), design(data, model, PLAN, settings, Path("unused"))
-    )
+    ready = prepare_participant(data, PLAN, Fitting(settings))
+    laid = design(data, model, PLAN, settings, Path("unused"))
+    return score_model(ready, laid, mapping_by_name(model.layers))
 
 
 def test_counts_are_those_of_the_grid() -> None:

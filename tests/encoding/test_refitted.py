@@ -154,7 +154,7 @@ def test_held_out_rows_change_neither_choice_nor_prediction() -> None:
 def test_choosing_for_all_voxels_at_once_changes_nothing() -> None:
     data = shared()
     made = design(data, ToyModel(layers=("A1", "Belt")), EACH, SETTINGS, Path("unused"))
-    choices = choose_models(data, made, Fitting(SETTINGS))
+    choices = choose_models(data, made, Fitting(SETTINGS), voxels=np.arange(data.bold.shape[1]))
     one, other = (encode(data, made, Fitting(SETTINGS), choices=c) for c in (None, choices))
     for name, prediction in one.held_out.prediction.items():
         np.testing.assert_allclose(other.held_out.prediction[name], prediction, atol=1e-5)

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from listening import ToyModel, ToyStore, design, make_run, participant
 
+import ban_bids.app.scored as app
 from ban_bids.app.scored import (
     PreparedParticipant,
     finished_batches,
     prepare_participant,
     score_control,
-    score_model,
 )
 from ban_bids.constants import JOINT
 from ban_bids.encoding import design as design_module
@@ -26,7 +26,7 @@ from ban_bids.encoding import execute
 from ban_bids.encoding import fit as fit_module
 from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.design import Design
-from ban_bids.encoding.finished import forget
+from ban_bids.encoding.finished import Finished, forget
 from ban_bids.encoding.fit import Fitting, FoldModels, choose_models, encode
 from ban_bids.encoding.ridge.backend import Engine
 from ban_bids.encoding.ridge.bands import FeatureBands
@@ -36,6 +36,7 @@ from ban_bids.encoding.ridge.limits import Limits
 from ban_bids.encoding.ridge.solvers import BandedRidge
 from ban_bids.files.hashing import digest
 from ban_bids.inputs.heldout import HeldOutPlan
+from ban_bids.models.candidate import mapping_by_name
 from ban_bids.scoring.voxels import ScoredModel
 from ban_bids.settings import Encoding
 
@@ -82,7 +83,18 @@ def planted_kill(monkeypatch: pytest.MonkeyPatch, at: int) -> list[int]:
 
 def everything(found: ScoredModel) -> str:
     """Hash of every byte of the results."""
-    return digest((found.model, found.layers, found.maps, found.ceiling, found.tests, found.cortical, found.inner))
+    return digest((found.model, found.layers, found.maps, found.tests, found.cortical, found.inner))
+
+
+def slabs_of(ready: PreparedParticipant, laid: Design) -> Finished:
+    """Where the slabs of `score_model` are kept."""
+    assert ready.finished is not None
+    return ready.finished.narrowed("model", laid).narrowed({}, laid.layers, N_VOXELS, True)
+
+
+def score_model(ready: PreparedParticipant, laid: Design) -> ScoredModel:
+    """All layers stand for regions."""
+    return app.score_model(ready, laid, mapping_by_name(laid.layers))
 
 
 @pytest.fixture(autouse=True)
@@ -98,8 +110,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(
         planted_kill(patch, at=2)
         score_model(*prepared(tmp_path))
     ready, laid = prepared(tmp_path)
-    assert ready.finished is not None
-    store = ready.finished.narrowed("model", laid)
+    store = slabs_of(ready, laid)
     slabs = [store._path(np.arange(*slab)) for slab in ((0, 256), (256, 512), (512, 600))]
     assert [path.exists() for path in slabs] == [True, True, False]
     with monkeypatch.context() as patch:
@@ -152,11 +163,12 @@ def test_choosing_for_all_voxels_first_changes_nothing(memory: int) -> None:
     data, tests, settings, seed = ready.data, ready.tests, SETTINGS, 0
     engine = Engine(limits=Limits(memory))
     assert (fit_module.search_size(110, engine.limits) < N_VOXELS) == (memory == 2**19)
-    chosen = choose_models(data, laid, Fitting(settings, seed, engine))
+    chosen = choose_models(data, laid, Fitting(settings, seed, engine), voxels=np.arange(N_VOXELS))
     for slab in (slice(0, 256), slice(300, 600)):
+        own = [{name: choice.of(slab) for name, choice in fold.items()} for fold in chosen]
         whole, again = (
             encode(data, laid, Fitting(settings, seed, engine), voxels=slab, repeats=tests.repeats, choices=choices)
-            for choices in (None, chosen)
+            for choices in (None, own)
         )
         for name, values in whole.held_out.prediction.items():
             assert np.array_equal(whole.alpha[name], again.alpha[name])
@@ -187,8 +199,7 @@ def test_a_process_killed_by_the_system_leaves_whole_slabs(tmp_path: Path) -> No
     )  # fmt: skip
     assert done.returncode == -signal.SIGKILL, done.stderr
     ready, laid = prepared(tmp_path / "sub-01")
-    assert ready.finished is not None
-    store = ready.finished.narrowed("model", laid)
+    store = slabs_of(ready, laid)
     assert store.load(np.arange(256)) is not None
     assert store.load(np.arange(256, 512)) is None
     assert everything(score_model(ready, laid)) == everything(score_model(*prepared(None)))

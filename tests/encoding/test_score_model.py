@@ -13,18 +13,27 @@ from listening import ToyModel, ToyStore, design, make_run, participant
 from nulls import roi_null
 from scipy import stats
 
-from ban_bids.app.scored import PreparedParticipant, prepare_participant, score_control, score_model
+from ban_bids.app.scored import (
+    PreparedParticipant,
+    ceiling_maps,
+    model_passes,
+    prepare_participant,
+    score_control,
+    score_model,
+)
 from ban_bids.constants import AREAS, JOINT, REGIONS
 from ban_bids.derivatives.maps import write_maps
 from ban_bids.derivatives.read import load_derivatives
 from ban_bids.encoding import design as design_module
 from ban_bids.encoding import execute
+from ban_bids.encoding.bold import held_out_bold
 from ban_bids.encoding.design import Design
 from ban_bids.encoding.fit import Fitting, encode
 from ban_bids.encoding.permutation import SPECIFIC
 from ban_bids.errors import UsageError
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.models.candidate import mapping_by_name
+from ban_bids.scoring.ceiling import noise_ceiling
 from ban_bids.scoring.cortical import CorticalScore
 from ban_bids.scoring.voxels import ScoredModel
 from ban_bids.settings import Encoding
@@ -161,14 +170,56 @@ def test_layers_and_regions_of_any_number_and_name_pass_from_features_to_maps() 
     names = ("conv 1", "encoder/layers.2", "encoder/layers.3", "stem", "out/r")
     model = ToyModel(name="net", layers=names, frame_rate=dict.fromkeys(names, 10.0))
     data, regions = replace(ready.data, region=region), ("IC", "STG left")
-    ready = prepare_participant(data, PLAN, Fitting(SETTINGS, 0), regions=regions)
     laid = design(data, model, PLAN, SETTINGS, Path("unused"))
-    found = score_model(ready, laid)
-    assert {layer for layer, _ in found.maps} == {*names, JOINT}
-    assert np.isfinite(found.maps["out/r", "r"]).all() and np.isfinite(found.maps["encoder/layers.2", "unique"]).all()
+
+    def scored_with(settings: Encoding, mapping: dict[str, str] | None = None) -> ScoredModel:
+        return score_model(prepare_participant(data, PLAN, Fitting(settings, 0), regions=regions), laid, mapping)
+
+    found = scored_with(SETTINGS)
     pairs = [(layer, region) for layer in names for region in regions]
     assert [(test.layer, test.region) for test in found.tests] == pairs
     assert [(score.layer, score.region) for score in found.cortical.layers] == pairs
     assert [score.region for score in found.cortical.regions] == list(regions)
+    # without a mapping: layers one by one, where the regions are
+    assert {stat for layer, stat in found.maps if layer == JOINT} == {"bestlayer"}
+    for (layer, stat), values in found.maps.items():
+        assert np.isnan(values[region == 0]).all()
+        assert stat != "r" or np.isfinite(values[region > 0]).all(), layer
+    together = scored_with(replace(SETTINGS, joint=True))
+    assert np.isfinite(together.maps["encoder/layers.2", "unique"][region > 0]).all()
+    np.testing.assert_allclose(together.maps["stem", "r"], found.maps["stem", "r"], atol=1e-5)
+    # a mapped layer is fitted in all of cortex, alone: no score of a layer depends on what else is fitted
+    mapped = scored_with(SETTINGS, {"stem": "IC"})
+    assert np.isfinite(mapped.maps["stem", "r"]).all() and np.isnan(mapped.maps["conv 1", "r"][region == 0]).all()
+    np.testing.assert_allclose(mapped.cortical.value, found.cortical.value, atol=1e-5)
+    assert [score.layer for score in mapped.cortical.layers] == [score.layer for score in found.cortical.layers]
+    only = scored_with(replace(SETTINGS, voxels="auditory"), {"stem": "IC"})
+    assert np.isnan(only.maps["stem", "r"][region == 0]).all()
     with pytest.raises(UsageError, match=JOINT):
         design(data, replace(model, layers=(JOINT,)), PLAN, SETTINGS, Path("unused"))
+
+
+def test_up_to_six_mapped_layers_are_fitted_together() -> None:
+    region, layers = np.array([0, 1, 1, 2]), tuple(f"L{k:02d}" for k in range(7))
+
+    def passes(n_mapped: int, **options: object) -> list[tuple[int, int, bool]]:
+        mapping = dict.fromkeys(layers[:n_mapped], "A1")
+        found = model_passes(layers, mapping, region, replace(SETTINGS, **options))  # type: ignore[arg-type]
+        return [(len(one.layers), len(one.voxels), one.joint) for one in found]
+
+    assert passes(0) == [(7, 3, False)]
+    assert passes(6) == [(6, 4, True), (1, 3, False)]
+    assert passes(7) == [(7, 4, False)]
+    assert passes(7, joint=True) == [(7, 4, True)] and passes(2, joint=True, voxels="auditory") == [(7, 3, True)]
+
+
+def test_the_noise_ceiling_is_that_of_all_voxels_whatever_the_model() -> None:
+    ready, _ = prepared({})
+    ready = replace(ready, data=replace(ready.data, usable=np.arange(14) != 5))
+    found = ceiling_maps(ready)
+    bold = held_out_bold(ready.data.bold, ready.folds.folds, ready.folds.index, voxels=np.arange(14))
+    assert ready.tests.repeats is not None
+    expected = noise_ceiling(bold, ready.tests.repeats)
+    assert np.isnan(found["ev"][5]) and np.isfinite(np.delete(found["ev"], 5)).all()
+    np.testing.assert_allclose(np.delete(found["ev"], 5), np.delete(expected.ev, 5), rtol=1e-5)
+    np.testing.assert_allclose(np.delete(found["ccmax"], 5), np.delete(expected.ccmax, 5), rtol=1e-5)

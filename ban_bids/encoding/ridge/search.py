@@ -27,6 +27,9 @@ from ban_bids.encoding.ridge.limits import in_batches
 from ban_bids.encoding.ridge.refitted import RefittedErrors
 
 _LOG = logging.getLogger(__name__)
+_STRIDE = 3
+"""Of the penalties that are tried first: every third; all where there are not many more."""
+
 _Best = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Voxels, and the score and the penalty's position of each."""
 
@@ -88,6 +91,7 @@ class _Search:
         self.workers, self.size = problem.resources(len(self.alphas))
         self.tried: list[np.ndarray] = []
         self.start: np.ndarray | None = None
+        self.stride = 1 if hyperparameters.exhaustive or len(self.alphas) < 2 * _STRIDE else _STRIDE
         self.score = np.full(shape, -np.inf)
         self.point, self.alpha = (np.zeros(shape, dtype=np.intp) for _ in range(2))
         _LOG.debug("search: %d weightings and %d voxels at a time", self.workers, self.size)
@@ -156,7 +160,7 @@ class _Search:
         def some(batch: slice) -> None:
             batched = voxels[batch]
             start = None if self.start is None else self.start[batched]
-            table = _climb(left, self.alphas, self.problem.responses(batched), start)
+            table = _climb(left, self.alphas, self.problem.responses(batched), start, self.stride)
             alpha[batch] = _highest(table)
             score[batch] = table.max(axis=0)
 
@@ -164,8 +168,12 @@ class _Search:
         return voxels, score, alpha
 
 
-def _climb(left: LeftOut | RefittedErrors, alphas: np.ndarray, bold: Any, start: np.ndarray | None) -> np.ndarray:
+def _climb(
+    left: LeftOut | RefittedErrors, alphas: np.ndarray, bold: Any, start: np.ndarray | None, stride: int
+) -> np.ndarray:
     """Score voxels, in rising order of where they start, until both neighbours of the best penalty are known.
+
+    Without a start every ``stride``-th penalty is tried first.
 
     Returns
     -------
@@ -176,7 +184,7 @@ def _climb(left: LeftOut | RefittedErrors, alphas: np.ndarray, bold: Any, start:
     table = np.full((len(alphas), bold.shape[1]), -np.inf)
     known = np.zeros(table.shape, dtype=bool)
     for a, alpha in enumerate(alphas):
-        near = slice(None)
+        near = slice(None if a % stride == stride // 2 else bold.shape[1], None)
         if start is not None:
             near = slice(*(int(k) for k in np.searchsorted(start, [a - 1, a + 2])))
         if known[a, near].size:
