@@ -1,6 +1,6 @@
 """Networks that give their hidden states: sound in pieces in, the frames of every layer joined on the clip's time.
 
-Waveform networks hear clips of up to 30 s whole and longer ones in overlapping pieces, so that a story needs no more
+Waveform networks hear clips of up to 20 s whole and longer ones in overlapping pieces, so that a story needs no more
 memory than its features; networks of a fixed window have it slid over the sound. In both cases the frames of two
 neighbouring pieces meet in the middle of their overlap, where each has heard as much on either side.
 """
@@ -29,8 +29,11 @@ LEAST_RATE = 10.0
 Volumes of fMRI last several such frames; 24 layers at 50 frames a second would fill the disk and the memory.
 """
 
-PIECE_SECONDS, HOP_SECONDS = 30.0, 20.0
-"""Length of the pieces in which waveform networks hear longer clips, and the step from one to the next."""
+PIECE_SECONDS, HOP_SECONDS = 20.0, 15.0
+"""Length of the pieces in which waveform networks hear longer clips, and the step from one to the next.
+
+20 s is the longest crop that wav2vec 2.0 was trained on; with 24 layers a longer one takes gigabytes.
+"""
 
 _SHORTEST_SECONDS = 0.1
 _BATCH_SECONDS_CUDA = 120.0
@@ -59,11 +62,11 @@ class Hearing:
         Samples that are heard at once at most, and between the starts of two pieces; the hop is rounded down to
         whole frames of all layers.
     states : callable
-        See :data:`ban_bids.models.hidden.States`.
+        Module, pieces of equal length and device to the states of each layer, as ``States``.
     prepare : callable
         Applied to a whole clip before it is cut, float32 (n_samples,) to the same.
     least_rate : float
-        See :data:`ban_bids.models.hidden.LEAST_RATE`.
+        Frames per second that averaging leaves.
     """
 
     sampling_rate: int
@@ -272,6 +275,6 @@ def piece_note(hearing: Hearing, *, fixed: str = "") -> str:
     else:
         how = f"hears clips of up to {seconds} whole, of longer ones {seconds} every {step}"
     return (
-        f"{how}; it is not causal: every frame knows all of its window; frames are averaged to no fewer than "
-        f"{hearing.least_rate:g} per second"
+        f"{how}; it is not causal: every frame knows all of its window; neighbouring frames are averaged as long as "
+        f"{hearing.least_rate:g} per second are left"
     )
