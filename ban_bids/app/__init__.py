@@ -5,7 +5,7 @@ loaded or trained once, leaks refused), ``behavior`` (compared with people, a re
 ``scored`` (encoding and scoring of one model wired together), ``kept`` (what later comparisons need), ``summary``
 (what was computed, as facts for sidecars and pages), ``outcome`` (how a call ended, for the closing table and the
 exit status), ``score`` (the participant level from Python), ``group`` (means over participants, from derivatives
-alone).
+alone), ``comparable`` and ``comparison`` (differences and ranks of the models of one output directory).
 
 It may import from every room but ``cli`` and ``demo``.
 """

@@ -16,6 +16,7 @@ from ban_bids.models.checkpoint import check_no_overlap
 from ban_bids.models.controls import control_models, measured_model
 from ban_bids.models.presets import LOW_LEVEL, PRESETS
 from ban_bids.models.registry import load_model
+from ban_bids.models.stored import StoredFeatures
 from ban_bids.scoring.behavioral import BehavioralScore
 from ban_bids.settings import ModelRequest, Settings
 from ban_bids.training.settings import TrainingSettings
@@ -114,15 +115,18 @@ def _prepared(model: Candidate, weights: Path | None, dataset: Dataset, settings
     trained, missing = _trained_controls(dataset, settings, model.name)
     clips = heard_clips(dataset)
     model, notes = measured_model(model, clips)
-    controls, more_notes = control_models(model, clips)
+    controls = control_models(model, clips)
+    if isinstance(model, StoredFeatures):  # what is missing is said before hours of preprocessing
+        asked = {clip for person in dataset.usable for run in person.runs for clip in run.clips}
+        notes = (*notes, *model.check(asked, clips))
     return PreparedModel(
         model=model,
-        controls=(*controls, *trained),
-        missing=missing,
+        controls=(*controls.models, *trained),
+        missing=(*controls.missing, *missing),
         weights=weights,
         overlap=str(overlap),
         compared=score_behavior(dataset, model, settings),
-        notes=(*getattr(model, "notes", ()), *overlap.notes, *notes, *more_notes),
+        notes=(*overlap.notes, *notes, *controls.notes),
     )
 
 

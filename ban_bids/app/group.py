@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ban_bids.bids.names import sidecar
+from ban_bids.app.comparison import compare_group
+from ban_bids.bids.names import draws_name, sidecar
+from ban_bids.derivatives.comparisons import write_group_comparison
 from ban_bids.derivatives.draws import Draws, read_draws
 from ban_bids.derivatives.group_maps import check_maps, write_group_maps
 from ban_bids.derivatives.provenance import read_statuses, write_provenance
@@ -120,13 +122,11 @@ def group_level(output_dir: Path, settings: Settings) -> int:
     check_same(members.files)
     check_maps(maps, members.labels)
     draw_files = _taken(out.draw_files(), members)
-    table = group_table(
-        _taken(out.scores(), members),
-        draw_files,
-        n_draws=settings.encoding.n_bootstrap,
-        seed=settings.compute.random_seed,
-    )
+    scores, n_draws, seed = _taken(out.scores(), members), settings.encoding.n_bootstrap, settings.compute.random_seed
+    table = group_table(scores, draw_files, n_draws=n_draws, seed=seed)
     write_table(output_dir / "group_bas.tsv", table, COLUMNS, _table_facts(members))
+    compared = compare_group(scores, draw_files, n_draws=n_draws, seed=seed)
+    write_group_comparison(output_dir, compared, _table_facts(members))
     quality = out.quality()
     write_group_quality(output_dir, with_outliers(quality[quality["participant"].isin(members.labels)]))
     written, notes = write_group_maps(output_dir, maps, members.labels)
@@ -345,9 +345,10 @@ class Sampled:
         for label, value, column in zip(members["participant"], members["value"], there, strict=True):
             if not np.isclose(column[0], value, rtol=_SAME, atol=_SAME):
                 what = " ".join(filter(None, (*cell, "of", members["model"].iloc[0])))
+                file = draws_name(label, members["task"].iloc[0], _owner(members).iloc[0])
                 raise DataError(
-                    f"sub-{label}: {what} is {value:.4f} in its score table and {column[0]:.4f} by its draws; run the "
-                    "participant level of this model again"
+                    f"sub-{label}: {what} is {value:.4f} in its score table and {column[0]:.4f} by its draws ({file}); "
+                    "run the participant level of this model again"
                 )
         return np.stack(there, axis=1)
 

@@ -13,7 +13,8 @@ import pandas as pd
 import torch
 
 from ban_bids.app.candidates import PreparedModel, prepare_models
-from ban_bids.app.kept import kept_draws
+from ban_bids.app.comparison import compare_participant
+from ban_bids.app.kept import conditions, kept_draws
 from ban_bids.app.outcome import Outcome, failure_logged, show_table
 from ban_bids.app.scored import ceiling_maps, prepare_participant, score_control, score_model
 from ban_bids.app.summary import (
@@ -39,7 +40,7 @@ from ban_bids.encoding.design import design as make_design
 from ban_bids.encoding.finished import forget
 from ban_bids.encoding.fit import Fitting
 from ban_bids.encoding.ridge.backend import choose_engine
-from ban_bids.errors import BanBidsError, DataError
+from ban_bids.errors import BanBidsError, DataError, NotComputable
 from ban_bids.files.locks import file_locks
 from ban_bids.files.progress import StageClock, progress
 from ban_bids.inputs.heldout import held_out_plan
@@ -168,7 +169,9 @@ def _finish(
                 outcomes.append(_score_and_write(shared, prepared, settings, own_clock, known))
             if model_failure:
                 outcomes.append(Outcome(person.label, prepared.name, failure=model_failure[0]))
+        _write_statuses(settings.output.output_dir, outcomes)  # before the page, which tells of them
         if any(outcome.failure is None for outcome in outcomes):
+            compare_participant(settings.output.output_dir, person.label, shared.plan.task_label, settings)
             page = render_participant(settings.output.output_dir, person.label)
             outcomes = [outcome if outcome.failure else replace(outcome, report=page) for outcome in outcomes]
         if not any(outcome.failure for outcome in outcomes):
@@ -235,13 +238,17 @@ def score_candidate(
         design = make_design(data, prepared.model, folds, n_components=n_components, cache=cache)
     with clock.stage(f"sub-{label}: encoding and significance of {prepared.name}"):
         scores = score_model(shared.prepared, design, prepared.model.mapping)
-    controls = []
+    controls, missing = [], list(prepared.missing)
     with clock.stage(f"sub-{label}: controls of {prepared.name}"):
         for control in progress(prepared.controls, f"sub-{label}: controls of {prepared.name}"):
-            if control.fingerprint not in known:
-                control_design = make_design(data, control, folds, n_components=n_components, cache=cache)
-                known[control.fingerprint] = score_control(shared.prepared, control_design, control.mapping)
-            controls.append(known[control.fingerprint])
+            try:
+                if control.fingerprint not in known:
+                    control_design = make_design(data, control, folds, n_components=n_components, cache=cache)
+                    known[control.fingerprint] = score_control(shared.prepared, control_design, control.mapping)
+                controls.append(known[control.fingerprint])
+            except NotComputable as reason:  # of this control: the model's own scores stand
+                missing.append((control.name, str(reason)))
+    prepared = replace(prepared, missing=tuple(missing))
     scored = ScoredCandidate(prepared, scores, tuple(controls), design.dimensions, design.notes)
     for note in scored.notes:
         if note not in shared.notes:  # said once for all models
@@ -263,7 +270,7 @@ def _score_and_write(
     with clock.stage(f"sub-{label}: writing {prepared.name}"):
         _write_model(shared, scored, settings)
         facts = model_facts(shared, scored, settings)
-        write_draws(root, kept_draws(shared, scored), facts)
+        write_draws(root, kept_draws(shared, scored, conditions(shared, settings)), facts)
         write_table(path, table, COLUMNS, facts)
         write_provenance(
             root,

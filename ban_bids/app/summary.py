@@ -12,13 +12,14 @@ import numpy as np
 
 from ban_bids.app.candidates import PreparedModel
 from ban_bids.app.scored import PreparedParticipant
-from ban_bids.constants import REGIONS
+from ban_bids.constants import JOINT, REGIONS
 from ban_bids.derivatives.summaries import ModelSummary, ParticipantSummary
 from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.permutation import QUESTIONS
+from ban_bids.files.json import read_json
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.inputs.types import Dataset
-from ban_bids.preprocessing.atlases import atlas_of
+from ban_bids.preprocessing.atlases import atlas_of, citations
 from ban_bids.preprocessing.result import PreprocessedParticipant, PreprocessedRun
 from ban_bids.reports.methods import methods_text
 from ban_bids.scoring.cortical import CorticalScore
@@ -163,7 +164,40 @@ def participant_summary(shared: ParticipantInput, settings: Settings) -> Partici
             (title, str(path.relative_to(root) if path.is_relative_to(root) else path))
             for title, path in shared.pre.figures
         ],
+        ran=_participant_ran(shared, settings),
     )
+
+
+def _participant_ran(shared: ParticipantInput, settings: Settings) -> dict[str, Any]:
+    """What is to be cited of a participant's data and preprocessing."""
+    dataset = shared.dataset
+    description = dataset.root / "dataset_description.json"
+    authors = read_json(description).get("Authors") if description.is_file() else None
+    return {
+        "preprocessed_by": shared.pre.source,
+        "space": shared.pre.space,
+        "confounds": settings.preprocessing.confounds,
+        "atlas_references": list(citations(settings.preprocessing.atlas)),
+        "dataset": {
+            "name": dataset.name,
+            "doi": dataset.doi,
+            "authors": [str(name) for name in authors] if isinstance(authors, list) else [],
+        },
+    }
+
+
+def _model_ran(shared: ParticipantInput, scored: ScoredCandidate) -> dict[str, Any]:
+    """What is to be cited of a model and of how it was scored."""
+    model, card = scored.prepared.model, scored.prepared.model.card
+    references = (*(card.references if card else ()), *getattr(model, "references", ()))
+    return {
+        "solver": shared.prepared.fitting.engine.solver,
+        "joint": (JOINT, "r") in scored.scores.maps,
+        "ceiling": scored.scores.cortical.n_repeats > 1,
+        "behavior": bool(scored.prepared.behavior.n_clips),
+        "trained": bool(card and card.hashes),
+        "references": list(dict.fromkeys(references)),
+    }
 
 
 def _participant_rows(shared: ParticipantInput) -> list[tuple[str, str | int | float]]:
@@ -209,6 +243,7 @@ def model_summary(shared: ParticipantInput, scored: ScoredCandidate, settings: S
         notes=list(dict.fromkeys(notes)),
         methods=methods_text(_methods(shared, scored, settings), settings.encoding),
         files=[str(path) for path in scored.files(shared)],
+        ran=_model_ran(shared, scored),
     )
 
 
@@ -258,13 +293,14 @@ def dimensions_sentence(dimensions: Mapping[str, int], n_components: int) -> str
 
 
 def _methods(shared: ParticipantInput, scored: ScoredCandidate, settings: Settings) -> dict[str, Any]:
+    """Facts for :func:`ban_bids.reports.methods.methods_text`."""
     plan, tests = shared.plan, shared.tests
     behavior, card = scored.prepared.behavior, scored.prepared.model.card
     atlas = atlas_of(settings.preprocessing.atlas)
     return {
         "model": scored.prepared.name,
-        "preprocessing": shared.pre.source,
-        "space": shared.pre.space,
+        **_participant_ran(shared, settings),
+        **_model_ran(shared, scored),
         "held_out_rule": plan.rule,
         "n_runs": len(shared.pre.runs),
         "n_held_out_runs": len(plan.held_out),
@@ -286,7 +322,7 @@ def _methods(shared: ParticipantInput, scored: ScoredCandidate, settings: Settin
             else f"The behavioural score is not available: {behavior.reason}."
         ),
         "genre_split": "unknown" if card is None else card.split,
-        "confounds": confounds_sentence(shared.pre.runs, settings.preprocessing.confounds),
+        "confounds_sentence": confounds_sentence(shared.pre.runs, settings.preprocessing.confounds),
         "regions": atlas.regions,
         "acknowledgement": atlas.acknowledgement,
     }

@@ -244,6 +244,11 @@ def draws_name(participant: str, task: str, model: str) -> DerivativeName:
     return DerivativeName("draws", ".npz", participant, task=alphanumeric(task), desc=alphanumeric(model))
 
 
+def comparison_name(participant: str, task: str) -> DerivativeName:
+    """Name of a participant's comparison of models, ``sub-01_task-T_comparison.tsv``."""
+    return DerivativeName("comparison", ".tsv", participant, task=alphanumeric(task))
+
+
 def region_name(participant: str, space: str) -> DerivativeName:
     """Name of the image of auditory regions, ``sub-01_space-S_desc-auditory_dseg.nii.gz``."""
     return DerivativeName("dseg", ".nii.gz", participant, space=space, desc="auditory")

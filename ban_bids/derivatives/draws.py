@@ -31,6 +31,7 @@ from ban_bids.scoring.comparison import KeptScore
 
 FORMAT = "ban-bids draws 1"
 
+_CONDITIONS, _BEHAVIOR_CONDITIONS = "ComparableUnder", "BehaviorComparableUnder"
 _COMMITTED = ""
 _VECTORS = ("n", "py", "pp", "mm", "yy")
 _MATRICES = ("q_py", "q_pp", "q_mm", "q_yy")
@@ -49,6 +50,8 @@ class Draws:
         By name of the model and of each control.
     behavior : Estimate
         B of the dataset with its draws; NaN without one.
+    conditions, behavior_conditions : mapping
+        Under which cortical scores, and B, are comparable: of two models they must be equal.
     """
 
     participant: str
@@ -57,6 +60,8 @@ class Draws:
     clips: tuple[str, ...] = ()
     scores: Mapping[str, KeptScore] = field(default_factory=dict, repr=False)
     behavior: Estimate = field(default_factory=Estimate, repr=False)
+    conditions: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    behavior_conditions: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 def write_draws(root: Path, draws: Draws, metadata: Mapping[str, Any] | None = None) -> Path:
@@ -79,6 +84,7 @@ def write_draws(root: Path, draws: Draws, metadata: Mapping[str, Any] | None = N
     write_arrays(path, _arrays(draws))
     description = "Per-clip statistics of every score, and draws of B, from which models are compared in the same draws"
     own = {"Description": description, "Format": FORMAT, "Model": draws.model, "NumberOfClips": len(draws.clips)}
+    own |= {_CONDITIONS: draws.conditions, _BEHAVIOR_CONDITIONS: draws.behavior_conditions}
     write_json(sidecar(path), {**(metadata or {}), **own})
     return path
 
@@ -96,15 +102,22 @@ def read_draws(path: Path) -> Draws:
         found = "missing or damaged" if arrays is None else f"of the format {arrays.get('format')!s}, not {FORMAT}"
         raise DataError(f"{path}: {found}; run the participant level of this model again")
     name = parse_name(path)
-    facts = read_json(sidecar(path))
-    return Draws(
-        participant=str(name.participant),
-        task=str(name.task),
-        model=str(facts["Model"]),
-        clips=tuple(map(str, arrays["clips"])),
-        scores=_scores(arrays),
-        behavior=Estimate(value=float(arrays["b"]), draws=arrays["b_draws"]),
-    )
+    facts = read_json(sidecar(path), remedy="run the participant level of this model again")
+    try:
+        return Draws(
+            participant=str(name.participant),
+            task=str(name.task),
+            model=str(facts["Model"]),
+            clips=tuple(map(str, arrays["clips"])),
+            scores=_scores(arrays),
+            behavior=Estimate(value=float(arrays["b"]), draws=arrays["b_draws"]),
+            conditions=facts.get(_CONDITIONS, {}),
+            behavior_conditions=facts.get(_BEHAVIOR_CONDITIONS, {}),
+        )
+    except KeyError as error:
+        raise DataError(
+            f"{path}: of an older version, without {error}; run the participant level of this model again"
+        ) from error
 
 
 @dataclass(eq=False)

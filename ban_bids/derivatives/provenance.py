@@ -1,4 +1,4 @@
-"""The ``logs`` folder: how to cite, with which settings, versions and files, and how each participant ended.
+"""The ``logs`` folder: with which settings, versions and files, and how each participant ended.
 
 Files carry the labels of participant and model, so that two calls in one output directory do not overwrite
 each other's.
@@ -13,46 +13,17 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, requires, version
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
-
-from jinja2 import StrictUndefined, Template
 
 from ban_bids import __version__
 from ban_bids.bids.names import alphanumeric
 from ban_bids.errors import DataError
 from ban_bids.files.atomic import write_text
 from ban_bids.files.json import read_json, write_json
-from ban_bids.preprocessing.atlases import citations
 from ban_bids.settings import Settings
 
 Status = Literal["done", "failed"]
-
-
-def write_citation(root: Path, settings: Settings) -> Path:
-    """Write ``logs/CITATION.md``: what to cite of that which ran under these settings.
-
-    Parameters
-    ----------
-    root : Path
-        The derivatives folder.
-    settings : Settings
-        Whose images (``derivatives``), which ``solver``, which ``atlas``.
-
-    Returns
-    -------
-    Path
-    """
-    template = (files("ban_bids.derivatives") / "citation.txt").read_text(encoding="utf-8")
-    text = Template(template, undefined=StrictUndefined, keep_trailing_newline=True).render(
-        version=__version__,
-        himalaya=version("himalaya") if settings.encoding.solver == "himalaya" else "",
-        antspyx=version("antspyx"),
-        fmriprep="fmriprep" in dict(settings.preprocessing.derivatives),
-        references=citations(settings.preprocessing.atlas),
-    )
-    return write_text(root / "logs" / "CITATION.md", text)
 
 
 def settings_toml(settings: Settings) -> str:
@@ -118,12 +89,9 @@ def write_provenance(
 
     Notes
     -----
-    Makes ``logs/CITATION.md`` and ``logs/<label>_{settings.toml,versions.json,files.json}``.
+    Makes ``logs/<label>_{settings.toml,versions.json,files.json}``.
     """
     logs = root / "logs"
-    # the group level has no atlas of its own: the participant level's references stand
-    if label != "group" or not (logs / "CITATION.md").is_file():
-        write_citation(root, settings)
     write_text(logs / f"{label}_settings.toml", settings_toml(settings))
     write_json(logs / f"{label}_versions.json", versions())
     paths = sorted({str(path) for path in used})

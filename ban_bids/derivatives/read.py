@@ -10,6 +10,8 @@ from typing import Any
 import pandas as pd
 
 from ban_bids.bids.names import DerivativeName, parse_name, sidecar
+from ban_bids.derivatives.comparisons import COLUMNS as COMPARISON_COLUMNS
+from ban_bids.derivatives.comparisons import GROUP_FILE
 from ban_bids.derivatives.draws import Draws, read_draws
 from ban_bids.derivatives.quality import COLUMNS
 from ban_bids.errors import DataError, UsageError
@@ -194,6 +196,39 @@ class Derivatives:
         """
         files = _filtered(self.draw_files(), filters, participant)
         return tuple(read_draws(Path(path)) for path in files["path"])
+
+    def comparisons(self, participant: str | None = None, **filters: Any) -> pd.DataFrame:
+        """Paired differences and ranks of the models of each participant, one participant below the other.
+
+        Parameters
+        ----------
+        participant : str, optional
+            Label, with or without ``sub-``.
+        **filters
+            Column = value or list of values, e.g. ``kind="models"``, ``row=["C", "BAS"]``.
+
+        Returns
+        -------
+        DataFrame
+            Columns of :data:`ban_bids.derivatives.comparisons.COLUMNS`; empty where nothing matches.
+
+        Raises
+        ------
+        UsageError
+            A filter is no column.
+        """
+        tables = [read_tsv(sidecar(path, ".tsv")) for path in self._participant_files("*_comparison.json")]
+        return _filtered(_joined(tables, list(COMPARISON_COLUMNS)), filters, participant)
+
+    def group_comparison(self) -> pd.DataFrame:
+        """Paired differences and ranks of the group level, then those of its participants; columns as `comparisons`.
+
+        Raises
+        ------
+        DataError
+            The group level has not run.
+        """
+        return self._group_table(GROUP_FILE)
 
     def score_definitions(self) -> dict[str, str]:
         """What each column of the score tables means, from their JSON files."""

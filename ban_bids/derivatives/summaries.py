@@ -31,6 +31,9 @@ class ParticipantSummary:
         Section of the page -> why something in it is ``n/a``.
     figures : sequence of (str, str)
         Title and path of preprocessing's pictures, relative to the derivatives folder.
+    ran : mapping
+        What is to be cited: ``preprocessed_by``, ``space``, ``confounds`` (strategy), ``atlas_references``, and
+        ``dataset`` with its ``name``, ``doi`` and ``authors``. Empty in folders of older versions.
     """
 
     participant: str
@@ -40,6 +43,7 @@ class ParticipantSummary:
     notes: Sequence[str] = ()
     reasons: Mapping[str, str] = field(default_factory=dict)
     figures: Sequence[tuple[str, str]] = ()
+    ran: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,9 @@ class ModelSummary:
         Minutes and peak memory of every stage of the call that scored it.
     files : sequence of str
         Exactly the files that were used.
+    ran : mapping
+        What is to be cited: ``solver``, whether there was a ``joint`` fit, a noise ``ceiling`` and people's
+        ``behavior``, whether its card knows tracks that ``trained`` it, ``references`` that describe it.
     """
 
     participant: str
@@ -70,6 +77,7 @@ class ModelSummary:
     methods: Sequence[str] = ()
     stages: Sequence[Mapping[str, Any]] = ()
     files: Sequence[str] = ()
+    ran: Mapping[str, Any] = field(default_factory=dict)
 
 
 def log_label(participant: str, task: str, model: str | None = None) -> str:
@@ -93,9 +101,27 @@ def read_summaries(root: Path, participant: str) -> tuple[list[ParticipantSummar
     DataError
         There is none, or one is damaged.
     """
+    participants, models = _read(root, f"sub-{participant}_task-*_summary.json")
+    if not participants or not models:
+        raise DataError(f"sub-{participant}: no score table in {root}; run the participant level first")
+    return participants, models
+
+
+def all_summaries(root: Path) -> tuple[list[ParticipantSummary], list[ModelSummary]]:
+    """Read the summaries of all participants.
+
+    Raises
+    ------
+    DataError
+        One is damaged.
+    """
+    return _read(root, "sub-*_task-*_summary.json")
+
+
+def _read(root: Path, pattern: str) -> tuple[list[ParticipantSummary], list[ModelSummary]]:
     participants: list[ParticipantSummary] = []
     models: list[ModelSummary] = []
-    for path in sorted((root / "logs").glob(f"sub-{participant}_task-*_summary.json")):
+    for path in sorted((root / "logs").glob(pattern)):
         content = read_json(path)
         try:
             if "model" in content:
@@ -104,6 +130,4 @@ def read_summaries(root: Path, participant: str) -> tuple[list[ParticipantSummar
                 participants.append(ParticipantSummary(**content))
         except TypeError as error:
             raise DataError(f"{path}: not a summary ({error}); run the participant level again") from error
-    if not participants or not models:
-        raise DataError(f"sub-{participant}: no score table in {root}; run the participant level first")
     return participants, models

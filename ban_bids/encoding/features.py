@@ -17,6 +17,7 @@ from ban_bids.files.npz import read_arrays, write_arrays
 from ban_bids.files.progress import progress
 from ban_bids.inputs.types import Clip
 from ban_bids.models.candidate import Candidate
+from ban_bids.models.controls import Control
 
 _SILENCE_SECONDS = 4.0
 _BATCH = 8
@@ -68,8 +69,11 @@ class FeatureCache:
         with file_lock(self._path(None).with_suffix(".lock")):
             missing = [path for path in wanted if not path.exists()]
             batches = [missing[first : first + _BATCH] for first in range(0, len(missing), _BATCH)]
-            for batch in progress(batches, f"features of {self.model.name}"):
-                self._compute({path: wanted[path] for path in batch})
+            try:
+                for batch in progress(batches, f"features of {self.model.name}"):
+                    self._compute({path: wanted[path] for path in batch})
+            finally:
+                self._release()
 
     def _compute(self, clips: Mapping[Path, Clip | None]) -> None:
         """Compute and write some clips (None: silence), even where there is a file already."""
@@ -86,6 +90,11 @@ class FeatureCache:
                 )
             write_arrays(path, arrays)
 
+    def _release(self) -> None:
+        """Let a control that makes its module for this give the memory back."""
+        if isinstance(self.model, Control):
+            self.model.release()
+
     def silence(self, layer: str) -> np.ndarray:
         """Return the response to silence of one layer, (n_features,): the mean of the last second of four."""
         last = max(1, int(round(self.model.frame_rate[layer])))
@@ -100,6 +109,7 @@ class FeatureCache:
         arrays = read_arrays(path, layer)
         if arrays is None:
             self._compute({path: clip})
+            self._release()
             arrays = read_arrays(path, layer)
         if arrays is None:
             raise DataError(f"{path}: damaged as soon as it is written; check the disk or give another -w")

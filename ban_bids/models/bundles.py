@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ban_bids.errors import CheckpointError, UsageError
 from ban_bids.models.candidate import Candidate
-from ban_bids.models.hidden import HOP_SECONDS, PIECE_SECONDS, Hearing, HiddenStates, piece_note, short_name
+from ban_bids.models.hidden import HOP_SECONDS, PIECE_SECONDS, Hearing, HiddenStates, card_of, piece_note, short_name
 from ban_bids.models.huggingface import REFERENCES
 
 _LOG = logging.getLogger(__name__)
@@ -46,7 +46,8 @@ def load_bundle(name: str, weights: Path | None, device: str, seed: int) -> Cand
     Returns
     -------
     Candidate
-        Layers ``L00`` (what enters the first layer of the transformer) to the last, without card.
+        Layers ``L00`` (what enters the first layer of the transformer) to the last. The card says
+        that the tracks which trained it are not known.
 
     Raises
     ------
@@ -80,8 +81,7 @@ def load_bundle(name: str, weights: Path | None, device: str, seed: int) -> Cand
         name=short_name(label),
         code=repr([sorted(bundle._params.items()), bundle._normalize_waveform, torchaudio.__version__]),
         device=device,
-        references=[REFERENCES[_DESCRIBED.get(label.partition("_")[0], "wav2vec2")]],
-        notes=notes,
+        card=card_of(label, [REFERENCES[_DESCRIBED.get(label.partition("_")[0], "wav2vec2")]], notes),
     )
 
 

@@ -55,6 +55,8 @@ class ModelCard:
         Of the libraries that made it.
     references : tuple of str
         Publications that describe the model, as a methods text cites them.
+    training_known : bool
+        Whether the hashes are those of all tracks; False where nobody says what trained the model.
     """
 
     config: dict[str, Any]
@@ -71,6 +73,7 @@ class ModelCard:
     settings: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     references: tuple[str, ...] = ()
+    training_known: bool = True
 
     @property
     def hashes(self) -> dict[str, str]:
@@ -172,7 +175,11 @@ class Candidate(Protocol):
     mapping: Mapping[str, str] | None
     genres: tuple[str, ...]
     card: ModelCard | None
-    fingerprint: str
+
+    @property
+    def fingerprint(self) -> str:
+        """An attribute, or computed when it is first asked for."""
+        ...
 
     def features(self, clips: Sequence[HeardClip]) -> list[dict[str, np.ndarray]]:
         """Layer -> float32 array, (n_frames, n_features), of each clip; frame k: [k, k + 1) / frame rate."""

@@ -215,6 +215,8 @@ def _overlap(card: ModelCard, files: Mapping[Path, Identity]) -> Overlap:
     """What a card says of files, and how far that can be relied on."""
     known = card.same_tracks(files)
     notes = []
+    if not card.training_known:
+        notes.append("the model's card does not list what trained it: overlap with the held-out stimuli is unknown")
     if not card.knows_sounds:
         notes.append(
             "the model's card holds no fingerprints of all its tracks: only copies equal sample for sample can be "
@@ -232,7 +234,8 @@ def _overlap(card: ModelCard, files: Mapping[Path, Identity]) -> Overlap:
             "held-out files too short or too even for a fingerprint, of which only copies equal sample for sample "
             f"can be found: {len(plain)} ({_some(plain)})"
         )
-    return Overlap(tuple(sorted({path.stem for path in known})), card.knows_sounds, tuple(notes))
+    complete = card.knows_sounds and card.training_known
+    return Overlap(tuple(sorted({path.stem for path in known})), complete, tuple(notes))
 
 
 def _some(names: Sequence[str]) -> str:

@@ -1,28 +1,34 @@
-"""Control models beside every score: untrained networks, permuted weights, log-mel.
+"""Control models beside every score: untrained networks, permuted weights, log-mel, modulation.
 
 A trained network's normalisation is measured on its training music. So is that of its controls, at the end of the
 training and on the same crops (:func:`control_statistics`, kept in the checkpoint): a control differs in its weights
 only, not in the sounds to which its activations were scaled. Weights that came without these statistics get controls
-that were measured on the dataset's own clips.
+that were measured on the dataset's own clips; so do other people's modules that have running statistics.
+
+A control's module is made when features are asked for, so that there is one at a time beside the model.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Iterator
+import gc
+import hashlib
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ban_bids.audio.waveforms import render_clip
-from ban_bids.errors import DataError
+from ban_bids.audio.waveforms import HeardClip, content_hash, render_clip
+from ban_bids.errors import DataError, NotComputable
 from ban_bids.inputs.types import Clip
-from ban_bids.models.candidate import Candidate
+from ban_bids.models.candidate import Candidate, ModelCard
 from ban_bids.models.front_end import FrontEnd
-from ban_bids.models.low_level import LogMelModel
+from ban_bids.models.low_level import LogMelModel, LowLevelModel, ModulationModel
 from ban_bids.models.network import (
     CONTROLS,
     UNTRAINED_SEEDS,
@@ -33,8 +39,7 @@ from ban_bids.models.network import (
     set_normalisation,
 )
 from ban_bids.models.presets import build
-
-_LOG = logging.getLogger(__name__)
+from ban_bids.models.random_weights import permuted_module, untrained_module
 
 PERMUTED_SEED = 0
 """Of the permutation of weights; fixed like those of untrained weights, whatever ``--random-seed`` is."""
@@ -46,6 +51,7 @@ MEASURED_SECONDS = 655.36
 """Sound of the dataset on which a normalisation is measured, at most: 128 segments."""
 
 _BATCH = 32
+_VERSION = 1  # of how weights are drawn, permuted and normalised: it enters fingerprints
 
 
 def untrained_network(network: AuditoryNetwork, seed: int) -> AuditoryNetwork:
@@ -63,27 +69,16 @@ def untrained_network(network: AuditoryNetwork, seed: int) -> AuditoryNetwork:
     return fresh
 
 
-def permuted_network(network: AuditoryNetwork, seed: int) -> AuditoryNetwork:
-    """Return a copy whose weights are shuffled within each tensor: trained values, no learned structure.
-
-    Its normalisation is to be measured anew: the old statistics belonged to the unshuffled weights.
-    """
-    shuffled = deepcopy(network).cpu()
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for module in shuffled.modules():
-            # every layer's own tensors, whatever the layer; the front end has none
-            for weight in module.parameters(recurse=False):
-                order = torch.randperm(weight.numel(), generator=generator)
-                weight.copy_(weight.flatten()[order].view_as(weight))
-    return shuffled
-
-
 def control_networks(network: AuditoryNetwork) -> Iterator[tuple[str, AuditoryNetwork]]:
     """Name and network of each control, one at a time; their normalisation is not measured."""
-    for name, seed in zip(CONTROLS, UNTRAINED_SEEDS):
-        yield name, untrained_network(network, seed)
-    yield CONTROLS[-1], permuted_network(network, PERMUTED_SEED)
+    for kind, make in _control_makers(network):
+        yield kind, make()
+
+
+def _control_makers(network: AuditoryNetwork) -> list[tuple[str, Callable[[], Any]]]:
+    """Name of each control, and what makes its network."""
+    untrained = [partial(untrained_network, network, seed) for seed in UNTRAINED_SEEDS]
+    return list(zip(CONTROLS, [*untrained, partial(permuted_module, network, PERMUTED_SEED)], strict=True))
 
 
 def control_statistics(
@@ -147,16 +142,22 @@ def clip_batches(front_end: FrontEnd, clips: Iterable[Clip]) -> list[Tensor]:
     At most :data:`MEASURED_SECONDS` in all: as many clips as fit by 5.12 s each, spread evenly over all of them
     (sorted by file and start), and of each as much as then fits.
     """
-    distinct = sorted(set(clips), key=lambda clip: (str(clip.audio), clip.start, clip.duration))
+    distinct = frozenset(clips)
     rate = front_end.config.sampling_rate
     fitting = min(len(distinct), int(MEASURED_SECONDS * rate / (SEGMENT_FRAMES * front_end.config.hop)))
-    chosen = [distinct[i * len(distinct) // fitting] for i in range(fitting)]
+    chosen = _evenly(distinct, fitting)
 
     def middle(clip: Clip) -> Clip:
         seconds = min(clip.duration, MEASURED_SECONDS / fitting)
         return replace(clip, start=clip.start + (clip.duration - seconds) / 2, duration=seconds)
 
     return sound_batches(front_end, (render_clip(middle(clip), rate) for clip in chosen))
+
+
+def _evenly(clips: frozenset[Clip], n: int) -> list[Clip]:
+    """Return this many clips, spread evenly over all of them, sorted by file and start."""
+    ordered = sorted(clips, key=lambda clip: (str(clip.audio), clip.start, clip.duration))
+    return [ordered[i * len(ordered) // n] for i in range(n)]
 
 
 def measured_model(model: Candidate, clips: Iterable[Clip]) -> tuple[Candidate, tuple[str, ...]]:
@@ -184,31 +185,120 @@ def measured_model(model: Candidate, clips: Iterable[Clip]) -> tuple[Candidate, 
     return ready, (f"the normalisation of {model.name} was measured on the dataset's own clips",)
 
 
-def control_models(model: Candidate, clips: Iterable[Clip] = ()) -> tuple[list[Candidate], tuple[str, ...]]:
+class Control:
+    """A control of a model as a :class:`~ban_bids.models.candidate.Candidate`: the same layers of another module.
+
+    Parameters
+    ----------
+    model : Candidate
+        Whose control it is.
+    kind : str
+        ``untrained1`` …, ``permuted``; behind the model's name it is the control's.
+    depends_on : sequence
+        What decides the features beside the model and the kind; enters the fingerprint.
+    build : callable
+        Makes the candidate. It is kept from the first call of :meth:`features` until :meth:`release`.
+    """
+
+    def __init__(
+        self, model: Candidate, kind: str, depends_on: Sequence[object], build: Callable[[], Candidate]
+    ) -> None:
+        self.build = build
+        self.name = model.name + kind
+        self.layers = model.layers
+        self.frame_rate: Mapping[str, float] = model.frame_rate
+        self.sampling_rate = model.sampling_rate
+        self.mapping: Mapping[str, str] | None = model.mapping
+        self.genres: tuple[str, ...] = ()
+        self.card: ModelCard | None = None
+        self.device = getattr(model, "device", "")
+        parts = [model.fingerprint, kind, _VERSION, torch.__version__, *depends_on]
+        self.fingerprint = hashlib.sha256(repr(parts).encode()).hexdigest()
+        self._built: Candidate | None = None
+
+    def features(self, clips: Sequence[HeardClip]) -> list[dict[str, np.ndarray]]:
+        """As :class:`~ban_bids.models.candidate.Candidate`.
+
+        Raises
+        ------
+        NotComputable
+            The module cannot be made, or its features are not finite.
+        """
+        if self._built is None:
+            self._built = self.build()
+        features = self._built.features(clips)
+        broken = [layer for layer in self.layers if not all(np.isfinite(frames[layer]).all() for frames in features)]
+        if broken:
+            raise NotComputable(f"features of {broken[0]} are not finite with these weights")
+        return features
+
+    def genre_probabilities(self, clips: Sequence[HeardClip]) -> np.ndarray:
+        """Raise NotComputable: a control has no read-out."""
+        raise NotComputable(f"{self.name} is a control: its read-out was not trained")
+
+    def release(self) -> None:
+        """Give the module's memory back; it is made anew when features are asked for."""
+        self._built = None
+        gc.collect()  # modules of transformers refer to themselves: without it two controls would be there at once
+
+
+@dataclass(frozen=True, eq=False)
+class Controls:
+    """The controls of one model.
+
+    Parameters
+    ----------
+    models : tuple of Candidate
+        ``<name>untrained1`` …, ``<name>permuted``, ``logmel``, ``modulation``.
+    missing : tuple of (str, str)
+        Controls that cannot be made, and why.
+    notes : tuple of str
+        What had to be chosen.
+    """
+
+    models: tuple[Candidate, ...]
+    missing: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def control_models(model: Candidate, clips: Iterable[Clip] = ()) -> Controls:
     """Return the controls of a model.
 
     Parameters
     ----------
     model : Candidate
-        The model that is scored.
+        The model that is scored: a network of ours; or one with ``module`` and ``with_module(module, name)``, which
+        gives the same layers of another module. Others get low-level controls only.
     clips : iterable of Clip
-        The dataset's, on which the controls' normalisation is measured where the model's weights came without their
-        statistics.
+        The dataset's, on which the controls' normalisation is measured where no statistics came with the weights.
 
     Returns
     -------
-    controls : list of Candidate
-        ``<name>untrained1`` …, ``<name>permuted``, ``logmel``. For any other model than our networks
-        only ``logmel``, and a warning is logged: random weights need the model's own architecture. The
-        log-mel model itself has none.
-    notes : tuple of str
-        What had to be chosen.
+    Controls
+        Low-level models are no controls of themselves; they have no weights that could be randomised.
+
+    Raises
+    ------
+    DataError
+        A normalisation is to be measured, and there are no clips.
     """
-    if isinstance(model, LogMelModel):
-        return [], ()
-    if not isinstance(model, NetworkModel):
-        _LOG.warning("model %s is not a network of ours: untrained and permuted controls are n/a", model.name)
-        return [LogMelModel()], ()
+    if isinstance(model, NetworkModel):
+        randomised = _network_controls(model, clips)
+    elif isinstance(model, LowLevelModel):
+        randomised = Controls(())
+    elif isinstance(getattr(model, "module", None), nn.Module) and hasattr(model, "with_module"):
+        randomised = _module_controls(model, clips)
+    else:
+        reason = "random weights need a PyTorch module, which this model does not offer (module, with_module)"
+        randomised = Controls((), tuple((model.name + kind, reason) for kind in ("untrained", "permuted")))
+    front_end = model.network.config.front_end if isinstance(model, NetworkModel) else None
+    low_level = (LogMelModel(front_end), ModulationModel())
+    beside = tuple(control for control in low_level if control.name != model.name)
+    return replace(randomised, models=(*randomised.models, *beside))
+
+
+def _network_controls(model: NetworkModel, clips: Iterable[Clip]) -> Controls:
+    """Those of a network of ours, normalised on its training music where its weights came with the statistics."""
     network, device = model.network, str(model.device)
     statistics = network.control_statistics
     notes: tuple[str, ...] = ()
@@ -220,8 +310,65 @@ def control_models(model: Candidate, clips: Iterable[Clip] = ()) -> tuple[list[C
             f"the weights of {model.name} hold no statistics of its controls: the normalisation of the untrained and "
             "permuted ones was measured on the dataset's own clips, not on its training music",
         )
-    controls: list[Candidate] = []
-    for name, control in control_networks(network):
-        set_normalisation(control, statistics[name])
-        controls.append(NetworkModel(control, name=model.name + name, device=device))
-    return [*controls, LogMelModel(network.config.front_end)], notes
+
+    def control(kind: str) -> Control:
+        def build() -> Candidate:
+            made = dict(_control_makers(network))[kind]()
+            set_normalisation(made, statistics[kind])
+            return NetworkModel(made, name=model.name + kind, device=device)
+
+        digest = hashlib.sha256()
+        for key, value in sorted(statistics[kind].items()):
+            digest.update(key.encode() + value.cpu().contiguous().numpy().tobytes())
+        return Control(model, kind, [digest.hexdigest()], build)
+
+    return Controls(tuple(control(kind) for kind in CONTROLS), notes=notes)
+
+
+def _module_controls(model: Any, clips: Iterable[Clip]) -> Controls:
+    """Those of anybody's module; what cannot be made is found out here and not in the first participant."""
+    makers = {f"untrained{seed}": partial(untrained_module, model.module, seed) for seed in UNTRAINED_SEEDS}
+    makers["permuted"] = partial(permuted_module, model.module, PERMUTED_SEED)
+    missing = {}
+    for kind, tried in (("untrained", CONTROLS[0]), ("permuted", CONTROLS[-1])):
+        try:
+            makers[tried]()
+        except NotComputable as reason:
+            missing[kind] = str(reason)
+        gc.collect()
+    measured = bool(normalisation(model.module))
+    heard = _whole_clips(clips) if measured else []
+
+    def control(kind: str, make: Callable[[], nn.Module]) -> Control:
+        def build() -> Candidate:
+            made: Candidate = model.with_module(make(), model.name + kind)
+            if measured:
+                sounds = ([HeardClip(clip, made.sampling_rate)] for clip in heard)
+                measure_normalisation(made.module, sounds, made.features)  # type: ignore[attr-defined]
+            return made
+
+        sounds = [(content_hash(clip.audio), clip.start, clip.duration, clip.fade, clip.rms) for clip in heard]
+        return Control(model, kind, [_version(model.module), sounds], build)
+
+    models = tuple(control(kind, make) for kind, make in makers.items() if kind.rstrip("12345") not in missing)
+    notes = (
+        f"the normalisation of {model.name}'s untrained and permuted controls was measured on the dataset's own clips",
+    )
+    return Controls(
+        models, tuple((model.name + kind, why) for kind, why in missing.items()), notes if measured and models else ()
+    )
+
+
+def _whole_clips(clips: Iterable[Clip]) -> list[Clip]:
+    """Clips on which a module's normalisation is measured: about :data:`MEASURED_SECONDS` of whole ones."""
+    distinct = frozenset(clips)
+    if not distinct:
+        raise DataError("there is no sound on which a network's normalisation could be measured")
+    seconds = sum(clip.duration for clip in distinct) / len(distinct)
+    return _evenly(distinct, min(len(distinct), max(1, int(MEASURED_SECONDS / seconds))))
+
+
+def _version(module: nn.Module) -> str:
+    """Version of the package that a module's class is from: it decides how weights are drawn."""
+    package = type(module).__module__.partition(".")[0]
+    return f"{package} {getattr(sys.modules.get(package), '__version__', '')}"

@@ -128,8 +128,8 @@ class HiddenStates:
         Whatever decides features beside weights and shapes: configuration, preprocessing, versions.
     device : str
         ``cpu``, ``cuda`` or ``auto``.
-    references, notes : sequence of str
-        Publications that describe the model; what a reader of its scores should know.
+    card : ModelCard, optional
+        See :func:`ban_bids.models.hidden.card_of`.
     batch_seconds : float, optional
         Pieces of equal length go together up to this sum; 120 s on a GPU, one piece at a time on a CPU. Nothing is
         ever padded to the length of another clip.
@@ -137,7 +137,6 @@ class HiddenStates:
 
     mapping: Mapping[str, str] | None = None
     genres: tuple[str, ...] = ()
-    card: ModelCard | None = None
 
     def __init__(
         self,
@@ -147,8 +146,7 @@ class HiddenStates:
         name: str,
         code: str,
         device: str = "cpu",
-        references: Sequence[str] = (),
-        notes: Sequence[str] = (),
+        card: ModelCard | None = None,
         batch_seconds: float | None = None,
     ) -> None:
         self.device = resolve_device(device)
@@ -160,7 +158,7 @@ class HiddenStates:
         self.frame_rate: Mapping[str, float] = {
             layer: hearing.sampling_rate / step for layer, step in zip(self.layers, hearing.steps)
         }
-        self.references, self.notes = tuple(references), tuple(notes)
+        self.card = card
         self._code = code
         on_gpu = self.device.type == "cuda"
         self._batch_seconds = batch_seconds or (_BATCH_SECONDS_CUDA if on_gpu else 0.0)
@@ -168,7 +166,7 @@ class HiddenStates:
         self.fingerprint = module_digest(module, [_CODE, name, code, how])
 
     def with_module(self, module: nn.Module, name: str) -> HiddenStates:
-        """Return the same layers of another module of this architecture, without card and references."""
+        """Return the same layers of another module of this architecture, without card."""
         return HiddenStates(
             module,
             self.hearing,
@@ -265,6 +263,11 @@ def short_name(text: str) -> str:
     """Lower-case letters and digits of a name, beginning with a letter, as models are called in files."""
     label = alphanumeric(text).lower()
     return label if label[:1].isalpha() else f"m{label}"
+
+
+def card_of(name: str, references: Sequence[str], notes: Sequence[str]) -> ModelCard:
+    """Card of a network of which the publications are known and the tracks that trained it are not."""
+    return ModelCard({"name": name}, (), references=tuple(references), notes=tuple(notes), training_known=False)
 
 
 def piece_note(hearing: Hearing, *, fixed: str = "") -> str:

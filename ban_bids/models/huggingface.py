@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from ban_bids.errors import CheckpointError, UsageError
 from ban_bids.models.candidate import Candidate
-from ban_bids.models.hidden import HOP_SECONDS, PIECE_SECONDS, Hearing, HiddenStates, piece_note, short_name
+from ban_bids.models.hidden import HOP_SECONDS, PIECE_SECONDS, Hearing, HiddenStates, card_of, piece_note, short_name
 
 _LOG = logging.getLogger(__name__)
 
@@ -93,8 +93,8 @@ def load_huggingface(name: str, weights: Path | None, device: str, seed: int) ->
     Returns
     -------
     Candidate
-        Layers ``L00`` (what enters the first layer of the transformer) to the last, without card: which sounds
-        trained such models is not known track by track.
+        Layers ``L00`` (what enters the first layer of the transformer) to the last. The card says
+        that the tracks which trained it are not known.
 
     Raises
     ------
@@ -116,14 +116,14 @@ def load_huggingface(name: str, weights: Path | None, device: str, seed: int) ->
     notes = (*found.notes, piece_note(hearing, fixed=fixed))
     _LOG.info("model %s: %s", name, "; ".join(notes))
     settings = [found.config.to_json_string(use_diff=False), found.extractor.to_json_string()]
+    label = _short(found.folder)
     return HiddenStates(
         module,
         hearing,
-        name=_short(found.folder),
+        name=label,
         code=repr([*settings, transformers.__version__]),
         device=device,
-        references=[REFERENCES[kind] for kind in (found.kind,) if kind in REFERENCES],
-        notes=notes,
+        card=card_of(label, [REFERENCES[found.kind]] if found.kind in REFERENCES else [], notes),
     )
 
 

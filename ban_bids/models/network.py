@@ -10,10 +10,10 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from math import ceil
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -304,15 +304,15 @@ def fingerprint(network: AuditoryNetwork) -> str:
 
 
 def measure_normalisation(
-    module: nn.Module, batches: Iterable[Tensor], forward: Callable[[Tensor], object] | None = None
+    module: nn.Module, batches: Iterable[Any], forward: Callable[[Any], object] | None = None
 ) -> None:
-    """Set the running statistics of every batch normalisation to the plain average over batches; then it evaluates.
+    """Set the running statistics of every normalisation to the plain average over batches; then it evaluates.
 
     Parameters
     ----------
     module : nn.Module
         Any; its weights stay as they are.
-    batches : iterable of Tensor
+    batches : iterable
         Inputs; standardised log-mel frames, (batch, 1, mels, frames), for :meth:`AuditoryNetwork.from_frames`.
     forward : callable, optional
         What hears a batch; the module itself when None.
@@ -320,20 +320,30 @@ def measure_normalisation(
     norms = _norms(module).values()
     momenta = [norm.momentum for norm in norms]
     module.eval()  # nothing but the normalisations learns or is random
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # plain average over the batches seen
-        norm.train()
-    with torch.no_grad():
+    with ExitStack() as hooks, torch.no_grad():
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # plain average over the batches seen
+            norm.train()
+            if isinstance(norm, nn.modules.instancenorm._InstanceNorm):
+                hooks.callback(norm.register_forward_pre_hook(_count).remove)
         for batch in batches:
             (forward or module)(batch)
+        if not all(norm.training for norm in norms):
+            raise RuntimeError("the forward pass puts the module into evaluation mode: nothing could be measured")
     module.eval()
     for norm, momentum in zip(norms, momenta):
         norm.momentum = momentum
 
 
+def _count(norm: Any, inputs: object) -> None:
+    """Weigh the next batch as a plain average does, which torch does for batch normalisations only."""
+    norm.num_batches_tracked += 1
+    norm.momentum = 1.0 / int(norm.num_batches_tracked)
+
+
 def normalisation(module: nn.Module) -> dict[str, Tensor]:
-    """Copies of the running statistics of every batch normalisation, by their names in the module's state."""
+    """Copies of the running statistics of every normalisation that has them, by their names in the module's state."""
     return {
         f"{name}.{buffer}": value.detach().cpu().clone()
         for name, norm in _norms(module).items()
@@ -356,11 +366,10 @@ def set_normalisation(module: nn.Module, statistics: Mapping[str, Tensor]) -> No
     module.eval()
 
 
-def _norms(module: nn.Module) -> dict[str, nn.modules.batchnorm._BatchNorm]:
-    batch_norm = nn.modules.batchnorm._BatchNorm
-    return {
-        name: norm for name, norm in module.named_modules() if isinstance(norm, batch_norm) and norm.track_running_stats
-    }
+def _norms(module: nn.Module) -> dict[str, nn.modules.batchnorm._NormBase]:
+    """Batch and instance normalisations that have running statistics."""
+    base = nn.modules.batchnorm._NormBase
+    return {name: norm for name, norm in module.named_modules() if isinstance(norm, base) and norm.track_running_stats}
 
 
 @contextmanager

@@ -16,10 +16,12 @@ from matplotlib.patches import Rectangle
 from nilearn import plotting
 
 _DPI = 110
-_HATCH = "////"
+HATCH = "////"
 _LABEL_LETTERS = 50
 _MANY_LAYERS = 8
-_COLOURS = ("#14527a", "#c66a1f", "#5b8c3a", "#8c4a8c", "#8a8f98", "#b59a2d", "#2f9c95", "#a3352f")
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+"""Okabe and Ito's, without their yellow, which is not seen on white."""
+OTHERS = "#8a8f98"
 _SUPERIOR_TEMPORAL_CUTS = (-8.0, -2.0, 4.0, 10.0, 16.0)
 """Axial heights in mm of MNI space, from the middle temporal gyrus to above Heschl's gyrus."""
 
@@ -64,7 +66,7 @@ def matrix_figure(
     shown, shares, own, *ends = (frame.to_numpy(dtype=float) for frame in (values, committed, mapped, low, high))
     limits = np.stack(ends)
     many = len(shown) > _MANY_LAYERS  # no room for intervals then
-    height = (0.4 if many else 0.95) * len(shown) + 1.3
+    height = (0.3 if many else 0.95) * len(shown) + 1.3
     canvas = Canvas(figsize=(1.5 * shown.shape[1] + 2.4, height), layout="constrained")
     axes = canvas.subplots()
     finite = np.abs(shown[np.isfinite(shown)])
@@ -76,15 +78,19 @@ def matrix_figure(
         if share > 0:
             _frame(axes, row, column, 0.46, style="-", colour=colour)
         if 0 < share < 1:
-            axes.text(column, row - 0.33, f"{share:.0%} of folds", ha="center", va="center", color=colour, fontsize=7)
+            # low rows have room beside the number only
+            where, text = (
+                ((column + 0.27, row), f"{share:.0%}") if many else ((column, row - 0.33), f"{share:.0%} of folds")
+            )
+            axes.text(*where, text, ha="center", va="center", color=colour, fontsize=7)
         if own[row, column] == 1:
             _frame(axes, row, column, 0.41, style="--", colour=colour)
     axes.set_xticks(range(shown.shape[1]), list(values.columns))
     axes.set_yticks(range(len(shown)), list(values.index))
     axes.set_xlabel("region of the brain")
     axes.set_ylabel("layer of the model")
-    canvas.colorbar(picture, ax=axes, label="c, share of explainable variance")
-    return _png(canvas)
+    canvas.colorbar(picture, ax=axes, label="c, share of explainable variance", aspect=40 if many else 20)
+    return png(canvas)
 
 
 def _frame(axes: Axes, row: int, column: int, half: float, *, style: str, colour: str) -> None:
@@ -95,7 +101,7 @@ def _frame(axes: Axes, row: int, column: int, half: float, *, style: str, colour
 def _matrix_cell(axes: Axes, row: int, column: int, value: float, interval: np.ndarray, limit: float) -> str:
     """Write a cell's number; return the colour that is read on it."""
     if not np.isfinite(value):
-        box = Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor="#eeeeee", edgecolor="#999999", hatch=_HATCH)
+        box = Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor="#eeeeee", edgecolor="#999999", hatch=HATCH)
         axes.add_patch(box)
         text, colour = "n/a", "black"
     else:
@@ -130,7 +136,7 @@ def bar_figure(labels: Sequence[str], series: Sequence[Bars], ylabel: str) -> by
     for k, bars in enumerate(series):
         values = np.asarray(bars.values, dtype=float)
         where = np.arange(len(labels)) + (k - (len(series) - 1) / 2) * width
-        colour = _COLOURS[k % len(_COLOURS)]
+        colour = (*COLOURS, OTHERS)[k % (len(COLOURS) + 1)]
         axes.bar(where, np.nan_to_num(values), width * 0.92, color=colour, label=bars.name)
         ends = np.stack([np.asarray(bars.low, dtype=float), np.asarray(bars.high, dtype=float)])
         for x, value, interval in zip(where, values, ends.T, strict=True):
@@ -145,12 +151,12 @@ def bar_figure(labels: Sequence[str], series: Sequence[Bars], ylabel: str) -> by
     axes.spines[["top", "right"]].set_visible(False)
     if len(series) > 1:
         canvas.legend(loc="outside upper center", ncols=min(len(series), 4), frameon=False, fontsize=9)
-    return _png(canvas)
+    return png(canvas)
 
 
 def _label_bar(axes: Axes, x: float, width: float, value: float, interval: np.ndarray) -> None:
     if not np.isfinite(value):
-        axes.axvspan(x - width * 0.46, x + width * 0.46, 0, 1, fc="#f4f4f4", ec="#bbbbbb", hatch=_HATCH, zorder=0)
+        axes.axvspan(x - width * 0.46, x + width * 0.46, 0, 1, fc="#f4f4f4", ec="#bbbbbb", hatch=HATCH, zorder=0)
         axes.text(x, 0, "n/a", ha="center", va="bottom", fontsize=8, color="black")
         return
     top = value
@@ -201,7 +207,7 @@ def map_figure(image: Path | nib.Nifti1Image, *, label: str, symmetric: bool = T
         axes=(0, 0, 1, 0.9),
     )
     canvas.text(0.995, 0.985, label, ha="right", va="top", fontsize=10)
-    return _png(canvas)
+    return png(canvas)
 
 
 def _without_gaps(image: nib.Nifti1Image) -> nib.Nifti1Image:
@@ -216,7 +222,8 @@ def _largest(image: nib.Nifti1Image) -> float:
     return float(np.percentile(seen, 99.5)) if seen.size else 1.0
 
 
-def _png(canvas: Canvas) -> bytes:
+def png(canvas: Canvas) -> bytes:
+    """Return a canvas as PNG."""
     buffer = io.BytesIO()
     canvas.savefig(buffer, format="png", dpi=_DPI, facecolor="white")
     return buffer.getvalue()

@@ -8,17 +8,36 @@ from pathlib import Path
 import pandas as pd
 
 from ban_bids.constants import JOINT
+from ban_bids.derivatives.comparisons import COLUMNS, GROUP_FILE
 from ban_bids.derivatives.provenance import settings_toml, versions
 from ban_bids.derivatives.read import Derivatives
 from ban_bids.files.atomic import write_text
 from ban_bids.files.json import read_json
+from ban_bids.reports.citation import write_citation
+from ban_bids.reports.comparison import NO_COMPARISON, comparison_blocks, depth_blocks, difference_blocks, ranking
+from ban_bids.reports.failures import error_sections, with_models
 from ban_bids.reports.figures import bar_figure, map_figure
-from ban_bids.reports.models import NUMBERS, bars_of, by_score, headlines, interval, models_figure, models_table
-from ban_bids.reports.page import Block, Bullets, Facts, Figure, Paragraphs, Section, Table, format_number, render_page
-from ban_bids.reports.participant import provenance_blocks
+from ban_bids.reports.models import NUMBERS, bars_of, headlines, interval
+from ban_bids.reports.page import (
+    Block,
+    Bullets,
+    Facts,
+    Figure,
+    Link,
+    Links,
+    Paragraphs,
+    Section,
+    Table,
+    add_links,
+    format_number,
+    render_page,
+)
+from ban_bids.reports.participant import GROUP_PAGE, LINKS, provenance_blocks
 from ban_bids.reports.quality import group_quality_tables
 from ban_bids.settings import Settings
 
+_MANY_ROWS = 24
+_FEW_MODELS = 3
 _WIDE = (
     "c: share of explainable variance that a region's committed layer predicts. Intervals and reasons for n/a stand in "
     "group_bas.tsv."
@@ -77,14 +96,14 @@ def render_group(
     """
     group = table[table["level"] == "group"]
     people = table[(table["level"] == "participant") & (table["role"] == "scored")]
-    models = by_score(group)
-    absent = pd.DataFrame(list(missing), columns=["participant", "reason"])
+    models, _ = ranking(group)
+    compared = _comparison(out, group)
     sections = [
-        Section("Summary", _summary(out, group, models, labels)),
-        Section(
-            "Missing participants",
-            [] if absent.empty else [Table("Not in the group, and why", absent)],
-            "None: every participant with derivatives is in the group.",
+        *error_sections(out.root, with_models(out.root, missing)),
+        Section("Summary", _summary(out, group, compared, labels)),
+        *(
+            [Section("Comparison of models", _compared(out, group, people, compared), NO_COMPARISON)]
+            * (len(models) > 1)
         ),
         Section("Scores of the group", _group_scores(out, group)),
         Section("Scores of participants", _participant_scores(people, models)),
@@ -95,17 +114,33 @@ def render_group(
             "No participant has a table of measures; run the participant level again.",
         ),
         Section("Warnings", [Bullets(notes, alert=True)] if notes else [], "The group level had nothing to warn of."),
-        Section("Methods", [Paragraphs(_METHODS)]),
+        Section("Methods", _methods(out.root)),
         Section("Provenance", provenance_blocks(versions(), settings_toml(settings), files)),
     ]
     count = f"{len(labels)} participant{'s' if len(labels) > 1 else ''}"
-    status = f"{count} ({', '.join(labels)}); {len(missing)} missing"
-    return write_text(out.root / "group.html", render_page("Brain-like auditory score: group", status, sections))
+    errors = f"; {len(missing)} missing, see Errors" if missing else "; nobody is missing"
+    status = f"{count}, {len(models)} model{'s' if len(models) > 1 else ''}{errors}"
+    pages = [(label, out.root / f"sub-{label}.html") for label in labels]
+    links = [Link(f"sub-{label}", page.name) for label, page in pages if page.is_file()]
+    text = render_page("Brain-like auditory score: group", status, sections, links)
+    written = write_text(out.root / GROUP_PAGE, text)
+    for _, page in pages:
+        if page.is_file():
+            add_links(page, LINKS)
+    return written
 
 
-def _summary(out: Derivatives, group: pd.DataFrame, models: Sequence[str], labels: Sequence[str]) -> list[Block]:
+def _comparison(out: Derivatives, group: pd.DataFrame) -> pd.DataFrame:
+    """The group's own rows of its comparison of models, none where there is no such table."""
+    if not (out.root / GROUP_FILE).is_file():
+        return pd.DataFrame(columns=list(COLUMNS))
+    table = out.group_comparison()
+    return table[(table["level"] == "group") & table["task"].isin(set(group["task"]))].reset_index(drop=True)
+
+
+def _summary(out: Derivatives, group: pd.DataFrame, compared: pd.DataFrame, labels: Sequence[str]) -> list[Block]:
     fingerprints = read_json(out.root / "group_bas.json")["ModelFingerprint"]
-    maps = out.group_maps()
+    maps, (models, _) = out.group_maps(), ranking(group)
     blocks: list[Block] = [headlines(group, models[0])] if len(models) == 1 else []
     facts = (
         ("Participants", ", ".join(labels)),
@@ -113,8 +148,22 @@ def _summary(out: Derivatives, group: pd.DataFrame, models: Sequence[str], label
         ("Weights", ", ".join(f"{model}: {fingerprints.get(model) or 'unknown'}" for model in models)),
         ("Spaces of the maps", ", ".join(sorted(set(maps["space"]))) or "no maps"),
     )
-    figure = models_figure(group, f"C of every model. {_PEOPLE}")
-    return [*blocks, models_table(group, _PEOPLE), *figure, Facts(facts)]
+    return [*blocks, *comparison_blocks(group, compared, _PEOPLE), Facts(facts)]
+
+
+def _compared(out: Derivatives, group: pd.DataFrame, people: pd.DataFrame, compared: pd.DataFrame) -> list[Block]:
+    """Differences, and layers against depth; layers are marked that any member committed."""
+    members = people[["participant", "task", "model"]].drop_duplicates()
+    layers = out.scores(row="layer", role="scored").merge(members)
+    keys = ["model", "layer", "region"]
+    committed = layers.astype({"committed": float}).groupby(keys, as_index=False)["committed"].mean()
+    curves = depth_blocks(group.merge(committed, on=keys, how="left"), "mean over participants")
+    return [*difference_blocks(group, compared), *curves]
+
+
+def _methods(root: Path) -> list[Block]:
+    cited = Link("What to cite", str(write_citation(root).relative_to(root)))
+    return [Paragraphs((*_METHODS, "How each participant was analysed stands in its own page.")), Links((cited,))]
 
 
 def _group_scores(out: Derivatives, group: pd.DataFrame) -> list[Block]:
@@ -125,24 +174,10 @@ def _group_scores(out: Derivatives, group: pd.DataFrame) -> list[Block]:
     for name in ("rho", "sd"):
         brief[name] = rows[name].map(format_number, na_action="ignore")
     brief = brief.join(rows[["n", "generalises_to", "reason"]])
-    blocks: list[Block] = [
-        Table("Over participants", brief),
+    return [
+        Table("Over participants", brief, folded=len(brief) > _MANY_ROWS),
         Table("Over participants: layers and controls too", shown, out.group_definitions(), folded=True),
     ]
-    cortical = group[group["row"] == "C"]
-    bars = bars_of("C", cortical)
-    if bars:
-        names = [
-            str(model) if pd.isna(whose) else f"{model} ({whose})"
-            for model, whose in zip(cortical["model"], cortical["control_of"], strict=True)
-        ]
-        image = bar_figure(names, bars, "C, mean over participants")
-        caption = (
-            "Cortical score of every model and of its controls (in brackets: whose), mean over participants with 95 % "
-            "intervals over people and clips."
-        )
-        blocks.append(Figure("Models and their controls", image, caption))
-    return blocks
 
 
 def _participant_scores(scores: pd.DataFrame, models: Sequence[str]) -> list[Block]:
@@ -155,7 +190,7 @@ def _participant_scores(scores: pd.DataFrame, models: Sequence[str]) -> list[Blo
         if series:
             image = bar_figure([f"sub-{label}" for label in people], series, "score")
             caption = f"Scores of {model} in each participant, with 95 % bootstrap intervals over clips."
-            blocks.append(Figure(f"Each participant, {model}", image, caption))
+            blocks.append(Figure(f"Each participant, {model}", image, caption, folded=len(models) > _FEW_MODELS))
     return blocks
 
 
@@ -179,5 +214,5 @@ def _maps(out: Derivatives, models: Sequence[str]) -> list[Block]:
             image = map_figure(Path(str(row.path)), label="mean r over participants")
             source = f"{row.model}, {row.layer}"
             caption = f"Mean correlation of held-out BOLD with the prediction from {source}; space {row.space}."
-            figures.append(Figure(f"Mean r, {source}", image, caption))
+            figures.append(Figure(f"Mean r, {source}", image, caption, folded=len(models) > _FEW_MODELS))
     return figures

@@ -8,6 +8,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ban_bids import __version__
+from ban_bids.derivatives.provenance import versions
+from ban_bids.reports.citation import dataset_line
 from ban_bids.settings import Encoding
 
 
@@ -20,20 +22,23 @@ def methods_text(facts: Mapping[str, Any], settings: Encoding) -> tuple[str, ...
         What happened; ``templates/methods.txt`` uses
 
         - ``model``, ``genre_split``: name of the model, and data and split that it was trained on, if known
-        - ``preprocessing``: where the preprocessed images come from, ``ban-bids`` or ``fMRIPrep 23.2.1``
-        - ``space``, ``n_voxels``: template space of the output, and voxels that were predicted
         - ``regions``, ``acknowledgement``: where the regions come from, and what the terms of their data want said
         - ``held_out_rule``: the sentence of the held-out plan
         - ``n_runs``, ``n_held_out_runs``, ``n_folds``: runs, those with held-out volumes, and outer folds
         - ``n_repeats``: of each held-out clip; 1 or 0: no noise ceiling
-        - ``dimensions``, ``confounds``, ``permutations``, ``behavior``: a sentence each.
+        - ``n_voxels``: voxels that were predicted
+        - ``dimensions``, ``confounds_sentence``, ``permutations``, ``behavior``: a sentence each; ``behavior`` is said
+          of the model
+        - those of ``ran`` of :class:`ban_bids.derivatives.summaries.ParticipantSummary` and
+          :class:`ban_bids.derivatives.summaries.ModelSummary`.
     settings : Encoding
-        What was asked for; ``solver`` says whether himalaya is named.
+        What was asked for.
 
     Returns
     -------
     tuple of str
-        Paragraphs of plain text; the first is the statement that this is a reconstruction.
+        Paragraphs of plain text; the first is the statement that this is a reconstruction. What is said of the model
+        alone has a paragraph of its own, so that those of several models share the others.
 
     Raises
     ------
@@ -42,5 +47,6 @@ def methods_text(facts: Mapping[str, Any], settings: Encoding) -> tuple[str, ...
     """
     # plain text, escaped later by the page that shows it
     environment = Environment(loader=PackageLoader("ban_bids.reports"), autoescape=False, undefined=StrictUndefined)
-    text = environment.get_template("methods.txt").render(facts=facts, settings=settings, version=__version__)
+    known = {"facts": facts, "dataset": dataset_line(facts["dataset"]), "settings": settings}
+    text = environment.get_template("methods.txt").render(known, version=__version__, versions=versions())
     return tuple(" ".join(paragraph.split()) for paragraph in text.split("\n\n") if paragraph.strip())

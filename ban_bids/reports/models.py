@@ -1,4 +1,4 @@
-"""What both pages say of several models: their table, their bars, the matrix of one model's layers and regions."""
+"""What the pages say of one model: headlines, scores, the bars of its controls, its layers and regions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ban_bids.constants import NOT_AVAILABLE
-from ban_bids.reports.figures import Bars, bar_figure, matrix_figure
+from ban_bids.reports.figures import Bars, matrix_figure
 from ban_bids.reports.page import Block, Figure, Headline, Headlines, Table, format_number
 
 TOTALS = ("C", "B", "BAS")
@@ -18,26 +18,13 @@ NUMBERS = ["value", "ci_low", "ci_high"]
 _RHO = ["rho", "rho_ci_low", "rho_ci_high"]
 _OF_LAYERS = ["rho", "committed", "mapped", "p_sound", "p_specific", "mean_r", "unnormalised", "n_voxels", "reason"]
 _MANY_ROWS = 24
+_MANY_LAYERS = 8
 
 MEANING = {
     "C": "cortical score: correlation relative to its ceiling, mean over regions",
     "B": "behavioural score: consistency with people's genre choices (of the dataset)",
     "BAS": "brain-like auditory score: (C + B) / 2",
 }
-
-
-def by_score(scores: pd.DataFrame) -> list[str]:
-    """Return the names of scored models, the largest C first, those without C last.
-
-    Parameters
-    ----------
-    scores : DataFrame
-        Columns ``model``, ``role``, ``row``, ``value``.
-    """
-    scored = scores[scores["role"] == "scored"]
-    names = list(dict.fromkeys(scored["model"].astype(str)))
-    c = scored[scored["row"] == "C"].drop_duplicates("model").set_index("model")["value"].astype(float)
-    return sorted(names, key=lambda name: -np.nan_to_num(c.get(name, np.nan), nan=-np.inf))
 
 
 def scored_rows(scores: pd.DataFrame, model: str) -> pd.DataFrame:
@@ -67,52 +54,10 @@ def interval(value: float, low: float, high: float) -> str:
     return f"{value:.3f} [{low:.3f}, {high:.3f}]" if np.isfinite((low, high)).all() else f"{value:.3f}"
 
 
-def models_table(scores: pd.DataFrame, note: str) -> Table:
-    """All scored models, the largest C first: C, B and BAS with intervals, and the best of their controls.
-
-    Parameters
-    ----------
-    scores : DataFrame
-        Rows of one participant and task, or of the group.
-    note : str
-        What the intervals are.
-    """
-    lines = []
-    for model in by_score(scores):
-        rows = scored_rows(scores, model)
-        line: dict[str, object] = {"model": model}
-        for name in TOTALS:
-            numbers = rows.loc[rows["row"] == name, NUMBERS].astype(float).to_numpy()
-            line[f"{name} [95 % interval]"] = interval(*numbers[0]) if len(numbers) else NOT_AVAILABLE
-        line["best control"] = _best_control(scores[scores["control_of"] == model])
-        lines.append(line)
-    return Table("Models, by cortical score", pd.DataFrame(lines), note=note, drop_empty=False)
-
-
-def _best_control(controls: pd.DataFrame) -> str:
-    """Name and C of the control with the largest C."""
-    c = controls[(controls["row"] == "C") & controls["value"].notna()]
-    if c.empty:
-        return NOT_AVAILABLE
-    values = c["value"].to_numpy(dtype=float)
-    best = int(values.argmax())
-    return f"{c['model'].iloc[best]} {values[best]:.3f}"
-
-
 def bars_of(name: str, rows: pd.DataFrame) -> list[Bars]:
     """A series of bars, one per row; none where no row has a number."""
     values, low, high = rows[NUMBERS].to_numpy(dtype=float).T
     return [Bars(name, values, low, high)] if np.isfinite(values).any() else []
-
-
-def models_figure(scores: pd.DataFrame, caption: str) -> list[Block]:
-    """Bars of C, one per model, where there are several."""
-    names = by_score(scores)
-    rows = scores[(scores["role"] == "scored") & (scores["row"] == "C")].drop_duplicates("model").set_index("model")
-    bars = bars_of("C", rows.reindex(names))
-    if len(names) < 2 or not bars:
-        return []
-    return [Figure("Cortical score of every model", bar_figure(names, bars, "C"), caption)]
 
 
 def control_bars(scores: pd.DataFrame, model: str, regions: list[str]) -> list[Bars]:
@@ -197,6 +142,10 @@ def layer_blocks(scores: pd.DataFrame) -> list[Block]:
             "over clips. Solid frames: the layer that inner folds of the training rows commit to the region, which "
             "enters C. Dashed frames: the model's own mapping. Hatched cells are not available."
         )
+        if len(layers) > _MANY_LAYERS:
+            caption = caption.replace(
+                "with 95 % bootstrap intervals over clips", "with its intervals in the table below"
+            )
         size = f"{len(layers)} model layers by {len(regions)} regions"
         alt = f"Matrix of {size}; the table below repeats its numbers."
         image = matrix_figure(*(_matrix(rows, name) for name in (*NUMBERS, "committed", "mapped")))

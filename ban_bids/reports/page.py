@@ -7,8 +7,10 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -17,6 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from ban_bids import __version__
 from ban_bids.constants import NOT_AVAILABLE
 from ban_bids.errors import DataError
+from ban_bids.files.atomic import write_text
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,8 @@ class Table:
         Shown only when asked for.
     styles : mapping of (int, str) to str
         (row, column) -> ``number``, ``missing``, ``warned``, instead of what follows from the values.
+    alert : bool
+        Marked as something that needs attention.
     """
 
     kind: ClassVar[str] = "table"
@@ -105,6 +110,7 @@ class Table:
     drop_empty: bool = True
     folded: bool = False
     styles: Mapping[tuple[int, str], str] = field(default_factory=dict)
+    alert: bool = False
 
     @property
     def columns(self) -> list[str]:
@@ -163,7 +169,35 @@ class Listing:
     text: str
 
 
-Block = Headlines | Paragraphs | Bullets | Facts | Table | Figure | Listing
+@dataclass(frozen=True)
+class Link:
+    """Another file of the derivatives folder.
+
+    Parameters
+    ----------
+    text : str
+    name : str
+        Path relative to the page.
+    """
+
+    text: str
+    name: str
+
+    @property
+    def address(self) -> str:
+        """Relative address, with what has a meaning in addresses escaped."""
+        return quote(self.name)
+
+
+@dataclass(frozen=True)
+class Links:
+    """Links to other files, within the page."""
+
+    kind: ClassVar[str] = "links"
+    items: Sequence[Link]
+
+
+Block = Headlines | Paragraphs | Bullets | Facts | Table | Figure | Listing | Links
 
 
 @dataclass(frozen=True)
@@ -178,11 +212,14 @@ class Section:
         Content.
     empty : str
         Said where there is no content: the reason.
+    group : str
+        Neighbouring sections of one group share an entry of the table of contents, which unfolds.
     """
 
     title: str
     blocks: Sequence[Block] = ()
     empty: str = "Nothing to show."
+    group: str = ""
 
     @property
     def anchor(self) -> str:
@@ -190,7 +227,7 @@ class Section:
         return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
 
 
-def render_page(title: str, status: str, sections: Sequence[Section]) -> str:
+def render_page(title: str, status: str, sections: Sequence[Section], links: Sequence[Link] = ()) -> str:
     """Fill the template.
 
     Parameters
@@ -201,6 +238,8 @@ def render_page(title: str, status: str, sections: Sequence[Section]) -> str:
         One line below it.
     sections : sequence of Section
         In the order of the page.
+    links : sequence of Link
+        To other files of the folder, at the top.
 
     Returns
     -------
@@ -212,12 +251,36 @@ def render_page(title: str, status: str, sections: Sequence[Section]) -> str:
     DataError
         An image is missing or of an unknown format.
     """
+    template = _environment().get_template("page.html")
+    return template.render(title=title, status=status, sections=sections, links=links, version=__version__)
+
+
+def add_links(page: Path, links: Sequence[Link]) -> None:
+    """Put links into a page that was made when there was nothing to link to; one that has links stays as it is.
+
+    Parameters
+    ----------
+    page : Path
+        Made by :func:`render_page`.
+    links : sequence of Link
+    """
+    text = page.read_text(encoding="utf-8")
+    place = _environment().get_template("links.html").render(links=())
+    if place in text:
+        write_text(page, text.replace(place, _environment().get_template("links.html").render(links=links), 1))
+
+
+def _contents(sections: Sequence[Section]) -> list[tuple[str, list[Section]]]:
+    """Neighbouring sections by their group, for the table of contents."""
+    return [(name, list(own)) for name, own in groupby(sections, key=lambda section: section.group)]
+
+
+def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("ban_bids.reports"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters.update(cell=format_cell, number=format_number, data_uri=data_uri)
-    template = environment.get_template("page.html")
-    return template.render(title=title, status=status, sections=sections, version=__version__)
+    environment.filters.update(cell=format_cell, number=format_number, data_uri=data_uri, contents=_contents)
+    return environment
 
 
 def format_number(value: float | None) -> str:

@@ -13,21 +13,33 @@ from ban_bids.derivatives.summaries import ModelSummary, ParticipantSummary, log
 from ban_bids.errors import DataError
 from ban_bids.files.atomic import write_text
 from ban_bids.files.json import read_json
+from ban_bids.reports.citation import write_citation
+from ban_bids.reports.comparison import NO_COMPARISON, comparison_blocks, depth_blocks, difference_blocks, ranking
+from ban_bids.reports.failures import error_sections, failures_of
 from ban_bids.reports.figures import bar_figure, map_figure
-from ban_bids.reports.models import (
-    brief_scores,
-    by_score,
-    control_bars,
-    headlines,
-    layer_blocks,
-    models_figure,
-    models_table,
-    scored_rows,
+from ban_bids.reports.models import brief_scores, control_bars, headlines, layer_blocks, scored_rows
+from ban_bids.reports.page import (
+    Block,
+    Bullets,
+    Facts,
+    Figure,
+    Link,
+    Links,
+    Listing,
+    Paragraphs,
+    Section,
+    Table,
+    render_page,
 )
-from ban_bids.reports.page import Block, Bullets, Facts, Figure, Listing, Paragraphs, Section, Table, render_page
 from ban_bids.reports.quality import quality_figures, quality_tables
 
-_CLIPS = "Intervals: bootstrap over clips."
+GROUP_PAGE = "group.html"
+LINKS = (Link("All participants: the group's page", GROUP_PAGE),)
+"""From a participant's page to the group's."""
+
+_CLIPS = "Intervals: 95 %, bootstrap over clips."
+_MANY_MAPS = 6
+_FEW_MODELS = 3
 
 
 def render_participant(root: Path, participant: str) -> Path:
@@ -55,23 +67,38 @@ def render_participant(root: Path, participant: str) -> Path:
     if scores.empty:
         raise DataError(f"sub-{participant}: no score table in {root}; run the participant level first")
     participants, models = read_summaries(root, participant)
-    sections: list[Section] = []
+    sections = error_sections(root, failures_of(root, participant))
     for summary in participants:
         of_task = [model for model in models if model.task == summary.task]
-        sections += _task_sections(out, summary, of_task, scores[scores["task"] == summary.task], len(participants) > 1)
+        sections += _task_sections(
+            out, summary, of_task, scores[scores["task"] == summary.task], suffix=_suffix(summary, participants)
+        )
     sections += [
         Section(
             "Preprocessing quality", [*quality_tables(out.quality(participant)), *_quality_figures(root, participants)]
         ),
         Section("Warnings", _warnings(participants, models), "No stage had anything to warn of."),
-        Section("Methods", _methods(models)),
+        Section("Methods", _methods(root, models)),
         Section("Provenance", _provenance(root, models)),
     ]
-    names = ", ".join(dict.fromkeys(model.model for model in models))
-    tasks = ", ".join(summary.task for summary in participants)
-    status = f"finished: models {names}; held-out task {tasks}; space {participants[0].space}"
-    page = render_page(f"Brain-like auditory score: sub-{participant}", status, sections)
+    links = LINKS if (root / GROUP_PAGE).is_file() else ()
+    title = f"Brain-like auditory score: sub-{participant}"
+    page = render_page(title, _status(root, participants, models), sections, links)
     return write_text(root / f"sub-{participant}.html", page)
+
+
+def _status(root: Path, participants: Sequence[ParticipantSummary], models: Sequence[ModelSummary]) -> str:
+    """One line: what is on the page, and whether something failed."""
+    names = list(dict.fromkeys(model.model for model in models))
+    what = f"model {names[0]}" if len(names) == 1 else f"{len(names)} models"
+    tasks = ", ".join(summary.task for summary in participants)
+    n_failed = len(failures_of(root, participants[0].participant))
+    failed = f"; {n_failed} failed, see Errors" if n_failed else ""
+    return f"finished: {what}; held-out task {tasks}; space {participants[0].space}{failed}"
+
+
+def _suffix(summary: ParticipantSummary, participants: Sequence[ParticipantSummary]) -> str:
+    return f", task {summary.task}" if len(participants) > 1 else ""
 
 
 def _task_sections(
@@ -79,19 +106,27 @@ def _task_sections(
     summary: ParticipantSummary,
     models: Sequence[ModelSummary],
     scores: pd.DataFrame,
-    several_tasks: bool,
+    *,
+    suffix: str,
 ) -> list[Section]:
-    """Summary, one section per model, and the noise ceiling, for one held-out task."""
-    suffix = f", task {summary.task}" if several_tasks else ""
-    names = [name for name in by_score(scores) if name in {model.model for model in models}]
+    """Summary, comparison, one section per model, and the noise ceiling, for one held-out task."""
     by_name = {model.model: model for model in models}
+    names = [name for name in ranking(scores)[0] if name in by_name]
+    compared = out.comparisons(summary.participant, task=summary.task)
     large: dict[str, list[Block]] = {name: [headlines(scores, name)] for name in names}
     top = large.pop(names[0]) if len(names) == 1 else []  # once on the page: at its top where there is one model
-    top += [models_table(scores, _CLIPS), *models_figure(scores, f"C of every model. {_CLIPS}")]
+    top += comparison_blocks(scores, compared, _CLIPS)
+    several = [*difference_blocks(scores, compared), *depth_blocks(scores, f"of sub-{summary.participant}")]
+    folded = len(names) > _FEW_MODELS
     return [
         Section(f"Summary{suffix}", [*top, Facts(summary.facts)]),
+        *([Section(f"Comparison of models{suffix}", several, NO_COMPARISON)] if len(names) > 1 else []),
         *(
-            Section(f"Model {name}{suffix}", large.get(name, []) + _model_blocks(out, summary, by_name[name], scores))
+            Section(
+                f"Model {name}{suffix}",
+                large.get(name, []) + _model_blocks(out, summary, by_name[name], scores, folded=folded),
+                group="Models" if folded else "",
+            )
             for name in names
         ),
         Section(
@@ -101,7 +136,7 @@ def _task_sections(
 
 
 def _model_blocks(
-    out: Derivatives, summary: ParticipantSummary, model: ModelSummary, scores: pd.DataFrame
+    out: Derivatives, summary: ParticipantSummary, model: ModelSummary, scores: pd.DataFrame, *, folded: bool
 ) -> list[Block]:
     """Everything about one model: scores, layers and regions, controls, maps, significance."""
     definitions = out.score_definitions()
@@ -110,7 +145,7 @@ def _model_blocks(
     blocks += _score_tables("Scores", rows, definitions)
     blocks += layer_blocks(rows)
     blocks += _controls(scores, model, definitions)
-    blocks += _maps(out, summary, model, list(dict.fromkeys(rows["layer"].dropna())))
+    blocks += _maps(out, summary, model, rows, folded=folded)
     missing = [f"{title}: {why}" for title, why in summary.reasons.items() if title.startswith("Significance")]
     if missing:
         blocks.append(Paragraphs(missing))
@@ -141,17 +176,25 @@ def _controls(scores: pd.DataFrame, model: ModelSummary, definitions: Mapping[st
     return blocks + _score_tables("Scores of the controls", scores[scores["control_of"] == model.model], definitions)
 
 
-def _maps(out: Derivatives, summary: ParticipantSummary, model: ModelSummary, layers: Sequence[str]) -> list[Block]:
-    """Maps of r, one per layer in the model's order, and of all layers together."""
+def _maps(
+    out: Derivatives, summary: ParticipantSummary, model: ModelSummary, rows: pd.DataFrame, *, folded: bool
+) -> list[Block]:
+    """Maps of r, one per layer in the model's order, and of all layers together; of many layers the committed ones."""
     maps = out.maps(
         participant=summary.participant, task=summary.task, space=summary.space, model=model.model, stat="r"
     ).set_index("layer")["path"]
+    layers = list(dict.fromkeys((*rows["layer"].dropna(), *maps.index.drop(JOINT, errors="ignore"))))
+    layers = [layer for layer in layers if layer in maps.index]
+    wanted = set(rows.loc[rows["committed"].astype(float) > 0, "layer"]) if len(layers) > _MANY_MAPS else set(layers)
     figures: list[Block] = []
-    for layer in (*dict.fromkeys((*layers, *maps.index.drop(JOINT, errors="ignore"))), JOINT):
-        if layer in maps.index:
-            name = "all layers together" if layer == JOINT else layer
-            caption = f"Correlation of held-out BOLD with the prediction from {name}."
-            figures.append(Figure(f"r, {name}", map_figure(Path(maps[layer]), label="correlation r"), caption))
+    for layer in (*(layer for layer in layers if layer in wanted), *([JOINT] if JOINT in maps.index else [])):
+        name = "all layers together" if layer == JOINT else layer
+        caption = f"Correlation of held-out BOLD with the prediction from {name}."
+        image = map_figure(Path(maps[layer]), label="correlation r")
+        figures.append(Figure(f"r, {name}", image, caption, folded=folded))
+    if len(layers) > len(wanted):
+        text = f"Maps of the {len(wanted)} committed of {len(layers)} layers; those of the others lie in the folder."
+        return [Paragraphs([text]), *figures]
     return figures
 
 
@@ -174,9 +217,10 @@ def _warnings(participants: Sequence[ParticipantSummary], models: Sequence[Model
     return [Bullets(list(dict.fromkeys(notes)), alert=True)] if notes else []
 
 
-def _methods(models: Sequence[ModelSummary]) -> list[Block]:
-    """Paragraphs of all models' methods, each once."""
-    return [Paragraphs(list(dict.fromkeys(paragraph for model in models for paragraph in model.methods)))]
+def _methods(root: Path, models: Sequence[ModelSummary]) -> list[Block]:
+    """Paragraphs of all models' methods, each once, and where it says what to cite."""
+    texts = dict.fromkeys(paragraph for model in models for paragraph in model.methods)
+    return [Paragraphs(list(texts)), Links((Link("What to cite", str(write_citation(root).relative_to(root))),))]
 
 
 def _provenance(root: Path, models: Sequence[ModelSummary]) -> list[Block]:

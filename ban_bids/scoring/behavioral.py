@@ -7,7 +7,8 @@ noise. True genres say only which answer is right; they never stand in for peopl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 
@@ -77,6 +78,9 @@ class BehavioralScore(Part):
     readout : str
         Whose genre probabilities the model's are: ``own``, ``none``, or which one was fitted.
     notes : tuple of str
+    conditions : mapping
+        What draw k of B rests on: clips, people, genres, draws. Where it is the same for two models, draw k takes the
+        same clips for both.
     """
 
     kappa_model_person: Part = field(default_factory=Part)
@@ -87,6 +91,7 @@ class BehavioralScore(Part):
     rough: str = ""
     readout: str = "none"
     notes: tuple[str, ...] = ()
+    conditions: Mapping[str, object] = field(default_factory=dict)
 
 
 def no_behavior(reason: str = NO_CHOICES) -> BehavioralScore:
@@ -154,7 +159,23 @@ def score_responses(responses: Responses, *, n_bootstrap: int, n_splits: int, se
         kappa_majority=majority,
         n_people=len(responses.heard),
         n_excluded=responses.n_excluded,
+        conditions={
+            "JudgedClips": n_clips,
+            "People": len(responses.heard),
+            "Genres": responses.plain_genres,
+            "NumberOfDraws": n_bootstrap,
+            "RandomSeed": seed,
+            "Answers": _fingerprint(responses),
+        },
     )
+
+
+def _fingerprint(responses: Responses) -> str:
+    """Hash of who answered what to which clip; without the model's own answers."""
+    clip = np.arange(len(responses.true)) if responses.clip is None else responses.clip
+    arrays = (clip, responses.true, responses.counts, responses.n_answers)
+    parts = [np.ascontiguousarray(array, dtype=np.int64).tobytes() for array in arrays]
+    return hashlib.sha256(b"|".join(parts)).hexdigest()[:16]
 
 
 def spread(draws: np.ndarray, true: np.ndarray) -> np.ndarray:

@@ -6,7 +6,9 @@ Two kinds of deviation are therefore drawn and added, for a mean over I people o
 
 - clips: the mean over people in draw k of clips, the same clips for everyone, less the median of all draws, made wider
   for few clips (`ban_bids.scoring.bootstrap.widening`);
-- people: the standard error of the mean over people times a draw of Student's t with I - 1 degrees of freedom.
+- people: the standard error of the mean over people times a draw of Student's t with I - 1 degrees of freedom. Which
+  one draw k has follows from random weights of the people (`people_draws`), the same for all scores and differences: so
+  draw k is one joint draw of all of them, and that of a difference is that of its opposite with the sign turned.
 
 Chance that concerns one person on one clip would enter both: its variance, (mean variance of a person's draws less
 variance of their mean) / (I - 1), is taken off once, though never so much that less is left than either kind alone.
@@ -60,6 +62,17 @@ class KeptScore:
     statistics: Mapping[tuple[str, str], ClipStatistics]
     committed: Mapping[str, ClipStatistics] = field(default_factory=dict)
     mapping: Mapping[str, str] = field(default_factory=dict)
+
+    def rho(self, counts: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
+        """What models are compared by, in every draw of clips: (row, region) -> (n_draws,).
+
+        Rho of the committed layer of each region (row ``region``), and their mean ``C``; empty without regions.
+        """
+        of_regions = KeptScore({}, self.committed).scores(counts)
+        return {
+            (row, region): values if row == "C" else correlation_form(values)
+            for (row, _, region), values in of_regions.items()
+        }
 
     def scores(self, counts: np.ndarray) -> dict[Cell, np.ndarray]:
         """Scores in every draw of clips.
@@ -118,7 +131,14 @@ def clip_draws(clips: Sequence[Sequence[str]], n_draws: int, seed: int) -> list[
     return [np.vstack([np.ones(len(own)), drawn[:, [column[clip] for clip in own]]]) for own in clips]
 
 
-def over_people(values: np.ndarray, draws: np.ndarray, n_clips: int, *, seed: int) -> Estimate:
+def people_draws(n_draws: int, n_people: int, seed: int) -> np.ndarray:
+    """Random weights of people, the same for all scores: (n_draws, n_people)."""
+    return np.random.default_rng((seed, _STREAM_PEOPLE)).standard_normal((n_draws, n_people))
+
+
+def over_people(
+    values: np.ndarray, draws: np.ndarray, n_clips: int, *, seed: int, weights: np.ndarray | None = None
+) -> Estimate:
     """Mean over people, with its interval over people and clips; of one person over clips alone.
 
     Parameters
@@ -130,6 +150,8 @@ def over_people(values: np.ndarray, draws: np.ndarray, n_clips: int, *, seed: in
     n_clips : int
         Distinct clips of all people together.
     seed : int
+    weights : ndarray of shape (n_draws, I), optional
+        Of these people, from `people_draws`, where they are some of the people of other scores.
 
     Returns
     -------
@@ -152,7 +174,8 @@ def over_people(values: np.ndarray, draws: np.ndarray, n_clips: int, *, seed: in
         both = (float(np.mean(_variance(wider * deviations[:, there.any(axis=0)]))) - of_clips) / (n_people - 1)
         kept = max(of_clips + of_people - max(both, 0), of_clips, of_people)
         shrinkage = np.sqrt(kept / max(of_clips + of_people, np.finfo(float).tiny))
-        joint = shrinkage * (joint + standard_error * _student_draws(len(joint), n_people - 1, seed))
+        weights = people_draws(len(joint), n_people, seed) if weights is None else weights
+        joint = shrinkage * (joint + standard_error * _student_draws(weights @ (values - value), n_people - 1))
     return Estimate(**with_interval(value, value + joint))
 
 
@@ -162,10 +185,14 @@ def _variance(draws: np.ndarray) -> np.ndarray:
     return ((high - low) / (2 * stats.norm.ppf(0.75))) ** 2
 
 
-def _student_draws(n_draws: int, df: int, seed: int) -> np.ndarray:
-    """Quantiles of Student's t in random order: without the chance of draws in its long tails."""
-    quantiles = stats.t.ppf((np.arange(n_draws) + 0.5) / n_draws, df)
-    return np.random.default_rng((seed, _STREAM_PEOPLE)).permutation(quantiles)
+def spread_of_draws(draws: np.ndarray) -> np.ndarray:
+    """Standard deviation of draws along the first axis, from their central half."""
+    return np.sqrt(_variance(draws))
+
+
+def _student_draws(order: np.ndarray, df: int) -> np.ndarray:
+    """Quantiles of Student's t in the order of random numbers: without the chance of draws in its long tails."""
+    return np.asarray(stats.t.ppf((stats.rankdata(order) - 0.5) / len(order), df))
 
 
 def over_people_alone(values: np.ndarray) -> Estimate:
@@ -178,7 +205,14 @@ def over_people_alone(values: np.ndarray) -> Estimate:
 
 
 def paired_difference(
-    first: np.ndarray, second: np.ndarray, first_draws: np.ndarray, second_draws: np.ndarray, n_clips: int, *, seed: int
+    first: np.ndarray,
+    second: np.ndarray,
+    first_draws: np.ndarray,
+    second_draws: np.ndarray,
+    n_clips: int,
+    *,
+    seed: int,
+    weights: np.ndarray | None = None,
 ) -> Estimate:
     """Mean over people of the difference of two models, both in the same people and the same draws of clips.
 
@@ -191,7 +225,7 @@ def paired_difference(
     first, second : ndarray of shape (I,)
         Scores of the people that have both.
     first_draws, second_draws : ndarray of shape (n_draws, I)
-    n_clips, seed : int
+    n_clips, seed, weights
         As for `over_people`.
 
     Returns
@@ -199,4 +233,4 @@ def paired_difference(
     Estimate
         First less second.
     """
-    return over_people(first - second, first_draws - second_draws, n_clips, seed=seed)
+    return over_people(first - second, first_draws - second_draws, n_clips, seed=seed, weights=weights)

@@ -34,9 +34,12 @@ class Responses:
     probabilities : ndarray of shape (C, G)
         The model's.
     genres : tuple of str
+        In order of the alphabet, so that draws of clips within genres are the same for all models.
     n_excluded : int
         Clips left out because the model was trained or validated on their tracks.
     notes : tuple of str
+    clip : ndarray of shape (C,), int, optional
+        Index of each clip in the dataset's list.
     """
 
     counts: np.ndarray
@@ -46,6 +49,7 @@ class Responses:
     genres: tuple[str, ...]
     n_excluded: int
     notes: tuple[str, ...] = ()
+    clip: np.ndarray | None = None
 
     def of(self, clips: np.ndarray) -> Responses:
         """Return the same for some clips."""
@@ -55,7 +59,13 @@ class Responses:
             n_answers=self.n_answers[:, clips],
             true=self.true[clips],
             probabilities=self.probabilities[clips],
+            clip=None if self.clip is None else self.clip[clips],
         )
+
+    @property
+    def plain_genres(self) -> list[str]:
+        """Genres in the spelling in which they are compared."""
+        return [plain_label(genre) for genre in self.genres]
 
     @property
     def heard(self) -> np.ndarray:
@@ -110,6 +120,8 @@ def match_responses(
         If nothing is left to compare.
     """
     known_clips = {_key(clip.audio, clip.start, clip.duration): i for i, clip in enumerate(clips)}
+    order = sorted(range(len(genres)), key=lambda g: plain_label(genres[g]))
+    genres, probabilities = [genres[g] for g in order], np.asarray(probabilities, dtype=float)[:, order]
     known_genres = {plain_label(genre): i for i, genre in enumerate(genres)}
     keys = zip(choices["audio"], choices["start"], choices["duration"])
     clip = np.array([known_clips.get(_key(*key), OTHER) for key in keys], dtype=int)
@@ -136,8 +148,9 @@ def match_responses(
         counts=counts,
         n_answers=n_answers,
         true=true[first_row],
-        probabilities=np.asarray(probabilities, dtype=float)[used],
+        probabilities=probabilities[used],
         genres=tuple(genres),
+        clip=used,
         n_excluded=len(np.unique(clip[trained])),
         notes=_notes(int(np.sum(~known)), answered, true),
     )

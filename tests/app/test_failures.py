@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ from ban_bids.app.behavior import Behavior
 from ban_bids.app.candidates import PreparedModel, refuse_namesakes
 from ban_bids.app.outcome import Outcome
 from ban_bids.encoding import design as design_module
-from ban_bids.errors import DataError, UsageError
+from ban_bids.errors import DataError, NotComputable, UsageError
 from ban_bids.files.progress import StageClock
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.scoring.behavioral import no_behavior
@@ -49,6 +50,17 @@ def prepared() -> PreparedModel:
     return PreparedModel(ToyModel(), (), (), None, "none", Behavior(no_behavior()))  # type: ignore[arg-type]
 
 
+def refusing_control(make: Callable[..., object]) -> Callable[..., object]:
+    """Designs of models, and none of a control."""
+
+    def design(data: object, model: ToyModel, *args: object, **kwargs: object) -> object:
+        if model.name.endswith("permuted"):
+            raise NotComputable("features are not finite")
+        return make(data, model, *args, **kwargs)
+
+    return design
+
+
 def test_notes_of_the_data_and_reasons_for_missing_p_reach_the_log_and_the_summary(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -64,6 +76,19 @@ def test_notes_of_the_data_and_reasons_for_missing_p_reach_the_log_and_the_summa
     with caplog.at_level(logging.WARNING):
         shared = level.read_participant(stub, None, asked, clock=clock)  # type: ignore[arg-type]
         scored = level.score_candidate(shared, prepared(), asked, clock=clock)
+        failing = ToyModel()
+        failing.name, failing.fingerprint = "toypermuted", "of another"
+        beside = replace(prepared(), controls=(failing,), missing=(("toyuntrained", "no module draws gain"),))
+        monkeypatch.setattr(level, "make_design", refusing_control(level.make_design))
+        controlled = level.score_candidate(shared, beside, asked, clock=clock)
+    # a control that cannot be computed is a row with its reason, and the model's scores stand
+    rows = level.table_of(controlled)
+    rows = rows[rows["role"] == "control"].set_index("model")
+    assert rows["reason"].to_dict() == {
+        "toyuntrained": "no module draws gain",
+        "toypermuted": "features are not finite",
+    }
+    assert controlled.scores.cortical.value is not None and not controlled.controls
     notes = (*shared.notes, *scored.notes)
     few = next(note for note in notes if note.startswith("pspecific: n/a"))
     assert "only 35 distinct arrangements" in few

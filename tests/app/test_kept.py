@@ -12,7 +12,7 @@ from ban_bids.constants import AREAS
 from ban_bids.derivatives.draws import read_draws, write_draws
 from ban_bids.encoding.rows import HeldOutRows, repeat_rows
 from ban_bids.inputs.types import Clip
-from ban_bids.scoring.bootstrap import Estimate
+from ban_bids.scoring.behavioral import BehavioralScore
 from ban_bids.scoring.cortical import MeasuredRegions, cortical_score
 
 N_CLIPS = 6
@@ -57,7 +57,7 @@ def scored(tmp_path):
         inner = {layer: rng.normal(size=(1, 40)) for layer in AREAS}
         return cortical_score(name, predictions, inner, measured, mapping=mapping)
 
-    prepared = SimpleNamespace(name="ban", behavior=Estimate(value=0.3, draws=np.arange(4.0)))
+    prepared = SimpleNamespace(name="ban", behavior=BehavioralScore(value=0.3, draws=np.arange(4.0)))
     cortical = score("ban", dict(zip(AREAS, AREAS, strict=True)))
     clips = tuple(Clip(sound(tmp_path / f"{k}.wav", k), 0.0, 1.0, str(k)) for k in range(N_CLIPS))
     shared = SimpleNamespace(

@@ -57,10 +57,44 @@ def test_a_page_shows_the_notes_of_the_dataset_and_of_its_own_participant(
         SimpleNamespace(data=part, folds=part, tests=part, plan=SimpleNamespace(task_label="x")),  # type: ignore[arg-type]
     )
     monkeypatch.setattr(summary, "_participant_rows", lambda shared: [])
+    monkeypatch.setattr(summary, "_participant_ran", lambda *args: {})
     settings = Settings.of(tmp_path, tmp_path / "out", "participant")
     page = summary.participant_summary(shared, settings)
     assert page.notes == ["no description", "run of 01 left out"]
     assert page.reasons == {"Significance, follows sound": "n/a: no rest"}
+
+
+@pytest.mark.parametrize(("written", "authors"), [('{"Authors": ["A", "B"]}', ["A", "B"]), ("{}", []), (None, [])])
+def test_the_authors_of_the_dataset_are_read_where_it_names_them(
+    tmp_path: Path, written: str | None, authors: list[str]
+) -> None:
+    if written is not None:
+        (tmp_path / "dataset_description.json").write_text(written)
+    shared = SimpleNamespace(
+        dataset=SimpleNamespace(root=tmp_path, name="music", doi=None),
+        pre=SimpleNamespace(source="ban-bids", space="S"),
+    )
+    ran = summary._participant_ran(shared, Settings.of(tmp_path, tmp_path / "out", "participant"))  # type: ignore[arg-type]
+    assert ran["dataset"] == {"name": "music", "doi": None, "authors": authors}
+    assert any("Glasser" in line for line in ran["atlas_references"])
+
+
+@pytest.mark.parametrize(("maps", "joint"), [([("Joint", "bestlayer"), ("L0", "r")], False), ([("Joint", "r")], True)])
+def test_a_joint_fit_is_one_that_predicted(maps: list[tuple[str, str]], joint: bool) -> None:
+    card = SimpleNamespace(references=("A 2020",), hashes={})
+    scored = SimpleNamespace(
+        prepared=SimpleNamespace(
+            model=SimpleNamespace(card=card, references=("A 2020", "B 2021")), behavior=SimpleNamespace(n_clips=0)
+        ),
+        scores=SimpleNamespace(maps=dict.fromkeys(maps), cortical=SimpleNamespace(n_repeats=4)),
+    )
+    engine = SimpleNamespace(solver="closed-form")
+    shared = SimpleNamespace(prepared=SimpleNamespace(fitting=SimpleNamespace(engine=engine)))
+    ran = summary._model_ran(shared, scored)  # type: ignore[arg-type]
+    assert ran == {
+        "solver": "closed-form", "joint": joint, "ceiling": True, "behavior": False, "trained": False,
+        "references": ["A 2020", "B 2021"],
+    }  # fmt: skip
 
 
 def test_page_and_sidecar_say_whose_read_out_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,6 +114,7 @@ def test_page_and_sidecar_say_whose_read_out_it_is(tmp_path: Path, monkeypatch: 
     )  # fmt: skip
     monkeypatch.setattr(PreparedModel, "name", "m")
     monkeypatch.setattr(summary, "_methods", lambda *args: {})
+    monkeypatch.setattr(summary, "_model_ran", lambda *args: {})
     monkeypatch.setattr(summary, "methods_text", lambda *args: ())
     monkeypatch.setattr(summary, "participant_facts", lambda *args: {})
     settings = Settings.of(tmp_path, tmp_path / "out", "participant")

@@ -108,6 +108,6 @@ def test_controls_without_statistics_hear_the_clips_of_everybody(
     measure_normalisation(measured, clip_batches(measured.front_end, clips), measured.from_frames)
     assert prepared.model.fingerprint == fingerprint(measured)
     assert [note.count("dataset's own clips") for note in prepared.notes] == [1, 1]
-    assert [c.name for c in prepared.controls][5:] == ["bansmalluntrainedpermuted", "logmel"]
+    assert [c.name for c in prepared.controls][5:] == ["bansmalluntrainedpermuted", "logmel", "modulation"]
     other = candidates._prepared(model, None, dataset, basic.changed(random_seed=8))
     assert [c.fingerprint for c in other.controls] == [c.fingerprint for c in prepared.controls]

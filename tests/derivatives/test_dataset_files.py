@@ -12,7 +12,6 @@ from ban_bids.derivatives.dataset import source_dataset, write_dataset_files
 from ban_bids.derivatives.provenance import (
     read_statuses,
     settings_toml,
-    write_citation,
     write_provenance,
     write_status,
 )
@@ -21,7 +20,7 @@ from ban_bids.errors import DataError
 from ban_bids.files.atomic import write_text
 from ban_bids.files.json import read_json
 from ban_bids.preprocessing.quality import Measurement
-from ban_bids.settings import ModelRequest, Settings
+from ban_bids.settings import ModelRequest
 
 
 def test_description_says_who_made_it_from_what(tmp_path, monkeypatch):
@@ -82,34 +81,6 @@ def test_provenance_lists_files_and_versions(tmp_path):
     assert versions["ban-bids"] == __version__
     assert {"torch", "himalaya", "nilearn"} <= set(versions)
     assert "pytest" not in versions
-    assert "reconstruction" in (tmp_path / "logs" / "CITATION.md").read_text()
-
-
-def test_the_citation_names_what_ran(tmp_path):
-    places = {"bids_dir": Path("/b"), "output_dir": tmp_path, "work_dir": tmp_path / "work", "level": "participant"}
-
-    def cited(**options):
-        return " ".join(write_citation(tmp_path, Settings.of(**places, **options)).read_text().split())
-
-    ours = cited()
-    for name in (
-        "GTZAN",
-        "PyBIDS",
-        "NiBabel",
-        "nilearn",
-        "PyTorch",
-        "Nipype",
-        "antspyx 0",
-        "N4ITK",
-        "Human Connectome",
-    ):
-        assert name in ours, name
-    assert "own closed form of the left-out runs, not by himalaya" in ours
-    assert "{" not in ours
-    theirs = cited(derivatives=(("fmriprep", Path("/f")),), solver="himalaya", atlas="juelich")
-    assert "fMRIPrep" in theirs
-    assert "himalaya 0" in theirs
-    assert not any(name in theirs for name in ("antspyx", "N4ITK", "closed form", "Human Connectome"))
 
 
 def test_statuses_read_back(tmp_path):

@@ -10,6 +10,7 @@ from nilearn.image import load_img
 from ban_bids import load_derivatives
 from ban_bids.bids.names import bas_name
 from ban_bids.constants import AREAS, JOINT
+from ban_bids.derivatives.comparisons import COLUMNS, write_comparison, write_group_comparison
 from ban_bids.derivatives.maps import write_statmap
 from ban_bids.derivatives.read import Regions, remove_stale_maps
 from ban_bids.derivatives.tables import write_table
@@ -97,6 +98,28 @@ def test_tables_without_a_column_of_models_get_one(tmp_path):
     assert out.scores()["model"].tolist() == ["my-net"]
     files = out.score_files()
     assert files.loc[0, ["path", "participant", "model_fingerprint"]].tolist() == [str(path), "01", "f"]
+
+
+def test_comparisons_are_read_back_by_participant_kind_and_row(tmp_path):
+    write_json(tmp_path / "dataset_description.json", {"GeneratedBy": [{"Name": "ban-bids"}]})
+    out = load_derivatives(tmp_path)
+    assert out.comparisons().empty and list(out.comparisons()) == list(COLUMNS)
+    with pytest.raises(DataError, match=r"group_comparison.tsv: not there; run 'ban-bids BIDS_DIR .* group' first"):
+        out.group_comparison()
+    lines = [{"kind": kind, "row": row, "value": k} for k, (kind, row) in enumerate([("models", "C"), ("rank", "C")])]
+    for label in ("01", "02"):
+        mine = {"level": "participant", "participant": label, "task": TASK, "model": "ban"}
+        write_comparison(tmp_path, _with_columns([{**line, **mine} for line in lines]), participant=label, task=TASK)
+    write_group_comparison(tmp_path, _with_columns([{"level": "group", **lines[0]}]), {"Participants": ["01", "02"]})
+    assert out.comparisons()["participant"].tolist() == ["01", "01", "02", "02"]
+    assert out.comparisons("sub-02", kind="rank")["value"].tolist() == [1]
+    with pytest.raises(UsageError, match="'layer' is no column"):
+        out.comparisons(layer="A1")
+    assert list(out.group_comparison()) == list(COLUMNS) and out.group_comparison()["level"].tolist() == ["group"]
+
+
+def _with_columns(lines):
+    return pd.DataFrame(lines).reindex(columns=list(COLUMNS))
 
 
 def test_a_region_that_the_atlas_lacks_has_no_index():

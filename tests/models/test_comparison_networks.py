@@ -14,10 +14,11 @@ from ban_bids.constants import AREAS
 from ban_bids.inputs.types import Clip
 from ban_bids.models.candidate import ModelCard
 from ban_bids.models.checkpoint import load_checkpoint, save_checkpoint
-from ban_bids.models.controls import control_models, permuted_network
+from ban_bids.models.controls import control_models
 from ban_bids.models.conventional import PRESETS as CONVENTIONAL
 from ban_bids.models.network import AuditoryNetwork, NetworkModel, fingerprint
 from ban_bids.models.presets import PRESETS, build
+from ban_bids.models.random_weights import permuted_module
 from ban_bids.models.registry import load_model
 
 RATE = 22_050
@@ -110,9 +111,9 @@ def test_controls_are_alive_and_repeat(network: AuditoryNetwork, music: list[Cli
     model = NetworkModel(network, ("a",) * 10)
     rng = np.random.default_rng(0)
     sound = HeardClip(None, RATE, rng.normal(0, 0.1, 2 * RATE))
-    controls, _ = control_models(model, music)
+    controls = control_models(model, music).models
     torch.manual_seed(1)  # the caller's random numbers decide nothing
-    again, _ = control_models(model, music)
+    again = control_models(model, music).models
     assert [c.fingerprint for c in again] == [c.fingerprint for c in controls]
     for control in controls:
         for label, frames in control.features([sound])[0].items():
@@ -123,7 +124,7 @@ def test_controls_are_alive_and_repeat(network: AuditoryNetwork, music: list[Cli
 
 def test_recurrent_weights_are_permuted_too() -> None:
     network = build(CONVENTIONAL["crnn"], 3)
-    shuffled = permuted_network(network, 0)
+    shuffled = permuted_module(network, 0)
     before = network.get_parameter("areas.T2T3.gru.weight_hh_l0")
     after = shuffled.get_parameter("areas.T2T3.gru.weight_hh_l0")
     assert not torch.equal(before, after)

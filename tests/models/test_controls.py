@@ -15,6 +15,7 @@ from ban_bids.inputs.types import Clip
 from ban_bids.models.candidate import ModelCard
 from ban_bids.models.checkpoint import load_checkpoint, save_checkpoint
 from ban_bids.models.controls import (
+    Control,
     clip_batches,
     control_models,
     control_networks,
@@ -88,11 +89,11 @@ def test_statistics_go_through_the_file_and_the_controls_have_them(tmp_path: Pat
     path = save_checkpoint(tmp_path / "w.safetensors", network, ModelCard(network.config.to_dict(), ("a", "b", "c")))
     again, _ = load_checkpoint(path)
     assert fingerprint(again) == fingerprint(network)
-    controls, notes = control_models(load_model("ban", path))
-    assert notes == ()
-    for name, control in zip(CONTROLS, controls):
-        assert control.name == f"bansmall{name}"
-        for buffer, value in normalisation(control.network).items():
+    controls = control_models(load_model("ban", path))
+    assert controls.notes == () and [c.name for c in controls.models[-2:]] == ["logmel", "modulation"]
+    for name, control in zip(CONTROLS, controls.models):
+        assert control.name == f"bansmall{name}" and isinstance(control, Control)
+        for buffer, value in normalisation(control.build().network).items():
             assert torch.equal(value, network.control_statistics[name][buffer])
     # bare weights keep them too; the file of an earlier version has none
     bare, _ = load_checkpoint(save_checkpoint(tmp_path / "bare.safetensors", network, None))

@@ -19,7 +19,7 @@ from ban_bids.models.candidate import layer_labels
 from ban_bids.models.foreign import LayerModel
 from ban_bids.models.registry import load_model
 
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "usage.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "models.md"
 
 
 class _Net(nn.Module):
@@ -163,7 +163,7 @@ def test_the_fingerprint_follows_what_is_in_no_tensor() -> None:
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The user guide's example, written down as an installed distribution: a module and its metadata."""
+    """The page's example, written down as an installed distribution: a module and its metadata."""
     example = re.search(r"```python\n(# mymodels/listener\.py.*?)```", DOCS.read_text("utf-8"), re.S)
     assert example is not None
     folder = tmp_path / "site"

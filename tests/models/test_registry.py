@@ -19,9 +19,10 @@ from ban_bids.models.ban import BAN
 from ban_bids.models.candidate import ModelCard
 from ban_bids.models.checkpoint import save_checkpoint
 from ban_bids.models.config import PRESETS, FrontEndConfig
-from ban_bids.models.controls import control_models, permuted_network, untrained_network
+from ban_bids.models.controls import control_models, untrained_network
 from ban_bids.models.low_level import LogMelModel, ModulationModel
 from ban_bids.models.network import NetworkModel, resolve_device
+from ban_bids.models.random_weights import permuted_module
 from ban_bids.models.registry import load_model
 from ban_bids.settings import ModelRequest
 
@@ -242,9 +243,10 @@ def test_probabilities_sum_to_one_and_need_genres() -> None:
 def test_controls_are_there_and_sane(music: list[Clip]) -> None:
     model = _model("ban")
     before = model.fingerprint
-    controls, notes = control_models(model, music)
+    found = control_models(model, music)
+    controls, notes = found.models, found.notes
     names = [c.name for c in controls]
-    assert names == [*(f"planteduntrained{k}" for k in range(1, 6)), "plantedpermuted", "logmel"]
+    assert names == [*(f"planteduntrained{k}" for k in range(1, 6)), "plantedpermuted", "logmel", "modulation"]
     assert len(notes) == 1 and "dataset's own clips" in notes[0]
     assert len({c.fingerprint for c in controls}) == len(controls)
     sound = _heard(2.0)
@@ -257,10 +259,10 @@ def test_controls_are_there_and_sane(music: list[Clip]) -> None:
         quiet = control.features([HeardClip.silence(1.0, RATE)])[0]
         assert all(np.isfinite(frames).all() for frames in quiet.values())
     assert NetworkModel(model.network, GENRES).fingerprint == before
-    again, _ = control_models(model, reversed(music))
+    again = control_models(model, reversed(music)).models
     assert [c.fingerprint for c in again] == [c.fingerprint for c in controls]
-    other, _ = control_models(model, music[:2])  # other statistics, another fingerprint
-    assert not {c.fingerprint for c in controls[:-1]} & {c.fingerprint for c in other[:-1]}
+    other = control_models(model, music[:2]).models  # other statistics, another fingerprint
+    assert not {c.fingerprint for c in controls[:-2]} & {c.fingerprint for c in other[:-2]}
 
 
 def test_untrained_keeps_the_front_end_and_changes_the_weights() -> None:
@@ -273,7 +275,7 @@ def test_untrained_keeps_the_front_end_and_changes_the_weights() -> None:
 
 def test_permutation_keeps_every_tensors_values() -> None:
     network = BAN(PRESETS["ban-small"], seed=1)
-    shuffled = permuted_network(network, seed=0)
+    shuffled = permuted_module(network, seed=0)
     for (name, a), (_, b) in zip(network.named_parameters(), shuffled.named_parameters()):
         assert torch.equal(a.flatten().sort().values, b.flatten().sort().values), name
     weight = network.areas["PB"].lateral.conv.weight
@@ -292,6 +294,7 @@ def test_log_mel_is_the_front_end_itself() -> None:
         model.genre_probabilities([_heard(1.0)])
 
 
-def test_foreign_models_get_the_log_mel_control_only() -> None:
-    assert [c.name for c in control_models(ModulationModel())[0]] == ["logmel"]
-    assert control_models(LogMelModel()) == ([], ())  # a model is no control of itself
+def test_low_level_models_are_controls_of_each_other_and_not_of_themselves() -> None:
+    for model, other in ((ModulationModel(), "logmel"), (LogMelModel(), "modulation")):
+        controls = control_models(model)
+        assert [c.name for c in controls.models] == [other] and not controls.missing and not controls.notes

@@ -60,6 +60,16 @@ def test_the_matrix_labels_every_cell_hatches_what_is_missing_and_frames_own_lay
     assert [frame.get_linestyle() for frame in frames].count("--") == 4
 
 
+def test_a_matrix_of_many_layers_has_low_rows_without_intervals(drawn):
+    texts, _, frames = drawn
+    layers = [f"encoder.layer.{k:02d}" for k in range(40)]
+    values, committed = (pd.DataFrame(0.25, index=layers, columns=list(AREAS)) for _ in range(2))
+    committed.iloc[7] = 1.0
+    height, width, _ = size(matrix_figure(values, values - 0.1, values + 0.1, committed, values * np.nan))
+    assert set(texts) == {"0.25", "25%"} and texts.count("0.25") == 160 and texts.count("25%") == 156
+    assert len(frames) == 160 and height < 2 * width
+
+
 def test_a_matrix_of_nothing_is_drawn_too(drawn):
     texts, _, frames = drawn
     nothing = matrix(np.full((4, 4), np.nan))

@@ -1,5 +1,9 @@
 """The methods in words follow what was done."""
 
+from importlib.metadata import version
+
+from fake_derivatives import RAN_MODEL, RAN_PARTICIPANT
+
 from ban_bids.preprocessing.atlases import atlas_of
 from ban_bids.reports.methods import methods_text
 from ban_bids.settings import Encoding
@@ -7,9 +11,10 @@ from ban_bids.settings import Encoding
 
 def facts(**changes):
     known = {
+        **RAN_PARTICIPANT,
+        **RAN_MODEL,
         "model": "ban",
-        "preprocessing": "fMRIPrep 24.1",
-        "space": "S",
+        "preprocessed_by": "fmriprep-24.1",
         "held_out_rule": "runs that repeat a clip",
         "n_runs": 3,
         "n_held_out_runs": 1,
@@ -20,7 +25,7 @@ def facts(**changes):
         "permutations": "m = 10000.",
         "behavior": "B is n/a.",
         "genre_split": "unknown",
-        "confounds": "",
+        "confounds_sentence": "",
         "regions": atlas_of("hcp-mmp").regions,
         "acknowledgement": "",
     }
@@ -60,16 +65,33 @@ def test_methods_say_that_this_is_a_reconstruction_and_who_preprocessed():
 
 
 def test_methods_name_what_ran():
-    own = " ".join(methods_text(facts(preprocessing="ban-bids"), Encoding()))
-    for name in ("Nipype", "antspyx", "N4", "pybids", "nibabel", "PyTorch"):
+    own = " ".join(methods_text(facts(preprocessed_by="ban-bids"), Encoding()))
+    for name in ("N4", "Nipype", "PyTorch", "A. One, B. Two. Music & brain. doi:10.18112/openneuro.ds003720.v1.0.0"):
         assert name in own
+    for package in ("nipype", "antspyx", "pybids", "nibabel", "nilearn", "torch"):
+        assert version(package) in own
     theirs = " ".join(methods_text(facts(), Encoding()))
-    assert "antspyx" not in theirs
-    assert "Nipype" not in theirs
-    for solver in ("auto", "closed-form"):
-        text = " ".join(methods_text(facts(), Encoding(solver=solver)))
-        assert "by ban-bids' closed form, whose solutions are those of himalaya's ridge." in text
-        assert "random search" not in text
-    searched = " ".join(methods_text(facts(), Encoding(solver="himalaya")))
-    assert "by himalaya's random search." in searched
+    assert "fMRIPrep 24.1 (Esteban et al. 2019)" in theirs
+    assert not any(name in theirs for name in ("antspyx", "Nipype", "N4"))
+    closed = " ".join(methods_text(facts(), Encoding()))
+    assert "by ban-bids' closed form, whose solutions are those of himalaya's ridge." in closed
+    assert "random search" not in closed
+    searched = " ".join(methods_text(facts(solver="himalaya"), Encoding()))
+    assert f"by himalaya {version('himalaya')}'s random search (Dupré la Tour et al. 2022)." in searched
     assert "closed form" not in searched
+    single = " ".join(methods_text(facts(solver="himalaya", joint=False), Encoding()))
+    assert "random search" not in single and "banded" not in single
+
+
+def test_only_one_paragraph_is_the_model_s_own():
+    ban, other = (
+        methods_text(facts(model=name, dimensions=name, behavior=name, references=[f"{name} 2020"]), Encoding())
+        for name in ("ban", "wav2vec")
+    )
+    [own] = set(other) - set(ban)
+    assert own.startswith("Model wav2vec;") and own.endswith("The model is described by: wav2vec 2020.")
+
+
+def test_a_dataset_without_authors_and_doi_is_named():
+    dataset = {"name": "music", "doi": None, "authors": []}
+    assert "Data: music. (it states no DOI)" in " ".join(methods_text(facts(dataset=dataset), Encoding()))

@@ -1,5 +1,6 @@
 import re
 from html.parser import HTMLParser
+from urllib.parse import unquote
 
 import lxml.html
 import numpy as np
@@ -14,6 +15,8 @@ from ban_bids.reports.page import (
     Figure,
     Headline,
     Headlines,
+    Link,
+    Links,
     Listing,
     Paragraphs,
     Section,
@@ -56,15 +59,18 @@ def test_every_text_is_escaped():
         Table(EVIL, pd.DataFrame({EVIL: [EVIL]}), {EVIL: EVIL}, EVIL, folded=True),
         Figure(EVIL, PNG, EVIL, EVIL),
         Listing(EVIL, EVIL),
+        Links((Link(EVIL, EVIL),)),
     )
-    html = page(*blocks, title=EVIL, status=EVIL)
+    sections = [Section("One & two", blocks), Section(EVIL, group=EVIL)]
+    html = render_page(EVIL, EVIL, sections, [Link(EVIL, EVIL)])
     assert "<script" not in html
     tree = lxml.html.fromstring(html)
     assert not tree.xpath("//script")
     assert tree.findtext(".//h1") == EVIL
     assert tree.xpath("//img/@alt") == [EVIL]
     assert tree.xpath("//td/text()") == [EVIL]
-    assert len(tree.xpath("//li[contains(., 'alert')]")) == 1
+    assert len(tree.xpath("//ul[@class='alert']/li[contains(., 'alert')]")) == 1
+    assert [unquote(link) for link in tree.xpath("//p[@class='links']/a/@href")] == [EVIL, EVIL]
     Balanced().feed(html)
 
 

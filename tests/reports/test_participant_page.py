@@ -9,7 +9,7 @@ from ban_bids.derivatives.read import load_derivatives
 from ban_bids.derivatives.summaries import ParticipantSummary, write_summary
 from ban_bids.derivatives.tables import write_table
 from ban_bids.errors import DataError
-from ban_bids.reports.models import by_score, control_bars, interval
+from ban_bids.reports.models import control_bars, interval
 from ban_bids.reports.participant import render_participant
 from ban_bids.scoring.bas import COLUMNS
 
@@ -68,23 +68,23 @@ def test_a_participant_without_scores_has_no_page(tree):
         render_participant(tree.root, "02")
 
 
-def test_every_model_has_its_section_and_the_table_is_sorted_by_c(tree):
+def test_every_model_has_its_section_and_the_table_is_sorted(tree):
     better = score_rows(np.random.default_rng(1), "deepcnn")
-    better.loc[(better["row"] == "C") & (better["role"] == "scored"), "value"] = 0.9
+    better.loc[better["row"].isin(["C", "BAS"]) & (better["role"] == "scored"), "value"] = 0.9
     write_model(tree.root, "01", better, "deepcnn")
     without = score_rows(np.random.default_rng(2), "modulation")
-    without.loc[without["row"] == "C", ["value", "ci_low", "ci_high"]] = np.nan
+    without.loc[without["row"].isin(["C", "BAS"]), ["value", "ci_low", "ci_high"]] = np.nan
     write_model(tree.root, "01", without, "modulation")
     page = page_of(tree.root)
-    assert [title.text for title in page.iter("h2")][:4] == [
-        "Summary", "Model deepcnn", "Model ban", "Model modulation",
+    assert [title.text for title in page.iter("h2")][:5] == [
+        "Summary", "Comparison of models", "Model deepcnn", "Model ban", "Model modulation",
     ]  # fmt: skip
     summary = page.xpath("//section[h2='Summary']")[0]
-    rows = summary.xpath(".//table[caption='Models, by cortical score']//tr[td]")
+    rows = summary.xpath(".//table[caption='Models, by brain-like auditory score BAS']//tr[td]")
     assert [row.xpath("./td[1]/text()")[0] for row in rows] == ["deepcnn", "ban", "modulation"]
     assert rows[0].xpath("./td[2]/text()")[0].startswith("0.900 [")
     assert rows[2].xpath("./td[2]/text()")[0] == "n/a"
-    assert "deepcnnuntrained1" in rows[0].text_content() and "banuntrained1" not in rows[0].text_content()
+    assert [row.xpath("./td[5]/text()")[0].split()[0] for row in rows] == ["untrained1"] * 2 + ["n/a"]
     assert summary.xpath(".//figure[h3='Cortical score of every model']")
     assert "deepcnnuntrained1" not in text_of(page, "Model ban")
 
@@ -155,9 +155,3 @@ def test_seeds_of_the_untrained_model_are_one_series(tree):
     np.testing.assert_allclose(np.asarray(bars[1].values, dtype=float), first + 0.5)
     np.testing.assert_allclose(np.asarray(bars[1].low, dtype=float), first)
     np.testing.assert_allclose(np.asarray(bars[1].high, dtype=float), first + 1)
-
-
-def test_models_without_c_come_last():
-    rows = [("a", np.nan), ("b", 0.1), ("c", -0.2), ("d", 0.4)]
-    table = pd.DataFrame([{"model": m, "role": "scored", "row": "C", "value": v} for m, v in rows])
-    assert by_score(table) == ["d", "b", "c", "a"]

@@ -11,6 +11,7 @@ import pytest
 from scipy.stats import multinomial, norm
 from sklearn.metrics import cohen_kappa_score
 
+from ban_bids.inputs.types import Clip
 from ban_bids.scoring.behavioral import (
     KAPPAS,
     BehavioralScore,
@@ -333,3 +334,29 @@ def test_draws_within_small_genres_are_as_wide_as_those_within_large_ones() -> N
     drawn = spread(counts @ values / 40, true)
     within = np.mean([np.var(values[true == g], ddof=1) for g in range(20)])
     assert np.var(drawn[1:]) == pytest.approx(within / 40, rel=0.1)
+
+
+def test_draws_of_b_take_the_same_clips_for_all_models_whatever_the_order_of_their_genres():
+    """Paired differences of B rest on it; what they rest on is told, and differs where clips are left out."""
+    rng = np.random.default_rng(11)
+    genres, n_clips = ("pop", "jazz", "blues"), 30
+    true = [genres[k % 3] for k in range(n_clips)]
+    clips = [Clip(Path(f"{k}.wav"), 0.0, 1.0, str(k), genre) for k, genre in enumerate(true)]
+    lines = [
+        (f"p{p}", f"{k}.wav", 0.0, 1.0, true[k], true[k] if rng.random() < 0.6 else genres[rng.integers(3)])
+        for p in range(8)
+        for k in range(n_clips)
+    ]
+    choices = pd.DataFrame(lines, columns=["participant", "audio", "start", "duration", "true_genre", "response"])
+    probabilities = rng.dirichlet(np.ones(3), n_clips) + 2 * (np.array(true)[:, None] == np.array(genres))
+    order, spelled = [2, 0, 1], ("Pop", "jazz", "BLUES")
+    one = behavioral_score(choices, clips, probabilities, genres=genres, n_bootstrap=50)
+    other = behavioral_score(
+        choices, clips, probabilities[:, order], genres=[spelled[g] for g in order], n_bootstrap=50
+    )
+    np.testing.assert_allclose(one.draws, other.draws)
+    assert one.conditions == other.conditions and one.conditions["JudgedClips"] == n_clips
+    out = np.arange(n_clips) == 3
+    fewer = behavioral_score(choices, clips, probabilities, genres=genres, excluded=out, n_bootstrap=50)
+    differ = {key for key in one.conditions if one.conditions[key] != fewer.conditions[key]}
+    assert differ == {"JudgedClips", "Answers"}

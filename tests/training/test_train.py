@@ -77,8 +77,8 @@ def test_network_and_controls_are_normalised_on_the_same_training_crops() -> Non
 def test_statistics_of_the_controls_lie_beside_the_weights(trained: Path) -> None:
     network, _ = load_checkpoint(trained)
     assert tuple(network.control_statistics) == CONTROLS
-    controls, notes = control_models(NetworkModel(network))
-    assert len(controls) == 7 and not notes
+    controls = control_models(NetworkModel(network))
+    assert len(controls.models) == 8 and not controls.notes
 
 
 def test_excluded_track_neither_trains_nor_validates(trained: Path, genres: Path) -> None:
