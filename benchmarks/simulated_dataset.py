@@ -130,8 +130,17 @@ def make_dataset(root: Path, design: Design, nprocs: int = 1) -> Path:
     -------
     Path
         ``root``.
+
+    Raises
+    ------
+    SystemExit
+        What is there is of another design.
     """
-    runs = planned(design)
+    runs, made = planned(design), root.with_name(f"{root.name}_design.txt")
+    if made.exists() and made.read_text(encoding="utf-8") != repr(design):
+        raise SystemExit(f"{root} was made with other options ({made.name}); remove it or give another folder")
+    root.mkdir(parents=True, exist_ok=True)
+    made.write_text(repr(design), encoding="utf-8")
     for folder in (root / "stimuli", root / f"sub-{LABEL}" / "func", root / f"sub-{LABEL}" / "anat"):
         folder.mkdir(parents=True, exist_ok=True)
     description = {"Name": "Simulated participant of ds003720's size", "BIDSVersion": "1.10.0", "DatasetType": "raw"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -73,6 +74,8 @@ def test_what_is_there_is_not_made_again(root: Path) -> None:
     after = [path.stat().st_ino for path in files]
     assert after[:-1] == before[:-1] and missing.read_bytes() == content
     assert not [path for path in root.rglob("*") if "unfinished" in path.name]
+    with pytest.raises(SystemExit, match="other options"):
+        make_dataset(root, replace(SMALL, test=1))
 
 
 def test_regions_and_only_they_answer(root: Path, tmp_path: Path) -> None:
