@@ -14,7 +14,7 @@ RUN mkdir -p ban_bids bids_app \
  && touch ban_bids/__init__.py bids_app/__init__.py \
  && python3 -m venv /opt/ban-bids/venv \
  && pip install --no-cache-dir -q uv \
- && uv pip install --no-cache -q --python /opt/ban-bids/venv/bin/python -c constraints.txt . \
+ && uv pip install --no-cache -q --python /opt/ban-bids/venv/bin/python -c constraints.txt '.[pretrained]' \
  && { python -m compileall -q -j 0 /opt/ban-bids/venv/lib || true; }
 
 # setuptools skips files older than those that it built before: nothing of the stub above may stay

@@ -5,6 +5,7 @@ A function takes the part that it needs, not the whole.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
@@ -14,6 +15,9 @@ from ban_bids.constants import ATLASES, DEFAULT_SEED
 from ban_bids.errors import UsageError
 
 Level = Literal["participant", "group"]
+
+_FOLDERS = ("hf:", "features:")
+_REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ class ModelRequest:
     name : str
         See :func:`ban_bids.models.registry.load_model`.
     weights : Path or None
-        Its weights file.
+        Its weights file; None where the name has a folder in it (``hf:FOLDER``, ``features:FOLDER``).
     """
 
     name: str = "ban"
@@ -102,17 +106,32 @@ class ModelRequest:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``NAME`` or ``NAME=WEIGHTS``; the path becomes absolute.
+        """Read ``NAME``, ``NAME=WEIGHTS``, ``hf:FOLDER`` or ``features:FOLDER``; paths become absolute.
+
+        A ``=`` in a folder's name belongs to it. ``hf:OWNER/NAME`` stays as it is where there is no such folder: it may
+        name a repository in the cache of the hub.
 
         Raises
         ------
         UsageError
-            Nothing stands before or after the ``=``.
+            Nothing stands before or after the ``=``, or after the prefix.
         """
+        if prefix := next((prefix for prefix in _FOLDERS if text.startswith(prefix)), None):
+            return cls(prefix + _folder(prefix, text.removeprefix(prefix)))
         name, equals, weights = text.partition("=")
         if not name or (equals and not weights):
             raise UsageError(f"--model {text}: write NAME or NAME=WEIGHTS, e.g. ban=ban.safetensors")
         return cls(name, Path(weights).expanduser().resolve() if weights else None)
+
+
+def _folder(prefix: str, text: str) -> str:
+    """Absolute path of a model's folder, or the name of a repository of the hub as it is."""
+    if not text:
+        raise UsageError(f"--model {prefix}: write {prefix}FOLDER")
+    path = Path(text).expanduser()
+    if prefix == "hf:" and _REPOSITORY.fullmatch(text) and not path.exists():
+        return text
+    return str(path.resolve())
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class PreparedModel:
     compared : Behavior
         With people's choices: B of the dataset, the same for all participants, and with which read-out.
     notes : tuple of str
-        How the overlap was found; what had to be chosen for the model or its controls.
+        What the model's card tells; how the overlap was found; what had to be chosen for it or its controls.
     """
 
     model: Candidate
@@ -126,7 +126,7 @@ def _prepared(model: Candidate, weights: Path | None, dataset: Dataset, settings
         weights=weights,
         overlap=str(overlap),
         compared=score_behavior(dataset, model, settings),
-        notes=(*overlap.notes, *notes, *controls.notes),
+        notes=(*(model.card.notes if model.card else ()), *overlap.notes, *notes, *controls.notes),
     )
 
 

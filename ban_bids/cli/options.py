@@ -79,7 +79,7 @@ def named_path(text: str) -> tuple[str, Path]:
 
 
 def model_request(text: str) -> ModelRequest:
-    """``NAME`` or ``NAME=WEIGHTS``."""
+    """``NAME``, ``NAME=WEIGHTS`` or a prefix and a folder."""
     try:
         return ModelRequest.parse(text)
     except UsageError as error:
@@ -162,8 +162,9 @@ _OPTIONS: Mapping[str, Sequence[tuple[str, Mapping[str, Any], str]]] = {
         (
             "--model",
             {"nargs": "+", **_value(model_request, "NAME[=WEIGHTS]")},
-            "one or more: ban (default), another network of ban-bids-train, ban-untrained, logmel, modulation, an "
-            "entry point, or package.module:factory; later calls add further models to OUTPUT_DIR",
+            "one or more: ban (default), another network of ban-bids-train, ban-untrained, logmel, modulation, "
+            "hf:FOLDER (transformers), torchaudio:BUNDLE[=FILE], features:FOLDER, an entry point, or "
+            "package.module:factory; later calls add further models to OUTPUT_DIR",
         ),
         ("--weights", _FILE, "trained weights (safetensors) of one model"),
         ("--gtzan-dir", _DIR, "folder of genres: train models and read-outs on it first, and find stimuli"),

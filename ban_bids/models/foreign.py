@@ -197,11 +197,16 @@ class LayerModel:
         # strides and activations are in no tensor, and what code does is not in its name
         code = [_source(self._preprocess), *sorted({_source(type(m)) for m in self.module.modules()})]
         settings = [self.name, dict(layers), self._axis, self.sampling_rate, self.frame_rate, repr(self.module), code]
-        digest = hashlib.sha256(repr(settings).encode())
-        for key, value in sorted(self.module.state_dict().items()):
-            digest.update(key.encode())
-            digest.update(value.detach().cpu().contiguous().float().numpy().tobytes())
-        return digest.hexdigest()
+        return module_digest(self.module, settings)
+
+
+def module_digest(module: nn.Module, settings: object) -> str:
+    """SHA-256 over settings, as they are written, and every stored tensor of a module."""
+    digest = hashlib.sha256(repr(settings).encode())
+    for key, value in sorted(module.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(value.detach().cpu().contiguous().float().numpy())
+    return digest.hexdigest()
 
 
 def _keep(outputs: dict[str, Tensor], layer: str) -> Callable[[nn.Module, Any, Any], None]:

@@ -48,8 +48,9 @@ def load_model(name: str, weights: Path | None, device: str = "cpu", seed: int =
     ----------
     name : str
         A preset (``ban`` stands for any network: the checkpoint says which), a preset followed by
-        ``-untrained``, ``logmel``, ``modulation``, the name of an entry point in the group
-        ``ban_bids.models``, or ``package.module:factory`` (also ``torch:package.module:factory``).
+        ``-untrained``, ``logmel``, ``modulation``, ``hf:FOLDER``, ``torchaudio:BUNDLE``, ``features:FOLDER``, the name
+        of an entry point in the group ``ban_bids.models``, or ``package.module:factory`` (also
+        ``torch:package.module:factory``).
     weights : Path or None
         Weights file; presets need one, low-level models do only for their read-out.
     device : str
@@ -87,7 +88,10 @@ def _loader(name: str) -> Loader:
     if name in installed or _FACTORY.fullmatch(name.removeprefix(_TORCH)):
         return _made_elsewhere
     names = ", ".join([*PRESETS, f"ban{UNTRAINED}", *LOW_LEVEL, *sorted(installed)])
-    raise UsageError(f"--model {name}: unknown; choose one of {names}, or give package.module:factory")
+    raise UsageError(
+        f"--model {name}: unknown; choose one of {names}, or give hf:FOLDER, torchaudio:BUNDLE[=FILE], features:FOLDER "
+        "or package.module:factory"
+    )
 
 
 def _network(name: str, weights: Path | None, device: str, seed: int) -> Candidate:

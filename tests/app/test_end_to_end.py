@@ -173,7 +173,10 @@ def test_more_models_add_to_the_folder_and_touch_nothing_else(done: Path, tmp_pa
     assert run.returncode == 0, run.stdout + run.stderr
     after = contents()
     changed = {name for name, content in before.items() if after.get(name) != content}
-    assert changed == {"sub-01.html", "logs/sub-01_status.json"}
+    compared = {name for name in changed if "_comparison." in name}
+    assert changed == {"sub-01.html", "logs/sub-01_status.json", *compared} and len(compared) == 2
+    pairs = load_derivatives(done / "out").comparisons("01", kind="models", row="C")
+    assert pairs["reason"].isna().all() and len(pairs) == 3, pairs["reason"].tolist()
     added = {name for name in after if name not in before}
     assert all("desc-logmel" in name or "desc-odd" in name for name in added), added
     assert len([name for name in added if name.endswith("_bas.tsv")]) == 2

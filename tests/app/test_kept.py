@@ -6,11 +6,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import soundfile
+from fake_derivatives import fake_settings
 
-from ban_bids.app.kept import clip_identity, kept_draws
+from ban_bids.app.kept import clip_identity, conditions, kept_draws
 from ban_bids.constants import AREAS
 from ban_bids.derivatives.draws import read_draws, write_draws
 from ban_bids.encoding.rows import HeldOutRows, repeat_rows
+from ban_bids.files.json import read_json, write_json
 from ban_bids.inputs.types import Clip
 from ban_bids.scoring.behavioral import BehavioralScore
 from ban_bids.scoring.cortical import MeasuredRegions, cortical_score
@@ -92,3 +94,28 @@ def test_without_repeats_b_alone_is_kept(scored):
     found = kept_draws(shared, model)
     assert found.clips == ()
     assert found.behavior.value == 0.3
+
+
+def test_conditions_differ_with_folds_rows_and_settings_and_only_with_them(scored, tmp_path):
+    shared, _ = scored
+    rows = SimpleNamespace(run=np.zeros(8, int), volume=np.arange(8), scored=np.ones(8, bool))
+    shared.tests.rows = rows
+
+    def fold(training):
+        return SimpleNamespace(training=np.array(training), held_out=np.arange(8), groups=np.zeros(len(training), int))
+
+    shared.prepared = SimpleNamespace(folds=SimpleNamespace(folds=(fold([8, 9, 10]),), delays=np.array([0.0, 2.0])))
+    shared.pre = SimpleNamespace(space="MNI", source="ban-bids", participant=SimpleNamespace(sessions=()))
+    shared.plan.folds = (("task-Test_run-01",),)
+    settings = fake_settings(tmp_path)
+    one = conditions(shared, settings)
+    assert one == conditions(shared, settings.changed(n_bootstrap=7, n_permutations=3, random_seed=5, nprocs=4))
+    assert write_json(tmp_path / "c.json", one) and read_json(tmp_path / "c.json") == one
+    for options, name in (({"high_pass": 150.0}, "HighPass"), ({"n_components": 0}, "FeatureReduction")):
+        other = conditions(shared, settings.changed(**options))
+        assert {key for key in one if one[key] != other[key]} == {name}
+    shared.prepared.folds.folds = (fold([8, 9, 11]),)
+    assert {key for key, value in conditions(shared, settings).items() if one[key] != value} == {"Folds"}
+    rows.scored[2] = False
+    other = conditions(shared, settings)
+    assert {key for key in one if one[key] != other[key]} == {"Folds", "HeldOutRows"}

@@ -73,14 +73,36 @@ def test_requests_are_names_with_or_without_weights(text: str, name: str, weight
     assert ModelRequest.parse(text) == ModelRequest(name, None if weights is None else Path(weights).resolve())
 
 
+def test_folders_in_names_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine" / "lr=0.1").mkdir(parents=True)
+    folder = tmp_path / "mine" / "lr=0.1"
+    for text in ("hf:mine/lr=0.1", "hf:./mine/lr=0.1", "hf:~/mine/lr=0.1", f"hf:{folder}"):
+        assert ModelRequest.parse(text) == ModelRequest(f"hf:{folder}")
+    assert ModelRequest.parse("features:lr=0.1") == ModelRequest(f"features:{tmp_path / 'lr=0.1'}")
+    assert ModelRequest.parse("features:a/b").name == f"features:{tmp_path / 'a' / 'b'}"
+    assert ModelRequest.parse("hf:mine").name == f"hf:{tmp_path / 'mine'}"
+    assert ModelRequest.parse("hf:owner/name-1.0").name == "hf:owner/name-1.0"  # perhaps in the hub's cache
+    assert ModelRequest.parse("torchaudio:WAV2VEC2_BASE=w=1.pth") == ModelRequest(
+        "torchaudio:WAV2VEC2_BASE", tmp_path / "w=1.pth"
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("=w.safetensors", "--model =w.safetensors: write NAME or NAME=WEIGHTS"),
         ("ban=", "--model ban=: write NAME or NAME=WEIGHTS"),
         ("torch:resnet1000", "--model torch:resnet1000: unknown"),
-        ("hf:/data/wav2vec2", "--model hf:/data/wav2vec2"),
-        ("resnet1000=w.pt", "--model resnet1000: unknown; choose one of ban, .*or give package.module:factory"),
+        ("hf:", "--model hf:: write hf:FOLDER"),
+        ("hf:/data/no such=folder", "--model hf:/data/no such=folder: there is no folder /data/no such=folder"),
+        ("features:", "--model features:: write features:FOLDER"),
+        ("torchaudio:resnet", "--model torchaudio:resnet: no bundle of torchaudio.*; choose HUBERT_ASR_LARGE, "),
+        (
+            "resnet1000=w.pt",
+            "--model resnet1000: unknown; choose one of ban, .*or give hf:FOLDER, torchaudio:.*:factory",
+        ),
     ],
 )
 def test_requests_that_cannot_be_met(text: str, message: str) -> None:
