@@ -2,13 +2,14 @@
 
     python benchmarks/make_speed.py [docs/speed.json]
 
-``benchmarks/encoding_speed.py``, ``encoding_scaling.py`` and ``scoring_speed.py`` each write a section
-of the JSON. Beside it go ``speed.md`` and, where there is a section of scaling, ``speed.svg``.
+``benchmarks/encoding_speed.py``, ``encoding_scaling.py``, ``scoring_speed.py`` and ``whole_participant.py`` each write
+a section of the JSON. Beside it go ``speed.md`` and, where there is a section of scaling, ``speed.svg``.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -55,7 +56,7 @@ def page(speed: _Found) -> str:
         'memory is that of the whole process, libraries and data included. "MB" are 2^20 bytes. This page '
         "and its picture are made by `python benchmarks/make_speed.py` from `speed.json`.",
     ]
-    for section, make in (("headline", _headline), ("pipeline", _pipeline), ("scaling", _scaling)):
+    for section, make in _SECTIONS:
         if section in speed:
             blocks += make(speed[section])
     blocks += [
@@ -65,6 +66,39 @@ def page(speed: _Found) -> str:
         "moderate size; the test command does not collect it.",
     ]
     return "\n\n".join(blocks) + "\n"
+
+
+def _whole(found: _Found) -> list[str]:
+    """One participant from raw images to tables."""
+    shape = " × ".join(map(str, found["shape"]))
+    rows = [
+        [stage["stage"], f"{stage['minutes']:.2f}", f"{stage['cpu_min']:.2f}", _gib(stage["peak_gib"])]
+        for stage in found["stages"]
+    ]
+    rows.append(["**all**", *(f"**{found[key]:.2f}**" for key in ("wall_min", "cpu_min", "peak_gib"))])
+    steps = [
+        [step["step"], str(step["times"]), _seconds(step["seconds"]), _seconds(step["longest_s"])]
+        for step in found["steps"] if step["seconds"] >= 1
+    ]  # fmt: skip
+    disk = ", ".join(f"{name} {size['end']:.1f} GiB ({size['peak']:.1f})" for name, size in found["disk_gib"].items())
+    failed = f" The app ended with status {found['status']}." if found["status"] else ""
+    return [
+        "## A whole participant, from raw images to tables",
+        f"A simulated participant: {found['runs_training']} training and {found['runs_test']} held-out runs of "
+        f"{found['volumes']} volumes, {shape} voxels of {found['voxel']:g} mm; models {', '.join(found['models'])}, "
+        f"of random weights, with their controls; one call with `--nprocs {found['nprocs']} --omp-nthreads "
+        f"{found['omp_nthreads']} --mem {found['mem']}`, nothing extrapolated.{failed} Memory is that of all "
+        f"processes together, shared pages counted once. {_machine(found['hardware'])}",
+        _table(["stage", "minutes", "processor minutes", "peak GiB"], rows),
+        f"On disk in the end (and at most): {disk}.",
+        "Steps of preprocessing, all runs together:",
+        _table(["step", "times", "seconds", "the longest"], steps),
+        f"    {found['command']}",
+    ]
+
+
+def _gib(value: float | None) -> str:
+    return "–" if value is None or math.isnan(value) else f"{value:.2f}"
 
 
 def _headline(found: _Found) -> list[str]:
@@ -175,6 +209,9 @@ def _scaling(found: _Found) -> list[str]:
         _table(header, rows),
         f"    {found['command']}",
     ]
+
+
+_SECTIONS = (("whole", _whole), ("headline", _headline), ("pipeline", _pipeline), ("scaling", _scaling))
 
 
 def _ratio(ours: _Found, theirs: _Found) -> str:

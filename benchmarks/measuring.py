@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import math
 import multiprocessing
 import os
 import platform
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 
 Found = dict[str, Any]
@@ -94,6 +97,76 @@ class OwnMemory:
             self.peak = max(self.peak, used.rss - used.shared)
             if self._done.wait(0.02):
                 return
+
+
+_SAMPLED = 0.5
+"""Seconds between samples of a process tree."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Memory of all processes (shared pages once), and their processor seconds so far, at a `time.monotonic`."""
+
+    time: float
+    gib: float
+    cpu_s: float
+
+
+class ProcessTree:
+    """Memory and processor seconds of a process and its descendants in a ``with`` block, twice a second.
+
+    Memory is the proportional set size: a page that n processes share counts 1/n in each.
+
+    Parameters
+    ----------
+    pid : int
+        Of the topmost process.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.samples: list[Sample] = []
+        self._pid, self._done = pid, threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> ProcessTree:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def peak_gib(self, start: float = 0, end: float = math.inf) -> float:
+        """Most memory between two times of `time.monotonic`, samples beside them included; NaN where there is none."""
+        near = (one.gib for one in self.samples if start - _SAMPLED <= one.time <= end + _SAMPLED)
+        return max(near, default=math.nan)
+
+    def cpu_s(self, start: float, end: float) -> float:
+        """Processor seconds between two times; those of processes that ended count when they were waited for."""
+        times = [one.time for one in self.samples]
+        seconds = [one.cpu_s for one in self.samples]
+        return float(np.interp(end, times, seconds) - np.interp(start, times, seconds)) if times else math.nan
+
+    def _look(self) -> None:
+        try:
+            top = psutil.Process(self._pid)
+            done = False
+            while not done:
+                self.samples.append(_sample([top, *top.children(recursive=True)]))
+                done = self._done.wait(_SAMPLED)
+        except psutil.NoSuchProcess:
+            return
+
+
+def _sample(processes: Iterable[psutil.Process]) -> Sample:
+    gib = seconds = 0.0
+    for process in processes:
+        try:
+            gib += process.memory_full_info().pss / 2**30
+            seconds += sum(process.cpu_times()[:4])  # user, system, and both of children that ended
+        except psutil.Error:
+            continue
+    return Sample(time.monotonic(), gib, seconds)
 
 
 def least(measure: Callable[[], Found], repeats: int, long: float = 30) -> Found:

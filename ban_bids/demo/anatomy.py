@@ -224,5 +224,6 @@ def save_image(path: Path, data: npt.NDArray[np.generic], affine: Floats, repeti
         image.header.set_zooms((*zooms, repetition_time))
     path.parent.mkdir(parents=True, exist_ok=True)
     # Level 1: noise hardly compresses, so more effort would only cost time.
-    with Opener(str(path), mode="wb", compresslevel=1) as stream:
+    level = {"compresslevel": 1} if path.suffix == ".gz" else {}
+    with Opener(str(path), mode="wb", **level) as stream:
         image.to_stream(stream)

@@ -73,6 +73,22 @@ def test_comparisons_follow_the_numbers(generator: ModuleType, speed: dict[str, 
     assert "its voxels are 500, ours 5 000" in generator.page(speed)
 
 
+def test_whole_participant_is_told_as_measured(generator: ModuleType) -> None:
+    stage = {"stage": "preprocessing", "minutes": 20.0, "cpu_min": 38.5, "peak_gib": 4.25}
+    rest = {"stage": "outside all stages", "minutes": 0.5, "cpu_min": 0.25, "peak_gib": None}
+    steps = [{"step": "run_*/realign", "times": 18, "seconds": 360.0, "longest_s": 21.5},
+             {"step": "short", "times": 1, "seconds": 0.2, "longest_s": 0.2}]  # fmt: skip
+    whole = {"command": "c", "hardware": HARDWARE, "runs_training": 12, "runs_test": 6, "volumes": 410,
+             "shape": [96, 96, 68], "voxel": 2.0, "models": ["ban", "crnn"], "nprocs": 2, "omp_nthreads": 2,
+             "mem": "8G", "status": 0, "wall_min": 20.5, "cpu_min": 38.75, "peak_gib": 4.25, "stages": [stage, rest],
+             "steps": steps, "disk_gib": {"work": {"end": 3.0, "peak": 12.5}}, "scores": []}  # fmt: skip
+    text = generator.page({"whole": whole})
+    assert "| preprocessing | 20.00 | 38.50 | 4.25 |" in text and "| outside all stages | 0.50 | 0.25 | – |" in text
+    assert "| **all** | **20.50** | **38.75** | **4.25** |" in text and "work 3.0 GiB (12.5)" in text
+    assert "| run_*/realign | 18 | 360 | 21.5 |" in text and "short" not in text and "status" not in text
+    assert "The app ended with status 1." in generator.page({"whole": {**whole, "status": 1}})
+
+
 def test_picture_is_small_and_repeatable(generator: ModuleType, speed: dict[str, Any], tmp_path: Path) -> None:
     generator.picture(speed["scaling"], tmp_path / "a.svg")
     generator.picture(speed["scaling"], tmp_path / "b.svg")
