@@ -1,8 +1,8 @@
 """Is the difference of two models real, and which rank does a model have: from joint draws of all differences.
 
-A difference is an `Estimate` whose draws scatter about it as it does in new samples (of clips; of people and clips at
-the group level); draw k of all differences is one draw. The same draws give interval, p, the correction for many pairs
-and ranks, so that none of them contradicts another.
+A difference is an estimate (`ban_bids.scoring.bootstrap.Estimate`) whose draws scatter about it as it does in new
+samples (of clips; of people and clips at the group level); draw k of all differences is one draw. The same draws give
+interval, p, the correction for many pairs and ranks, so that none of them contradicts another.
 """
 
 from __future__ import annotations
