@@ -125,6 +125,7 @@ class ProcessTree:
 
     def __init__(self, pid: int) -> None:
         self.samples: list[Sample] = []
+        self._spent: dict[psutil.Process, float] = {}
         self._pid, self._done = pid, threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
 
@@ -142,7 +143,7 @@ class ProcessTree:
         return max(near, default=math.nan)
 
     def cpu_s(self, start: float, end: float) -> float:
-        """Processor seconds between two times; those of processes that ended count when they were waited for."""
+        """Processor seconds between two times; of a process that ended, those up to its last sample."""
         times = [one.time for one in self.samples]
         seconds = [one.cpu_s for one in self.samples]
         return float(np.interp(end, times, seconds) - np.interp(start, times, seconds)) if times else math.nan
@@ -152,21 +153,21 @@ class ProcessTree:
             top = psutil.Process(self._pid)
             done = False
             while not done:
-                self.samples.append(_sample([top, *top.children(recursive=True)]))
+                self.samples.append(self._sample([top, *top.children(recursive=True)]))
                 done = self._done.wait(_SAMPLED)
         except psutil.NoSuchProcess:
             return
 
-
-def _sample(processes: Iterable[psutil.Process]) -> Sample:
-    gib = seconds = 0.0
-    for process in processes:
-        try:
-            gib += process.memory_full_info().pss / 2**30
-            seconds += sum(process.cpu_times()[:4])  # user, system, and both of children that ended
-        except psutil.Error:
-            continue
-    return Sample(time.monotonic(), gib, seconds)
+    def _sample(self, processes: Iterable[psutil.Process]) -> Sample:
+        """Look at processes; those seen before keep their seconds, for not every parent waits for its children."""
+        gib = 0.0
+        for process in processes:
+            try:
+                gib += process.memory_full_info().pss / 2**30
+                self._spent[process] = sum(process.cpu_times()[:2])
+            except psutil.Error:
+                continue
+        return Sample(time.monotonic(), gib, sum(self._spent.values()))
 
 
 def least(measure: Callable[[], Found], repeats: int, long: float = 30) -> Found:

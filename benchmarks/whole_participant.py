@@ -16,7 +16,6 @@ import argparse
 import json
 import os
 import re
-import resource
 import shlex
 import shutil
 import subprocess
@@ -105,7 +104,7 @@ def run_app(root: Path, out: Path, work: Path, options: Sequence[str]) -> Found:
         shutil.rmtree(old, ignore_errors=True)
     command = [sys.executable, "-m", "ban_bids", str(root), str(out), "participant", "-w", str(work), *options]
     marks: list[tuple[float, str]] = []
-    spent, start = _cpu_of_children(), time.monotonic()
+    start = time.monotonic()
     app = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     with ProcessTree(app.pid) as tree, Disk(out, work) as disk, (root.parent / "app.log").open("w") as log:
         assert app.stdout is not None
@@ -118,18 +117,13 @@ def run_app(root: Path, out: Path, work: Path, options: Sequence[str]) -> Found:
     found: Found = {
         "status": status,
         "wall_min": (end - start) / 60,
-        "cpu_min": (_cpu_of_children() - spent) / 60,
+        "cpu_min": tree.cpu_s(start, end) / 60,
         "peak_gib": tree.peak_gib(),
         "disk_gib": disk.found(),
     }
     if not (out / "logs").is_dir() or not list((out / "logs").glob("*_summary.json")):
         return {**found, "stages": [], "steps": [], "scores": []}
     return {**found, "stages": stages(out, marks, tree, start, end), "steps": steps(work), "scores": scores(out)}
-
-
-def _cpu_of_children() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 class Disk:

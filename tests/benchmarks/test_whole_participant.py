@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import psutil
 import pytest
 from measuring import ProcessTree, Sample
 from simulated_dataset import Design, make_dataset, planned, responses
@@ -118,6 +119,18 @@ def test_processes_are_watched_together() -> None:
     with ProcessTree(child.pid) as gone:
         pass
     assert np.isnan(gone.peak_gib())
+
+
+def test_processes_that_ended_keep_their_seconds() -> None:
+    code = "import sys; [k * k for k in range(2_000_000)]; print('ready', flush=True); sys.stdin.read()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    tree = ProcessTree(0)
+    with subprocess.Popen([sys.executable, "-c", code], **pipes) as child:
+        assert child.stdout is not None and child.stdout.readline() == b"ready\n"
+        seen = tree._sample([psutil.Process(child.pid)])
+        child.communicate()
+    after = tree._sample([])
+    assert after.cpu_s == seen.cpu_s > 0.03 and after.gib == 0
 
 
 def test_stages_come_from_summaries_lines_and_samples(tmp_path: Path) -> None:
