@@ -145,6 +145,7 @@ def test_a_model_that_fails_does_not_stop_the_others(
     monkeypatch.setattr(level, "_write_ceiling", lambda *args: None)
     monkeypatch.setattr(level, "write_quality", lambda *args: None)
     monkeypatch.setattr(level, "_score_and_write", write)
+    monkeypatch.setattr(level, "compare_participant", lambda *args, **kwargs: None)
     monkeypatch.setattr(level, "render_participant", lambda root, label: Path("page.html"))
     outcomes = level._finish(
         Stub(),
