@@ -203,7 +203,7 @@ def bin_run(run: RunRows, store: FeatureCache, layer: str, *, delays: np.ndarray
         [item.onset for item in run.presentations],
         [item.clip.duration for item in run.presentations],
         frames,
-        rate=store.model.frame_rate[layer],
+        rate=store.frame_rate(layer),
         silence=store.silence(layer),
     )
     step = float(delays[1] - delays[0]) if len(delays) > 1 else 0.0

@@ -88,6 +88,9 @@ class ToyStore:
     def load(self, clip: Clip, layer: str) -> np.ndarray:
         return self.model.frames(clip, layer)
 
+    def frame_rate(self, layer: str) -> float:
+        return self.model.frame_rate[layer]
+
     def silence(self, layer: str) -> np.ndarray:
         return self.model.frames(None, layer)[0]
 

@@ -14,7 +14,7 @@ from listening import ToyModel
 from ban_bids.audio import waveforms as waveforms_module
 from ban_bids.audio.waveforms import HeardClip
 from ban_bids.encoding import features as features_module
-from ban_bids.encoding.features import FeatureCache
+from ban_bids.encoding.features import LEAST_RATE, FeatureCache, averaged
 from ban_bids.errors import DataError
 from ban_bids.inputs.types import Clip
 
@@ -171,3 +171,25 @@ def test_what_a_killed_process_left_half_written_is_no_entry(tmp_path: Path) -> 
     model = CountingModel()
     FeatureCache(model, tmp_path).compute([ONE])
     assert model.calls == 2
+
+
+@pytest.mark.parametrize(("rate", "kept"), [(50.0, 10.0), (86.2, 86.2 / 8), (19.9, 19.9), (4.0, 4.0), (20.0, 10.0)])
+def test_ten_frames_a_second_are_kept_and_a_volume_of_whole_frames_is_the_same(
+    rate: float, kept: float, tmp_path: Path
+) -> None:
+    frames = np.random.default_rng(0).standard_normal((41, 3)).astype(np.float32)
+
+    class Moving(CountingModel):
+        def features(self, clips: list[HeardClip]) -> list[dict[str, np.ndarray]]:
+            return [{"A1": frames} for _ in clips]
+
+    store = FeatureCache(Moving(layers=("A1",), frame_rate={"A1": rate}), tmp_path)
+    store.compute([ONE])
+    count = round(rate / kept)
+    assert store.frame_rate("A1") == pytest.approx(kept) and (kept >= LEAST_RATE or count == 1)
+    expected = [frames[k : k + count].mean(axis=0) for k in range(0, 41, count)]
+    np.testing.assert_allclose(store.load(ONE, "A1"), expected, atol=1e-6)
+    # a volume that begins and ends between kept frames has the same mean
+    np.testing.assert_allclose(
+        averaged(frames, count)[1:4].mean(axis=0), frames[count : 4 * count].mean(axis=0), atol=1e-6
+    )
