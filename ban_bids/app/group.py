@@ -63,6 +63,7 @@ COLUMNS: dict[str, dict[str, str]] = {
                        "clips (these people): the same people, other clips; clips: this participant, other clips; "
                        "people: other people, the same clips (no draws of clips were kept for this row)"},
     "n": {"Description": "Participants that have the score", "Units": "count"},
+    "readout": {"Description": "B, kappa, BAS: whose read-out of genres answered, as in the participants' tables"},
     "reason": {"Description": "Why something is n/a, or who lacks the score"},
 }  # fmt: skip
 """Columns of ``group_bas.tsv``."""
@@ -407,8 +408,15 @@ def _over_members(scores: pd.DataFrame, sampled: Sampled) -> dict[str, Any]:
         "ci_low": found.ci_low,
         "ci_high": found.ci_high,
         "generalises_to": generalises_to,
+        "readout": _readout(scores),
         "reason": "; ".join(lacking) or None,
     }
+
+
+def _readout(scores: pd.DataFrame) -> str | None:
+    """Whose read-out answered in participants' rows; all where they differ."""
+    names = list(scores["readout"].dropna().astype(str).unique()) if "readout" in scores else []
+    return "; ".join(names) or None
 
 
 def _interval(scores: pd.DataFrame, sampled: Sampled) -> tuple[Estimate, str | None]:
@@ -433,7 +441,8 @@ def _of_dataset(scores: pd.DataFrame) -> dict[str, Any]:
         return {"reason": "participants' tables disagree on it: run the participant level of all again"}
     own = scores[["value", "ci_low", "ci_high"]].iloc[0]
     generalises_to = THESE_PEOPLE if np.isfinite(own["ci_low"]) else None
-    return {**own, "generalises_to": generalises_to, "reason": "of the dataset; not averaged"}
+    facts = {"generalises_to": generalises_to, "readout": _readout(scores), "reason": "of the dataset; not averaged"}
+    return {**own, **facts}
 
 
 def _reasons(lacking: pd.DataFrame) -> list[str]:
