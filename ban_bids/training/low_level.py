@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from ban_bids.audio.waveforms import load_waveform
 from ban_bids.errors import UsageError
@@ -41,7 +42,9 @@ def fit_linear(
         Of each row in the loss; equal without.
     """
     fitted = make_pipeline(StandardScaler(), LogisticRegression(C=penalty, max_iter=5000))
-    fitted.fit(summaries, labels, logisticregression__sample_weight=weights)
+    # threads of its small products wait for each other where another process wants the same processors
+    with threadpool_limits(1):
+        fitted.fit(summaries, labels, logisticregression__sample_weight=weights)
     scaler, regression = fitted[0], fitted[1]
     coef, intercept = regression.coef_, regression.intercept_
     if len(coef) == 1:  # scikit-learn keeps the second of two classes only; the softmax of (0, z) is its sigmoid
