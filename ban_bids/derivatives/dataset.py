@@ -21,6 +21,7 @@ _IGNORED = (
     "*_statmap.*",
     "*_bas.*",
     "*_draws.*",
+    "*_comparison.*",
     "*_qc.*",
     "group_quality.*",
     "*_desc-auditory_dseg.*",

@@ -181,7 +181,7 @@ def test_more_models_add_to_the_folder_and_touch_nothing_else(done: Path, tmp_pa
     assert all("desc-logmel" in name or "desc-odd" in name for name in added), added
     assert len([name for name in added if name.endswith("_bas.tsv")]) == 2
     layers = load_derivatives(done / "out").maps(model="odd", stat="r")["layer"]
-    assert set(layers) == {"L00", "L01", "L02", JOINT}
+    assert set(layers) == {"L00", "L01", "L02"}  # no region is theirs: they are not fitted together
     page = (done / "out" / "sub-01.html").read_text()
     for model in ("ban", "logmel", "odd"):
         assert f"Model {model}</h2>" in page
