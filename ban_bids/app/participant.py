@@ -245,7 +245,8 @@ def score_candidate(
                 if control.fingerprint not in known:
                     control_design = make_design(data, control, folds, n_components=n_components, cache=cache)
                     known[control.fingerprint] = score_control(shared.prepared, control_design, control.mapping)
-                controls.append(known[control.fingerprint])
+                # of equal weights under another name too: rows stand under the name of this model's control
+                controls.append(replace(known[control.fingerprint], model=control.name))
             except NotComputable as reason:  # of this control: the model's own scores stand
                 missing.append((control.name, str(reason)))
     prepared = replace(prepared, missing=tuple(missing))
