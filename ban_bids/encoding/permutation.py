@@ -160,16 +160,20 @@ def permutation_plan(
         distinct = moves.distinct
         order, exhaustive = _shifts(moves, n_permutations, rng)
         group = _moment_groups(rows, pieces, question)
+    notes += _enough(question, distinct, n_permutations)
+    return PermutationPlan(question, used, sizes, group, rows.fold[used], order, exhaustive, classes, notes, crossed)
+
+
+def _enough(question: str, distinct: int, n_permutations: int) -> tuple[str, ...]:
+    """Note where p cannot be small; NotComputable where it would mean nothing."""
     if distinct < MIN_ARRANGEMENTS:
         raise NotComputable(
             f"only {distinct} distinct arrangements of the held-out runs exist and {MIN_ARRANGEMENTS} are needed for "
             "a p value; hold out more or longer runs"
         )
-    if distinct < n_permutations:
-        notes += (
-            f"p{question}: only {distinct} arrangements differ: no p far below {1 / distinct:.2g} is to be expected",
-        )
-    return PermutationPlan(question, used, sizes, group, rows.fold[used], order, exhaustive, classes, notes, crossed)
+    if distinct >= n_permutations:
+        return ()
+    return (f"p{question}: only {distinct} arrangements differ: no p far below {1 / distinct:.2g} is to be expected",)
 
 
 def _moment_groups(rows: HeldOutRows, pieces: Sequence[np.ndarray], question: str) -> np.ndarray:
