@@ -76,11 +76,19 @@ def test_notes_of_the_data_and_reasons_for_missing_p_reach_the_log_and_the_summa
     with caplog.at_level(logging.WARNING):
         shared = level.read_participant(stub, None, asked, clock=clock)  # type: ignore[arg-type]
         scored = level.score_candidate(shared, prepared(), asked, clock=clock)
+        twin = replace(ToyModel(), name="twin")
+        shared_controls = {twin.fingerprint: scored.scores.cortical}
+        again = level.score_candidate(
+            shared, replace(prepared(), controls=(twin,)), asked, clock=clock, known=shared_controls
+        )
         failing = ToyModel()
         failing.name, failing.fingerprint = "toypermuted", "of another"
         beside = replace(prepared(), controls=(failing,), missing=(("toyuntrained", "no module draws gain"),))
         monkeypatch.setattr(level, "make_design", refusing_control(level.make_design))
         controlled = level.score_candidate(shared, beside, asked, clock=clock)
+    # a control that was scored beside another model is not scored again, and stands under its own name here
+    assert [one.model for one in again.controls] == ["twin"]
+    assert again.controls[0].layers == scored.scores.cortical.layers
     # a control that cannot be computed is a row with its reason, and the model's scores stand
     rows = level.table_of(controlled)
     rows = rows[rows["role"] == "control"].set_index("model")
