@@ -27,7 +27,11 @@ clips of 15 s would take 13 GB.
 """
 
 _SILENCE_SECONDS = 4.0
-_BATCH = 8
+_BATCH, _BATCH_SECONDS = 8, 60.0
+"""Clips that a model hears at a time: so many, and so much sound of more than one, at most.
+
+What a large network holds of eight clips of 15 s is another gigabyte beside its weights and its control's.
+"""
 
 
 class FeatureCache:
@@ -83,7 +87,7 @@ class FeatureCache:
             return
         with file_lock(self._path(None).with_suffix(".lock")):
             missing = [path for path in wanted if not path.exists()]
-            batches = [missing[first : first + _BATCH] for first in range(0, len(missing), _BATCH)]
+            batches = _batches([(path, clip.duration if (clip := wanted[path]) else _SILENCE_SECONDS) for path in missing])
             try:
                 for batch in progress(batches, f"features of {self.model.name}"):
                     self._compute({path: wanted[path] for path in batch})
@@ -129,6 +133,19 @@ class FeatureCache:
         if arrays is None:
             raise DataError(f"{path}: damaged as soon as it is written; check the disk or give another -w")
         return arrays[layer]
+
+
+def _batches(clips: Sequence[tuple[Path, float]]) -> list[list[Path]]:
+    """Group paths of clips and their seconds, in order."""
+    batches: list[list[Path]] = []
+    total = 0.0
+    for path, seconds in clips:
+        if not batches or len(batches[-1]) == _BATCH or total + seconds > _BATCH_SECONDS:
+            batches.append([])
+            total = 0.0
+        batches[-1].append(path)
+        total += seconds
+    return batches
 
 
 def averaged(frames: np.ndarray, count: int) -> np.ndarray:

@@ -89,10 +89,14 @@ def distortion(reference: Path, maps: tuple[Map, Map], mask: Path, wm: Path, pat
 def _references(rows: Sequence[tuple[Path, Map, str]], mask: Path, wm: Path, path: Path) -> Path:
     """Rows of a BOLD reference, the map from T1w points to it, and its name."""
     brain = nib.load(mask)
-    white = image.smooth_img(wm, _OUTLINE_FWHM)
     grid = mask_grid(np.asarray(brain.dataobj) > 0.5, brain.affine, 1.5, pad=6)
     points = grid.points()
     inside = sample(*load_image(mask), points) > 0.5
+    # on the grid once: nilearn turns an oblique image onto straight axes anew for each display, seconds a row
+    outlined = [
+        (nib.Nifti1Image(sample(*values, points).reshape(grid.shape).astype(np.float32), grid.affine), colour)
+        for values, colour in ((load_image(mask), "red"), (_smoothed(wm), "cyan"))
+    ]
     cuts = {axis: cut_coords(brain, n, edge=0.2)[axis] for axis, n in (("x", 2), ("y", 2), ("z", 3))}
     figure = plt.figure(figsize=(14, 2.1 * len(rows)), facecolor="black")
     axes_of = figure.subplots(len(rows), len(cuts), squeeze=False, width_ratios=(2.4, 2.0, 2.6))
@@ -105,13 +109,19 @@ def _references(rows: Sequence[tuple[Path, Map, str]], mask: Path, wm: Path, pat
                 seen, display_mode=axis, cut_coords=places, axes=axes, figure=figure, black_bg=True, colorbar=False,
                 vmin=0, vmax=float(np.percentile(values[inside], 99.5)),
             )  # fmt: skip
-            for outlined, colour in ((brain, "red"), (white, "cyan")):
-                display.add_contours(outlined, levels=[0.5], colors=[colour], linewidths=0.7)
+            for outline, colour in outlined:
+                display.add_contours(outline, levels=[0.5], colors=[colour], linewidths=0.7)
         corner = row[0].get_position()
         figure.text(corner.x0 + 0.002, corner.y1 - 0.002, name, color="white", fontsize=8, va="top")
     figure.savefig(path, dpi=_DPI, facecolor="black")
     plt.close(figure)
     return path
+
+
+def _smoothed(wm: Path) -> tuple[Floats, Floats]:
+    """White matter without its finest folds, and its affine."""
+    white = image.smooth_img(wm, _OUTLINE_FWHM)
+    return np.asarray(white.dataobj), white.affine
 
 
 def motion(confounds: Sequence[Path], names: Sequence[str], folder: Path) -> Path:

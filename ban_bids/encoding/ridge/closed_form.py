@@ -25,6 +25,9 @@ from ban_bids.encoding.ridge.refitted import OwnRows, RefittedErrors, RefittedFo
 
 _MOST_VOXELS = 8192
 _FEWEST_VOXELS = 64
+_NARROW = 1.25
+"""Columns of a basis, in rows of the smallest inner fold, up to which `NarrowLeftOut` has less to multiply."""
+
 _R = TypeVar("_R")
 Rows = slice | np.ndarray
 """Rows of an inner fold: a slice, which copies nothing, where they stand together."""
@@ -76,14 +79,19 @@ class Problem:
     def left_out(self, decomposed: Any) -> LeftOut | RefittedErrors:
         """Return what knows the errors of left-out rows at the weights that were decomposed."""
         if isinstance(self.inner, np.ndarray):
-            return LeftOut(decomposed, inner_folds(self.inner), self.bold.dtype, self.engine.backend)
+            kind = NarrowLeftOut if self._narrow(decomposed.vectors.shape[1]) else LeftOut
+            return kind(decomposed, inner_folds(self.inner), self.bold.dtype, self.engine.backend)
         return RefittedErrors(self._refitted, decomposed, self.bold.dtype)
+
+    def _narrow(self, n_columns: int) -> bool:
+        return isinstance(self.inner, np.ndarray) and n_columns <= _NARROW * min(self.sizes)
 
     def resources(self, n_alphas: int) -> tuple[int, int]:
         """Return how many weightings to work on at a time, and on how many voxels at a time in each."""
         n_rows, order, item = len(self.bold), self.bands.order, self.bold.itemsize
-        blocks = item * n_alphas * sum(size**2 for size in self.sizes)
-        a_voxel = item * (n_rows + order + 3 * max(self.sizes))
+        narrow = self._narrow(order)
+        blocks = item * n_alphas * sum(size * (order if narrow else size) for size in self.sizes)
+        a_voxel = item * (n_rows + order * (2 * len(self.sizes) if narrow else 1) + 3 * max(self.sizes))
         decomposition = 8 * (2 * n_rows * order + 5 * order**2)
         left, free = self.engine.limits.left(), free_on_device(self.engine.backend)
         if free is None:
@@ -131,21 +139,22 @@ def refit(problem: Problem, choice: Choice, hyperparameters: Hyperparameters) ->
     grid, point = np.unique(choice.weights.T, axis=0, return_inverse=True)
     point = point.ravel()
 
-    def solve(p: int) -> None:
+    def solve(task: tuple[int, np.ndarray]) -> None:
+        p, voxels = task
+        used = np.unique(position[voxels])
+        alike = [voxels[position[voxels] == a] for a in used]
+        solutions = problem.bands.coefficients(grid[p], alphas[used], [problem.bold[:, v] for v in alike])
+        for v, solved in zip(alike, solutions):
+            coefficients[:, v] = solved
+
+    tasks = []
+    for p in range(len(grid)):
         voxels = np.flatnonzero(point == p)
         voxels = voxels[np.argsort(position[voxels], kind="stable")]
-
-        def some(batch: slice) -> None:
-            batched = voxels[batch]
-            used = np.unique(position[batched])
-            alike = [batched[position[batched] == a] for a in used]
-            solutions = problem.bands.coefficients(grid[p], alphas[used], [problem.bold[:, v] for v in alike])
-            for v, solved in zip(alike, solutions):
-                coefficients[:, v] = solved
-
-        in_batches(len(voxels), max(64, size // 4), some)
-
-    for _ in side_by_side(solve, np.arange(len(grid)), workers):
+        # one weighting alone is shared among the workers
+        most = max(64, min(size // 4, -(-len(voxels) // workers) if len(grid) == 1 else size))
+        tasks += [(p, voxels[first : first + most]) for first in range(0, len(voxels), most)]
+    for _ in side_by_side(solve, tasks, workers):
         pass
     return coefficients
 
@@ -206,31 +215,79 @@ class LeftOut:
         """
         keep = self.arrays.asarray(self.basis.filter(alpha), dtype=self.dtype.name)
         loss = np.zeros(bold.shape[1])
-        for rows, block in zip(self.folds, self.blocks(alpha)):
-            residual = (self.vectors[rows] * keep) @ projected
-            if not self.basis.complete:
-                residual *= -1
-                residual += bold[rows]
-            loss += _mean_square(block @ residual) / len(self.folds)
+        for fold, block in enumerate(self.blocks(alpha)):
+            loss += _mean_square(self._errors(fold, block, keep, bold, projected)) / len(self.folds)
         return loss
 
+    def _errors(self, fold: int, block: Any, keep: Any, bold: Any, projected: Any) -> Any:
+        rows = self.folds[fold]
+        residual = (self.vectors[rows] * keep) @ projected
+        if not self.basis.complete:
+            residual *= -1
+            residual += bold[rows]
+        return block @ residual
+
     def blocks(self, alpha: float) -> list[Any]:
-        """Return ``(I - H_rr)^-1`` of every inner fold, computed at the first call."""
+        """Return what errors of every inner fold are products with, ``(I - H_rr)^-1``, computed at the first call."""
         if alpha not in self._blocks:
-            self._blocks[alpha] = [self._block(alpha, rows) for rows in self.folds]
+            self._blocks[alpha] = [self._block(alpha, fold) for fold in range(len(self.folds))]
         return self._blocks[alpha]
 
-    def _block(self, alpha: float, rows: Rows) -> Any:
+    def _block(self, alpha: float, fold: int) -> Any:
         """Return ``(I - H_rr)^-1`` of left-out rows, (m, m), of the type of products with voxels."""
-        half = self._exact[rows] * self.arrays.asarray(np.sqrt(self.basis.filter(alpha)))
+        half = self._exact[self.folds[fold]] * self.arrays.asarray(np.sqrt(self.basis.filter(alpha)))
         block = half @ half.T
         if not self.basis.complete:
             block *= -1
             block.reshape(-1)[:: len(block) + 1] += 1
         inverse = _inverse(block) if isinstance(block, np.ndarray) else _inverse_of_tensor(block)
-        if inverse is None:
-            raise np.linalg.LinAlgError(f"left-out rows with penalty {alpha:g}: not positive definite")
-        return self.arrays.asarray(inverse, dtype=self.dtype.name)
+        return self.arrays.asarray(_definite(inverse, alpha), dtype=self.dtype.name)
+
+
+def _definite(solved: Any, alpha: float) -> Any:
+    if solved is None:
+        raise np.linalg.LinAlgError(f"left-out rows with penalty {alpha:g}: not positive definite")
+    return solved
+
+
+class NarrowLeftOut(LeftOut):
+    """As `LeftOut`, where the basis is hardly wider than an inner fold: one product a fold and penalty, not two.
+
+    Inner folds share all rows among them; the basis is not ``complete``.
+
+    Notes
+    -----
+    The same errors are ``y_r - U_r (F^-1 - U_r'U_r)^-1 (U'y - U_r'y_r)``, F the filter (Woodbury's identity); the
+    last factor is the same for all penalties.
+    """
+
+    def project(self, bold: Any) -> Any:
+        """Return, fold below fold, responses of the other folds' rows in the basis: (n_folds * q, n_voxels)."""
+        parts = [self.vectors[rows].T @ bold[rows] for rows in self.folds]
+        whole = sum(parts)
+        return self.arrays.concatenate([whole - part for part in parts])
+
+    def _errors(self, fold: int, block: Any, keep: Any, bold: Any, projected: Any) -> Any:
+        q = block.shape[1]
+        errors = block @ projected[fold * q : (fold + 1) * q]
+        errors -= bold[self.folds[fold]]  # their sign does not count
+        return errors
+
+    def _block(self, alpha: float, fold: int) -> Any:
+        """Return ``U_r (F^-1 - U_r'U_r)^-1`` of left-out rows, (m, q)."""
+        root = self.arrays.asarray(np.sqrt(self.basis.filter(alpha)))
+        matrix = self._squares[fold] * -root
+        matrix *= root[:, None]
+        matrix.reshape(-1)[:: len(matrix) + 1] += 1
+        half = self._exact[self.folds[fold]] * root
+        root_of_type = self.arrays.asarray(root, dtype=self.dtype.name)
+        solved = _solved(matrix, half) if isinstance(matrix, np.ndarray) else _solved_of_tensors(matrix, half)
+        return self.arrays.asarray(_definite(solved, alpha), dtype=self.dtype.name) * root_of_type
+
+    @cached_property
+    def _squares(self) -> list[Any]:
+        """``U_r'U_r`` of every inner fold, float64."""
+        return [self._exact[rows].T @ self._exact[rows] for rows in self.folds]
 
 
 def _mean_square(error: Any) -> np.ndarray:
@@ -251,7 +308,18 @@ def _inverse(matrix: np.ndarray) -> np.ndarray | None:
     return below + below.T + np.diag(inverse.diagonal())
 
 
+def _solved(matrix: np.ndarray, rows: np.ndarray) -> np.ndarray | None:
+    """Rows times the inverse of a symmetric matrix, which is overwritten; None where it is not positive definite."""
+    factor, failed = scipy.linalg.lapack.dpotrf(matrix.T, lower=1, overwrite_a=1)
+    return None if failed else scipy.linalg.lapack.dpotrs(factor, rows.T, lower=1)[0].T
+
+
 def _inverse_of_tensor(matrix: Any) -> Any:
     """As `_inverse`; by Cholesky, for torch's other solvers of small systems went wrong on CPUs."""
     factor, failed = torch.linalg.cholesky_ex(matrix)
     return None if bool(failed) else torch.cholesky_inverse(factor)
+
+
+def _solved_of_tensors(matrix: Any, rows: Any) -> Any:
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    return None if bool(failed) else torch.cholesky_solve(rows.T, factor).T

@@ -24,7 +24,7 @@ from ban_bids.encoding.ridge.limits import in_batches
 from ban_bids.encoding.ridge.refitted import OwnRows
 from ban_bids.encoding.ridge.search import choose, choose_nested
 
-_VOXELS = 1024
+_VOXELS = 256
 
 Inner = np.ndarray | OwnRows
 """Inner fold of each training row, or inner folds that are fitted on their own rows."""
@@ -108,9 +108,10 @@ class BandedRidge(BaseEstimator):
         """Multiply and add in float64, some voxels at a time: only what is kept is large."""
         rows, coefficients, _ = terms[0]
         out = np.empty((len(rows), coefficients.shape[1]), dtype=self.dtype_)
+        exact = [(x.astype(np.float64), c, factor) for x, c, factor in terms]
         for first in range(0, out.shape[1], _VOXELS):
             some = slice(first, first + _VOXELS)
-            out[:, some] = sum(x.astype(np.float64) @ c[:, some] * factor[some] for x, c, factor in terms)
+            out[:, some] = sum(x @ c[:, some] * factor[some] for x, c, factor in exact)
         return out
 
 
