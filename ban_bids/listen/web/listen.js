@@ -20,6 +20,7 @@ const FIRST = {
     storage_title: "This browser keeps no data",
     storage: "To let you pause and go on later, this page keeps your session in your browser, and your browser does not "
       + "allow that. Please leave private browsing or allow site data for this page, then load the page again.",
+    language_missing: "This study does not exist in English. Please choose another language.",
     failed_title: "Something went wrong",
     failed: "Please load this page again. If this does not help, tell the people who sent you the link: {message}",
   },
@@ -36,6 +37,7 @@ const FIRST = {
     storage: "Damit Sie unterbrechen und später weitermachen können, merkt sich diese Seite Ihre Sitzung im Browser; Ihr "
       + "Browser lässt das nicht zu. Bitte verlassen Sie den privaten Modus oder erlauben Sie Websitedaten für diese Seite "
       + "und laden Sie die Seite dann neu.",
+    language_missing: "Diese Studie gibt es nicht auf Deutsch. Bitte wählen Sie eine andere Sprache.",
     failed_title: "Etwas ist schiefgegangen",
     failed: "Bitte laden Sie diese Seite neu. Falls das nicht hilft, teilen Sie den Personen, von denen Sie den Link "
       + "haben, bitte Folgendes mit: {message}",
@@ -168,18 +170,18 @@ function notice(text = "") {
 }
 
 async function begin() {
-  const content = { key: remembered().key || null, language };
-  let reply;
-  try {
-    reply = await patiently(() => post("begin", content));
-  } catch (error) {
-    // the experimenter may have freed the link: then a key from before opens nothing, and none opens it anew
-    if (!(error instanceof Refusal && error.status === 403 && content.key)) throw error;
-    reply = await patiently(() => post("begin", { key: null, language }));
-  }
-  remember({ key: reply.key, language });
+  // drawn here and kept before it is sent: whoever does not get the reply is known again all the same
+  if (!remembered().key) remember({ key: drawKey() });
+  const content = { key: remembered().key, language };
+  const reply = await patiently(() => post("begin", content));
+  remember({ language });
   session = { ...reply, answered: new Set(reply.answered) };
   document.documentElement.lang = language;
+}
+
+function drawKey() {
+  const bytes = crypto.getRandomValues(new Uint8Array(24));
+  return btoa(String.fromCharCode(...bytes)).replace(/\+/g, "-").replace(/\//g, "_");
 }
 
 async function send(answer) {
@@ -351,13 +353,14 @@ function choiceButtons(labels, keys, choose) {
 
 // ------------------------------------------------------------------------------------------- before the first clip
 
-function chooseLanguage() {
+function chooseLanguage(told = "") {
   const codes = Object.keys(FIRST);
   return new Promise((done) => {
     const buttons = codes.map((code) => make("button", {
       type: "button", lang: code, textContent: languageName(code), className: "main", onclick: () => done(code),
     }));
     show("Language · Sprache", "", make("div", { className: "row" }, ...buttons));
+    notice(told);
   });
 }
 
@@ -380,7 +383,7 @@ function welcome() {
       }
     };
     const section = (name) => [make("h2", { textContent: say(`${name}_title`) }), ...paragraphs(say(name))];
-    const count = session.trials.filter((trial) => trial.kind !== "practice").length;
+    const count = session.trials.filter((trial) => !isPractice(trial)).length;
     show(
       say("title"), say("welcome", { count }), ...section("study"), ...section("consent"), ...section("data"),
       make("label", { className: "agree" }, box, make("span", { textContent: say("agree") })),
@@ -458,11 +461,11 @@ async function before() {
     remember({ heard: true });
   }
   if (!remembered().instructed) {
-    const practice = session.trials.filter((trial) => trial.kind === "practice").length;
+    const practice = session.trials.some(isPractice);
     const rest = [
-      ...paragraphs(keyHint()),
+      keyHint(),
       ...(session.confidence ? paragraphs(say("instructions_confidence")) : []),
-      ...(practice ? paragraphs(say("practice", { count: practice })) : []),
+      ...(practice ? paragraphs(say("practice")) : []),
     ];
     const go = say(practice ? "practice_start" : "main_start");
     await step(say("instructions_title"), say("instructions"), go, ...rest);
@@ -472,7 +475,8 @@ async function before() {
 
 function keyHint() {
   const keys = keysOf(session.choices).filter((key) => key !== "").map((key) => key.toUpperCase());
-  return say("instructions_keys", { first: keys[0], last: keys[keys.length - 1] });
+  const textContent = say("instructions_keys", { first: keys[0], last: keys[keys.length - 1] });
+  return make("p", { className: "hint keys", textContent });
 }
 
 // ---------------------------------------------------------------------------------------------------------- trials
@@ -525,7 +529,7 @@ function question(trial) {
       if (chosen) return;
       chosen = { place, time: performance.now() };
       stop();
-      if (session.confidence) askConfidence(session.choices[place], finish, unchoose);
+      if (session.confidence && trial.kind !== "check") askConfidence(session.choices[place], finish, unchoose);
       else finish(null);
     };
     const unchoose = () => {
@@ -574,7 +578,7 @@ function question(trial) {
       "", "", ...(isPractice(trial) ? paragraphs(say("practice_note")) : []),
       make("div", { className: "row" }, play, sign), task,
       make("div", { role: "group", "aria-labelledby": "task", className: "choices" }, ...buttons),
-      make("p", { className: "hint", textContent: keyHint() }),
+      keyHint(),
     );
     showProgress(trial, () => leave(null));
     const main = part("main");
@@ -644,10 +648,12 @@ async function run() {
     return;
   }
   // the link is taken by a press, not by opening the page: programs that look at links in mails must not take it
-  language = remembered().language || (await chooseLanguage());
-  document.documentElement.lang = language;
+  language = remembered().language;
+  let told = "";
   for (;;) {
     try {
+      if (!language) language = await chooseLanguage(told);
+      document.documentElement.lang = language;
       show(say("loading"), "");
       await begin();
       if (!session.finished) {
@@ -664,7 +670,12 @@ async function run() {
         show(say("link_title"), say(error.status === 403 ? "link_used" : "link_unknown"));
         return;
       }
-      if (!session) throw error;
+      if (!session) {
+        if (error.status !== 400) throw error;
+        told = say("language_missing"); // of those that this page offers, the experimenter removed one
+        language = undefined;
+        continue;
+      }
       // this page and the server disagree, as where two windows are open: told, then the server's word counts
       const text = error.status === 409 ? say("answered_elsewhere") : say("refused", { message: error.message });
       await step(say("refused_title"), text, say("go_on"));
