@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
 from ban_bids.listen.experiment import Experiment, Layout, ListeningClip, write_experiment, write_people
+from ban_bids.listen.texts import TEXTS
 
 CHOICES = ("blues", "rock", "hip hop")
 CODES = {"anna": "code-of-anna-0001", "ben": "code-of-ben-00002"}
@@ -33,5 +35,6 @@ def write(root: Path, made: Experiment, codes: dict[str, str] | None = None) -> 
         path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(path, 0.1 * np.sin(np.arange(800) / (3 + len(name))), 8000, subtype="PCM_16")
     write_experiment(layout, made)
+    shutil.copyfile(TEXTS, layout.texts)
     write_people(layout, codes or CODES)
     return layout
