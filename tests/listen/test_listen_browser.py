@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from made_experiments import clips, experiment, write
 
-import ban_bids
 from ban_bids.listen.experiment import Experiment, Layout
 from ban_bids.listen.schedule import trials
+from ban_bids.listen.texts import TEXTS
 
 pytest.importorskip("starlette", reason="needs the extra [listen]")
 pytest.importorskip("uvicorn", reason="needs the extra [listen]")
@@ -26,7 +26,10 @@ playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")
 
-PEOPLE = ("keys", "reload", "lost", "first", "second", "killed", "clip", "german", "time", "narrow", "mistaken")
+PEOPLE = (
+    "keys", "reload", "lost", "first", "second", "killed", "clip", "german", "time", "narrow", "mistaken", "forgets",
+    "windows",
+)  # fmt: skip
 CODES = {name: f"code-of-{name:-<12}" for name in PEOPLE}
 HEADING = "main h1"
 
@@ -43,8 +46,10 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "ban_bids.cli.listen", "serve", str(self.layout.root), "--port", str(self.port)]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        serve = ["-m", "ban_bids.cli.listen", "serve", str(self.layout.root), "--port", str(self.port)]
+        self.process = subprocess.Popen(
+            [sys.executable, *serve], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
         while True:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
                 return  # refused until it listens
@@ -61,9 +66,9 @@ class Server:
         return [json.loads(path.read_text(encoding="utf-8")) for path in files]
 
 
-def _served(root: Path, made: Experiment) -> Server:
+def _served(root: Path, made: Experiment, until: str = "[end of the file]") -> Server:
     layout = write(root, made, CODES)
-    shutil.copy(Path(ban_bids.__file__).parent / "listen" / "texts.toml", layout.texts)
+    layout.texts.write_text(TEXTS.read_text(encoding="utf-8").split(until)[0], encoding="utf-8")
     return Server(layout, made)
 
 
@@ -85,9 +90,10 @@ def browser() -> Iterator[Any]:
 class Person:
     """Somebody before a browser: presses keys, and reads what is on the screen."""
 
-    def __init__(self, browser: Any, server: Server, name: str, **context: Any) -> None:
+    def __init__(self, browser: Any, server: Server, name: str, *, before: str = "", **context: Any) -> None:
         self.server, self.name = server, name
         self.context = browser.new_context(**context)
+        self.context.add_init_script(before)
         self.page = self.context.new_page()
         self.requests: list[str] = []
         self.complaints: list[str] = []
@@ -208,10 +214,18 @@ def test_a_session_by_keyboard_alone_asks_nothing_of_other_hosts(person: Any, se
     one.sees(f"Clip 1 of {len(one.plan) - 1}")
     one.play()
     one.press("Control+1", "Alt+1", "Shift+1", "9", "a")  # a shortcut of the browser's, or no choice at all
-    playwright.expect(one.page.locator("#sure")).to_have_count(0)
+    one.page.evaluate("document.querySelector('main').prepend(document.createElement('input'))")
+    one.page.locator("main input").press("1")  # written, not chosen
+    one.page.locator("main .play").press("Space")
+    assert one.page.locator("#sure").count() == 0
+    assert one.page.locator("main input").input_value() == "1"
     response, confidence = one.given(2)
     wrong = next(k for k, name in enumerate(server.made.choices) if name != response)
-    one.press(str(wrong + 1), "Tab", "Tab", "Tab", "Tab", "Tab", "Enter")  # over the four to Change my choice
+    for _ in range(3):  # held down: one choice, and no confidence
+        one.page.keyboard.down(str(wrong + 1))
+    one.page.keyboard.up(str(wrong + 1))
+    one.reads("main", "Your choice:")
+    one.press("Tab", "Tab", "Tab", "Tab", "Tab", "Enter")  # over the four to Change my choice
     one.press(str(server.made.choices.index(response) + 1))
     one.reads("main", f"Your choice: {response.capitalize()}")
     one.press(str(confidence))
@@ -238,6 +252,34 @@ def test_without_agreement_nobody_goes_on(person: Any, server: Server) -> None:
     one.sees("Sound check")
     one.press("Tab", "Tab", "Enter")
     one.reads("#status", "Please play the melody first.")
+
+
+def test_a_browser_that_remembers_nothing_does_not_take_the_link(person: Any, server: Server) -> None:
+    one = person("forgets", before="Object.defineProperty(window, 'localStorage', {get() { throw new Error('no'); }})")
+    one.sees("This browser keeps no data")
+    assert not [url for url in one.requests if url.endswith("/begin")]
+    assert not server.layout.session("forgets").exists()
+
+
+def test_of_two_windows_the_first_answer_counts_and_the_other_is_told(person: Any) -> None:
+    one = person("windows")
+    one.enter()
+    one.arrives(1)
+    first, second = one.page, one.context.new_page()
+    one.page = second
+    second.goto(first.url)
+    one.arrives(1)
+    one.play()
+    one.page = first
+    one.judge(1)
+    one.sees("The practice is over")
+    one.page = second
+    other = next(k for k, name in enumerate(one.server.made.choices) if name != one.given(1)[0])
+    one.press(str(other + 1), "1")
+    one.sees("One moment")
+    one.reads("main", "had been answered already")
+    one.press("Tab", "Enter")
+    one.finish(2)
 
 
 def test_a_reload_and_a_new_start_of_the_browser_go_on_at_the_next_trial(person: Any, browser: Any) -> None:
@@ -323,6 +365,13 @@ def test_a_clip_that_cannot_be_loaded_is_told_and_asked_for_again(person: Any) -
     one.reads("#notice", "The clip could not be loaded.")
     playwright.expect(one.page.locator("main .play")).to_be_disabled()
     one.page.unroute("**/clips/**")
+    one.page.route("**/clips/**", lambda route: route.fulfill(body="no sound", content_type="audio/wav"))
+    one.page.get_by_role("button", name="Try again").press("Enter")
+    one.reads("#notice", "")
+    playwright.expect(one.page.locator("main .play")).to_be_enabled()
+    one.press("Space")
+    one.reads("#notice", "The clip could not be loaded.")
+    one.page.unroute("**/clips/**")
     one.page.get_by_role("button", name="Try again").press("Enter")
     one.judge(1)
     one.arrives(2)
@@ -341,8 +390,9 @@ def test_response_times_run_from_the_first_start_of_the_sound(person: Any) -> No
     one.play()
     one.page.clock.run_for(1000)
     one.press("Space")
-    while one.plays() < 2:
-        pass
+    for _ in range(2000):
+        if one.plays() == 2:
+            break
     one.page.clock.run_for(500)
     response, confidence = one.given(1)
     one.press(str(one.server.made.choices.index(response) + 1))
@@ -364,17 +414,22 @@ def test_in_german(person: Any) -> None:
     assert "{" not in one.page.locator("body").inner_text()
 
 
-def test_many_choices_have_letters_and_every_step_fits_a_small_screen(
+def test_many_choices_names_like_markup_a_missing_language_and_a_small_screen(
     person: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    choices = ("blues", "rock", "hip hop", *(f"kind of music number {k}" for k in range(25)))
-    made = Experiment("genre", choices, clips(2), clips(1, "practice"))
-    many = _served(tmp_path_factory.mktemp("many"), made)
+    choices = ("blues", "rock", "hip hop", "<b>bold</b>", *(f"kind of music number {k}" for k in range(24)))
+    many = _served(
+        tmp_path_factory.mktemp("many"), Experiment("genre", choices, clips(2), clips(1, "practice")), "[de]"
+    )
     try:
         one = person("narrow", many, viewport={"width": 360, "height": 640}, color_scheme="dark")
+        one.sees("Language · Sprache")
+        one.press("Tab", "Tab", "Enter")
+        one.reads("#notice", "Diese Studie gibt es nicht auf Deutsch.")
         one.enter()
         one.arrives(1)
         one.play()
+        one.reads(".choices", choices[3])
         one.press("Control+d", "1", "d")  # of more than ten choices none has a digit
         one.sees("The practice is over")
         assert many.answers("narrow")[0]["response"] == choices[3]

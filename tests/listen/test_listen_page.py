@@ -36,7 +36,7 @@ def test_both_languages_say_the_same_things_with_the_same_places() -> None:
 
 def test_the_page_finds_every_text_and_fills_every_place_that_is_its_own() -> None:
     first, rest = re.split(r"^const part =", SCRIPT, flags=re.MULTILINE)
-    built_in = {language: set(re.findall(r"^    (\w+):", part, re.MULTILINE)) for language, part in _first(first).items()}
+    built_in = {name: set(re.findall(r"^    (\w+):", part, re.MULTILINE)) for name, part in _first(first).items()}
     assert built_in["en"] == built_in["de"]
     used = set(re.findall(r'say\(\s*"(\w+)"', rest)) | {"practice_trial", "trial", "practice_start", "main_start"}
     used |= {f"confidence_{k}" for k in range(1, 5)} | {f"{part}_title" for part in ("study", "consent", "data")}

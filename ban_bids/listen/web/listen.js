@@ -16,10 +16,11 @@ const FIRST = {
     link_title: "This link cannot be used here",
     link_used: "This personal link was already opened in another browser or on another device. Please go on there, "
       + "or ask the people who sent you the link for a new one.",
-    link_unknown: "This personal link is not known. Please check that it is complete, or ask the people who sent it to you.",
+    link_unknown: "This personal link is not known. Please check that it is complete, or ask the people who sent it "
+      + "to you.",
     storage_title: "This browser keeps no data",
-    storage: "To let you pause and go on later, this page keeps your session in your browser, and your browser does not "
-      + "allow that. Please leave private browsing or allow site data for this page, then load the page again.",
+    storage: "To let you pause and go on later, this page keeps your session in your browser, and your browser does "
+      + "not allow that. Please leave private browsing or allow site data for this page, then load the page again.",
     language_missing: "This study does not exist in English. Please choose another language.",
     failed_title: "Something went wrong",
     failed: "Please load this page again. If this does not help, tell the people who sent you the link: {message}",
@@ -27,16 +28,17 @@ const FIRST = {
   de: {
     loading: "Einen Moment bitte …",
     retry: "Erneut versuchen",
-    lost: "Die Studie ist nicht erreichbar. Bitte prüfen Sie Ihre Internetverbindung; die Seite versucht es von selbst weiter.",
+    lost: "Die Studie ist nicht erreichbar. Bitte prüfen Sie Ihre Internetverbindung; die Seite versucht es von "
+      + "selbst weiter.",
     link_title: "Dieser Link kann hier nicht verwendet werden",
     link_used: "Dieser persönliche Link wurde bereits in einem anderen Browser oder auf einem anderen Gerät geöffnet. "
       + "Bitte machen Sie dort weiter oder bitten Sie die Personen, von denen Sie den Link haben, um einen neuen.",
     link_unknown: "Dieser persönliche Link ist nicht bekannt. Bitte prüfen Sie, ob er vollständig ist, oder wenden Sie "
       + "sich an die Personen, von denen Sie ihn haben.",
     storage_title: "Dieser Browser speichert keine Daten",
-    storage: "Damit Sie unterbrechen und später weitermachen können, merkt sich diese Seite Ihre Sitzung im Browser; Ihr "
-      + "Browser lässt das nicht zu. Bitte verlassen Sie den privaten Modus oder erlauben Sie Websitedaten für diese Seite "
-      + "und laden Sie die Seite dann neu.",
+    storage: "Damit Sie unterbrechen und später weitermachen können, merkt sich diese Seite Ihre Sitzung im Browser; "
+      + "Ihr Browser lässt das nicht zu. Bitte verlassen Sie den privaten Modus oder erlauben Sie Websitedaten für "
+      + "diese Seite und laden Sie die Seite dann neu.",
     language_missing: "Diese Studie gibt es nicht auf Deutsch. Bitte wählen Sie eine andere Sprache.",
     failed_title: "Etwas ist schiefgegangen",
     failed: "Bitte laden Sie diese Seite neu. Falls das nicht hilft, teilen Sie den Personen, von denen Sie den Link "
@@ -190,7 +192,8 @@ async function send(answer) {
   try {
     await patiently(() => post("answers", { key: session.key, ...answer }));
   } catch (error) {
-    if (error.status === 400 || error.status === 409) remember({ pending: null }); // told; the trial is asked again
+    // told, and then the trial is asked again; while the link is refused, the answer waits
+    if (error.status !== 403 && error.status !== 404) remember({ pending: null });
     throw error;
   }
   remember({ pending: null });
@@ -226,7 +229,7 @@ function forget(clip) {
   if (found) found.then((address) => URL.revokeObjectURL(address), () => undefined);
 }
 
-// Make a clip ready: whole in this page, so that nothing stalls while it plays; kept with false where the screen is gone.
+// Make a clip ready: whole in this page, so that nothing stalls while it plays; false where the screen is gone.
 async function ready(clip, here) {
   part("status").textContent = say("loading_clip");
   for (let wait = 1; here(); wait = Math.min(2 * wait, LONGEST_WAIT)) {
@@ -279,7 +282,9 @@ function make(tag, properties = {}, ...children) {
   return made;
 }
 
-const button = (text, onclick, className = "") => make("button", { type: "button", textContent: text, onclick, className });
+function button(textContent, onclick, className = "") {
+  return make("button", { type: "button", textContent, onclick, className });
+}
 
 // Blank lines part paragraphs; a paragraph whose lines all begin with "- " is a list.
 function paragraphs(text) {
@@ -483,8 +488,17 @@ function keyHint() {
 
 const isPractice = (trial) => trial.kind === "practice";
 
+function alikeOf(trial) {
+  return session.trials.filter((other) => isPractice(other) === isPractice(trial));
+}
+
+function titleOf(trial) {
+  const alike = alikeOf(trial);
+  return say(isPractice(trial) ? "practice_trial" : "trial", { number: alike.indexOf(trial) + 1, count: alike.length });
+}
+
 function showProgress(trial, pause) {
-  const alike = session.trials.filter((other) => isPractice(other) === isPractice(trial));
+  const alike = alikeOf(trial);
   const done = alike.filter((other) => session.answered.has(other.number)).length;
   part("bar").max = alike.length;
   part("bar").value = done;
@@ -493,9 +507,6 @@ function showProgress(trial, pause) {
   part("pause").onclick = pause;
   part("pause").disabled = false;
   part("progress").hidden = false;
-  const title = say(isPractice(trial) ? "practice_trial" : "trial", { number: alike.indexOf(trial) + 1, count: alike.length });
-  part("main").querySelector("h1").textContent = title;
-  document.title = `${title} – ${say("title")}`;
 }
 
 // How often the clip of a trial was started, also before a pause or a reload.
@@ -510,8 +521,9 @@ function plays(trial, more = 0) {
 function question(trial) {
   return new Promise((done, fail) => {
     let here = true;
-    let sounding = null; // when the clip first sounded since this screen was shown, ms
+    let sounding = null; // ms; when the clip first sounded since this screen was shown (a pause shows it anew)
     let chosen = null;
+    const isCheck = trial.kind === "check";
     const leave = (answer) => {
       here = false;
       stop();
@@ -529,7 +541,7 @@ function question(trial) {
       if (chosen) return;
       chosen = { place, time: performance.now() };
       stop();
-      if (session.confidence && trial.kind !== "check") askConfidence(session.choices[place], finish, unchoose);
+      if (session.confidence && !isCheck) askConfidence(session.choices[place], finish, unchoose);
       else finish(null);
     };
     const unchoose = () => {
@@ -572,10 +584,10 @@ function question(trial) {
       else return false;
       return true;
     };
-    const asked = trial.kind === "check" ? say("check", { choice: spoken(trial.expected) }) : say("question");
-    const task = make("p", { id: "task", className: trial.kind === "check" ? "task check" : "task", textContent: asked });
+    const asked = isCheck ? say("check", { choice: spoken(trial.expected) }) : say("question");
+    const task = make("p", { id: "task", className: isCheck ? "task check" : "task", textContent: asked });
     show(
-      "", "", ...(isPractice(trial) ? paragraphs(say("practice_note")) : []),
+      titleOf(trial), "", ...(isPractice(trial) ? paragraphs(say("practice_note")) : []),
       make("div", { className: "row" }, play, sign), task,
       make("div", { role: "group", "aria-labelledby": "task", className: "choices" }, ...buttons),
       keyHint(),
@@ -597,7 +609,7 @@ function askConfidence(choice, finish, unchoose) {
   part("main").replaceChildren(
     part("main").querySelector("h1"),
     make("p", { textContent: say("chosen", { choice: spoken(choice) }) }), asked,
-    make("div", { role: "group", "aria-labelledby": "sure", className: "choices" }, ...buttons),
+    make("div", { role: "group", "aria-labelledby": "sure", className: "choices few" }, ...buttons),
     make("div", { className: "row" }, button(say("change"), unchoose, "quiet")),
   );
   part("status").textContent = "";
@@ -621,7 +633,8 @@ async function questions() {
     let answer = null;
     for (;;) {
       const asked = question(trial);
-      if (place + 1 < open.length) sound(open[place + 1].clip).catch(() => undefined); // loads while this one is judged
+      // the next one is loaded while this one is judged
+      if (place + 1 < open.length) sound(trial.clip).then(() => sound(open[place + 1].clip)).catch(() => undefined);
       answer = await asked;
       if (answer) break;
       await step(say("break_title"), say("break"), say("break_end"));
