@@ -206,7 +206,7 @@ async function sendPending() {
   if (!pending) return;
   if (session.answered.has(pending.number)) remember({ pending: null });
   else {
-    show(say("title"), say("saving"));
+    show(say("title"), "");
     await send(pending);
   }
 }
@@ -370,7 +370,11 @@ function chooseLanguage(told = "") {
 }
 
 function languageName(code) {
-  return { en: "English", de: "Deutsch" }[code] || new Intl.DisplayNames([code], { type: "language" }).of(code);
+  try {
+    return new Intl.DisplayNames([code], { type: "language" }).of(code);
+  } catch {
+    return code; // the experimenter's own name for a table of texts
+  }
 }
 
 // Kept with true when the person agrees, with another language where that is wanted.
@@ -468,8 +472,9 @@ async function before() {
   if (!remembered().instructed) {
     const practice = session.trials.some(isPractice);
     const rest = [
-      keyHint(),
       ...(session.confidence ? paragraphs(say("instructions_confidence")) : []),
+      ...(session.trials.some((trial) => trial.kind === "check") ? paragraphs(say("instructions_checks")) : []),
+      keyHint(),
       ...(practice ? paragraphs(say("practice")) : []),
     ];
     const go = say(practice ? "practice_start" : "main_start");
@@ -565,6 +570,7 @@ function question(trial) {
       ready(trial.clip, () => here).then((loaded) => { play.disabled = !loaded; }, fail);
     };
     const failed = async () => {
+      if (!here) return;
       forget(trial.clip);
       play.disabled = true;
       await anotherTry(say("clip_failed"), Infinity);
