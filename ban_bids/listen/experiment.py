@@ -20,7 +20,7 @@ VERSION = 1
 SOUND_CHECK = "soundcheck"
 """Identifier of the sound by which people set their volume."""
 
-LABEL = re.compile(r"[A-Za-z0-9]+")
+LABEL = re.compile(r"[A-Za-z0-9+]+")
 """What participants and tasks may be called."""
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9-]+")
@@ -221,7 +221,7 @@ def faults(experiment: Experiment) -> Iterator[str]:
         if not (0 <= clip.start < math.inf and 0 < clip.duration < math.inf)
     )
     yield from (
-        f"clip {clip.id}: its genre {clip.genre!r} cannot be chosen" for clip in clips if clip.genre not in choices
+        f"{clip.stim_file}: its genre {clip.genre!r} cannot be chosen" for clip in clips if clip.genre not in choices
     )
     if not experiment.clips:
         yield "no clip is judged"
