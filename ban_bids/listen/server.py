@@ -143,8 +143,10 @@ class Desk:
         if language not in self.texts:
             raise HTTPException(400, f"language must be one of {', '.join(self.texts)}")
         # a key that the page drew and remembers survives the loss of this reply
-        own = key if key is not None and _KEY.fullmatch(key) else secrets.token_urlsafe(18)
+        own = secrets.token_urlsafe(18) if key is None else key
         if read_session(self.layout, participant) is None:
+            if not _KEY.fullmatch(own):
+                raise HTTPException(400, "key must be null, or 16 to 64 random letters, digits, - and _")
             open_session(self.layout, participant, Session(own, language, now()))
         session = self.check_key(participant, own)
         if session.language != language:

@@ -263,7 +263,10 @@ def test_a_lost_first_reply_locks_nobody_out_who_drew_a_key(client: TestClient) 
     assert begin(client, key=drawn)["key"] == drawn
     assert begin(client, key=drawn)["key"] == drawn
     # one that could be guessed is not taken
-    assert begin(client, BEN, key="short")["key"] != "short"
+    for key in ("short", "", "x" * 65, "with blanks and more than 16", "\ud800" * 20):
+        body = json.dumps({"key": key, "language": "en"})
+        assert client.post(f"{BEN}/begin", content=body).status_code == 400
+    assert begin(client, BEN, key="x" * 64)["key"] == "x" * 64
 
 
 def test_of_two_browsers_at_once_one_gets_the_link(client: TestClient) -> None:

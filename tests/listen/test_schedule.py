@@ -73,12 +73,15 @@ def test_checks_ask_for_another_choice_than_the_genre_and_are_spread_out(made: E
         assert trial.expected in made.choices
         assert trial.expected != genres[trial.clip]
         # no clip is heard in a check before it is judged
-        assert trial.clip in practised | {one.clip for one in judged(asked[:slot])}
-    heard, before = judged(asked), 0
+        before, after = ({one.clip for one in judged(part)} for part in (asked[:slot], asked[slot:]))
+        assert trial.clip in (practised or before)
+        # nor between its two judgements, where another clip can be taken
+        assert not before - after or trial.clip not in after
+    heard, count = judged(asked), 0
     slots = []
     for trial in asked:
-        before += trial.kind in ("main", "repeat")
-        slots += [before] if trial.kind == "check" else []
+        count += trial.kind in ("main", "repeat")
+        slots += [count] if trial.kind == "check" else []
     assert 0 not in slots
     apart = len(heard) // (2 * made.checks) if made.checks else 0
     assert all(later - earlier >= apart for earlier, later in zip(slots, slots[1:]))
