@@ -192,7 +192,7 @@ class Encoding:
         layers, and those of controls, are fitted in the auditory regions.
     joint : bool
         Whether all layers of a scored model are fitted together too, whatever their number; without it that is done
-        with up to six mapped layers.
+        with up to six mapped layers, in the auditory regions.
     """
 
     lag_max: float = 9.0

@@ -180,7 +180,11 @@ _OPTIONS: Mapping[str, Sequence[tuple[str, Mapping[str, Any], str]]] = {
             {"choices": ("cortex", "auditory")},
             "where layers that are mapped to regions are fitted (default cortex); other layers and controls: auditory",
         ),
-        ("--joint", _YES, "fit all layers of a model together too (default: up to six mapped ones)"),
+        (
+            "--joint",
+            _YES,
+            "fit all layers of a model together too (default: up to six mapped ones, in the auditory regions)",
+        ),
         ("--n-permutations", _N, "arrangements that each p value tries (default 10000)"),
         ("--high-pass", _value(float, "SECONDS"), "longest drift period removed (200)"),
         ("--random-seed", _value(seed, "N"), "default fixed; recorded in the logs"),
