@@ -231,6 +231,8 @@ class Compute:
         Every random choice follows from it.
     device : {"auto", "cpu", "cuda"}
         Where networks and ridge regression run.
+    clean_workdir : bool
+        Remove what lies in the scratch folder once everything is finished.
     """
 
     work_dir: Path = Path("work")
@@ -241,6 +243,7 @@ class Compute:
     stop_on_first_crash: bool = False
     random_seed: int = DEFAULT_SEED
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    clean_workdir: bool = False
 
 
 @dataclass(frozen=True)
