@@ -101,12 +101,15 @@ class Stimuli:
         Stimulus folders in order of preference; those that do not exist are passed over.
     profile : Profile or None
         How the dataset describes its excerpts.
+    remedy : str
+        What helps where a file is not found.
     snapped : set of Path
         Audio files with excerpts whose measured durations differed a little and were taken as one.
     """
 
     folders: Sequence[Path]
     profile: Profile | None = None
+    remedy: str = "give --stimuli-dir"
     _audio: dict[str, Path] = field(default_factory=dict, repr=False)
     _durations: dict[tuple[Path, float], list[float]] = field(default_factory=dict, repr=False)
     snapped: set[Path] = field(default_factory=set)
@@ -163,10 +166,17 @@ class Stimuli:
             start=round(start, 6),
             duration=self._one_duration(audio, round(start, 6), round(duration, 6)),
             track=audio.stem,
-            genre=row.text(profile.genre) if profile and profile.genre else row.text("genre") or row.text("trial_type"),
+            genre=self._genre(row),
             fade=profile.fade if profile else 0.0,
             rms=profile.rms if profile else None,
         )
+
+    def _genre(self, row: Row) -> str | None:
+        """True genre by the profile's column, or by ours in tables that lack it."""
+        own = self.profile.genre if self.profile is not None else None
+        if own is not None and own in row.cells:
+            return row.text(own)
+        return row.text("genre") or row.text("trial_type")
 
     def _one_duration(self, audio: Path, start: float, duration: float) -> float:
         """Duration of the excerpt as it was first read, where it differs by measuring only."""
@@ -224,4 +234,4 @@ class Stimuli:
                     return matches[0]
         searched = ", ".join(str(root) for root in self.folders) or "no folder"
         files = " or ".join(str(path) for path in wanted)
-        raise DataError(f"{row.where}: stimulus {files} not found under {searched}; give --stimuli-dir")
+        raise DataError(f"{row.where}: stimulus {files} not found under {searched}; {self.remedy}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -11,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ban_bids.errors import NotComputable
+from ban_bids.inputs.events import plain_label
 from ban_bids.inputs.types import Clip
 
 _LOG = logging.getLogger(__name__)
@@ -77,11 +77,6 @@ class Responses:
         """Share of each person's answers to each clip that are right: (P, C); 0 where there is none."""
         right = self.counts[:, np.arange(len(self.true)), self.true]
         return right / np.maximum(self.n_answers, 1)
-
-
-def plain_label(genre: object) -> str:
-    """Return the spelling in which genres are compared: ``Hip-Hop``, ``hip hop`` and ``hiphop`` are one."""
-    return re.sub(r"[^a-z0-9]", "", str(genre).lower())
 
 
 def _key(audio: object, start: object, duration: object) -> tuple[str, int, int]:
