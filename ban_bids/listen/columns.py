@@ -32,7 +32,7 @@ _TYPES: Mapping[str, type | tuple[type, ...]] = {
 }  # fmt: skip
 _AS_GIVEN = ("participant", "response", "clip", "genre", "confidence", "response_time", "header_lines", "excerpt",
              "sessions")  # fmt: skip
-_IMPORT_ID = "importid"
+_IMPORT_ID = '{"ImportId"'
 
 
 @dataclass(frozen=True)
@@ -396,6 +396,9 @@ def _pattern(name: str) -> re.Pattern[str]:
 
 def _numbered(records: Sequence[_Record], columns: ColumnMap, counts: Counter[str]) -> Iterator[Answer]:
     """Answers of one table, numbered within each person; what is passed over is counted."""
+    for record in records[:2]:
+        if (record.text(columns.participant) or "").startswith(_IMPORT_ID):
+            raise DataError(f"{record.where}: a second header line; write header_lines = 2 in {columns.source}")
     read = _wide if columns.wide else _long
     numbers: Counter[str] = Counter()
     seen: dict[str, _Record] = {}
@@ -403,8 +406,6 @@ def _numbered(records: Sequence[_Record], columns: ColumnMap, counts: Counter[st
         if not _wanted(record, columns):
             counts["rows left out by only and not"] += 1
             continue
-        if (record.text(columns.participant) or "").replace(" ", "").lower().startswith('{"' + _IMPORT_ID):
-            raise DataError(f"{record.where}: a second header line; write header_lines = 2 in {columns.source}")
         person = record.text(columns.participant)
         if columns.wide and person is not None and not columns.sessions and seen.setdefault(person, record) != record:
             raise DataError(

@@ -22,8 +22,7 @@ GENRE_SD, CLIP_SD, PERSON_SD = 0.8, 1.2, 0.8
 """Spread of the preferences (logits) by genre and choice, by clip and choice, and by person, clip and choice."""
 
 _HALF = 10
-_CLIPS_TO_CALIBRATE = 500
-_PEOPLE_TO_CALIBRATE = 50
+_CLIPS_FOR_ACCURACY, _CLIPS_FOR_B = 1000, 3000
 _DRAWS, _HALVINGS = 400, 50
 _SPAN = 40.0
 _STEPS = 14
@@ -144,42 +143,48 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
     return raised / raised.sum(axis=-1, keepdims=True)
 
 
-def _mean_person(common: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _mean_person(common: np.ndarray, n_people: int, rng: np.random.Generator) -> np.ndarray:
     """Mean over people of the probabilities of their answers: (C, G)."""
-    return np.mean(
-        [_softmax(common + PERSON_SD * rng.standard_normal(common.shape)) for _ in range(_PEOPLE_TO_CALIBRATE)], axis=0
-    )
+    return np.mean([_softmax(common + PERSON_SD * rng.standard_normal(common.shape)) for _ in range(n_people)], axis=0)
 
 
 def make_world(n_choices: int, accuracy: float, seed: int) -> World:
     """Preferences by genre with which the mean person is right as often as asked, and a model whose B is known."""
-    true = np.arange(_CLIPS_TO_CALIBRATE) % n_choices
+    true = np.arange(_CLIPS_FOR_ACCURACY) % n_choices
     genres = GENRE_SD * np.random.default_rng([seed, 0]).standard_normal((n_choices, n_choices))
     np.fill_diagonal(genres, 0)
 
-    def raised(by: float) -> World:
-        return World(genres + by * np.eye(n_choices), 0.0)
-
     def right(by: float) -> float:
         rng = np.random.default_rng([seed, 1])
-        common, _ = raised(by).preferences(true, rng)
-        return float(_mean_person(common, rng)[np.arange(len(true)), true].mean())
+        common, _ = World(genres + by * np.eye(n_choices), 0.0).preferences(true, rng)
+        return float(_mean_person(common, 30, rng)[np.arange(len(true)), true].mean())
 
-    by = _where(right, accuracy, -_SPAN, _SPAN)
-    return World(raised(by).genres, _where(lambda shared: true_b(World(raised(by).genres, shared), seed), B_TRUE, 0, 1))
+    genres = genres + _where(right, accuracy, -_SPAN, _SPAN) * np.eye(n_choices)
+    return World(genres, _where(true_b(genres, seed), B_TRUE, 0.0, 1.0))
 
 
-def true_b(world: World, seed: int, n_clips: int = _CLIPS_TO_CALIBRATE, half: int = _HALF) -> float:
-    """B without sampling noise: correlation of the expected patterns of model and people, less their genres' means."""
-    rng = np.random.default_rng([seed, 2])
-    true = np.arange(n_clips) % len(world.genres)
-    common, model = world.preferences(true, rng)
-    patterns = [expected_pattern(one, true, half) for one in (_softmax(model), _mean_person(common, rng))]
-    for genre in range(len(world.genres)):
-        for pattern in patterns:
-            pattern[true == genre] -= pattern[true == genre].mean(axis=0)
-    a, b = patterns
-    return float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()))
+def true_b(genres: np.ndarray, seed: int) -> Callable[[float], float]:
+    """B without sampling noise as a function of `World.shared`, from very many clips.
+
+    It is the correlation of the patterns that model and people are expected to show, less their genres' means.
+    """
+    true = np.arange(_CLIPS_FOR_B) % len(genres)
+    common, _ = World(genres, 0.0).preferences(true, np.random.default_rng([seed, 2]))
+    people = _centred(_mean_person(common, 100, np.random.default_rng([seed, 3])), true)
+
+    def correlation(shared: float) -> float:
+        _, preferences = World(genres, shared).preferences(true, np.random.default_rng([seed, 2]))
+        model = _centred(_softmax(preferences), true)
+        return float((model * people).sum() / np.sqrt((model * model).sum() * (people * people).sum()))
+
+    return correlation
+
+
+def _centred(probabilities: np.ndarray, true: np.ndarray) -> np.ndarray:
+    pattern = expected_pattern(probabilities, true, _HALF)
+    for genre in np.unique(true):
+        pattern[true == genre] -= pattern[true == genre].mean(axis=0)
+    return pattern
 
 
 def _where(rising: Callable[[float], float], wanted: float, low: float, high: float) -> float:
