@@ -19,6 +19,11 @@ TEMPORARY_PREFIX = ".tmp-"
 """Beginning of names of files that are being written; ``.bidsignore`` and all readers skip them."""
 
 
+def _temporary(path: Path) -> Path:
+    """A name beside the target that no other process and no other thread takes."""
+    return path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{uuid.uuid4().hex[:8]}-{path.name}")
+
+
 @contextmanager
 def atomic_path(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """Give a temporary path beside the target; on success it replaces the target, else it is removed.
@@ -40,7 +45,7 @@ def atomic_path(path: Path, *, durable: bool = False) -> Iterator[Path]:
     UsageError
         The folder cannot be written.
     """
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{uuid.uuid4().hex[:8]}-{path.name}")
+    temporary = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -53,6 +58,50 @@ def atomic_path(path: Path, *, durable: bool = False) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # where the folder is no folder, nothing is left behind either
             temporary.unlink(missing_ok=True)
+
+
+def write_once(path: Path, text: str) -> bool:
+    """Write UTF-8 text under a name that nobody has taken: on the disk and whole when this returns, or not at all.
+
+    Of several processes that write at once exactly one succeeds.
+
+    Parameters
+    ----------
+    path : Path
+        Target; its folder is made where it does not exist.
+    text : str
+
+    Returns
+    -------
+    bool
+        False where a file of this name was there; it stays as it is.
+
+    Raises
+    ------
+    OSError
+        It cannot be written, or the file system has no hard links; nothing is left behind.
+    """
+    temporary = _temporary(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with temporary.open("x", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            # a network file system may say so of a link that it has just made itself
+            return temporary.stat().st_nlink > 1
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    return True
 
 
 def remove_with_leftovers(path: Path) -> None:

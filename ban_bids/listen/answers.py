@@ -4,34 +4,20 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from ban_bids.errors import DataError
-from ban_bids.files.json import read_json
-from ban_bids.inputs.events import read_table
-from ban_bids.listen.experiment import Experiment, Kind, Layout, ListeningClip, read_experiment
+from ban_bids.listen import store
+from ban_bids.listen.experiment import Experiment, Kind, Layout, read_experiment, read_people
+from ban_bids.listen.schedule import trials
 
 CONFIDENCES = (1, 2, 3, 4)
 """What can be answered to "how sure are you?"; the last is the surest."""
 
-_CLIP = ("stim_file", "start", "duration", "genre")
-_KEYS = (
-    "number",
-    "kind",
-    "clip",
-    *_CLIP,
-    "expected",
-    "response",
-    "confidence",
-    "response_time_ms",
-    "plays",
-    "received",
-)
-_ANSWER = re.compile(r"\d{4,}\.json")
+_KEPT = ("number", "kind", "stim_file", "start", "duration", "genre", "expected", "response", "confidence")
 _REMEDY = "restore it from a copy, or remove it to leave this trial out"
 
 
@@ -140,102 +126,55 @@ def read_answers(layout: Layout) -> Collected:
     """
     experiment = read_experiment(layout)
     folder = layout.answers("")
-    people = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-    found = {person: read for person in people if (read := _Session.read(layout, experiment, person)).answers}
-    if not found:
+    there = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    people = [person for person in there if store.answered(layout, person)]
+    if not people:
         raise DataError(f"{folder}: no answers; run ban-bids-listen serve {layout.root} and send out the links")
     raw = {path.name: path.read_bytes() for path in (layout.experiment, layout.texts) if path.is_file()}
-    for session in found.values():
-        raw |= session.raw
-    notes = [note for session in found.values() for note in session.notes]
-    unused = _without_answers(layout, set(found))
-    if unused:
-        notes.append(f"no answers of {', '.join(unused)}")
-    return Collected(
-        answers=tuple(answer for session in found.values() for answer in session.answers),
-        choices=experiment.choices,
-        raw=raw,
-        notes=tuple(notes),
-        task=experiment.task,
-    )
+    answers: list[Answer] = []
+    notes = []
+    for person in people:
+        asked = {trial.number: store.asked(experiment, trial) for trial in trials(experiment, person)}
+        store.check_answers(layout, person, asked)
+        own = [_answer(found, layout, experiment, person) for found in store.read_answers(layout, person)]
+        if len(own) < len(asked):
+            notes.append(f"{person} did not finish: {len(own)} of {len(asked)} trials are answered, and imported")
+        raw |= {_inside(answer.source, layout): answer.source.read_bytes() for answer in own}
+        raw |= _session(layout, person)
+        answers += own
+    invited = read_people(layout) if layout.people.is_file() else ()
+    absent = [person for person in invited if person not in people]
+    if absent:
+        notes.append(f"no answers of {', '.join(absent)}")
+    return Collected(tuple(answers), experiment.choices, raw, tuple(notes), experiment.task)
 
 
-def _without_answers(layout: Layout, found: set[str]) -> list[str]:
-    """People with a personal link of whom there is no answer."""
-    if not layout.people.is_file():
-        return []
-    labels = (row.text("participant_id") for row in read_table(layout.people).rows)
-    return [label for label in labels if label is not None and label.removeprefix("sub-") not in found]
+def _inside(path: Path, layout: Layout) -> str:
+    return path.relative_to(layout.root).as_posix()
 
 
-@dataclass(frozen=True)
-class _Session:
-    """One person's part of the experiment's folder."""
-
-    answers: tuple[Answer, ...] = ()
-    raw: Mapping[str, bytes] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-
-    @classmethod
-    def read(cls, layout: Layout, experiment: Experiment, person: str) -> _Session:
-        folder, session = layout.answers(person), layout.session(person)
-        paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-        answers = sorted((_read_answer(path, experiment, person) for path in paths), key=lambda answer: answer.number)
-        raw = {str(path.relative_to(layout.root)): path.read_bytes() for path in paths}
-        known = read_json(session) if session.is_file() else {}
-        # the key opens the session in a browser: it stays in the experiment's folder
-        shown = {name: value for name, value in known.items() if name != "key"}
-        raw[str(session.relative_to(layout.root))] = (json.dumps(shown, indent=2) + "\n").encode()
-        asked = len(experiment.practice) + len(experiment.clips) + experiment.repeats + experiment.checks
-        unfinished = f"{person} did not finish: {len(answers)} of {asked} trials are answered, and imported"
-        return cls(tuple(answers), raw, (unfinished,) if len(answers) < asked else ())
+def _session(layout: Layout, person: str) -> dict[str, bytes]:
+    """What is kept of a session: not the key, which opens it in a browser."""
+    session = store.read_session(layout, person)
+    shown = {name: value for name, value in asdict(session).items() if name != "key"} if session is not None else {}
+    return {_inside(layout.session(person), layout): (json.dumps(shown, indent=2) + "\n").encode()} if shown else {}
 
 
-def _read_answer(path: Path, experiment: Experiment, person: str) -> Answer:
-    found = read_json(path, remedy=_REMEDY)
-    problem = _problem(found, path, experiment)
+def _answer(found: Mapping[str, Any], layout: Layout, experiment: Experiment, person: str) -> Answer:
+    """Check what the browser gave; the question is known to be the schedule's."""
+    path = layout.answers(person) / f"{found['number']:04d}.json"
+    response, time, confidence = (found[name] for name in ("response", "response_time_ms", "confidence"))
+    problem = ""
+    if response not in experiment.choices:
+        problem = f"response {response!r:.100} is none of the choices"
+    elif time is not None and not (_is_number(time) and math.isfinite(time) and time >= 0):
+        problem = f"response_time_ms is {time!r:.100}"
+    elif confidence is not None and not (_is_number(confidence) and confidence in CONFIDENCES):
+        problem = f"confidence is {confidence!r:.100}"
     if problem:
         raise DataError(f"{path}: damaged answer: {problem}; {_REMEDY}")
-    time = found["response_time_ms"]
-    return Answer(
-        participant=person,
-        number=found["number"],
-        kind=found["kind"],
-        source=path,
-        response_time=None if time is None else time / 1000,
-        **{name: found[name] for name in (*_CLIP, "expected", "response", "confidence")},
-    )
-
-
-def _problem(found: Mapping[str, Any], path: Path, experiment: Experiment) -> str | None:
-    """What is wrong with an answer, or None."""
-    absent = [name for name in _KEYS if name not in found]
-    if absent:
-        return f"{', '.join(absent)} missing"
-    number, time, confidence = (found[name] for name in ("number", "response_time_ms", "confidence"))
-    if not _ANSWER.fullmatch(path.name) or type(number) is not int or number != int(path.stem):
-        return f"number is {number!r} in a file of that name"
-    if found["kind"] not in get_args(Kind):
-        return f"kind is {found['kind']!r}"
-    if found["response"] not in experiment.choices:
-        return f"response {found['response']!r} is none of the choices"
-    if found["kind"] == "check" and found["expected"] not in experiment.choices:
-        return f"expected answer {found['expected']!r} is none of the choices"
-    if time is not None and not (_is_number(time) and math.isfinite(time) and time >= 0):
-        return f"response_time_ms is {time!r}"
-    if confidence is not None and not (_is_number(confidence) and confidence in CONFIDENCES):
-        return f"confidence is {confidence!r}"
-    return None if found["kind"] == "check" else _other_clip(found, experiment)
-
-
-def _other_clip(found: Mapping[str, Any], experiment: Experiment) -> str | None:
-    """In what the clip of an answer differs from the experiment's of that name, or None."""
-    clips: dict[str, ListeningClip] = {clip.id: clip for clip in (*experiment.clips, *experiment.practice)}
-    clip = clips.get(str(found["clip"]))
-    if clip is None:
-        return f"clip {found['clip']!r} is none of the experiment's"
-    differing = [name for name in _CLIP if found[name] != getattr(clip, name)]
-    return f"{', '.join(differing)} not as the experiment has it for clip {clip.id}" if differing else None
+    seconds = None if time is None else round(time / 1000, 6)
+    return Answer(person, source=path, response_time=seconds, **{name: found[name] for name in _KEPT})
 
 
 def _is_number(value: object) -> bool:

@@ -22,8 +22,7 @@ from ban_bids.errors import DataError, UsageError
 from ban_bids.files.atomic import write_bytes, write_text
 from ban_bids.files.json import read_json, write_json
 from ban_bids.inputs.events import Row, clean_cell, plain_label, read_table
-from ban_bids.inputs.rules import choose_profile
-from ban_bids.inputs.stimuli import PAST_END, Stimuli
+from ban_bids.inputs.stimuli import PAST_END, Stimuli, stimuli_of
 from ban_bids.inputs.types import Clip
 from ban_bids.listen.answers import Answer, Collected, read_answers
 from ban_bids.listen.columns import EXCERPTS, read_map, read_tables
@@ -40,7 +39,15 @@ _SUFFIXES = (".wav", ".au", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".
 _OPTIONAL = ("confidence", "response_time")
 
 
-def import_answers(answers: Path, bids_dir: Path, *, columns: Path | None, task: str | None, replace: bool) -> str:
+def import_answers(
+    answers: Path,
+    bids_dir: Path,
+    *,
+    columns: Path | None,
+    task: str | None,
+    replace: bool,
+    stimuli_dir: Path | None = None,
+) -> str:
     """Write people's answers into a dataset as ``sub-*/beh/*_beh.tsv``.
 
     Everybody's answers are written, also those of people who did not finish or failed checks of attention: who is to
@@ -59,6 +66,8 @@ def import_answers(answers: Path, bids_dir: Path, *, columns: Path | None, task:
         Label of the task; None: the experiment's, or ``genre``.
     replace : bool
         Whether tables of an earlier import are replaced.
+    stimuli_dir : Path, optional
+        Where the audio files are, if not in the dataset's ``stimuli/``.
 
     Returns
     -------
@@ -74,7 +83,7 @@ def import_answers(answers: Path, bids_dir: Path, *, columns: Path | None, task:
     """
     collected = _collected(answers, columns)
     task = task or collected.task or TASK
-    dataset = _Dataset.open(bids_dir)
+    dataset = _Dataset.open(bids_dir, stimuli_dir)
     judged = [dataset.judged(answer, collected.excerpt) for answer in collected.answers if answer.scored]
     _check_judged(judged, answers)
     tables = _tables(judged)
@@ -89,7 +98,7 @@ def import_answers(answers: Path, bids_dir: Path, *, columns: Path | None, task:
     people.write()
     for label, table in tables.items():
         write_choices(bids_dir, label, table, task=task, choices=choices, description=_DESCRIPTION)
-    return "\n".join([*_summary(bids_dir, task, judged), *_notes(collected, judged), _next(bids_dir)])
+    return "\n".join([*_summary(bids_dir, task, judged), *_notes(collected, judged), _next(bids_dir, stimuli_dir)])
 
 
 def _collected(answers: Path, columns: Path | None) -> Collected:
@@ -120,23 +129,24 @@ class _Dataset:
     stimuli: Stimuli
 
     @classmethod
-    def open(cls, root: Path) -> _Dataset:
-        description = read_json(root / "dataset_description.json", remedy="give a BIDS dataset")
-        folder, doi = root / "stimuli", description.get("DatasetDOI")
-        name = str(description.get("Name") or root.name)
-        profile = choose_profile(name, str(doi) if doi else None, [folder, root / "code"])
-        if not folder.is_dir():
-            raise DataError(f"{folder}: not there; put the audio files there, or a link to their folder")
-        return cls(root, Stimuli([folder], profile, remedy=f"put it, or a link to it, under {folder}"))
+    def open(cls, root: Path, stimuli_dir: Path | None) -> _Dataset:
+        stimuli = stimuli_of(root, stimuli_dir)
+        if not (root / "dataset_description.json").is_file():
+            raise UsageError(f"BIDS_DIR {root}: no dataset_description.json there; give a BIDS dataset")
+        if not stimuli.folders:
+            raise UsageError(f"{root / 'stimuli'}: not there; give --stimuli-dir")
+        return cls(root, stimuli)
 
     @cached_property
     def _files(self) -> dict[str, list[Path]]:
-        """Files under ``stimuli/``, by name and by name without suffix."""
+        """Audio files by name and by name without suffix; of the first folder that has any of a name."""
         index: dict[str, list[Path]] = {}
-        for path in sorted(self.stimuli.folders[0].rglob("*")):
-            if path.is_file() or path.is_symlink():
-                for name in {path.name, path.stem}:
-                    index.setdefault(name, []).append(path)
+        for folder in reversed(self.stimuli.folders):
+            here: dict[str, list[Path]] = {}
+            for path in sorted(folder.rglob("*")):
+                for name in {path.name, path.stem} if path.is_file() or path.is_symlink() else ():
+                    here.setdefault(name, []).append(path)
+            index |= here
         return index
 
     @cached_property
@@ -180,7 +190,8 @@ class _Dataset:
         return _Judged(answer, self._clip(answer, audio, (start, duration), genre), self._name(audio))
 
     def _name(self, audio: Path) -> str:
-        return audio.relative_to(self.stimuli.folders[0]).as_posix()
+        folder = next(folder for folder in self.stimuli.folders if audio.is_relative_to(folder))
+        return audio.relative_to(folder).as_posix()
 
     def _clip(self, answer: Answer, audio: Path, stretch: tuple[float | None, float | None], genre: str | None) -> Clip:
         start, duration = (None if value is None else repr(float(value)) for value in stretch)
@@ -192,10 +203,11 @@ class _Dataset:
 
     def _audio(self, answer: Answer) -> Path:
         """File of an answer: as named under ``stimuli/``, or the only one of that name, perhaps in another format."""
-        folder, named = self.stimuli.folders[0], PurePosixPath(answer.stim_file.replace("\\", "/"))
-        inside = folder / named.relative_to("stimuli") if named.parts[:1] == ("stimuli",) else folder / named
-        if ".." not in named.parts and not named.is_absolute() and (inside.is_file() or inside.is_symlink()):
-            return inside
+        named = PurePosixPath(answer.stim_file.replace("\\", "/"))
+        relative = named.relative_to("stimuli") if named.parts[:1] == ("stimuli",) else named
+        for folder in () if ".." in named.parts or named.is_absolute() else self.stimuli.folders:
+            if (folder / relative).is_file() or (folder / relative).is_symlink():
+                return folder / relative
         name = named.name.partition("?")[0]
         without = PurePosixPath(name).stem if PurePosixPath(name).suffix.lower() in _SUFFIXES else name
         found = self._files.get(name) or self._files.get(without) or []
@@ -205,8 +217,8 @@ class _Dataset:
             )
         if not found:
             raise DataError(
-                f"{answer.where}: clip {answer.stim_file!r} is not under {folder}; put it there, correct the name, or "
-                "leave the row out (only, not)"
+                f"{answer.where}: clip {answer.stim_file!r} is not under "
+                f"{' or '.join(map(str, self.stimuli.folders))}; correct the name, or give --stimuli-dir"
             )
         return found[0]
 
@@ -403,5 +415,6 @@ def _notes(collected: Collected, judged: Sequence[_Judged]) -> Iterator[str]:
         yield f"median response time {statistics.median(times):.3g} s"
 
 
-def _next(root: Path) -> str:
-    return f"next: ban-bids {shlex.quote(str(root))} OUT participant"
+def _next(root: Path, stimuli_dir: Path | None) -> str:
+    sounds = [] if stimuli_dir is None else ["--stimuli-dir", str(stimuli_dir)]
+    return f"next: {shlex.join(['ban-bids', str(root), 'OUT', 'participant', *sounds])}"

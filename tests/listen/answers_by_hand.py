@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from ban_bids.inputs.events import read_table
 from ban_bids.inputs.people import read_choices
 from ban_bids.inputs.stimuli import Stimuli
 from ban_bids.inputs.types import HumanChoices
+from ban_bids.listen.experiment import Layout, Trial, read_experiment
+from ban_bids.listen.schedule import trials
 
 GENRES = ("blues", "classical", "jazz")
 SECONDS = 12.0
@@ -43,8 +45,8 @@ def make_dataset(root: Path, per_genre: int = 2) -> Path:
     return root
 
 
-def choices_of(root: Path) -> HumanChoices | None:
-    return read_choices(root, None, stimuli=Stimuli([root / "stimuli"]), read=read_table)
+def choices_of(root: Path, stimuli: Path | None = None) -> HumanChoices | None:
+    return read_choices(root, None, stimuli=Stimuli([stimuli or root / "stimuli"]), read=read_table)
 
 
 def read_back(root: Path) -> list[tuple[str, str, float, float, str, str]]:
@@ -63,54 +65,61 @@ def snapshot(folder: Path) -> dict[str, bytes]:
 
 @dataclass
 class Folder:
-    """An experiment's folder: six clips, of which one is judged twice, one trial of practice and one check."""
+    """An experiment's folder: six clips, of which some are judged twice, practice and checks."""
 
     root: Path
     choices: Sequence[str] = GENRES
     genres: Sequence[str] = GENRES
-    clips: list[dict[str, Any]] = field(default_factory=list)
+    others: int = 1
 
     def __post_init__(self) -> None:
-        self.clips = [
-            {"id": f"clip-{folder}-{number}", "stim_file": f"{folder}/{folder}.{number:05d}.wav", "start": 1.5,
+        clips = [
+            {"id": f"{folder}-{number}", "stim_file": f"{folder}/{folder}.{number:05d}.wav", "start": 1.5,
              "duration": 8.0, "genre": genre}
             for folder, genre in zip(GENRES, self.genres)
             for number in range(2)
         ]  # fmt: skip
-        practice = {**self.clips[0], "id": "practice-1"}
+        practice = [{**clips[0], "id": f"practice-{number}"} for number in range(self.others)]
         write_json(
             self.root / "experiment.json",
-            {"version": 1, "task": "genre", "choices": self.choices, "clips": self.clips, "practice": [practice],
-             "repeats": 1, "checks": 1, "confidence": True, "seed": 3},
+            {"version": 1, "task": "genre", "choices": self.choices, "clips": clips, "practice": practice,
+             "repeats": self.others, "checks": self.others, "confidence": True, "seed": 3},
         )  # fmt: skip
         (self.root / "texts.toml").write_text('[en]\ntitle = "Music"\n')
-        (self.root / "people.tsv").write_text("participant_id\tcode\nlistener01\tsecret-code-1\nlistener02\tsecret-2\n")
-        self.trials = [("practice", {**practice}), *(("main", clip) for clip in self.clips), ("repeat", self.clips[2]),
-                       ("check", self.clips[1])]  # fmt: skip
+        (self.root / "people.tsv").write_text(
+            "participant_id\tcode\nlistener01\tsecret-code-01\nlistener02\tsecret-code-02\n"
+        )
+        self.clips = {clip["id"]: clip for clip in (*clips, *practice)}
 
-    def answer(self, person: str, trial: int, answered: str, /, **other: Any) -> Path:
+    def trials(self, person: str) -> list[tuple[Trial, dict[str, Any]]]:
+        """What a person is asked, and about which clip."""
+        asked = trials(read_experiment(Layout(self.root)), person)
+        return [(trial, self.clips[trial.clip]) for trial in asked]
+
+    def answer(self, person: str, number: int, answered: str, /, **other: Any) -> Path:
         """Write one answer; what the server would write, unless told otherwise."""
-        kind, clip = self.trials[trial - 1]
-        named = {"clip": clip["id"], **{key: clip[key] for key in ("stim_file", "start", "duration", "genre")}}
+        trial, clip = self.trials(person)[number - 1]
+        named = {key: clip[key] for key in ("stim_file", "start", "duration", "genre")}
         content = {
-            "number": trial, "kind": kind, **named, "expected": self.choices[-1] if kind == "check" else None,
-            "response": answered, "confidence": 1 + trial % 4, "response_time_ms": 1000 + 7 * trial, "plays": 1,
+            "number": number, "kind": trial.kind, "clip": trial.clip, **named, "expected": trial.expected,
+            "response": answered, "confidence": 1 + number % 4, "response_time_ms": 1000 + 7 * number, "plays": 1,
             "received": "2026-11-28T12:00:00+00:00",
         }  # fmt: skip
-        return write_json(self.root / "answers" / person / f"{trial:04d}.json", {**content, **other})
+        return write_json(self.root / "answers" / person / f"{number:04d}.json", {**content, **other})
 
-    def session(self, person: str, responses: Sequence[str], **other: Mapping[str, Any]) -> None:
-        """Write a person's answers to the first trials."""
-        for number, response in enumerate(responses, start=1):
-            self.answer(person, number, response)
+    def session(self, person: str, responses: Sequence[str]) -> None:
+        """Write a person's answers to the first trials; checks are passed."""
+        asked = self.trials(person)
+        for (trial, _), response in zip(asked, responses):
+            self.answer(person, trial.number, trial.expected or response)
         begun = {"key": "secret-key", "language": "en", "begun": "2026-11-28T11:00:00+00:00"}
-        finished = {"finished": "2026-11-28T13:00:00+00:00"} if len(responses) == len(self.trials) else {}
-        write_json(self.root / "sessions" / f"{person}.json", {**begun, **finished, **other})
+        finished = {"finished": "2026-11-28T13:00:00+00:00" if len(responses) == len(asked) else None}
+        write_json(self.root / "sessions" / f"{person}.json", {**begun, **finished})
 
     def scored(self, person: str, responses: Sequence[str]) -> list[tuple[str, str, float, float, str, str]]:
         """What `read_back` must give of them."""
         return [
             (person, Path(clip["stim_file"]).name, clip["start"], clip["duration"], clip["genre"], response)
-            for (kind, clip), response in zip(self.trials, responses)
-            if kind in ("main", "repeat")
+            for (trial, clip), response in zip(self.trials(person), responses)
+            if trial.kind in ("main", "repeat")
         ]
