@@ -86,10 +86,13 @@ def import_answers(
     dataset = _Dataset.open(bids_dir, stimuli_dir)
     judged = [dataset.judged(answer, collected.excerpt) for answer in collected.answers if answer.scored]
     _check_judged(judged, answers)
+    if collected.task is None:  # choices of an experiment's folder hold its genres
+        _check_named(judged, answers)
     tables = _tables(judged)
     raw = {bids_dir / "sourcedata" / "listen" / f"task-{task}" / name: file for name, file in collected.raw.items()}
     _refuse_existing(bids_dir, tables, task, replace=replace)
     _refuse_other(raw, replace=replace)
+    others = _others(bids_dir, tables, task)
     people = _Participants.read(bids_dir, list(tables), _checks(collected.answers), task)
     responses = dict.fromkeys(item.answer.response for item in judged)
     choices = tuple(dict.fromkeys([*collected.choices, *sorted(set(responses) - set(collected.choices))]))
@@ -98,7 +101,9 @@ def import_answers(
     people.write()
     for label, table in tables.items():
         write_choices(bids_dir, label, table, task=task, choices=choices, description=_DESCRIPTION)
-    return "\n".join([*_summary(bids_dir, task, judged), *_notes(collected, judged), _next(bids_dir, stimuli_dir)])
+    return "\n".join(
+        [*_summary(bids_dir, task, judged), *others, *_notes(collected, judged), _next(bids_dir, stimuli_dir)]
+    )
 
 
 def _collected(answers: Path, columns: Path | None) -> Collected:
@@ -270,12 +275,18 @@ def _check_judged(judged: Sequence[_Judged], answers: Path) -> None:
                 f"{item.answer.where}: {item.stim_file} is {item.clip.genre} here and {genres[item.clip]} before; "
                 "correct one"
             )
-    known = {plain_label(genre) for genre in genres.values()}
-    responses = dict.fromkeys(item.answer.response for item in judged)
-    if not any(plain_label(response) in known for response in responses):
+
+
+def _check_named(judged: Sequence[_Judged], answers: Path) -> None:
+    """Refuse answers of which none names a genre: numbers of buttons, or another language."""
+    genres, responses = (
+        dict.fromkeys(names)
+        for names in ((item.clip.genre for item in judged), (item.answer.response for item in judged))
+    )
+    if not {plain_label(genre) for genre in genres} & {plain_label(response) for response in responses}:
         raise DataError(
-            f"{answers}: no answer ({_few(responses)}) is a genre of the clips ({_few(dict.fromkeys(genres.values()))})"
-            "; say in [answers] of the map of columns what each stands for"
+            f"{answers}: no answer ({_few(responses)}) is a genre of the clips ({_few(genres)}); say in [answers] of "
+            "the map of columns what each stands for"
         )
 
 
@@ -320,6 +331,15 @@ def _refuse_existing(root: Path, labels: Iterable[str], task: str, *, replace: b
                 if path != own and entity(path, "task") == task:
                     raise DataError(f"{path}: holds choices of this person and task already; remove it, or give "
                                     "another --task")  # fmt: skip
+
+
+def _others(root: Path, labels: Iterable[str], task: str) -> list[str]:
+    """Note on people who have a table of this task and are not in this import: their answers count too."""
+    paths = {path for pattern in _TABLES for path in root.glob(pattern.format(label="*"))}
+    there = {entity(path, "sub") or "" for path in paths if entity(path, "task") == task} - set(labels)
+    return [f"note: people whose tables of this task were there before stay in: {', '.join(sorted(there))}"] * bool(
+        there
+    )
 
 
 def _refuse_other(files: Mapping[Path, bytes], *, replace: bool) -> None:

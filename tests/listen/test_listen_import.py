@@ -17,6 +17,7 @@ from answers_by_hand import GENRES, Folder, choices_of, make_dataset, read_back,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ban_bids.cli.listen import main
 from ban_bids.errors import DataError, UsageError
 from ban_bids.inputs.events import clean_cell, plain_label
 from ban_bids.listen.importing import import_answers
@@ -231,8 +232,30 @@ def test_options_that_do_not_fit_the_answers(folder: Folder, bids: Path, tmp_pat
         imported(folder.root / "answers", bids)
     with pytest.raises(UsageError, match="task-my task"):
         imported(folder.root, bids, task="my task")
-    with pytest.raises(DataError, match="dataset_description.json: .*give a BIDS dataset"):
+    with pytest.raises(UsageError, match="elsewhere: no such folder; give a BIDS dataset"):
         imported(folder.root, tmp_path / "elsewhere")
+    with pytest.raises(UsageError, match="study: no dataset_description.json there; give a BIDS dataset"):
+        imported(folder.root, folder.root)
+
+
+def test_command_line(folder: Folder, bids: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["import", str(folder.root), str(bids), "--task", "style"]
+    assert main(command) == 0
+    assert "7 answers of 1 people on 6 clips" in capsys.readouterr().out
+    assert beh(bids, task="style").is_file()
+    assert main(command) == 65
+    message = capsys.readouterr().err.strip()
+    assert message.endswith("there already; give --replace to replace it, or another --task")
+    assert "\n" not in message
+
+
+def test_tables_of_others_stay_and_are_reported(folder: Folder, bids: Path) -> None:
+    imported(folder.root, bids)
+    shutil.rmtree(folder.root / "answers")
+    folder.session("listener02", SOME)
+    report = imported(folder.root, bids, replace=True)
+    assert "note: people whose tables of this task were there before stay in: listener01" in report
+    assert {row[0] for row in read_back(bids)} == {"listener01", "listener02"}
 
 
 def test_nobody_is_lost_whose_answers_are_all_wrong(folder: Folder, bids: Path) -> None:
