@@ -19,11 +19,6 @@ TEMPORARY_PREFIX = ".tmp-"
 """Beginning of names of files that are being written; ``.bidsignore`` and all readers skip them."""
 
 
-def _temporary(path: Path) -> Path:
-    """A name beside the target that no other process and no other thread takes."""
-    return path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{uuid.uuid4().hex[:8]}-{path.name}")
-
-
 @contextmanager
 def atomic_path(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """Give a temporary path beside the target; on success it replaces the target, else it is removed.
@@ -45,7 +40,7 @@ def atomic_path(path: Path, *, durable: bool = False) -> Iterator[Path]:
     UsageError
         The folder cannot be written.
     """
-    temporary = _temporary(path)
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{uuid.uuid4().hex[:8]}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -81,7 +76,8 @@ def write_once(path: Path, text: str) -> bool:
     OSError
         It cannot be written, or the file system has no hard links; nothing is left behind.
     """
-    temporary = _temporary(path)
+    # without the target's extension: what a killed process leaves is not taken for a finished file by any reader
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{uuid.uuid4().hex}")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with temporary.open("x", encoding="utf-8") as stream:

@@ -143,8 +143,10 @@ class Desk:
         if language not in self.texts:
             raise HTTPException(400, f"language must be one of {', '.join(self.texts)}")
         # a key that the page drew and remembers survives the loss of this reply
-        own = key if key is not None and _KEY.fullmatch(key) else secrets.token_urlsafe(18)
+        own = secrets.token_urlsafe(18) if key is None else key
         if read_session(self.layout, participant) is None:
+            if not _KEY.fullmatch(own):
+                raise HTTPException(400, "key must be null, or 16 to 64 random letters, digits, - and _")
             open_session(self.layout, participant, Session(own, language, now()))
         session = self.check_key(participant, own)
         if session.language != language:
@@ -387,7 +389,8 @@ def application(desk: Desk, *, web: Path = WEB) -> ASGIApp:
 def _bound(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        bound = socket.socket(family, socket.SOCK_STREAM)
+        # named TCP, asyncio sends small replies at once; otherwise each waits 40 ms for an acknowledgement
+        bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
     except OSError as error:

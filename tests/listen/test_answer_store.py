@@ -130,6 +130,7 @@ def test_a_process_killed_on_the_way_leaves_no_answer_and_no_obstacle(tmp_path: 
     )
     assert killed.returncode == -signal.SIGKILL
     assert len(list(path.parent.iterdir())) == 1, "the test means to leave a half-written file"
+    assert list(path.parent.glob("*.json")) == [], "nobody must take it for an answer"
     assert answered(Layout(tmp_path), "anna") == ()
     assert keep_answer(Layout(tmp_path), "anna", QUESTION, GIVEN)
     assert read_answers(Layout(tmp_path), "anna")[0]["response"] == "rock"

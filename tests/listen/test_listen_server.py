@@ -25,7 +25,7 @@ from ban_bids.cli.listen import main
 from ban_bids.errors import DataError
 from ban_bids.listen.experiment import Layout, write_experiment
 from ban_bids.listen.schedule import trials
-from ban_bids.listen.server import application, open_desk
+from ban_bids.listen.server import application, describe_links, open_desk
 from ban_bids.listen.store import answered, read_answer, read_answers, read_session
 from ban_bids.listen.texts import TEXTS, read_texts
 
@@ -263,7 +263,10 @@ def test_a_lost_first_reply_locks_nobody_out_who_drew_a_key(client: TestClient) 
     assert begin(client, key=drawn)["key"] == drawn
     assert begin(client, key=drawn)["key"] == drawn
     # one that could be guessed is not taken
-    assert begin(client, BEN, key="short")["key"] != "short"
+    for key in ("short", "", "x" * 65, "with blanks and more than 16", "\ud800" * 20):
+        body = json.dumps({"key": key, "language": "en"})
+        assert client.post(f"{BEN}/begin", content=body).status_code == 400
+    assert begin(client, BEN, key="x" * 64)["key"] == "x" * 64
 
 
 def test_of_two_browsers_at_once_one_gets_the_link(client: TestClient) -> None:
@@ -523,6 +526,19 @@ def test_a_disk_without_links_is_refused_at_once(layout: Layout, monkeypatch: py
     monkeypatch.setattr(os, "link", link)
     with pytest.raises(DataError, match="hard links"):
         open_desk(layout.root)
+
+
+def test_the_experimenter_is_told_how_far_people_are(client: TestClient, layout: Layout) -> None:
+    key = begin(client)["key"]
+    client.post(f"{ANNA}/answers", json=answer(key))
+    said = describe_links(open_desk(layout.root), "http://127.0.0.1:8000")
+    assert f"anna  http://127.0.0.1:8000{ANNA}  (1 of {len(TRIALS)} answered)" in said
+    assert f"ben  http://127.0.0.1:8000{BEN}  (not opened)" in said
+    assert str(layout.root / "answers") in said
+    for trial in TRIALS[1:]:
+        client.post(f"{ANNA}/answers", json=answer(key, trial.number))
+    client.post(f"{ANNA}/finish", json={"key": key})
+    assert f"{ANNA}  (finished)" in describe_links(open_desk(layout.root), "http://127.0.0.1:8000")
 
 
 def test_nothing_is_left_of_the_try_to_write(layout: Layout) -> None:

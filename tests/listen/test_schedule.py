@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_experiments import experiment
 
@@ -35,6 +35,7 @@ def judged(asked: tuple[Trial, ...]) -> list[Trial]:
     return [trial for trial in asked if trial.kind in ("main", "repeat")]
 
 
+@settings(max_examples=60, deadline=None)
 @given(experiments(), labels)
 def test_every_clip_once_and_repeats_once_more(made: Experiment, label: str) -> None:
     asked = trials(made, label)
@@ -49,6 +50,7 @@ def test_every_clip_once_and_repeats_once_more(made: Experiment, label: str) -> 
     assert max(Counter(trial.clip for trial in asked if trial.kind == "repeat").values(), default=1) == 1
 
 
+@settings(max_examples=60, deadline=None)
 @given(experiments(), labels)
 def test_repeats_come_after_their_first_and_far_from_it(made: Experiment, label: str) -> None:
     heard = judged(trials(made, label))
@@ -58,6 +60,7 @@ def test_repeats_come_after_their_first_and_far_from_it(made: Experiment, label:
     assert all(gap >= apart for gap in gaps)
 
 
+@settings(max_examples=60, deadline=None)
 @given(experiments(), labels)
 def test_checks_ask_for_another_choice_than_the_genre_and_are_spread_out(made: Experiment, label: str) -> None:
     asked = trials(made, label)
@@ -70,17 +73,21 @@ def test_checks_ask_for_another_choice_than_the_genre_and_are_spread_out(made: E
         assert trial.expected in made.choices
         assert trial.expected != genres[trial.clip]
         # no clip is heard in a check before it is judged
-        assert trial.clip in practised | {one.clip for one in judged(asked[:slot])}
-    heard, before = judged(asked), 0
+        before, after = ({one.clip for one in judged(part)} for part in (asked[:slot], asked[slot:]))
+        assert trial.clip in (practised or before)
+        # nor between its two judgements, where another clip can be taken
+        assert not before - after or trial.clip not in after
+    heard, count = judged(asked), 0
     slots = []
     for trial in asked:
-        before += trial.kind in ("main", "repeat")
-        slots += [before] if trial.kind == "check" else []
+        count += trial.kind in ("main", "repeat")
+        slots += [count] if trial.kind == "check" else []
     assert 0 not in slots
     apart = len(heard) // (2 * made.checks) if made.checks else 0
     assert all(later - earlier >= apart for earlier, later in zip(slots, slots[1:]))
 
 
+@settings(max_examples=60, deadline=None)
 @given(experiments(), labels)
 def test_the_same_person_meets_the_same_order(made: Experiment, label: str) -> None:
     assert trials(made, label) == trials(made, label)
