@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import small_listening
 from answers_by_hand import GENRES, Folder, choices_of, make_dataset, read_back, snapshot, write_json
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,9 +21,15 @@ from hypothesis import strategies as st
 from ban_bids.cli.listen import main
 from ban_bids.errors import DataError, UsageError
 from ban_bids.inputs.events import clean_cell, plain_label
+from ban_bids.inputs.read import read_dataset
+from ban_bids.listen.experiment import Layout, read_experiment
 from ban_bids.listen.importing import import_answers
+from ban_bids.listen.make import Request, make_experiment
 from ban_bids.listen.plan import make_world, simulate
+from ban_bids.listen.schedule import trials
+from ban_bids.listen.store import asked, keep_answer
 from ban_bids.scoring.responses import match_responses
+from ban_bids.settings import Settings
 
 ALL = ("jazz", "blues", "jazz", "classical", "jazz", "jazz", "blues", "blues", "jazz")
 SOME = ("blues", "blues", "blues", "blues")
@@ -294,7 +301,7 @@ CHOICES = st.lists(NAMES.filter(_writable), min_size=3, max_size=6, unique_by=pl
 PEOPLE = st.lists(st.from_regex(r"[0-9a-zA-Z]{1,8}", fullmatch=True), min_size=1, max_size=4, unique_by=str.lower)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data(), choices=CHOICES, people=PEOPLE)
 def test_any_answers_survive(data: st.DataObject, choices: list[str], people: list[str]) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -323,6 +330,30 @@ def test_what_is_scored_is_what_was_answered(tmp_path: Path) -> None:
     matched = match_responses(choices.table, choices.clips, simulated.probabilities, genres=GENRES).of(np.array(order))
     np.testing.assert_array_equal(matched.counts, simulated.counts)
     np.testing.assert_array_equal(matched.true, simulated.true)
+
+
+def test_from_a_dataset_to_an_experiment_and_back(tmp_path: Path) -> None:
+    bids = small_listening.make_dataset(tmp_path / "bids", images=True)
+    layout = Layout(tmp_path / "study")
+    make_experiment(bids, layout.root, Request(people=2, repeats=2, checks=1, practice=1, confidence=True))
+    experiment = read_experiment(layout)
+    given_answers = []
+    for k, person in enumerate(("listener01", "listener02")):
+        for trial in trials(experiment, person):
+            question = asked(experiment, trial)
+            response = trial.expected or experiment.choices[(trial.number * (k + 1)) % 3]
+            answer = {"response": response, "confidence": 2, "response_time_ms": 1500, "plays": 1}
+            assert keep_answer(layout, person, question, answer)
+            if trial.kind in ("main", "repeat"):
+                given_answers.append((person, Path(question["stim_file"]).stem, question["genre"], response))
+    imported(layout.root, bids)
+    dataset = read_dataset(Settings.of(bids, tmp_path / "out", "participant", work_dir=tmp_path / "work"))
+    assert dataset.choices is not None
+    columns = ["participant", "track", "true_genre", "response"]
+    assert list(dataset.choices.table[columns].itertuples(index=False, name=None)) == given_answers
+    # what people judged are the very clips of the held-out run: features are computed once
+    (heard,) = (run.clips for run in dataset.participants[0].runs if run.run == "3")
+    assert set(dataset.choices.clips) == set(heard)
 
 
 def _validator() -> str | None:
