@@ -354,7 +354,7 @@ def test_an_answer_of_nobody_is_refused(tmp_path: Path, bids: Path) -> None:
     ("text", "message"),
     [
         ("participant = ", "not readable TOML"),
-        (PLAIN + 'respons = "x"\n', "unknown keys respons; known: participant"),
+        (PLAIN + 'answer = "x"\n', "unknown keys answer; known: participant"),
         ('clip = "c"\n', "participant and response missing"),
         (PLAIN.replace('"clip"', "3"), "clip is 3; write the name as text"),
         (PLAIN.replace('"clip"', '""'), "clip is ''"),
