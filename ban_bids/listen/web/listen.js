@@ -16,26 +16,30 @@ const FIRST = {
     link_title: "This link cannot be used here",
     link_used: "This personal link was already opened in another browser or on another device. Please go on there, "
       + "or ask the people who sent you the link for a new one.",
-    link_unknown: "This personal link is not known. Please check that it is complete, or ask the people who sent it to you.",
+    link_unknown: "This personal link is not known. Please check that it is complete, or ask the people who sent it "
+      + "to you.",
     storage_title: "This browser keeps no data",
-    storage: "To let you pause and go on later, this page keeps your session in your browser, and your browser does not "
-      + "allow that. Please leave private browsing or allow site data for this page, then load the page again.",
+    storage: "To let you pause and go on later, this page keeps your session in your browser, and your browser does "
+      + "not allow that. Please leave private browsing or allow site data for this page, then load the page again.",
+    language_missing: "This study does not exist in English. Please choose another language.",
     failed_title: "Something went wrong",
     failed: "Please load this page again. If this does not help, tell the people who sent you the link: {message}",
   },
   de: {
     loading: "Einen Moment bitte …",
     retry: "Erneut versuchen",
-    lost: "Die Studie ist nicht erreichbar. Bitte prüfen Sie Ihre Internetverbindung; die Seite versucht es von selbst weiter.",
+    lost: "Die Studie ist nicht erreichbar. Bitte prüfen Sie Ihre Internetverbindung; die Seite versucht es von "
+      + "selbst weiter.",
     link_title: "Dieser Link kann hier nicht verwendet werden",
     link_used: "Dieser persönliche Link wurde bereits in einem anderen Browser oder auf einem anderen Gerät geöffnet. "
       + "Bitte machen Sie dort weiter oder bitten Sie die Personen, von denen Sie den Link haben, um einen neuen.",
     link_unknown: "Dieser persönliche Link ist nicht bekannt. Bitte prüfen Sie, ob er vollständig ist, oder wenden Sie "
       + "sich an die Personen, von denen Sie ihn haben.",
     storage_title: "Dieser Browser speichert keine Daten",
-    storage: "Damit Sie unterbrechen und später weitermachen können, merkt sich diese Seite Ihre Sitzung im Browser; Ihr "
-      + "Browser lässt das nicht zu. Bitte verlassen Sie den privaten Modus oder erlauben Sie Websitedaten für diese Seite "
-      + "und laden Sie die Seite dann neu.",
+    storage: "Damit Sie unterbrechen und später weitermachen können, merkt sich diese Seite Ihre Sitzung im Browser; "
+      + "Ihr Browser lässt das nicht zu. Bitte verlassen Sie den privaten Modus oder erlauben Sie Websitedaten für "
+      + "diese Seite und laden Sie die Seite dann neu.",
+    language_missing: "Diese Studie gibt es nicht auf Deutsch. Bitte wählen Sie eine andere Sprache.",
     failed_title: "Etwas ist schiefgegangen",
     failed: "Bitte laden Sie diese Seite neu. Falls das nicht hilft, teilen Sie den Personen, von denen Sie den Link "
       + "haben, bitte Folgendes mit: {message}",
@@ -168,18 +172,18 @@ function notice(text = "") {
 }
 
 async function begin() {
-  const content = { key: remembered().key || null, language };
-  let reply;
-  try {
-    reply = await patiently(() => post("begin", content));
-  } catch (error) {
-    // the experimenter may have freed the link: then a key from before opens nothing, and none opens it anew
-    if (!(error instanceof Refusal && error.status === 403 && content.key)) throw error;
-    reply = await patiently(() => post("begin", { key: null, language }));
-  }
-  remember({ key: reply.key, language });
+  // drawn here and kept before it is sent: whoever does not get the reply is known again all the same
+  if (!remembered().key) remember({ key: drawKey() });
+  const content = { key: remembered().key, language };
+  const reply = await patiently(() => post("begin", content));
+  remember({ language });
   session = { ...reply, answered: new Set(reply.answered) };
   document.documentElement.lang = language;
+}
+
+function drawKey() {
+  const bytes = crypto.getRandomValues(new Uint8Array(24));
+  return btoa(String.fromCharCode(...bytes)).replace(/\+/g, "-").replace(/\//g, "_");
 }
 
 async function send(answer) {
@@ -188,7 +192,8 @@ async function send(answer) {
   try {
     await patiently(() => post("answers", { key: session.key, ...answer }));
   } catch (error) {
-    if (error.status === 400 || error.status === 409) remember({ pending: null }); // told; the trial is asked again
+    // told, and then the trial is asked again; while the link is refused, the answer waits
+    if (error.status !== 403 && error.status !== 404) remember({ pending: null });
     throw error;
   }
   remember({ pending: null });
@@ -201,7 +206,7 @@ async function sendPending() {
   if (!pending) return;
   if (session.answered.has(pending.number)) remember({ pending: null });
   else {
-    show(say("title"), say("saving"));
+    show(say("title"), "");
     await send(pending);
   }
 }
@@ -224,7 +229,7 @@ function forget(clip) {
   if (found) found.then((address) => URL.revokeObjectURL(address), () => undefined);
 }
 
-// Make a clip ready: whole in this page, so that nothing stalls while it plays; kept with false where the screen is gone.
+// Make a clip ready: whole in this page, so that nothing stalls while it plays; false where the screen is gone.
 async function ready(clip, here) {
   part("status").textContent = say("loading_clip");
   for (let wait = 1; here(); wait = Math.min(2 * wait, LONGEST_WAIT)) {
@@ -277,7 +282,9 @@ function make(tag, properties = {}, ...children) {
   return made;
 }
 
-const button = (text, onclick, className = "") => make("button", { type: "button", textContent: text, onclick, className });
+function button(textContent, onclick, className = "") {
+  return make("button", { type: "button", textContent, onclick, className });
+}
 
 // Blank lines part paragraphs; a paragraph whose lines all begin with "- " is a list.
 function paragraphs(text) {
@@ -351,18 +358,23 @@ function choiceButtons(labels, keys, choose) {
 
 // ------------------------------------------------------------------------------------------- before the first clip
 
-function chooseLanguage() {
+function chooseLanguage(told = "") {
   const codes = Object.keys(FIRST);
   return new Promise((done) => {
     const buttons = codes.map((code) => make("button", {
       type: "button", lang: code, textContent: languageName(code), className: "main", onclick: () => done(code),
     }));
     show("Language · Sprache", "", make("div", { className: "row" }, ...buttons));
+    notice(told);
   });
 }
 
 function languageName(code) {
-  return { en: "English", de: "Deutsch" }[code] || new Intl.DisplayNames([code], { type: "language" }).of(code);
+  try {
+    return new Intl.DisplayNames([code], { type: "language" }).of(code);
+  } catch {
+    return code; // the experimenter's own name for a table of texts
+  }
 }
 
 // Kept with true when the person agrees, with another language where that is wanted.
@@ -380,7 +392,7 @@ function welcome() {
       }
     };
     const section = (name) => [make("h2", { textContent: say(`${name}_title`) }), ...paragraphs(say(name))];
-    const count = session.trials.filter((trial) => trial.kind !== "practice").length;
+    const count = session.trials.filter((trial) => !isPractice(trial)).length;
     show(
       say("title"), say("welcome", { count }), ...section("study"), ...section("consent"), ...section("data"),
       make("label", { className: "agree" }, box, make("span", { textContent: say("agree") })),
@@ -458,11 +470,12 @@ async function before() {
     remember({ heard: true });
   }
   if (!remembered().instructed) {
-    const practice = session.trials.filter((trial) => trial.kind === "practice").length;
+    const practice = session.trials.some(isPractice);
     const rest = [
-      ...paragraphs(keyHint()),
       ...(session.confidence ? paragraphs(say("instructions_confidence")) : []),
-      ...(practice ? paragraphs(say("practice", { count: practice })) : []),
+      ...(session.trials.some((trial) => trial.kind === "check") ? paragraphs(say("instructions_checks")) : []),
+      keyHint(),
+      ...(practice ? paragraphs(say("practice")) : []),
     ];
     const go = say(practice ? "practice_start" : "main_start");
     await step(say("instructions_title"), say("instructions"), go, ...rest);
@@ -472,15 +485,25 @@ async function before() {
 
 function keyHint() {
   const keys = keysOf(session.choices).filter((key) => key !== "").map((key) => key.toUpperCase());
-  return say("instructions_keys", { first: keys[0], last: keys[keys.length - 1] });
+  const textContent = say("instructions_keys", { first: keys[0], last: keys[keys.length - 1] });
+  return make("p", { className: "hint keys", textContent });
 }
 
 // ---------------------------------------------------------------------------------------------------------- trials
 
 const isPractice = (trial) => trial.kind === "practice";
 
+function alikeOf(trial) {
+  return session.trials.filter((other) => isPractice(other) === isPractice(trial));
+}
+
+function titleOf(trial) {
+  const alike = alikeOf(trial);
+  return say(isPractice(trial) ? "practice_trial" : "trial", { number: alike.indexOf(trial) + 1, count: alike.length });
+}
+
 function showProgress(trial, pause) {
-  const alike = session.trials.filter((other) => isPractice(other) === isPractice(trial));
+  const alike = alikeOf(trial);
   const done = alike.filter((other) => session.answered.has(other.number)).length;
   part("bar").max = alike.length;
   part("bar").value = done;
@@ -489,9 +512,6 @@ function showProgress(trial, pause) {
   part("pause").onclick = pause;
   part("pause").disabled = false;
   part("progress").hidden = false;
-  const title = say(isPractice(trial) ? "practice_trial" : "trial", { number: alike.indexOf(trial) + 1, count: alike.length });
-  part("main").querySelector("h1").textContent = title;
-  document.title = `${title} – ${say("title")}`;
 }
 
 // How often the clip of a trial was started, also before a pause or a reload.
@@ -506,8 +526,9 @@ function plays(trial, more = 0) {
 function question(trial) {
   return new Promise((done, fail) => {
     let here = true;
-    let sounding = null; // when the clip first sounded since this screen was shown, ms
+    let sounding = null; // ms; when the clip first sounded since this screen was shown (a pause shows it anew)
     let chosen = null;
+    const isCheck = trial.kind === "check";
     const leave = (answer) => {
       here = false;
       stop();
@@ -525,7 +546,7 @@ function question(trial) {
       if (chosen) return;
       chosen = { place, time: performance.now() };
       stop();
-      if (session.confidence) askConfidence(session.choices[place], finish, unchoose);
+      if (session.confidence && !isCheck) askConfidence(session.choices[place], finish, unchoose);
       else finish(null);
     };
     const unchoose = () => {
@@ -549,6 +570,7 @@ function question(trial) {
       ready(trial.clip, () => here).then((loaded) => { play.disabled = !loaded; }, fail);
     };
     const failed = async () => {
+      if (!here) return;
       forget(trial.clip);
       play.disabled = true;
       await anotherTry(say("clip_failed"), Infinity);
@@ -568,13 +590,13 @@ function question(trial) {
       else return false;
       return true;
     };
-    const asked = trial.kind === "check" ? say("check", { choice: spoken(trial.expected) }) : say("question");
-    const task = make("p", { id: "task", className: trial.kind === "check" ? "task check" : "task", textContent: asked });
+    const asked = isCheck ? say("check", { choice: spoken(trial.expected) }) : say("question");
+    const task = make("p", { id: "task", className: isCheck ? "task check" : "task", textContent: asked });
     show(
-      "", "", ...(isPractice(trial) ? paragraphs(say("practice_note")) : []),
+      titleOf(trial), "", ...(isPractice(trial) ? paragraphs(say("practice_note")) : []),
       make("div", { className: "row" }, play, sign), task,
       make("div", { role: "group", "aria-labelledby": "task", className: "choices" }, ...buttons),
-      make("p", { className: "hint", textContent: keyHint() }),
+      keyHint(),
     );
     showProgress(trial, () => leave(null));
     const main = part("main");
@@ -593,7 +615,7 @@ function askConfidence(choice, finish, unchoose) {
   part("main").replaceChildren(
     part("main").querySelector("h1"),
     make("p", { textContent: say("chosen", { choice: spoken(choice) }) }), asked,
-    make("div", { role: "group", "aria-labelledby": "sure", className: "choices" }, ...buttons),
+    make("div", { role: "group", "aria-labelledby": "sure", className: "choices few" }, ...buttons),
     make("div", { className: "row" }, button(say("change"), unchoose, "quiet")),
   );
   part("status").textContent = "";
@@ -617,7 +639,8 @@ async function questions() {
     let answer = null;
     for (;;) {
       const asked = question(trial);
-      if (place + 1 < open.length) sound(open[place + 1].clip).catch(() => undefined); // loads while this one is judged
+      // the next one is loaded while this one is judged
+      if (place + 1 < open.length) sound(trial.clip).then(() => sound(open[place + 1].clip)).catch(() => undefined);
       answer = await asked;
       if (answer) break;
       await step(say("break_title"), say("break"), say("break_end"));
@@ -644,10 +667,12 @@ async function run() {
     return;
   }
   // the link is taken by a press, not by opening the page: programs that look at links in mails must not take it
-  language = remembered().language || (await chooseLanguage());
-  document.documentElement.lang = language;
+  language = remembered().language;
+  let told = "";
   for (;;) {
     try {
+      if (!language) language = await chooseLanguage(told);
+      document.documentElement.lang = language;
       show(say("loading"), "");
       await begin();
       if (!session.finished) {
@@ -664,7 +689,12 @@ async function run() {
         show(say("link_title"), say(error.status === 403 ? "link_used" : "link_unknown"));
         return;
       }
-      if (!session) throw error;
+      if (!session) {
+        if (error.status !== 400) throw error;
+        told = say("language_missing"); // of those that this page offers, the experimenter removed one
+        language = undefined;
+        continue;
+      }
       // this page and the server disagree, as where two windows are open: told, then the server's word counts
       const text = error.status === 409 ? say("answered_elsewhere") : say("refused", { message: error.message });
       await step(say("refused_title"), text, say("go_on"));
