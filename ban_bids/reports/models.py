@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from ban_bids.constants import NOT_AVAILABLE
-from ban_bids.reports.figures import Bars, matrix_figure
-from ban_bids.reports.page import Block, Figure, Headline, Headlines, Table, format_number
+from ban_bids.reports.figures import Bars, confusion_figure, matrix_figure
+from ban_bids.reports.page import Block, Figure, Headline, Headlines, Pair, Table, format_number
 
 TOTALS = ("C", "B", "BAS")
 """Rows of the score tables that sum a model up."""
@@ -171,3 +171,39 @@ def _layer_table(rows: pd.DataFrame) -> pd.DataFrame:
     if rows["reason"].nunique(dropna=False) == 1:
         shown = shown.drop(columns="reason")  # said once, of C
     return shown.astype({"n_voxels": "Int64"})
+
+
+def confusion_blocks(table: pd.DataFrame) -> list[Block]:
+    """Which genres people and the model take for which, side by side in the same order and colours.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of one model in one participant and task, see
+        :meth:`ban_bids.derivatives.read.Derivatives.confusions`.
+
+    Returns
+    -------
+    list of Block
+        Nothing without rows.
+    """
+    if table.empty:
+        return []
+    figures = []
+    n_people, n_clips = int(table["n_people"].max()), int(table.drop_duplicates("genre")["n_clips"].sum())
+    said = {
+        "people": f"Answers of {n_people} people to {n_clips} clips, per cent of each row: each person's own share, all "
+        "answers counted, mean over people; other: none of the model's genres.",
+        "model": f"Probabilities that the model gives to the same {n_clips} clips, per cent, mean over the clips of "
+        "each row.",
+    }
+    for who, caption in said.items():
+        shares = table.pivot(index="genre", columns="answer", values=f"{who}_share")
+        shares = shares.reindex(index=list(dict.fromkeys(table["genre"])), columns=list(dict.fromkeys(table["answer"])))
+        right = table.loc[table["genre"] == table["answer"], f"{who}_share"].mean()
+        caption += f" Framed: the true genre, {100 * right:.0f} % on average."
+        alt = f"Confusion matrix of {who}, {len(shares)} genres; the table below repeats its numbers."
+        image = confusion_figure(shares, "answer of people" if who == "people" else "answer of the model")
+        figures.append(Figure(f"Genres that {'people choose' if who == 'people' else 'the model gives'}", image, caption, alt))
+    cells = table[["genre", "answer", "people_share", "model_share"]]
+    return [Pair(*figures), Table("Genres chosen by people and by the model, as shares", cells, folded=True)]
