@@ -136,7 +136,7 @@ def confusion_figure(shares: pd.DataFrame, xlabel: str) -> bytes:
     axes.imshow(shown, cmap="Blues", vmin=0, vmax=100, aspect="auto")
     for row, column in np.ndindex(n_rows, n_columns):
         share = float(shown[row, column])
-        colour = "white" if share > _DARK else "#8a8f98" if share < 1 else "black"
+        colour = "white" if share > _DARK else "#6b7280" if share < 1 else "black"
         axes.text(column, row, f"{share:.0f}", ha="center", va="center", color=colour, fontsize=10)
         if shares.index[row] == shares.columns[column]:
             _frame(axes, row, column, 0.46, style="-", colour="#55606e")

@@ -8,7 +8,9 @@ import pandas as pd
 from ban_bids.scoring.responses import Responses
 
 OTHER_ANSWER = "other"
-"""Answers of people that are none of the model's genres."""
+"""Answers of people that are none of the model's genres; where it has a genre of this name, `NONE_OF_THEM`."""
+
+NONE_OF_THEM = "none of these"
 
 
 def confusions(responses: Responses) -> pd.DataFrame:
@@ -26,7 +28,8 @@ def confusions(responses: Responses) -> pd.DataFrame:
         answers counted), ``model_share`` (mean probability over those clips; 0 for ``other``), ``n_people`` (who answered to
         clips of the genre) and ``n_clips``.
     """
-    answers = [*responses.genres, OTHER_ANSWER]
+    other = NONE_OF_THEM if OTHER_ANSWER in responses.plain_genres else OTHER_ANSWER
+    answers = [*responses.genres, other]
     rows = []
     for genre in np.unique(responses.true):
         clips = responses.true == genre
