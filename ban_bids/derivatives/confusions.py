@@ -14,8 +14,8 @@ from ban_bids.derivatives.tables import write_table
 COLUMNS: dict[str, dict[str, str]] = {
     "genre": {"Description": "True genre of the clips"},
     "answer": {"Description": "Genre that was answered; other: none of the model's genres (people only)"},
-    "people_share": {"Description": "Share of people's answers to clips of the genre: each person's own share, all answers "
-                     "counted, mean over people", "Units": "arbitrary"},
+    "people_share": {"Description": "Share of people's answers to clips of the genre: each person's own share, all "
+                     "answers counted, mean over people", "Units": "arbitrary"},
     "model_share": {"Description": "Probability that the model gives the answer, mean over the clips of the genre that "
                     "people judged", "Units": "arbitrary"},
     "n_people": {"Description": "People who answered to clips of the genre", "Units": "count"},

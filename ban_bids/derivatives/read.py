@@ -205,7 +205,8 @@ class Derivatives:
         Parameters
         ----------
         participant : str, optional
-            Label, with or without ``sub-``. What people answered is the dataset's: tables of all participants repeat it.
+            Label, with or without ``sub-``. What people answered is the dataset's: all participants' tables
+            repeat it.
         **filters
             Column = value or list of values, e.g. ``model="ban"``, ``genre="jazz"``.
 

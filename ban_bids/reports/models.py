@@ -189,21 +189,26 @@ def confusion_blocks(table: pd.DataFrame) -> list[Block]:
     """
     if table.empty:
         return []
-    figures = []
     n_people, n_clips = int(table["n_people"].max()), int(table.drop_duplicates("genre")["n_clips"].sum())
-    said = {
-        "people": f"Answers of {n_people} people to {n_clips} clips, per cent of each row: each person's own share, all "
-        "answers counted, mean over people; other: none of the model's genres.",
-        "model": f"Probabilities that the model gives to the same {n_clips} clips, per cent, mean over the clips of "
-        "each row.",
-    }
-    for who, caption in said.items():
-        shares = table.pivot(index="genre", columns="answer", values=f"{who}_share")
-        shares = shares.reindex(index=list(dict.fromkeys(table["genre"])), columns=list(dict.fromkeys(table["answer"])))
-        right = table.loc[table["genre"] == table["answer"], f"{who}_share"].mean()
-        caption += f" Framed: the true genre, {100 * right:.0f} % on average."
-        alt = f"Confusion matrix of {who}, {len(shares)} genres; the table below repeats its numbers."
-        image = confusion_figure(shares, "answer of people" if who == "people" else "answer of the model")
-        figures.append(Figure(f"Genres that {'people choose' if who == 'people' else 'the model gives'}", image, caption, alt))
+    of_people = (
+        f"Answers of {n_people} people to {n_clips} clips, per cent of each row: each person's own share, all answers "
+        "counted, mean over people; the last column: none of the model's genres."
+    )
+    of_model = (
+        f"Probabilities that the model gives to the same {n_clips} clips, per cent, mean over the clips of each row."
+    )
+    figures = (
+        _confusion_picture(table, "people_share", "Genres that people choose", "answer of people", of_people),
+        _confusion_picture(table, "model_share", "Genres that the model gives", "answer of the model", of_model),
+    )
     cells = table[["genre", "answer", "people_share", "model_share"]]
     return [Pair(*figures), Table("Genres chosen by people and by the model, as shares", cells, folded=True)]
+
+
+def _confusion_picture(table: pd.DataFrame, column: str, title: str, xlabel: str, caption: str) -> Figure:
+    genres, answers = (list(dict.fromkeys(table[name])) for name in ("genre", "answer"))
+    shares = table.pivot(index="genre", columns="answer", values=column).reindex(index=genres, columns=answers)
+    right = table.loc[table["genre"] == table["answer"], column].mean()
+    alt = f"{title}: confusion matrix of {len(genres)} genres; the table below repeats its numbers."
+    image = confusion_figure(shares, xlabel)
+    return Figure(title, image, f"{caption} Framed: the true genre, {100 * right:.0f} % on average.", alt)

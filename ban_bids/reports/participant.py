@@ -44,7 +44,7 @@ GROUP_PAGE = "group.html"
 LINKS = (Link("All participants: the group's page", GROUP_PAGE),)
 """From a participant's page to the group's."""
 
-_CLIPS = "Intervals: 95 %, bootstrap over clips."
+_CLIPS = "Intervals: 95 %, bootstrap over clips; of B over the people who chose, too, if they are three or more."
 _MANY_MAPS = 6
 _FEW_MODELS = 3
 

@@ -84,7 +84,7 @@ class BehavioralScore(Part):
         ``raw``: mean over people of kappa(model, person); ``people``: of kappa(majority of all others, person) on the
         same clips; the value is their difference.
     confusion : DataFrame
-        What people and model answered to each genre, see `ban_bids.scoring.confusion.confusions`; empty without answers.
+        What people and model answered to each genre, see `ban_bids.scoring.confusion.confusions`; empty without any.
     n_people, n_excluded : int
         People compared; clips left out because the model knows their tracks.
     generalises_to : str
@@ -282,7 +282,8 @@ def over_people_and_clips(
     alone = effects.var(axis=0, ddof=1).sum() * n_clips / max(n_clips - len(np.unique(true)), 1)
     error = np.sqrt(max(totals.var(ddof=1) - alone, 0) / n_people)
     weights = np.random.default_rng((seed, _STREAM_PEOPLE)).standard_normal((len(draws), n_people))
-    return draws + error * student_draws(weights @ totals, n_people - 1), float(error / max(float(spread_of_draws(draws)), _TIE))
+    ratio = error / max(float(spread_of_draws(draws)), _TIE)
+    return draws + error * student_draws(weights @ totals, n_people - 1), float(ratio)
 
 
 def _rough(n_clips: int, n_genres: int, *, barely: bool, differ: bool) -> str:

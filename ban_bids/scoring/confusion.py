@@ -23,10 +23,10 @@ def confusions(responses: Responses) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row per genre of the judged clips and answer, both in order of the alphabet, ``other`` last: columns ``genre``,
-        ``answer``, ``people_share`` (mean over people of each person's own share of answers to clips of the genre, all
-        answers counted), ``model_share`` (mean probability over those clips; 0 for ``other``), ``n_people`` (who answered to
-        clips of the genre) and ``n_clips``.
+        A row per genre of the judged clips and answer, both in order of the alphabet, ``other`` last: columns
+        ``genre``, ``answer``, ``people_share`` (mean over people of each person's own share of answers to clips of the
+        genre, all answers counted), ``model_share`` (mean probability over those clips; 0 for ``other``), ``n_people``
+        (who answered to clips of the genre) and ``n_clips``.
     """
     other = NONE_OF_THEM if OTHER_ANSWER in responses.plain_genres else OTHER_ANSWER
     answers = [*responses.genres, other]

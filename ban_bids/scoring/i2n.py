@@ -11,10 +11,14 @@ answers t and d alone, ``(k_t + 1/2) / (k_t + k_d + 1)``. Rates from few answers
 so the fewer they are. So every half holds *the same number of answers* to every clip, one per person, and the model's
 pattern is what people with its probabilities would show *on average with that many answers*. The false-alarm rate
 of d' is one number for a (genre, distractor) pair, drops out with the pair's mean, and is left out.
+
+People differ (one says *pop* more often than another), so that halves are halves of *people*: nobody stands in both,
+on whatever clips. And other people would give another score: `person_effects` says by how much each of these moves it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np

@@ -52,9 +52,7 @@ def normalise(dprime: Pattern, true: list[int]) -> Pattern:
 def expected_dprime(probabilities: np.ndarray, true: list[int], n_answers: int) -> Pattern:
     """Mean over all sequences of answers, one at a time; the false-alarm rate is the same for a genre's clips."""
     n_clips, n_genres = probabilities.shape
-    dprime = {
-        (clip, d): 0.0 for clip in range(n_clips) for d in range(n_genres) if d != true[clip]
-    }
+    dprime = {(clip, d): 0.0 for clip in range(n_clips) for d in range(n_genres) if d != true[clip]}
     for clip in range(n_clips):
         for answers in product(range(n_genres), repeat=n_answers):
             chance = math.prod(float(probabilities[clip, answer]) for answer in answers)
@@ -141,9 +139,7 @@ def test_two_people_have_one_halving_and_the_same_number_to_rounding(seed: int) 
     assert found == pytest.approx((value, rho, reliability), abs=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("n_people", "half", "repeated"), [(4, 2, ()), (5, 2, ()), (3, 1, ((0, 1), (2, 4), (1, 6)))]
-)
+@pytest.mark.parametrize(("n_people", "half", "repeated"), [(4, 2, ()), (5, 2, ()), (3, 1, ((0, 1), (2, 4), (1, 6)))])
 def test_more_people_have_the_same_number_to_the_error_of_random_halvings(
     n_people: int, half: int, repeated: tuple[tuple[int, int], ...]
 ) -> None:
