@@ -93,9 +93,12 @@ def clean_cell(text: str) -> str | None:
 
 
 def plain_label(genre: object) -> str:
-    """Return the spelling in which genres are compared: ``Hip-Hop``, ``hip hop`` and ``hiphop`` are one."""
-    folded = unicodedata.normalize("NFKC", str(genre)).casefold()
-    return "".join(sign for sign in folded if unicodedata.category(sign)[0] in "LMN")  # of any script
+    """Return the spelling in which genres are compared: ``Hip-Hop``, ``hip hop`` and ``hiphop`` are one.
+
+    Letters (with their marks) and digits of any script are kept; what has none stays as it is.
+    """
+    text = unicodedata.normalize("NFKC", str(genre)).casefold()
+    return "".join(sign for sign in text if unicodedata.category(sign)[0] in "LMN") or text.strip()
 
 
 def parse_table(path: Path, lines: Sequence[str]) -> Table:

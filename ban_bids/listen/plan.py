@@ -12,7 +12,7 @@ import pandas as pd
 from ban_bids.errors import UsageError
 from ban_bids.files.progress import progress
 from ban_bids.scoring.behavioral import score_responses
-from ban_bids.scoring.i2n import expected_pattern
+from ban_bids.scoring.i2n import centred, expected_pattern
 from ban_bids.scoring.responses import Responses
 
 B_TRUE = 0.6
@@ -170,21 +170,14 @@ def true_b(genres: np.ndarray, seed: int) -> Callable[[float], float]:
     """
     true = np.arange(_CLIPS_FOR_B) % len(genres)
     common, _ = World(genres, 0.0).preferences(true, np.random.default_rng([seed, 2]))
-    people = _centred(_mean_person(common, 100, np.random.default_rng([seed, 3])), true)
+    people = centred(expected_pattern(_mean_person(common, 100, np.random.default_rng([seed, 3])), true, _HALF), true)
 
     def correlation(shared: float) -> float:
         _, preferences = World(genres, shared).preferences(true, np.random.default_rng([seed, 2]))
-        model = _centred(_softmax(preferences), true)
+        model = centred(expected_pattern(_softmax(preferences), true, _HALF), true)
         return float((model * people).sum() / np.sqrt((model * model).sum() * (people * people).sum()))
 
     return correlation
-
-
-def _centred(probabilities: np.ndarray, true: np.ndarray) -> np.ndarray:
-    pattern = expected_pattern(probabilities, true, _HALF)
-    for genre in np.unique(true):
-        pattern[true == genre] -= pattern[true == genre].mean(axis=0)
-    return pattern
 
 
 def _where(rising: Callable[[float], float], wanted: float, low: float, high: float) -> float:
