@@ -18,8 +18,11 @@ from ban_bids.scoring.responses import Responses
 B_TRUE = 0.6
 """Correlation of the simulated model's pattern with people's, without sampling noise."""
 
-GENRE_SD, CLIP_SD, PERSON_SD = 0.8, 1.2, 0.8
-"""Spread of the preferences (logits) by genre and choice, by clip and choice, and by person, clip and choice."""
+GENRE_SD, CLIP_SD = 0.8, 1.2
+"""Spread of the preferences (logits) that people have in common: by genre and choice, by clip and choice."""
+
+LIKING_SD, PERSON_SD = 0.5, 0.8
+"""Spread of each person's own preferences: by choice, whatever is heard, and by clip and choice."""
 
 _HALF = 10
 _CLIPS_FOR_ACCURACY, _CLIPS_FOR_B = 1000, 3000
@@ -83,11 +86,12 @@ def plan_table(
 
     Notes
     -----
-    A person's preference for a choice (a logit) is the sum of three normal parts: of the clip's genre (standard
-    deviation 0.8; the same in all simulations), of the clip (1.2; common to all people), and of this person with this
-    clip (0.8); the right choice is preferred by as much as the accuracy needs. Answers are drawn from their softmax,
-    independently. The model has the genres' part and preferences by clip whose correlation with people's makes
-    its B, without sampling noise, 0.6. Real people may agree more or less than that.
+    A person's preference for a choice (a logit) is the sum of four normal parts: of the clip's genre (standard
+    deviation 0.8; the same in all simulations), of the clip (1.2; common to all people), of this person whatever is
+    heard (0.5), and of this person with this clip (0.8); the right choice is preferred by as much as the accuracy
+    needs. Answers are drawn from their softmax, independently. The model has the genres' part and preferences by clip
+    whose correlation with people's makes its B, without sampling noise, 0.6. Real people may agree more or less than
+    that.
     """
     if min(*people, *clips, n_simulations, n_choices - 1) < 1 or not 1 / n_choices < accuracy < 1:
         raise UsageError(
@@ -125,7 +129,7 @@ def simulate(world: World, n_people: int, n_clips: int, rng: np.random.Generator
     n_genres = len(world.genres)
     true = np.arange(n_clips) % n_genres
     common, model = world.preferences(true, rng)
-    own = common + PERSON_SD * rng.standard_normal((n_people, n_clips, n_genres))
+    own = _own(common, n_people, rng)
     # the highest of preferences with Gumbel noise is a draw from their softmax
     answers = (own + rng.gumbel(size=own.shape)).argmax(axis=2)
     return Responses(
@@ -138,6 +142,12 @@ def simulate(world: World, n_people: int, n_clips: int, rng: np.random.Generator
     )
 
 
+def _own(common: np.ndarray, n_people: int, rng: np.random.Generator) -> np.ndarray:
+    """Preferences of each of some people: (P, C, G)."""
+    liking = LIKING_SD * rng.standard_normal((n_people, 1, common.shape[1]))
+    return common + liking + PERSON_SD * rng.standard_normal((n_people, *common.shape))
+
+
 def _softmax(logits: np.ndarray) -> np.ndarray:
     raised = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return raised / raised.sum(axis=-1, keepdims=True)
@@ -145,7 +155,7 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
 
 def _mean_person(common: np.ndarray, n_people: int, rng: np.random.Generator) -> np.ndarray:
     """Mean over people of the probabilities of their answers: (C, G)."""
-    return np.mean([_softmax(common + PERSON_SD * rng.standard_normal(common.shape)) for _ in range(n_people)], axis=0)
+    return np.mean([_softmax(_own(common, 1, rng)[0]) for _ in range(n_people)], axis=0)
 
 
 def make_world(n_choices: int, accuracy: float, seed: int) -> World:
