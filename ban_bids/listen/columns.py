@@ -502,11 +502,12 @@ def _labelled(answers: Sequence[Answer], columns: ColumnMap) -> list[Answer]:
             raise DataError(f"{answer.where}: {columns.participant} is an e-mail address; replace it by a code")
         labels[answer.participant] = _label(answer)
         files.setdefault(answer.participant, {})[answer.source] = None
-    twice = [label for label, n in Counter(labels.values()).items() if n > 1]
+    # some file systems do not tell capital letters from small ones
+    twice = [label for label, n in Counter(map(str.lower, labels.values())).items() if n > 1]
     if twice:
-        alike = ", ".join(name for name, label in labels.items() if label == twice[0])
+        alike = ", ".join(name for name, label in labels.items() if label.lower() == twice[0])
         raise DataError(
-            f"{columns.participant}: {alike} would all be sub-{twice[0]}; name people by letters and digits"
+            f"{columns.participant}: {alike} would have the same label; tell people apart by letters and digits"
         )
     for person, paths in files.items():
         if len(paths) > 1 and not columns.sessions:

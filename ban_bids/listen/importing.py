@@ -93,6 +93,7 @@ def import_answers(
     _refuse_existing(bids_dir, tables, task, replace=replace)
     _refuse_other(raw, replace=replace)
     others = _others(bids_dir, tables, task)
+    known = sorted(set(tables).intersection(participant_labels(bids_dir)))
     people = _Participants.read(bids_dir, list(tables), _checks(collected.answers), task)
     responses = dict.fromkeys(item.answer.response for item in judged)
     choices = tuple(dict.fromkeys([*collected.choices, *sorted(set(responses) - set(collected.choices))]))
@@ -102,7 +103,13 @@ def import_answers(
     for label, table in tables.items():
         write_choices(bids_dir, label, table, task=task, choices=choices, description=_DESCRIPTION)
     return "\n".join(
-        [*_summary(bids_dir, task, judged), *others, *_notes(collected, judged), _next(bids_dir, stimuli_dir)]
+        [
+            *_summary(bids_dir, task, judged),
+            *_known(known),
+            *others,
+            *_notes(collected, judged),
+            _next(bids_dir, stimuli_dir),
+        ]
     )
 
 
@@ -149,8 +156,9 @@ class _Dataset:
         for folder in reversed(self.stimuli.folders):
             here: dict[str, list[Path]] = {}
             for path in sorted(folder.rglob("*")):
-                for name in {path.name, path.stem} if path.is_file() or path.is_symlink() else ():
-                    here.setdefault(name, []).append(path)
+                if path.suffix.lower() in _SUFFIXES and (path.is_file() or path.is_symlink()):
+                    for name in (path.name, path.stem):
+                        here.setdefault(name, []).append(path)
             index |= here
         return index
 
@@ -158,8 +166,9 @@ class _Dataset:
     def _rows(self) -> dict[Path, list[Row]]:
         """Rows of all events, by the audio that they name."""
         rows: dict[Path, list[Row]] = {}
-        for path in sorted(path for pattern in _EVENTS for path in self.root.glob(pattern)):
-            table = read_table(path)
+        found = {path for pattern in _EVENTS for path in self.root.glob(pattern)}
+        paths = sorted(path for path in found if not path.is_file() or path.stat().st_size > 0)
+        for table in map(read_table, paths):
             for row in table.rows if self.stimuli.describes_clips(table.columns) else ():
                 audio = self.stimuli.audio(row)
                 if audio is not None:
@@ -340,6 +349,12 @@ def _others(root: Path, labels: Iterable[str], task: str) -> list[str]:
     return [f"note: people whose tables of this task were there before stay in: {', '.join(sorted(there))}"] * bool(
         there
     )
+
+
+def _known(labels: Sequence[str]) -> list[str]:
+    """Note on people who are participants already: the same people, or only the same numbers?"""
+    note = f"note: participants of the dataset before, taken for the same people: {', '.join(labels)}"
+    return [note] * bool(labels)
 
 
 def _refuse_other(files: Mapping[Path, bytes], *, replace: bool) -> None:

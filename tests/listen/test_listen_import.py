@@ -111,6 +111,7 @@ def test_participants_are_added_and_others_stay_as_they_are(folder: Folder, bids
     ]
     assert json.loads((bids / "participants.json").read_text()).keys() == {"age", "genre_checks_passed"}
     assert "failed by listener01 (0 of 1 passed)" in report and "01 (1 of 1" not in report
+    assert "note: participants of the dataset before, taken for the same people: 01\n" in report
 
 
 def test_participants_where_there_was_no_table(folder: Folder, bids: Path) -> None:
