@@ -22,11 +22,14 @@ COPY ban_bids ban_bids
 COPY bids_app bids_app
 RUN rm -rf build *.egg-info \
  && uv pip install --no-cache -q --python /opt/ban-bids/venv/bin/python --no-deps --reinstall-package ban-bids . \
- && python -m compileall -q /opt/ban-bids/venv/lib/python3.11/site-packages/ban_bids
+ && python -m compileall -q /opt/ban-bids/venv/lib/python3.11/site-packages/ban_bids \
+ && MPLCONFIGDIR=/opt/ban-bids/fonts python -c "import matplotlib.font_manager" \
+ && chmod -R a+rX /opt/ban-bids/fonts
 
 # The container may run read-only and as any user: everything is written under the output directory.
 ENV PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
+    MPLCONFIGDIR=/opt/ban-bids/fonts \
     BAN_BIDS_CONTAINER=docker
 LABEL org.opencontainers.image.title="ban-bids" org.opencontainers.image.licenses="Apache-2.0"
 ENTRYPOINT ["python", "/opt/ban-bids/src/bids_app/run.py"]

@@ -192,7 +192,7 @@ class Encoding:
         layers, and those of controls, are fitted in the auditory regions.
     joint : bool
         Whether all layers of a scored model are fitted together too, whatever their number; without it that is done
-        with up to six mapped layers.
+        with up to six mapped layers, in the auditory regions.
     """
 
     lag_max: float = 9.0
@@ -231,6 +231,8 @@ class Compute:
         Every random choice follows from it.
     device : {"auto", "cpu", "cuda"}
         Where networks and ridge regression run.
+    clean_workdir : bool
+        Remove what lies in the scratch folder once everything is finished.
     """
 
     work_dir: Path = Path("work")
@@ -241,6 +243,7 @@ class Compute:
     stop_on_first_crash: bool = False
     random_seed: int = DEFAULT_SEED
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    clean_workdir: bool = False
 
 
 @dataclass(frozen=True)

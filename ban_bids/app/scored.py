@@ -153,16 +153,21 @@ def model_passes(
     Returns
     -------
     tuple of Pass
-        All layers together with ``joint``; else the mapped ones and then the others, where there are any.
+        All layers together with ``joint``; else the mapped ones in the auditory regions, where few enough are fitted
+        together too, then in the rest of cortex; last the others.
     """
     auditory = np.flatnonzero(region > 0)
     mapped = tuple(layer for layer in layers if layer in (mapping or {}))
-    cortex = np.arange(len(region)) if mapped and settings.voxels == "cortex" else auditory
+    whole = bool(mapped) and settings.voxels == "cortex"
     if settings.joint:
-        return (Pass(tuple(layers), cortex, joint=True),)
+        return (Pass(tuple(layers), np.arange(len(region)) if whole else auditory, joint=True),)
     others = tuple(layer for layer in layers if layer not in mapped)
-    passes = (Pass(mapped, cortex, len(mapped) <= MOST_JOINT), Pass(others, auditory, joint=False))
-    return tuple(one for one in passes if one.layers)
+    rest = np.flatnonzero(region == 0) if whole else auditory[:0]
+    # one without voxels only where there is no other: its arrays are empty, but they are there
+    places = [voxels for voxels in (auditory, rest) if len(voxels)] or [auditory]
+    few = len(mapped) <= MOST_JOINT and len(auditory) > 0
+    passes = [Pass(mapped, voxels, joint=few and voxels is auditory) for voxels in places]
+    return tuple(one for one in (*passes, Pass(others, auditory, joint=False)) if one.layers)
 
 
 def score_model(prepared: PreparedParticipant, design: Design, mapping: Mapping[str, str] | None = None) -> ScoredModel:

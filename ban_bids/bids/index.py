@@ -37,8 +37,18 @@ def participant_labels(root: Path) -> tuple[str, ...]:
     return tuple(sorted(path.name[4:] for path in root.glob("sub-*") if path.is_dir() and path.name[4:]))
 
 
+def outside_scanner(root: Path) -> frozenset[str]:
+    """Labels of participants of whom there are choices (``beh``) and no ``func`` folder in any session."""
+
+    def there(label: str, kind: str) -> bool:
+        own = root / f"sub-{label}"
+        return (own / kind).is_dir() or any(own.glob(f"ses-*/{kind}"))
+
+    return frozenset(one for one in participant_labels(root) if there(one, "beh") and not there(one, "func"))
+
+
 def chosen_labels(root: Path, wanted: Sequence[str]) -> tuple[str, ...]:
-    """Labels asked for, checked against those there.
+    """Labels asked for, checked against those there; by default all but those `outside_scanner`.
 
     Raises
     ------
@@ -51,7 +61,10 @@ def chosen_labels(root: Path, wanted: Sequence[str]) -> tuple[str, ...]:
     unknown = [label for label in wanted if label not in there]
     if unknown:
         raise UsageError(f"--participant-label {' '.join(unknown)}: not in {root}; there are: {', '.join(there)}")
-    return tuple(label for label in there if not wanted or label in wanted)
+    if wanted:
+        return tuple(label for label in there if label in wanted)
+    outside = outside_scanner(root)
+    return tuple(label for label in there if label not in outside) or there
 
 
 def _ignored(labels: Sequence[str] | None) -> re.Pattern[str]:

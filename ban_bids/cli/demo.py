@@ -14,7 +14,8 @@ from ban_bids.cli.options import seed, whole
 from ban_bids.constants import DEFAULT_SEED
 from ban_bids.errors import UsageError
 
-_PARTS = ("bids", "truth", "genres", "out", "ban.safetensors")
+_WORK = "work"
+_PARTS = ("bids", "truth", "genres", "out", _WORK, "ban.safetensors")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -32,6 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=seed, default=DEFAULT_SEED, help="everything follows from it (default: %(default)s)")
     add("--nprocs", type=whole(1), default=available_cpus(), metavar="N", help="processes (default: all processors)")
     add("--force", action="store_true", help="replace an earlier demo in DIR")
+    add("--keep-work", action="store_true", help="keep what the app computed on the way (DIR/work)")
     return parser
 
 
@@ -51,13 +53,15 @@ def _prepare(directory: Path, force: bool) -> None:
         raise UsageError(f"DIR {directory}: {error.strerror}; give a folder that can be written") from error
 
 
-def _run_app(directory: Path, nprocs: int, seed: int) -> int:
-    """Run both levels as a user would, each in a fresh process."""
+def _run_app(directory: Path, options: argparse.Namespace) -> int:
+    """Run both levels as a user would, each in a fresh process; what they leave in the work folder goes at the end."""
     common = [sys.executable, "-m", "ban_bids", str(directory / "bids"), str(directory / "out")]
-    shared = ["--nprocs", str(nprocs), "--omp-nthreads", str(nprocs), "--random-seed", str(seed)]
+    threads = ["--nprocs", str(options.nprocs), "--omp-nthreads", str(options.nprocs)]
+    shared = [*threads, "--random-seed", str(options.seed), "-w", str(directory / _WORK)]
     weights = ["--weights", str(directory / "ban.safetensors")]
+    clean = [] if options.keep_work else ["--clean-workdir"]
     status = subprocess.run([*common, "participant", *weights, *shared], check=False).returncode
-    return status or subprocess.run([*common, "group", *shared], check=False).returncode
+    return status or subprocess.run([*common, "group", *shared, *clean], check=False).returncode
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -89,7 +93,7 @@ def _main(options: argparse.Namespace) -> int:
     if options.data_only:
         print(f"dataset in {directory / 'bids'}, truth in {directory / 'truth'}")
         return 0
-    status = _run_app(directory, options.nprocs, options.seed)
+    status = _run_app(directory, options)
     if status == 0:
         from ban_bids.demo.recovery import recover
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -38,6 +39,7 @@ _CACHES = {
     "NILEARN_DATA": "data/nilearn",
     "JOBLIB_TEMP_FOLDER": "tmp",
 }
+_FONTS = "fontlist-*.json"
 _QUIET = {
     "NO_ET": "1",
     "NIPYPE_NO_ET": "1",
@@ -99,8 +101,10 @@ def environment(work_dir: Path, omp_nthreads: int) -> Mapping[str, str]:
 
 
 def remove_empty(folders: Sequence[Path]) -> None:
-    """Remove those of the folders that are empty, in the order given."""
+    """Remove those of the folders that are empty, in the order given; lists of fonts are nothing."""
     for folder in folders:
+        for fonts in folder.glob(_FONTS):
+            fonts.unlink(missing_ok=True)
         with suppress(OSError):  # something lies in it, or it is gone
             folder.rmdir()
 
@@ -125,6 +129,7 @@ def set_environment(work_dir: Path, omp_nthreads: int) -> tuple[Path, ...]:
     UsageError
         A folder cannot be made.
     """
+    fonts = _known_fonts()
     caches = [work_dir / name for name in _CACHES.values()]
     missing = {place for cache in caches for place in (cache, *cache.parents) if not place.exists()}
     deepest_first = tuple(sorted(missing, reverse=True))
@@ -135,9 +140,19 @@ def set_environment(work_dir: Path, omp_nthreads: int) -> tuple[Path, ...]:
         remove_empty(deepest_first)
         raise UsageError(f"--work-dir {work_dir}: {error.strerror}; change its rights or the path") from error
     os.environ.update(environment(work_dir, omp_nthreads))
+    for path in fonts:  # a list of all fonts takes seconds to make; it is the same for every work folder
+        with suppress(OSError):
+            shutil.copy(path, work_dir / _CACHES["MPLCONFIGDIR"])
     # tempfile remembers the folder of its first call
     tempfile.tempdir = None
     return deepest_first
+
+
+def _known_fonts() -> list[Path]:
+    """Lists of fonts that matplotlib made for this user, or for all users of a container."""
+    caches = os.environ.get("XDG_CACHE_HOME") or Path(os.environ.get("HOME", "/")) / ".cache"
+    folder = Path(os.environ.get("MPLCONFIGDIR") or Path(caches) / "matplotlib")
+    return sorted(folder.glob(_FONTS))
 
 
 def set_logging(verbosity: int) -> None:

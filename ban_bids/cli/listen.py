@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ban_bids.cli.environment import exit_status, set_logging
-from ban_bids.cli.options import seed, whole
+from ban_bids.cli.options import label, seed, whole
 from ban_bids.constants import DEFAULT_SEED
 
 
@@ -53,13 +53,16 @@ def _add_make(parser: argparse.ArgumentParser) -> None:
         "held-out runs'")  # fmt: skip
     add("--choices", nargs="+", metavar="NAME", help="what can be answered (default: the clips' genres)")
     add("--people", type=whole(1, 999), default=20, metavar="N", help="personal links (default: %(default)s)")
-    add("--participants", nargs="+", metavar="LABEL", help="labels of people, instead of listener01 and so on")
+    add(
+        "--participants", nargs="+", type=label("sub-"), metavar="LABEL", help="people, instead of listener01 and so on"
+    )
     add("--repeats", type=whole(0), default=6, metavar="N", help="clips judged twice (default: %(default)s)")
     add("--checks", type=whole(0), default=2, metavar="N", help="checks of attention (default: %(default)s)")
     add("--practice", type=whole(0), default=3, metavar="N", help="practice trials (default: %(default)s)")
     add("--confidence", action="store_true", help="ask for a confidence after each choice")
-    add("--task", default="genre", help="task label of the tables that come of it (default: %(default)s)")
-    add("--profile", type=Path, metavar="FILE", help="how to read the events, as for ban-bids")
+    add("--task", type=label("task-"), default="genre", help="task label of the answers' tables (default: %(default)s)")
+    add("--stimuli-dir", type=Path, metavar="DIR", help="where the audio files are, if not in BIDS_DIR/stimuli")
+    add("--profile", type=Path, metavar="FILE", help="how to read the events, instead of the dataset's own profile")
     add("--seed", type=seed, default=DEFAULT_SEED, help="of the orders (default: %(default)s)")
 
 
@@ -78,7 +81,7 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
         "(.csv, .tsv, .json of jsPsych, PsychoPy, Qualtrics)")  # fmt: skip
     add("bids_dir", type=Path, metavar="BIDS_DIR", help="the dataset; sub-*/beh and participants.tsv are written")
     add("--columns", type=Path, metavar="FILE", help="TOML that tells which columns of the tables hold what")
-    add("--task", help="task label of the tables (default: the experiment's, or genre)")
+    add("--task", type=label("task-"), help="task label of the tables (default: the experiment's, or genre)")
     add("--replace", action="store_true", help="replace tables of an earlier import")
 
 
@@ -101,7 +104,12 @@ def _make(options: argparse.Namespace) -> int:
         participants=tuple(options.participants or ()), repeats=options.repeats, checks=options.checks,
         practice=options.practice, confidence=options.confidence, seed=options.seed,
     )  # fmt: skip
-    print(make_experiment(options.bids_dir, options.out, request, clips=options.clips, profile=options.profile))
+    print(
+        make_experiment(
+            options.bids_dir, options.out, request, clips=options.clips, profile=options.profile,
+            stimuli_dir=options.stimuli_dir,
+        )
+    )  # fmt: skip
     return 0
 
 

@@ -148,18 +148,27 @@ def _run(settings: Settings) -> int:
     # the group level as well: a container may have no other folder for matplotlib's cache
     new_folders = set_environment(settings.compute.work_dir, settings.compute.omp_nthreads)
     try:
-        if settings.level == "group":
-            from ban_bids.app.group import group_level
-
-            status = group_level(settings.output.output_dir, settings)
-            remove_empty(new_folders)
-            return status
-        from ban_bids.app.participant import participant_level
-
-        return participant_level(settings)
+        status = _run_level(settings)
     except BanBidsError:
         remove_empty(new_folders)
         raise
+    if settings.compute.clean_workdir and status == 0:
+        from ban_bids.app.work_folder import clean_work_folder
+
+        clean_work_folder(settings.compute.work_dir)
+    elif settings.level == "group":
+        remove_empty(new_folders)
+    return status
+
+
+def _run_level(settings: Settings) -> int:
+    if settings.level == "group":
+        from ban_bids.app.group import group_level
+
+        return group_level(settings.output.output_dir, settings)
+    from ban_bids.app.participant import participant_level
+
+    return participant_level(settings)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

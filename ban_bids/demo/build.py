@@ -27,6 +27,9 @@ from ban_bids.demo.truth import write_truth
 
 _LOG = logging.getLogger(__name__)
 
+JUDGES = 12
+"""People who choose genres, at least; those in the scanner are among them."""
+
 
 @dataclass(frozen=True)
 class Music:
@@ -165,12 +168,13 @@ def make_demo(
         The student's weights.
     """
     labels = [participant_label(index) for index in range(participants)]
+    judges = [participant_label(index) for index in range(max(participants, JUDGES))]
     truth, weights = root / "truth", root / "ban.safetensors"
     truth.mkdir(parents=True, exist_ok=True)
     with workers(nprocs) as pool:
         _LOG.info("synthesising music")
         music = make_music(root, size, seed, pool)
-        write_top_level(root / "bids", size, labels, seed)
+        write_top_level(root / "bids", size, judges, seed)
         _LOG.info("training the teacher, a reference and BAN itself on %d tracks", len(music.training))
         genres = root / "genres"
         teacher, reference = truth / "teacher.safetensors", truth / "reference.safetensors"
@@ -189,7 +193,7 @@ def make_demo(
         student.result()
     right = [GENRES.index(clip.name.split(".")[0]) for clip in music.choices]
     people = choice_probabilities(probabilities, human_temperature(probabilities, right))
-    for index, label in enumerate(labels):
+    for index, label in enumerate(judges):
         rng = np.random.default_rng([seed, index, 13])
         answers = draw_choices(people, music.choices, size.choice_trials, rng)
         write_choices(root / "bids", label, answers)

@@ -23,7 +23,7 @@ Music of ten genres is synthesised. Images show a phantom: the MNI152NLin2009cAs
 participant's shape, in a synthetic skull. Four auditory regions answer the music through the features of
 a teacher network; the rest of the head does not. Haemodynamic responses differ by voxel, slices are taken
 one after another, the head moves, and noise and drift lie on top. The answers of the genre task are drawn
-from the teacher's softmax.
+from the teacher's softmax; people without images only judged.
 
 Runs 1 to {training} each play {clips} different clips. The others repeat {test} clips {repeats} times.
 

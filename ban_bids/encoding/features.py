@@ -87,7 +87,9 @@ class FeatureCache:
             return
         with file_lock(self._path(None).with_suffix(".lock")):
             missing = [path for path in wanted if not path.exists()]
-            batches = _batches([(path, clip.duration if (clip := wanted[path]) else _SILENCE_SECONDS) for path in missing])
+            batches = _batches(
+                [(path, clip.duration if (clip := wanted[path]) else _SILENCE_SECONDS) for path in missing]
+            )
             try:
                 for batch in progress(batches, f"features of {self.model.name}"):
                     self._compute({path: wanted[path] for path in batch})

@@ -55,6 +55,51 @@ def atomic_path(path: Path, *, durable: bool = False) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def write_once(path: Path, text: str) -> bool:
+    """Write UTF-8 text under a name that nobody has taken: on the disk and whole when this returns, or not at all.
+
+    Of several processes that write at once exactly one succeeds.
+
+    Parameters
+    ----------
+    path : Path
+        Target; its folder is made where it does not exist.
+    text : str
+
+    Returns
+    -------
+    bool
+        False where a file of this name was there; it stays as it is.
+
+    Raises
+    ------
+    OSError
+        It cannot be written, or the file system has no hard links; nothing is left behind.
+    """
+    # without the target's extension: what a killed process leaves is not taken for a finished file by any reader
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{uuid.uuid4().hex}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with temporary.open("x", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            # a network file system may say so of a link that it has just made itself
+            return temporary.stat().st_nlink > 1
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    return True
+
+
 def remove_with_leftovers(path: Path) -> None:
     """Remove a file, and what processes that were killed while they wrote it left beside it."""
     path.unlink(missing_ok=True)

@@ -62,3 +62,17 @@ def file_locks(paths: Iterable[Path]) -> Iterator[None]:
         for path in sorted(paths):
             stack.enter_context(file_lock(path))
         yield
+
+
+@contextmanager
+def all_free(paths: Iterable[Path]) -> Iterator[bool]:
+    """Hold several locks if no other process holds one of them; yields whether they are held. Nobody is waited for."""
+    with ExitStack() as stack:
+        try:
+            for path in sorted(paths):
+                stack.enter_context(FileLock(path, timeout=0, fallback_to_soft=False))
+        except Timeout:
+            stack.close()
+            yield False
+            return
+        yield True

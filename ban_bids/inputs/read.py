@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ban_bids.bids.index import Index, build_index, chosen_labels, participant_labels
+from ban_bids.bids.index import Index, build_index, chosen_labels, outside_scanner, participant_labels
 from ban_bids.bids.metadata import load_header
 from ban_bids.bids.names import entities, entity
 from ban_bids.errors import DataError, UsageError
@@ -72,7 +72,10 @@ def read_dataset(settings: Settings) -> Dataset:
     ]
     profile = choose_profile(name, str(doi) if doi else None, [*folders, root / "code"])
     stimuli, read = Stimuli(folders, profile), cache(read_table)
-    everyone = participant_labels(root)
+    outside = outside_scanner(root) - set(labels)
+    everyone = [label for label in participant_labels(root) if label not in outside]
+    if outside:
+        notes.append(f"{len(outside)} participants have no func folder: of them only choices are read")
     index = build_index(selection, everyone, save=not settings.output.dry_run)
     _check_filters(index, labels, selection)
     source = _Source(index, stimuli, read, settings)

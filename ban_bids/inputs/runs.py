@@ -97,11 +97,31 @@ def hear_runs(
         pattern = f"sub-{label}/[ses-*/]func/sub-{label}_*_bold.nii[.gz]"
         raise DataError(reasons[0] if reasons else f"sub-{label}: no BOLD image {pattern}; add it")
     _refuse_mixtures([bold for bold, _ in chosen], label)
-    runs = tuple(_heard(bold, table, stimuli) for bold, table in chosen)
+    runs = tuple(heard_run(bold, table, stimuli) for bold, table in chosen)
     return runs, (*notes, *(f"left out: {reason}" for reason in reasons))
 
 
-def _heard(bold: Path, table: Table, stimuli: Stimuli) -> HeardRun:
+def heard_run(bold: Path, table: Table, stimuli: Stimuli) -> HeardRun:
+    """Describe a run by its events.
+
+    Parameters
+    ----------
+    bold : Path
+        Image, for its name only.
+    table : Table
+        Events.
+    stimuli : Stimuli
+        Resolves rows to clips.
+
+    Returns
+    -------
+    HeardRun
+
+    Raises
+    ------
+    DataError
+        As :func:`presentations`, or the name has no task.
+    """
     labels = dict(entities(bold))
     if "task" not in labels:
         raise DataError(f"{bold}: no task- in the file name; rename the file")

@@ -94,8 +94,8 @@ def _references(rows: Sequence[tuple[Path, Map, str]], mask: Path, wm: Path, pat
     inside = sample(*load_image(mask), points) > 0.5
     # on the grid once: nilearn turns an oblique image onto straight axes anew for each display, seconds a row
     outlined = [
-        (nib.Nifti1Image(sample(*values, points).reshape(grid.shape).astype(np.float32), grid.affine), colour)
-        for values, colour in ((load_image(mask), "red"), (_smoothed(wm), "cyan"))
+        (nib.Nifti1Image(sample(values, affine, points).reshape(grid.shape).astype(np.float32), grid.affine), colour)
+        for (values, affine), colour in ((load_image(mask), "red"), (_smoothed(wm), "cyan"))
     ]
     cuts = {axis: cut_coords(brain, n, edge=0.2)[axis] for axis, n in (("x", 2), ("y", 2), ("z", 3))}
     figure = plt.figure(figsize=(14, 2.1 * len(rows)), facecolor="black")

@@ -13,6 +13,7 @@ from ban_bids.derivatives.provenance import settings_toml, versions
 from ban_bids.derivatives.read import Derivatives
 from ban_bids.files.atomic import write_text
 from ban_bids.files.json import read_json
+from ban_bids.reports.answer import answer
 from ban_bids.reports.citation import write_citation
 from ban_bids.reports.comparison import NO_COMPARISON, comparison_blocks, depth_blocks, difference_blocks, ranking
 from ban_bids.reports.failures import error_sections, with_models
@@ -148,7 +149,7 @@ def _summary(out: Derivatives, group: pd.DataFrame, compared: pd.DataFrame, labe
         ("Weights", ", ".join(f"{model}: {fingerprints.get(model) or 'unknown'}" for model in models)),
         ("Spaces of the maps", ", ".join(sorted(set(maps["space"]))) or "no maps"),
     )
-    return [*blocks, *comparison_blocks(group, compared, _PEOPLE), Facts(facts)]
+    return [*answer(group, compared), *blocks, *comparison_blocks(group, compared, _PEOPLE), Facts(facts)]
 
 
 def _compared(out: Derivatives, group: pd.DataFrame, people: pd.DataFrame, compared: pd.DataFrame) -> list[Block]:

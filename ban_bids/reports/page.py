@@ -56,10 +56,11 @@ class Headlines:
 
 @dataclass(frozen=True)
 class Paragraphs:
-    """Running text, one string a paragraph."""
+    """Running text, one string per paragraph; ``lead`` for that on which a page opens."""
 
     kind: ClassVar[str] = "paragraphs"
     items: Sequence[str]
+    lead: bool = False
 
 
 @dataclass(frozen=True)

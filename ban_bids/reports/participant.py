@@ -13,6 +13,7 @@ from ban_bids.derivatives.summaries import ModelSummary, ParticipantSummary, log
 from ban_bids.errors import DataError
 from ban_bids.files.atomic import write_text
 from ban_bids.files.json import read_json
+from ban_bids.reports.answer import answer
 from ban_bids.reports.citation import write_citation
 from ban_bids.reports.comparison import NO_COMPARISON, comparison_blocks, depth_blocks, difference_blocks, ranking
 from ban_bids.reports.failures import error_sections, failures_of
@@ -126,7 +127,7 @@ def _task_sections(
     several = [*difference_blocks(scores, compared), *depth_blocks(scores, f"of sub-{summary.participant}")]
     folded = len(names) > _FEW_MODELS
     return [
-        Section(f"Summary{suffix}", [*top, Facts(summary.facts)]),
+        Section(f"Summary{suffix}", [*answer(scores, compared), *top, Facts(summary.facts)]),
         *([Section(f"Comparison of models{suffix}", several, NO_COMPARISON)] if len(names) > 1 else []),
         *(
             Section(

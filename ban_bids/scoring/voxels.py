@@ -216,6 +216,10 @@ def _region_sums(held: HeldOut, tests: HeldOutTests, labels: np.ndarray, n_regio
     return arrays
 
 
+_SUMMED = ("inner-products", "observed", "count", "penalties")
+"""Kinds of arrays that are sums over voxels."""
+
+
 class CortexScores:
     """Scores of voxels, from those of their slabs.
 
@@ -236,8 +240,7 @@ class CortexScores:
         for key in slabs[0]:
             kind, _, name = key.partition("/")
             parts = [slab[key] for slab in slabs]
-            summed = kind in ("inner-products", "observed", "count", "penalties")
-            joined = sum(parts[1:], parts[0]) if summed else np.concatenate(parts, axis=-1)
+            joined = sum(parts[1:], parts[0]) if kind in _SUMMED else np.concatenate(parts, axis=-1)
             if voxels is not None and kind in ("map", "inner"):
                 everywhere = np.full((*joined.shape[:-1], len(usable)), np.nan, dtype=joined.dtype)
                 everywhere[..., voxels] = joined
@@ -245,9 +248,18 @@ class CortexScores:
             self._kinds.setdefault(kind, {})[name] = joined
 
     def add(self, other: CortexScores) -> None:
-        """Take in scores of other layers of the same voxels."""
+        """Take in scores of other layers, or of the same layers in other voxels, of which none belongs to a region."""
         for kind, named in other._kinds.items():
-            self._kinds[kind] = {**named, **self._kinds.get(kind, {})}
+            own = self._kinds.setdefault(kind, {})
+            for name, values in named.items():
+                if name not in own:
+                    own[name] = values
+                elif kind in _SUMMED:
+                    own[name] = own[name] + values
+                elif kind in ("map", "inner"):
+                    own[name] = np.where(np.isnan(own[name]), values, own[name])
+                elif values.shape[-1]:
+                    raise ValueError(f"{kind}/{name}: of two sets of voxels that belong to regions")
 
     @property
     def inner(self) -> dict[str, np.ndarray]:

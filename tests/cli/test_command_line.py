@@ -95,6 +95,7 @@ TABLE: list[tuple[str, str, object]] = [
     ("--use-syn-sdc", "use_syn_sdc", True),
     ("--confounds simple", "confounds", "simple"),
     ("-w scratch", "work_dir", "scratch"),
+    ("--clean-workdir", "clean_workdir", True),
     ("--work_dir=scratch", "work_dir", "scratch"),
     ("--nprocs 3", "nprocs", 3),
     ("--n_cpus 3", "nprocs", 3),
@@ -428,17 +429,39 @@ def test_the_group_level_has_its_caches_too_and_leaves_no_empty_folder(
 ) -> None:
     for name in environment(place, 1):
         monkeypatch.setenv(name, "before")
+    fonts = place / "before" / "fontlist-v1.json"  # relative to the folder of the call
+    fonts.parent.mkdir()
+    fonts.write_text("[]")
     monkeypatch.setattr("tempfile.tempdir", None)
     seen = []
 
     def group(output_dir: Path, settings: Settings) -> int:
-        seen.append(Path(os.environ["MPLCONFIGDIR"]).is_dir())
+        seen.append((Path(os.environ["MPLCONFIGDIR"]) / fonts.name).is_file())
         return 0
 
     monkeypatch.setitem(sys.modules, "ban_bids.app.group", SimpleNamespace(group_level=group))
     assert cli.main(["bids", "out", "group"]) == 0
     assert seen == [True]
     assert not (place / "out" / "work").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "stays"), [([], 0, True), (["--clean-workdir"], 0, False), (["--clean-workdir"], 1, True)]
+)
+def test_the_work_folder_goes_only_where_asked_and_nobody_failed(
+    place: Path, monkeypatch: pytest.MonkeyPatch, more: list[str], status: int, stays: bool
+) -> None:
+    def participant(settings: Settings) -> int:
+        (settings.compute.work_dir / "features").mkdir()
+        return status
+
+    for name in environment(place, 1):
+        monkeypatch.setenv(name, "before")
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setitem(sys.modules, "ban_bids.app.participant", SimpleNamespace(participant_level=participant))
+    assert cli.main(["bids", "out", "participant", "--weights", "w.safetensors", *more]) == status
+    assert (place / "out" / "work" / "features").exists() == stays
+    assert (place / "out" / "work").exists() == stays
 
 
 def test_work_folder_that_cannot_be_made(place: Path) -> None:

@@ -87,7 +87,7 @@ def test_dataset_is_read_and_held_out_runs_are_those_with_repeats(dataset):
         assert held_out_plan(person, dataset.selection).folds == ((person.runs[2].name,),)
     assert dataset.choices is not None
     assert len(dataset.choices.clips) == 10
-    assert len(dataset.choices.table) == 2 * 10 * TINY.choice_trials
+    assert len(dataset.choices.table) == 12 * 10 * TINY.choice_trials
 
 
 def test_every_clip_fits_into_its_track_and_every_run_into_its_image(dataset):

@@ -77,6 +77,25 @@ def test_each_clip_is_computed_once(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.part"))
 
 
+def test_a_batch_holds_eight_clips_or_a_minute(tmp_path: Path) -> None:
+    batches = []
+
+    class Batched(CountingModel):
+        def features(self, clips: list[HeardClip]) -> list[dict[str, np.ndarray]]:
+            batches.append(len(clips))
+            return super().features(clips)
+
+    def computed(seconds: list[float], folder: str) -> list[int]:
+        batches.clear()
+        clips = [replace(ONE, start=float(k), duration=each) for k, each in enumerate(seconds)]
+        FeatureCache(Batched(), tmp_path / folder).compute(clips)
+        return list(batches)
+
+    assert computed([3.0] * 10, "short") == [8, 3]  # silence is the first of all
+    assert computed([15.0] * 8, "long") == [4, 4, 1]
+    assert computed([300.0, 300.0, 2.0], "stories") == [1, 1, 1, 1]
+
+
 def test_a_model_of_features_in_files_needs_no_sound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class FromFiles(CountingModel):
         """Knows clips by file and start; silence is no file's."""

@@ -83,8 +83,15 @@ def test_an_absent_region_has_no_p_and_leaves_the_others() -> None:
         assert (after.mean_r, after.p) == (before.mean_r, before.p)
         # fewer regions, a smaller maximum
         assert after.p <= after.p_fwer <= before.p_fwer
-    for key, values in whole.maps.items():
-        np.testing.assert_array_equal(part.maps[key], values)
+    absent = prepared(WHY)[0].data.region == 0
+    for (layer, stat), values in whole.maps.items():
+        found = part.maps[layer, stat]
+        if stat in ("share", "unique") or (layer == JOINT and stat != "bestlayer"):
+            # layers are fitted together in regions only; q depends on how many voxels there are
+            assert np.isnan(found[absent]).all()
+            found, values = found[~absent], values[~absent]
+        if not (layer == JOINT and stat.startswith("q")):
+            np.testing.assert_array_equal(found, values)
 
 
 def test_without_any_region_every_score_is_missing_with_the_reason() -> None:
@@ -125,8 +132,9 @@ def test_q_is_over_all_voxels_and_the_maximum_over_all_layers_and_regions(
     found = score_model(ready, laid, OWN)
     for layer in (*AREAS, JOINT):
         p, q = found.maps[layer, "pspecific"], found.maps[layer, "qspecific"]
-        assert np.isnan(q[4]) and np.isnan(p[4])
-        used = np.delete(np.arange(14), 4)
+        fitted = data.usable & ((data.region > 0) | (layer != JOINT))
+        assert (np.isfinite(q) == fitted).all() and (np.isfinite(p) == fitted).all()
+        used = np.flatnonzero(fitted)
         np.testing.assert_allclose(q[used], stats.false_discovery_control(p[used].astype(float)), rtol=1e-6)
         assert not np.allclose(p[used], q[used])
     held, observed, null = encode(data, laid, Fitting(SETTINGS)).held_out, [], []
@@ -191,7 +199,15 @@ def test_layers_and_regions_of_any_number_and_name_pass_from_features_to_maps() 
     # a mapped layer is fitted in all of cortex, alone: no score of a layer depends on what else is fitted
     mapped = scored_with(SETTINGS, {"stem": "IC"})
     assert np.isfinite(mapped.maps["stem", "r"]).all() and np.isnan(mapped.maps["conv 1", "r"][region == 0]).all()
+    assert [(test.layer, test.region) for test in mapped.tests] == pairs
+    np.testing.assert_allclose([test.p for test in mapped.tests], [test.p for test in found.tests], atol=1e-3)
     np.testing.assert_allclose(mapped.cortical.value, found.cortical.value, atol=1e-5)
+    # several mapped ones are fitted together where the regions are
+    several = scored_with(SETTINGS, {"stem": "IC", "conv 1": "STG left"})
+    for stat in ("share", "unique"):
+        assert (np.isfinite(several.maps["stem", stat]) == (region > 0)).all()
+    assert np.isfinite(several.maps["stem", "r"]).all() and np.isfinite(several.inner["stem"]).all()
+    assert several.penalties.counts["stem"].sum() == mapped.penalties.counts["stem"].sum()
     assert [score.layer for score in mapped.cortical.layers] == [score.layer for score in found.cortical.layers]
     only = scored_with(replace(SETTINGS, voxels="auditory"), {"stem": "IC"})
     assert np.isnan(only.maps["stem", "r"][region == 0]).all()
@@ -208,8 +224,9 @@ def test_up_to_six_mapped_layers_are_fitted_together() -> None:
         return [(len(one.layers), len(one.voxels), one.joint) for one in found]
 
     assert passes(0) == [(7, 3, False)]
-    assert passes(6) == [(6, 4, True), (1, 3, False)]
-    assert passes(7) == [(7, 4, False)]
+    assert passes(6) == [(6, 3, True), (6, 1, False), (1, 3, False)]
+    assert passes(6, voxels="auditory") == [(6, 3, True), (1, 3, False)]
+    assert passes(7) == [(7, 3, False), (7, 1, False)]
     assert passes(7, joint=True) == [(7, 4, True)] and passes(2, joint=True, voxels="auditory") == [(7, 3, True)]
 
 

@@ -12,7 +12,7 @@ from sklearn.linear_model import Ridge
 from ban_bids.encoding.ridge import solvers
 from ban_bids.encoding.ridge.backend import CLOSED_FORM, HIMALAYA, Engine, exact_products
 from ban_bids.encoding.ridge.bands import FeatureBands
-from ban_bids.encoding.ridge.closed_form import LeftOut, Problem, inner_folds
+from ban_bids.encoding.ridge.closed_form import LeftOut, NarrowLeftOut, Problem, inner_folds
 from ban_bids.encoding.ridge.hyperparameters import (
     Choice,
     Hyperparameters,
@@ -82,10 +82,25 @@ def test_left_out_losses_are_those_of_refitting(
     assert made.bands.primal == primal
     bold = made.responses(slice(None))
     for weights in GRID[[0, 1, 5]]:
-        left = LeftOut(made.bands.basis(weights), inner_folds(made.inner), y.dtype, backend)
-        for alpha in ALPHAS:
-            loss = left.loss(alpha, bold, left.project(bold))
-            assert np.allclose(loss, refitted(x, y, groups, weights, alpha), rtol=tolerance, atol=0)
+        basis = made.bands.basis(weights)
+        for kind in (LeftOut, *([] if basis.complete else [NarrowLeftOut])):
+            left = kind(basis, inner_folds(made.inner), y.dtype, backend)
+            seen = left.project(bold)
+            for alpha in ALPHAS:
+                loss = left.loss(alpha, bold, seen)
+                assert np.allclose(loss, refitted(x, y, groups, weights, alpha), rtol=tolerance, atol=0)
+
+
+def test_a_basis_hardly_wider_than_an_inner_fold_takes_one_product() -> None:
+    x, y, groups = problem(p=20, dtype=np.float64, n_groups=6)
+    fewest = int(np.bincount(groups).min())
+    kinds = set()
+    for p in (1, fewest, int(1.25 * fewest), int(1.25 * fewest) + 2):
+        made = Problem(FeatureBands([np.random.default_rng(p).standard_normal((len(y), p))]), y, groups)
+        narrow = isinstance(made.left_out(made.decompose(np.ones(1))), NarrowLeftOut)
+        assert narrow == (p <= 1.25 * fewest)
+        kinds.add(narrow)
+    assert kinds == {True, False}
 
 
 def test_left_out_losses_at_real_size_solve_their_equations() -> None:
@@ -97,15 +112,18 @@ def test_left_out_losses_at_real_size_solve_their_equations() -> None:
     groups, one = np.repeat(np.arange(4), 400), np.ones(1)
     for dtype, tolerance in ((np.float32, 1e-4), (np.float64, 1e-7)):
         made = Problem(FeatureBands([x]), y.astype(dtype), groups)
-        left = LeftOut(made.bands.basis(one), inner_folds(made.inner), made.bold.dtype)
-        loss = left.loss(1e-4, made.bold, left.project(made.bold))
+        basis = made.bands.basis(one)
+        losses = []
+        for kind in (LeftOut, NarrowLeftOut):
+            left = kind(basis, inner_folds(made.inner), made.bold.dtype)
+            losses.append(left.loss(1e-4, made.bold, left.project(made.bold)))
         expected = np.zeros(3)
         for g in range(4):
             fit, left = groups != g, groups == g
             gram = x[fit].T @ x[fit] + 1e-4 * np.eye(150)
             beta = np.linalg.solve(gram, x[fit].T @ y[fit])
             expected += np.mean((y[left] - x[left] @ beta) ** 2, axis=0) / 4
-        assert np.allclose(loss, expected, rtol=tolerance, atol=0)
+        assert np.allclose(losses, expected, rtol=tolerance, atol=0)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-4), (np.float64, 1e-8)])
@@ -138,11 +156,12 @@ def test_closed_form_is_the_same_on_every_backend(p: int, free: int | None, monk
     assert np.allclose(ours.score, theirs.score, rtol=1e-9, atol=0)
 
 
+@pytest.mark.parametrize("kind", [LeftOut, NarrowLeftOut])
 @pytest.mark.parametrize("backend", ["numpy", "torch"])
-def test_a_penalty_too_small_for_the_kernel_is_named(backend: str) -> None:
+def test_a_penalty_too_small_for_the_kernel_is_named(backend: str, kind: type[LeftOut]) -> None:
     x = np.vstack([np.eye(4), np.zeros((8, 4))])  # the others see nothing of what is left out
     made = Problem(FeatureBands([x]), np.ones((12, 1)), np.repeat([0, 1, 2], 4))
-    left = LeftOut(made.bands.basis(np.ones(1)), inner_folds(made.inner), np.dtype(float), backend)
+    left = kind(made.bands.basis(np.ones(1)), inner_folds(made.inner), np.dtype(float), backend)
     bold = left.arrays.asarray(made.bold)
     with pytest.raises(np.linalg.LinAlgError, match="1e-20"):
         left.loss(1e-20, bold, left.project(bold))

@@ -48,6 +48,22 @@ def test_beh_files_of_everybody_whoever_is_chosen(toy: Toy) -> None:
     assert choices.clips[0] == dataset.participants[0].runs[0].presentations[0].clip
 
 
+@pytest.mark.parametrize("session", ["", "ses-home/"])
+def test_people_outside_the_scanner_only_add_their_choices(toy: Toy, session: str) -> None:
+    answers = toy.root / f"sub-99/{session}beh/sub-99_task-genre_beh.tsv"
+    answers.parent.mkdir(parents=True)
+    answers.write_text(ROWS)
+    before = read_dataset(toy.settings())
+    assert "99" not in [person.label for person in (*before.participants, *before.listeners)]
+    assert before.choices is not None and set(before.choices.table["participant"]) == {"99"}
+    assert any("1 participants have no func folder" in note for note in before.notes)
+    # asked for by name, their images are missed; so are those of people without choices
+    asked = read_dataset(toy.settings(participant_labels=("01", "99")))
+    assert {person.label: person.failure is None for person in asked.participants} == {"01": True, "99": False}
+    (toy.root / "sub-98").mkdir()
+    assert "98" in [person.label for person in read_dataset(toy.settings()).participants]
+
+
 def test_column_of_events(toy: Toy) -> None:
     toy.events(
         1,

@@ -20,7 +20,6 @@ from threadpoolctl import threadpool_limits
 from ban_bids.encoding.ridge.backend import CPU, Engine, arrays_of, free_on_device
 from ban_bids.encoding.ridge.bands import Bands, Basis
 from ban_bids.encoding.ridge.hyperparameters import Choice, Hyperparameters
-from ban_bids.encoding.ridge.limits import in_batches
 from ban_bids.encoding.ridge.refitted import OwnRows, RefittedErrors, RefittedFold
 
 _MOST_VOXELS = 8192
