@@ -20,13 +20,14 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 
 from ban_bids.scoring.behavioral import BehavioralScore, score_responses
+from ban_bids.scoring.bootstrap import percentile_interval
 from ban_bids.scoring.i2n import (
     MAX_HALF,
     centred,
@@ -191,15 +192,15 @@ def coverage(n_sets: int, populations: Sequence[str] = tuple(POPULATIONS)) -> di
 def planted_reliability(population: Population, clips: Clips, half: int, n_halves: int = 400) -> float:
     """Correlation of the patterns of two halves of other people, from many halves on the same clips."""
     rng = np.random.default_rng(1)
-    total, square, own = 0.0, 0.0, 0.0
+    total, square = np.zeros((len(clips.true), N_GENRES)), 0.0
     for _ in range(n_halves):
         p = population.probabilities(clips, population.people(half, rng))
         counts = answers(p, clips, clips.model(1.0), rng).counts.sum(axis=0)
         pattern = centred(hit_pattern(counts, clips.true), clips.true)
-        total, square, own = total + pattern, square + (pattern**2).sum(), own + 1
+        total, square = total + pattern, square + float((pattern**2).sum())
     # products of different halves: all products less those of each half with itself
-    across = float(((total**2).sum() - square) / (own * (own - 1)))
-    return across / (square / own)
+    across = float((total**2).sum() - square) / (n_halves * (n_halves - 1))
+    return across / (square / n_halves)
 
 
 def reliability(n_sets: int) -> list[float]:
@@ -245,6 +246,30 @@ def unequal(n_sets: int) -> None:
             print(f"{name}, {of_people}: " + " | ".join(cells), flush=True)
 
 
+def differences(n_sets: int) -> list[float]:
+    """Print how often the interval of B of one model less B of another, equally good one holds 0; return the shares."""
+    shares = []
+    for name, n_people, n_clips in (("alike", 12, 100), ("differ", 12, 100), ("tastes", 8, 60)):
+        population, held = POPULATIONS[name], []
+        for seed in range(n_sets):
+            rng = np.random.default_rng([seed, n_people, n_clips])
+            clips = Clips.drawn(n_clips, rng)
+            p = population.probabilities(clips, population.people(n_people, rng))
+            responses = answers(p, clips, clips.model(1.0), rng)
+            # what the models do not share with people is each model's own
+            models = [replace(clips, other=1.2 * rng.standard_normal((n_clips, N_GENRES))).model(0.7) for _ in range(2)]
+            one, other = (
+                score_responses(replace(responses, probabilities=model), n_bootstrap=300, n_splits=50, seed=seed)
+                for model in models
+            )
+            if np.isfinite(one.value):
+                low, high = percentile_interval(one.draws - other.draws)
+                held.append(low <= 0 <= high)
+        shares.append(float(np.mean(held)))
+        print(f"difference of two models, {name}, {n_people} people, {n_clips} clips: {shares[-1]:.3f}", flush=True)
+    return shares
+
+
 def kappas(n_sets: int) -> None:
     """Print means and coverage of the kappas of people who are alike: the truth is the mean over data sets."""
     for n_people, n_clips in ((3, 60), (10, 100), (30, 100)):
@@ -262,7 +287,8 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sets", type=int, default=200, help="data sets per line")
-    parts = {"coverage": coverage, "reliability": reliability, "unequal": unequal, "kappa": kappas}
+    parts: dict[str, Callable[[int], object]] = {"coverage": coverage, "reliability": reliability, "unequal": unequal}
+    parts |= {"difference": differences, "kappa": kappas}
     parser.add_argument("--only", choices=(*parts, *POPULATIONS), help="one table, or coverage in one population")
     asked = parser.parse_args()
     started = time.process_time()

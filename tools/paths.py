@@ -26,38 +26,40 @@ CLIP = """
 cli/run.py main: options
   cli/run.py parse: command line and configuration file become `Settings`
   cli/run.py _run: environment, level
-    app/participant.py participant_level: the order of everything below
-      inputs/read.py read_dataset: a `Dataset`; everyone's events, images of those asked for
-        inputs/read.py _listen: one participant's events
-          inputs/runs.py hear_runs: runs with their presentations
-            inputs/runs.py presentations: rows of events in order of onset
-              inputs/stimuli.py Stimuli.clip: row → `Clip` (file, start, duration)
-      app/participant.py _finish: one participant, with every model
-        app/participant.py score_candidate: features, encoding, scores of one model
-          encoding/design.py design: a model's features on every run, by fold
-            encoding/features.py FeatureCache.compute: each clip once
-              audio/waveforms.py HeardClip: the sound that was played, when it is asked for
-              models/network.py NetworkModel.features: clips in, arrays by layer out
-                models/network.py AuditoryNetwork.forward: the network
-                  models/front_end.py FrontEnd.forward: log-mel frames
-                  models/ban.py BAN.from_frames: areas, step by step
-            encoding/design.py bin_run: frames on the clock of one run
-              encoding/timeline.py lay_features: means over every volume at every lag
-            encoding/matrices.py fit_reduction: reduced with axes of training rows
-          app/scored.py score_model: one model in one participant
-            encoding/execute.py in_slabs: voxels, slab by slab
-              encoding/fit.py encode: fold by fold, held-out rows predicted
-                encoding/fit.py FoldModels: matrices and models of one fold
-                  encoding/ridge/solvers.py BandedRidge: weights, penalties, coefficients
-                    encoding/ridge/search.py choose: penalties on inner folds
-                      encoding/ridge/closed_form.py LeftOut: errors of left-out runs
-            app/scored.py _cortical: auditory voxels
-              scoring/cortical.py cortical_score: c of every layer, C
-        app/participant.py _score_and_write: one table per model
-          app/participant.py table_of: rows of the model and its controls
-            scoring/bas.py score_table: C, B, BAS
-          derivatives/tables.py write_table: `_bas.tsv`, and definitions of its columns
-            files/tsv.py write_tsv: all or nothing
+    cli/run.py _run_level: participants, or the group
+      app/participant.py participant_level: the order of everything below
+        inputs/read.py read_dataset: a `Dataset`; everyone's events, images of those asked for
+          inputs/read.py _listen: one participant's events
+            inputs/runs.py hear_runs: runs with their presentations
+              inputs/runs.py heard_run: one run, from its events
+                inputs/runs.py presentations: rows of events in order of onset
+                  inputs/stimuli.py Stimuli.clip: row → `Clip` (file, start, duration)
+        app/participant.py _finish: one participant, with every model
+          app/participant.py score_candidate: features, encoding, scores of one model
+            encoding/design.py design: a model's features on every run, by fold
+              encoding/features.py FeatureCache.compute: each clip once
+                audio/waveforms.py HeardClip: the sound that was played, when it is asked for
+                models/network.py NetworkModel.features: clips in, arrays by layer out
+                  models/network.py AuditoryNetwork.forward: the network
+                    models/front_end.py FrontEnd.forward: log-mel frames
+                    models/ban.py BAN.from_frames: areas, step by step
+              encoding/design.py bin_run: frames on the clock of one run
+                encoding/timeline.py lay_features: means over every volume at every lag
+              encoding/matrices.py fit_reduction: reduced with axes of training rows
+            app/scored.py score_model: one model in one participant
+              encoding/execute.py in_slabs: voxels, slab by slab
+                encoding/fit.py encode: fold by fold, held-out rows predicted
+                  encoding/fit.py FoldModels: matrices and models of one fold
+                    encoding/ridge/solvers.py BandedRidge: weights, penalties, coefficients
+                      encoding/ridge/search.py choose: penalties on inner folds
+                        encoding/ridge/closed_form.py LeftOut: errors of left-out runs
+              app/scored.py _cortical: auditory voxels
+                scoring/cortical.py cortical_score: c of every layer, C
+          app/participant.py _score_and_write: one table per model
+            app/participant.py table_of: rows of the model and its controls
+              scoring/bas.py score_table: C, B, BAS
+            derivatives/tables.py write_table: `_bas.tsv`, and definitions of its columns
+              files/tsv.py write_tsv: all or nothing
 """
 
 RUN = """

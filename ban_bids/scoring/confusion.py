@@ -11,6 +11,7 @@ OTHER_ANSWER = "other"
 """Answers of people that are none of the model's genres; where it has a genre of this name, `NONE_OF_THEM`."""
 
 NONE_OF_THEM = "none of these"
+"""Their name beside a genre that is called other."""
 
 
 def confusions(responses: Responses) -> pd.DataFrame:

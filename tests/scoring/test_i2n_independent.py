@@ -229,7 +229,7 @@ def test_planted_reliability_is_recovered(n_people: int, spread: float) -> None:
 def test_people_who_differ_do_not_raise_b() -> None:
     """Everybody prefers some genres and confuses some in an own way; the population's probabilities have B = 1.
 
-    People halved anew for each clip would meet themselves on other clips, and B would be 1.06 here.
+    People halved anew for each clip would meet themselves on other clips, and B would be 1.14 here.
     """
     n_people, n_clips, n_genres = 8, 80, 5
     true = np.arange(n_clips) % n_genres
