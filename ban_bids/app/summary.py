@@ -195,7 +195,7 @@ def _model_ran(shared: ParticipantInput, scored: ScoredCandidate) -> dict[str, A
         "joint": (JOINT, "r") in scored.scores.maps,
         "ceiling": scored.scores.cortical.n_repeats > 1,
         "behavior": bool(scored.prepared.behavior.n_clips),
-        "trained": bool(card and card.hashes),
+        "trained": bool(card and card.hashes) or scored.prepared.compared.readout["Kind"] == "linear",
         "references": list(dict.fromkeys(references)),
     }
 

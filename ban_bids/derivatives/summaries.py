@@ -65,7 +65,7 @@ class ModelSummary:
         Exactly the files that were used.
     ran : mapping
         What is to be cited: ``solver``, whether there was a ``joint`` fit, a noise ``ceiling`` and people's
-        ``behavior``, whether its card knows tracks that ``trained`` it, ``references`` that describe it.
+        ``behavior``, whether tracks are known that ``trained`` it or its read-out, ``references`` that describe it.
     """
 
     participant: str
