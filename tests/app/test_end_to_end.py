@@ -223,3 +223,10 @@ def test_the_tutorial_runs(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_demo_refuses_a_file_as_its_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert demo([str(tmp_path / "file")]) == 2
+
+
+def test_people_and_model_stand_side_by_side(done: Path) -> None:
+    found = load_derivatives(done / "out").confusions("01", model="ban")
+    assert set(found["answer"]) >= set(found["genre"]) and len(found) > len(set(found["genre"]))
+    np.testing.assert_allclose(found.groupby("genre")[["people_share", "model_share"]].sum(), 1, atol=1e-4)
+    assert '<div class="pair">' in (done / "out" / "sub-01.html").read_text()
