@@ -393,6 +393,7 @@ def _bound(host: str, port: int) -> socket.socket:
         bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
+        bound.listen()  # links work from the moment when they are printed
     except OSError as error:
         raise UsageError(f"--host {host} --port {port}: {error.strerror}; choose another host or port") from error
     return bound
