@@ -25,8 +25,9 @@ from ban_bids.inputs.events import Row, clean_cell, plain_label, read_table
 from ban_bids.inputs.stimuli import PAST_END, Stimuli, stimuli_of
 from ban_bids.inputs.types import Clip
 from ban_bids.listen.answers import Answer, Collected, read_answers
-from ban_bids.listen.columns import EXCERPTS, read_map, read_tables
+from ban_bids.listen.columns import EXCERPTS, read_map
 from ban_bids.listen.experiment import Layout
+from ban_bids.listen.exported import read_tables
 
 TASK = "genre"
 """Task label of tables where none is given."""
@@ -102,15 +103,8 @@ def import_answers(
     people.write()
     for label, table in tables.items():
         write_choices(bids_dir, label, table, task=task, choices=choices, description=_DESCRIPTION)
-    return "\n".join(
-        [
-            *_summary(bids_dir, task, judged),
-            *_known(known),
-            *others,
-            *_notes(collected, judged),
-            _next(bids_dir, stimuli_dir),
-        ]
-    )
+    notes = (*_known(known), *others, *_notes(collected, judged))
+    return "\n".join([*_summary(bids_dir, task, judged), *notes, _next(bids_dir, stimuli_dir)])
 
 
 def _collected(answers: Path, columns: Path | None) -> Collected:
@@ -452,4 +446,4 @@ def _notes(collected: Collected, judged: Sequence[_Judged]) -> Iterator[str]:
 
 def _next(root: Path, stimuli_dir: Path | None) -> str:
     sounds = [] if stimuli_dir is None else ["--stimuli-dir", str(stimuli_dir)]
-    return f"next: {shlex.join(['ban-bids', str(root), 'OUT', 'participant', *sounds])}"
+    return f"next: {shlex.join(['ban-bids', str(root), 'OUT', 'participant', '--model', 'ban=WEIGHTS', *sounds])}"

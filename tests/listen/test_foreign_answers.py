@@ -14,7 +14,8 @@ import pytest
 from answers_by_hand import make_dataset, read_back, snapshot, write_json
 
 from ban_bids.errors import DataError, UsageError
-from ban_bids.listen.columns import read_map, read_tables
+from ban_bids.listen.columns import read_map
+from ban_bids.listen.exported import read_tables
 from ban_bids.listen.importing import import_answers
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "people.md"

@@ -127,7 +127,7 @@ def test_report_says_who_and_how_much_and_what_comes_next(folder: Folder, bids: 
     assert "note: no answers of listener02" in lines
     assert "note: in sourcedata only: 2 trials of kind practice, 1 trials of kind check" in lines
     assert not any("listener01" in line for line in lines)
-    assert lines[-1] == f"next: ban-bids {bids} OUT participant"
+    assert lines[-1] == f"next: ban-bids {bids} OUT participant --model ban=WEIGHTS"
 
 
 def test_a_table_that_is_there_is_replaced_only_when_told(folder: Folder, bids: Path) -> None:
@@ -175,7 +175,7 @@ def test_sounds_may_lie_elsewhere(folder: Folder, bids: Path, tmp_path: Path) ->
     with pytest.raises(UsageError, match="stimuli: not there; give --stimuli-dir"):
         imported(folder.root, bids)
     report = imported(folder.root, bids, stimuli_dir=tmp_path / "music")
-    assert report.endswith(f"ban-bids {bids} OUT participant --stimuli-dir {tmp_path / 'music'}")
+    assert report.endswith(f"ban-bids {bids} OUT participant --model ban=WEIGHTS --stimuli-dir {tmp_path / 'music'}")
     choices = choices_of(bids, tmp_path / "music")
     assert choices is not None and choices.table["response"].tolist() == [
         row[-1] for row in folder.scored("listener01", ALL)
