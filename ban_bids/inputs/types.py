@@ -91,6 +91,9 @@ class Listening(_Played):
         Every entity of the file name in order: ``(("sub", "01"), ("task", "Test"), ("run", "01"))``.
     bold, events : Path
         Image and table of events.
+    row_notes : tuple of str
+        One sentence per kind, with a count, on rows that were passed over (no sound), padded (the clip ends after
+        its file) or dropped (after the image's end): ``"12 rows name no sound (cross.png, ...): passed over"``.
     """
 
     participant: str
@@ -100,6 +103,7 @@ class Listening(_Played):
     entities: tuple[tuple[str, str], ...]
     bold: Path
     events: Path
+    row_notes: tuple[str, ...] = field(default=(), kw_only=True)
 
     @property
     def name(self) -> str:
