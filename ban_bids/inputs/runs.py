@@ -1,22 +1,21 @@
-"""One participant's runs: which BOLD images are used, and which clips were played in them when."""
+"""One participant's runs: which BOLD images there are, and which clips were played in them when."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from ban_bids.bids.index import Index
-from ban_bids.bids.metadata import Companions
 from ban_bids.bids.names import entities, entity
-from ban_bids.errors import DataError
-from ban_bids.inputs.events import Table, TableReader
+from ban_bids.errors import DataError, UnfitRun
+from ban_bids.inputs.events import Row, Table, TableReader
+from ban_bids.inputs.heldout import check_left_out
 from ban_bids.inputs.stimuli import Stimuli
-from ban_bids.inputs.timing import read_run
-from ban_bids.inputs.types import HeardRun, Presentation, Run
-from ban_bids.settings import Preprocessing, Selection
+from ban_bids.inputs.types import Clip, HeardRun, Listening, Presentation, Run
+from ban_bids.settings import Selection
 
 Heard = TypeVar("Heard", HeardRun, Run)
 
@@ -62,15 +61,15 @@ def hear_runs(
     Returns
     -------
     runs : tuple of HeardRun
-        Natural order; never two images of one run, nor two acquisitions.
+        Natural order; never two images of one run.
     notes : tuple of str
         Images left out, and why.
 
     Raises
     ------
     DataError
-        None is left, several echoes, acquisitions or reconstructions would be mixed, events cannot be used, or a
-        name has no task.
+        None is left, or one that the options name cannot be used, several echoes would be mixed or are several
+        images of one run, a sound cannot be used, or a name has no task.
     """
     chosen: list[tuple[Path, Table]] = []
     notes: list[str] = []
@@ -96,9 +95,30 @@ def hear_runs(
     if not chosen:
         pattern = f"sub-{label}/[ses-*/]func/sub-{label}_*_bold.nii[.gz]"
         raise DataError(reasons[0] if reasons else f"sub-{label}: no BOLD image {pattern}; add it")
-    _refuse_mixtures([bold for bold, _ in chosen], label)
-    runs = tuple(heard_run(bold, table, stimuli) for bold, table in chosen)
-    return runs, (*notes, *(f"left out: {reason}" for reason in reasons))
+    runs, unfit = _understood(chosen, stimuli, selection)
+    _refuse_mixtures(runs, label)
+    return runs, (*notes, *(f"left out: {reason}" for reason in reasons), *unfit)
+
+
+def _understood(
+    chosen: Sequence[tuple[Path, Table]], stimuli: Stimuli, selection: Selection
+) -> tuple[tuple[HeardRun, ...], tuple[str, ...]]:
+    """Runs whose events can be laid on the run's clock, and a note on each of the others.
+
+    Raises
+    ------
+    DataError
+        There is none, or the options name one of the others.
+    """
+    runs: list[HeardRun] = []
+    unfit: list[tuple[Listening, UnfitRun]] = []
+    for bold, table in chosen:
+        try:
+            runs.append(heard_run(bold, table, stimuli))
+        except UnfitRun as error:
+            unfit.append((_unheard(bold, table), error))
+    check_left_out(runs, [(run, str(error)) for run, error in unfit], selection)
+    return tuple(runs), tuple(f"left out: {run.bold.name}: {error}" for run, error in unfit)
 
 
 def heard_run(bold: Path, table: Table, stimuli: Stimuli) -> HeardRun:
@@ -122,6 +142,11 @@ def heard_run(bold: Path, table: Table, stimuli: Stimuli) -> HeardRun:
     DataError
         As :func:`presentations`, or the name has no task.
     """
+    return replace(_unheard(bold, table), presentations=presentations(table, stimuli))
+
+
+def _unheard(bold: Path, table: Table) -> HeardRun:
+    """Describe a run by its name."""
     labels = dict(entities(bold))
     if "task" not in labels:
         raise DataError(f"{bold}: no task- in the file name; rename the file")
@@ -133,33 +158,61 @@ def heard_run(bold: Path, table: Table, stimuli: Stimuli) -> HeardRun:
         entities=entities(bold),
         bold=bold,
         events=table.path,
-        presentations=presentations(table, stimuli),
+        presentations=(),
     )
 
 
-def _refuse_mixtures(images: Sequence[Path], label: str) -> None:
-    """Refuse several images of one run, and several acquisitions over the runs."""
-    seen: dict[tuple[str | None, ...], Path] = {}
-    for path in images:
-        labels = dict(entities(path))
-        other = seen.setdefault(tuple(labels.get(key) for key in _IDENTITY), path)
-        if other is path:
+def _refuse_mixtures(runs: Sequence[HeardRun], label: str) -> None:
+    """Refuse several images of one run, and several echoes over the runs."""
+    seen: dict[tuple[object, ...], HeardRun] = {}
+    for run in runs:
+        other = seen.setdefault(_identity(run), run)
+        if other is run:
             continue
-        others = dict(entities(other))
+        labels, others = dict(run.entities), dict(other.entities)
         key = next((key for key in (*labels, *others) if labels.get(key) != others.get(key)), "extension")
         kind = "multi-echo series" if key == "echo" else f"several images of one run ({key}- differs)"
         remedy = _REMEDY % (_LONG.get(key, key), '"' + str(labels.get(key)) + '"')
-        raise DataError(f"sub-{label}: {kind}, {other.name} and {path.name}, are not mixed; {remedy}")
-    for key in ("acq", "rec", "ce", "echo"):
-        several = sorted({entity(path, key) or "(none)" for path in images})
-        if len(several) > 1:
-            raise DataError(
-                f"sub-{label}: BOLD runs with several {key}- labels ({', '.join(several)}) are not mixed; "
-                + _REMEDY % (_LONG[key], f'"{several[-1]}"')
-            )
+        raise DataError(f"sub-{label}: {kind}, {other.bold.name} and {run.bold.name}, are not mixed; {remedy}")
+    several = sorted({entity(run.bold, "echo") or "(none)" for run in runs})
+    if len(several) > 1:
+        raise DataError(
+            f"sub-{label}: BOLD runs with several echo- labels ({', '.join(several)}) are not mixed; "
+            + _REMEDY % ("echo", f'"{several[-1]}"')
+        )
+
+
+def _identity(run: HeardRun) -> tuple[object, ...]:
+    """What two images of one run share.
+
+    Where no ``run-`` numbers the scans, numbers under ``acq-``, ``rec-`` or ``ce-`` may do so. Two reconstructions of
+    one scan may carry them, too: those have the same events.
+    """
+    labels = dict(run.entities)
+    identity = tuple(labels.get(key) for key in _IDENTITY)
+    numbers = {key: labels[key] for key in ("acq", "rec", "ce") if labels.get(key, "").isdigit()}
+    if run.run is not None or not numbers:
+        return identity
+    return (*identity, numbers.get("acq"), None if "acq" in numbers else run.presentations)
 
 
 _LONG = {"acq": "acquisition", "rec": "reconstruction", "ce": "ceagent", "echo": "echo"}
+
+
+def _onset(row: Row, clip: Clip) -> float:
+    """Onset of a row's clip, seconds.
+
+    Raises
+    ------
+    UnfitRun
+    """
+    try:
+        onset = row.number("onset")
+    except DataError as error:
+        raise UnfitRun(str(error)) from error
+    if onset is None:
+        raise UnfitRun(f"{row.where}: onset of {clip.audio.name} is not given; write it in seconds")
+    return onset
 
 
 def presentations(table: Table, stimuli: Stimuli) -> tuple[Presentation, ...]:
@@ -179,116 +232,26 @@ def presentations(table: Table, stimuli: Stimuli) -> tuple[Presentation, ...]:
 
     Raises
     ------
+    UnfitRun
+        No onset for a clip, or overlapping clips.
     DataError
-        No onset or duration for a clip, or overlapping clips.
+        A clip's sound, or what is played of it, cannot be used.
     """
     played: list[tuple[float, int, Presentation]] = []
     for row in table.rows:
         clip = stimuli.clip(row)
         if clip is None:
             continue
-        onset = row.number("onset")
-        if onset is None:
-            raise DataError(f"{row.where}: onset of {clip.audio.name} is not given; write it in seconds")
+        onset = _onset(row, clip)
         played.append((onset, row.line, Presentation(clip, onset)))
     played.sort(key=lambda item: item[:2])
     for (_, _, before), (onset, line, _) in zip(played, played[1:]):
         if onset < before.end - OVERLAP:
-            raise DataError(
+            raise UnfitRun(
                 f"{table.path}, line {line}: a clip begins at {onset:g} s while the one before lasts to "
                 f"{before.end:g} s; overlapping clips are not supported"
             )
     return tuple(item for _, _, item in played)
-
-
-def _check_fits(run: Run) -> None:
-    """Refuse events that go on after the image's end, and volumes that hear nothing."""
-    last = run.presentations[-1].end
-    if last > run.duration + run.repetition_time:
-        raise DataError(
-            f"{run.bold}: BOLD lasts {run.duration:g} s ({run.n_volumes} volumes), but events last to {last:g} s "
-            f"({run.events.name}); restore the whole image or correct the events"
-        )
-    if (run.acquisition_time or run.repetition_time) < run.repetition_time and not _hears(run):
-        raise DataError(
-            f"{run.bold}: sparse sampling, and no volume is taken while a clip plays ({run.events.name}); a "
-            "volume counts for the clip it hears: leave the run out by --task-id"
-        )
-
-
-def _hears(run: Run) -> bool:
-    """Whether some volume's reference time lies within a clip."""
-    times = [run.reference_time + k * run.repetition_time for k in range(run.n_volumes)]
-    return any(item.onset <= time < item.end for time in times for item in run.presentations)
-
-
-def read_images(
-    heard: Sequence[HeardRun], companions: Companions, preprocessing: Preprocessing
-) -> tuple[tuple[Run, ...], tuple[str, ...]]:
-    """Read the headers of runs' images; ``--ignore slicetiming`` drops slice times.
-
-    Parameters
-    ----------
-    heard : sequence of HeardRun
-    companions : Companions
-        Finds the images' sidecars.
-    preprocessing : Preprocessing
-        ``ignore`` and ``derivatives`` are used.
-
-    Returns
-    -------
-    runs : tuple of Run
-    notes : tuple of str
-        What was passed over.
-
-    Raises
-    ------
-    DataError
-        An image cannot be used or does not fit its events, or resolutions or repetition times differ between runs.
-    """
-    runs: list[Run] = []
-    sizes: list[tuple[float, ...]] = []
-    noted: dict[str, list[str]] = {}
-    for before in heard:
-        run, voxel_size, notes = read_run(before, companions.metadata(before.bold))
-        slice_timing, more = _slice_timing(run.slice_timing, preprocessing)
-        _check_fits(run)
-        for note in (*notes, *more):
-            noted.setdefault(note, []).append(run.bold.name)
-        runs.append(replace(run, slice_timing=slice_timing))
-        sizes.append(voxel_size)
-    _refuse_resolutions(runs, sizes)
-    return tuple(runs), tuple(f"{note} ({names[0]}, {len(names)} of {len(runs)} runs)" for note, names in noted.items())
-
-
-def _slice_timing(
-    times: tuple[float, ...] | None, preprocessing: Preprocessing
-) -> tuple[tuple[float, ...] | None, tuple[str, ...]]:
-    """Slice times, or none where ``--ignore slicetiming`` asks for it; derivatives stay what they are."""
-    if "slicetiming" not in preprocessing.ignore or not times:
-        return times, ()
-    if "fmriprep" in dict(preprocessing.derivatives):
-        return times, ("--ignore slicetiming changes nothing in fMRIPrep's derivatives",)
-    return None, ("--ignore slicetiming: slice timing is not corrected",)
-
-
-def _refuse_resolutions(runs: Sequence[Run], sizes: Sequence[tuple[float, ...]]) -> None:
-    """Refuse voxel sizes or repetition times that differ between runs."""
-    for run, size in zip(runs, sizes):
-        if any(abs(a - b) > 0.01 for a, b in zip(size, sizes[0])):
-            raise DataError(
-                f"{run.bold}: voxels of {_text(size)} mm, but {_text(sizes[0])} mm in {runs[0].bold.name}; "
-                "resolutions are not mixed: choose with --task-id, --session-id or --bids-filter-file"
-            )
-        if abs(run.repetition_time - runs[0].repetition_time) > 1e-3:
-            raise DataError(
-                f"{run.bold}: RepetitionTime {run.repetition_time:g} s, but {runs[0].repetition_time:g} s in "
-                f"{runs[0].bold.name}; they are not mixed: choose with --task-id or --session-id"
-            )
-
-
-def _text(size: Iterable[float]) -> str:
-    return " x ".join(f"{value:.3g}" for value in size)
 
 
 def mark_lead_ins(runs: Sequence[Heard], rule: str) -> tuple[tuple[Heard, ...], tuple[str, ...]]:
