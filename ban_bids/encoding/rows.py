@@ -13,7 +13,7 @@ import numpy as np
 from ban_bids.encoding.cleaning import Nuisance
 from ban_bids.encoding.noise import LayoutNoise, layout_noise
 from ban_bids.errors import NotComputable
-from ban_bids.inputs.timing import clusters
+from ban_bids.inputs.timing import clusters, heard_by
 from ban_bids.inputs.types import Clip, Run
 
 REST = -1
@@ -380,7 +380,8 @@ def run_rows(run: Run, t_ref: float, non_steady: int, *, scrubbed: Sequence[int]
     -------
     Rows
         A volume at t (``k * TR + t_ref`` at constant intervals) hears presentation j where
-        ``onset_j <= t < onset_j + duration_j``. A clip that the image's end cuts keeps the volumes that heard it.
+        ``onset_j <= t < onset_j + duration_j``, and after a gap what was played in it, see
+        `ban_bids.inputs.timing.heard_by`. A clip that the image's end cuts keeps the volumes that heard it.
     """
     n = run.n_volumes
     index_of = {clip: i for i, clip in enumerate(clips)}
@@ -388,8 +389,8 @@ def run_rows(run: Run, t_ref: float, non_steady: int, *, scrubbed: Sequence[int]
     clip, presentation, position = (np.full(n, REST, dtype=np.int32) for _ in range(3))
     lead_in = np.zeros(n, dtype=bool)
     presentations = sorted(run.presentations, key=lambda p: p.onset)
-    for j, heard in enumerate(presentations):
-        inside = np.flatnonzero((times >= heard.onset - _EDGE) & (times < heard.onset + heard.clip.duration - _EDGE))
+    hearing = heard_by(replace(run, presentations=tuple(presentations)), times)
+    for j, (heard, inside) in enumerate(zip(presentations, map(np.flatnonzero, hearing))):
         clip[inside] = index_of[heard.clip]
         presentation[inside] = j
         position[inside] = np.arange(len(inside))

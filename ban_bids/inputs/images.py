@@ -13,7 +13,7 @@ import numpy as np
 from ban_bids.bids.metadata import Companions
 from ban_bids.errors import DataError
 from ban_bids.inputs.heldout import check_left_out
-from ban_bids.inputs.timing import JITTER, SAME_CLUSTER, Voxels, read_run
+from ban_bids.inputs.timing import JITTER, SAME_CLUSTER, Voxels, heard_by, read_run
 from ban_bids.inputs.types import HeardRun, Listening, Run
 from ban_bids.settings import Preprocessing, Selection
 
@@ -168,18 +168,12 @@ def _within_image(run: Run) -> Run:
         notes.append(f"{cut} clip goes on after the image's end at {end:g} s: the volumes that heard it are used")
     run = replace(run, presentations=kept, row_notes=tuple(notes))
     sparse = run.volume_times is not None or (run.acquisition_time or run.repetition_time) < run.repetition_time
-    if sparse and not _hears(run):
+    if sparse and not heard_by(run, run.reference_time + run.since_first).any():
         raise DataError(
-            f"{run.bold}: sparse sampling, and no volume is taken while a clip plays ({run.events.name}); a "
-            "volume counts for the clip it hears: leave the run out by --task-id"
+            f"{run.bold}: sparse sampling, and no volume is taken while a clip plays, or next after it "
+            f"({run.events.name}); correct the onsets (seconds) or leave the run out (--bids-filter-file)"
         )
     return run
-
-
-def _hears(run: Run) -> bool:
-    """Whether some volume's reference time lies within a clip."""
-    times = run.reference_time + run.since_first
-    return any(((item.onset <= times) & (times < item.end)).any() for item in run.presentations)
 
 
 def _of_one_kind(images: Sequence[_Image]) -> tuple[list[_Image], list[tuple[HeardRun | Run, str]]]:

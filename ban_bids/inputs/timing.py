@@ -26,6 +26,9 @@ SAME_CLUSTER = 1.5
 _NEARLY_CONSTANT = 1.1
 """Longest over shortest interval up to which volumes are near enough to a grid to shift slices along it."""
 
+_EDGE = 1e-6
+"""Seconds of tolerance at a clip's edges, so that rounding never moves a volume over them."""
+
 _SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 _LONGEST_TR = 30.0
 _SAME = 1e-3
@@ -280,3 +283,29 @@ def clusters(times: np.ndarray, repetition_time: float) -> np.ndarray:
         Of each volume; a gap between clusters is longer than one and a half repetition times.
     """
     return np.concatenate([[0], np.cumsum(np.diff(times) > SAME_CLUSTER * repetition_time)])
+
+
+def heard_by(run: Run, times: np.ndarray) -> np.ndarray:
+    """Tell which presentations each volume counts for: what plays at its time; after a gap, what played in it.
+
+    Parameters
+    ----------
+    run : Run
+    times : ndarray of shape (n_volumes,)
+        That volumes refer to, seconds on the run's clock.
+
+    Returns
+    -------
+    ndarray of shape (n_presentations, n_volumes), bool
+        Where volumes come at constant intervals, silence between them counts as a gap only if all that is played is
+        played in it.
+    """
+    onset, end = (np.array([getattr(item, name) for item in run.presentations])[:, None] for name in ("onset", "end"))
+    begun = times >= onset - _EDGE
+    playing = begun & (times < end - _EDGE)
+    silent = run.acquisition_time is not None and run.acquisition_time < run.repetition_time
+    after_gap = np.full(len(times), silent and not playing.any())
+    if run.volume_times is not None:
+        after_gap = np.r_[True, np.diff(clusters(times, run.repetition_time)) > 0]
+    before = np.r_[min(times[0], 0.0), times[:-1]]
+    return np.asarray(begun & (np.where(after_gap, before, times) < end - _EDGE))

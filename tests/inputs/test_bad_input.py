@@ -136,10 +136,10 @@ def given_up(toy: Toy) -> None:
 
 
 def deaf(toy: Toy) -> None:
-    # volumes at 1, 11, ... s
+    # volumes at 1, 11, ..., 91 s
     write_bold(toy.func(1, BOLD), (2, 2, 2, 10), tr=10.0)
     toy.sidecar(1, RepetitionTime=10.0, DelayTime=8.0)
-    toy.events(1, "2.5\t7\tblues\tblues.00000.wav\t1.5\n")
+    toy.events(1, "92.5\t7\tblues\tblues.00000.wav\t1.5\n")
 
 
 def slow(toy: Toy) -> None:

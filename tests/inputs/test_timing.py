@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -11,8 +12,8 @@ from small_datasets import Toy, notes_of, write_bold
 
 from ban_bids.errors import DataError
 from ban_bids.inputs.read import read_dataset
-from ban_bids.inputs.timing import read_run
-from ban_bids.inputs.types import HeardRun, Run
+from ban_bids.inputs.timing import heard_by, read_run
+from ban_bids.inputs.types import Clip, HeardRun, Presentation, Run
 
 N = 6
 SLICES = [0.0, 1.0, 0.5, 1.5]
@@ -131,8 +132,12 @@ def test_sparse_runs_need_volumes_within_clips(toy: Toy) -> None:
         toy.sidecar(run, RepetitionTime=10.0, DelayTime=8.0)
     # volumes at 1 and 11 s: clips play from 0 to 8 and from 8 to 16 s
     assert read_dataset(toy.settings()).participants[0].failure is None
+    # a sound in the silence is heard by the volume that follows
     for run in (1, 2, 3):
         toy.events(run, "2.5\t7\tblues\tblues.00000.wav\t1.5\n")
+    assert len(read_dataset(toy.settings()).participants[0].runs) == 3
+    for run in (1, 2, 3):
+        toy.events(run, "42.5\t7\tblues\tblues.00000.wav\t1.5\n")
     failure = read_dataset(toy.settings()).participants[0].failure
     assert failure is not None and "no volume is taken while a clip plays" in failure
 
@@ -197,3 +202,28 @@ def test_runs_at_irregular_intervals_of_their_own_go_together(toy: Toy) -> None:
     person = read_dataset(toy.settings()).participants[0]
     assert [run.run for run in person.runs] == ["1", "2"]
     assert "they are not mixed (2 runs)" in person.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("sidecar", "sounds", "heard"),
+    [
+        # back to back: what plays at the volume's time
+        ({"RepetitionTime": 2}, [(0, 3), (4, 1.5)], [0, -1, 1, -1, -1, -1]),
+        # sparse: volumes at 1, 11, ..., 51 s
+        ({"RepetitionTime": 10, "DelayTime": 8}, [(2.5, 7), (22.5, 7), (52.5, 7)], [-1, 0, -1, 1, -1, -1]),
+        ({"RepetitionTime": 10, "DelayTime": 8}, [(2.5, 2), (6.5, 2)], [-1, 1, -1, -1, -1, -1]),
+        # some play on while volumes are taken: those count only
+        ({"RepetitionTime": 10, "DelayTime": 8}, [(2.5, 12), (22.5, 7)], [-1, 0, -1, -1, -1, -1]),
+        # clusters at 4, 6, 8 and 21, 23, 25 s
+        ({"VolumeTiming": CLUSTERS, "FrameAcquisitionDuration": 2}, [(9, 11)], [-1, -1, -1, 0, -1, -1]),
+        ({"VolumeTiming": CLUSTERS, "FrameAcquisitionDuration": 2}, [(0.5, 2), (5, 14)], [0, 1, 1, 1, -1, -1]),
+        ({"VolumeTiming": CLUSTERS, "FrameAcquisitionDuration": 2}, [(6.5, 1)], [-1, -1, -1, -1, -1, -1]),
+    ],
+)
+def test_what_a_volume_counts_for(
+    tmp_path: Path, sidecar: dict[str, object], sounds: list[tuple[float, float]], heard: list[int]
+) -> None:
+    run, _ = run_of(tmp_path, **sidecar)
+    played = tuple(Presentation(Clip(Path("x.wav"), 0.0, length, "x"), onset) for onset, length in sounds)
+    found = heard_by(replace(run, presentations=played), run.reference_time + run.since_first)
+    assert [max(np.flatnonzero(column), default=-1) for column in found.T] == heard
