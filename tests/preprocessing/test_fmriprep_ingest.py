@@ -365,3 +365,22 @@ def test_a_named_atlas_is_laid_on_the_grid_and_says_what_it_lacks(
     assert "Destrieux" in side["Atlas"] and side["AtlasRegions"]["Belt"] == []
     files = sorted(path.name for path in (settings.compute.work_dir / "atlases").iterdir())
     assert files == ["destrieux_dseg.nii.gz", "destrieux_dseg.tsv"]
+
+
+def test_slices_that_were_shifted_over_gaps_are_told(tree: tuple[Participant, Settings, Path]) -> None:
+    participant, settings, folder = tree
+    starts = (0.0, 2.0, 4.0, 16.0, 18.0, 20.0)
+    first, second = participant.runs
+    sparse = replace(second, acquisition_time=0.8)
+    clustered = replace(participant, runs=(replace(first, volume_times=starts), sparse))
+    done = preprocess([clustered], settings)["01"]
+    assert not isinstance(done, Exception), done
+    (note,) = (note for note in done.notes if "--ignore slicetiming" in note)
+    assert "run-1" in note and "(and 1 more)" in note and "over the silence between volumes" in note
+    assert done.runs[0].t_ref == 0.9 and done.runs[0].run.volume_times == starts
+    for path in folder.rglob("*_bold.json"):
+        path.write_text(json.dumps({"VolumeTiming": starts, "SliceTimingCorrected": False}))
+    done = preprocess([clustered], settings)["01"]
+    assert not isinstance(done, Exception), done
+    assert not any("--ignore slicetiming" in note for note in done.notes)
+    assert [run.t_ref for run in done.runs] == [1.0, 0.4]
