@@ -105,7 +105,7 @@ def music_genres(root: Path) -> Published:
     genres = ("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")
     gtzan = root.parent / "gtzan"
     made = Published(root, {"gtzan_dir": gtzan})
-    made.describe("Music Genre fMRI Dataset", "doi:10.18112/openneuro.ds003720.v1.0.1", "1.2.1")
+    made.describe("Music Genre fMRI Dataset", "10.18112/openneuro.ds003720.v1.0.0", "1.4.0")
     made.tasks(1.5, "Training", "Test")
     tracks = [(genre, number) for number in range(54) for genre in genres]
     for genre, number in tracks:
@@ -195,7 +195,7 @@ def huth_stories(root: Path) -> Published:
     made = Published(root)
     made.describe(
         "An fMRI dataset during a passive natural language listening task",
-        "doi:10.18112/openneuro.ds003020.v2.2.0",
+        "doi:10.18112/openneuro.ds003020.v1.0.1",
         "1.3.0",
     )
     localizers = ("CategoryLocalizer1", "MotorLocalizer", "AuditoryLocalizer")
@@ -288,7 +288,7 @@ def chinese_stories(root: Path) -> Published:
     made = Published(root)
     made.describe(
         "A synchronized multimodal neuroimaging dataset to study brain language processing",
-        "doi:10.18112/openneuro.ds004078.v1.2.1",
+        "doi:10.18112/openneuro.ds004078.v1.1.1",
         "1.6.0",
     )
     made.tasks(0.71, "RDR", "rest")
