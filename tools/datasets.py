@@ -141,7 +141,7 @@ def folds_of(runs: Sequence[Run], plan: HeldOutPlan) -> Folds:
 
 def reading(person: Participant, dataset: Dataset) -> Reading:
     """Held-out plan and folds of one participant."""
-    plan = held_out_plan(person, dataset.selection)
+    plan = held_out_plan(person, dataset.selection, declared=dataset.held_out)
     try:
         return Reading(person.label, person.runs, plan, folds_of(person.runs, plan))
     except NotComputable as error:

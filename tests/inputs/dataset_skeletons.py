@@ -219,13 +219,13 @@ def petit_prince(root: Path) -> Published:
     Real: sounds' names and lengths, labels of runs and echoes, numbers of volumes. Run labels of sub-FR001 are made up.
     """
     query = root.parent / "second_echo.json"
-    query.write_text('{"bold": {"echo": 2}}')
     made = Published(root, {"bids_filter_file": query})
     made.describe(
         "Le Petit Prince: A multilingual fMRI corpus using ecological stimuli",
         "doi:10.18112/openneuro.ds003643.v2.0.6",
         "1.6.0",
     )
+    query.write_text('{"bold": {"echo": 2}}')
     for label, runs in PRINCE_RUNS.items():
         language = label[4:6]
         made.tasks(2.0, f"lpp{language}")
