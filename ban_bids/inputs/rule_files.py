@@ -206,11 +206,12 @@ def _rule(cells: object, where: str) -> Rule:
 
 def _profile_rule(part: _Part) -> Rule:
     """The rule that ``[stimuli]`` of an earlier version describes."""
+    suffixes, folders = part.texts("suffixes", (".wav",)), part.texts("folders", (".",))
     return Rule(
         where=part.where,
         file=part.template("path", "{stim_file}"),
-        suffixes=part.texts("suffixes", (".wav",)) if "path" in part.cells else ("",),
-        folders=part.texts("folders", (".",)) if "path" in part.cells else (".",),
+        suffixes=suffixes,
+        folders=folders,
         start=_quantity(part, "start", None),
         end=_quantity(part, "end", None),
         genre=part.text("genre"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 import string
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Literal
@@ -27,7 +27,7 @@ Patterns = Mapping[str, tuple[str, ...]]
 """Entities or columns, each with the globs of which one must fit."""
 
 _NAME = re.compile(r"(?!_)[^\W\d][\w \-]*(\.(?!_)[\w \-]+)*")
-_FORM = re.compile(r"(0?\d{1,2})?d|")
+_FORM = re.compile(r"(0?[0-9]{1,2})?d|")
 
 
 def template_fields(template: str) -> dict[str, str]:
@@ -266,7 +266,8 @@ class Rule:
 
     def as_bids(self) -> Rule:
         """The rule for a table of answers: fades, level and genre stay, BIDS's own columns win."""
-        return replace(self, bids=True, onset=Quantity("onset"), start=None if self.start == "continue" else self.start)
+        start = None if self.start == "continue" else self.start
+        return replace(self, bids=True, start=start, duration=Quantity("duration"))
 
 
 @dataclass(frozen=True)
@@ -308,11 +309,6 @@ class RuleFile:
     def needs_order(self) -> bool:
         """Whether some rule asks for the place of a run among those of its task."""
         return any("order" in rule.columns for rule in self.rules)
-
-
-def choose_rule(rules: Sequence[Rule], row: Row) -> Rule | None:
-    """First of a run's rules that takes a row."""
-    return next((rule for rule in rules if rule.fits_row(row)), None)
 
 
 def repetition_time_of(metadata: Mapping[str, object]) -> float | None:
