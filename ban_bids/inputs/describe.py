@@ -26,7 +26,7 @@ def describe_files(dataset: Dataset, models: Models) -> str:
         Participants with images, events, clips and held-out runs; stimuli; choices; notes; every file.
     """
     lines = [f"Dataset: {dataset.name} ({dataset.root})"]
-    lines += [f"DOI: {dataset.doi or 'none'}", f"Stimulus profile: {dataset.profile or 'none (stim_file)'}"]
+    lines += [f"DOI: {dataset.doi or 'none'}", f"Rules: {dataset.profile or 'none (stim_file)'}"]
     for person in dataset.participants:
         lines += _person(person, dataset.selection)
     lines += _stimuli(dataset)
@@ -65,7 +65,7 @@ def _run(run: Run, held_out: bool) -> Iterator[str]:
     lead_ins = sum(item.lead_in for item in run.presentations)
     yield f"  {run.name}{' [held out]' if held_out else ''}"
     yield f"    BOLD: {run.bold} ({run.n_volumes} volumes, TR {run.repetition_time:g} s)"
-    yield f"    events: {run.events}"
+    yield f"    events: {run.events or 'none needed'}"
     yield (
         f"    clips: {len(run.presentations)} played, {len(run.clips)} distinct"
         + (f", {lead_ins} lead-in" if lead_ins else "")

@@ -33,7 +33,7 @@ def _choices(table: Table, stimuli: Stimuli) -> Iterator[tuple[Clip, dict[str, o
         response = row.text("response")
         if response is None:
             continue
-        clip = stimuli.clip(row, whole_file=True)
+        clip = stimuli.clip(row)
         if clip is None:
             continue
         if clip.genre is None:

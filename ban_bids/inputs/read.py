@@ -18,7 +18,7 @@ from ban_bids.files.progress import progress
 from ban_bids.inputs.events import TableReader, read_table
 from ban_bids.inputs.heldout import check_test_options
 from ban_bids.inputs.people import read_choices
-from ban_bids.inputs.rules import Profile, choose_profile
+from ban_bids.inputs.rule_files import choose_rules
 from ban_bids.inputs.runs import hear_runs, mark_lead_ins, read_images
 from ban_bids.inputs.stimuli import SAME_DURATION, Stimuli
 from ban_bids.inputs.types import Dataset, HumanChoices, Listener, Participant, Run
@@ -70,8 +70,8 @@ def read_dataset(settings: Settings) -> Dataset:
         for folder in (selection.stimuli_dir, root / "stimuli", settings.models.gtzan_dir)
         if folder is not None and folder.is_dir()
     ]
-    profile = choose_profile(name, str(doi) if doi else None, [*folders, root / "code"])
-    stimuli, read = Stimuli(folders, profile), cache(read_table)
+    rules = choose_rules(name, str(doi) if doi else None, root=root, folders=folders, given=selection.rules)
+    stimuli, read = Stimuli(folders, rules, root), cache(read_table)
     outside = outside_scanner(root) - set(labels)
     everyone = [label for label in participant_labels(root) if label not in outside]
     if outside:
@@ -95,12 +95,13 @@ def read_dataset(settings: Settings) -> Dataset:
         selection=selection,
         name=name,
         doi=str(doi) if doi else None,
-        profile=profile.name if profile else None,
+        profile=rules.name,
         participants=people,
         listeners=tuple(heard.values()),
         notes=tuple(notes),
-        shared_files=_shared_files(root, profile, choices),
+        shared_files=_shared_files(root, stimuli, choices),
         choices=choices,
+        held_out=rules.held_out,
     )
 
 
@@ -143,7 +144,7 @@ def _listen(label: str, source: _Source) -> Listener:
         runs, notes = hear_runs(
             label, index=source.index, stimuli=stimuli, read=source.read, selection=source.settings.selection
         )
-        runs, more = mark_lead_ins(runs, stimuli.profile.lead_in if stimuli.profile else "none")
+        runs, more = mark_lead_ins(runs, stimuli.rules.lead_in)
     except DataError as error:
         return Listener(label, (), failure=str(error))
     return Listener(label, runs, notes=(*notes, *more))
@@ -239,16 +240,16 @@ def _files_of(t1w: Sequence[Path], runs: Sequence[Run], index: Index) -> tuple[P
     for image in t1w:
         files.update((image, *index.companions.inherited(image, "T1w.json")))
     for run in runs:
-        files.update((run.bold, run.events, *index.companions.inherited(run.bold, "bold.json")))
+        files.update((run.bold, *index.companions.inherited(run.bold, "bold.json")))
+        files.update(path for path in (run.events,) if path is not None)
         files.update(clip.audio for clip in run.clips)
     return tuple(sorted(files))
 
 
-def _shared_files(root: Path, profile: Profile | None, choices: HumanChoices | None) -> tuple[Path, ...]:
+def _shared_files(root: Path, stimuli: Stimuli, choices: HumanChoices | None) -> tuple[Path, ...]:
     """Files that are used for every participant, sorted."""
     files = {root / _DESCRIPTION} if (root / _DESCRIPTION).is_file() else set()
-    if profile is not None:
-        files.add(Path(profile.source))
+    files.update(stimuli.files)
     if choices is not None:
         files.update(choices.files)
         files.update(clip.audio for clip in choices.clips)

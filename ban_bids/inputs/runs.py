@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,16 +12,16 @@ from ban_bids.bids.index import Index
 from ban_bids.bids.metadata import Companions
 from ban_bids.bids.names import entities, entity
 from ban_bids.errors import DataError
-from ban_bids.inputs.events import Table, TableReader
+from ban_bids.inputs.events import TableReader
+from ban_bids.inputs.played import Setting, played, presentations, rows_of
+from ban_bids.inputs.rules import repetition_time_of
+from ban_bids.inputs.starting_rule import nothing_heard, starting_rule
 from ban_bids.inputs.stimuli import Stimuli
 from ban_bids.inputs.timing import read_run
-from ban_bids.inputs.types import HeardRun, Presentation, Run
+from ban_bids.inputs.types import HeardRun, Run
 from ban_bids.settings import Preprocessing, Selection
 
 Heard = TypeVar("Heard", HeardRun, Run)
-
-OVERLAP = 0.1
-"""Seconds by which a clip may begin before the last one ended: jitter of measured onsets."""
 
 _PARTS_LEFT_OUT = ("phase", "real", "imag")
 _IDENTITY = ("ses", "task", "run", "dir")
@@ -72,69 +72,146 @@ def hear_runs(
         None is left, several echoes, acquisitions or reconstructions would be mixed, events cannot be used, or a
         name has no task.
     """
-    chosen: list[tuple[Path, Table]] = []
-    notes: list[str] = []
-    reasons: list[str] = []
-    for bold in sorted((path for path in index.images("bold", label) if wanted(path, selection)), key=_natural):
-        part = entity(bold, "part")
-        if part in _PARTS_LEFT_OUT:
-            notes.append(f"{bold.name}: part-{part} left out; magnitude images are used")
-            continue
-        events = index.companions.inherited(bold, "events.tsv")
-        table = read(events[0]) if events else None
-        if table is None:
-            reasons.append(f"{bold}: no events.tsv for this run; add it beside the image")
-        elif not stimuli.describes_clips(table.columns):
-            reasons.append(
-                f"{table.path}: no column stim_file and no stimulus profile for this dataset; "
-                "add stim_file (and stim_start), or a profile as stimuli/ban_bids_profile.toml"
-            )
-        elif not any(stimuli.audio(row) for row in table.rows):
-            reasons.append(f"{table.path}: stim_file is n/a in every row; name the clips that were played")
-        else:
-            chosen.append((bold, table))
-    if not chosen:
+    images = index.images("bold", label)
+    notes = [
+        f"{path.name}: part-{entity(path, 'part')} left out; magnitude images are used"
+        for path in images
+        if wanted(path, selection) and entity(path, "part") in _PARTS_LEFT_OUT
+    ]
+    whole = [path for path in images if entity(path, "part") not in _PARTS_LEFT_OUT]
+    orders, more = run_orders(_every_image(index, label)) if stimuli.rules.needs_order else ({}, ())
+    hearing = Hearing(index.companions, stimuli, read, orders)
+    runs, reasons = hearing.of([path for path in whole if wanted(path, selection)])
+    if not runs:
         pattern = f"sub-{label}/[ses-*/]func/sub-{label}_*_bold.nii[.gz]"
         raise DataError(reasons[0] if reasons else f"sub-{label}: no BOLD image {pattern}; add it")
-    _refuse_mixtures([bold for bold, _ in chosen], label)
-    runs = tuple(heard_run(bold, table, stimuli) for bold, table in chosen)
-    return runs, (*notes, *(f"left out: {reason}" for reason in reasons))
+    _refuse_mixtures([run.bold for run in runs], label)
+    return runs, (*notes, *more, *(f"left out: {reason}" for reason in reasons))
 
 
-def heard_run(bold: Path, table: Table, stimuli: Stimuli) -> HeardRun:
-    """Describe a run by its events.
+def _every_image(index: Index, label: str) -> list[Path]:
+    """All BOLD images of a participant: a filter must not change the place of those that it leaves in."""
+    return replace(index, queries={"bold": {"datatype": "func", "suffix": "bold"}}).images("bold", label)
+
+
+def run_identity(path: Path) -> tuple[tuple[str, str], ...]:
+    """What tells one run's images from another's: not its echo, nor its phase or reconstruction."""
+    return tuple((key, label) for key, label in entities(path) if key not in ("echo", "part", "rec"))
+
+
+def run_orders(images: Iterable[Path]) -> tuple[dict[tuple[tuple[str, str], ...], int], tuple[str, ...]]:
+    """Place of each run among the runs of its task, from 1, in natural order over sessions.
 
     Parameters
     ----------
-    bold : Path
-        Image, for its name only.
-    table : Table
-        Events.
-    stimuli : Stimuli
-        Resolves rows to clips.
+    images : iterable of Path
+        All BOLD images of a participant, chosen or not.
 
     Returns
     -------
-    HeardRun
-
-    Raises
-    ------
-    DataError
-        As :func:`presentations`, or the name has no task.
+    orders : dict
+        By the entities that tell runs apart.
+    notes : tuple of str
+        Tasks whose runs are not numbered through, for a run that was lost changes the place of those after it.
     """
-    labels = dict(entities(bold))
-    if "task" not in labels:
-        raise DataError(f"{bold}: no task- in the file name; rename the file")
-    return HeardRun(
-        participant=labels["sub"],
-        session=labels.get("ses"),
-        task=labels["task"],
-        run=labels.get("run"),
-        entities=entities(bold),
-        bold=bold,
-        events=table.path,
-        presentations=presentations(table, stimuli),
-    )
+    orders: dict[tuple[tuple[str, str], ...], int] = {}
+    labels: dict[str | None, list[str]] = {}
+    for path in sorted(images, key=_natural):
+        task, identity = entity(path, "task"), run_identity(path)
+        if identity not in orders:
+            labels.setdefault(task, []).append(entity(path, "run") or "")
+            orders[identity] = len(labels[task])
+    notes = []
+    for task, numbers in labels.items():
+        found = [int(number) for number in numbers if number.isdigit()]
+        rising = sorted(set(found)) == sorted(found) and len(found) == len(numbers) > 0
+        if rising and max(found) - min(found) + 1 != len(found):
+            notes.append(
+                f"task-{task}: runs are counted in the order {', '.join(numbers)}, whose numbers leave gaps; if a run "
+                "is missing, those after it get another's sound: name the files by {run} in the rule"
+            )
+    return orders, tuple(notes)
+
+
+@dataclass(frozen=True)
+class Hearing:
+    """What finding out what was played in runs needs.
+
+    Parameters
+    ----------
+    companions : Companions
+        Finds events and sidecars.
+    stimuli : Stimuli
+    read : callable
+        Reads a table, once.
+    orders : Mapping
+        Of :func:`run_orders`; empty where no rule asks for it.
+    """
+
+    companions: Companions
+    stimuli: Stimuli
+    read: TableReader
+    orders: Mapping[tuple[tuple[str, str], ...], int] = field(default_factory=dict)
+
+    def of(self, images: Iterable[Path]) -> tuple[tuple[HeardRun, ...], tuple[str, ...]]:
+        """Runs in which something was played, in natural order, and why each other image is left out."""
+        runs: list[HeardRun] = []
+        reasons: list[str] = []
+        unruled: list[str] = []
+        for bold in sorted(images, key=_natural):
+            found = self.run(bold)
+            if isinstance(found, HeardRun):
+                runs.append(found)
+            elif found is None:
+                unruled.append(bold.name)
+            else:
+                reasons.append(found)
+        if unruled:
+            names = ", ".join(unruled[:2]) + (", ..." if len(unruled) > 2 else "")
+            what = "1 run" if len(unruled) == 1 else f"{len(unruled)} runs"
+            reasons.append(f"{what} that no rule in {self.stimuli.rules.source} is for ({names}); see runs in its rules")
+        return tuple(runs), tuple(reasons)
+
+    def run(self, bold: Path) -> HeardRun | str | None:
+        """What was played in a run; why it cannot be told; or None where no rule is for the run.
+
+        Raises
+        ------
+        DataError
+            Events cannot be used, or the name has no task.
+        """
+        labels, rules = dict(entities(bold)), self.stimuli.rules.of(dict(entities(bold)))
+        if not rules:
+            return None
+        table = None
+        if rules[0].events == "table":
+            events = self.companions.inherited(bold, "events.tsv")
+            if not events:
+                return f"{bold}: no events.tsv for this run; add it beside the image"
+            table = self.read(events[0])
+            if all(rule.bids for rule in rules) and not self.stimuli.describes_clips(table.columns):
+                return starting_rule(table, self.stimuli)
+        if "task" not in labels:
+            raise DataError(f"{bold}: no task- in the file name; rename the file")
+        order = self.orders.get(run_identity(bold))
+        setting = Setting(
+            labels if order is None else {**labels, "order": str(order)},
+            lambda: repetition_time_of(self.companions.metadata(bold)),
+        )
+        items, notes = played(rows_of(table, bold), rules, self.stimuli, setting)
+        if not items:
+            return nothing_heard(table, rules, notes) if table is not None else f"{bold}: {'; '.join(notes)}"
+        return HeardRun(
+            participant=labels["sub"],
+            session=labels.get("ses"),
+            task=labels["task"],
+            run=labels.get("run"),
+            entities=entities(bold),
+            bold=bold,
+            events=None if table is None else table.path,
+            presentations=presentations(items),
+            row_notes=notes,
+        )
 
 
 def _refuse_mixtures(images: Sequence[Path], label: str) -> None:
@@ -162,43 +239,9 @@ def _refuse_mixtures(images: Sequence[Path], label: str) -> None:
 _LONG = {"acq": "acquisition", "rec": "reconstruction", "ce": "ceagent", "echo": "echo"}
 
 
-def presentations(table: Table, stimuli: Stimuli) -> tuple[Presentation, ...]:
-    """Clips played in a run, in order of onset.
-
-    Parameters
-    ----------
-    table : Table
-        Events.
-    stimuli : Stimuli
-        Resolves rows to clips.
-
-    Returns
-    -------
-    tuple of Presentation
-        Rows without a stimulus are passed over.
-
-    Raises
-    ------
-    DataError
-        No onset or duration for a clip, or overlapping clips.
-    """
-    played: list[tuple[float, int, Presentation]] = []
-    for row in table.rows:
-        clip = stimuli.clip(row)
-        if clip is None:
-            continue
-        onset = row.number("onset")
-        if onset is None:
-            raise DataError(f"{row.where}: onset of {clip.audio.name} is not given; write it in seconds")
-        played.append((onset, row.line, Presentation(clip, onset)))
-    played.sort(key=lambda item: item[:2])
-    for (_, _, before), (onset, line, _) in zip(played, played[1:]):
-        if onset < before.end - OVERLAP:
-            raise DataError(
-                f"{table.path}, line {line}: a clip begins at {onset:g} s while the one before lasts to "
-                f"{before.end:g} s; overlapping clips are not supported"
-            )
-    return tuple(item for _, _, item in played)
+def events_name(run: HeardRun | Run) -> str:
+    """Name of the table of events, or of the image where the rule needs none."""
+    return (run.events or run.bold).name
 
 
 def _check_fits(run: Run) -> None:
@@ -207,11 +250,11 @@ def _check_fits(run: Run) -> None:
     if last > run.duration + run.repetition_time:
         raise DataError(
             f"{run.bold}: BOLD lasts {run.duration:g} s ({run.n_volumes} volumes), but events last to {last:g} s "
-            f"({run.events.name}); restore the whole image or correct the events"
+            f"({events_name(run)}); restore the whole image or correct the events"
         )
     if (run.acquisition_time or run.repetition_time) < run.repetition_time and not _hears(run):
         raise DataError(
-            f"{run.bold}: sparse sampling, and no volume is taken while a clip plays ({run.events.name}); a "
+            f"{run.bold}: sparse sampling, and no volume is taken while a clip plays ({events_name(run)}); a "
             "volume counts for the clip it hears: leave the run out by --task-id"
         )
 
@@ -320,7 +363,7 @@ def mark_lead_ins(runs: Sequence[Heard], rule: str) -> tuple[tuple[Heard, ...], 
             first = replace(first, lead_in=True)
         else:
             notes.append(
-                f"{run.events.name}: the first clip ({first.clip.track}) ends no run read here, "
+                f"{events_name(run)}: the first clip ({first.clip.track}) ends no run read here, "
                 "so it is no lead-in and its rows are used"
             )
         marked.append(replace(run, presentations=(first, *rest)))

@@ -33,6 +33,9 @@ class Clip:
         Length of the sine fade in and fade out, seconds; 0 for none.
     rms : float or None
         Root mean square to which the excerpt is scaled; None leaves it as it is.
+    file_end : float or None
+        Length of the file, seconds, where the clip goes on after it: from there on it is silence. None where the
+        excerpt lies in its file.
     """
 
     audio: Path
@@ -42,6 +45,12 @@ class Clip:
     genre: str | None = field(default=None, compare=False)
     fade: float = 0.0
     rms: float | None = None
+    file_end: float | None = field(default=None, compare=False)
+
+    @property
+    def silence(self) -> float:
+        """Seconds of silence at the clip's end, after its file."""
+        return 0.0 if self.file_end is None else max(0.0, self.start + self.duration - self.file_end)
 
 
 @dataclass(frozen=True)
@@ -89,8 +98,13 @@ class Listening(_Played):
         Labels as spelled in the file name (``run="01"``); the task is always there.
     entities : tuple of (str, str)
         Every entity of the file name in order: ``(("sub", "01"), ("task", "Test"), ("run", "01"))``.
-    bold, events : Path
-        Image and table of events.
+    bold : Path
+        Image.
+    events : Path or None
+        Table of events; None where the rule needs none.
+    row_notes : tuple of str
+        One sentence per kind, with a count, on rows that were passed over (no sound), padded (the clip ends after
+        its file) or dropped (after the image's end): ``"12 rows name no sound (cross.png, ...): passed over"``.
     """
 
     participant: str
@@ -99,7 +113,8 @@ class Listening(_Played):
     run: str | None
     entities: tuple[tuple[str, str], ...]
     bold: Path
-    events: Path
+    events: Path | None
+    row_notes: tuple[str, ...] = field(default=(), kw_only=True)
 
     @property
     def name(self) -> str:
@@ -275,7 +290,7 @@ class Dataset:
     doi : str or None
         ``DatasetDOI``.
     profile : str or None
-        Name of the stimulus profile in use.
+        Name of the rules in use; None for those of BIDS (``stim_file``, ``stim_id``).
     participants : tuple of Participant
         Those asked for, sorted by label.
     listeners : tuple of Listener
@@ -286,6 +301,8 @@ class Dataset:
         Files that are used for every participant: description, profile, people's choices and what they judged.
     choices : HumanChoices or None
         Human genre choices, where the dataset holds any.
+    held_out : Mapping of str to tuple of str, or None
+        Entities with globs of the runs that the rules hold out.
     """
 
     selection: Selection
@@ -297,6 +314,7 @@ class Dataset:
     notes: tuple[str, ...]
     shared_files: tuple[Path, ...]
     choices: HumanChoices | None
+    held_out: Mapping[str, tuple[str, ...]] | None = None
 
     @property
     def root(self) -> Path:
