@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -16,6 +16,9 @@ from ban_bids.inputs.unheard import Unheard, notes_on
 
 OVERLAP = 0.1
 """Seconds by which a clip may begin before the last one ended: jitter of measured onsets."""
+
+_SAME_TIME = 0.01
+"""Seconds by which two rows' time lines of one file may differ and still be one: rounding of onsets and starts."""
 
 _OTHER_DURATION = 0.5
 """Seconds from which two rows on one file differ by more than how they were measured."""
@@ -61,6 +64,19 @@ class Played:
         """Seconds on the run's clock."""
         return self.onset + self.clip.duration
 
+    def overlaps_itself(self, later: Played) -> bool:
+        """Whether a later row begins before this one ends, in the same file on the same time line."""
+        apart = (self.onset - self.clip.start) - (later.onset - later.clip.start)
+        stated = self.stated and later.stated and self.clip.audio == later.clip.audio
+        return stated and later.onset < self.end and abs(apart) < _SAME_TIME
+
+    def until(self, end: float) -> Played:
+        """The same row with an earlier end."""
+        duration = round(end - self.onset, 6)
+        file_end = self.clip.file_end
+        inside = file_end is None or self.clip.start + duration <= file_end
+        return replace(self, clip=replace(self.clip, duration=duration, file_end=None if inside else file_end))
+
 
 def played(
     rows: Sequence[Row], rules: Sequence[Rule], stimuli: Stimuli, setting: Setting
@@ -100,9 +116,10 @@ def played(
         if rule is not None and isinstance(found, Path):
             heard.append(table.heard(row, rule, found, begun))
     heard.sort(key=lambda item: (item.onset, item.row.line))
+    heard, more = _one_after_another(heard)
     _refuse_overlaps(heard)
     _refuse_two_starts(heard, stimuli)
-    return tuple(heard), (*notes_on(passed_over), *_notes_on_silence(heard))
+    return tuple(heard), (*notes_on(passed_over), *_notes_on_silence(heard), *more)
 
 
 def presentations(items: Sequence[Played]) -> tuple[Presentation, ...]:
@@ -167,6 +184,38 @@ class _Table:
             start, stated = self.stimuli.start(row, rule, time)
         clip = self.stimuli.excerpt(row, rule, audio, start=start, repetition_time=time)
         return Played(row, clip, onset, stated)
+
+
+def _one_after_another(heard: Sequence[Played]) -> tuple[list[Played], tuple[str, ...]]:
+    """End rows where the next one goes on in the same file, on the same time line: it is one sound.
+
+    Parameters
+    ----------
+    heard : sequence of Played
+        In order of onset.
+
+    Returns
+    -------
+    heard : list of Played
+        Without rows that lie in others.
+    notes : tuple of str
+        Which rows end earlier.
+    """
+    kept: list[Played] = []
+    cut: list[Played] = []
+    for item in heard:
+        before = kept[-1] if kept else None
+        if before is None or not before.overlaps_itself(item):
+            kept.append(item)
+            continue
+        cut.append(before)
+        if item.end > before.end:
+            kept[-1:] = [before.until(item.onset), item] if item.onset > before.onset else [item]
+    if not cut:
+        return kept, ()
+    files = ", ".join(dict.fromkeys(item.clip.audio.name for item in cut))
+    what = "1 row overlaps" if len(cut) == 1 else f"{len(cut)} rows overlap"
+    return kept, (f"{what} the next one on the same stretch of one file ({files}): taken once",)
 
 
 def _refuse_overlaps(heard: Sequence[Played]) -> None:
