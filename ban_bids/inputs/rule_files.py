@@ -39,7 +39,7 @@ _KEYS: Mapping[str, frozenset[str]] = {
     "held_out": frozenset({"runs"}),
     "rule": frozenset(
         {"runs", "events", "rows", "file", "suffixes", "folders", "onset", "start", "end", "duration", "pad", "genre",
-         "fade", "rms", "table"}
+         "fade", "rms", "table", "of"}
     ),
     "rows": frozenset({"only", "not"}),
     "time": frozenset({"column", "shift", "unit"}),
@@ -172,6 +172,17 @@ def _join(part: _Part) -> Join | None:
     return Join(file, inner.texts("on"))
 
 
+def _count(part: _Part) -> int | None:
+    value = part.number("of", None, above=1.0)
+    if value is None:
+        return None
+    if value != int(value):
+        raise part.wrong("of", "a whole number of runs")
+    if "order" not in template_fields(part.text("file") or ""):
+        raise DataError(f"{part.where}: of counts runs for {{order}}, which file does not use; leave it out")
+    return int(value)
+
+
 def _rule(cells: object, where: str) -> Rule:
     part = _Part.of(cells, where, "rule")
     events = part.text("events", "table")
@@ -201,6 +212,7 @@ def _rule(cells: object, where: str) -> Rule:
         fade=part.number("fade", 0.0) or 0.0,
         rms=part.number("rms", None, or_equal=False),
         table=_join(part),
+        of=_count(part),
     )
 
 

@@ -197,6 +197,8 @@ class Rule:
         Root mean square to which clips are scaled.
     table : Join or None
         Further columns.
+    of : int or None
+        Number of runs of their task that participants must have: with others, ``{order}`` does not tell what was heard.
     bids : bool
         Whether ``stim_file``, ``stim_start`` and ``stim_id`` win where a table has them: so it is without a rule of
         the dataset's own, in profiles of earlier versions and in tables of answers.
@@ -219,6 +221,7 @@ class Rule:
     fade: float = 0.0
     rms: float | None = None
     table: Join | None = None
+    of: int | None = None
     bids: bool = False
 
     def fits_run(self, labels: Mapping[str, str]) -> bool:

@@ -14,7 +14,7 @@ from ban_bids.bids.names import entities, entity
 from ban_bids.errors import DataError
 from ban_bids.inputs.events import TableReader
 from ban_bids.inputs.played import Setting, played, presentations, rows_of
-from ban_bids.inputs.rules import repetition_time_of
+from ban_bids.inputs.rules import Rule, repetition_time_of
 from ban_bids.inputs.starting_rule import nothing_heard, starting_rule
 from ban_bids.inputs.stimuli import Stimuli
 from ban_bids.inputs.timing import read_run
@@ -194,6 +194,7 @@ class Hearing:
         if "task" not in labels:
             raise DataError(f"{bold}: no task- in the file name; rename the file")
         order = self.orders.get(run_identity(bold))
+        self._check_number(labels, rules)
         setting = Setting(
             labels if order is None else {**labels, "order": str(order)},
             lambda: repetition_time_of(self.companions.metadata(bold)),
@@ -212,6 +213,16 @@ class Hearing:
             presentations=presentations(items),
             row_notes=notes,
         )
+
+    def _check_number(self, labels: Mapping[str, str], rules: Sequence[Rule]) -> None:
+        """Refuse other numbers of runs than a rule's ``of``: every later run would get another's sound."""
+        n_runs = sum(("task", labels["task"]) in identity for identity in self.orders)
+        for rule in rules:
+            if rule.of is not None and n_runs != rule.of:
+                raise DataError(
+                    f"sub-{labels['sub']} has {n_runs} runs of task-{labels['task']} where {rule.where} needs {rule.of} "
+                    "to tell which file each heard; fetch or restore all, or name the files by {run} in rules of your own"
+                )
 
 
 def _refuse_mixtures(images: Sequence[Path], label: str) -> None:
