@@ -71,6 +71,8 @@ def read_dataset(settings: Settings) -> Dataset:
         if folder is not None and folder.is_dir()
     ]
     rules = choose_rules(name, str(doi) if doi else None, root=root, folders=folders, given=selection.rules)
+    if rules.note is not None:
+        notes.append(f"{rules.name}: {rules.note}")
     stimuli, read = Stimuli(folders, rules, root), cache(read_table)
     outside = outside_scanner(root) - set(labels)
     everyone = [label for label in participant_labels(root) if label not in outside]

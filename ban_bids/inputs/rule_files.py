@@ -32,7 +32,7 @@ ENTITIES = (
 """Short names of BIDS's entities; ``order`` and columns stand beside them in templates only."""
 
 _KEYS: Mapping[str, frozenset[str]] = {
-    "": frozenset({"name", "match", "rule", "stimuli", "lead_in", "held_out"}),
+    "": frozenset({"name", "note", "match", "rule", "stimuli", "lead_in", "held_out"}),
     "match": frozenset({"doi", "name"}),
     "stimuli": frozenset({"path", "suffixes", "folders", "genre", "start", "end", "fade", "rms"}),
     "lead_in": frozenset({"rule"}),
@@ -282,6 +282,7 @@ def read_rules(path: Path) -> RuleFile:
         names=match.texts("name"),
         lead_in=marked,
         held_out=held_out or None,
+        note=top.text("note"),
     )
 
 

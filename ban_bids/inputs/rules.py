@@ -291,6 +291,8 @@ class RuleFile:
         One of ``LEAD_IN_RULES``.
     held_out : Mapping of str to tuple of str, or None
         Entities with globs of the runs that are held out, where no option says otherwise.
+    note : str or None
+        What users must know, told in log and report.
     """
 
     rules: tuple[Rule, ...] = (Rule(bids=True),)
@@ -300,6 +302,7 @@ class RuleFile:
     names: tuple[str, ...] = ()
     lead_in: str = "none"
     held_out: Patterns | None = None
+    note: str | None = None
 
     def of(self, labels: Mapping[str, str]) -> tuple[Rule, ...]:
         """Rules for a run with these entities, in order: one without events stands alone, and ends the list."""
