@@ -220,8 +220,8 @@ class Hearing:
         for rule in rules:
             if rule.of is not None and n_runs != rule.of:
                 raise DataError(
-                    f"sub-{labels['sub']} has {n_runs} runs of task-{labels['task']} where {rule.where} needs {rule.of} "
-                    "to tell which file each heard; fetch or restore all, or name the files by {run} in rules of your own"
+                    f"sub-{labels['sub']} has {n_runs} runs of task-{labels['task']} where {rule.where} needs "
+                    f"{rule.of} to tell which file each heard; fetch all of them, or give --rules with the files' names"
                 )
 
 
