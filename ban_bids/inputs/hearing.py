@@ -206,21 +206,3 @@ class Hearing:
                     f"sub-{labels['sub']} has {n_runs} runs of task-{labels['task']} where {rule.where} needs {rule.of} "
                     "to tell which file each heard; fetch or restore all, or name the files by {run} in rules of your own"
                 )
-    return replace(_unheard(bold, table), presentations=presentations(table, stimuli))
-
-
-def _unheard(bold: Path, table: Table) -> HeardRun:
-    """Describe a run by its name."""
-    labels = dict(entities(bold))
-    if "task" not in labels:
-        raise DataError(f"{bold}: no task- in the file name; rename the file")
-    return HeardRun(
-        participant=labels["sub"],
-        session=labels.get("ses"),
-        task=labels["task"],
-        run=labels.get("run"),
-        entities=entities(bold),
-        bold=bold,
-        events=table.path,
-        presentations=(),
-    )
