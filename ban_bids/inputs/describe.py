@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ban_bids.errors import BanBidsError
 from ban_bids.inputs.heldout import held_out_plan, held_out_tracks
 from ban_bids.inputs.types import Dataset, Participant, Run
-from ban_bids.settings import Models, Selection
+from ban_bids.settings import Models
 
 
 def describe_files(dataset: Dataset, models: Models) -> str:
@@ -28,7 +28,7 @@ def describe_files(dataset: Dataset, models: Models) -> str:
     lines = [f"Dataset: {dataset.name} ({dataset.root})"]
     lines += [f"DOI: {dataset.doi or 'none'}", f"Rules: {dataset.profile or 'none (stim_file)'}"]
     for person in dataset.participants:
-        lines += _person(person, dataset.selection)
+        lines += _person(person, dataset)
     lines += _stimuli(dataset)
     lines += _model(dataset, models)
     lines += [f"Note: {note}" for note in dataset.notes]
@@ -36,7 +36,7 @@ def describe_files(dataset: Dataset, models: Models) -> str:
     return "\n".join(lines)
 
 
-def _person(person: Participant, selection: Selection) -> Iterator[str]:
+def _person(person: Participant, dataset: Dataset) -> Iterator[str]:
     yield ""
     yield f"sub-{person.label}"
     yield from (f"  Note: {note}" for note in person.notes)
@@ -44,7 +44,7 @@ def _person(person: Participant, selection: Selection) -> Iterator[str]:
         yield f"  CANNOT BE USED: {person.failure}"
         return
     try:
-        plan = held_out_plan(person, selection)
+        plan = held_out_plan(person, dataset.selection, dataset.held_out)
     except BanBidsError as error:
         yield f"  CANNOT BE USED: {error}"
         return

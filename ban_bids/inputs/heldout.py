@@ -304,7 +304,7 @@ def held_out_tracks(dataset: Dataset) -> frozenset[Path]:
             _LOG.warning("sub-%s cannot be read, so its held-out tracks are unknown: %s", person.label, person.failure)
             continue
         try:
-            held_out = held_out_plan(person, dataset.selection).held_out
+            held_out = held_out_plan(person, dataset.selection, dataset.held_out).held_out
         except BanBidsError as error:
             _LOG.warning("sub-%s has no held-out runs: %s", person.label, error)
             continue

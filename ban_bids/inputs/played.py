@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 
-from ban_bids.errors import DataError
+from ban_bids.errors import DataError, UnfitRun
 from ban_bids.inputs.events import Row, Table
 from ban_bids.inputs.rules import RepetitionTime, Rule
 from ban_bids.inputs.stimuli import PAST_END, Stimuli
@@ -100,8 +100,10 @@ def played(
 
     Raises
     ------
+    UnfitRun
+        An onset is not given, or clips overlap.
     DataError
-        A sound is missing or does not fit, an onset or a duration is not given, or two rows contradict each other.
+        A sound is missing or does not fit, a duration is not given, or two rows on one file contradict each other.
     """
     table = _Table(rules, stimuli, setting)
     table.check_columns(rows)
@@ -175,15 +177,23 @@ class _Table:
     def heard(self, row: Row, rule: Rule, audio: Path, begun: Mapping[Path, float]) -> Played:
         """What a row played, and when."""
         time = self.setting.repetition_time
-        onset = rule.onset.seconds(row, time)
+        onset = _onset(row, rule, time)
         if onset is None:
-            raise DataError(f"{row.where}: onset of {audio.name} is not given; write it in seconds")
+            raise UnfitRun(f"{row.where}: onset of {audio.name} is not given; write it in seconds")
         if rule.start == "continue":
             start, stated = onset - begun[audio], True
         else:
             start, stated = self.stimuli.start(row, rule, time)
         clip = self.stimuli.excerpt(row, rule, audio, start=start, repetition_time=time)
         return Played(row, clip, onset, stated)
+
+
+def _onset(row: Row, rule: Rule, repetition_time: RepetitionTime) -> float | None:
+    """Onset of a row, seconds; a cell that is no number makes the run unfit."""
+    try:
+        return rule.onset.seconds(row, repetition_time)
+    except DataError as error:
+        raise UnfitRun(str(error)) from error
 
 
 def _one_after_another(heard: Sequence[Played]) -> tuple[list[Played], tuple[str, ...]]:
@@ -221,7 +231,7 @@ def _one_after_another(heard: Sequence[Played]) -> tuple[list[Played], tuple[str
 def _refuse_overlaps(heard: Sequence[Played]) -> None:
     for before, after in zip(heard, heard[1:]):
         if after.onset < before.end - OVERLAP:
-            raise DataError(
+            raise UnfitRun(
                 f"{after.row.where}: a clip begins at {after.onset:g} s while the one before lasts to {before.end:g} s; "
                 "overlapping clips are not supported: correct the times, or leave one of the rows out by a rule's rows"
             )

@@ -17,9 +17,10 @@ from ban_bids.files.json import read_json
 from ban_bids.files.progress import progress
 from ban_bids.inputs.events import TableReader, read_table
 from ban_bids.inputs.heldout import check_test_options
+from ban_bids.inputs.images import read_images
 from ban_bids.inputs.people import read_choices
 from ban_bids.inputs.rule_files import choose_rules
-from ban_bids.inputs.runs import hear_runs, mark_lead_ins, read_images
+from ban_bids.inputs.runs import hear_runs, mark_lead_ins
 from ban_bids.inputs.stimuli import SAME_DURATION, Stimuli
 from ban_bids.inputs.types import Dataset, HumanChoices, Listener, Participant, Run
 from ban_bids.settings import Selection, Settings
@@ -84,7 +85,7 @@ def read_dataset(settings: Settings) -> Dataset:
     heard = {label: _listen(label, source) for label in progress(everyone, "Reading events")}
     people = tuple(_participant(heard[label], source) for label in progress(labels, "Reading images"))
     _check_some_usable(people)
-    check_test_options([run for person in people for run in person.runs], selection)
+    check_test_options([run for label in labels for run in heard[label].runs], selection)
     choices = read_choices(root, selection.behavior, stimuli=stimuli, read=read)
     if stimuli.snapped:
         notes.append(
@@ -159,7 +160,8 @@ def _participant(heard: Listener, source: _Source) -> Participant:
         return Participant(label, (), (), failure=heard.failure)
     try:
         t1w = _anatomy(label, source, notes)
-        runs, more = read_images(heard.runs, source.index.companions, source.settings.preprocessing)
+        settings = source.settings
+        runs, more = read_images(heard.runs, source.index.companions, settings.preprocessing, settings.selection)
         notes += more
     except DataError as error:
         return Participant(label, (), (), failure=str(error), notes=tuple(notes))

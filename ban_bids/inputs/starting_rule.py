@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from ban_bids.inputs.events import Table
 from ban_bids.inputs.rules import Rule, template_fields
 from ban_bids.inputs.stimuli import Stimuli
+from ban_bids.inputs.types import HeardRun
 from ban_bids.inputs.unheard import FILMS, PICTURES, is_placeholder, suffix
 
 SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".au", ".aif", ".aiff", ".m4a", ".mp4", ".aac", ".wma")
@@ -48,13 +49,14 @@ def starting_rule(table: Table, stimuli: Stimuli) -> str:
     )
 
 
-def nothing_heard(table: Table, rules: Sequence[Rule], notes: Sequence[str]) -> str:
-    """Why no row of a table is a clip."""
-    if notes:
-        return f"{table.path}: no row names a sound: {'; '.join(notes)}"
+def nothing_heard(run: HeardRun, rules: Sequence[Rule]) -> str:
+    """Why nothing was played in a run that a rule is for."""
+    where = run.events or run.bold
+    if run.row_notes:
+        return f"{where}: no row names a sound: {'; '.join(run.row_notes)}"
     if all(rule.bids for rule in rules):
-        return f"{table.path}: stim_file is n/a in every row; name the clips that were played"
-    return f"{table.path}: no row is left by rows and file in {rules[0].where}; correct them"
+        return f"{where}: stim_file is n/a in every row; name the clips that were played"
+    return f"{where}: no row is left by rows and file in {rules[0].where}; correct them"
 
 
 def _quoted(text: str) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ban_bids.settings import Selection
@@ -117,6 +118,11 @@ class Listening(_Played):
     row_notes: tuple[str, ...] = field(default=(), kw_only=True)
 
     @property
+    def played_by(self) -> Path:
+        """What says what was played: the table of events, or the image by its name where no table is needed."""
+        return self.events or self.bold
+
+    @property
     def name(self) -> str:
         """Entities after the participant: ``task-Test_run-01``, ``ses-1_task-x_run-1``."""
         return "_".join(f"{key}-{label}" for key, label in self.entities if key != "sub")
@@ -141,7 +147,7 @@ class Run(Listening):
     Parameters
     ----------
     repetition_time : float
-        Seconds.
+        Seconds between the starts of volumes; where intervals differ, those within a cluster of volumes.
     n_volumes : int
         Volumes in the image.
     slice_timing : tuple of float or None
@@ -158,6 +164,9 @@ class Run(Listening):
         Start of the first volume, seconds on the run's clock.
     phase_encoding : str or None
         BIDS ``PhaseEncodingDirection``.
+    volume_times : tuple of float or None
+        Start of every volume, seconds on the run's clock, where intervals differ (clustered sparse sampling). None:
+        one every ``repetition_time`` from ``first_volume`` on.
     """
 
     repetition_time: float
@@ -169,11 +178,28 @@ class Run(Listening):
     acquisition_time: float | None = None
     first_volume: float = 0.0
     phase_encoding: str | None = None
+    volume_times: tuple[float, ...] | None = None
+
+    @property
+    def since_first(self) -> np.ndarray:
+        """Seconds from the start of the first volume to that of every volume, (n_volumes,) float64."""
+        if self.volume_times is None:
+            return np.arange(self.n_volumes, dtype=np.float64) * self.repetition_time
+        return np.array(self.volume_times, dtype=np.float64) - self.volume_times[0]
+
+    @property
+    def mean_interval(self) -> float:
+        """Mean seconds between the starts of volumes: the repetition time where intervals do not differ."""
+        if self.volume_times is None:
+            return self.repetition_time
+        return float(self.since_first[-1]) / (self.n_volumes - 1)
 
     @property
     def duration(self) -> float:
-        """End of the run on its clock, seconds."""
-        return self.first_volume + self.n_volumes * self.repetition_time
+        """End of the run on its clock, seconds: one repetition time after the start of the last volume."""
+        if self.volume_times is None:
+            return self.first_volume + self.n_volumes * self.repetition_time
+        return self.volume_times[-1] + self.repetition_time
 
     @property
     def reference_time(self) -> float:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from ban_bids.bids.metadata import Companions
+from ban_bids.errors import DataError
 from ban_bids.inputs.events import read_table
-from ban_bids.inputs.runs import Hearing, mark_lead_ins, run_identity, run_orders
+from ban_bids.inputs.hearing import Hearing, run_identity, run_orders
+from ban_bids.inputs.runs import mark_lead_ins
 from ban_bids.inputs.stimuli import Stimuli
 from ban_bids.inputs.types import HeardRun
 
@@ -43,5 +45,7 @@ def heard_runs(label: str, bids_dir: Path, stimuli: Stimuli) -> tuple[HeardRun, 
     for events in (path for path in texts if path.suffix == ".tsv" and path not in shared):
         images.setdefault(run_identity(events), events.with_name(events.name.replace("_events.tsv", "_bold.nii.gz")))
     orders, _ = run_orders(images.values())
-    runs, _ = Hearing(Companions.of(texts), stimuli, read_table, orders).of(images.values())
-    return mark_lead_ins(runs, stimuli.rules.lead_in)[0]
+    heard = Hearing(Companions.of(texts), stimuli, read_table, orders).of(images.values())
+    if heard.unfit:
+        raise DataError(heard.unfit[0][1])
+    return mark_lead_ins(heard.runs, stimuli.rules.lead_in)[0]
