@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-import soundfile
-
 from ban_bids.errors import DataError, UsageError
 from ban_bids.files.json import read_json
+from ban_bids.files.sounds import audio_seconds as audio_seconds
+from ban_bids.files.sounds import sound_info
 from ban_bids.inputs.events import Row
 from ban_bids.inputs.rules import Profile, choose_profile, read_profile
 from ban_bids.inputs.types import Clip
@@ -21,59 +20,6 @@ PAST_END = 0.1
 
 SAME_DURATION = 0.05
 """Seconds by which measured durations of one excerpt may differ and still be the same clip."""
-
-_UNKNOWN_SIZE = (0, 0x7FFFFFFF, 0xFFFFFFFF)
-
-
-def _declared_bytes(head: bytes) -> int | None:
-    """File size that a WAV or AU header declares; None where it tells none."""
-    if len(head) >= 12 and head[:4] == b"RIFF" and head[8:12] == b"WAVE":
-        size = int(struct.unpack("<I", head[4:8])[0])
-        return None if size in _UNKNOWN_SIZE else size + 8
-    if len(head) >= 12 and head[:4] == b".snd":
-        offset, size = struct.unpack(">II", head[4:12])
-        return None if size in _UNKNOWN_SIZE else int(offset + size)
-    return None
-
-
-def audio_seconds(path: Path) -> float:
-    """Length of an audio file from its header.
-
-    Parameters
-    ----------
-    path : Path
-        Audio file that libsndfile can read.
-
-    Returns
-    -------
-    float
-        Seconds.
-
-    Raises
-    ------
-    DataError
-        The file is missing, empty, truncated, of zero length or not audio.
-    """
-    remedy = "put the original file there"
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as stream:
-            head = stream.read(12)
-    except OSError as error:
-        raise DataError(f"{path}: stimulus cannot be read ({error.strerror}); {remedy}") from error
-    if size == 0:
-        raise DataError(f"{path}: stimulus is an empty file; {remedy}")
-    declared = _declared_bytes(head)
-    # one byte of padding is commonly left out
-    if declared is not None and size < declared - 1:
-        raise DataError(f"{path}: stimulus is truncated ({size} of {declared} bytes); {remedy}")
-    try:
-        info = soundfile.info(str(path))
-    except soundfile.LibsndfileError as error:
-        raise DataError(f"{path}: stimulus is not audio that can be read ({error.error_string}); {remedy}") from error
-    if info.frames <= 0 or info.samplerate <= 0:
-        raise DataError(f"{path}: stimulus has zero length; {remedy}")
-    return float(info.frames / info.samplerate)
 
 
 def _safe_relative(text: str, row: Row) -> PurePosixPath:
@@ -104,6 +50,8 @@ class Stimuli:
         How the dataset describes its excerpts.
     snapped : set of Path
         Audio files with excerpts whose measured durations differed a little and were taken as one.
+    remarks : set of str
+        What is odd about audio files that can be used, one sentence each.
     """
 
     folders: Sequence[Path]
@@ -111,9 +59,16 @@ class Stimuli:
     _audio: dict[str, Path] = field(default_factory=dict, repr=False)
     _durations: dict[tuple[Path, float], list[float]] = field(default_factory=dict, repr=False)
     snapped: set[Path] = field(default_factory=set)
+    remarks: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._seconds, self._by_name = cache(audio_seconds), cache(_files_by_name)
+        self._seconds, self._by_name = cache(self._measured), cache(_files_by_name)
+
+    def _measured(self, audio: Path) -> float:
+        info = sound_info(audio)
+        if info.note:
+            self.remarks.add(info.note)
+        return info.seconds
 
     def describes_clips(self, columns: Sequence[str]) -> bool:
         """Whether a table with these columns names stimuli."""
@@ -214,25 +169,57 @@ class Stimuli:
     def _search(self, row: Row, name: str, suffixes: Sequence[str], inner: Sequence[str]) -> Path:
         relative = _safe_relative(name, row)
         wanted = [relative.with_name(relative.name + suffix) for suffix in suffixes]
-        for root in self.folders:
-            for folder in inner:
-                for path in wanted:
-                    # links stay unresolved: datalad's lead to files without the track's name
-                    if (root / folder / path).exists() or (root / folder / path).is_symlink():
-                        return root / folder / path
-        for root in self.folders:
-            for path in wanted:
-                matches = self._by_name(root).get(path.name, [])
-                if len(matches) > 1:
-                    raise DataError(
-                        f"{row.where}: several files are called {path.name} ({matches[0]}, {matches[1]}); "
-                        "name it with its folder"
-                    )
-                if matches:
-                    return matches[0]
+        for path in _asked_for(self.folders, inner, wanted):
+            # links stay unresolved: datalad's lead to files without the track's name
+            if path.exists() or path.is_symlink():
+                return path
+        if "/" not in name.replace("\\", "/"):
+            for root in self.folders:
+                if found := self._anywhere(row, root, wanted):
+                    return found
+        raise self._missing(row, inner, wanted)
+
+    def _anywhere(self, row: Row, root: Path, wanted: Sequence[PurePosixPath]) -> Path | None:
+        """The one file of a bare name in a folder and its subfolders."""
+        for path in wanted:
+            matches = self._by_name(root).get(path.name, [])
+            if len(matches) > 1:
+                raise DataError(
+                    f"{row.where}: several files are called {path.name} ({matches[0]}, {matches[1]}); "
+                    "name it with its folder"
+                )
+            if matches:
+                return matches[0]
+        return None
+
+    def _missing(self, row: Row, inner: Sequence[str], wanted: Sequence[PurePosixPath]) -> DataError:
+        """The error for a file that is not there, with what is called nearly so."""
         searched = ", ".join(str(root) for root in self.folders) or "no folder"
         files = " or ".join(str(path) for path in wanted)
-        raise DataError(f"{row.where}: stimulus {files} not found under {searched}; give --stimuli-dir")
+        paths = list(_asked_for(self.folders, inner, wanted))
+        names = {path.name.lower() for path in paths}
+        near = [
+            path
+            for root in self.folders
+            for name, found in self._by_name(root).items()
+            if name.lower() in names
+            for path in found
+        ]
+        lower = {str(path).lower() for path in paths}
+        hint = "; give --stimuli-dir"
+        if written := next((path for path in near if str(path).lower() in lower), None):
+            hint = f"; there is {written}: write small and capital letters alike"
+        elif near:
+            hint = f"; {near[0]} has this name, but is not in the folder that is asked for: correct one of them"
+        return DataError(f"{row.where}: stimulus {files} not found under {searched}{hint}")
+
+
+def _asked_for(roots: Sequence[Path], inner: Sequence[str], wanted: Sequence[PurePosixPath]) -> Iterator[Path]:
+    """Where a file should be, in order of preference; a root may be the folder that the name begins with."""
+    for root in roots:
+        for folder in inner:
+            yield from (root / folder / path for path in wanted)
+        yield from (root.joinpath(*path.parts[1:]) for path in wanted if path.parts[0] == root.name and path.parts[1:])
 
 
 def stimuli_of(bids_dir: Path, stimuli_dir: Path | None = None, profile: Path | None = None) -> Stimuli:

@@ -33,6 +33,9 @@ class Clip:
         Length of the sine fade in and fade out, seconds; 0 for none.
     rms : float or None
         Root mean square to which the excerpt is scaled; None leaves it as it is.
+    file_end : float or None
+        Length of the file, seconds, where the clip goes on after it: from there on it is silence. None where the
+        excerpt lies in its file.
     """
 
     audio: Path
@@ -42,6 +45,12 @@ class Clip:
     genre: str | None = field(default=None, compare=False)
     fade: float = 0.0
     rms: float | None = None
+    file_end: float | None = field(default=None, compare=False)
+
+    @property
+    def silence(self) -> float:
+        """Seconds of silence at the clip's end, after its file."""
+        return 0.0 if self.file_end is None else max(0.0, self.start + self.duration - self.file_end)
 
 
 @dataclass(frozen=True)
