@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -10,7 +11,9 @@ from pathlib import Path
 from ban_bids.errors import DataError, UnfitRun
 from ban_bids.inputs.events import Row, Table
 from ban_bids.inputs.rules import RepetitionTime, Rule
-from ban_bids.inputs.stimuli import PAST_END, Stimuli
+from ban_bids.inputs.excerpts import PAST_END, start_of
+from ban_bids.inputs.missing import NotThere
+from ban_bids.inputs.stimuli import Stimuli
 from ban_bids.inputs.types import Clip, Presentation
 from ban_bids.inputs.unheard import Unheard, notes_on
 
@@ -109,6 +112,7 @@ def played(
     table.check_columns(rows)
     heard: list[Played] = []
     passed_over: list[Unheard] = []
+    unknown: list[NotThere] = []
     begun = table.first_onsets(rows)
     for plain in rows:
         row, rule = table.chosen(plain)
@@ -116,7 +120,12 @@ def played(
         if isinstance(found, Unheard):
             passed_over.append(found)
         if rule is not None and isinstance(found, Path):
-            heard.append(table.heard(row, rule, found, begun))
+            try:
+                heard.append(table.heard(row, rule, found, begun))
+            except NotThere as error:  # go on: all missing sounds are told at once
+                unknown.append(error)
+    if unknown:
+        raise unknown[0]
     heard.sort(key=lambda item: (item.onset, item.row.line))
     heard, more = _one_after_another(heard)
     _refuse_overlaps(heard)
@@ -183,8 +192,8 @@ class _Table:
         if rule.start == "continue":
             start, stated = onset - begun[audio], True
         else:
-            start, stated = self.stimuli.start(row, rule, time)
-        clip = self.stimuli.excerpt(row, rule, audio, start=start, repetition_time=time)
+            start, stated = start_of(row, rule, time)
+        clip = self.stimuli.excerpts.clip(row, rule, audio, start=start, repetition_time=time)
         return Played(row, clip, onset, stated)
 
 
@@ -241,8 +250,8 @@ def _refuse_two_starts(heard: Sequence[Played], stimuli: Stimuli) -> None:
     """Refuse rows on one file that cannot all be its start, where nothing says where they begin."""
     open_rows = sorted((item for item in heard if not item.stated), key=lambda item: str(item.clip.audio))
     for audio, group in groupby(open_rows, key=lambda item: item.clip.audio):
-        items, length = list(group), stimuli.seconds(audio)
-        pair = _unlike(items, length) or _filling(items, length)
+        items, length = list(group), stimuli.excerpts.seconds(audio)
+        pair = None if math.isinf(length) else _unlike(items, length) or _filling(items, length)
         if pair is not None:
             first, second = pair
             raise DataError(

@@ -87,6 +87,7 @@ def read_dataset(settings: Settings) -> Dataset:
     _check_some_usable(people)
     check_test_options([run for label in labels for run in heard[label].runs], selection)
     choices = read_choices(root, selection.behavior, stimuli=stimuli, read=read)
+    notes += sorted(stimuli.remarks)
     if stimuli.snapped:
         notes.append(
             f"durations of excerpts from {len(stimuli.snapped)} files differ by up to {SAME_DURATION:g} s "

@@ -65,7 +65,7 @@ class StimIds:
         found = self.catalog.get(_bare(row.text(COLUMN) or ""))
         return {} if found is None else found.cells
 
-    def find(self, row: Row) -> Path | Unheard | None:
+    def find(self, row: Row) -> Path | Unheard | DataError | None:
         """Audio file of the stimulus that a row names.
 
         Parameters
@@ -74,13 +74,14 @@ class StimIds:
 
         Returns
         -------
-        Path, Unheard or None
-            Unheard for a picture or a silent film; None for a row without ``stim_id``.
+        Path, Unheard, DataError or None
+            Unheard for a picture or a silent film; None for a row without ``stim_id``; the error that says what was
+            looked for where there is no audio file.
 
         Raises
         ------
         DataError
-            The identifier is not in ``stimuli.tsv``, it has no audio file or several parts.
+            The identifier is not in ``stimuli.tsv``, or it has several parts.
         """
         text = row.text(COLUMN)
         if text is None:
@@ -97,13 +98,14 @@ class StimIds:
             return Unheard(text)
         return self._one(row, text, sounds)
 
-    def _one(self, row: Row, text: str, sounds: Sequence[Path]) -> Path:
+    def _one(self, row: Row, text: str, sounds: Sequence[Path]) -> Path | DataError:
         """The one file of a stimulus; of several formats, the one nearest to what was recorded."""
         wanted = f"stim-{_bare(text)}_audio.wav"
         if not sounds:
             where = " or ".join(str(folder) for folder in self.folders) or "no folder"
-            raise DataError(f"{row.where}: no {wanted} (nor .flac, .mp3, .ogg) under {where}; put it there, or give "
-                            "--stimuli-dir")  # fmt: skip
+            return DataError(
+                f"{row.where}: no {wanted} (nor .flac, .mp3, .ogg) under {where}; put it there, or give --stimuli-dir"
+            )
         first = [path for path in sounds if self._folder(path) == min(map(self._folder, sounds))]
         parts = {entity(path, "part") for path in first}
         if len(parts) > 1:
