@@ -11,6 +11,7 @@ import pandas as pd
 from ban_bids.bids.names import entity
 from ban_bids.errors import DataError
 from ban_bids.inputs.events import Row, Table, TableReader, plain_label
+from ban_bids.inputs.missing import NotThere
 from ban_bids.inputs.stimuli import Stimuli
 from ban_bids.inputs.types import COLUMNS, Clip, HumanChoices
 
@@ -33,7 +34,10 @@ def _choices(table: Table, stimuli: Stimuli) -> Iterator[tuple[Clip, dict[str, o
         response = row.text("response")
         if response is None:
             continue
-        clip = stimuli.clip(row, whole_file=True)
+        try:
+            clip = stimuli.clip(row, whole_file=True)
+        except NotThere:  # its file was gathered as missing, so that the choices will not be used
+            continue
         if clip is None:
             continue
         if clip.genre is None:

@@ -13,6 +13,7 @@ from ban_bids.bids.metadata import Companions
 from ban_bids.bids.names import entities, entity
 from ban_bids.errors import DataError
 from ban_bids.inputs.events import Table, TableReader
+from ban_bids.inputs.missing import NotThere
 from ban_bids.inputs.stimuli import Stimuli
 from ban_bids.inputs.timing import read_run
 from ban_bids.inputs.types import HeardRun, Presentation, Run
@@ -75,12 +76,16 @@ def hear_runs(
     chosen: list[tuple[Path, Table]] = []
     notes: list[str] = []
     reasons: list[str] = []
+    unfetched: list[Path] = []
     for bold in sorted((path for path in index.images("bold", label) if wanted(path, selection)), key=_natural):
         part = entity(bold, "part")
         if part in _PARTS_LEFT_OUT:
             notes.append(f"{bold.name}: part-{part} left out; magnitude images are used")
             continue
         events = index.companions.inherited(bold, "events.tsv")
+        if events and stimuli.lacks(events[0]):
+            unfetched.append(events[0])
+            continue
         table = read(events[0]) if events else None
         if table is None:
             reasons.append(f"{bold}: no events.tsv for this run; add it beside the image")
@@ -93,6 +98,8 @@ def hear_runs(
             reasons.append(f"{table.path}: stim_file is n/a in every row; name the clips that were played")
         else:
             chosen.append((bold, table))
+    if not chosen and unfetched and not reasons:
+        raise DataError(f"{unfetched[0]}: not there; fetch or restore the table")
     if not chosen:
         pattern = f"sub-{label}/[ses-*/]func/sub-{label}_*_bold.nii[.gz]"
         raise DataError(reasons[0] if reasons else f"sub-{label}: no BOLD image {pattern}; add it")
@@ -183,14 +190,21 @@ def presentations(table: Table, stimuli: Stimuli) -> tuple[Presentation, ...]:
         No onset or duration for a clip, or overlapping clips.
     """
     played: list[tuple[float, int, Presentation]] = []
+    unknown: list[NotThere] = []
     for row in table.rows:
-        clip = stimuli.clip(row)
+        try:
+            clip = stimuli.clip(row)
+        except NotThere as error:  # go on: all missing sounds are told at once
+            unknown.append(error)
+            continue
         if clip is None:
             continue
         onset = row.number("onset")
         if onset is None:
             raise DataError(f"{row.where}: onset of {clip.audio.name} is not given; write it in seconds")
         played.append((onset, row.line, Presentation(clip, onset)))
+    if unknown:
+        raise unknown[0]
     played.sort(key=lambda item: item[:2])
     for (_, _, before), (onset, line, _) in zip(played, played[1:]):
         if onset < before.end - OVERLAP:

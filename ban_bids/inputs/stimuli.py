@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import soundfile
 from ban_bids.errors import DataError, UsageError
 from ban_bids.files.json import read_json
 from ban_bids.inputs.events import Row
+from ban_bids.inputs.missing import Missing, NotThere
 from ban_bids.inputs.rules import Profile, choose_profile, read_profile
 from ban_bids.inputs.types import Clip
 
@@ -102,18 +104,25 @@ class Stimuli:
         Stimulus folders in order of preference; those that do not exist are passed over.
     profile : Profile or None
         How the dataset describes its excerpts.
+    missing : Missing or None
+        Gathers sounds that are not there, of which clips are then made as far as rows tell; None: they are errors.
     snapped : set of Path
         Audio files with excerpts whose measured durations differed a little and were taken as one.
     """
 
     folders: Sequence[Path]
     profile: Profile | None = None
+    missing: Missing | None = None
     _audio: dict[str, Path] = field(default_factory=dict, repr=False)
     _durations: dict[tuple[Path, float], list[float]] = field(default_factory=dict, repr=False)
     snapped: set[Path] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._seconds, self._by_name = cache(audio_seconds), cache(_files_by_name)
+
+    def lacks(self, path: Path) -> bool:
+        """Whether a file is not there and was gathered; without a gatherer reading it is the error."""
+        return self.missing is not None and self.missing.lacks(path)
 
     def describes_clips(self, columns: Sequence[str]) -> bool:
         """Whether a table with these columns names stimuli."""
@@ -141,15 +150,19 @@ class Stimuli:
         ------
         DataError
             The file is missing, ambiguous or not audio, or the excerpt does not fit into it.
+        NotThere
+            The file was gathered as missing, and the row does not tell how long it was played.
         """
         audio = self.audio(row)
         if audio is None:
             return None
-        length = self._seconds(audio)
+        length = math.inf if self.lacks(audio) else self._seconds(audio)
         start = self._start(row)
         duration = row.number("duration")
         if duration is None and whole_file:
             duration = length - start
+            if math.isinf(length):
+                raise NotThere(f"{row.where}: {audio} is missing, and no duration is given")
         if duration is None or duration <= 0:
             raise DataError(f"{row.where}: duration of {audio.name} is not given; write its length in seconds")
         if start < 0 or start + duration > length + PAST_END:
@@ -230,9 +243,16 @@ class Stimuli:
                     )
                 if matches:
                     return matches[0]
+        return self._not_found(row, wanted)
+
+    def _not_found(self, row: Row, wanted: Sequence[PurePosixPath]) -> Path:
+        """Gather a sound that lies nowhere, under the path that it should have; without a gatherer it is an error."""
         searched = ", ".join(str(root) for root in self.folders) or "no folder"
         files = " or ".join(str(path) for path in wanted)
-        raise DataError(f"{row.where}: stimulus {files} not found under {searched}; give --stimuli-dir")
+        problem = f"{row.where}: stimulus {files} not found under {searched}; give --stimuli-dir"
+        if self.missing is None:
+            raise DataError(problem)
+        return self.missing.absent((self.folders[0] if self.folders else Path("stimuli")) / wanted[0], problem)
 
 
 def stimuli_of(bids_dir: Path, stimuli_dir: Path | None = None, profile: Path | None = None) -> Stimuli:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from ban_bids.inputs.missing import MissingFile
 from ban_bids.settings import Selection
 
 
@@ -199,12 +200,15 @@ class Listener:
         Why the events cannot be read, naming file and remedy.
     notes : tuple of str
         What was left out or assumed on the way.
+    missing : tuple of MissingFile
+        Tables and sounds that are not there; clips of such sounds stand in ``runs`` as the events tell them.
     """
 
     label: str
     runs: tuple[HeardRun, ...]
     failure: str | None = None
     notes: tuple[str, ...] = ()
+    missing: tuple[MissingFile, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -225,6 +229,8 @@ class Participant:
         What was left out or assumed for this participant.
     files : tuple of Path
         The participant's own files that are used: images, sidecars, events, audio of the clips.
+    missing : tuple of MissingFile
+        Files that are not there; the participant then has a failure.
     """
 
     label: str
@@ -233,6 +239,7 @@ class Participant:
     failure: str | None = None
     notes: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
+    missing: tuple[MissingFile, ...] = ()
 
     @property
     def sessions(self) -> tuple[str, ...]:
@@ -290,6 +297,8 @@ class Dataset:
         Files that are used for every participant: description, profile, people's choices and what they judged.
     choices : HumanChoices or None
         Human genre choices, where the dataset holds any.
+    missing : tuple of MissingFile
+        Files that are not there, for the participants asked for and for people's choices.
     """
 
     selection: Selection
@@ -301,6 +310,7 @@ class Dataset:
     notes: tuple[str, ...]
     shared_files: tuple[Path, ...]
     choices: HumanChoices | None
+    missing: tuple[MissingFile, ...] = ()
 
     @property
     def root(self) -> Path:
