@@ -9,6 +9,7 @@ from pathlib import Path
 from ban_bids.errors import BanBidsError
 from ban_bids.inputs.fetch import describe_missing
 from ban_bids.inputs.heldout import HeldOutPlan, held_out_plan, held_out_tracks
+from ban_bids.inputs.missing import missing_message
 from ban_bids.inputs.notes import row_notes, some
 from ban_bids.inputs.types import Clip, Dataset, HeardRun, Participant, Presentation, Run
 from ban_bids.settings import Models
@@ -54,7 +55,7 @@ def describe_files(dataset: Dataset, models: Models, *, everything: bool = False
     lines += _files(dataset, everything)
     lines += describe_missing(dataset.missing, dataset.root, everything=everything)
     usable = sum(why_unusable(person, dataset) is None for person in dataset.participants)
-    lines += ["", f"{usable} of {len(dataset.participants)} participants can be used"]
+    lines += ["", f"Participants that can be used: {usable} of {len(dataset.participants)}"]
     return "\n".join(lines)
 
 
@@ -92,12 +93,12 @@ def _summary(person: Participant, dataset: Dataset) -> str:
     """One line on a participant."""
     runs = _heard(person, dataset)
     if not runs:
-        return f"cannot be used: {person.failure}".replace(f"sub-{person.label}", "sub-*")
+        return "; ".join(f"cannot be used {why}" for why in _hindrances(person, dataset))
     played = sum(len(run.presentations) for run in runs)
     plan = _plan(person, runs, dataset)
     out = plan if isinstance(plan, str) else f"{len(plan.held_out)} held out ({plan.rule})"
-    missing = f"; {len(person.missing)} files are missing" if person.missing else ""
-    return f"{len(runs)} runs, {played} clips, {out}{missing}"
+    hindrances = "".join(f"; cannot be used {why}" for why in _hindrances(person, dataset))
+    return f"{len(runs)} runs, {played} clips, {out}{hindrances}"
 
 
 def _plan(person: Participant, runs: Sequence[Run | HeardRun], dataset: Dataset) -> HeldOutPlan | str:
@@ -110,13 +111,11 @@ def _plan(person: Participant, runs: Sequence[Run | HeardRun], dataset: Dataset)
 
 
 def _person(person: Participant, dataset: Dataset) -> Iterator[str]:
-    runs, unusable = _heard(person, dataset), why_unusable(person, dataset)
-    if unusable is not None:
-        later = ", until they are there" if person.missing and len(person.missing) > 1 else ""
-        yield f"  CANNOT BE USED{later}: {unusable}"
+    runs = _heard(person, dataset)
+    yield from (f"  CANNOT BE USED {why}" for why in _hindrances(person, dataset))
     of_rows = set(row_notes(runs))
     yield from (f"  Note: {note}" for note in person.notes if note not in of_rows)
-    yield from (f"  T1w: {path}" for path in person.t1w)
+    yield from (f"  T1w: {_relative(path, dataset)}" for path in person.t1w)
     if not person.t1w and person.failure is None:
         yield "  T1w: none"
     if person.sessions:
@@ -127,6 +126,16 @@ def _person(person: Participant, dataset: Dataset) -> Iterator[str]:
         yield from _run(run, run.name in held_out, dataset)
     if not isinstance(plan, str):
         yield from _held_out(plan, runs)
+
+
+def _hindrances(person: Participant, dataset: Dataset) -> Iterator[str]:
+    """Missing files by their number, for they are listed together; what else is wrong in words."""
+    unusable, missing = why_unusable(person, dataset), person.missing
+    if missing:
+        are = "1 missing file is" if len(missing) == 1 else f"{len(missing)} missing files are"
+        yield f"until {are} there (listed at the end)"
+    if unusable is not None and not (missing and unusable == missing_message(missing)):
+        yield f"because of this: {unusable}"
 
 
 def _held_out(plan: HeldOutPlan, runs: Sequence[Run | HeardRun]) -> Iterator[str]:
@@ -175,7 +184,7 @@ def _relative(path: Path, dataset: Dataset) -> Path:
 def _stimuli(dataset: Dataset, everything: bool) -> Iterator[str]:
     runs = [run for person in dataset.participants for run in _heard(person, dataset)]
     clips = {clip for run in runs for clip in run.clips}
-    excerpts = Counter(str(clip.audio) for clip in clips)
+    excerpts = Counter(str(_relative(clip.audio, dataset)) for clip in clips)
     yield ""
     yield f"Stimuli: {len(clips)} excerpts from {len(excerpts)} audio files"
     if everything or len(excerpts) <= _FEW_FILES:

@@ -125,7 +125,7 @@ def read_choices(root: Path, behavior: Path | None, *, stimuli: Stimuli, read: T
             )
         return _collect([table], stimuli)
     for pattern in ("beh/*_beh.tsv", "func/*_events.tsv"):
-        answers = [read(path) for path in _candidates(root, pattern) if path.stat().st_size > 0]
+        answers = [read(path) for path in _candidates(root, pattern) if path.exists() and path.stat().st_size]
         choices = _collect(_with_choices(answers, stimuli), stimuli)
         if choices is not None:
             return choices

@@ -161,7 +161,7 @@ def _log_notes(notes: Sequence[str], people: Sequence[Participant]) -> None:
 
 
 def _first_of(owners: Sequence[str]) -> str:
-    return owners[0] + (f" (and {len(owners) - 1} more participants)" if len(owners) > 1 else "")
+    return owners[0] + (f" and {len(owners) - 1} more" if len(owners) > 1 else "")
 
 
 def _description(selection: Selection) -> tuple[dict[str, Any], list[str]]:
@@ -309,7 +309,8 @@ def _check_some_usable(people: Sequence[Participant]) -> None:
     for owners, failure in kinds[1:] if nobody else kinds:
         _LOG.error("%s cannot be used: %s", _first_of(owners), failure)
     if nobody:
-        others = f" (and {len(failed) - 1} more participants cannot be used)" if len(failed) > 1 else ""
+        several = "1 more participant" if len(failed) == 2 else f"{len(failed) - 1} more participants"
+        others = f" (and {several} cannot be used)" if len(failed) > 1 else ""
         raise DataError(f"{failed[0].failure}{others}")
 
 
