@@ -159,12 +159,12 @@ def _run(settings: Settings) -> int:
 
 def _dry_run(settings: Settings) -> int:
     """Print what would be used; the status of unusable data where nobody can be."""
-    from ban_bids.inputs.describe import describe_files, why_unusable
+    from ban_bids.inputs.describe import anybody_usable, describe_files
     from ban_bids.inputs.read import read_dataset
 
     dataset = read_dataset(settings)
     print(describe_files(dataset, settings.models, everything=settings.output.verbosity > 0))
-    return DataError.exit_status if all(why_unusable(one, dataset) for one in dataset.participants) else 0
+    return 0 if anybody_usable(dataset) else DataError.exit_status
 
 
 def _run_level(settings: Settings) -> int:

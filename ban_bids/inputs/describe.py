@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ban_bids.errors import BanBidsError
@@ -11,23 +12,66 @@ from ban_bids.inputs.fetch import describe_missing
 from ban_bids.inputs.heldout import HeldOutPlan, held_out_plan, held_out_tracks
 from ban_bids.inputs.missing import missing_message
 from ban_bids.inputs.notes import row_notes, some
-from ban_bids.inputs.types import Clip, Dataset, HeardRun, Participant, Presentation, Run
+from ban_bids.inputs.types import Dataset, HeardRun, Listener, Participant, Presentation, Run
 from ban_bids.settings import Models
 
 _FIRST_CLIPS = 3
 _SHOWN_WHOLE = 3
+_FEW_SOUNDS = 30
 _FEW_FILES = 200
 
 
-def why_unusable(person: Participant, dataset: Dataset) -> str | None:
-    """Why a participant cannot be scored; None for one who can."""
-    if person.failure is not None:
-        return person.failure
+@dataclass(frozen=True)
+class _Outlook:
+    """What becomes of a participant: runs, as far as the events alone tell them, the plan, and what hinders."""
+
+    person: Participant
+    runs: Sequence[Run | HeardRun]
+    plan: HeldOutPlan | None
+    failure: str | None
+
+    @property
+    def hindrances(self) -> list[str]:
+        """Missing files by their number, for they are listed together; what else is wrong in words."""
+        missing = self.person.missing
+        found = []
+        if missing:
+            are = "1 missing file is" if len(missing) == 1 else f"{len(missing)} missing files are"
+            found.append(f"until {are} there (listed at the end)")
+        if self.failure is not None and not (missing and self.failure == missing_message(missing)):
+            found.append(f"because of this: {self.failure}")
+        return found
+
+    @property
+    def summary(self) -> str:
+        """All in one line."""
+        unusable = [f"cannot be used {why}" for why in self.hindrances]
+        if not self.runs:
+            return "; ".join(unusable)
+        played = sum(len(run.presentations) for run in self.runs)
+        out = [] if self.plan is None else [f"{len(self.plan.held_out)} held out ({self.plan.rule})"]
+        return ", ".join([f"{len(self.runs)} runs", f"{played} clips", *out, *unusable])
+
+
+def _outlook(person: Participant, listener: Listener | None, dataset: Dataset) -> _Outlook:
+    known = person if person.failure is None or listener is None else listener
+    if not known.runs:
+        return _Outlook(person, (), None, person.failure or "no run to score")
     try:
-        held_out_plan(person, dataset.selection)
+        return _Outlook(person, known.runs, held_out_plan(known, dataset.selection), person.failure)
     except BanBidsError as error:
-        return str(error)
-    return None
+        return _Outlook(person, known.runs, None, person.failure or str(error))
+
+
+def _outlooks(dataset: Dataset) -> Iterator[_Outlook]:
+    listeners = {one.label: one for one in dataset.listeners}
+    for person in dataset.participants:
+        yield _outlook(person, listeners.get(person.label), dataset)
+
+
+def anybody_usable(dataset: Dataset) -> bool:
+    """Whether any participant asked for can be scored."""
+    return any(one.failure is None for one in _outlooks(dataset))
 
 
 def describe_files(dataset: Dataset, models: Models, *, everything: bool = False) -> str:
@@ -46,96 +90,55 @@ def describe_files(dataset: Dataset, models: Models, *, everything: bool = False
     str
         Participants with images, first clips and held-out runs; stimuli; choices; notes; files; what is missing.
     """
+    outlooks = list(_outlooks(dataset))
     lines = [f"Dataset: {dataset.name} ({dataset.root})"]
     lines += [f"DOI: {dataset.doi or 'none'}", f"Stimulus profile: {dataset.profile or 'none (stim_file)'}"]
-    lines += _participants(dataset, everything)
-    lines += _stimuli(dataset, everything)
+    lines += _participants(outlooks, dataset, everything)
+    lines += _stimuli(outlooks, dataset, everything)
     lines += _model(dataset, models)
     lines += [f"Note: {note}" for note in dataset.notes]
     lines += _files(dataset, everything)
     lines += describe_missing(dataset.missing, dataset.root, everything=everything)
-    usable = sum(why_unusable(person, dataset) is None for person in dataset.participants)
-    lines += ["", f"Participants that can be used: {usable} of {len(dataset.participants)}"]
+    usable = sum(one.failure is None for one in outlooks)
+    lines += ["", f"Participants that can be used: {usable} of {len(outlooks)}"]
     return "\n".join(lines)
 
 
-def _participants(dataset: Dataset, everything: bool) -> Iterator[str]:
-    """Participants in full; of many, those who are like one before or after the first few in one line."""
+def _participants(outlooks: Sequence[_Outlook], dataset: Dataset, everything: bool) -> Iterator[str]:
+    """Participants in full; after the first few, those who are like one of them, or all there is in one line."""
+    gone = {file.path for file in dataset.missing}
     seen: dict[tuple[str, ...], str] = {}
     brief: dict[str, list[str]] = {}
-    whole = 0
-    for person in dataset.participants:
-        lines = tuple(_person(person, dataset))
-        alike = tuple(line.replace(f"sub-{person.label}", "sub-*") for line in lines)
-        if everything or alike not in seen and whole < _SHOWN_WHOLE:
-            whole += 1
-            seen[alike] = f"sub-{person.label}"
-            yield from ("", f"sub-{person.label}", *lines)
+    for one in outlooks:
+        label = f"sub-{one.person.label}"
+        lines = tuple(_person(one, dataset, gone))
+        alike = tuple(line.replace(label, "sub-*") for line in lines)
+        if everything or (alike not in seen and len(seen) < _SHOWN_WHOLE):
+            seen.setdefault(alike, label)
+            yield from ("", label, *lines)
         else:
-            text = f"as {seen[alike]}" if alike in seen else _summary(person, dataset)
-            brief.setdefault(text, []).append(f"sub-{person.label}")
-    if brief:
-        yield ""
+            text = f"as {seen[alike]}" if alike in seen else one.summary.replace(label, "sub-*")
+            brief.setdefault(text, []).append(label)
+    yield from [""] * bool(brief)
     for text, labels in brief.items():
         yield f"{some(labels, 5)}: {text}"
-    if brief:
-        yield "(-v describes each of them)"
+    yield from ["(-v describes each of them)"] * bool(brief)
 
 
-def _heard(person: Participant, dataset: Dataset) -> Sequence[Run | HeardRun]:
-    """A participant's runs; as the events alone tell them where images could not be read."""
-    if person.failure is None:
-        return person.runs
-    return next((one.runs for one in dataset.listeners if one.label == person.label), ())
-
-
-def _summary(person: Participant, dataset: Dataset) -> str:
-    """One line on a participant."""
-    runs = _heard(person, dataset)
-    if not runs:
-        return "; ".join(f"cannot be used {why}" for why in _hindrances(person, dataset))
-    played = sum(len(run.presentations) for run in runs)
-    plan = _plan(person, runs, dataset)
-    out = plan if isinstance(plan, str) else f"{len(plan.held_out)} held out ({plan.rule})"
-    hindrances = "".join(f"; cannot be used {why}" for why in _hindrances(person, dataset))
-    return f"{len(runs)} runs, {played} clips, {out}{hindrances}"
-
-
-def _plan(person: Participant, runs: Sequence[Run | HeardRun], dataset: Dataset) -> HeldOutPlan | str:
-    """Held-out runs, also of a participant of whom only events are known; or why there are none."""
-    listener = next((one for one in dataset.listeners if one.label == person.label), None)
-    try:
-        return held_out_plan(person if person.failure is None or listener is None else listener, dataset.selection)
-    except BanBidsError as error:
-        return str(error)
-
-
-def _person(person: Participant, dataset: Dataset) -> Iterator[str]:
-    runs = _heard(person, dataset)
-    yield from (f"  CANNOT BE USED {why}" for why in _hindrances(person, dataset))
-    of_rows = set(row_notes(runs))
+def _person(one: _Outlook, dataset: Dataset, gone: Collection[Path]) -> Iterator[str]:
+    person, plan = one.person, one.plan
+    yield from (f"  CANNOT BE USED {why}" for why in one.hindrances)
+    of_rows = set(row_notes(one.runs))  # they stand with the runs
     yield from (f"  Note: {note}" for note in person.notes if note not in of_rows)
     yield from (f"  T1w: {_relative(path, dataset)}" for path in person.t1w)
     if not person.t1w and person.failure is None:
         yield "  T1w: none"
     if person.sessions:
         yield f"  Sessions, pooled: {', '.join(person.sessions)}"
-    plan = _plan(person, runs, dataset) if runs else ""
-    held_out = frozenset() if isinstance(plan, str) else plan.held_out
-    for run in runs:
-        yield from _run(run, run.name in held_out, dataset)
-    if not isinstance(plan, str):
-        yield from _held_out(plan, runs)
-
-
-def _hindrances(person: Participant, dataset: Dataset) -> Iterator[str]:
-    """Missing files by their number, for they are listed together; what else is wrong in words."""
-    unusable, missing = why_unusable(person, dataset), person.missing
-    if missing:
-        are = "1 missing file is" if len(missing) == 1 else f"{len(missing)} missing files are"
-        yield f"until {are} there (listed at the end)"
-    if unusable is not None and not (missing and unusable == missing_message(missing)):
-        yield f"because of this: {unusable}"
+    for run in one.runs:
+        yield from _run(run, plan is not None and run.name in plan.held_out, dataset, gone)
+    if plan is not None:
+        yield from _held_out(plan, one.runs)
 
 
 def _held_out(plan: HeldOutPlan, runs: Sequence[Run | HeardRun]) -> Iterator[str]:
@@ -149,7 +152,7 @@ def _held_out(plan: HeldOutPlan, runs: Sequence[Run | HeardRun]) -> Iterator[str
         yield f"    tests on {', '.join(plan.folds[fold])}; trains on {len(plan.training(fold, runs))} runs"
 
 
-def _run(run: Run | HeardRun, held_out: bool, dataset: Dataset) -> Iterator[str]:
+def _run(run: Run | HeardRun, held_out: bool, dataset: Dataset, gone: Collection[Path]) -> Iterator[str]:
     lead_ins = sum(item.lead_in for item in run.presentations)
     yield f"  {run.name}{' [held out]' if held_out else ''}"
     image = f"{run.n_volumes} volumes, TR {run.repetition_time:g} s" if isinstance(run, Run) else "not read"
@@ -160,16 +163,15 @@ def _run(run: Run | HeardRun, held_out: bool, dataset: Dataset) -> Iterator[str]
         + (f", {lead_ins} lead-in" if lead_ins else "")
         + (":" if run.presentations else "")
     )
-    gone = {file.path for file in dataset.missing}
     yield from (f"      {_played(item, dataset, gone)}" for item in run.presentations[:_FIRST_CLIPS])
     if len(run.presentations) > _FIRST_CLIPS:
         yield f"      and {len(run.presentations) - _FIRST_CLIPS} more, the last to {run.presentations[-1].end:g} s"
     yield from (f"    {note}" for note in run.row_notes)
 
 
-def _played(item: Presentation, dataset: Dataset, gone: set[Path]) -> str:
+def _played(item: Presentation, dataset: Dataset, gone: Collection[Path]) -> str:
     """Onset, file, start and end of a clip, and what else is special about it."""
-    clip: Clip = item.clip
+    clip = item.clip
     remarks = [*(["lead-in"] if item.lead_in else []), *(["MISSING"] if clip.audio in gone else [])]
     return (
         f"at {item.onset:8.2f} s  {_relative(clip.audio, dataset)}  {clip.start:g} to {clip.start + clip.duration:g} s"
@@ -181,13 +183,12 @@ def _relative(path: Path, dataset: Dataset) -> Path:
     return path.relative_to(dataset.root) if path.is_relative_to(dataset.root) else path
 
 
-def _stimuli(dataset: Dataset, everything: bool) -> Iterator[str]:
-    runs = [run for person in dataset.participants for run in _heard(person, dataset)]
-    clips = {clip for run in runs for clip in run.clips}
+def _stimuli(outlooks: Sequence[_Outlook], dataset: Dataset, everything: bool) -> Iterator[str]:
+    clips = {item.clip for one in outlooks for run in one.runs for item in run.presentations}
     excerpts = Counter(str(_relative(clip.audio, dataset)) for clip in clips)
     yield ""
     yield f"Stimuli: {len(clips)} excerpts from {len(excerpts)} audio files"
-    if everything or len(excerpts) <= _FEW_FILES:
+    if everything or len(excerpts) <= _FEW_SOUNDS:
         yield from (f"  {path}: {count} excerpt{'s' * (count > 1)}" for path, count in sorted(excerpts.items()))
     if dataset.choices is None:
         yield "Human genre choices: none (the behavioural score will be n/a)"
@@ -204,7 +205,8 @@ def _model(dataset: Dataset, models: Models) -> Iterator[str]:
         else:
             origin = "no weights given (--model NAME=WEIGHTS or --gtzan-dir)"
         yield f"Model: {request.name}, {origin}"
-    yield f"Held-out tracks that must not train the model: {len(held_out_tracks(dataset))}"
+    more = ", and those that are missing" if dataset.missing else ""
+    yield f"Held-out tracks that must not train the model: {len(held_out_tracks(dataset))}{more}"
 
 
 def _files(dataset: Dataset, everything: bool) -> Iterator[str]:
@@ -212,7 +214,7 @@ def _files(dataset: Dataset, everything: bool) -> Iterator[str]:
     files = dataset.files
     yield ""
     if everything or len(files) <= _FEW_FILES:
-        yield f"Files ({len(files)}):"
+        yield f"Files that would be used ({len(files)}):"
         yield from (f"  {path}" for path in files)
     else:
-        yield f"Files: {len(files)} (-v lists them)"
+        yield f"Files that would be used: {len(files)} (-v lists them)"

@@ -152,13 +152,19 @@ def describe_missing(files: Sequence[MissingFile], root: Path, *, everything: bo
         yield "  To fetch them:"
         yield from (f"    {line}" for line in commands)
     for kind in KINDS:
-        reasons = [file.reason for file in absent if file.kind == kind]
-        if reasons:
-            yield f"  {kind}, not in the dataset ({len(reasons)}):"
-            shown = reasons if everything or len(reasons) <= _LISTED else reasons[:_LISTED]
-            yield from (f"    {reason}" for reason in shown)
-            if len(shown) < len(reasons):
-                yield f"    and {len(reasons) - len(shown)} more (-v lists all)"
+        own = [file for file in absent if file.kind == kind]
+        if own:
+            yield f"  {kind}, not in the dataset ({len(own)}):"
+            yield f"    {own[0].reason}"
+            yield from (f"    {line}" for line in _named([file.path for file in own[1:]], root, everything))
+
+
+def _named(paths: Sequence[Path], root: Path, everything: bool) -> Iterator[str]:
+    """Names relative to the dataset, all or the first ones."""
+    shown = paths if everything or len(paths) <= _LISTED else paths[:_LISTED]
+    yield from (str(path.relative_to(root) if path.is_relative_to(root) else path) for path in shown)
+    if len(shown) < len(paths):
+        yield f"and {len(paths) - len(shown)} more (-v lists all)"
 
 
 def _listed(paths: Sequence[Path], root: Path, everything: bool) -> Iterator[str]:
