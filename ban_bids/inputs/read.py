@@ -218,8 +218,9 @@ def _participant(heard: Listener, source: _Source) -> Participant:
     try:
         if heard.failure is not None:
             raise DataError(heard.failure)
-        t1w = _anatomy(label, source, notes)
         missing |= _missing_images(heard.runs, source)
+        t1w = _anatomy(label, source, notes)
+        missing |= set(source.missing.taken())
         if missing:
             raise DataError(missing_message(sorted(missing)))
         runs, more = read_images(heard.runs, source.index.companions, source.settings.preprocessing)
@@ -232,7 +233,7 @@ def _participant(heard: Listener, source: _Source) -> Participant:
 
 
 def _missing_images(runs: Sequence[HeardRun], source: _Source) -> set[MissingFile]:
-    """Images of runs and their sidecars that are not there, and what reading the anatomy has missed."""
+    """Images of runs and their sidecars that are not there."""
     for run in runs:
         files = [run.bold] if source.raw_images else []
         for path in (*files, *source.index.companions.inherited(run.bold, "bold.json")):

@@ -99,7 +99,7 @@ def hear_runs(
         else:
             chosen.append((bold, table))
     if not chosen and unfetched and not reasons:
-        raise DataError(f"{unfetched[0]}: not there; fetch or restore the table")
+        raise NotThere(f"{unfetched[0]}: not there; fetch or restore the table")
     if not chosen:
         pattern = f"sub-{label}/[ses-*/]func/sub-{label}_*_bold.nii[.gz]"
         raise DataError(reasons[0] if reasons else f"sub-{label}: no BOLD image {pattern}; add it")
