@@ -119,6 +119,7 @@ def _check_paths(settings: Settings) -> None:
     files: list[tuple[str, str | Path | None]] = [
         ("--bids-filter-file", selection.bids_filter_file),
         ("--behavior", selection.behavior),
+        ("--rules", selection.rules),
         ("--atlas", preprocessing.atlas),
         ("--use-plugin", settings.compute.use_plugin),
         *((f"weights of {request.name}:", request.weights) for request in models.requests),

@@ -58,7 +58,7 @@ def _outlook(person: Participant, listener: Listener | None, dataset: Dataset) -
     if not known.runs:
         return _Outlook(person, (), None, person.failure or "no run to score")
     try:
-        return _Outlook(person, known.runs, held_out_plan(known, dataset.selection), person.failure)
+        return _Outlook(person, known.runs, held_out_plan(known, dataset.selection, dataset.held_out), person.failure)
     except BanBidsError as error:
         return _Outlook(person, known.runs, None, person.failure or str(error))
 
@@ -92,7 +92,7 @@ def describe_files(dataset: Dataset, models: Models, *, everything: bool = False
     """
     outlooks = list(_outlooks(dataset))
     lines = [f"Dataset: {dataset.name} ({dataset.root})"]
-    lines += [f"DOI: {dataset.doi or 'none'}", f"Stimulus profile: {dataset.profile or 'none (stim_file)'}"]
+    lines += [f"DOI: {dataset.doi or 'none'}", f"Rules: {dataset.profile or 'none (stim_file)'}"]
     lines += _participants(outlooks, dataset, everything)
     lines += _stimuli(outlooks, dataset, everything)
     lines += _model(dataset, models)
@@ -157,7 +157,7 @@ def _run(run: Run | HeardRun, held_out: bool, dataset: Dataset, gone: Collection
     yield f"  {run.name}{' [held out]' if held_out else ''}"
     image = f"{run.n_volumes} volumes, TR {run.repetition_time:g} s" if isinstance(run, Run) else "not read"
     yield f"    BOLD: {_relative(run.bold, dataset)} ({image})"
-    yield f"    events: {_relative(run.events, dataset)}"
+    yield f"    events: {'none needed' if run.events is None else _relative(run.events, dataset)}"
     yield (
         f"    clips: {len(run.presentations)} played, {len(run.clips)} distinct"
         + (f", {lead_ins} lead-in" if lead_ins else "")

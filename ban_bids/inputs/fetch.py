@@ -152,11 +152,11 @@ def describe_missing(files: Sequence[MissingFile], root: Path, *, everything: bo
         yield "  To fetch them:"
         yield from (f"    {line}" for line in commands)
     for kind in KINDS:
-        own = [file for file in absent if file.kind == kind]
-        if own:
-            yield f"  {kind}, not in the dataset ({len(own)}):"
-            yield f"    {own[0].reason}"
-            yield from (f"    {line}" for line in _named([file.path for file in own[1:]], root, everything))
+        lost = [file for file in absent if file.kind == kind]
+        if lost:
+            yield f"  {kind}, not in the dataset ({len(lost)}):"
+            yield f"    {lost[0].reason}"
+            yield from (f"    {line}" for line in _named([file.path for file in lost[1:]], root, everything))
 
 
 def _named(paths: Sequence[Path], root: Path, everything: bool) -> Iterator[str]:

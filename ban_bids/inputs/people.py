@@ -35,7 +35,7 @@ def _choices(table: Table, stimuli: Stimuli) -> Iterator[tuple[Clip, dict[str, o
         if response is None:
             continue
         try:
-            clip = stimuli.clip(row, whole_file=True)
+            clip = stimuli.clip(row)
         except NotThere:  # its file was gathered as missing, so that the choices will not be used
             continue
         if clip is None:

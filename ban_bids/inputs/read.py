@@ -17,11 +17,12 @@ from ban_bids.files.json import read_json
 from ban_bids.files.progress import progress
 from ban_bids.inputs.events import TableReader, read_table
 from ban_bids.inputs.heldout import check_test_options, unknown_tracks
+from ban_bids.inputs.images import read_images
 from ban_bids.inputs.missing import Missing, MissingFile, NotThere, missing_message
 from ban_bids.inputs.notes import grouped, row_notes, told_once
 from ban_bids.inputs.people import read_choices
-from ban_bids.inputs.rules import Profile, choose_profile
-from ban_bids.inputs.runs import hear_runs, mark_lead_ins, read_images
+from ban_bids.inputs.rule_files import choose_rules
+from ban_bids.inputs.runs import hear_runs, mark_lead_ins
 from ban_bids.inputs.stimuli import SAME_DURATION, Stimuli
 from ban_bids.inputs.types import Dataset, HeardRun, HumanChoices, Listener, Participant, Run
 from ban_bids.settings import Selection, Settings
@@ -78,9 +79,11 @@ def read_dataset(settings: Settings) -> Dataset:
         for folder in (selection.stimuli_dir, root / "stimuli", settings.models.gtzan_dir)
         if folder is not None and folder.is_dir()
     ]
-    profile = choose_profile(name, str(doi) if doi else None, [*folders, root / "code"])
+    rules = choose_rules(name, str(doi) if doi else None, root=root, folders=folders, given=selection.rules)
+    if rules.note is not None:
+        notes.append(f"{rules.name}: {rules.note}")
     missing = Missing()
-    stimuli, read = Stimuli(folders, profile, missing), cache(read_table)
+    stimuli, read = Stimuli(folders, rules, root, missing), cache(read_table)
     outside = outside_scanner(root) - set(labels)
     everyone = [label for label in participant_labels(root) if label not in outside]
     if outside:
@@ -88,38 +91,57 @@ def read_dataset(settings: Settings) -> Dataset:
     index = build_index(selection, everyone, save=not settings.output.dry_run)
     _check_filters(index, labels, selection)
     source = _Source(index, stimuli, read, settings, missing)
-    # in one order, whoever was chosen: a clip is what it was when it was first read
-    shown = progress(everyone, "Reading events") if len(labels) == len(everyone) else everyone
-    heard = {label: _listen(label, source) for label in shown}
-    _check_test_options([heard[label] for label in labels], selection)
+    heard = _listeners(everyone, labels, source)
     people = tuple(_participant(heard[label], source) for label in progress(labels, "Reading images"))
     if not settings.output.dry_run:
         _check_some_usable(people)
     choices, unheard, more = _choices(source)
     notes += (*more, *_snapped(stimuli))
     if any(person.failure is None for person in people):
-        notes += unknown_tracks(tuple(heard.values()), set(labels), selection)
+        notes += unknown_tracks(tuple(heard.values()), set(labels), selection, rules.held_out)
     if not settings.output.dry_run:  # which shows them beside what they are on
         _log_notes(notes, people)
     return Dataset(
         selection=selection,
         name=name,
         doi=str(doi) if doi else None,
-        profile=profile.name if profile else None,
+        profile=rules.name,
         participants=people,
         listeners=tuple(heard.values()),
         notes=tuple(notes),
-        shared_files=_shared_files(root, profile, choices),
+        shared_files=_shared_files(root, stimuli, choices),
         choices=choices,
+        held_out=rules.held_out,
         missing=tuple(sorted({*unheard}.union(*(person.missing for person in people)))),
     )
 
 
+def _listeners(everyone: Sequence[str], labels: Sequence[str], source: _Source) -> dict[str, Listener]:
+    """What everybody heard, with a bar where everybody was asked for.
+
+    In one order, whoever was asked for: a clip is what it was when it was first read.
+
+    Raises
+    ------
+    UsageError
+        --test-task or --test-runs names none of the runs of those asked for.
+    """
+    shown = progress(everyone, "Reading events") if len(labels) == len(everyone) else everyone
+    heard = {label: _listen(label, source) for label in shown}
+    _check_test_options([heard[label] for label in labels], source.settings.selection)
+    return heard
+
+
 def _check_test_options(heard: Sequence[Listener], selection: Selection) -> None:
-    """Check --test-task and --test-runs as soon as any run of the chosen is known, before images are opened."""
+    """Check --test-task and --test-runs as soon as the runs of the chosen are known, before images are opened."""
     runs = [run for listener in heard for run in listener.runs]
-    if runs:
-        check_test_options(runs, selection)
+    all_known = not any(listener.failure or listener.missing for listener in heard)
+    try:
+        if runs:
+            check_test_options(runs, selection)
+    except UsageError:
+        if all_known:  # else it may name one of the others, and each participant is told
+            raise
 
 
 def _choices(source: _Source) -> tuple[HumanChoices | None, tuple[MissingFile, ...], list[str]]:
@@ -203,7 +225,7 @@ def _listen(label: str, source: _Source) -> Listener:
         runs, notes = hear_runs(
             label, index=source.index, stimuli=stimuli, read=source.read, selection=source.settings.selection
         )
-        runs, more = mark_lead_ins(runs, stimuli.profile.lead_in if stimuli.profile else "none")
+        runs, more = mark_lead_ins(runs, stimuli.rules.lead_in)
     except NotThere:
         gone = missing.taken()
         return Listener(label, (), failure=missing_message(gone), missing=gone)
@@ -215,6 +237,7 @@ def _listen(label: str, source: _Source) -> Listener:
 def _participant(heard: Listener, source: _Source) -> Participant:
     """Read a participant's images; what makes them unusable becomes the ``failure``."""
     label, notes, missing = heard.label, list(heard.notes), set(heard.missing)
+    settings = source.settings
     try:
         if heard.failure is not None:
             raise DataError(heard.failure)
@@ -223,7 +246,7 @@ def _participant(heard: Listener, source: _Source) -> Participant:
         missing |= set(source.missing.taken())
         if missing:
             raise DataError(missing_message(sorted(missing)))
-        runs, more = read_images(heard.runs, source.index.companions, source.settings.preprocessing)
+        runs, more = read_images(heard.runs, source.index.companions, settings.preprocessing, settings.selection)
     except DataError as error:
         missing.update(source.missing.taken())
         told = tuple(told_once(notes))
@@ -321,16 +344,16 @@ def _files_of(t1w: Sequence[Path], runs: Sequence[Run], index: Index) -> tuple[P
     for image in t1w:
         files.update((image, *index.companions.inherited(image, "T1w.json")))
     for run in runs:
-        files.update((run.bold, run.events, *index.companions.inherited(run.bold, "bold.json")))
+        files.update((run.bold, *index.companions.inherited(run.bold, "bold.json")))
+        files.update(path for path in (run.events,) if path is not None)
         files.update(clip.audio for clip in run.clips)
     return tuple(sorted(files))
 
 
-def _shared_files(root: Path, profile: Profile | None, choices: HumanChoices | None) -> tuple[Path, ...]:
+def _shared_files(root: Path, stimuli: Stimuli, choices: HumanChoices | None) -> tuple[Path, ...]:
     """Files that are used for every participant, sorted."""
     files = {root / _DESCRIPTION} if (root / _DESCRIPTION).is_file() else set()
-    if profile is not None:
-        files.add(Path(profile.source))
+    files.update(stimuli.files)
     if choices is not None:
         files.update(choices.files)
         files.update(clip.audio for clip in choices.clips)

@@ -90,7 +90,7 @@ def ingest(
         source=f"fmriprep-{version_of(folder)}",
         figures=place_figures(pictures, participant, output_dir),
         quality=measurements,
-        notes=(*maps.notes, *notes, *_option_notes(options), *quality_notes(measurements)),
+        notes=(*maps.notes, *notes, *_option_notes(options), *_gap_notes(runs), *quality_notes(measurements)),
     )
 
 
@@ -111,6 +111,24 @@ def _reference_time(bold: Path, run: Run) -> float:
     """Time that the first volume's samples refer to, by fMRIPrep's sidecar."""
     path = sidecar(bold)
     return run.reference_time_of(read_json(path, remedy="copy it from fMRIPrep's output") if path.is_file() else {})
+
+
+def _gap_notes(runs: Sequence[PreprocessedRun]) -> tuple[str, ...]:
+    """Note runs with gaps between volumes in which fMRIPrep shifted slices as if there were none."""
+    shifted = []
+    for run in runs:
+        longest, interval = float(np.diff(run.run.since_first).max()), run.run.repetition_time
+        path = sidecar(run.bold)
+        gaps = longest > 1.1 * interval or longest > 2 * (run.run.acquisition_time or interval)
+        if gaps and path.is_file() and read_json(path).get("SliceTimingCorrected"):
+            shifted.append(run.bold.name)
+    if not shifted:
+        return ()
+    more = f" (and {len(shifted) - 1} more)" if len(shifted) > 1 else ""
+    return (
+        f"{shifted[0]}{more}: slice timing was corrected over the silence between volumes, "
+        "which invents signal; run fMRIPrep with --ignore slicetiming",
+    )
 
 
 def _option_notes(options: Preprocessing) -> tuple[str, ...]:
