@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import soundfile
 
-from ban_bids.bids.names import entities
+from ban_bids.bids.names import entities, file_suffix
 from ban_bids.errors import DataError, UsageError
 from ban_bids.files.json import read_json
 from ban_bids.inputs.events import Row, read_table
@@ -150,9 +150,9 @@ class Stimuli:
         return any(rule.file_columns and set(rule.file_columns) <= set(columns) for rule in self.rules.rules)
 
     def clip(self, row: Row) -> Clip | None:
-        """Clip that a row of a table of answers names, by BIDS's own columns or by those of the rules.
+        """Clip that a row with an answer names: by the rules in events, by BIDS's own columns first elsewhere.
 
-        ``n/a`` in ``duration`` means "to the end of the file".
+        Outside events, ``n/a`` in ``duration`` means "to the end of the file".
 
         Parameters
         ----------
@@ -161,7 +161,7 @@ class Stimuli:
         Returns
         -------
         Clip or None
-            None for a row without a stimulus.
+            None for a row without a stimulus, and where it goes on in a file from row to row.
 
         Raises
         ------
@@ -170,14 +170,20 @@ class Stimuli:
         NotThere
             The file was gathered as missing, and the row does not tell how long it was played.
         """
-        labels = dict(entities(row.path))
-        rule = (self.rules.of(labels) or self.rules.rules)[0].as_bids()
-        row = self.extended(row, rule, labels)
-        audio = self.find(row, rule)
-        if not isinstance(audio, Path):
-            return None
-        start, _ = self.start(row, rule, _no_time)
-        return self.excerpt(row, rule, audio, start=start, repetition_time=_no_time, whole_file=True)
+        labels, events = dict(entities(row.path)), file_suffix(row.path) == "events"
+        fitting = self.rules.of(labels) if events else (self.rules.of(labels) or self.rules.rules)[:1]
+        for rule in fitting if events else [rule.as_bids() for rule in fitting]:
+            extended = self.extended(row, rule, labels)
+            if events and not rule.fits_row(extended):
+                continue
+            audio = self.find(extended, rule)
+            if not isinstance(audio, Path) or rule.start == "continue":
+                return None
+            start, _ = self.start(extended, rule, _no_time)
+            return self.excerpt(
+                extended, rule, audio, start=start, repetition_time=_no_time, whole_file=not events or rule.bids
+            )
+        return None
 
     def extended(self, row: Row, rule: Rule, labels: Mapping[str, str | None]) -> Row:
         """The row with the columns of joined tables, and with entities; of equal names the row's own wins."""

@@ -186,7 +186,7 @@ def _held_out(bids_dir: Path, stimuli: Stimuli, draw: Callable[[], float]) -> tu
         runs = heard_runs(label, bids_dir, stimuli)
         if not runs:
             continue
-        held_out = held_out_plan(Listener(label, runs), Selection(bids_dir)).held_out
+        held_out = held_out_plan(Listener(label, runs), Selection(bids_dir), stimuli.rules.held_out).held_out
         for run in runs:
             played = {item.clip: None for item in run.presentations if not item.lead_in}
             everything |= played
