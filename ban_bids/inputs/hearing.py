@@ -11,6 +11,7 @@ from ban_bids.bids.metadata import Companions
 from ban_bids.bids.names import entities, entity
 from ban_bids.errors import DataError, UnfitRun
 from ban_bids.inputs.events import Table, TableReader
+from ban_bids.inputs.missing import NotThere
 from ban_bids.inputs.played import Setting, played, presentations, rows_of
 from ban_bids.inputs.rules import Rule, repetition_time_of
 from ban_bids.inputs.starting_rule import nothing_heard, starting_rule
@@ -83,17 +84,21 @@ class Heard:
         Whose events cannot be used, and why.
     reasons : tuple of str
         Why other images are left out: no events, no sound in them, no rule for them.
+    unknown : tuple of str
+        Images of runs of which nothing is known, for files are missing.
     """
 
     runs: tuple[HeardRun, ...]
     unfit: tuple[tuple[HeardRun, str], ...]
     reasons: tuple[str, ...]
+    unknown: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
         """One note per image left out; those that no rule is for have one together."""
         unfit = (f"left out: {run.bold.name}: {why}" for run, why in self.unfit)
-        return (*(f"left out: {reason}" for reason in self.reasons), *unfit)
+        later = f"not known until missing files are there: what was played in {', '.join(self.unknown)}"
+        return (*(f"left out: {reason}" for reason in self.reasons), *unfit, *((later,) if self.unknown else ()))
 
 
 @dataclass(frozen=True)
@@ -132,8 +137,11 @@ class Hearing:
         ------
         DataError
             A sound, or what is played of it, cannot be used, or a name has no task.
+        NotThere
+            Files are missing without which nothing is known of any run.
         """
         runs: list[HeardRun] = []
+        gone: list[tuple[str, NotThere]] = []
         unfit: list[tuple[HeardRun, str]] = []
         reasons: list[str] = []
         unruled: list[str] = []
@@ -142,17 +150,23 @@ class Hearing:
             if not rules:
                 unruled.append(bold.name)
                 continue
-            run, table, reason = self._run(bold, rules)
             try:
+                run, table, reason = self._run(bold, rules)
                 run = self._played(run, table, rules) if reason is None else run
             except UnfitRun as error:
                 unfit.append((run, str(error)))
+                continue
+            except NotThere as error:  # go on: all missing files are told at once
+                gone.append((bold.name, error))
                 continue
             if run.presentations:
                 runs.append(run)
             else:
                 reasons.append(reason or nothing_heard(run, rules))
-        return Heard(tuple(runs), tuple(unfit), (*reasons, *self._note_on_unruled(unruled)))
+        if gone and not runs and not unfit:
+            raise gone[0][1]
+        unknown = tuple(name for name, _ in gone)
+        return Heard(tuple(runs), tuple(unfit), (*reasons, *self._note_on_unruled(unruled)), unknown)
 
     def _note_on_unruled(self, names: Sequence[str]) -> tuple[str, ...]:
         if not names:
@@ -169,6 +183,8 @@ class Hearing:
         table, reason = None, None
         if rules[0].events == "table":
             events = self.companions.inherited(bold, "events.tsv")
+            if events and self.stimuli.lacks(events[0]):
+                raise NotThere(f"{events[0]}: not there; fetch or restore the table")
             table = self.read(events[0]) if events else None
             if table is None:
                 reason = f"{bold}: no events.tsv for this run; add it beside the image"

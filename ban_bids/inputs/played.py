@@ -10,9 +10,9 @@ from pathlib import Path
 
 from ban_bids.errors import DataError, UnfitRun
 from ban_bids.inputs.events import Row, Table
-from ban_bids.inputs.rules import RepetitionTime, Rule
 from ban_bids.inputs.excerpts import PAST_END, start_of
 from ban_bids.inputs.missing import NotThere
+from ban_bids.inputs.rules import RepetitionTime, Rule
 from ban_bids.inputs.stimuli import Stimuli
 from ban_bids.inputs.types import Clip, Presentation
 from ban_bids.inputs.unheard import Unheard, notes_on
@@ -106,7 +106,7 @@ def played(
     UnfitRun
         An onset is not given, or clips overlap.
     DataError
-        A sound is missing or does not fit, a duration is not given, or two rows on one file contradict each other.
+        A sound does not fit, a duration is not given, or two rows on one file contradict each other.
     """
     table = _Table(rules, stimuli, setting)
     table.check_columns(rows)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ban_bids.inputs.missing import MissingFile
 from ban_bids.settings import Selection
 
 
@@ -236,12 +237,15 @@ class Listener:
         Why the events cannot be read, naming file and remedy.
     notes : tuple of str
         What was left out or assumed on the way.
+    missing : tuple of MissingFile
+        Tables and sounds that are not there; clips of such sounds stand in ``runs`` as the events tell them.
     """
 
     label: str
     runs: tuple[HeardRun, ...]
     failure: str | None = None
     notes: tuple[str, ...] = ()
+    missing: tuple[MissingFile, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -262,6 +266,8 @@ class Participant:
         What was left out or assumed for this participant.
     files : tuple of Path
         The participant's own files that are used: images, sidecars, events, audio of the clips.
+    missing : tuple of MissingFile
+        Files that are not there; the participant then has a failure.
     """
 
     label: str
@@ -270,6 +276,7 @@ class Participant:
     failure: str | None = None
     notes: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
+    missing: tuple[MissingFile, ...] = ()
 
     @property
     def sessions(self) -> tuple[str, ...]:
@@ -329,6 +336,8 @@ class Dataset:
         Human genre choices, where the dataset holds any.
     held_out : Mapping of str to tuple of str, or None
         Entities with globs of the runs that the rules hold out.
+    missing : tuple of MissingFile
+        Files that are not there, for the participants asked for and for people's choices.
     """
 
     selection: Selection
@@ -341,6 +350,7 @@ class Dataset:
     shared_files: tuple[Path, ...]
     choices: HumanChoices | None
     held_out: Mapping[str, tuple[str, ...]] | None = None
+    missing: tuple[MissingFile, ...] = ()
 
     @property
     def root(self) -> Path:
