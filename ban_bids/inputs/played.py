@@ -241,8 +241,8 @@ def _refuse_overlaps(heard: Sequence[Played]) -> None:
     for before, after in zip(heard, heard[1:]):
         if after.onset < before.end - OVERLAP:
             raise UnfitRun(
-                f"{after.row.where}: a clip begins at {after.onset:g} s while the one before lasts to {before.end:g} s; "
-                "overlapping clips are not supported: correct the times, or leave one of the rows out by a rule's rows"
+                f"{after.row.where}: a clip begins at {after.onset:g} s while the one before lasts to "
+                f"{before.end:g} s; overlapping clips are not supported: correct the times, or leave one of the rows out by a rule's rows"
             )
 
 
@@ -255,9 +255,9 @@ def _refuse_two_starts(heard: Sequence[Played], stimuli: Stimuli) -> None:
         if pair is not None:
             first, second = pair
             raise DataError(
-                f"{second.row.where}: {audio.name} is named by line {first.row.line} too, for {first.clip.duration:g} s "
-                f"and {second.clip.duration:g} s of its {length:g} s, and nothing says where in it they begin; add "
-                'stim_start, or a rule with start = "continue" (it goes on) or start = 0 (it begins anew)'
+                f"{second.row.where}: {audio.name} is named by line {first.row.line} too, for "
+                f"{first.clip.duration:g} s and {second.clip.duration:g} s of its {length:g} s, and nothing says where "
+                'in it they begin; add stim_start, or a rule with start = "continue" (it goes on) or start = 0 (it begins anew)'
             )
 
 

@@ -110,8 +110,8 @@ class StimIds:
         parts = {entity(path, "part") for path in first}
         if len(parts) > 1:
             raise DataError(
-                f"{row.where}: stim_id {text} has several parts ({', '.join(sorted(path.name for path in first))}); say "
-                "by a rule which of them is played (docs/rules.md)"
+                f"{row.where}: stim_id {text} has several parts ({', '.join(sorted(path.name for path in first))}); "
+                "say by a rule which of them is played (docs/rules.md)"
             )
         rank = {end: place for place, end in enumerate(_FORMATS)}
         return min(first, key=lambda path: (rank.get(path.suffix.lower(), len(rank)), path))

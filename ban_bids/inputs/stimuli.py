@@ -164,16 +164,17 @@ class Stimuli:
         DataError
             A sound that is missing, or several files of its name.
         """
-        suffixes, folders, columns = rule.suffixes, rule.folders, rule.file_columns
-        if rule.bids and row.text("stim_file") is not None:
-            name, suffixes, folders, columns = row.text("stim_file"), ("",), (".",), ("stim_file",)
-        elif rule.bids and row.text(COLUMN) is not None:
-            found = self._ids.find(row)
-            return self._gathered(row, f"{row.text(COLUMN)}_audio", ".wav", found)
-        elif rule.bids and "stim_file" in row.cells:
-            name = None
-        else:
-            name = self._filled(row, rule)
+        own = row.text("stim_file") if rule.bids else None
+        if rule.bids and own is None and row.text(COLUMN) is not None:
+            return self._gathered(row, f"{row.text(COLUMN)}_audio", ".wav", self._ids.find(row))
+        if own is not None or (rule.bids and "stim_file" in row.cells):
+            return self._found(row, own, ("",), (".",), columns=("stim_file",))
+        return self._found(row, self._filled(row, rule), rule.suffixes, rule.folders, columns=rule.file_columns)
+
+    def _found(
+        self, row: Row, name: str | None, suffixes: Sequence[str], folders: Sequence[str], *, columns: Sequence[str]
+    ) -> Path | Unheard | None:
+        """What a name made of some columns stands for."""
         if name is None:
             return None
         if suffix(name) in PICTURES:

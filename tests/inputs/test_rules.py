@@ -74,7 +74,7 @@ def test_a_template_is_filled_as_python_would(parts: list[tuple[str, str]], data
 def test_numbers_are_filled_in_with_zeros(number: int, width: int, zeros: bool) -> None:
     form = f"{'0' if zeros else ''}{width or ''}d"
     for text in (str(number), f"{number}.0", f"00{number}"):
-        assert fill("{n:%s}" % form, Row(Path("t.tsv"), 2, {"n": text})) == format(number, form)
+        assert fill(f"{{n:{form}}}", Row(Path("t.tsv"), 2, {"n": text})) == format(number, form)
 
 
 @given(st.text(max_size=30))
@@ -235,7 +235,9 @@ def test_a_column_that_is_not_there_is_named(folder: Path, tmp_path: Path) -> No
         ("rows", "rows.not.kind = 'x'"), ("start", 'start = { column = "from", unit = "ms" }'), ("end", 'end = "to"'),
     ):  # fmt: skip
         stimuli = stimuli_by(folder, f"[[rule]]\n{text}\n", tmp_path)
-        with pytest.raises(DataError, match=rf"no column or entity '\w+', which {key} in .*rule\.?\]* 1 names") as error:
+        with pytest.raises(
+            DataError, match=rf"no column or entity '\w+', which {key} in .*rule\]\] 1 names"
+        ) as error:
             hear(stimuli, "onset\tduration\tstim_file\n0\t2\tsong.wav")
         assert "duration, onset" in str(error.value) and "\n" not in str(error.value)
 
@@ -322,10 +324,10 @@ def test_rows_that_may_both_be_the_start(folder: Path, rows: str) -> None:
 
 def test_a_stated_start_is_believed(folder: Path, tmp_path: Path) -> None:
     rows = "0\t5\tsong.wav\n5\t20\tsong.wav"
-    found, _ = hear(stimuli_by(folder, "[[rule]]\nstart = 0\n", tmp_path), f"onset\tduration\tstim_file\n{rows}")
-    assert [item.clip.start for item in found] == [0.0, 0.0]
-    found, _ = hear(stimuli_by(folder, '[[rule]]\nstart = "continue"\n', tmp_path), f"onset\tduration\tstim_file\n{rows}")
-    assert [item.clip.start for item in found] == [0.0, 5.0]
+    for start, starts in (("0", [0.0, 0.0]), ('"continue"', [0.0, 5.0])):
+        stimuli = stimuli_by(folder, f"[[rule]]\nstart = {start}\n", tmp_path)
+        found, _ = hear(stimuli, f"onset\tduration\tstim_file\n{rows}")
+        assert [item.clip.start for item in found] == starts
     rows = "0\t5\tsong.wav\t0\n5\t20\tsong.wav\t5"
     found, _ = hear(Stimuli([folder / "stimuli"]), f"onset\tduration\tstim_file\tstim_start\n{rows}")
     assert [item.clip.start for item in found] == [0.0, 5.0]
@@ -459,8 +461,8 @@ def heard_in(stimuli: Stimuli, names: Sequence[str], **files: str) -> Heard:
 
 
 def test_one_clip_per_run_without_events(folder: Path, tmp_path: Path) -> None:
-    stimuli = stimuli_by(folder, '[[rule]]\nruns.task = ["song", "t*"]\nevents = "none"\nfile = "{task}.wav"\nonset = 2\n',
-                         tmp_path)  # fmt: skip
+    text = '[[rule]]\nruns.task = ["song", "t*"]\nevents = "none"\nfile = "{task}.wav"\nonset = 2\n'
+    stimuli = stimuli_by(folder, text, tmp_path)
     heard = heard_in(stimuli, ["task-song", "task-tale", "task-rest_run-1", "task-rest_run-2"])
     assert [(run.task, run.events, run.presentations[0].onset) for run in heard.runs] == [
         ("song", None, 2.0), ("tale", None, 2.0),
