@@ -242,7 +242,8 @@ def _refuse_overlaps(heard: Sequence[Played]) -> None:
         if after.onset < before.end - OVERLAP:
             raise UnfitRun(
                 f"{after.row.where}: a clip begins at {after.onset:g} s while the one before lasts to "
-                f"{before.end:g} s; overlapping clips are not supported: correct the times, or leave one of the rows out by a rule's rows"
+                f"{before.end:g} s; overlapping clips are not supported: correct the times, or leave one of the rows out "
+                "by a rule's rows"
             )
 
 
@@ -257,7 +258,8 @@ def _refuse_two_starts(heard: Sequence[Played], stimuli: Stimuli) -> None:
             raise DataError(
                 f"{second.row.where}: {audio.name} is named by line {first.row.line} too, for "
                 f"{first.clip.duration:g} s and {second.clip.duration:g} s of its {length:g} s, and nothing says where "
-                'in it they begin; add stim_start, or a rule with start = "continue" (it goes on) or start = 0 (it begins anew)'
+                'in it they begin; add stim_start, or a rule with start = "continue" (it goes on) or start = 0 (it '
+                "begins anew)"
             )
 
 

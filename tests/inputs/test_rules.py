@@ -235,9 +235,7 @@ def test_a_column_that_is_not_there_is_named(folder: Path, tmp_path: Path) -> No
         ("rows", "rows.not.kind = 'x'"), ("start", 'start = { column = "from", unit = "ms" }'), ("end", 'end = "to"'),
     ):  # fmt: skip
         stimuli = stimuli_by(folder, f"[[rule]]\n{text}\n", tmp_path)
-        with pytest.raises(
-            DataError, match=rf"no column or entity '\w+', which {key} in .*rule\]\] 1 names"
-        ) as error:
+        with pytest.raises(DataError, match=rf"no column or entity '\w+', which {key} in .*rule\]\] 1 names") as error:
             hear(stimuli, "onset\tduration\tstim_file\n0\t2\tsong.wav")
         assert "duration, onset" in str(error.value) and "\n" not in str(error.value)
 
@@ -396,8 +394,8 @@ def test_a_missing_sound_is_no_placeholder(folder: Path, name: str) -> None:
 
 def test_a_sound_may_have_the_name_of_a_placeholder(tmp_path: Path) -> None:
     write_audio(tmp_path / "deep" / "Silence.wav", 5.0)
-    stimuli = stimuli_by(tmp_path, '[[rule]]\nfile = "{stim}"\nsuffixes = ".wav"\n', tmp_path)
-    stimuli.folders = [tmp_path]
+    rules = stimuli_by(tmp_path, '[[rule]]\nfile = "{stim}"\nsuffixes = ".wav"\n', tmp_path).rules
+    stimuli = Stimuli([tmp_path], rules)
     assert times(hear(stimuli, "onset\tduration\tstim\n0\t5\tSilence")[0]) == [(0.0, "Silence", 0.0, 5.0)]
 
 
