@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ban_bids.bids.index import Index, build_index, chosen_labels, outside_scanner, participant_labels
+import numpy as np
+
+from ban_bids.bids.images import orientation_notes
+from ban_bids.bids.index import Index, build_index, chosen_labels
+from ban_bids.bids.listing import Listing, list_dataset
 from ban_bids.bids.metadata import load_header
 from ban_bids.bids.names import entities, entity
 from ban_bids.errors import DataError, UsageError
@@ -17,7 +21,7 @@ from ban_bids.files.json import read_json
 from ban_bids.files.progress import progress
 from ban_bids.inputs.events import TableReader, read_table
 from ban_bids.inputs.heldout import check_test_options
-from ban_bids.inputs.people import read_choices
+from ban_bids.inputs.people import given_choices, read_choices
 from ban_bids.inputs.rules import Profile, choose_profile
 from ban_bids.inputs.runs import hear_runs, mark_lead_ins, read_images
 from ban_bids.inputs.stimuli import SAME_DURATION, Stimuli
@@ -26,7 +30,7 @@ from ban_bids.settings import Selection, Settings
 
 _LOG = logging.getLogger(__name__)
 _DESCRIPTION = "dataset_description.json"
-_ONE_T1W = ("acq", "ce", "rec", "echo", "inv")
+_REPEATS = ("sub", "ses", "run", "part")  # T1w images that differ in these alone are averaged
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,8 @@ def read_dataset(settings: Settings) -> Dataset:
     """
     selection = settings.selection
     root = selection.bids_dir
-    labels = chosen_labels(root, selection.participant_labels)
+    listing = list_dataset(root)
+    labels = chosen_labels(listing, selection.participant_labels)
     description, notes = _description(selection)
     name, doi = str(description.get("Name") or root.name), description.get("DatasetDOI")
     folders = [
@@ -72,18 +77,21 @@ def read_dataset(settings: Settings) -> Dataset:
     ]
     profile = choose_profile(name, str(doi) if doi else None, [*folders, root / "code"])
     stimuli, read = Stimuli(folders, profile), cache(read_table)
-    outside = outside_scanner(root) - set(labels)
-    everyone = [label for label in participant_labels(root) if label not in outside]
+    outside = listing.outside_scanner - set(labels)
+    everyone = [label for label in listing.labels if label not in outside]
+    notes += listing.notes()
     if outside:
         notes.append(f"{len(outside)} participants have no func folder: of them only choices are read")
-    index = build_index(selection, everyone, save=not settings.output.dry_run)
+    index = build_index(selection, listing, everyone, save=not settings.output.dry_run)
+    notes += index.notes
     _check_filters(index, labels, selection)
     source = _Source(index, stimuli, read, settings)
     heard = {label: _listen(label, source) for label in progress(everyone, "Reading events")}
     people = tuple(_participant(heard[label], source) for label in progress(labels, "Reading images"))
     _check_some_usable(people)
     check_test_options([run for person in people for run in person.runs], selection)
-    choices = read_choices(root, selection.behavior, stimuli=stimuli, read=read)
+    choices, more = _choices(listing, source, told={str(person.failure) for person in people})
+    notes += more
     if stimuli.snapped:
         notes.append(
             f"durations of excerpts from {len(stimuli.snapped)} files differ by up to {SAME_DURATION:g} s "
@@ -102,6 +110,14 @@ def read_dataset(settings: Settings) -> Dataset:
         shared_files=_shared_files(root, profile, choices),
         choices=choices,
     )
+
+
+def _choices(listing: Listing, source: _Source, told: Collection[str]) -> tuple[HumanChoices | None, tuple[str, ...]]:
+    """People's genre choices, of ``--behavior`` or the dataset's own, and notes."""
+    behavior = source.settings.selection.behavior
+    if behavior is not None:
+        return given_choices(behavior, stimuli=source.stimuli, read=source.read), ()
+    return read_choices(listing, stimuli=source.stimuli, read=source.read, told=told)
 
 
 def _description(selection: Selection) -> tuple[dict[str, Any], list[str]]:
@@ -151,11 +167,13 @@ def _listen(label: str, source: _Source) -> Listener:
 
 def _participant(heard: Listener, source: _Source) -> Participant:
     """Read a participant's images; what makes them unusable becomes the ``failure``."""
-    label, notes = heard.label, list(heard.notes)
+    label = heard.label
+    notes = [*source.index.listing.notes(label), *heard.notes]
     if heard.failure is not None:
         return Participant(label, (), (), failure=heard.failure)
     try:
         t1w = _anatomy(label, source, notes)
+        notes += source.index.check_twins([*t1w, *(run.bold for run in heard.runs)])
         runs, more = read_images(heard.runs, source.index.companions, source.settings.preprocessing)
         notes += more
     except DataError as error:
@@ -165,7 +183,7 @@ def _participant(heard: Listener, source: _Source) -> Participant:
 
 
 def _anatomy(label: str, source: _Source, notes: list[str]) -> tuple[Path, ...]:
-    """T1-weighted images: of the chosen sessions where there are any, of one acquisition."""
+    """T1-weighted images: of the chosen sessions where there are any, of one acquisition and one making."""
     images = [path for path in source.index.images("t1w", label) if entity(path, "part") in (None, "mag")]
     sessions = source.settings.selection.session_ids
     chosen = [path for path in images if not sessions or entity(path, "ses") in (None, *sessions)]
@@ -176,14 +194,13 @@ def _anatomy(label: str, source: _Source, notes: list[str]) -> tuple[Path, ...]:
         if source.settings.preprocessing.derivatives:
             notes.append("no T1w image; the derivatives' anatomy is used")
         return ()  # preprocessing does without, and says so
-    groups: dict[tuple[str, ...], list[Path]] = {}
+    groups: dict[tuple[tuple[str, str], ...], list[Path]] = {}
     for path in chosen:
-        labels = dict(entities(path))
-        groups.setdefault(tuple(labels.get(key, "") for key in _ONE_T1W), []).append(path)
+        groups.setdefault(tuple(pair for pair in entities(path) if pair[0] not in _REPEATS), []).append(path)
     first = groups[min(groups)]
     if len(groups) > 1:
         left = ", ".join(path.name for path in chosen if path not in first)
-        notes.append(f"several T1w acquisitions: {first[0].name} is used, {left} left out (--bids-filter-file chooses)")
+        notes.append(f"several kinds of T1w: {first[0].name} is used, {left} left out (--bids-filter-file chooses)")
     return _readable(first, notes)
 
 
@@ -198,15 +215,34 @@ def _readable(paths: Sequence[Path], notes: list[str]) -> tuple[Path, ...]:
     sound, errors = [], []
     for path in paths:
         try:
-            if len(load_header(path).shape) != 3:
-                raise DataError(f"{path}: T1w image is not 3-D; restore the image")
-            sound.append(path)
+            image = load_header(path)
+            _check_one_volume(path, image.shape)
         except DataError as error:
             errors.append(error)
+            continue
+        sound.append(path)
+        notes += [f"{path.name}: {note}" for note in orientation_notes(image)]
     if not sound:
         raise errors[0]
     notes += [f"T1w image left out: {error}" for error in errors]
     return tuple(sound)
+
+
+def _check_one_volume(path: Path, shape: Sequence[int]) -> None:
+    """Refuse what is no single volume; axes of length 1 after the third do no harm.
+
+    Raises
+    ------
+    DataError
+    """
+    if len(shape) < 3 or min(shape[:3]) < 2:
+        raise DataError(f"{path}: shape {tuple(shape)} is no volume; give a T1w image of three axes")
+    n_volumes = int(np.prod(shape[3:], dtype=int))
+    if n_volumes != 1:
+        raise DataError(
+            f"{path}: {n_volumes} volumes in one file (shape {tuple(shape)}), a T1w image is one; keep one of them, "
+            "or their mean, or leave the file out by --bids-filter-file"
+        )
 
 
 def _field_map_notes(label: str, source: _Source) -> list[str]:

@@ -76,3 +76,13 @@ def raw_uri(path: Path, root: Path) -> str:
     """BIDS URI of a file of the raw dataset."""
     inside = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
     return f"bids:raw:{inside}"
+
+
+def node_name(text: str) -> str:
+    """Name that Nipype takes, and under which its folder is found again: letters, digits and underscores."""
+    return "".join(c if c.isalnum() else "_" for c in text)
+
+
+def participant_node(label: str) -> str:
+    """Name of a participant's workflow; labels may hold plus signs."""
+    return node_name(f"sub_{label}")
