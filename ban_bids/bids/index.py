@@ -25,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ban_bids.bids.images import same_image
 from ban_bids.bids.listing import IMAGES, Listing
 from ban_bids.bids.metadata import Companions
+from ban_bids.bids.names import file_suffix
 from ban_bids.errors import DataError, UsageError
 from ban_bids.files.json import read_json
 from ban_bids.settings import Selection
@@ -37,6 +38,7 @@ _QUERIES: Mapping[str, Mapping[str, Any]] = {
     "t1w": {"datatype": "anat", "suffix": "T1w"},
     "fmap": {"datatype": "fmap"},
 }
+_OPTIONS = ("regex_search", "scope")
 _FILTER_EXAMPLE = 'write {"bold": {"task": "music"}, "t1w": {}}'
 
 _Found = Mapping[str, Mapping[str, Sequence[Path]]]
@@ -89,6 +91,16 @@ class Index:
     def images(self, kind: str, label: str) -> list[Path]:
         """Images of a participant, sorted; ``kind`` is ``bold``, ``t1w`` or ``fmap``."""
         return list(self.found[kind].get(label, ()))
+
+    def no_bold(self, label: str) -> str:
+        """Why a participant has no BOLD image here, for an error."""
+        listed = self.listing.people[label].images
+        there = [path for path in listed if file_suffix(path) == "bold" and path.parent.name == "func"]
+        if there:
+            return f"sub-{label}: --bids-filter-file, --session-id or --task-id leave out all {len(there)} BOLD images"
+        passed = "".join(f" ({note})" for note in self.listing.notes(label))
+        pattern = f"sub-{label}/[ses-*/]func/sub-{label}_*_bold.nii[.gz]"
+        return f"sub-{label}: no BOLD image {pattern}{passed}; add it"
 
     def check_twins(self, images: Iterable[Path]) -> list[str]:
         """Compare images that lie there as ``.nii`` and ``.nii.gz`` with their other form.
@@ -165,7 +177,7 @@ def _fill(layout: BIDSLayout, images: Sequence[Path], root: Path) -> None:
 
 
 def _paths(layout: BIDSLayout, query: Mapping[str, Any]) -> list[Path]:
-    return [Path(name) for name in layout.get(return_type="filename", invalid_filters="allow", **query)]
+    return [Path(name) for name in layout.get(return_type="filename", **query)]
 
 
 def _ask(layout: BIDSLayout, queries: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Path]]:
@@ -177,7 +189,14 @@ def _ask(layout: BIDSLayout, queries: Mapping[str, Mapping[str, Any]]) -> dict[s
         A query cannot be answered.
     """
     found = {}
+    known = {*layout.get_entities(), *_OPTIONS}
     for kind, query in queries.items():
+        unknown = sorted(set(query) - known)
+        if unknown:
+            raise UsageError(
+                f"--bids-filter-file: {kind}: unknown {', '.join(unknown)}; entities have their long names: "
+                f"{', '.join(sorted(known))}"
+            )
         try:
             found[kind] = [path for path in _paths(layout, query) if path.name.endswith(IMAGES)]
         except (ValueError, TypeError, KeyError, AttributeError, SQLAlchemyError) as error:
@@ -266,7 +285,8 @@ def build_index(selection: Selection, listing: Listing, labels: Sequence[str], *
         The filter file cannot be used.
     """
     queries = _filters(selection.bids_filter_file)
-    root, database, notes = listing.root, selection.bids_database_dir, ()
+    root, database = listing.root, selection.bids_database_dir
+    notes: tuple[str, ...] = ()
     whose = listing.people if database is not None else labels
     images = sorted(path for label in whose for path in listing.people[label].images)
     try:

@@ -197,7 +197,7 @@ def _anatomy(label: str, source: _Source, notes: list[str]) -> tuple[Path, ...]:
     groups: dict[tuple[tuple[str, str], ...], list[Path]] = {}
     for path in chosen:
         groups.setdefault(tuple(pair for pair in entities(path) if pair[0] not in _REPEATS), []).append(path)
-    first = groups[min(groups)]
+    first = groups[min(groups, key=lambda kind: (not any(path.exists() for path in groups[kind]), kind))]
     if len(groups) > 1:
         left = ", ".join(path.name for path in chosen if path not in first)
         notes.append(f"several kinds of T1w: {first[0].name} is used, {left} left out (--bids-filter-file chooses)")

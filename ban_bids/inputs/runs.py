@@ -94,9 +94,7 @@ def hear_runs(
         else:
             chosen.append((bold, table))
     if not chosen:
-        pattern = f"sub-{label}/[ses-*/]func/sub-{label}_*_bold.nii[.gz]"
-        passed = "".join(f" ({note})" for note in index.listing.notes(label))
-        raise DataError(reasons[0] if reasons else f"sub-{label}: no BOLD image {pattern}{passed}; add it")
+        raise DataError(reasons[0] if reasons else index.no_bold(label))
     _refuse_mixtures([bold for bold, _ in chosen], label)
     runs = tuple(heard_run(bold, table, stimuli) for bold, table in chosen)
     return runs, (*notes, *(f"left out: {reason}" for reason in reasons))

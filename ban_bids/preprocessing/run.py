@@ -138,7 +138,7 @@ def _preprocess_raw(participants: Sequence[Participant], settings: Settings, atl
             if name in crashes:
                 outcome[participant.label] = crashes[name]
             elif stopped or not summary.is_file():
-                outcome[participant.label] = DataError(f"{name}: preprocessing was stopped before its end; run again")
+                outcome[participant.label] = DataError(f"sub-{participant.label}: preprocessing was stopped before its end; run again")
             else:
                 outcome[participant.label] = publish(
                     participant,
