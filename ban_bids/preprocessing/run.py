@@ -17,7 +17,7 @@ from ban_bids.inputs.types import Participant
 from ban_bids.preprocessing.atlases import find_atlas
 from ban_bids.preprocessing.checks import check_confounds
 from ban_bids.preprocessing.distortion import check_phase_encoding
-from ban_bids.preprocessing.files import naming, participant_node
+from ban_bids.preprocessing.files import naming, participant_node, participant_of
 from ban_bids.preprocessing.fmriprep.ingest import ingest
 from ban_bids.preprocessing.publish import publish
 from ban_bids.preprocessing.regions import AtlasFiles, read_atlas
@@ -138,7 +138,8 @@ def _preprocess_raw(participants: Sequence[Participant], settings: Settings, atl
             if name in crashes:
                 outcome[participant.label] = crashes[name]
             elif stopped or not summary.is_file():
-                outcome[participant.label] = DataError(f"sub-{participant.label}: preprocessing was stopped before its end; run again")
+                whose = participant_of(name)
+                outcome[participant.label] = DataError(f"{whose}: preprocessing was stopped before its end; run again")
             else:
                 outcome[participant.label] = publish(
                     participant,

@@ -25,16 +25,11 @@ def affine(turn: float = 0.0, zoom: float = 2.0, flip: bool = False, shift: np.n
     return made
 
 
-def image(
-    sform: np.ndarray | None,
-    qform: np.ndarray | None,
-    codes: tuple[int, int] = (1, 1),
-    kind: type = nibabel.Nifti1Image,
-) -> nibabel.Nifti1Image:
+def image(sform: np.ndarray | None, qform: np.ndarray | None, kind: type = nibabel.Nifti1Image) -> nibabel.Nifti1Image:
     made = kind(np.zeros((20, 30, 10), np.int16), None)
     made.header.set_zooms((2.0, 2.0, 2.0))
-    made.set_sform(sform, code=codes[0] if sform is not None else 0)
-    made.set_qform(qform, code=codes[1] if qform is not None else 0)
+    made.set_sform(sform, code=int(sform is not None))
+    made.set_qform(qform, code=int(qform is not None))
     return made
 
 

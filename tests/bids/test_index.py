@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import nibabel
@@ -41,11 +40,9 @@ def index(root: Path, **selection: object) -> Index:
 
 def found(made: Index) -> dict[str, list[str]]:
     """Images of every kind, from the dataset's folder on."""
-    root = made.listing.root
+    root, labels = made.listing.root, made.listing.labels
     return {
-        kind: sorted(
-            path.relative_to(root).as_posix() for label in made.listing.labels for path in made.images(kind, label)
-        )
+        kind: sorted(path.relative_to(root).as_posix() for label in labels for path in made.images(kind, label))
         for kind in ("bold", "t1w", "fmap")
     }
 
@@ -151,7 +148,7 @@ def test_a_stale_index_is_told_and_made_anew(tmp_path: Path, change) -> None:
     assert "the dataset is indexed anew" in second.notes[0]
     assert found(second) == found(index(root))
     assert index(root, bids_database_dir=database).notes == ()
-    assert os.listdir(database) == ["layout_index.sqlite"]
+    assert list(database.iterdir()) == [database / "layout_index.sqlite"]
 
 
 def test_another_dataset_with_the_same_index(tmp_path: Path) -> None:
