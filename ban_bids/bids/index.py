@@ -233,9 +233,8 @@ def _saved(
     root: Path, images: Sequence[Path], queries: Mapping[str, Mapping[str, Any]], *, database: Path, save: bool
 ) -> tuple[dict[str, list[Path]], tuple[str, ...]]:
     """Answers of a saved index where it is one of exactly these images, else of a new one that takes its place."""
-    keep = database if save else None
     if not (database / _DATABASE).is_file():
-        return _new(root, images, queries, keep), ()
+        return _kept(root, images, queries, database=database, save=save)
     name, before = _held(database / _DATABASE)
     if name == _name(root, images):
         return _ask(BIDSLayout(str(root), validate=False, database_path=str(database)), queries), ()
@@ -244,7 +243,21 @@ def _saved(
         return _new(root, images, queries, None), (f"--bids-database-dir {database}: {why}",)
     gone, more = len(before.difference(images)), len(set(images) - before)
     what = f"the index lacked {more} images that are there and held {gone} that are not; the dataset is indexed anew"
-    return _new(root, images, queries, keep), (f"--bids-database-dir {database}: {what}",)
+    found, notes = _kept(root, images, queries, database=database, save=save)
+    return found, (f"--bids-database-dir {database}: {what}", *notes)
+
+
+def _kept(
+    root: Path, images: Sequence[Path], queries: Mapping[str, Mapping[str, Any]], *, database: Path, save: bool
+) -> tuple[dict[str, list[Path]], tuple[str, ...]]:
+    """Answers of a new index that is kept where that is wanted and its folder can be written."""
+    if not save:
+        return _new(root, images, queries, None), ()
+    try:
+        return _new(root, images, queries, database), ()
+    except OSError as error:
+        note = f"--bids-database-dir {database}: the index cannot be kept ({error.strerror})"
+        return _new(root, images, queries, None), (note,)
 
 
 def _held(database: Path) -> tuple[str, set[Path]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -88,7 +89,8 @@ def load_header(path: Path) -> nibabel.Nifti1Image:
     Raises
     ------
     DataError
-        The file is missing (or a link to a file that was not fetched), empty, truncated or not NIfTI.
+        The file is missing (or a link to a file that was not fetched), empty, truncated, followed by something else
+        or not NIfTI, or its voxels have no place in space.
     """
     if not path.exists():
         raise DataError(f"{path}: link to a file that is not there; fetch the image (datalad get)")
@@ -102,7 +104,29 @@ def load_header(path: Path) -> nibabel.Nifti1Image:
         raise DataError(f"{path}: not a NIfTI image that can be read ({error}); restore it") from error
     if path.suffix == ".nii" and path.stat().st_size < needed:
         raise DataError(f"{path}: truncated ({path.stat().st_size} of {needed} bytes); restore the image")
+    if path.suffix == ".gz":
+        _check_end(path, needed)
     affine = np.asarray(image.affine, float)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < _FLAT:
         raise DataError(f"{path}: its header gives voxels no place in space (flat or empty sform); restore the image")
     return image
+
+
+def _check_end(path: Path, needed: int) -> None:
+    """Find a compressed image that is cut short before hours of work: gzip's last four bytes are the length unpacked.
+
+    Where they are another number (a file of several parts has that of its last one) the file is unpacked to its end.
+    """
+    with path.open("rb") as file:
+        file.seek(-4, 2)
+        if int.from_bytes(file.read(4), "little") == needed % 2**32:
+            return
+    length = 0
+    try:
+        with gzip.open(path) as stream:
+            while block := stream.read(1 << 20):
+                length += len(block)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: damaged ({error}); fetch the image again") from error
+    if length < needed:
+        raise DataError(f"{path}: truncated ({length} of {needed} bytes unpacked); restore the image")

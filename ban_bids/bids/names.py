@@ -80,7 +80,7 @@ class DerivativeName:
 
     def __post_init__(self) -> None:
         for entity, value in self._labels():
-            if not _LABEL.fullmatch(value.replace("+", "")):  # BIDS 1.11 allows plus signs
+            if not _PLUS_LABEL.fullmatch(value):  # BIDS 1.11 allows plus signs
                 raise UsageError(f"{entity}-{value} cannot stand in a file name: use letters, digits and + only")
 
     def _labels(self) -> list[tuple[str, str]]:
@@ -180,7 +180,7 @@ def task_label(text: str) -> str:
         Nothing is left.
     """
     kept = "".join(_PLUS_LABEL.findall(text))
-    if not _LABEL.search(kept):
+    if not kept:
         raise UsageError(f"'{text}' has no letter or digit to name a file by: give the task another name")
     return kept
 

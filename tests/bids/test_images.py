@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import nibabel
@@ -77,3 +78,45 @@ def test_an_image_without_a_place_in_space_is_refused(tmp_path: Path) -> None:
     nibabel.save(nibabel.Nifti1Image(np.asarray(made.dataobj), None, made.header), path)
     with pytest.raises(DataError, match="no place in space"):
         load_header(path)
+
+
+def packed(tmp_path: Path) -> tuple[Path, bytes]:
+    path = tmp_path / "x.nii.gz"
+    values = np.random.default_rng(0).integers(0, 999, (9, 9, 9, 20)).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path)
+    return path, path.read_bytes()
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.9, 0.999])
+def test_a_compressed_image_that_is_cut_short_is_found_by_its_end(tmp_path: Path, kept: float) -> None:
+    path, content = packed(tmp_path)
+    assert load_header(path).shape == (9, 9, 9, 20)
+    path.write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(DataError, match="damaged .*fetch the image again"):
+        load_header(path)
+
+
+def test_what_follows_a_compressed_image_is_found(tmp_path: Path) -> None:
+    path, content = packed(tmp_path)
+    path.write_bytes(content + b"<html>404</html>")
+    with pytest.raises(DataError, match="damaged"):
+        load_header(path)
+
+
+def test_a_whole_stream_of_too_few_voxels_is_found(tmp_path: Path) -> None:
+    path, content = packed(tmp_path)
+    path.write_bytes(gzip.compress(gzip.decompress(content)[:-100]))
+    with pytest.raises(DataError, match="truncated"):
+        load_header(path)
+
+
+def test_parts_and_padding_are_no_damage(tmp_path: Path) -> None:
+    path, content = packed(tmp_path)
+    plain = gzip.decompress(content)
+    for whole in (
+        gzip.compress(plain[:500]) + gzip.compress(plain[500:]),
+        content + b"\0" * 512,
+        gzip.compress(plain + b"more"),
+    ):
+        path.write_bytes(whole)
+        assert load_header(path).shape == (9, 9, 9, 20)

@@ -170,6 +170,14 @@ def test_an_index_of_another_program_is_neither_believed_nor_touched(tmp_path: P
     assert (database / "layout_index.sqlite").read_bytes() == before
 
 
+def test_an_index_that_cannot_be_kept_is_a_note(tmp_path: Path) -> None:
+    root = dataset(tmp_path / "bids")
+    (tmp_path / "file").touch()
+    made = index(root, bids_database_dir=tmp_path / "file" / "db")
+    assert "cannot be kept (Not a directory)" in made.notes[0]
+    assert found(made) == EXPECTED
+
+
 def write(path: Path, values: np.ndarray, affine: np.ndarray | None = None) -> None:
     nibabel.save(nibabel.Nifti1Image(values, np.eye(4) if affine is None else affine), path)
 
