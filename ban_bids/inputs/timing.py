@@ -30,6 +30,7 @@ _NEARLY_CONSTANT = 1.1
 _SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 _LONGEST_TR = 30.0
 _SAME = 1e-3
+_NEAR = 0.05
 _DURATIONS = ("FrameAcquisitionDuration", "AcquisitionDuration")  # BIDS renamed the field
 
 
@@ -213,7 +214,9 @@ def _volume_timing(
     # decimals of a scanner's log are not the sequence's
     interval = round(interval if regular else float(np.median(steps[steps <= SAME_CLUSTER * steps.min()])), 6)
     also = number(metadata, "RepetitionTime", path)
-    if also is not None and np.abs((interval if regular else steps) - also).min() > _SAME:
+    if also is not None and (
+        np.abs(steps - also).min() > _NEAR * also if not regular else abs(interval - also) > _SAME
+    ):
         between = f"every {interval:g} s" if regular else f"at intervals of {steps.min():g} to {steps.max():g} s"
         raise _wrong(path, f"VolumeTiming has volumes {between}, RepetitionTime is {also:g} s: keep one")
     return float(times[0]), interval, None if regular else tuple(times.tolist())
