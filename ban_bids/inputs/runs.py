@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ban_bids.bids.index import Index
-from ban_bids.bids.names import entity
+from ban_bids.bids.names import entity, file_suffix
 from ban_bids.errors import DataError
 from ban_bids.inputs.events import TableReader
 from ban_bids.inputs.hearing import Hearing, run_orders
@@ -69,8 +69,7 @@ def hear_runs(
     hearing = Hearing(index.companions, stimuli, read, orders)
     heard = hearing.of(path for path in images if path not in parts)
     if not heard.runs and not heard.unfit:
-        pattern = f"sub-{label}/[ses-*/]func/sub-{label}_*_bold.nii[.gz]"
-        raise DataError(heard.reasons[0] if heard.reasons else f"sub-{label}: no BOLD image {pattern}; add it")
+        raise DataError(heard.reasons[0] if heard.reasons else index.no_bold(label))
     check_left_out(heard.runs, heard.unfit, selection)
     _refuse_mixtures(heard.runs, label)
     return heard.runs, (*notes, *more, *heard.notes)
@@ -78,7 +77,8 @@ def hear_runs(
 
 def _every_image(index: Index, label: str) -> list[Path]:
     """All BOLD images of a participant: a filter must not change the place of those that it leaves in."""
-    return replace(index, queries={"bold": {"datatype": "func", "suffix": "bold"}}).images("bold", label)
+    images = index.listing.people[label].images
+    return [path for path in images if path.parent.name == "func" and file_suffix(path) == "bold"]
 
 
 def _refuse_mixtures(runs: Sequence[HeardRun], label: str) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 
 from ban_bids.audio.waveforms import render_clip, sine_fade
-from ban_bids.bids.index import participant_labels
+from ban_bids.bids.listing import participant_labels
 from ban_bids.constants import DEFAULT_SEED
 from ban_bids.errors import DataError, UsageError
 from ban_bids.files.atomic import TEMPORARY_PREFIX
