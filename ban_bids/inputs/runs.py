@@ -77,8 +77,7 @@ def hear_runs(
 
 def _every_image(index: Index, label: str) -> list[Path]:
     """All BOLD images of a participant: a filter must not change the place of those that it leaves in."""
-    images = index.listing.people[label].images
-    return [path for path in images if path.parent.name == "func" and file_suffix(path) == "bold"]
+    return [path for path in index.listing.people[label].images if file_suffix(path) == "bold"]
 
 
 def _refuse_mixtures(runs: Sequence[HeardRun], label: str) -> None:
