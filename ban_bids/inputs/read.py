@@ -173,7 +173,8 @@ def _participant(heard: Listener, source: _Source) -> Participant:
         return Participant(label, (), (), failure=heard.failure)
     try:
         t1w = _anatomy(label, source, notes)
-        notes += source.index.check_twins([*t1w, *(run.bold for run in heard.runs)])
+        if "fmriprep" not in dict(source.settings.preprocessing.derivatives):  # else raw voxels are not used
+            notes += source.index.check_twins([*t1w, *(run.bold for run in heard.runs)])
         runs, more = read_images(heard.runs, source.index.companions, source.settings.preprocessing)
         notes += more
     except DataError as error:
