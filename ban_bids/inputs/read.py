@@ -257,7 +257,8 @@ def _participant(heard: Listener, source: _Source) -> Participant:
         missing |= set(source.missing.taken())
         if missing:
             raise DataError(missing_message(sorted(missing)))
-        notes += source.index.check_twins([*t1w, *(run.bold for run in heard.runs)])
+        if source.raw_images:  # else raw voxels are not used
+            notes += source.index.check_twins([*t1w, *(run.bold for run in heard.runs)])
         runs, more = read_images(heard.runs, source.index.companions, settings.preprocessing, settings.selection)
     except DataError as error:
         missing.update(source.missing.taken())

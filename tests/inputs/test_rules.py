@@ -473,18 +473,19 @@ def test_one_clip_per_run_without_events(folder: Path, tmp_path: Path) -> None:
 def test_order_counts_runs_of_a_task_over_sessions() -> None:
     names = ["ses-1_task-a_run-1", "ses-1_task-a_run-2", "ses-2_task-a_run-1", "ses-10_task-a_run-1", "ses-2_task-b"]
     images = [Path(f"sub-01_{name}_{end}bold.nii") for name in names[::-1] for end in ("echo-1_", "echo-2_")]
-    orders, notes = run_orders(images)
+    orders, gaps = run_orders(images)
     assert [orders[tuple(tuple(part.split("-")) for part in f"sub-01_{name}".split("_"))] for name in names] == [
         1, 2, 3, 4, 1,
     ]  # fmt: skip
-    assert notes == ()
+    assert not gaps
 
 
 @pytest.mark.parametrize(("labels", "told"), [("123", False), ("135", True), ("567", False), ("13", True)])
 def test_gaps_in_the_numbers_of_runs_are_told(labels: str, told: bool) -> None:
-    _, notes = run_orders([Path(f"sub-01_task-a_run-{label}_bold.nii") for label in labels])
-    assert bool(notes) is told
-    assert not told or "leave gaps" in notes[0]
+    images = [Path(f"sub-01_task-{task}_run-{label}_bold.nii") for label in labels for task in "ab"]
+    _, gaps = run_orders([*images, Path("sub-01_task-c_bold.nii")])
+    assert set(gaps) == (set("ab") if told else set())
+    assert not told or "leave gaps" in gaps["a"]
 
 
 def test_the_repetition_time_comes_from_the_sidecar(folder: Path, tmp_path: Path) -> None:
