@@ -196,7 +196,7 @@ def read_participant(
     DataError
         No auditory region overlaps the cortex.
     """
-    plan = held_out_plan(pre.participant, settings.selection)
+    plan = held_out_plan(pre.participant, settings.selection, dataset.held_out)
     label, compute, encoding = pre.participant.label, settings.compute, settings.encoding
     with clock.stage(f"sub-{label}: reading BOLD"):
         data = load_participant(pre, encoding, compute.work_dir / "tmp")
@@ -209,7 +209,8 @@ def read_participant(
         prepared = prepare_participant(data, plan, fitting, folder=_batches(settings, label), recording=recording)
     shared = ParticipantInput(pre, dataset, prepared)
     for note in shared.notes:
-        _LOG.warning("sub-%s: %s", label, note)
+        if note not in pre.participant.notes:  # said when the dataset was read
+            _LOG.warning("sub-%s: %s", label, note)
     return shared
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ban_bids.errors import BanBidsError, DataError, UsageError
+from ban_bids.inputs.missing import missing_message
+from ban_bids.inputs.notes import some
 from ban_bids.inputs.types import Clip, Dataset, Listener, Listening, Participant
 from ban_bids.settings import Selection
 
-_LOG = logging.getLogger(__name__)
 _ALL = "all"
 _FAIR_SHARE = 0.25
 """Share of a run's sound that must be repeated; by the share alone one clip would do in a run of four."""
@@ -295,16 +295,62 @@ def held_out_tracks(dataset: Dataset) -> frozenset[Path]:
     frozenset of Path
         Files that must not train or validate the model.
     """
-    tracks: set[Path] = set()
     people: list[Listener | Participant] = [*dataset.listeners, *dataset.usable]
+    tracks: set[Path] = set()
     for person in people:
-        if person.failure is not None:
-            _LOG.warning("sub-%s cannot be read, so its held-out tracks are unknown: %s", person.label, person.failure)
-            continue
-        try:
-            held_out = held_out_plan(person, dataset.selection).held_out
-        except BanBidsError as error:
-            _LOG.warning("sub-%s has no held-out runs: %s", person.label, error)
-            continue
-        tracks.update(item.clip.audio for run in person.runs if run.name in held_out for item in run.presentations)
+        found = _held_out_sounds(person, dataset.selection, dataset.held_out)
+        if not isinstance(found, str):
+            tracks |= found - {file.path for file in person.missing}
     return frozenset(tracks)
+
+
+def _held_out_sounds(
+    person: Participant | Listener, selection: Selection, declared: Mapping[str, Sequence[str]] | None
+) -> frozenset[Path] | str:
+    """Audio files of a person's held-out runs, or why they are unknown."""
+    if person.failure is not None:
+        return person.failure
+    try:
+        held_out = held_out_plan(person, selection, declared).held_out
+    except BanBidsError as error:
+        return str(error)
+    return frozenset(item.clip.audio for run in person.runs if run.name in held_out for item in run.presentations)
+
+
+def unknown_tracks(
+    listeners: Sequence[Listener],
+    chosen: Container[str],
+    selection: Selection,
+    declared: Mapping[str, Sequence[str]] | None = None,
+) -> list[str]:
+    """Say whose held-out tracks are not all known, so that no model is checked against them.
+
+    Parameters
+    ----------
+    listeners : sequence of Listener
+        Everyone.
+    chosen : container of str
+        Labels of those asked for; what is wrong with them is told elsewhere.
+    selection : Selection
+    declared : mapping of str to sequence of str, optional
+        As of :func:`held_out_plan`.
+
+    Returns
+    -------
+    list of str
+        One sentence, or none where all is known.
+    """
+    unknown: dict[str, str] = {}
+    for person in listeners:
+        found = _held_out_sounds(person, selection, declared)
+        if isinstance(found, str):
+            unknown[person.label] = found
+        elif lost := [file for file in person.missing if file.kind != "sounds" or file.path in found]:
+            unknown[person.label] = missing_message(lost)
+    if not unknown:
+        return []
+    labels = [f"sub-{label}" for label in unknown]
+    reasons = [f" (sub-{label}: {why})" for label, why in unknown.items() if label not in chosen][:1]
+    counted = "1 participant" if len(labels) == 1 else f"{len(labels)} participants"
+    told = f"held-out tracks of {counted} are not all known, so no model is checked against them: {some(labels)}"
+    return [told + "".join(reasons)]

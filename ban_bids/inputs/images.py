@@ -155,7 +155,7 @@ def _within_image(run: Run) -> Run:
         last = max(item.end for item in run.presentations)
         raise DataError(
             f"{run.bold}: BOLD lasts {end:g} s ({run.n_volumes} volumes), but events last to {last:g} s "
-            f"({run.events.name}), so that most of what was played was not scanned; restore the whole image or "
+            f"({run.played_by.name}), so that most of what was played was not scanned; restore the whole image or "
             "correct the events"
         )
     notes = list(run.row_notes)
@@ -171,7 +171,7 @@ def _within_image(run: Run) -> Run:
     if sparse and not heard_by(run, run.reference_time + run.since_first).any():
         raise DataError(
             f"{run.bold}: sparse sampling, and no volume is taken while a clip plays, or next after it "
-            f"({run.events.name}); correct the onsets (seconds) or leave the run out (--bids-filter-file)"
+            f"({run.played_by.name}); correct the onsets (seconds) or leave the run out (--bids-filter-file)"
         )
     return run
 

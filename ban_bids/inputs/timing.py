@@ -10,6 +10,7 @@ from typing import Any
 import nibabel
 import numpy as np
 
+from ban_bids.bids.images import orientation_notes
 from ban_bids.bids.metadata import load_header, number
 from ban_bids.errors import DataError
 from ban_bids.inputs.types import HeardRun, Run
@@ -74,6 +75,11 @@ def read_run(heard: HeardRun, metadata: Mapping[str, Any]) -> tuple[Run, Voxels,
     """
     path = heard.bold
     image = load_header(path)
+    if len(image.shape) > 4 and image.shape[3] == 1:
+        raise DataError(
+            f"{path}: shape {image.shape} has its volumes on the fifth axis, BIDS wants them on the fourth; save it "
+            "without the empty axis, e.g. mrconvert IN OUT -axes 0,1,2,4"
+        )
     if len(image.shape) != 4 or image.shape[3] < 2:
         raise DataError(f"{path}: shape {image.shape} is not a series of volumes (4-D); give the BOLD run itself")
     if image.shape[3] < FEWEST_VOLUMES:
@@ -81,7 +87,7 @@ def read_run(heard: HeardRun, metadata: Mapping[str, Any]) -> tuple[Run, Voxels,
             f"{path}: {image.shape[3]} volumes, and {FEWEST_VOLUMES} are needed; restore the whole image or leave the "
             "run out (--bids-filter-file)"
         )
-    notes: list[str] = []
+    notes = list(orientation_notes(image))
     starts: tuple[float, ...] | None = None
     stated_starts = metadata.get("VolumeTiming") is not None
     if stated_starts:

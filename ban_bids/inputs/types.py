@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ban_bids.inputs.missing import MissingFile
 from ban_bids.settings import Selection
 
 
@@ -34,6 +35,9 @@ class Clip:
         Length of the sine fade in and fade out, seconds; 0 for none.
     rms : float or None
         Root mean square to which the excerpt is scaled; None leaves it as it is.
+    file_end : float or None
+        Length of the file, seconds, where the clip goes on after it: from there on it is silence. None where the
+        excerpt lies in its file.
     """
 
     audio: Path
@@ -43,6 +47,12 @@ class Clip:
     genre: str | None = field(default=None, compare=False)
     fade: float = 0.0
     rms: float | None = None
+    file_end: float | None = field(default=None, compare=False)
+
+    @property
+    def silence(self) -> float:
+        """Seconds of silence at the clip's end, after its file."""
+        return 0.0 if self.file_end is None else max(0.0, self.start + self.duration - self.file_end)
 
 
 @dataclass(frozen=True)
@@ -90,8 +100,10 @@ class Listening(_Played):
         Labels as spelled in the file name (``run="01"``); the task is always there.
     entities : tuple of (str, str)
         Every entity of the file name in order: ``(("sub", "01"), ("task", "Test"), ("run", "01"))``.
-    bold, events : Path
-        Image and table of events.
+    bold : Path
+        Image.
+    events : Path or None
+        Table of events; None where the rule needs none.
     row_notes : tuple of str
         One sentence per kind, with a count, on rows that were passed over (no sound), padded (the clip ends after
         its file) or dropped (after the image's end): ``"12 rows name no sound (cross.png, ...): passed over"``.
@@ -103,8 +115,13 @@ class Listening(_Played):
     run: str | None
     entities: tuple[tuple[str, str], ...]
     bold: Path
-    events: Path
+    events: Path | None
     row_notes: tuple[str, ...] = field(default=(), kw_only=True)
+
+    @property
+    def played_by(self) -> Path:
+        """What says what was played: the table of events, or the image by its name where no table is needed."""
+        return self.events or self.bold
 
     @property
     def name(self) -> str:
@@ -220,12 +237,15 @@ class Listener:
         Why the events cannot be read, naming file and remedy.
     notes : tuple of str
         What was left out or assumed on the way.
+    missing : tuple of MissingFile
+        Tables and sounds that are not there; clips of such sounds stand in ``runs`` as the events tell them.
     """
 
     label: str
     runs: tuple[HeardRun, ...]
     failure: str | None = None
     notes: tuple[str, ...] = ()
+    missing: tuple[MissingFile, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -246,6 +266,8 @@ class Participant:
         What was left out or assumed for this participant.
     files : tuple of Path
         The participant's own files that are used: images, sidecars, events, audio of the clips.
+    missing : tuple of MissingFile
+        Files that are not there; the participant then has a failure.
     """
 
     label: str
@@ -254,6 +276,7 @@ class Participant:
     failure: str | None = None
     notes: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
+    missing: tuple[MissingFile, ...] = ()
 
     @property
     def sessions(self) -> tuple[str, ...]:
@@ -300,7 +323,7 @@ class Dataset:
     doi : str or None
         ``DatasetDOI``.
     profile : str or None
-        Name of the stimulus profile in use.
+        Name of the rules in use; None for those of BIDS (``stim_file``, ``stim_id``).
     participants : tuple of Participant
         Those asked for, sorted by label.
     listeners : tuple of Listener
@@ -308,9 +331,13 @@ class Dataset:
     notes : tuple of str
         What was left out or assumed for everybody; what concerns one participant is in ``Participant.notes``.
     shared_files : tuple of Path
-        Files that are used for every participant: description, profile, people's choices and what they judged.
+        Files that are used for every participant: description, rules, people's choices and what they judged.
     choices : HumanChoices or None
         Human genre choices, where the dataset holds any.
+    held_out : Mapping of str to tuple of str, or None
+        Entities with globs of the runs that the rules hold out.
+    missing : tuple of MissingFile
+        Files that are not there, for the participants asked for and for people's choices.
     """
 
     selection: Selection
@@ -322,6 +349,8 @@ class Dataset:
     notes: tuple[str, ...]
     shared_files: tuple[Path, ...]
     choices: HumanChoices | None
+    held_out: Mapping[str, tuple[str, ...]] | None = None
+    missing: tuple[MissingFile, ...] = ()
 
     @property
     def root(self) -> Path:

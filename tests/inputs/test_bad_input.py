@@ -108,7 +108,7 @@ def zero_length(toy: Toy) -> None:
 
 
 def past_end(toy: Toy) -> None:
-    toy.events(1, "0\t8\tblues\tblues.00000.wav\t4.2\n")
+    toy.events(1, "0\t8\tblues\tblues.00000.wav\t6.2\n")
 
 
 def no_duration(toy: Toy) -> None:
@@ -216,7 +216,8 @@ def no_bold(toy: Toy) -> None:
 
 
 PERSONAL = [
-    (no_stim_file, "events.tsv: no column stim_file and no stimulus profile"),
+    (dangling_bold, "link to a file that is not there"),
+    (no_stim_file, "events.tsv: no column stim_file and no rules for this dataset; its columns are onset, duration"),
     (stimulus_missing, "events.tsv, line 2: stimulus nowhere.wav not found .*--stimuli-dir"),
     (stimulus_outside, "inside the stimuli folder"),
     (stimulus_twice, "several files are called twin.wav"),
@@ -224,7 +225,7 @@ PERSONAL = [
     (spoilt_audio(None), "own.wav: stimulus is truncated"),
     (spoilt_audio(b"<html>404</html>" * 9), "own.wav: stimulus is not audio"),
     (zero_length, "own.wav: stimulus has zero length"),
-    (past_end, "excerpt 4.2 to 12.2 s lies outside"),
+    (past_end, "excerpt 6.2 to 14.2 s lies outside"),
     (no_duration, "line 2: duration of blues.00000.wav is not given"),
     (echoes, "multi-echo series.*--bids-filter-file"),
     (bad_t1w, "T1w.nii.gz: empty file"),
@@ -253,7 +254,6 @@ UNFIT = [
     (flat_bold, "is not a series of volumes"),
     (not_nifti, "not a NIfTI image"),
     (empty_bold, "empty file"),
-    (dangling_bold, "link to a file that is not there"),
     (truncated_bold, "truncated"),
     (other_tr, "RepetitionTime 2.2 s in the JSON sidecar, 2 s in the image header"),
     (tr_in_milliseconds, "RepetitionTime is 2000"),
