@@ -95,6 +95,9 @@ def stream_at(data: bytes | memoryview) -> Stream | None:
         frame = frame_at(data, first) if data[first] == 0xFF else None
         if frame is None or not _follows(data, frame):
             continue
+        second = frame_at(data, first + frame.size)
+        if second is not None and not _follows(data, second):  # two headers in a row may be chance
+            continue
         if frame.layer != 3 or bytes(data[frame.tag : frame.tag + 4]) not in (b"Xing", b"Info"):
             return Stream(frame)
         flags = _number(data, frame.tag + 4)

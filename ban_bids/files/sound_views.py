@@ -15,6 +15,9 @@ from ban_bids.files.flac import LENGTH_AT, counted_samples, told_samples, with_s
 from ban_bids.files.mpeg import Stream, count_frames, ends_with_tags, stream_at
 from ban_bids.files.sound_headers import payload
 
+_MISCOUNTED = 2
+"""Frames of MPEG, 0.05 s, by which headers may be wrong in whole files."""
+
 _LARGEST_FRAME = 1 << 18
 """Bytes at the end of a .flac among which its last frame lies."""
 
@@ -89,7 +92,7 @@ class _Changed(io.RawIOBase):
 
 
 def view_of(path: Path, raw: BinaryIO) -> View:
-    """The file, or with a header that tells its length; DataError where samples that it tells of are missing."""
+    """The file, or with a header that tells its length; DataError where samples that it promises are missing."""
     size = path.stat().st_size
     raw.seek(0)
     head = raw.read(42)
@@ -110,10 +113,12 @@ def _contained(path: Path, raw: BinaryIO, size: int) -> View:
     if samples is None:
         return View(raw, size)
     there = size - samples.start
-    if samples.told is None:
+    if samples.told is None and not _ends_with_chunk(raw, samples.start, size):
         note = f"{path.name}: its header does not tell its length (written into a pipe?); it was taken to its end"
         told = {samples.size_at: samples.size(there)} if there > 0 else {}
         return View(raw, size, told, changed=bool(told), note=note)
+    if samples.told is None:
+        return View(raw, size)  # there are none, but other chunks
     # one byte of padding is commonly left out, or counted
     if samples.told > there + 1:
         raise DataError(
@@ -127,10 +132,18 @@ def _contained(path: Path, raw: BinaryIO, size: int) -> View:
     if head[:4] == b"RIFF" and whole > size + 1:
         note = f"{path.name}: its header promises {whole} bytes, the file has {size}; all of its samples are there"
     elif head[:4] == b"RIFF" and _is_no_chunk(raw, samples.start + samples.told, size):
-        note = f"{path.name}: its header tells of {samples.told} bytes of samples, {there} are there; it is believed"
+        note = f"{path.name}: its header promises {samples.told} bytes of samples, {there} are there; it is believed"
     if head[:4] == b"riff":  # libsndfile takes what comes behind the samples for more of them
         return View(raw, samples.start + samples.told, changed=True, note=note)
     return View(raw, size, note=note)
+
+
+def _ends_with_chunk(raw: BinaryIO, place: int, size: int) -> bool:
+    """Whether what begins here is one chunk, to the end of the file."""
+    raw.seek(place)
+    head = raw.read(8)
+    length = int.from_bytes(head[4:], "little")
+    return bool(re.match(rb"[ -~]{4}", head)) and 0 <= size - (place + 8 + length) <= 1
 
 
 def _is_no_chunk(raw: BinaryIO, end: int, size: int) -> bool:
@@ -168,7 +181,8 @@ def _mpeg(path: Path, raw: BinaryIO, size: int) -> View:
         header = bytes(data[first.place : first.place + first.size])
     if stream.tag is not None:
         frames -= 1  # that of the header holds no sound
-    if stream.told_frames and frames < stream.told_frames:
+    # some encoders count the frame of the header
+    if stream.told_frames and frames < stream.told_frames - _MISCOUNTED:
         told = stream.told_bytes or 0
         raise DataError(
             f"{path}: stimulus is truncated: the header promises {stream.told_frames} frames"

@@ -1,6 +1,6 @@
 """Sound files: whatever libsndfile decodes, as long as it truly is, or one line that says why it cannot be had.
 
-Headers are believed where the bytes that they tell of are there. Where they are wrong or say nothing (pipes of SoX and
+Headers are believed where the bytes that they promise are there. Where they are wrong or say nothing (pipes of SoX and
 ffmpeg, programs that were stopped, MPEG of changing bitrate), libsndfile is given the file with a right one.
 """
 

@@ -152,6 +152,18 @@ def test_an_mp3_is_as_long_as_its_frames(tmp_path: Path, mode: str, rate: int, c
         sound_info(path)
 
 
+def test_an_mp3_whose_header_counts_itself_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp3"
+    _, whole, _ = _mp3(path, "VARIABLE")
+    stream = stream_at(whole)
+    assert stream is not None and stream.tag is not None and stream.told_frames is not None
+    frames = sound_info(path).frames
+    at, told = stream.tag + 8, (stream.told_frames + 1).to_bytes(4, "big") + bytes(4)
+    path.write_bytes(whole[:at] + told + whole[at + 8 :])
+    assert sound_info(path).frames == len(_decoded(path))
+    assert abs(sound_info(path).frames - frames) <= 1152
+
+
 def test_two_mp3_in_one_file_are_as_long_as_both(tmp_path: Path) -> None:
     path = tmp_path / "a.mp3"
     sound, whole, _ = _mp3(path, "VARIABLE")
@@ -265,7 +277,10 @@ def test_each_other_file_is_told_what_it_is(
     assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
 
 
-def test_a_file_without_samples_is_refused(tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "a.wav", np.zeros(0), RATE)
+@pytest.mark.parametrize("behind", [b"", LIST])
+def test_a_file_without_samples_is_refused(tmp_path: Path, behind: bytes) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros(0), RATE, subtype="PCM_16")
+    path.write_bytes(path.read_bytes() + behind)
     with pytest.raises(DataError, match="zero length"):
-        audio_seconds(tmp_path / "a.wav")
+        audio_seconds(path)
