@@ -2,7 +2,8 @@
 
 Read in this order: ``atomic`` (a file is there whole or not at all), ``json``, ``tsv`` and ``npz`` (what is
 written with it), ``hashing`` (by what finished work is known again), ``locks`` (one process at a time),
-``progress`` (how far along, how long, how much memory). ``sounds`` opens whatever libsndfile decodes, with the length
-that its bytes have, not the one that is told; ``sound_views``, ``sound_headers``, ``mpeg`` and ``flac`` know what is
-told and what is there.
+``progress`` (how far along, how long, how much memory).
+
+``sounds`` opens whatever libsndfile decodes, with the length that its bytes have, not the one that a header says;
+``sound_views``, ``sound_headers``, ``mpeg`` and ``flac`` know what it says and what is there.
 """

@@ -9,14 +9,14 @@ import pytest
 from small_datasets import Toy, write_audio
 
 from ban_bids.errors import DataError
-from ban_bids.inputs.stimuli import Stimuli, stimuli_of
+from ban_bids.inputs.events import read_table
+from ban_bids.inputs.read import read_dataset
+from ban_bids.inputs.stimuli import Stimuli
 from ban_bids.inputs.types import Clip
 
 
 def _asked(root: Path, name: str, *folders: str) -> Clip | None:
     """What a row of one clip names, the sounds being in the dataset's folder and others."""
-    from ban_bids.inputs.events import read_table
-
     table = root / "events.tsv"
     table.write_text(f"onset\tduration\tstim_file\n0\t2\t{name}\n")
     row = read_table(table).rows[0]
@@ -82,8 +82,10 @@ def test_odd_headers_are_notes(toy: Toy) -> None:
     path = toy.root / "stimuli/pipe.wav"
     write_audio(path)
     raw = bytearray(path.read_bytes())
-    raw[4:8] = raw[raw.index(b"data") + 4 :][:4] = b"\xff\xff\xff\xff"
+    raw[4:8] = b"\xff\xff\xff\xff"
+    at = raw.index(b"data") + 4
+    raw[at : at + 4] = b"\xff\xff\xff\xff"
     path.write_bytes(bytes(raw))
-    stimuli = stimuli_of(toy.root)
-    assert stimuli._seconds(path) == 30.0
-    assert len(stimuli.remarks) == 1 and "pipe.wav: " in next(iter(stimuli.remarks))
+    toy.events(1, "0\t8\trock\tpipe.wav\t0\n")
+    notes = [note for note in read_dataset(toy.settings()).notes if "pipe.wav" in note]
+    assert len(notes) == 1 and "does not tell its length" in notes[0]
