@@ -24,6 +24,10 @@ class DataError(BanBidsError):
     exit_status = 65
 
 
+class MissingDerivative(DataError):
+    """fMRIPrep's output holds nothing under a run's name; the message says what was looked for and what is there."""
+
+
 class CheckpointError(DataError):
     """A weights file cannot be used: another architecture, a pickle, a damaged or missing card."""
 

@@ -140,11 +140,7 @@ def _check_paths(settings: Settings) -> None:
 def _run(settings: Settings) -> int:
     set_logging(settings.output.verbosity)
     if settings.output.dry_run and settings.level == "participant":
-        from ban_bids.inputs.describe import describe_files
-        from ban_bids.inputs.read import read_dataset
-
-        print(describe_files(read_dataset(settings), settings.models))
-        return 0
+        return _dry_run(settings)
     # the group level as well: a container may have no other folder for matplotlib's cache
     new_folders = set_environment(settings.compute.work_dir, settings.compute.omp_nthreads)
     try:
@@ -159,6 +155,18 @@ def _run(settings: Settings) -> int:
     elif settings.level == "group":
         remove_empty(new_folders)
     return status
+
+
+def _dry_run(settings: Settings) -> int:
+    """Print which files would be used; 1 where nobody's derivatives can be."""
+    from ban_bids.inputs.derivatives import check_derivatives
+    from ban_bids.inputs.describe import describe_files
+    from ban_bids.inputs.read import read_dataset
+
+    dataset = read_dataset(settings)
+    problems = check_derivatives(dataset, settings)
+    print(describe_files(dataset, settings.models, problems))
+    return int(bool(problems) and len(problems) == len(dataset.usable))
 
 
 def _run_level(settings: Settings) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 from ban_bids.errors import BanBidsError
 from ban_bids.inputs.heldout import held_out_plan, held_out_tracks
@@ -11,7 +12,7 @@ from ban_bids.inputs.types import Dataset, Participant, Run
 from ban_bids.settings import Models, Selection
 
 
-def describe_files(dataset: Dataset, models: Models) -> str:
+def describe_files(dataset: Dataset, models: Models, problems: Mapping[str, str] = MappingProxyType({})) -> str:
     """Describe which files would be used, for people; writes nothing.
 
     Parameters
@@ -19,6 +20,8 @@ def describe_files(dataset: Dataset, models: Models) -> str:
     dataset : Dataset
     models : Models
         Which model would be scored, and where its weights come from.
+    problems : mapping of str to str
+        By label, why fMRIPrep's output cannot be used for a participant.
 
     Returns
     -------
@@ -28,7 +31,7 @@ def describe_files(dataset: Dataset, models: Models) -> str:
     lines = [f"Dataset: {dataset.name} ({dataset.root})"]
     lines += [f"DOI: {dataset.doi or 'none'}", f"Stimulus profile: {dataset.profile or 'none (stim_file)'}"]
     for person in dataset.participants:
-        lines += _person(person, dataset.selection)
+        lines += _person(person, dataset.selection, problems.get(person.label))
     lines += _stimuli(dataset)
     lines += _model(dataset, models)
     lines += [f"Note: {note}" for note in dataset.notes]
@@ -36,12 +39,12 @@ def describe_files(dataset: Dataset, models: Models) -> str:
     return "\n".join(lines)
 
 
-def _person(person: Participant, selection: Selection) -> Iterator[str]:
+def _person(person: Participant, selection: Selection, problem: str | None) -> Iterator[str]:
     yield ""
     yield f"sub-{person.label}"
     yield from (f"  Note: {note}" for note in person.notes)
-    if person.failure is not None:
-        yield f"  CANNOT BE USED: {person.failure}"
+    if failure := person.failure or problem:
+        yield f"  CANNOT BE USED: {failure}"
         return
     try:
         plan = held_out_plan(person, selection)
@@ -64,7 +67,12 @@ def _person(person: Participant, selection: Selection) -> Iterator[str]:
 def _run(run: Run, held_out: bool) -> Iterator[str]:
     lead_ins = sum(item.lead_in for item in run.presentations)
     yield f"  {run.name}{' [held out]' if held_out else ''}"
-    yield f"    BOLD: {run.bold} ({run.n_volumes} volumes, TR {run.repetition_time:g} s)"
+    length = f"{run.n_volumes} volumes, TR {run.repetition_time:g} s"
+    if run.derivative is None:
+        yield f"    BOLD: {run.bold} ({length})"
+    else:
+        yield f"    fMRIPrep's series: {run.derivative.bold} ({length})"
+        yield f"    mask, confounds: {run.derivative.mask.name}, {run.derivative.confounds.name}"
     yield f"    events: {run.events}"
     yield (
         f"    clips: {len(run.presentations)} played, {len(run.clips)} distinct"

@@ -176,7 +176,11 @@ def held_out_tracks(dataset: Dataset) -> frozenset[Path]:
         Files that must not train or validate the model.
     """
     tracks: set[Path] = set()
-    for person in dataset.listeners:
+    n_heard = {person.label: len(person.runs) for person in dataset.listeners}
+    # of whom runs were left out since: what their own plan holds out counts too
+    changed = [person for person in dataset.usable if len(person.runs) != n_heard.get(person.label)]
+    everyone: list[Listener | Participant] = [*dataset.listeners, *changed]
+    for person in everyone:
         if person.failure is not None:
             _LOG.warning("sub-%s cannot be read, so its held-out tracks are unknown: %s", person.label, person.failure)
             continue

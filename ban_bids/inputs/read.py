@@ -9,12 +9,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ban_bids.bids.fmriprep_index import with_derivatives
 from ban_bids.bids.index import Index, build_index, chosen_labels, outside_scanner, participant_labels
 from ban_bids.bids.metadata import load_header
 from ban_bids.bids.names import entities, entity
 from ban_bids.errors import DataError, UsageError
 from ban_bids.files.json import read_json
 from ban_bids.files.progress import progress
+from ban_bids.inputs.derivatives import folder_of, name_as_fmriprep, take_derivatives
 from ban_bids.inputs.events import TableReader, read_table
 from ban_bids.inputs.heldout import check_test_options
 from ban_bids.inputs.people import read_choices
@@ -77,6 +79,7 @@ def read_dataset(settings: Settings) -> Dataset:
     if outside:
         notes.append(f"{len(outside)} participants have no func folder: of them only choices are read")
     index = build_index(selection, everyone, save=not settings.output.dry_run)
+    index = with_derivatives(index, settings.preprocessing)
     _check_filters(index, labels, selection)
     source = _Source(index, stimuli, read, settings)
     heard = {label: _listen(label, source) for label in progress(everyone, "Reading events")}
@@ -144,9 +147,10 @@ def _listen(label: str, source: _Source) -> Listener:
             label, index=source.index, stimuli=stimuli, read=source.read, selection=source.settings.selection
         )
         runs, more = mark_lead_ins(runs, stimuli.profile.lead_in if stimuli.profile else "none")
+        runs, echoes = name_as_fmriprep(runs, source.index)
     except DataError as error:
         return Listener(label, (), failure=str(error))
-    return Listener(label, runs, notes=(*notes, *more))
+    return Listener(label, runs, notes=(*notes, *more, *echoes))
 
 
 def _participant(heard: Listener, source: _Source) -> Participant:
@@ -155,8 +159,10 @@ def _participant(heard: Listener, source: _Source) -> Participant:
     if heard.failure is not None:
         return Participant(label, (), (), failure=heard.failure)
     try:
+        taken, left_out = take_derivatives(heard, source.index, source.settings)
+        notes += left_out
         t1w = _anatomy(label, source, notes)
-        runs, more = read_images(heard.runs, source.index.companions, source.settings.preprocessing)
+        runs, more = read_images(taken, source.index.companions, source.settings.preprocessing)
         notes += more
     except DataError as error:
         return Participant(label, (), (), failure=str(error), notes=tuple(notes))
@@ -181,6 +187,8 @@ def _anatomy(label: str, source: _Source, notes: list[str]) -> tuple[Path, ...]:
         labels = dict(entities(path))
         groups.setdefault(tuple(labels.get(key, "") for key in _ONE_T1W), []).append(path)
     first = groups[min(groups)]
+    if folder_of(source.settings.preprocessing) is not None:
+        return _if_readable(first, notes)
     if len(groups) > 1:
         left = ", ".join(path.name for path in chosen if path not in first)
         notes.append(f"several T1w acquisitions: {first[0].name} is used, {left} left out (--bids-filter-file chooses)")
@@ -207,6 +215,15 @@ def _readable(paths: Sequence[Path], notes: list[str]) -> tuple[Path, ...]:
         raise errors[0]
     notes += [f"T1w image left out: {error}" for error in errors]
     return tuple(sound)
+
+
+def _if_readable(paths: Sequence[Path], notes: list[str]) -> tuple[Path, ...]:
+    """Images whose header is sound, none being needed: fMRIPrep's anatomy is used."""
+    try:
+        return _readable(paths, notes)
+    except DataError as error:
+        notes.append(f"raw T1w image not read ({error}): not needed, the derivatives' anatomy is used")
+        return ()
 
 
 def _field_map_notes(label: str, source: _Source) -> list[str]:
@@ -239,7 +256,9 @@ def _files_of(t1w: Sequence[Path], runs: Sequence[Run], index: Index) -> tuple[P
     for image in t1w:
         files.update((image, *index.companions.inherited(image, "T1w.json")))
     for run in runs:
-        files.update((run.bold, run.events, *index.companions.inherited(run.bold, "bold.json")))
+        made = run.derivative
+        images = (run.bold,) if made is None else (made.bold, made.mask, made.confounds)
+        files.update((*images, run.events, *index.companions.inherited(run.bold, "bold.json")))
         files.update(clip.audio for clip in run.clips)
     return tuple(sorted(files))
 

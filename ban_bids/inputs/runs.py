@@ -12,6 +12,7 @@ from ban_bids.bids.index import Index
 from ban_bids.bids.metadata import Companions
 from ban_bids.bids.names import entities, entity
 from ban_bids.errors import DataError
+from ban_bids.inputs.derivatives import header_of
 from ban_bids.inputs.events import Table, TableReader
 from ban_bids.inputs.stimuli import Stimuli
 from ban_bids.inputs.timing import read_run
@@ -25,6 +26,10 @@ OVERLAP = 0.1
 
 _PARTS_LEFT_OUT = ("phase", "real", "imag")
 _IDENTITY = ("ses", "task", "run", "dir")
+_MULTI_ECHO = (
+    "sub-%s: multi-echo series, %s and %s, are not combined here: fMRIPrep combines echoes, so give its output with "
+    '-d fmriprep=PATH; or take one echo by --bids-filter-file with {"bold": {"echo": 2}}'
+)
 _REMEDY = 'choose with --bids-filter-file, e.g. {"bold": {"%s": %s}}'
 
 
@@ -147,7 +152,9 @@ def _refuse_mixtures(images: Sequence[Path], label: str) -> None:
             continue
         others = dict(entities(other))
         key = next((key for key in (*labels, *others) if labels.get(key) != others.get(key)), "extension")
-        kind = "multi-echo series" if key == "echo" else f"several images of one run ({key}- differs)"
+        if key == "echo":
+            raise DataError(_MULTI_ECHO % (label, other.name, path.name))
+        kind = f"several images of one run ({key}- differs)"
         remedy = _REMEDY % (_LONG.get(key, key), '"' + str(labels.get(key)) + '"')
         raise DataError(f"sub-{label}: {kind}, {other.name} and {path.name}, are not mixed; {remedy}")
     for key in ("acq", "rec", "ce", "echo"):
@@ -250,13 +257,15 @@ def read_images(
     sizes: list[tuple[float, ...]] = []
     noted: dict[str, list[str]] = {}
     for before in heard:
-        run, voxel_size, notes = read_run(before, companions.metadata(before.bold))
+        header = header_of(before, companions.metadata(before.bold))
+        run, voxel_size, notes = read_run(before, header.metadata, header.path)
         slice_timing, more = _slice_timing(run.slice_timing, preprocessing)
         _check_fits(run)
-        for note in (*notes, *more):
+        for note in (*header.notes, *notes, *more):
             noted.setdefault(note, []).append(run.bold.name)
         runs.append(replace(run, slice_timing=slice_timing))
-        sizes.append(voxel_size)
+        # fMRIPrep's series lie on a grid of their own: only raw images are compared
+        sizes.append(voxel_size if header.path == before.bold else ())
     _refuse_resolutions(runs, sizes)
     return tuple(runs), tuple(f"{note} ({names[0]}, {len(names)} of {len(runs)} runs)" for note, names in noted.items())
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from ban_bids.bids.fmriprep import RunFiles
 from ban_bids.settings import Selection
 
 
@@ -91,6 +92,8 @@ class Listening(_Played):
         Every entity of the file name in order: ``(("sub", "01"), ("task", "Test"), ("run", "01"))``.
     bold, events : Path
         Image and table of events.
+    derivative : RunFiles or None
+        fMRIPrep's files that are taken instead of the image, which then need not be there.
     """
 
     participant: str
@@ -100,6 +103,7 @@ class Listening(_Played):
     entities: tuple[tuple[str, str], ...]
     bold: Path
     events: Path
+    derivative: RunFiles | None = field(default=None, kw_only=True)
 
     @property
     def name(self) -> str:
