@@ -1,8 +1,8 @@
 """Which of fMRIPrep's files (20.2 and later) stand for a run, by their names alone.
 
-fMRIPrep names what it makes after the raw image: ``run`` without zeros before it, without ``echo`` (echoes are combined),
-without ``part`` and whatever else its patterns do not know. Names that differ in more are taken where one run only can be
-meant, and a note says so.
+fMRIPrep names what it makes after the raw image: ``run`` without zeros before it, without ``echo`` (echoes are
+combined), without ``part`` and whatever else its patterns do not know. Names that differ in more are taken where one
+run only can be meant, and a note says so.
 """
 
 from __future__ import annotations
@@ -178,15 +178,21 @@ def find_run(pairs: Entities, output: Output, options: Preprocessing, others: Co
     bold = _resolution(combined, options.res, pattern, folder)
     made = identity(entities(bold))
     where = _grid(bold)
-    masks = [path for path in output.same_run(made, _MASK) if _grid(path) == where]
+    masks = _of_echo([path for path in output.same_run(made, _MASK) if _grid(path) == where], bold)
     beside = f"sub-{output.label}_{run_name(entities(bold))}"
     name = f"{beside}_space-{options.space}[_res-{_res(bold)}]_{_MASK}.nii.gz"
     mask = _one(masks, name, folder, "it belongs beside the series: copy it there")
-    tables = [path for tail in _TABLES for path in output.same_run(made, tail, (".tsv",))]
+    tables = _of_echo([path for tail in _TABLES for path in output.same_run(made, tail, (".tsv",))], bold)
     name = f"{beside}_{_TABLES[0]}.tsv (or _regressors.tsv)"
     table = _one(tables, name, folder, "copy it from fMRIPrep's output, with its .json file")
     differs = made != identity(pairs)
     return RunFiles(bold, mask, table, f"fMRIPrep's {bold.name} alone fits {stem}: taken for it" if differs else None)
+
+
+def _of_echo(paths: Sequence[Path], bold: Path) -> list[Path]:
+    """Files of the series' own echo, or of all echoes combined."""
+    own = [path for path in paths if entity(path, "echo") == entity(bold, "echo")]
+    return own or [path for path in paths if entity(path, "echo") is None]
 
 
 def _res(path: Path) -> str:
@@ -240,11 +246,16 @@ def _why(pairs: Entities, output: Output, options: Preprocessing, there: Sequenc
     runs = sorted({run_name(entities(path)) for path in output.ending(series_tail(options.confounds))})
     if not runs:
         return f"there is no series of sub-{output.label} at all: fMRIPrep has not finished it; {again}"
-    nearest = difflib.get_close_matches(run_name(pairs), runs, _FEW, cutoff=0.0)
     return (
-        f"of sub-{output.label} there are {', '.join(nearest)}{' and others' if len(runs) > _FEW else ''}; where one of "
-        f"these is the run, name both alike; else sub-{output.label}.html says why fMRIPrep left it out"
+        f"of sub-{output.label} there are {_nearest(run_name(pairs), runs)}; where one of these is the run, name both "
+        f"alike; else sub-{output.label}.html says why fMRIPrep left it out"
     )
+
+
+def _nearest(name: str, names: Sequence[str]) -> str:
+    """The few names that are most like one."""
+    nearest = difflib.get_close_matches(name, names, _FEW, cutoff=0.0)
+    return ", ".join(nearest) + (" and others" if len(names) > _FEW else "")
 
 
 def _no_participant(output: Output, again: str) -> str:
@@ -252,10 +263,7 @@ def _no_participant(output: Output, again: str) -> str:
     if (output.folder / f"sub-{output.label}").is_dir():
         return f"there are no functional files of sub-{output.label}: fMRIPrep has not finished it; {again}"
     labels = sorted(path.name for path in output.folder.glob("sub-*") if path.is_dir())
-    nearest = difflib.get_close_matches(f"sub-{output.label}", labels, _FEW, cutoff=0.0)
-    there = (
-        f"there are {', '.join(nearest)}{' and others' if len(labels) > _FEW else ''}" if labels else "nor any other"
-    )
+    there = f"there are {_nearest(f'sub-{output.label}', labels)}" if labels else "nor any other"
     return (
         f"no sub-{output.label} in it, {there}; correct the path or the label, or leave the participant out "
         "(--participant-label)"

@@ -1,4 +1,4 @@
-"""Is a folder fMRIPrep's output? One mistake in ``-d fmriprep=PATH`` is told once for everybody, with the right path."""
+"""Is a folder fMRIPrep's output? A mistake in ``-d fmriprep=PATH`` is told once, with the path that is meant."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ _UNDER_SUBJECT = ("func/*", "ses-*/func/*", "anat/*", "ses-*/anat/*")
 _OWN_FOLDERS = ("figures", "log")
 _FEW = 3
 _LEVELS = 2
+_TRIED = 10
 
 
 def check_folder(folder: Path, labels: Sequence[str], bids_dir: Path) -> None:
-    """Refuse a folder that holds nothing of fMRIPrep's of any participant asked for.
+    """Refuse a folder that holds nothing of fMRIPrep's of any participant of the dataset.
 
     Parameters
     ----------
@@ -33,12 +34,13 @@ def check_folder(folder: Path, labels: Sequence[str], bids_dir: Path) -> None:
         Names what was looked for, what the folder is, and the folder that is meant where one is near (below, above or
         beside it).
     """
-    if not labels or any(_is_made(folder / f"sub-{label}") for label in labels):
-        return
+    everyone = [*labels, *sorted(path.name[4:] for path in bids_dir.glob("sub-*"))]
+    if any(_is_made(folder / f"sub-{label}") for label in dict.fromkeys(everyone)):
+        return  # who is not in it fails alone
     option = f"-d fmriprep={folder}"
     if not folder.is_dir():
         raise UsageError(f"{option}: no such folder; correct the path")
-    meant = " or ".join(str(path) for path in _near(folder, labels))
+    meant = " or ".join(str(path) for path in _near(folder, everyone[:_TRIED]))
     hint = f"did you mean {meant}?" if meant else "give the folder that fMRIPrep wrote its sub-* folders into"
     raise UsageError(f"{option}: {_what(folder, labels, bids_dir)}; {hint}")
 

@@ -107,7 +107,7 @@ def take_derivatives(heard: Listener, index: Index, settings: Settings) -> tuple
             runs.append(replace(run, derivative=_find(run, output, others, settings.preprocessing)))
         except DataError as error:
             missing[run.name] = error
-            runs.append(run)
+            runs.append(replace(run, no_derivative=str(error)))
     notes = tuple(run.derivative.note for run in runs if run.derivative is not None and run.derivative.note)
     if not missing:
         return tuple(runs), notes
@@ -139,7 +139,7 @@ def _plan_stays(heard: Listener, kept: tuple[HeardRun, ...], selection: Selectio
 
 
 def files_of_run(run: Run, participant: Participant, folder: Path, options: Preprocessing) -> Run:
-    """A run with fMRIPrep's files, which are searched where reading did not find them: the error says why.
+    """A run with fMRIPrep's files; searched here where it does not come from :func:`take_derivatives`.
 
     Raises
     ------
@@ -147,6 +147,8 @@ def files_of_run(run: Run, participant: Participant, folder: Path, options: Prep
     """
     if run.derivative is not None:
         return run
+    if run.no_derivative is not None:
+        raise DataError(run.no_derivative)
     others = [other.entities for other in participant.runs]
     return replace(run, derivative=_find(run, Output.of(folder, participant.label), others, options))
 

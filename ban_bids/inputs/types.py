@@ -94,6 +94,8 @@ class Listening(_Played):
         Image and table of events.
     derivative : RunFiles or None
         fMRIPrep's files that are taken instead of the image, which then need not be there.
+    no_derivative : str or None
+        Why there are none, where they were looked for.
     """
 
     participant: str
@@ -104,6 +106,7 @@ class Listening(_Played):
     bold: Path
     events: Path
     derivative: RunFiles | None = field(default=None, kw_only=True)
+    no_derivative: str | None = field(default=None, kw_only=True)
 
     @property
     def name(self) -> str:
