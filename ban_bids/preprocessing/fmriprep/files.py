@@ -106,5 +106,6 @@ def _anatomical(participant: Participant, folder: Path, tail: str, extensions: S
 
 
 def _files(place: Path, participant: str, tail: str, extensions: Sequence[str]) -> list[Path]:
-    patterns = (f"sub-{participant}_{middle}{tail}{extension}" for extension in extensions for middle in ("", "*_"))
-    return [path for pattern in patterns for path in sorted(place.glob(pattern))]
+    # by a pattern with a star: one without passes over links to what was not fetched
+    there = sorted(place.glob(f"sub-{participant}_*"))
+    return [path for extension in extensions for path in there if path.name.endswith(f"_{tail}{extension}")]
