@@ -27,7 +27,7 @@ from ban_bids.demo.networks import workers
 from ban_bids.demo.phantom import Scan
 from ban_bids.demo.responses import FINE, haemodynamic_response
 from ban_bids.demo.styles import GENRES
-from ban_bids.inputs.rules import OWN_PROFILE, read_profile
+from ban_bids.inputs.rule_files import OWN_PROFILE, read_rules
 from ban_bids.inputs.types import Clip
 from ban_bids.models.candidate import ModelCard
 from ban_bids.models.checkpoint import save_checkpoint
@@ -216,9 +216,9 @@ def _write_images(job: tuple[Path, Scan, Heard, int]) -> None:
 
 def responses(root: Path, run: Heard, scan: Scan) -> np.ndarray:
     """What each region answers: (n_volumes, n_slices, 1 + n_regions), 0 outside the regions, mean 0 in a run."""
-    profile = read_profile(PROFILE)
+    rule = read_rules(PROFILE).rules[0]
     clips = [
-        Clip(_track(root, clip), clip.start, CLIP, track="", fade=profile.fade, rms=profile.rms) for clip in run.clips
+        Clip(_track(root, clip), clip.start, CLIP, track="", fade=rule.fade, rms=rule.rms) for clip in run.clips
     ]
     loudness = np.concatenate([_loudness(render_clip(clip, SAMPLING_RATE)) for clip in clips])
     kernel = haemodynamic_response(5.0, 1.0)

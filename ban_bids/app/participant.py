@@ -213,7 +213,8 @@ def read_participant(
         prepared = prepare_participant(data, plan, fitting, folder=_batches(settings, label), recording=recording)
     shared = ParticipantInput(pre, dataset, prepared)
     for note in shared.notes:
-        _LOG.warning("sub-%s: %s", label, note)
+        if note not in pre.participant.notes:  # said when the dataset was read
+            _LOG.warning("sub-%s: %s", label, note)
     return shared
 
 

@@ -285,7 +285,7 @@ def sine_fade(n_samples: int, n_fade: int) -> np.ndarray:
 
 
 def render_clip(clip: Clip, sampling_rate: int = SAMPLING_RATE) -> np.ndarray:
-    """Render the waveform that was played: excerpt, then fades, then scaling to the clip's RMS.
+    """Render the waveform that was played: excerpt, then fades, then scaling to the clip's RMS, then silence.
 
     The order is ds003720's (Nakai et al. 2021: 2-s fade-in and fade-out, then overall normalisation of the
     root mean square), so the RMS is that of the faded clip.
@@ -305,7 +305,7 @@ def render_clip(clip: Clip, sampling_rate: int = SAMPLING_RATE) -> np.ndarray:
     DataError
         As :func:`load_waveform`, and when a silent excerpt is to be scaled to an RMS.
     """
-    waveform = load_waveform(clip.audio, clip.start, clip.duration, sampling_rate)
+    waveform = load_waveform(clip.audio, clip.start, clip.duration - clip.silence, sampling_rate)
     if clip.fade:
         waveform = waveform * sine_fade(len(waveform), round(clip.fade * sampling_rate))
     if clip.rms is not None:
@@ -316,4 +316,5 @@ def render_clip(clip: Clip, sampling_rate: int = SAMPLING_RATE) -> np.ndarray:
                 f"scaled to an RMS of {clip.rms:.4f}; replace the audio file"
             )
         waveform = waveform * np.float32(clip.rms / rms)
-    return waveform.astype(np.float32, copy=False)
+    silent = round(clip.duration * sampling_rate) - len(waveform) if clip.silence else 0
+    return np.pad(waveform.astype(np.float32, copy=False), (0, max(0, silent)))

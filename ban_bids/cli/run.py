@@ -19,7 +19,7 @@ from ban_bids.cli.environment import (
     set_logging,
 )
 from ban_bids.cli.options import make_parser, spelled
-from ban_bids.errors import BanBidsError, UsageError
+from ban_bids.errors import BanBidsError, DataError, UsageError
 from ban_bids.preprocessing.checks import check_confounds, read_plugin_file
 from ban_bids.settings import ModelRequest, Settings
 
@@ -119,6 +119,7 @@ def _check_paths(settings: Settings) -> None:
     files: list[tuple[str, str | Path | None]] = [
         ("--bids-filter-file", selection.bids_filter_file),
         ("--behavior", selection.behavior),
+        ("--rules", selection.rules),
         ("--atlas", preprocessing.atlas),
         ("--use-plugin", settings.compute.use_plugin),
         *((f"weights of {request.name}:", request.weights) for request in models.requests),
@@ -158,15 +159,14 @@ def _run(settings: Settings) -> int:
 
 
 def _dry_run(settings: Settings) -> int:
-    """Print which files would be used; 1 where nobody's derivatives can be."""
-    from ban_bids.inputs.derivatives import check_derivatives
-    from ban_bids.inputs.describe import describe_files
+    """Print what would be used; the status of unusable data where nobody can be."""
+    from ban_bids.inputs.derivatives import with_checked_derivatives
+    from ban_bids.inputs.describe import anybody_usable, describe_files
     from ban_bids.inputs.read import read_dataset
 
-    dataset = read_dataset(settings)
-    problems = check_derivatives(dataset, settings)
-    print(describe_files(dataset, settings.models, problems))
-    return int(bool(problems) and len(problems) == len(dataset.usable))
+    dataset = with_checked_derivatives(read_dataset(settings), settings)
+    print(describe_files(dataset, settings.models, everything=settings.output.verbosity > 0))
+    return 0 if anybody_usable(dataset) else DataError.exit_status
 
 
 def _run_level(settings: Settings) -> int:

@@ -202,7 +202,9 @@ def load_run(
             f"{pre.bold}: fewer than 3 volumes are left after non-steady and scrubbed ones and lead-ins; leave the "
             "run out or choose other --confounds"
         )
-    nuisance = nuisance_basis(regressors(pre), run.repetition_time, settings.high_pass, keep=rows.scored)
+    nuisance = nuisance_basis(
+        regressors(pre), run.repetition_time, settings.high_pass, keep=rows.scored, times=run.since_first
+    )
     cleaned, usable = clean(_voxels(pre.bold, mask, grid, run.n_volumes), nuisance)
     if not usable.any():
         raise DataError(

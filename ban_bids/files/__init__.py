@@ -2,5 +2,5 @@
 
 Read in this order: ``atomic`` (a file is there whole or not at all), ``json``, ``tsv`` and ``npz`` (what is
 written with it), ``hashing`` (by what finished work is known again), ``locks`` (one process at a time),
-``progress`` (how far along, how long, how much memory).
+``fetched`` (is a file's content here), ``progress`` (how far along, how long, how much memory).
 """

@@ -70,7 +70,9 @@ def name_as_fmriprep(runs: Sequence[HeardRun], index: Index) -> tuple[tuple[Hear
     )
 
 
-def take_derivatives(heard: Listener, index: Index, settings: Settings) -> tuple[tuple[HeardRun, ...], tuple[str, ...]]:
+def take_derivatives(
+    heard: Listener, index: Index, settings: Settings, declared: Mapping[str, Sequence[str]] | None = None
+) -> tuple[tuple[HeardRun, ...], tuple[str, ...]]:
     """Find fMRIPrep's files of a participant's runs, by name.
 
     A run of which files are missing is left out where the held-out plan stays what it is without it: held-out and
@@ -81,6 +83,8 @@ def take_derivatives(heard: Listener, index: Index, settings: Settings) -> tuple
     heard : Listener
     index : Index
     settings : Settings
+    declared : mapping, optional
+        Held-out runs of the dataset's rules.
 
     Returns
     -------
@@ -113,7 +117,7 @@ def take_derivatives(heard: Listener, index: Index, settings: Settings) -> tuple
         return tuple(runs), notes
     kept = tuple(run for run in runs if run.derivative is not None)
     absent = all(isinstance(error, MissingDerivative) for error in missing.values())
-    if absent and _plan_stays(replace(heard, runs=tuple(runs)), kept, settings.selection):
+    if absent and _plan_stays(replace(heard, runs=tuple(runs)), kept, settings.selection, declared):
         return kept, (*notes, *(f"left out: {name}: {error}" for name, error in missing.items()))
     for run in runs:
         if run.derivative is None and not run.bold.exists():  # nothing at all to read
@@ -126,11 +130,13 @@ def _find(run: HeardRun | Run, output: Output, others: Iterable[Entities], optio
     return find_run(run.entities, output, options, [other for other in others if other != run.entities])
 
 
-def _plan_stays(heard: Listener, kept: tuple[HeardRun, ...], selection: Selection) -> bool:
+def _plan_stays(
+    heard: Listener, kept: tuple[HeardRun, ...], selection: Selection, declared: Mapping[str, Sequence[str]] | None
+) -> bool:
     """Whether without some runs the others are held out and trained on as with them."""
     names = {run.name for run in kept}
     try:
-        before, after = (held_out_plan(one, selection) for one in (heard, replace(heard, runs=kept)))
+        before, after = (held_out_plan(one, selection, declared) for one in (heard, replace(heard, runs=kept)))
     except BanBidsError:
         return False
     if before.leave_one_out or after.leave_one_out:
@@ -251,7 +257,7 @@ def _check_times(run: Run, bold: Path, stated: float | None) -> None:
     """Compare the run's repetition time with the derivative's."""
     derived = derived_sidecar(bold)
     number(derived, "StartTime", bold)
-    if derived.get("VolumeTiming") is not None or getattr(run, "volume_times", None) is not None:
+    if derived.get("VolumeTiming") is not None or run.volume_times is not None:
         return
     for where, tr in (("its JSON sidecar", number(derived, "RepetitionTime", bold)), ("its header", stated)):
         if tr is not None and abs(tr - run.repetition_time) > 1e-3 * max(1.0, tr):
@@ -282,10 +288,9 @@ def check_derivatives(dataset: Dataset, settings: Settings) -> dict[str, str]:
     folder = folder_of(settings.preprocessing)
     if folder is None:
         return {}
-    people = dataset.usable
-    check_folder(folder, [person.label for person in people], dataset.root)
+    check_folder(folder, [person.label for person in dataset.participants], dataset.root)
     problems = {}
-    for person in people:
+    for person in dataset.usable:
         complete = partial(files_of_run, participant=person, folder=folder, options=settings.preprocessing)
         try:
             for run in person.runs:
@@ -293,3 +298,10 @@ def check_derivatives(dataset: Dataset, settings: Settings) -> dict[str, str]:
         except DataError as error:
             problems[person.label] = str(error)
     return problems
+
+
+def with_checked_derivatives(dataset: Dataset, settings: Settings) -> Dataset:
+    """The dataset, participants whose derivatives cannot be used having failed; raises as :func:`check_derivatives`."""
+    problems = check_derivatives(dataset, settings)
+    people = (replace(person, failure=problems.get(person.label, person.failure)) for person in dataset.participants)
+    return replace(dataset, participants=tuple(people))

@@ -25,7 +25,7 @@ class Row:
     path : Path
         The table.
     line : int
-        Line number in the file, counted from 1.
+        Line number in the file, counted from 1; 0 for a run that has no table.
     cells : Mapping of str to str or None
         Column to text without quotes; None for ``n/a``.
     """
@@ -37,7 +37,7 @@ class Row:
     @property
     def where(self) -> str:
         """File and line, for messages."""
-        return f"{self.path}, line {self.line}"
+        return f"{self.path}, line {self.line}" if self.line else str(self.path)
 
     def text(self, column: str) -> str | None:
         """Text of a column; None where it is ``n/a`` or the column is absent."""

@@ -11,6 +11,7 @@ import pandas as pd
 from ban_bids.bids.names import entity
 from ban_bids.errors import DataError
 from ban_bids.inputs.events import Row, Table, TableReader, plain_label
+from ban_bids.inputs.missing import NotThere
 from ban_bids.inputs.stimuli import Stimuli
 from ban_bids.inputs.types import COLUMNS, Clip, HumanChoices
 
@@ -33,7 +34,10 @@ def _choices(table: Table, stimuli: Stimuli) -> Iterator[tuple[Clip, dict[str, o
         response = row.text("response")
         if response is None:
             continue
-        clip = stimuli.clip(row, whole_file=True)
+        try:
+            clip = stimuli.clip(row)
+        except NotThere:  # its file was gathered as missing, so that the choices will not be used
+            continue
         if clip is None:
             continue
         if clip.genre is None:
@@ -121,7 +125,7 @@ def read_choices(root: Path, behavior: Path | None, *, stimuli: Stimuli, read: T
             )
         return _collect([table], stimuli)
     for pattern in ("beh/*_beh.tsv", "func/*_events.tsv"):
-        answers = [read(path) for path in _candidates(root, pattern) if path.stat().st_size > 0]
+        answers = [read(path) for path in _candidates(root, pattern) if path.exists() and path.stat().st_size]
         choices = _collect(_with_choices(answers, stimuli), stimuli)
         if choices is not None:
             return choices

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,38 @@ from ban_bids.inputs.types import HeardRun, Run
 JITTER = 0.01
 """Seconds by which a volume of ``VolumeTiming`` may lie off the line of constant intervals."""
 
+FEWEST_VOLUMES = 5
+"""Volumes that preprocessing needs of a run."""
+
+SAME_CLUSTER = 1.5
+"""Intervals of up to so many shortest ones lie within a cluster of volumes; longer ones are gaps."""
+
+_NEARLY_CONSTANT = 1.1
+"""Longest over shortest interval up to which volumes are near enough to a grid to shift slices along it."""
+
 _SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 _LONGEST_TR = 30.0
 _SAME = 1e-3
 _DURATIONS = ("FrameAcquisitionDuration", "AcquisitionDuration")  # BIDS renamed the field
 
 
+@dataclass(frozen=True)
+class Voxels:
+    """Size of an image's voxels, mm, and their number along each axis."""
+
+    size: tuple[float, ...]
+    shape: tuple[int, ...]
+
+
 def read_run(
     heard: HeardRun, metadata: Mapping[str, Any], path: Path | None = None
-) -> tuple[Run, tuple[float, ...], tuple[str, ...]]:
+) -> tuple[Run, Voxels, tuple[str, ...]]:
     """Read the header of a run's image and check it against its sidecar.
 
     BIDS describes sparse sampling in two ways: ``RepetitionTime`` with ``DelayTime`` (silence at the end of
-    every repetition time), or ``VolumeTiming`` with the duration of a volume. Both come down to volumes at
-    constant intervals that are taken in the first part of each.
+    every repetition time), or ``VolumeTiming`` with the duration of a volume. With constant intervals both come down
+    to volumes that are taken in the first part of each; else (clusters of volumes with silence between them) every
+    volume keeps its own time, and ``repetition_time`` is the interval within clusters.
 
     Parameters
     ----------
@@ -42,57 +61,87 @@ def read_run(
     Returns
     -------
     run : Run
-        Without slice times where the silence exceeds half the interval: interpolating over it would invent signal.
-    voxel_size : tuple of float
-        Millimetres, three of them.
+        Without slice times where the silence exceeds half the interval, or intervals differ: interpolating over it
+        would invent signal.
+    voxels : Voxels
     notes : tuple of str
         What was passed over, without the file's name.
 
     Raises
     ------
     DataError
-        Not readable, 3-D, or times that are missing, contradictory or irregular.
+        Not readable, 3-D, fewer than 5 volumes, or times that are missing or contradictory.
     """
     own = path is None or path == heard.bold
     path = path or heard.bold
     image = load_header(path)
     if len(image.shape) != 4 or image.shape[3] < 2:
         raise DataError(f"{path}: shape {image.shape} is not a series of volumes (4-D); give the BOLD run itself")
+    if image.shape[3] < FEWEST_VOLUMES:
+        raise DataError(
+            f"{path}: {image.shape[3]} volumes, and {FEWEST_VOLUMES} are needed; restore the whole image or leave the "
+            "run out (--bids-filter-file)"
+        )
     notes: list[str] = []
+    starts: tuple[float, ...] | None = None
     stated_starts = metadata.get("VolumeTiming") is not None
     if stated_starts:
-        first, interval = _volume_timing(metadata, int(image.shape[3]), path)
+        first, interval, starts = _volume_timing(metadata, int(image.shape[3]), path)
     else:
         first, interval = 0.0, _repetition_time(image, metadata, path)
     times, direction = _slice_timing(image.shape if own else None, metadata, interval, notes=notes)
+    if starts is not None and metadata.get("DelayTime") is not None:
+        notes.append("DelayTime beside VolumeTiming of differing intervals; not used")
+        metadata = {key: value for key, value in metadata.items() if key != "DelayTime"}
     duration = _acquisition_time(metadata, interval, path, notes=notes)
     if duration is None and times:
         duration = _duration_from_slices(times, interval)
     if stated_starts and duration is None and not times:
         raise _wrong(path, "VolumeTiming without a volume's duration: add FrameAcquisitionDuration or SliceTiming")
-    phase_encoding = metadata.get("PhaseEncodingDirection")
-    if phase_encoding not in (None, "i", "j", "k", "i-", "j-", "k-"):
-        notes.append(f"PhaseEncodingDirection {phase_encoding!r} is none of i, j, k, i-, j-, k-; not used")
-        phase_encoding = None
     run = Run(
         **vars(heard),
         repetition_time=interval,
         n_volumes=int(image.shape[3]),
-        slice_timing=_usable_slice_times(times, duration, interval, notes=notes),
+        slice_timing=_usable_slice_times(times, duration, interval, starts=starts, notes=notes),
         slice_encoding_direction=direction,
         start_time=number(metadata, "StartTime", path),
         acquisition_time=duration,
         first_volume=first,
-        phase_encoding=phase_encoding,
+        phase_encoding=_phase_encoding(metadata, notes=notes),
+        volume_times=starts,
     )
-    return run, tuple(float(z) for z in image.header.get_zooms()[:3]), tuple(notes)
+    size = tuple(float(z) for z in image.header.get_zooms()[:3])
+    return run, Voxels(size, tuple(int(n) for n in image.shape[:3])), tuple(notes)
+
+
+def _phase_encoding(metadata: Mapping[str, Any], *, notes: list[str]) -> str | None:
+    direction = metadata.get("PhaseEncodingDirection")
+    if direction in ("i", "j", "k", "i-", "j-", "k-"):
+        return str(direction)
+    if direction is not None:
+        notes.append(f"PhaseEncodingDirection {direction!r} is none of i, j, k, i-, j-, k-; not used")
+    return None
 
 
 def _usable_slice_times(
-    times: tuple[float, ...] | None, duration: float | None, interval: float, *, notes: list[str]
+    times: tuple[float, ...] | None,
+    duration: float | None,
+    interval: float,
+    *,
+    starts: tuple[float, ...] | None,
+    notes: list[str],
 ) -> tuple[float, ...] | None:
     """Slice times, or None where the duration of a volume contradicts them or leaves too much silence."""
-    if not times or duration is None:
+    if not times:
+        return times
+    steps = np.diff(starts) if starts is not None else np.array([interval])
+    if steps.max() > _NEARLY_CONSTANT * steps.min():
+        notes.append(
+            f"volumes at irregular intervals ({steps.min():g} to {steps.max():g} s): slice timing is not corrected "
+            "over the gaps, volumes refer to their middle"
+        )
+        return None
+    if duration is None:
         return times
     if max(times) > duration + _SAME:
         notes.append(f"SliceTiming lasts to {max(times):g} s, a volume only {duration:g} s; not used")
@@ -142,8 +191,13 @@ def _repetition_time(image: nibabel.Nifti1Image, metadata: Mapping[str, Any], pa
     return stated
 
 
-def _volume_timing(metadata: Mapping[str, Any], n_volumes: int, path: Path) -> tuple[float, float]:
-    """Start of the first volume and the constant interval; the image's header cannot hold these."""
+def _volume_timing(
+    metadata: Mapping[str, Any], n_volumes: int, path: Path
+) -> tuple[float, float, tuple[float, ...] | None]:
+    """Start of the first volume, the constant interval or that within clusters, and all starts where intervals differ.
+
+    The image's header cannot hold these.
+    """
     starts = metadata["VolumeTiming"]
     if not isinstance(starts, list) or not all(
         isinstance(t, int | float) and not isinstance(t, bool) and np.isfinite(t) for t in starts
@@ -154,18 +208,16 @@ def _volume_timing(metadata: Mapping[str, Any], n_volumes: int, path: Path) -> t
     times = np.array(starts, float)
     interval = float(times[-1] - times[0]) / (n_volumes - 1)
     steps = np.diff(times)
-    if times[0] < 0 or steps.min() <= 0 or interval > _LONGEST_TR:
+    if times[0] < 0 or steps.min() <= 0 or steps.min() > _LONGEST_TR:
         raise _wrong(path, "VolumeTiming does not rise from 0 or later")
-    if np.abs(times - times[0] - interval * np.arange(n_volumes)).max() > JITTER:
-        raise DataError(
-            f"{path}: VolumeTiming is irregular (intervals of {steps.min():g} to {steps.max():g} s); only "
-            "constant intervals are supported: leave the run out by --task-id or --bids-filter-file"
-        )
-    also = number(metadata, "RepetitionTime", path)
-    if also is not None and abs(also - interval) > _SAME:
-        raise _wrong(path, f"VolumeTiming has volumes every {interval:g} s, RepetitionTime is {also:g} s: keep one")
+    regular = np.abs(times - times[0] - interval * np.arange(n_volumes)).max() <= JITTER
     # decimals of a scanner's log are not the sequence's
-    return float(times[0]), round(interval, 6)
+    interval = round(interval if regular else float(np.median(steps[steps <= SAME_CLUSTER * steps.min()])), 6)
+    also = number(metadata, "RepetitionTime", path)
+    if also is not None and np.abs((interval if regular else steps) - also).min() > _SAME:
+        between = f"every {interval:g} s" if regular else f"at intervals of {steps.min():g} to {steps.max():g} s"
+        raise _wrong(path, f"VolumeTiming has volumes {between}, RepetitionTime is {also:g} s: keep one")
+    return float(times[0]), interval, None if regular else tuple(times.tolist())
 
 
 def _acquisition_time(metadata: Mapping[str, Any], tr: float, path: Path, *, notes: list[str]) -> float | None:
@@ -215,3 +267,21 @@ def _slice_timing(
         return tuple(float(t) for t in times), direction
     notes.append(f"{problem} not used: slice timing is not corrected")
     return None, direction
+
+
+def clusters(times: np.ndarray, repetition_time: float) -> np.ndarray:
+    """Number the clusters of volumes.
+
+    Parameters
+    ----------
+    times : ndarray of shape (n_volumes,)
+        Seconds.
+    repetition_time : float
+        Within clusters, seconds.
+
+    Returns
+    -------
+    ndarray of shape (n_volumes,), int
+        Of each volume; a gap between clusters is longer than one and a half repetition times.
+    """
+    return np.concatenate([[0], np.cumsum(np.diff(times) > SAME_CLUSTER * repetition_time)])

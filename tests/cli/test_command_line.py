@@ -113,6 +113,7 @@ TABLE: list[tuple[str, str, object]] = [
     ("-vv", "verbosity", 2),
     ("--gtzan-dir genres", "gtzan_dir", "genres"),
     ("--stimuli-dir stim", "stimuli_dir", "stim"),
+    ("--rules ban-bids.toml", "rules", "ban-bids.toml"),
     ("--test-task Test", "test_tasks", ("Test",)),
     ("--test-runs 1 02", "test_runs", ("1", "02")),
     ("--test-runs all", "test_runs", ("all",)),

@@ -107,7 +107,7 @@ def zero_length(toy: Toy) -> None:
 
 
 def past_end(toy: Toy) -> None:
-    toy.events(1, "0\t8\tblues\tblues.00000.wav\t4.2\n")
+    toy.events(1, "0\t8\tblues\tblues.00000.wav\t6.2\n")
 
 
 def no_duration(toy: Toy) -> None:
@@ -205,7 +205,7 @@ def no_bold(toy: Toy) -> None:
 
 
 PERSONAL = [
-    (no_stim_file, "events.tsv: no column stim_file and no stimulus profile"),
+    (no_stim_file, "events.tsv: no column stim_file and no rules for this dataset; its columns are onset, duration"),
     (stimulus_missing, "events.tsv, line 2: stimulus nowhere.wav not found .*--stimuli-dir"),
     (stimulus_outside, "inside the stimuli folder"),
     (stimulus_twice, "several files are called twin.wav"),
@@ -213,7 +213,7 @@ PERSONAL = [
     (spoilt_audio(None), "own.wav: stimulus is truncated"),
     (spoilt_audio(b"<html>404</html>" * 9), "own.wav: stimulus is not audio"),
     (zero_length, "own.wav: stimulus has zero length"),
-    (past_end, "excerpt 4.2 to 12.2 s lies outside"),
+    (past_end, "excerpt 6.2 to 14.2 s lies outside"),
     (no_duration, "line 2: duration of blues.00000.wav is not given"),
     (no_onset, "line 2: onset of blues.00000.wav is not given"),
     (comma_onset, "onset is '1,5'; write a number"),

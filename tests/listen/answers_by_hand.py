@@ -36,7 +36,7 @@ def make_dataset(root: Path, per_genre: int = 2) -> Path:
             path = root / "stimuli" / genre / f"{genre}.{number:05d}.wav"
             path.parent.mkdir(parents=True, exist_ok=True)
             soundfile.write(path, np.zeros(round(SECONDS * 100)), 100, subtype="PCM_16")
-            rows.append(f"{10 * len(rows)}\t8\tmusic\t{genre}/{path.name}\t1.5\t{genre}")
+            rows.append(f"{20 * len(rows)}\t8\tmusic\t{genre}/{path.name}\t1.5\t{genre}")
     write_json(root / "dataset_description.json", {"Name": "by hand", "BIDSVersion": "1.10.0", "Authors": ["nobody"]})
     (root / "README").write_text("A dataset made by hand, to try the import of answers in the tests of this project.\n")
     events = root / "sub-01" / "func" / "sub-01_task-music_events.tsv"

@@ -84,7 +84,14 @@ def ingest(
         source=f"fmriprep-{version_of(folder)}",
         figures=place_figures(pictures, participant, output_dir),
         quality=measurements,
-        notes=(*maps.notes, *notes, *unfetched, *_option_notes(options), *quality_notes(measurements)),
+        notes=(
+            *maps.notes,
+            *notes,
+            *unfetched,
+            *_option_notes(options),
+            *_gap_notes(runs),
+            *quality_notes(measurements),
+        ),
     )
 
 
@@ -112,6 +119,23 @@ def _brain(path: Path) -> NDArray[np.bool_]:
     if not mask.any():
         raise DataError(f"{path}: no voxel in this mask; {RESTORE}")
     return mask
+
+
+def _gap_notes(runs: Sequence[PreprocessedRun]) -> tuple[str, ...]:
+    """Note runs with gaps between volumes in which fMRIPrep shifted slices as if there were none."""
+    shifted = []
+    for run in runs:
+        longest, interval = float(np.diff(run.run.since_first).max()), run.run.repetition_time
+        gaps = longest > 1.1 * interval or longest > 2 * (run.run.acquisition_time or interval)
+        if gaps and derived_sidecar(run.bold).get("SliceTimingCorrected"):
+            shifted.append(run.bold.name)
+    if not shifted:
+        return ()
+    more = f" (and {len(shifted) - 1} more)" if len(shifted) > 1 else ""
+    return (
+        f"{shifted[0]}{more}: slice timing was corrected over the silence between volumes, "
+        "which invents signal; run fMRIPrep with --ignore slicetiming",
+    )
 
 
 def _option_notes(options: Preprocessing) -> tuple[str, ...]:

@@ -87,7 +87,7 @@ def assess_derivatives(
         inside = mask.ravel()
         tissues = None if white_matter is None or csf is None else (white_matter[inside], csf[inside])
         kept = _kept(run, mask, Layout.of(int(inside.sum()), tissues), work)
-        name, session, tr = run.run.name, run.run.session or "", float(run.run.repetition_time)
+        name, session, tr = run.run.name, run.run.session or "", float(run.run.mean_interval)
         files.append(RunFiles(name, session, run.mask, run.confounds, kept, run.non_steady, tr))
         measurements += [
             replace(one, reason=_NO_RAW) if one.measure == "tsnr_ratio" else one

@@ -72,7 +72,7 @@ def init_participant_wf(
     measures = Quality(
         names=names,
         sessions=[run.session or "" for run in runs],
-        repetition_times=[float(run.repetition_time) for run in runs],
+        repetition_times=[float(run.mean_interval) for run in runs],
         from_t1w=bool(participant.t1w),
     )
     regions = Node(Regions(space=options.space, **files), name="regions", mem_gb=1.5)
