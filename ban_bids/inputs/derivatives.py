@@ -20,6 +20,7 @@ from ban_bids.bids.voxels import check_there
 from ban_bids.errors import BanBidsError, DataError, MissingDerivative
 from ban_bids.files.json import read_json
 from ban_bids.inputs.heldout import held_out_plan
+from ban_bids.inputs.missing import MissingFile, missing_file
 from ban_bids.inputs.timing import header_tr
 from ban_bids.inputs.types import Dataset, HeardRun, Listener, Participant, Run
 from ban_bids.settings import Preprocessing, Selection, Settings
@@ -112,10 +113,14 @@ def take_derivatives(
         except DataError as error:
             missing[run.name] = error
             runs.append(replace(run, no_derivative=str(error)))
-    notes = tuple(run.derivative.note for run in runs if run.derivative is not None and run.derivative.note)
+    made = [(run, run.derivative) for run in runs if run.derivative is not None]
+    for run, files in made:
+        if not run.bold.exists():  # the series is all that describes the run
+            check_there(files.bold, RESTORE)
+    notes = tuple(files.note for _, files in made if files.note)
     if not missing:
         return tuple(runs), notes
-    kept = tuple(run for run in runs if run.derivative is not None)
+    kept = tuple(run for run, _ in made)
     absent = all(isinstance(error, MissingDerivative) for error in missing.values())
     if absent and _plan_stays(replace(heard, runs=tuple(runs)), kept, settings.selection, declared):
         return kept, (*notes, *(f"left out: {name}: {error}" for name, error in missing.items()))
@@ -301,7 +306,26 @@ def check_derivatives(dataset: Dataset, settings: Settings) -> dict[str, str]:
 
 
 def with_checked_derivatives(dataset: Dataset, settings: Settings) -> Dataset:
-    """The dataset, participants whose derivatives cannot be used having failed; raises as :func:`check_derivatives`."""
+    """The dataset, participants whose derivatives cannot be used having failed, with all files that are not there.
+
+    Raises
+    ------
+    UsageError
+        As :func:`check_derivatives`.
+    """
     problems = check_derivatives(dataset, settings)
-    people = (replace(person, failure=problems.get(person.label, person.failure)) for person in dataset.participants)
-    return replace(dataset, participants=tuple(people))
+    people = tuple(
+        replace(person, failure=problems[person.label], missing=_missing(person))
+        if person.label in problems
+        else person
+        for person in dataset.participants
+    )
+    gone = {*dataset.missing}.union(*(person.missing for person in people))
+    return replace(dataset, participants=people, missing=tuple(sorted(gone)))
+
+
+def _missing(person: Participant) -> tuple[MissingFile, ...]:
+    """Files of a participant's derivatives that are not there, and what was missing before."""
+    made = [run.derivative for run in person.runs if run.derivative is not None]
+    files = [missing_file(path) for one in made for path in (one.bold, one.mask, one.confounds)]
+    return tuple(sorted({*person.missing, *(file for file in files if file is not None)}))
