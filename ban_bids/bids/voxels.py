@@ -14,6 +14,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError, ImageDataError
 
 from ban_bids.errors import DataError
+from ban_bids.files.fetched import absence
 
 _BYTES_AT_ONCE = 2**20
 _UNREADABLE = (OSError, EOFError, zlib.error, ValueError, ImageFileError, HeaderDataError, ImageDataError)
@@ -43,16 +44,19 @@ def naming(path: Path, remedy: str = "fetch the file again") -> Iterator[None]:
 
 
 def check_there(path: Path, remedy: str = "restore the file") -> None:
-    """Refuse a file that is not there, or only as a link to content that was not fetched.
+    """Refuse a file that is not there, or only as a link or pointer to content that was not fetched.
 
     Raises
     ------
     DataError
     """
-    if path.is_symlink() and not path.exists():
-        raise DataError(f"{path}: link to a file that is not there; fetch it: datalad get {path}")
-    if not path.exists():
+    how = absence(path)
+    if how == "absent":
         raise DataError(f"{path}: no such file; {remedy}")
+    if how == "lfs":
+        raise DataError(f"{path}: not fetched; fetch it: git lfs pull --include {path.name}")
+    if how is not None:
+        raise DataError(f"{path}: link to a file that is not there; fetch it: datalad get {path}")
 
 
 @contextmanager

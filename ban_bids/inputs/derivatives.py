@@ -103,32 +103,37 @@ def take_derivatives(
     """
     if not isinstance(index, FmriprepIndex):
         return heard.runs, ()
+    runs, missing = _found(heard, index, settings.preprocessing)
+    made = [(run, run.derivative) for run in runs if run.derivative is not None]
+    notes = tuple(files.note for _, files in made if files.note)
+    kept = tuple(run for run, _ in made)
+    absent = all(isinstance(error, MissingDerivative) for error in missing.values())
+    if missing and absent and _plan_stays(heard, kept, settings.selection, declared):
+        notes += tuple(f"left out: {name}: {error}" for name, error in missing.items())
+        runs = kept
+    for run in (run for run in runs if not run.bold.exists()):  # fMRIPrep's files are all that describes it
+        if run.derivative is None:
+            check_folder(index.fmriprep, [heard.label], settings.selection.bids_dir)
+            raise missing[run.name]
+        check_there(run.derivative.bold, RESTORE)
+    return runs, notes
+
+
+def _found(
+    heard: Listener, index: FmriprepIndex, options: Preprocessing
+) -> tuple[tuple[HeardRun, ...], dict[str, DataError]]:
+    """A participant's runs with their files or why they have none, and these errors by the run's name."""
     output = index.output(heard.label)
     others = [entities(path) for path in index.raw_names(heard.label)] + [run.entities for run in heard.runs]
     runs: list[HeardRun] = []
     missing: dict[str, DataError] = {}
     for run in heard.runs:
         try:
-            runs.append(replace(run, derivative=_find(run, output, others, settings.preprocessing)))
+            runs.append(replace(run, derivative=_find(run, output, others, options)))
         except DataError as error:
             missing[run.name] = error
             runs.append(replace(run, no_derivative=str(error)))
-    made = [(run, run.derivative) for run in runs if run.derivative is not None]
-    for run, files in made:
-        if not run.bold.exists():  # the series is all that describes the run
-            check_there(files.bold, RESTORE)
-    notes = tuple(files.note for _, files in made if files.note)
-    if not missing:
-        return tuple(runs), notes
-    kept = tuple(run for run, _ in made)
-    absent = all(isinstance(error, MissingDerivative) for error in missing.values())
-    if absent and _plan_stays(replace(heard, runs=tuple(runs)), kept, settings.selection, declared):
-        return kept, (*notes, *(f"left out: {name}: {error}" for name, error in missing.items()))
-    for run in runs:
-        if run.derivative is None and not run.bold.exists():  # nothing at all to read
-            check_folder(index.fmriprep, [heard.label], settings.selection.bids_dir)
-            raise missing[run.name]
-    return tuple(runs), notes
+    return tuple(runs), missing
 
 
 def _find(run: HeardRun | Run, output: Output, others: Iterable[Entities], options: Preprocessing) -> Any:
