@@ -14,6 +14,7 @@ from ban_bids.bids.metadata import load_header
 from ban_bids.bids.names import entities
 from ban_bids.bids.voxels import naming
 from ban_bids.errors import DataError
+from ban_bids.files.fetched import absence
 from ban_bids.inputs.derivatives import RESTORE
 from ban_bids.inputs.types import Participant
 from ban_bids.preprocessing.space.template import NATIVE, TEMPLATE
@@ -63,7 +64,7 @@ def find_anatomical(
     folders = [images for images in fitting if images]
     if not folders:
         return (), ()
-    fetched = [path for path in folders[0] if path.exists()]  # of several resolutions any will do
+    fetched = [path for path in folders[0] if absence(path) is None]  # of several resolutions any will do
     note = f"{len(folders)} folders have their own *_{tail}; used {folders[0][0].parent}"
     finest = sorted(fetched, key=_voxel_volume) or folders[0]
     return tuple(finest), (note,) if len(folders) > 1 else ()

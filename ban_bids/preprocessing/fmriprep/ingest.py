@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ban_bids.errors import DataError
+from ban_bids.files.fetched import absence
 from ban_bids.inputs.derivatives import RESTORE, check_derivative, derived_sidecar, files_of_run
 from ban_bids.inputs.types import Participant, Run
 from ban_bids.preprocessing import figures
@@ -179,7 +180,7 @@ def _anatomy(participant: Participant, folder: Path, space: str) -> tuple[Anatom
 
     def first(tail: str, where: str) -> Path | None:
         paths, _ = find_anatomical(participant, folder, where, tail)
-        if paths and not paths[0].exists():
+        if paths and absence(paths[0]) is not None:
             unfetched.append(f"{paths[0]}: not fetched; measures of quality that need it are n/a (datalad get)")
             return None
         return paths[0] if paths else None
