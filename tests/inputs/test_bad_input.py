@@ -216,6 +216,7 @@ def no_bold(toy: Toy) -> None:
 
 
 PERSONAL = [
+    (dangling_bold, "link to a file that is not there"),
     (no_stim_file, "events.tsv: no column stim_file and no rules for this dataset; its columns are onset, duration"),
     (stimulus_missing, "events.tsv, line 2: stimulus nowhere.wav not found .*--stimuli-dir"),
     (stimulus_outside, "inside the stimuli folder"),
@@ -253,7 +254,6 @@ UNFIT = [
     (flat_bold, "is not a series of volumes"),
     (not_nifti, "not a NIfTI image"),
     (empty_bold, "empty file"),
-    (dangling_bold, "link to a file that is not there"),
     (truncated_bold, "truncated"),
     (other_tr, "RepetitionTime 2.2 s in the JSON sidecar, 2 s in the image header"),
     (tr_in_milliseconds, "RepetitionTime is 2000"),
