@@ -92,10 +92,15 @@ class Index:
         """Images of a participant, sorted; ``kind`` is ``bold``, ``t1w`` or ``fmap``."""
         return list(self.found[kind].get(label, ()))
 
+    def every_bold(self, label: str) -> list[Path]:
+        """All BOLD images of a participant, also those that the filter file leaves out."""
+        listed = self.listing.people[label].images
+        there, _ = _one_form_each(path for path in listed if path.parent.name == "func" and file_suffix(path) == "bold")
+        return sorted(there)
+
     def no_bold(self, label: str) -> str:
         """Why a participant has no BOLD image here, for an error."""
-        listed = self.listing.people[label].images
-        there = [path for path in listed if file_suffix(path) == "bold" and path.parent.name == "func"]
+        there = self.every_bold(label)
         if there:
             return f"sub-{label}: --bids-filter-file, --session-id or --task-id leave out all {len(there)} BOLD images"
         passed = "".join(f" ({note})" for note in self.listing.notes(label))

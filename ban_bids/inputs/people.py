@@ -63,7 +63,7 @@ def _with_choices(tables: Sequence[Table], stimuli: Stimuli) -> list[Table]:
     A ``response`` column of another task (button presses) is told apart by its answers: no answer is a genre. All
     tables of a task are taken together: one person's answers may all be other than the genres of their clips.
     """
-    named = [table for table in tables if "response" in table.columns and stimuli.describes_clips(table.columns)]
+    named = [table for table in tables if _may_hold_choices(table.columns, stimuli)]
     genres: dict[str | None, set[str]] = {}
     answers: dict[str | None, set[str]] = {}
     for table in named:
@@ -77,13 +77,17 @@ def _labels(table: Table, column: str) -> set[str]:
     return {plain_label(text) for row in table.rows if (text := row.text(column)) is not None}
 
 
-def _readable(paths: Sequence[Path], read: TableReader) -> tuple[list[Table], list[DataError]]:
-    """Tables with a column of answers, and what hinders reading those that have one or may have one."""
+def _may_hold_choices(columns: Sequence[str], stimuli: Stimuli) -> bool:
+    return "response" in columns and stimuli.describes_clips(columns)
+
+
+def _readable(paths: Sequence[Path], stimuli: Stimuli, read: TableReader) -> tuple[list[Table], list[DataError]]:
+    """Tables that may hold choices by their columns, and what hinders reading those and their columns."""
     tables: list[Table] = []
     faults: list[DataError] = []
     for path in paths:
         try:
-            if "response" in read_columns(path):
+            if _may_hold_choices(read_columns(path), stimuli):
                 tables.append(read(path))
         except DataError as error:
             faults.append(error)
@@ -176,7 +180,7 @@ def read_choices(
     events = [path for one in people for path in one.beside if path.name.endswith("_events.tsv")]
     for paths in (answers, events):
         there = sorted(path for path in paths if path.is_symlink() or path.stat().st_size > 0)
-        tables, unread = _readable(there, read)
+        tables, unread = _readable(there, stimuli, read)
         choices, unused = _collect(_with_choices(tables, stimuli), stimuli)
         notes += _counted([fault for fault in unread if str(fault) not in told], "that may hold choices cannot be read")
         notes += _counted(unused, "of choices cannot be used")

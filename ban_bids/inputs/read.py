@@ -101,7 +101,7 @@ def read_dataset(settings: Settings) -> Dataset:
     if not settings.output.dry_run:
         _check_some_usable(people)
     choices, unheard, more = _choices(source, told={str(person.failure) for person in people})
-    notes += (*more, *_snapped(stimuli))
+    notes += (*more, *sorted(stimuli.remarks), *_snapped(stimuli))
     if any(person.failure is None for person in people):
         notes += unknown_tracks(tuple(heard.values()), set(labels), selection, rules.held_out)
     if not settings.output.dry_run:  # which shows them beside what they are on
@@ -257,7 +257,8 @@ def _participant(heard: Listener, source: _Source) -> Participant:
         missing |= set(source.missing.taken())
         if missing:
             raise DataError(missing_message(sorted(missing)))
-        notes += source.index.check_twins([*t1w, *(run.bold for run in heard.runs)])
+        if source.raw_images:  # else raw voxels are not used
+            notes += source.index.check_twins([*t1w, *(run.bold for run in heard.runs)])
         runs, more = read_images(heard.runs, source.index.companions, settings.preprocessing, settings.selection)
     except DataError as error:
         missing.update(source.missing.taken())

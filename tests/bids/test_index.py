@@ -77,6 +77,15 @@ def test_folders_above_the_dataset_change_nothing(tmp_path: Path, above: str) ->
     }
 
 
+def test_every_bold_image_whatever_the_filter(tmp_path: Path) -> None:
+    root = dataset(tmp_path / "func" / "bids", (*IMAGES, "sub-01/func/sub-01_task-a_run-1_bold.nii"))
+    made = index(root, bids_filter_file=choose(tmp_path, bold={"task": "nothing"}))
+    assert found(made)["bold"] == []
+    listed = [path.relative_to(root).as_posix() for label in made.listing.labels for path in made.every_bold(label)]
+    assert sorted(listed) == EXPECTED["bold"]
+    assert "leave out all 2 BOLD images" in made.no_bold("01")
+
+
 def test_links_and_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset(tmp_path / "func" / "real")
     (tmp_path / "sub-7").symlink_to(tmp_path / "func" / "real")

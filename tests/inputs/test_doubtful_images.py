@@ -86,6 +86,8 @@ def test_the_filter_decides_between_two_forms(toy: Toy, tmp_path: Path) -> None:
     write_bold(anat(toy, "T1w.nii"), (3, 3, 3))
     person = read_dataset(toy.settings()).participants[0]
     assert person.failure is not None and "--bids-filter-file" in person.failure
+    instead = read_dataset(toy.settings(derivatives=(("fmriprep", tmp_path),))).participants[0]
+    assert instead.failure is None  # its voxels are not used
     chosen = tmp_path / "filter.json"
     chosen.write_text(json.dumps({"t1w": {"extension": ".nii"}}))
     assert used(toy, bids_filter_file=chosen)[0] == ["sub-01_T1w.nii"]

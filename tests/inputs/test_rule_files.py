@@ -160,10 +160,15 @@ def test_one_line_with_file_and_key(tmp_path: Path, text: str, message: str) -> 
 
 KEYS = ["runs", "events", "rows", "file", "suffixes", "folders", "onset", "start", "end", "duration", "pad", "genre",
         "fade", "rms", "table", "of"]  # fmt: skip
+INNER = st.sampled_from(["column", "unit", "shift", "only", "not", "task", "file", "on"])
 VALUES = st.recursive(
     st.booleans() | st.integers(-(10**6), 10**6) | st.floats() | st.text(max_size=12).filter(str.isprintable),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["column", "unit", "shift", "only", "not", "task", "file", "on"]), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["column", "unit", "shift", "only", "not", "task", "file", "on"]), inner, max_size=3
+        )
+    ),
     max_leaves=6,
 )
 

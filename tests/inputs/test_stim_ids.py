@@ -10,7 +10,9 @@ from small_datasets import Toy, notes_of, write_audio
 from ban_bids.errors import DataError
 from ban_bids.inputs.events import Row
 from ban_bids.inputs.read import read_dataset
+from ban_bids.inputs.rules import RuleFile
 from ban_bids.inputs.stim_ids import StimIds
+from ban_bids.inputs.stimuli import Stimuli
 from ban_bids.inputs.unheard import Unheard
 
 CATALOG = """stimulus_id\ttype\tURL\tpresent\tgenre
@@ -63,7 +65,7 @@ def test_what_an_identifier_is(stimuli: Path) -> None:
 )
 def test_what_cannot_be_heard_is_no_silence(stimuli: Path, identifier: str, message: str) -> None:
     with pytest.raises(DataError, match=f"events.tsv, line 2: .*{message}"):
-        StimIds([stimuli]).find(row(identifier))
+        Stimuli([stimuli]).find(row(identifier), RuleFile().rules[0])
 
 
 @pytest.mark.parametrize(
