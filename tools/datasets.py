@@ -161,6 +161,7 @@ def _thousands(number: int) -> str:
 def _runs(runs: Sequence[Run]) -> str:
     tasks = Counter(run.task for run in runs)
     named = ", ".join(f"{n} {task}" for task, n in tasks.items()) if len(tasks) <= 3 else f"{len(tasks)} tasks"
+    named = next(iter(tasks)) if len(tasks) == 1 else named
     return f"{len(runs)} ({named})"
 
 
@@ -175,7 +176,7 @@ def _held_out(found: Reading) -> str:
 def _training(found: Reading) -> str:
     rows = found.training_rows
     if not rows:
-        return f"n/a: {found.reason}"
+        return f"n/a: {found.reason.partition(': ')[2].partition(';')[0] or found.reason}"
     span = _thousands(min(rows)) + (f" to {_thousands(max(rows))}" if min(rows) < max(rows) else "")
     return span if len(rows) == 1 else f"{len(rows)} folds: {span}"
 

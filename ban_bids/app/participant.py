@@ -200,7 +200,7 @@ def read_participant(
     DataError
         No auditory region overlaps the cortex.
     """
-    plan = held_out_plan(pre.participant, settings.selection)
+    plan = held_out_plan(pre.participant, settings.selection, dataset.held_out)
     label, compute, encoding = pre.participant.label, settings.compute, settings.encoding
     with clock.stage(f"sub-{label}: reading BOLD"):
         data = load_participant(pre, encoding, compute.work_dir / "tmp")

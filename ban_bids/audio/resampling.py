@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from math import ceil, gcd
 
+import numpy as np
 import torch
 import torchaudio.functional
 from torch import Tensor
@@ -47,6 +49,43 @@ def resampled(waveform: Tensor, rate: int, target: int) -> Tensor:
             waveform, int(rate), target, lowpass_filter_width=_WIDTH, rolloff=_ROLLOFF
         )
     return _directly(waveform, int(rate), target)
+
+
+def resampled_blocks(blocks: Iterable[np.ndarray], rate: int, target: int) -> Iterator[np.ndarray]:
+    """Resample a sound that comes in blocks, as :func:`resampled` does the whole: no block has edges of its own.
+
+    Parameters
+    ----------
+    blocks : iterable of ndarray, (n_samples,)
+        One after the other, float32, in any lengths.
+    rate, target : int
+        Sampling rates before and after, Hz.
+
+    Yields
+    ------
+    ndarray, (n_samples,)
+        In all, ``ceil(samples · target / rate)``.
+    """
+    factor = gcd(rate, target)
+    n_in, n_out = rate // factor, target // factor
+    reach = ceil((_WIDTH / _ROLLOFF * rate / min(rate, target) + 2) / n_in) * n_in
+    held, heard = np.zeros(0, np.float32), 0  # samples that are at hand, and how many of them have been resampled
+    for block in blocks:
+        if len(held):
+            ready = heard + max(0, len(held) - heard - reach) // n_in * n_in
+            if ready > heard:
+                yield _resampled_part(held[: ready + reach], rate, target, slice(heard // n_in, ready // n_in), n_out)
+            begin = max(0, ready - reach)
+            held, heard = held[begin:], ready - begin
+        held = np.concatenate([held, block]) if len(held) else block
+    if len(held):
+        yield _resampled_part(held, rate, target, slice(heard // n_in, None), n_out)
+
+
+def _resampled_part(sound: np.ndarray, rate: int, target: int, steps: slice, n_out: int) -> np.ndarray:
+    """Of a resampled sound, some steps of ``n_out`` samples."""
+    end = None if steps.stop is None else steps.stop * n_out
+    return resampled(torch.from_numpy(sound), rate, target)[steps.start * n_out : end].numpy()
 
 
 def _directly(waveform: Tensor, rate: int, target: int) -> Tensor:

@@ -126,18 +126,18 @@ def fingerprint(waveform: np.ndarray, sampling_rate: int) -> Fingerprint:
     Fingerprint
         Of (seconds − 0.4)/0.1 − 2 frames; empty for what is shorter or silent.
     """
-    peak = float(np.abs(waveform).max(initial=0.0))
+    peak = float(max(waveform.max(initial=0.0), -waveform.min(initial=0.0)))
     width = round(_WINDOW * sampling_rate)
     n_frames = int((len(waveform) - width) / (_HOP * sampling_rate)) + 1
     if peak == 0.0 or len(waveform) < width or n_frames <= _BACK:
         return Fingerprint()
-    sound = torch.from_numpy(np.asarray(waveform / peak, np.float32))
+    sound = torch.from_numpy(np.asarray(waveform, np.float32))
     window = torch.hann_window(width)
     frequency = np.arange(width // 2 + 1) * sampling_rate / width
     within = (frequency[:, None] >= _EDGES[:-1]) & (frequency[:, None] < _EDGES[1:])
     bands = torch.from_numpy(within.astype(np.float32))
     starts = torch.from_numpy(np.round(np.arange(n_frames) * _HOP * sampling_rate).astype(np.int64))
-    parts = (sound[first[:, None] + torch.arange(width)] * window for first in starts.split(_BATCH))
+    parts = (sound[first[:, None] + torch.arange(width)] / peak * window for first in starts.split(_BATCH))
     power = torch.cat([torch.fft.rfft(part).abs().square() @ bands for part in parts]).double().numpy()
     mean = power.mean(axis=1)
     floor = _NEAR * uniform_filter1d(mean, 9, mode="nearest") + _FAR * mean.mean() + 1e-30

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Self
 
 import numpy as np
-import soundfile
-import torch
 
-from ban_bids.audio.resampling import resampled
+from ban_bids.audio.excerpts import BLOCK_SECONDS, Piece, excerpt_blocks, in_pieces
 from ban_bids.constants import SAMPLING_RATE
 from ban_bids.errors import DataError
+from ban_bids.files.sounds import open_sound
 from ban_bids.inputs.types import Clip
 
 _LOG = logging.getLogger(__name__)
-
-MAX_PADDING = 0.1
-"""Seconds that an excerpt may reach past its file's end: some GTZAN files last 29.98 s of their 30 s."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,9 +60,30 @@ class HeardClip:
         return render_clip(self.clip, self.sampling_rate)
 
     @property
+    def n_samples(self) -> int:
+        """Length of the waveform, known before it is rendered."""
+        if self.sound is not None or self.clip is None:
+            return len(self.waveform)
+        return round(self.clip.duration * self.sampling_rate)
+
+    @property
     def seconds(self) -> float:
         """Duration of the waveform."""
-        return len(self.waveform) / self.sampling_rate
+        return self.n_samples / self.sampling_rate
+
+    def pieces(self, length: int, before: int, after: int) -> Iterator[Piece]:
+        """Parts of the waveform that follow each other, with their surroundings, rendered as they are asked for.
+
+        Parameters
+        ----------
+        length, before, after : int
+            Of a part and of its context, samples.
+        """
+        if self.sound is not None or self.clip is None:
+            blocks: Iterable[np.ndarray] = [self.waveform]
+        else:
+            blocks = rendered_blocks(self.clip, self.sampling_rate)
+        return in_pieces(blocks, self.n_samples, length, before, after)
 
     def __str__(self) -> str:
         """File and excerpt, for messages."""
@@ -114,7 +130,7 @@ def audio_hash(path: Path, version: int = HASH_VERSION) -> str:
     """
     path = Path(path)
     digest = hashlib.sha256()
-    with _opened(path) as file:
+    with open_sound(path) as file:
         digest.update(f"{file.samplerate} {file.channels} ".encode())
         for block in file.blocks(blocksize=1 << 18, dtype="int16" if version == 1 else "float32", always_2d=True):
             digest.update((block + block.dtype.type(0)).tobytes())  # a negative zero is a zero
@@ -140,9 +156,12 @@ def decoded(path: Path) -> tuple[np.ndarray, int]:
     DataError
         When nothing can be.
     """
-    with _opened(Path(path)) as file:
-        blocks = [b.mean(axis=1) for b in file.blocks(blocksize=1 << 18, dtype="float32", always_2d=True)]
-        return np.nan_to_num(np.concatenate(blocks), posinf=0.0, neginf=0.0), int(file.samplerate)
+    with open_sound(path) as file:
+        mono, done = np.zeros(file.frames, np.float32), 0
+        for block in file.blocks(blocksize=1 << 18, dtype="float32", always_2d=True):
+            mono[done : done + len(block)] = block.mean(axis=1)
+            done += len(block)
+        return np.nan_to_num(mono[:done], copy=False, nan=0.0, posinf=0.0, neginf=0.0), int(file.samplerate)
 
 
 def load_waveform(
@@ -151,7 +170,7 @@ def load_waveform(
     """Read an excerpt of an audio file as a mono waveform.
 
     Channels are averaged, then the excerpt is resampled (:func:`ban_bids.audio.resampling.resampled`). An
-    excerpt that reaches at most :data:`MAX_PADDING` seconds past the file's end is padded with silence,
+    excerpt that reaches at most :data:`~ban_bids.audio.excerpts.MAX_PADDING` seconds past the file's end is padded with silence,
     and logged.
 
     Parameters
@@ -174,17 +193,7 @@ def load_waveform(
         When the file is missing, empty, truncated, of zero length or not audio, or the excerpt lies
         outside it.
     """
-    path = Path(path)
-    if start < 0 or (duration is not None and duration <= 0):
-        raise DataError(
-            f"{path}: an excerpt from {start} s lasting {duration} s is impossible; correct the events file"
-        )
-    mono, rate = _mono(path, start, duration)
-    mono = resampled(torch.from_numpy(mono), rate, sampling_rate).numpy()
-    if duration is None:
-        return mono
-    wanted = round(duration * sampling_rate)
-    return np.pad(mono[:wanted], (0, max(0, wanted - len(mono))))
+    return _joined(excerpt_blocks(path, start, duration, sampling_rate))
 
 
 def check_audio(path: Path) -> None:
@@ -195,92 +204,32 @@ def check_audio(path: Path) -> None:
     DataError
         As :func:`load_waveform`.
     """
-    _mono(Path(path), 0.0, None)
+    for _ in excerpt_blocks(path):
+        pass
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
-    """Open an audio file that holds samples; every way of not being one is a DataError."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such audio file; put it there or point --stimuli-dir at its folder")
-    if path.stat().st_size == 0:
-        raise DataError(f"{path}: the audio file is empty (0 bytes); fetch it again")
-    try:
-        _refuse_cut_wav(path)
-        with soundfile.SoundFile(path) as file:
-            if file.frames == 0:
-                raise DataError(f"{path}: the audio file holds no samples; fetch it again")
-            yield file
-    except soundfile.SoundFileError as err:
-        raise DataError(
-            f"{path}: not audio that libsndfile can decode ({err}); fetch it again or convert it to .wav"
-        ) from err
-    except OSError as err:
-        raise DataError(f"{path}: cannot be read ({err.strerror}); check its permissions") from err
-
-
-def _refuse_cut_wav(path: Path) -> None:
-    """Compare with the header: libsndfile reads a .wav that was cut short as if it were a shorter one."""
-    with path.open("rb") as file:
-        head = file.read(12)
-    size = int.from_bytes(head[4:8], "little")
-    promised = size + 8
-    streamed = size == 0 or size >= 0x7FFFF000  # written by a program that could not know the length
-    if head[:4] == b"RIFF" and head[8:] == b"WAVE" and not streamed and promised > path.stat().st_size + 1:
-        raise DataError(
-            f"{path}: truncated: the header promises {promised} bytes, the file has {path.stat().st_size}; "
-            "fetch the file again"
-        )
-
-
-def _mono(path: Path, start: float, duration: float | None) -> tuple[np.ndarray, int]:
-    """Mean of the excerpt's channels at the file's own rate, padded by at most MAX_PADDING."""
-    with _opened(path) as file:
-        rate = int(file.samplerate)
-        length = file.frames / rate
-        end = length if duration is None else start + duration
-        if start >= length or end > length + MAX_PADDING + 0.5 / rate:
-            raise DataError(
-                f"{path}: the excerpt {start:.2f}-{end:.2f} s lies outside the file, which lasts "
-                f"{length:.2f} s; correct the events file or replace a truncated audio file"
-            )
-        first = round(start * rate)
-        wanted = (file.frames if duration is None else round(end * rate)) - first
-        available = min(wanted, file.frames - first)
-        file.seek(first)
-        samples = file.read(available, dtype="float32", always_2d=True)
-    # the header's count, before anything is padded: a file cut short must not pass as silence
-    if len(samples) < available:
-        raise DataError(
-            f"{path}: truncated: the header promises {available} samples here, {len(samples)} can be "
-            "decoded; fetch the file again"
-        )
-    mono = samples.mean(axis=1, dtype=np.float32)
-    if not np.isfinite(mono).all():
-        raise DataError(f"{path}: holds samples that are not numbers; decode the original again")
-    if missing := wanted - available:
-        _LOG.warning("%s: excerpt ends %.3f s after the file; padded with silence", path, missing / rate)
-    return np.pad(mono, (0, missing)), rate
-
-
-def sine_fade(n_samples: int, n_fade: int) -> np.ndarray:
+def sine_fade(n_samples: int, n_fade: int, first: int = 0, count: int | None = None) -> np.ndarray:
     """Gain of a clip with raised-sine ramps, sin²(π/2 · (k + ½)/n_fade), at both ends.
 
     Parameters
     ----------
     n_samples, n_fade : int
         Length of the clip and of each ramp, samples; ramps that would overlap are cut to half the clip.
+    first, count : int, optional
+        Part of the clip for which the gain is wanted; all of it otherwise.
 
     Returns
     -------
-    ndarray of float32, (n_samples,)
+    ndarray of float32, (n_samples,) or (count,)
     """
-    gain = np.ones(n_samples, dtype=np.float32)
+    end = n_samples if count is None else first + count
+    gain = np.ones(end - first, dtype=np.float32)
     n_fade = min(n_fade, n_samples // 2)
-    if n_fade > 0:
-        ramp = np.sin(0.5 * np.pi * (np.arange(n_fade) + 0.5) / n_fade) ** 2
-        gain[:n_fade] = ramp
-        gain[-n_fade:] = ramp[::-1]
+    if n_fade > 0 and (first < n_fade or end > n_samples - n_fade):
+        place = np.arange(first, end)
+        ramp = np.minimum(place, n_samples - 1 - place)
+        in_ramp = ramp < n_fade
+        gain[in_ramp] = np.sin(0.5 * np.pi * (ramp[in_ramp] + 0.5) / n_fade) ** 2
     return gain
 
 
@@ -305,16 +254,59 @@ def render_clip(clip: Clip, sampling_rate: int = SAMPLING_RATE) -> np.ndarray:
     DataError
         As :func:`load_waveform`, and when a silent excerpt is to be scaled to an RMS.
     """
-    waveform = load_waveform(clip.audio, clip.start, clip.duration - clip.silence, sampling_rate)
-    if clip.fade:
-        waveform = waveform * sine_fade(len(waveform), round(clip.fade * sampling_rate))
+    return _joined(rendered_blocks(clip, sampling_rate))
+
+
+def rendered_blocks(clip: Clip, sampling_rate: int) -> Iterator[np.ndarray]:
+    """Render a clip block by block, see :func:`render_clip`; a long one that is scaled is decoded twice.
+
+    Yields
+    ------
+    ndarray of float32, (n_samples,)
+    """
+    blocks: Iterable[np.ndarray] = _faded(clip, sampling_rate)
+    gain = None
     if clip.rms is not None:
-        rms = float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64))))
-        if rms == 0.0:
-            raise DataError(
-                f"{clip.audio}: silent from {clip.start:.2f} s for {clip.duration:.2f} s, so it cannot be "
-                f"scaled to an RMS of {clip.rms:.4f}; replace the audio file"
-            )
-        waveform = waveform * np.float32(clip.rms / rms)
-    silent = round(clip.duration * sampling_rate) - len(waveform) if clip.silence else 0
-    return np.pad(waveform.astype(np.float32, copy=False), (0, max(0, silent)))
+        if clip.duration <= BLOCK_SECONDS:
+            blocks = list(blocks)
+        gain = _gain(clip, clip.rms, blocks, sampling_rate)
+        if not isinstance(blocks, list):
+            blocks = _faded(clip, sampling_rate)
+    done, silent = 0, True
+    for block in blocks:
+        done += len(block)
+        silent = silent and not block.any()
+        yield block if gain is None else block * gain
+    if silent:
+        _LOG.warning("%s: silent from %.2f s for %.2f s", clip.audio, clip.start, clip.duration)
+    if clip.silence and (after := round(clip.duration * sampling_rate) - done) > 0:
+        yield np.zeros(after, np.float32)
+
+
+def _gain(clip: Clip, rms: float, blocks: Iterable[np.ndarray], sampling_rate: int) -> np.float32:
+    """What scales the faded excerpt to an RMS."""
+    power = sum(float(np.sum(np.square(block, dtype=np.float64))) for block in blocks)
+    own = float(np.sqrt(power / round((clip.duration - clip.silence) * sampling_rate)))
+    if own == 0.0:
+        raise DataError(
+            f"{clip.audio}: silent from {clip.start:.2f} s for {clip.duration:.2f} s, so it cannot be "
+            f"scaled to an RMS of {rms:.4f}; replace the audio file"
+        )
+    return np.float32(rms / own)
+
+
+def _faded(clip: Clip, sampling_rate: int) -> Iterator[np.ndarray]:
+    """The excerpt in blocks, not yet scaled."""
+    seconds = clip.duration - clip.silence
+    total, done = round(seconds * sampling_rate), 0
+    for block in excerpt_blocks(clip.audio, clip.start, seconds, sampling_rate):
+        if clip.fade:
+            block = block * sine_fade(total, round(clip.fade * sampling_rate), done, len(block))
+        done += len(block)
+        yield block
+
+
+def _joined(blocks: Iterable[np.ndarray]) -> np.ndarray:
+    """One array of them, which is theirs where there is one only."""
+    all_blocks = list(blocks)
+    return all_blocks[0] if len(all_blocks) == 1 else np.concatenate(all_blocks)

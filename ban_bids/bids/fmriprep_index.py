@@ -10,12 +10,11 @@ from typing import Any
 from bids.layout import Query
 
 from ban_bids.bids.fmriprep import DROPPED, Output, identity, may_be, series_tail
-from ban_bids.bids.index import Index
+from ban_bids.bids.index import Index, filters
 from ban_bids.bids.names import entities, entity
-from ban_bids.settings import Preprocessing
+from ban_bids.settings import Settings
 
 _EVENTS = "events.tsv"
-_BOLD = {"datatype": "func", "suffix": "bold"}
 _QUERY_NAMES = {
     "ses": "session",
     "acq": "acquisition",
@@ -38,24 +37,33 @@ class FmriprepIndex(Index):
         fMRIPrep's output.
     tail : str
         End of the names of the series in use.
+    query : Mapping
+        What selects BOLD images.
     """
 
     fmriprep: Path
     tail: str
+    query: Mapping[str, Any]
 
     def output(self, label: str) -> Output:
         """A participant's files in fMRIPrep's output."""
         return Output.of(self.fmriprep, label)
 
-    def images(self, kind: str, label: str, **more: Any) -> list[Path]:
+    def images(self, kind: str, label: str) -> list[Path]:
         """Images of a participant, sorted; of BOLD one path for each run, whether the image is there or not."""
-        images = super().images(kind, label, **more)
-        return sorted(_first_echoes([*images, *self._without_image(label)])) if kind == "bold" else images
+        images = super().images(kind, label)
+        if kind != "bold":
+            return images
+        without = (path for path in self._without_image(label) if _passes(path, self.query))
+        return sorted(_first_echoes([*images, *without]))
+
+    def every_bold(self, label: str) -> list[Path]:
+        """All runs of a participant, also those that the filter file leaves out."""
+        return sorted(_first_echoes([*self.raw_names(label), *self._without_image(label)]))
 
     def raw_names(self, label: str) -> list[Path]:
-        """All BOLD images of the raw dataset, whatever ``--bids-filter-file`` leaves in."""
-        names = self.layout.get(return_type="filename", subject=label, extension=[".nii", ".nii.gz"], **_BOLD)
-        return sorted(Path(name) for name in names)
+        """All BOLD images of the raw dataset, every echo, whatever the filter file leaves in."""
+        return super().every_bold(label)
 
     def _without_image(self, label: str) -> list[Path]:
         """Where the images of runs would lie that are known from events or from fMRIPrep's series only."""
@@ -67,32 +75,27 @@ class FmriprepIndex(Index):
         tables = {_image_of(table): table for table in self._tables(label, raw)}
         found = [path for path in tables if any(may_be(identity(entities(path)), its) for its in made)]
         known = [identity(entities(path)) for path in (*raw, *found)]
-        root = Path(str(self.layout.root))
+        root = self.listing.root
         found += [_raw_path(root, label, path) for its, path in made.items() if not any(may_be(o, its) for o in known)]
         # a table that belongs to none of these is of a run without a series: the caller says so
         used = {table for image in found for table in self.companions.inherited(image, _EVENTS)}
         found += [path for path, table in tables.items() if table not in used]
-        return [path for path in found if _passes(path, self.queries["bold"])]
+        return found
 
     def _tables(self, label: str, raw: Iterable[Path]) -> list[Path]:
         """A participant's own tables of events that belong to no image that is there."""
         used = {table for image in raw for table in self.companions.inherited(image, _EVENTS)}
-        own = Path(str(self.layout.root)) / f"sub-{label}"
-        return [
-            path
-            for (folder, kind), paths in self.companions.files.items()
-            if kind == _EVENTS and own in folder.parents and folder.name == "func"
-            for path in paths
-            if path not in used
-        ]
+        own = [path for path in self.listing.people[label].beside if path.parent.name == "func"]
+        return [path for path in own if path.name.endswith(f"_{_EVENTS}") and path not in used]
 
 
-def with_derivatives(index: Index, preprocessing: Preprocessing) -> Index:
+def with_derivatives(index: Index, settings: Settings) -> Index:
     """The index to read a dataset with: where ``-d fmriprep=PATH`` is given, its runs are those of fMRIPrep."""
-    folder = dict(preprocessing.derivatives).get("fmriprep")
+    folder = dict(settings.preprocessing.derivatives).get("fmriprep")
     if folder is None:
         return index
-    return FmriprepIndex(**vars(index), fmriprep=folder, tail=series_tail(preprocessing.confounds))
+    tail, query = series_tail(settings.preprocessing.confounds), filters(settings.selection.bids_filter_file)["bold"]
+    return FmriprepIndex(**vars(index), fmriprep=folder, tail=tail, query=query)
 
 
 def _image_of(table: Path) -> Path:

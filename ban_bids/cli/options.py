@@ -143,7 +143,7 @@ _OPTIONS: Mapping[str, Sequence[tuple[str, Mapping[str, Any], str]]] = {
         (
             "--rules",
             _FILE,
-            "how events become clips (TOML; default: the dataset's code/ban-bids.toml, or those that ship)",
+            "how events become clips (default: the dataset's code/ban-bids.toml, or shipped rules)",
         ),
         ("--behavior", _value(absolute, "TSV"), "human genre choices (default: the dataset's)"),
         ("--test-task", _labels("task-", "test_tasks"), "held-out tasks"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +13,12 @@ from ban_bids import __version__
 from ban_bids.audio.waveforms import HeardClip, content_hash
 from ban_bids.errors import DataError
 from ban_bids.files.locks import file_lock
-from ban_bids.files.npz import read_arrays, write_arrays
+from ban_bids.files.npz import GrowingRows, read_arrays, write_arrays
 from ban_bids.files.progress import progress
 from ban_bids.inputs.types import Clip
 from ban_bids.models.candidate import Candidate
 from ban_bids.models.controls import Control
+from ban_bids.models.pieces import in_pieces
 
 LEAST_RATE = 10.0
 """Frames per second that are kept of every layer: neighbouring frames are averaged as long as so many are left.
@@ -32,6 +33,9 @@ _BATCH, _BATCH_SECONDS = 8, 60.0
 
 What a large network holds of eight clips of 15 s is another gigabyte beside its weights and its control's.
 """
+
+_IN_MEMORY = 1 << 24
+"""Bytes of a long clip's features, per layer, that wait in memory until all are there."""
 
 
 class FeatureCache:
@@ -99,17 +103,36 @@ class FeatureCache:
     def _compute(self, clips: Mapping[Path, Clip | None]) -> None:
         """Compute and write some clips (None: silence), even where there is a file already."""
         rate = self.model.sampling_rate
-        heard = [
-            HeardClip(clip, rate) if clip else HeardClip.silence(_SILENCE_SECONDS, rate) for clip in clips.values()
-        ]
-        for path, clip, features in zip(clips, heard, self.model.features(heard)):
-            arrays = {layer: np.asarray(a, dtype=np.float32) for layer, a in features.items()}
+        heard = {
+            path: HeardClip(clip, rate) if clip else HeardClip.silence(_SILENCE_SECONDS, rate)
+            for path, clip in clips.items()
+        }
+        whole = []
+        for path, clip in heard.items():
+            parts = in_pieces(self.model, clip)
+            if parts is None:
+                whole.append(path)
+            else:
+                write_arrays(path, self._kept(parts, clip))
+        if whole:
+            for path, features in zip(whole, self.model.features([heard[path] for path in whole])):
+                write_arrays(path, self._kept([features], heard[path]))
+
+    def _kept(self, parts: Iterable[Mapping[str, np.ndarray]], clip: HeardClip) -> dict[str, np.ndarray]:
+        """What is kept of a clip's features, which may come piece by piece."""
+        kept: dict[str, _Averaging] = {}
+        for part in parts:
+            arrays = {layer: np.asarray(a, dtype=np.float32) for layer, a in part.items()}
             broken = [layer for layer, values in arrays.items() if not np.isfinite(values).all()]
             if broken:
                 raise DataError(
                     f"model {self.model.name}: features of {broken[0]} are not finite ({clip}); check its weights"
                 )
-            write_arrays(path, {layer: averaged(a, self._averaged(layer)) for layer, a in arrays.items()})
+            for layer, values in arrays.items():
+                if layer not in kept:
+                    kept[layer] = _Averaging(self._averaged(layer), self.folder)
+                kept[layer].add(values)
+        return {layer: averaging.all() for layer, averaging in kept.items()}
 
     def _release(self) -> None:
         """Let a control that makes its module for this give the memory back."""
@@ -137,6 +160,29 @@ class FeatureCache:
         return arrays[layer]
 
 
+class _Averaging:
+    """Means of neighbouring frames of one layer that comes in parts; what is large waits in a file."""
+
+    def __init__(self, count: int, folder: Path) -> None:
+        self._count = count
+        self._means = GrowingRows(folder, _IN_MEMORY)
+        self._left: np.ndarray | None = None
+
+    def add(self, frames: np.ndarray) -> None:
+        """The next frames, (n_frames, n_features)."""
+        if self._left is not None and len(self._left):
+            frames = np.concatenate([self._left, frames])
+        whole = len(frames) // self._count * self._count
+        self._means.add(averaged(frames[:whole], self._count))
+        self._left = frames[whole:]
+
+    def all(self) -> np.ndarray:
+        """The means of all that were added, the last one of those that are left."""
+        if self._left is not None and len(self._left):
+            self._means.add(averaged(self._left, self._count))
+        return self._means.all()
+
+
 def _batches(clips: Sequence[tuple[Path, float]]) -> list[list[Path]]:
     """Group paths of clips and their seconds, in order."""
     batches: list[list[Path]] = []
@@ -152,6 +198,8 @@ def _batches(clips: Sequence[tuple[Path, float]]) -> list[list[Path]]:
 
 def averaged(frames: np.ndarray, count: int) -> np.ndarray:
     """Return means of ``count`` neighbouring frames (n_frames, n_features), the last one of those that are left."""
+    if not len(frames):
+        return frames
     first = np.arange(0, len(frames), count)
     sums = np.add.reduceat(frames, first, axis=0, dtype=np.float64)
     return (sums / np.minimum(count, len(frames) - first)[:, None]).astype(np.float32)

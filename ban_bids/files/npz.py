@@ -9,6 +9,7 @@ import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -108,3 +109,53 @@ def scratch_array(shape: tuple[int, ...], folder: Path, in_memory: int) -> np.nd
     except OSError as error:
         gigabytes = n_bytes / 2**30
         raise DataError(f"{folder}: no {gigabytes:.1f} GiB ({error}); free space or give another -w") from error
+
+
+class GrowingRows:
+    """Rows that come one after another; many wait in a file that has no name and is gone with them.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the file lies.
+    in_memory : int
+        Most bytes that are kept in memory.
+    """
+
+    def __init__(self, folder: Path, in_memory: int) -> None:
+        self._folder, self._in_memory = folder, in_memory
+        self._parts: list[np.ndarray] = []
+        self._stream: IO[bytes] | None = None
+        self._n_rows = 0
+
+    def add(self, rows: np.ndarray) -> None:
+        """More rows, (n_rows, n_columns), float32.
+
+        Raises
+        ------
+        DataError
+            The folder has no room, or cannot be written.
+        """
+        self._parts.append(rows)
+        self._n_rows += len(rows)
+        if sum(part.nbytes for part in self._parts) > self._in_memory:
+            self._to_file()
+
+    def _to_file(self) -> None:
+        try:
+            if self._stream is None:
+                self._stream = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115
+            for part in self._parts:
+                self._stream.write(np.ascontiguousarray(part, dtype=np.float32).data)
+            self._stream.flush()
+        except OSError as error:
+            raise DataError(f"{self._folder}: cannot be written ({error}); free space or give another -w") from error
+        self._parts = [self._parts[-1][:0]]
+
+    def all(self) -> np.ndarray:
+        """All rows that were added, of one part at least: (n_rows, n_columns)."""
+        if self._stream is None:
+            return self._parts[0] if len(self._parts) == 1 else np.concatenate(self._parts)
+        shape = (self._n_rows, self._parts[0].shape[1])
+        self._to_file()
+        return np.memmap(self._stream, dtype=np.float32, mode="r", shape=shape)

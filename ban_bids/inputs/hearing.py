@@ -33,7 +33,7 @@ def run_identity(path: Path) -> RunIdentity:
     return tuple((key, label) for key, label in entities(path) if key not in ("echo", "part", "rec"))
 
 
-def run_orders(images: Iterable[Path]) -> tuple[dict[RunIdentity, int], tuple[str, ...]]:
+def run_orders(images: Iterable[Path]) -> tuple[dict[RunIdentity, int], dict[str, str]]:
     """Place of each run among the runs of its task, from 1, in natural order over sessions.
 
     Parameters
@@ -45,17 +45,17 @@ def run_orders(images: Iterable[Path]) -> tuple[dict[RunIdentity, int], tuple[st
     -------
     orders : dict
         By the entities that tell runs apart.
-    notes : tuple of str
-        Tasks whose runs are not numbered through, for a run that was lost changes the place of those after it.
+    gaps : dict of str to str
+        A note on each task whose runs are not numbered through: a run that was lost changes the place of later ones.
     """
     orders: dict[RunIdentity, int] = {}
-    labels: dict[str | None, list[str]] = {}
+    labels: dict[str, list[str]] = {}
     for path in sorted(images, key=natural):
-        task, identity = entity(path, "task"), run_identity(path)
+        task, identity = entity(path, "task") or "", run_identity(path)
         if identity not in orders:
             labels.setdefault(task, []).append(entity(path, "run") or "")
             orders[identity] = len(labels[task])
-    return orders, tuple(_note_on_gaps(task, numbers) for task, numbers in labels.items() if _has_gaps(numbers))
+    return orders, {task: _note_on_gaps(task, numbers) for task, numbers in labels.items() if _has_gaps(numbers)}
 
 
 def _has_gaps(labels: Sequence[str]) -> bool:
@@ -65,7 +65,7 @@ def _has_gaps(labels: Sequence[str]) -> bool:
     return of_its_own and numbers[-1] - numbers[0] + 1 != len(numbers)
 
 
-def _note_on_gaps(task: str | None, labels: Sequence[str]) -> str:
+def _note_on_gaps(task: str, labels: Sequence[str]) -> str:
     return (
         f"task-{task}: runs are counted in the order {', '.join(labels)}, whose numbers leave gaps; if a run is "
         "missing, those after it get another's sound: name the files by {run} in the rule"
@@ -219,6 +219,6 @@ class Hearing:
         for rule in rules:
             if rule.of is not None and n_runs != rule.of:
                 raise DataError(
-                    f"sub-{labels['sub']} has {n_runs} runs of task-{labels['task']} where {rule.where} needs {rule.of} "
-                    "to tell which file each heard; fetch or restore all, or name the files by {run} in rules of your own"
+                    f"sub-{labels['sub']} has {n_runs} runs of task-{labels['task']} where {rule.where} needs "
+                    f"{rule.of} to tell which file each heard; fetch all of them, or give --rules with the files' names"
                 )

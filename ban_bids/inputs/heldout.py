@@ -255,15 +255,13 @@ def _declared(run: Listening, declared: Mapping[str, Sequence[str]]) -> bool:
 def _by_repeats(runs: Sequence[Listening], before: str) -> HeldOutPlan:
     """Runs that are heard more often than the others; or all in turn."""
     times = [times_heard(run, runs) for run in runs]
-    for least in sorted(set(times)):
-        often = max(_MORE_OFTEN * least, _MORE_OFTEN)
-        chosen = [run for run, n in zip(runs, times) if n >= often]
+    for often in sorted(set(times)):
         others = [n for n in times if n < often]
-        if chosen and len(others) >= _FEWEST_TRAINING_RUNS:
-            heard = min(n for n in times if n >= often)
-            once = f"that of the others {_times(max(others))}" if max(others) else "the others none"
-            why = f"a quarter or more of their sound is heard {_times(heard)}{' or more' * (heard < max(times))}"
-            return _plan(chosen, f"{before}{why} over all runs, {once}")
+        if len(others) >= _FEWEST_TRAINING_RUNS and often >= _MORE_OFTEN * max(1, *others):
+            chosen = [run for run, n in zip(runs, times) if n >= often]
+            heard = f"{_times(often)}{' or more' * (often < max(times))} over all runs"
+            why = f"a quarter or more of their sound is heard {heard}, that of the others {_times(max(others))}"
+            return _plan(chosen, before + why)
     why = "fewer than two training runs would remain" if max(times) > 1 else "no run repeats clips"
     if len(runs) == 1:
         why = "one run only"
@@ -271,7 +269,7 @@ def _by_repeats(runs: Sequence[Listening], before: str) -> HeldOutPlan:
 
 
 def _times(n: int) -> str:
-    return {1: "once", 2: "twice"}.get(n, f"{n} times")
+    return {0: "never", 1: "once", 2: "twice"}.get(n, f"{n} times")
 
 
 def _plan(runs: Sequence[Listening], rule: str, *, in_turn: bool = False) -> HeldOutPlan:

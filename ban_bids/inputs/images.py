@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from ban_bids.bids.metadata import Companions
 from ban_bids.errors import DataError
 from ban_bids.inputs.derivatives import header_of
 from ban_bids.inputs.heldout import check_left_out
-from ban_bids.inputs.timing import Voxels, read_run
+from ban_bids.inputs.timing import JITTER, SAME_CLUSTER, Voxels, read_run
 from ban_bids.inputs.types import HeardRun, Listening, Run
 from ban_bids.settings import Preprocessing, Selection
 
@@ -24,8 +26,6 @@ _LEAST_SCANNED = 0.5
 
 _SAME_SIZE = 0.01
 _SAME_TR = 1e-3
-_SAME_IRREGULAR = 0.1
-"""Share by which intervals within clusters of volumes, or at random, may differ between runs."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,23 @@ class _Image:
         if any(abs(a - b) > _SAME_SIZE for a, b in zip(self.voxels.size, other.voxels.size)):
             sizes = f"{_text(self.voxels.size)} mm, but {_text(other.voxels.size)} mm in {name}"
             return f"voxels of {sizes}; resolutions are not mixed"
-        mine, its = self.run.repetition_time, other.run.repetition_time
-        regular = self.run.volume_times is None and other.run.volume_times is None
-        if abs(mine - its) > (_SAME_TR if regular else _SAME_IRREGULAR * max(mine, its)):
+        (low, high), (lowest, highest) = (_intervals(image.run) for image in (self, other))
+        irregular = self.run.volume_times is not None or other.run.volume_times is not None
+        if max(low - highest, lowest - high) > (JITTER if irregular else _SAME_TR):
+            mine, its = self.run.repetition_time, other.run.repetition_time
             return f"RepetitionTime {mine:g} s, but {its:g} s in {name}; they are not mixed"
         if shapes and self.voxels.shape != other.voxels.shape:
             shapes_of = f"{_text(self.voxels.shape)} voxels, but {_text(other.voxels.shape)} in {name}"
             return f"{shapes_of}; acquisitions are not mixed"
         return None
+
+
+def _intervals(run: Run) -> tuple[float, float]:
+    """Shortest and longest interval within clusters of volumes."""
+    if run.volume_times is None:
+        return run.repetition_time, run.repetition_time
+    steps = np.diff(run.volume_times)
+    return float(steps.min()), float(steps[steps <= SAME_CLUSTER * steps.min()].max())
 
 
 def read_images(
@@ -158,7 +167,8 @@ def _within_image(run: Run) -> Run:
     notes = list(run.row_notes)
     dropped = len(run.presentations) - len(kept)
     if dropped:
-        notes.append(f"{dropped} clips begin after the image's end at {end:g} s: dropped")
+        begin = "clip begins" if dropped == 1 else "clips begin"
+        notes.append(f"{dropped} {begin} after the image's end at {end:g} s: dropped")
     cut = sum(item.end > end + run.repetition_time for item in kept)
     if cut:
         notes.append(f"{cut} clip goes on after the image's end at {end:g} s: the volumes that heard it are used")

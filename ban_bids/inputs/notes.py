@@ -9,7 +9,7 @@ from ban_bids.inputs.types import Listening
 
 _BIDS_NAME = re.compile(r"(?<![\w-])(?:[\w.+/-]*/)?(?:sub|ses|task|run)-[\w.+/-]*")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
-_NAMED = 10
+_NAMED = 5
 
 
 def some(names: Sequence[str], most: int = _NAMED) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -9,9 +10,10 @@ from pathlib import Path
 
 from ban_bids.errors import DataError, UnfitRun
 from ban_bids.inputs.events import Row, Table
+from ban_bids.inputs.excerpts import PAST_END, start_of
 from ban_bids.inputs.missing import NotThere
 from ban_bids.inputs.rules import RepetitionTime, Rule
-from ban_bids.inputs.stimuli import PAST_END, Stimuli
+from ban_bids.inputs.stimuli import Stimuli
 from ban_bids.inputs.types import Clip, Presentation
 from ban_bids.inputs.unheard import Unheard, notes_on
 
@@ -110,8 +112,8 @@ def played(
     table.check_columns(rows)
     heard: list[Played] = []
     passed_over: list[Unheard] = []
-    begun = table.first_onsets(rows)
     unknown: list[NotThere] = []
+    begun = table.first_onsets(rows)
     for plain in rows:
         row, rule = table.chosen(plain)
         found = None if rule is None else stimuli.find(row, rule)
@@ -190,8 +192,8 @@ class _Table:
         if rule.start == "continue":
             start, stated = onset - begun[audio], True
         else:
-            start, stated = self.stimuli.start(row, rule, time)
-        clip = self.stimuli.excerpt(row, rule, audio, start=start, repetition_time=time)
+            start, stated = start_of(row, rule, time)
+        clip = self.stimuli.excerpts.clip(row, rule, audio, start=start, repetition_time=time)
         return Played(row, clip, onset, stated)
 
 
@@ -239,8 +241,9 @@ def _refuse_overlaps(heard: Sequence[Played]) -> None:
     for before, after in zip(heard, heard[1:]):
         if after.onset < before.end - OVERLAP:
             raise UnfitRun(
-                f"{after.row.where}: a clip begins at {after.onset:g} s while the one before lasts to {before.end:g} s; "
-                "overlapping clips are not supported: correct the times, or leave one of the rows out by a rule's rows"
+                f"{after.row.where}: a clip begins at {after.onset:g} s while the one before lasts to "
+                f"{before.end:g} s; overlapping clips are not supported: correct the times, or leave one of the rows out "
+                "by a rule's rows"
             )
 
 
@@ -248,16 +251,15 @@ def _refuse_two_starts(heard: Sequence[Played], stimuli: Stimuli) -> None:
     """Refuse rows on one file that cannot all be its start, where nothing says where they begin."""
     open_rows = sorted((item for item in heard if not item.stated), key=lambda item: str(item.clip.audio))
     for audio, group in groupby(open_rows, key=lambda item: item.clip.audio):
-        if stimuli.lacks(audio):
-            continue  # once it is there, its length tells
-        items, length = list(group), stimuli.seconds(audio)
-        pair = _unlike(items, length) or _filling(items, length)
+        items, length = list(group), stimuli.excerpts.seconds(audio)
+        pair = None if math.isinf(length) else _unlike(items, length) or _filling(items, length)
         if pair is not None:
             first, second = pair
             raise DataError(
-                f"{second.row.where}: {audio.name} is named by line {first.row.line} too, for {first.clip.duration:g} s "
-                f"and {second.clip.duration:g} s of its {length:g} s, and nothing says where in it they begin; add "
-                'stim_start, or a rule with start = "continue" (it goes on) or start = 0 (it begins anew)'
+                f"{second.row.where}: {audio.name} is named by line {first.row.line} too, for "
+                f"{first.clip.duration:g} s and {second.clip.duration:g} s of its {length:g} s, and nothing says where "
+                'in it they begin; add stim_start, or a rule with start = "continue" (it goes on) or start = 0 (it '
+                "begins anew)"
             )
 
 

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ban_bids.bids.fmriprep_index import with_derivatives
-from ban_bids.bids.index import Index, build_index, chosen_labels, outside_scanner, participant_labels
+from ban_bids.bids.images import orientation_notes
+from ban_bids.bids.index import Index, build_index, chosen_labels
+from ban_bids.bids.listing import list_dataset
 from ban_bids.bids.metadata import load_header
 from ban_bids.bids.names import entities, entity
 from ban_bids.errors import DataError, UsageError
 from ban_bids.files.json import read_json
 from ban_bids.files.progress import progress
-from ban_bids.inputs.derivatives import folder_of, name_as_fmriprep, take_derivatives
+from ban_bids.inputs.derivatives import name_as_fmriprep, take_derivatives
 from ban_bids.inputs.events import TableReader, read_table
 from ban_bids.inputs.heldout import check_test_options, unknown_tracks
 from ban_bids.inputs.images import read_images
 from ban_bids.inputs.missing import Missing, MissingFile, NotThere, missing_message
 from ban_bids.inputs.notes import grouped, row_notes, told_once
-from ban_bids.inputs.people import read_choices
+from ban_bids.inputs.people import given_choices, read_choices
 from ban_bids.inputs.rule_files import choose_rules
 from ban_bids.inputs.runs import hear_runs, mark_lead_ins
 from ban_bids.inputs.stimuli import SAME_DURATION, Stimuli
@@ -31,7 +35,7 @@ from ban_bids.settings import Selection, Settings
 
 _LOG = logging.getLogger(__name__)
 _DESCRIPTION = "dataset_description.json"
-_ONE_T1W = ("acq", "ce", "rec", "echo", "inv")
+_REPEATS = ("sub", "ses", "run", "part")  # T1w images that differ in these alone are averaged
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,8 @@ def read_dataset(settings: Settings) -> Dataset:
     """
     selection = settings.selection
     root = selection.bids_dir
-    labels = chosen_labels(root, selection.participant_labels)
+    listing = list_dataset(root)
+    labels = chosen_labels(listing, selection.participant_labels)
     description, notes = _description(selection)
     name, doi = str(description.get("Name") or root.name), description.get("DatasetDOI")
     folders = [
@@ -82,24 +87,23 @@ def read_dataset(settings: Settings) -> Dataset:
         if folder is not None and folder.is_dir()
     ]
     rules = choose_rules(name, str(doi) if doi else None, root=root, folders=folders, given=selection.rules)
-    if rules.note is not None:
-        notes.append(f"{rules.name}: {rules.note}")
+    notes += [] if rules.note is None else [f"{rules.name}: {rules.note}"]
     missing = Missing()
     stimuli, read = Stimuli(folders, rules, root, missing), cache(read_table)
-    outside = outside_scanner(root) - set(labels)
-    everyone = [label for label in participant_labels(root) if label not in outside]
-    if outside:
-        notes.append(f"{len(outside)} participants have no func folder: of them only choices are read")
-    index = build_index(selection, everyone, save=not settings.output.dry_run)
-    index = with_derivatives(index, settings.preprocessing)
+    outside = listing.outside_scanner - set(labels)
+    everyone = [label for label in listing.labels if label not in outside]
+    without = f"{len(outside)} participants have no func folder: of them only choices are read"
+    notes += [*listing.notes(), *([without] if outside else [])]
+    index = with_derivatives(build_index(selection, listing, everyone, save=not settings.output.dry_run), settings)
+    notes += index.notes
     _check_filters(index, labels, selection)
     source = _Source(index, stimuli, read, settings, missing)
     heard = _listeners(everyone, labels, source)
     people = tuple(_participant(heard[label], source) for label in progress(labels, "Reading images"))
     if not settings.output.dry_run:
         _check_some_usable(people)
-    choices, unheard, more = _choices(source)
-    notes += (*more, *_snapped(stimuli))
+    choices, unheard, more = _choices(source, told={str(person.failure) for person in people})
+    notes += (*more, *sorted(stimuli.remarks), *_snapped(stimuli))
     if any(person.failure is None for person in people):
         notes += unknown_tracks(tuple(heard.values()), set(labels), selection, rules.held_out)
     if not settings.output.dry_run:  # which shows them beside what they are on
@@ -147,8 +151,10 @@ def _check_test_options(heard: Sequence[Listener], selection: Selection) -> None
             raise
 
 
-def _choices(source: _Source) -> tuple[HumanChoices | None, tuple[MissingFile, ...], list[str]]:
-    """People's choices, sounds of theirs that are missing, and a note on these.
+def _choices(
+    source: _Source, told: Collection[str]
+) -> tuple[HumanChoices | None, tuple[MissingFile, ...], tuple[str, ...]]:
+    """People's choices, of ``--behavior`` or the dataset's own, sounds of theirs that are missing, and notes.
 
     Where some are missing there are no choices: on a part of the clips the score would be another one.
 
@@ -157,15 +163,19 @@ def _choices(source: _Source) -> tuple[HumanChoices | None, tuple[MissingFile, .
     DataError
         Some are missing, and the choices were asked for by --behavior.
     """
-    selection = source.settings.selection
-    choices = read_choices(selection.bids_dir, selection.behavior, stimuli=source.stimuli, read=source.read)
+    behavior, stimuli, read = source.settings.selection.behavior, source.stimuli, source.read
+    notes: tuple[str, ...] = ()
+    if behavior is not None:
+        choices = given_choices(behavior, stimuli=stimuli, read=read)
+    else:
+        choices, notes = read_choices(source.index.listing, stimuli=stimuli, read=read, told=told)
     unheard = source.missing.taken()
     if not unheard:
-        return choices, (), []
+        return choices, (), notes
     problem = f"sounds of people's genre choices: {missing_message(unheard)}"
-    if selection.behavior is not None and not source.settings.output.dry_run:
+    if behavior is not None and not source.settings.output.dry_run:
         raise DataError(problem)
-    return None, unheard, [f"{problem}; until then no choices are used and the behavioural score is n/a"]
+    return None, unheard, (*notes, f"{problem}; until then no choices are used and the behavioural score is n/a")
 
 
 def _snapped(stimuli: Stimuli) -> list[str]:
@@ -240,8 +250,8 @@ def _listen(label: str, source: _Source) -> Listener:
 
 def _participant(heard: Listener, source: _Source) -> Participant:
     """Read a participant's images; what makes them unusable becomes the ``failure``."""
-    label, notes, missing = heard.label, list(heard.notes), set(heard.missing)
-    settings = source.settings
+    label, missing, settings = heard.label, set(heard.missing), source.settings
+    notes = [*source.index.listing.notes(label), *heard.notes]
     try:
         if heard.failure is not None:
             raise DataError(heard.failure)
@@ -250,6 +260,8 @@ def _participant(heard: Listener, source: _Source) -> Participant:
         missing |= set(source.missing.taken())
         if missing:
             raise DataError(missing_message(sorted(missing)))
+        if source.raw_images:  # else raw voxels are not used
+            notes += source.index.check_twins([*t1w, *(run.bold for run in heard.runs)])
         taken, left_out = take_derivatives(heard, source.index, settings, source.stimuli.rules.held_out)
         notes += left_out
         runs, more = read_images(taken, source.index.companions, settings.preprocessing, settings.selection)
@@ -271,7 +283,7 @@ def _missing_images(runs: Sequence[HeardRun], source: _Source) -> set[MissingFil
 
 
 def _anatomy(label: str, source: _Source, notes: list[str]) -> tuple[Path, ...]:
-    """T1-weighted images: of the chosen sessions where there are any, of one acquisition."""
+    """T1-weighted images: of the chosen sessions where there are any, of one acquisition and one making."""
     images = [path for path in source.index.images("t1w", label) if entity(path, "part") in (None, "mag")]
     sessions = source.settings.selection.session_ids
     chosen = [path for path in images if not sessions or entity(path, "ses") in (None, *sessions)]
@@ -282,16 +294,15 @@ def _anatomy(label: str, source: _Source, notes: list[str]) -> tuple[Path, ...]:
         if source.settings.preprocessing.derivatives:
             notes.append("no T1w image; the derivatives' anatomy is used")
         return ()  # preprocessing does without, and says so
-    groups: dict[tuple[str, ...], list[Path]] = {}
+    groups: dict[tuple[tuple[str, str], ...], list[Path]] = {}
     for path in chosen:
-        labels = dict(entities(path))
-        groups.setdefault(tuple(labels.get(key, "") for key in _ONE_T1W), []).append(path)
-    first = groups[min(groups)]
-    if folder_of(source.settings.preprocessing) is not None:
+        groups.setdefault(tuple(pair for pair in entities(path) if pair[0] not in _REPEATS), []).append(path)
+    first = groups[min(groups, key=lambda kind: (not any(path.exists() for path in groups[kind]), kind))]
+    if not source.raw_images:
         return _if_readable(first, notes)
     if len(groups) > 1:
         left = ", ".join(path.name for path in chosen if path not in first)
-        notes.append(f"several T1w acquisitions: {first[0].name} is used, {left} left out (--bids-filter-file chooses)")
+        notes.append(f"several kinds of T1w: {first[0].name} is used, {left} left out (--bids-filter-file chooses)")
     return _readable(first, notes, source.missing)
 
 
@@ -309,11 +320,13 @@ def _readable(paths: Sequence[Path], notes: list[str], missing: Missing) -> tupl
             sound.append(path)
             continue
         try:
-            if len(load_header(path).shape) != 3:
-                raise DataError(f"{path}: T1w image is not 3-D; restore the image")
-            sound.append(path)
+            image = load_header(path)
+            _check_one_volume(path, image.shape)
         except DataError as error:
             errors.append(error)
+            continue
+        sound.append(path)
+        notes += [f"{path.name}: {note}" for note in orientation_notes(image)]
     if not sound:
         raise errors[0]
     notes += [f"T1w image left out: {error}" for error in errors]
@@ -331,6 +344,23 @@ def _if_readable(paths: Sequence[Path], notes: list[str]) -> tuple[Path, ...]:
         problem = str(error)
     notes.append(f"raw T1w image not read ({problem}): not needed, the derivatives' anatomy is used")
     return ()
+
+
+def _check_one_volume(path: Path, shape: Sequence[int]) -> None:
+    """Refuse what is no single volume; axes of length 1 after the third do no harm.
+
+    Raises
+    ------
+    DataError
+    """
+    if len(shape) < 3 or min(shape[:3]) < 2:
+        raise DataError(f"{path}: shape {tuple(shape)} is no volume; give a T1w image of three axes")
+    n_volumes = int(np.prod(shape[3:], dtype=int))
+    if n_volumes != 1:
+        raise DataError(
+            f"{path}: {n_volumes} volumes in one file (shape {tuple(shape)}), a T1w image is one; keep one of them, "
+            "or their mean, or leave the file out by --bids-filter-file"
+        )
 
 
 def _field_map_notes(label: str, source: _Source) -> list[str]:

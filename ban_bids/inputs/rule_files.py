@@ -288,10 +288,7 @@ def read_rules(path: Path) -> RuleFile:
 
 def shipped_rules() -> tuple[RuleFile, ...]:
     """Rules that come with ban-bids, sorted by file name."""
-    here = Path(__file__).parent
-    return tuple(
-        read_rules(path) for folder in ("profiles", "shipped_rules") for path in sorted(here.glob(f"{folder}/*.toml"))
-    )
+    return tuple(read_rules(path) for path in sorted((Path(__file__).parent / "shipped_rules").glob("*.toml")))
 
 
 def choose_rules(

@@ -316,6 +316,10 @@ class RuleFile:
         """Whether some rule asks for the place of a run among those of its task."""
         return any("order" in rule.columns for rule in self.rules)
 
+    def counts(self, labels: Mapping[str, str]) -> bool:
+        """Whether a rule for a run with these entities asks for its place."""
+        return any("order" in rule.columns for rule in self.of(labels))
+
 
 def repetition_time_of(metadata: Mapping[str, object]) -> float | None:
     """Repetition time that a sidecar states, or the usual step of its ``VolumeTiming``; None where it tells neither."""

@@ -69,20 +69,20 @@ def hear_runs(
     images = [path for path in index.images("bold", label) if wanted(path, selection)]
     parts = [path for path in images if entity(path, "part") in _PARTS_LEFT_OUT]
     notes = [f"{path.name}: part-{entity(path, 'part')} left out; magnitude images are used" for path in parts]
-    orders, more = run_orders(_every_image(index, label)) if stimuli.rules.needs_order else ({}, ())
+    orders, gaps = run_orders(_every_image(index, label)) if stimuli.rules.needs_order else ({}, {})
     hearing = Hearing(index.companions, stimuli, read, orders)
     heard = hearing.of(path for path in images if path not in parts)
     if not heard.runs and not heard.unfit:
-        pattern = f"sub-{label}/[ses-*/]func/sub-{label}_*_bold.nii[.gz]"
-        raise DataError(heard.reasons[0] if heard.reasons else f"sub-{label}: no BOLD image {pattern}; add it")
+        raise DataError(heard.reasons[0] if heard.reasons else index.no_bold(label))
     check_left_out(heard.runs, heard.unfit, selection)
     _refuse_mixtures(heard.runs, label)
-    return heard.runs, (*notes, *more, *heard.notes)
+    tasks = {run.task for run in heard.runs if stimuli.rules.counts(dict(run.entities))}
+    return heard.runs, (*notes, *(note for task, note in gaps.items() if task in tasks), *heard.notes)
 
 
 def _every_image(index: Index, label: str) -> list[Path]:
     """All BOLD images of a participant: a filter must not change the place of those that it leaves in."""
-    return replace(index, queries={"bold": {"datatype": "func", "suffix": "bold"}}).images("bold", label)
+    return index.every_bold(label)
 
 
 def _refuse_mixtures(runs: Sequence[HeardRun], label: str) -> None:

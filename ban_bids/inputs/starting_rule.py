@@ -34,7 +34,7 @@ def starting_rule(table: Table, stimuli: Stimuli) -> str:
         no column is, that is said.
     """
     column, ends = _file_column(table, stimuli)
-    keys: dict[str, str] = {"file": _quoted("{%s}" % (column or _guess(table)))}
+    keys: dict[str, str] = {"file": _quoted(f"{{{column or _guess(table)}}}")}
     if ends:
         keys["suffixes"] = f"[{', '.join(map(_quoted, ends))}]"
     keys |= {key: value for key, value in (("onset", "0"), ("duration", '"file"')) if key not in table.columns}
@@ -67,7 +67,7 @@ def _quoted(text: str) -> str:
 def _is_name(column: str) -> bool:
     """Whether a column may stand in a template."""
     try:
-        return list(template_fields("{%s}" % column)) == [column]
+        return list(template_fields(f"{{{column}}}")) == [column]
     except ValueError:
         return False
 

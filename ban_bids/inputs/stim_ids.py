@@ -14,7 +14,6 @@ from pathlib import Path
 from ban_bids.bids.names import entity, file_suffix
 from ban_bids.errors import DataError
 from ban_bids.inputs.events import Row, read_table
-from ban_bids.inputs.missing import Missing
 from ban_bids.inputs.unheard import Unheard
 
 CATALOG = "stimuli.tsv"
@@ -35,14 +34,11 @@ class StimIds:
     ----------
     folders : sequence of Path
         Folders of stimuli in order of preference; the first ``stimuli.tsv`` counts.
-    missing : Missing or None
-        Gathers sounds that are not there; None: they are errors.
     path : Path or None
         That table, once it was needed.
     """
 
     folders: Sequence[Path]
-    missing: Missing | None = None
     _files: dict[str, list[Path]] = field(default_factory=dict, repr=False)
 
     path: Path | None = None
@@ -69,7 +65,7 @@ class StimIds:
         found = self.catalog.get(_bare(row.text(COLUMN) or ""))
         return {} if found is None else found.cells
 
-    def find(self, row: Row) -> Path | Unheard | None:
+    def find(self, row: Row) -> Path | Unheard | DataError | None:
         """Audio file of the stimulus that a row names.
 
         Parameters
@@ -78,13 +74,14 @@ class StimIds:
 
         Returns
         -------
-        Path, Unheard or None
-            Unheard for a picture or a silent film; None for a row without ``stim_id``.
+        Path, Unheard, DataError or None
+            Unheard for a picture or a silent film; None for a row without ``stim_id``; the error that says what was
+            looked for where there is no audio file.
 
         Raises
         ------
         DataError
-            The identifier is not in ``stimuli.tsv``, it has no audio file or several parts.
+            The identifier is not in ``stimuli.tsv``, or it has several parts.
         """
         text = row.text(COLUMN)
         if text is None:
@@ -101,23 +98,20 @@ class StimIds:
             return Unheard(text)
         return self._one(row, text, sounds)
 
-    def _one(self, row: Row, text: str, sounds: Sequence[Path]) -> Path:
+    def _one(self, row: Row, text: str, sounds: Sequence[Path]) -> Path | DataError:
         """The one file of a stimulus; of several formats, the one nearest to what was recorded."""
         wanted = f"stim-{_bare(text)}_audio.wav"
         if not sounds:
             where = " or ".join(str(folder) for folder in self.folders) or "no folder"
-            problem = (
+            return DataError(
                 f"{row.where}: no {wanted} (nor .flac, .mp3, .ogg) under {where}; put it there, or give --stimuli-dir"
             )
-            if self.missing is None:
-                raise DataError(problem)
-            return self.missing.absent((self.folders[0] if self.folders else Path("stimuli")) / wanted, problem)
         first = [path for path in sounds if self._folder(path) == min(map(self._folder, sounds))]
         parts = {entity(path, "part") for path in first}
         if len(parts) > 1:
             raise DataError(
-                f"{row.where}: stim_id {text} has several parts ({', '.join(sorted(path.name for path in first))}); say "
-                "by a rule which of them is played (docs/rules.md)"
+                f"{row.where}: stim_id {text} has several parts ({', '.join(sorted(path.name for path in first))}); "
+                "say by a rule which of them is played (docs/rules.md)"
             )
         rank = {end: place for place, end in enumerate(_FORMATS)}
         return min(first, key=lambda path: (rank.get(path.suffix.lower(), len(rank)), path))

@@ -10,6 +10,7 @@ from typing import Any
 import nibabel
 import numpy as np
 
+from ban_bids.bids.images import orientation_notes
 from ban_bids.bids.metadata import load_header, number
 from ban_bids.errors import DataError
 from ban_bids.inputs.types import HeardRun, Run
@@ -29,6 +30,7 @@ _NEARLY_CONSTANT = 1.1
 _SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 _LONGEST_TR = 30.0
 _SAME = 1e-3
+_NEAR = 0.05
 _DURATIONS = ("FrameAcquisitionDuration", "AcquisitionDuration")  # BIDS renamed the field
 
 
@@ -75,6 +77,11 @@ def read_run(
     own = path is None or path == heard.bold
     path = path or heard.bold
     image = load_header(path)
+    if len(image.shape) > 4 and image.shape[3] == 1:
+        raise DataError(
+            f"{path}: shape {image.shape} has its volumes on the fifth axis, BIDS wants them on the fourth; save it "
+            "without the empty axis, e.g. mrconvert IN OUT -axes 0,1,2,4"
+        )
     if len(image.shape) != 4 or image.shape[3] < 2:
         raise DataError(f"{path}: shape {image.shape} is not a series of volumes (4-D); give the BOLD run itself")
     if image.shape[3] < FEWEST_VOLUMES:
@@ -82,7 +89,7 @@ def read_run(
             f"{path}: {image.shape[3]} volumes, and {FEWEST_VOLUMES} are needed; restore the whole image or leave the "
             "run out (--bids-filter-file)"
         )
-    notes: list[str] = []
+    notes = list(orientation_notes(image))
     starts: tuple[float, ...] | None = None
     stated_starts = metadata.get("VolumeTiming") is not None
     if stated_starts:
@@ -214,7 +221,9 @@ def _volume_timing(
     # decimals of a scanner's log are not the sequence's
     interval = round(interval if regular else float(np.median(steps[steps <= SAME_CLUSTER * steps.min()])), 6)
     also = number(metadata, "RepetitionTime", path)
-    if also is not None and np.abs((interval if regular else steps) - also).min() > _SAME:
+    if also is not None and (
+        np.abs(steps - also).min() > _NEAR * also if not regular else abs(interval - also) > _SAME
+    ):
         between = f"every {interval:g} s" if regular else f"at intervals of {steps.min():g} to {steps.max():g} s"
         raise _wrong(path, f"VolumeTiming has volumes {between}, RepetitionTime is {also:g} s: keep one")
     return float(times[0]), interval, None if regular else tuple(times.tolist())

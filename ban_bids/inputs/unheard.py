@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
 
-PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".svg", ".tif", ".tiff", ".webp"})
+PICTURES = frozenset(
+    {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".svg", ".tif", ".tiff", ".webp", ".pcx", ".txt", ".pdf"}
+)
+"""Suffixes of what is seen and read: still pictures and text."""
 
 FILMS = frozenset({".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".m4v", ".ogv"})
-"""Suffixes of films. ``.mp4`` is none of them: it is as often sound alone, so that a row is never passed over for it."""
+"""Suffixes of films. ``.mp4`` is none of them: it is as often sound alone, so that its rows are never passed over."""
 
 PLACEHOLDERS = frozenset(
     {"rien", "none", "null", "nil", "nothing", "empty", "blank", "rest", "silence", "fixation", "cross"}

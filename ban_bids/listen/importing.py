@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from ban_bids.bids.behavior import choices_path, write_choices
-from ban_bids.bids.index import participant_labels
+from ban_bids.bids.listing import participant_labels
 from ban_bids.bids.names import entity
 from ban_bids.constants import NOT_AVAILABLE
 from ban_bids.errors import DataError, UsageError

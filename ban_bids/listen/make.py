@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 
 from ban_bids.audio.waveforms import render_clip, sine_fade
-from ban_bids.bids.index import participant_labels
+from ban_bids.bids.listing import participant_labels
 from ban_bids.constants import DEFAULT_SEED
 from ban_bids.errors import DataError, UsageError
 from ban_bids.files.atomic import TEMPORARY_PREFIX
@@ -186,7 +186,7 @@ def _held_out(bids_dir: Path, stimuli: Stimuli, draw: Callable[[], float]) -> tu
         runs = heard_runs(label, bids_dir, stimuli)
         if not runs:
             continue
-        held_out = held_out_plan(Listener(label, runs), Selection(bids_dir)).held_out
+        held_out = held_out_plan(Listener(label, runs), Selection(bids_dir), stimuli.rules.held_out).held_out
         for run in runs:
             played = {item.clip: None for item in run.presentations if not item.lead_in}
             everything |= played

@@ -38,6 +38,7 @@ from ban_bids.models.network import (
     normalisation,
     set_normalisation,
 )
+from ban_bids.models.pieces import in_pieces
 from ban_bids.models.presets import build
 from ban_bids.models.random_weights import permuted_module, untrained_module
 
@@ -224,13 +225,26 @@ class Control:
         NotComputable
             The module cannot be made, or its features are not finite.
         """
+        features = self._module().features(clips)
+        for frames in features:
+            self._check_finite(frames)
+        return features
+
+    def features_in_pieces(self, clip: HeardClip) -> Iterator[dict[str, np.ndarray]]:
+        """Features of a long clip piece by piece, or at once where the model itself hears it whole."""
+        parts: Iterable[dict[str, np.ndarray]] | None = in_pieces(self._module(), clip)
+        for frames in self._module().features([clip]) if parts is None else parts:
+            self._check_finite(frames)
+            yield frames
+
+    def _module(self) -> Candidate:
         if self._built is None:
             self._built = self.build()
-        features = self._built.features(clips)
-        broken = [layer for layer in self.layers if not all(np.isfinite(frames[layer]).all() for frames in features)]
-        if broken:
+        return self._built
+
+    def _check_finite(self, frames: Mapping[str, np.ndarray]) -> None:
+        if broken := [layer for layer in self.layers if not np.isfinite(frames[layer]).all()]:
             raise NotComputable(f"features of {broken[0]} are not finite with these weights")
-        return features
 
     def genre_probabilities(self, clips: Sequence[HeardClip]) -> np.ndarray:
         """Raise NotComputable: a control has no read-out."""

@@ -11,12 +11,15 @@ The GRU of the CRNN hears all earlier frames and, through the convolutions below
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ban_bids.constants import AREAS
 from ban_bids.models.config import NetworkConfig
 from ban_bids.models.network import AuditoryNetwork
 
@@ -249,6 +252,19 @@ class CRNN(ConventionalNetwork):
             RecurrentStage(c4, self.config.units),
         ], self.config.units
 
+    def local(self, frames: Tensor) -> dict[str, Tensor]:
+        """The convolutions; see the base class."""
+        history: dict[str, Tensor] = {}
+        for label in AREAS[:-1]:
+            frames = history[label] = self.areas[label](frames)
+        return history
+
+    def remembering(self, local: Mapping[str, Tensor], memory: Any) -> tuple[dict[str, Tensor], Any]:
+        """The recurrent units, from where they were; see the base class."""
+        stage = cast(RecurrentStage, self.areas[AREAS[-1]])
+        states, memory = stage.go_on(local[AREAS[-2]], memory)
+        return {AREAS[-1]: states}, memory
+
 
 class RecurrentStage(nn.Module):
     """Two GRU layers over the frames of one frequency bin."""
@@ -259,8 +275,12 @@ class RecurrentStage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, n_in, 1, frames) -> (batch, units, 1, frames)."""
-        states, _ = self.gru(x.squeeze(2).mT)
-        return states.mT.unsqueeze(2)
+        return self.go_on(x, None)[0]
+
+    def go_on(self, x: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The same for the next frames of a sound, and the state after them; None is the state before any."""
+        states, memory = self.gru(x.squeeze(2).mT, memory)
+        return states.mT.unsqueeze(2), memory
 
 
 def _convolution(n_in: int, n_out: int, kernel: tuple[int, int], stride: tuple[int, int] = (1, 1)) -> list[nn.Module]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from difflib import get_close_matches
@@ -19,6 +20,9 @@ from ban_bids.constants import SAMPLING_RATE
 from ban_bids.errors import NotComputable, UsageError
 from ban_bids.models.candidate import ModelCard, check_mapping, layer_labels, mapping_by_name, waveforms
 from ban_bids.models.network import resolve_device
+from ban_bids.models.pieces import is_long
+
+_LOG = logging.getLogger(__name__)
 
 _PROBE_SECONDS = (4.0, 8.0)
 
@@ -125,6 +129,15 @@ class LayerModel:
         list of dict
             Layer -> float32 array, (n_frames, n_features), at most as many frames as fit the clip.
         """
+        for clip in clips:
+            if is_long(clip):
+                _LOG.warning(
+                    "model %s hears all %.0f s of %s at once, for nothing is known of how far its layers hear: that may "
+                    "take gigabytes",
+                    self.name,
+                    clip.seconds,
+                    clip,
+                )
         return [self._features(waveform) for waveform in waveforms(clips, self.sampling_rate)]
 
     def _features(self, waveform: np.ndarray) -> dict[str, np.ndarray]:

@@ -206,6 +206,22 @@ class HiddenStates:
             for clip, plan in enumerate(plans)
         ]
 
+    def features_in_pieces(self, clip: HeardClip) -> Iterator[dict[str, np.ndarray]]:
+        """Hidden states of a long clip, as :meth:`features` piece by piece.
+
+        Yields
+        ------
+        dict
+            Layer -> float32 array, (n_frames, n_features), of the next frames.
+        """
+        sound = self._ready(waveforms([clip], self.sampling_rate)[0])
+        plan = self.hearing.pieces(len(sound))
+        for batch in self._batches([sound], [plan]):  # all but the last are equally long: they come in order
+            stacked = np.stack([self._piece(sound, plan[k][0]) for _, k in batch])
+            for (_, k), frames in zip(batch, self._frames(stacked)):
+                taken = (self._taken(plan[k], step, layer) for step, layer in zip(self.hearing.steps, frames))
+                yield dict(zip(self.layers, taken))
+
     def genre_probabilities(self, clips: Sequence[HeardClip]) -> np.ndarray:
         """Hidden states are no read-out: NotComputable."""
         raise NotComputable(f"model {self.name} has no read-out of genres")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import product
@@ -35,6 +35,7 @@ from ban_bids.models.candidate import ModelCard, waveforms
 from ban_bids.models.checkpoint import load_tensors, save_tensors
 from ban_bids.models.config import FrontEndConfig, with_tuples
 from ban_bids.models.front_end import FrontEnd, power_spectrum
+from ban_bids.models.pieces import Plan, in_pieces, joined, own_frames
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,10 @@ class ModulationConfig:
         return tuple(product(self.rates, self.scales, ("down", "up")))
 
 
+_AT_ONCE = 1 << 22
+"""Points in frequency and time that are filtered at once."""
+
+
 class ModulationBank:
     """Waveforms to log energies by channel."""
 
@@ -102,9 +107,11 @@ class ModulationBank:
 
     def __call__(self, waveform: np.ndarray) -> np.ndarray:
         """(n_samples,) -> float32, (n_frames, n_channels); frame k covers [k, k + 1) / ``frame_rate``."""
-        energies = self.energies(self.spectrogram(waveform))
-        pooled = energies.reshape(len(energies), -1, self.config.pool).mean(axis=2)
-        return np.log(pooled + self.config.energy_floor).T.astype(np.float32)
+        return self.log_energies(self.spectrogram(waveform))
+
+    def log_energies(self, spectrogram: np.ndarray) -> np.ndarray:
+        """Log power (n_bands, n_frames) -> float32, (n_frames / pool, n_channels)."""
+        return np.log(self.energies(spectrogram, self.config.pool) + self.config.energy_floor).T.astype(np.float32)
 
     def spectrogram(self, waveform: np.ndarray) -> np.ndarray:
         """Log power by band, (n_bands, n_frames), whole frames of the energies; windows are centred."""
@@ -115,7 +122,7 @@ class ModulationBank:
         power = power_spectrum(torch.from_numpy(padded), c.hop, torch.hann_window(c.n_fft)).numpy()
         return np.log(self.filters @ power + c.floor)
 
-    def energies(self, spectrogram: np.ndarray) -> np.ndarray:
+    def energies(self, spectrogram: np.ndarray, pool: int = 1) -> np.ndarray:
         """Energy of every channel in every frame, averaged over bands.
 
         A ripple of amplitude A at a channel's centre has the energy A², less the taper of the bands' ends.
@@ -124,28 +131,35 @@ class ModulationBank:
         ----------
         spectrogram : ndarray, (n_bands, n_frames)
             Log power.
+        pool : int
+            So many neighbouring frames are averaged; they divide the number of frames.
 
         Returns
         -------
-        ndarray, (n_channels, n_frames)
+        ndarray, (n_channels, n_frames / pool)
         """
         c, (n_bands, n_frames) = self.config, spectrogram.shape
         # what stands still is no ripple: without it the ends of the clip are no steps
-        moving = (spectrogram - spectrogram.mean(axis=1, keepdims=True)) * self.taper
+        moving = ((spectrogram - spectrogram.mean(axis=1, keepdims=True)) * self.taper).astype(np.float32)
         margin = round(c.spectrogram_rate / min(c.rates))
         shape = fft.next_fast_len(2 * n_bands), fft.next_fast_len(n_frames + margin)
-        both = fft.fft2(moving.astype(np.float32), shape)
         rate = fft.fftfreq(shape[1], 1 / c.spectrogram_rate)
         scale = fft.fftfreq(shape[0], 1 / c.bands_per_octave)
         # falling ripples, cos 2π(ωt + Ωx), have both frequencies of one sign; scales beside their direction
         spectral = np.stack([_response(sign * scale / centre) ** 2 for centre in c.scales for sign in (1.0, -1.0)])
-        by_rate = []
-        for centre in c.rates:
-            ripples = fft.ifft(both * (2.0 * _response(rate / centre)).astype(np.float32), axis=1)
-            power = ripples[:, :n_frames].real ** 2 + ripples[:, :n_frames].imag ** 2
-            # the sum over bands is one over scales (Parseval): no way back along that axis
-            by_rate.append(spectral @ power / (n_bands * shape[0]))
-        return np.concatenate(by_rate)
+        temporal = [(2.0 * _response(rate / centre)).astype(np.float32) for centre in c.rates]
+        turns = 2 * np.pi * np.outer(np.arange(shape[0]), np.arange(n_bands)) / shape[0]
+        cosines, sines = np.cos(turns).astype(np.float32), np.sin(turns).astype(np.float32)
+        energies = np.zeros((len(c.rates), len(spectral), n_frames // pool))
+        # a few spectral frequencies at a time: all of an hour's would take gigabytes
+        for rows in np.array_split(np.arange(shape[0]), max(1, shape[0] * shape[1] // _AT_ONCE)):
+            both = fft.fft(cosines[rows] @ moving - 1j * (sines[rows] @ moving), shape[1], axis=1)
+            for by_rate, response in zip(energies, temporal):
+                ripples = fft.ifft(both * response, axis=1)[:, :n_frames]
+                power = (ripples.real**2 + ripples.imag**2).reshape(len(rows), -1, pool).mean(axis=2)
+                # the sum over bands is one over scales (Parseval): no way back along that axis
+                by_rate += spectral[:, rows] @ power / (n_bands * shape[0])
+        return energies.reshape(-1, n_frames // pool)
 
 
 def _response(u: np.ndarray) -> np.ndarray:
@@ -250,7 +264,16 @@ class LowLevelModel(ABC):
 
     def features(self, clips: Sequence[HeardClip]) -> list[dict[str, np.ndarray]]:
         """Layer -> (n_frames, n_features), of each clip."""
-        return [{self.layer: self.frames(waveform)} for waveform in waveforms(clips, self.sampling_rate)]
+        features = []
+        for clip in clips:
+            parts = in_pieces(self, clip)
+            whole = {self.layer: self.frames(waveforms([clip], self.sampling_rate)[0])} if parts is None else {}
+            features.append(whole if parts is None else joined(parts))
+        return features
+
+    @abstractmethod
+    def features_in_pieces(self, clip: HeardClip) -> Iterator[dict[str, np.ndarray]]:
+        """Features of a long clip from pieces of its sound: those of the whole, except for rounding."""
 
     def genre_probabilities(self, clips: Sequence[HeardClip]) -> np.ndarray:
         """(n_clips, n_genres).
@@ -278,6 +301,12 @@ class LogMelModel(LowLevelModel):
         with torch.no_grad():
             return self._front_end.log_mel(torch.from_numpy(waveform)[None])[0].T.numpy()
 
+    def features_in_pieces(self, clip: HeardClip) -> Iterator[dict[str, np.ndarray]]:
+        """As the base class; a frame hears no more than its window."""
+        hop = self.config.hop
+        for piece in Plan.of(hop, self.config.n_fft - hop, 0, self.sampling_rate).pieces(clip):
+            yield {self.layer: self.frames(piece.sound)[own_frames(piece, hop)]}
+
     @cached_property
     def _front_end(self) -> FrontEnd:
         return FrontEnd(self.config, time_stride=1)
@@ -296,8 +325,20 @@ class ModulationModel(LowLevelModel):
 
     def frames(self, waveform: np.ndarray) -> np.ndarray:
         """Log energy of every channel, (n_frames, n_channels)."""
-        n_frames = ceil(len(waveform) / self.config.sampling_rate * self.config.frame_rate - 1e-6)
-        return self._bank(waveform)[:n_frames]
+        return self._bank(waveform)[: self._n_frames(len(waveform))]
+
+    def _n_frames(self, n_samples: int) -> int:
+        return ceil(n_samples / self.config.sampling_rate * self.config.frame_rate - 1e-6)
+
+    def features_in_pieces(self, clip: HeardClip) -> Iterator[dict[str, np.ndarray]]:
+        """As the base class: the spectrogram comes in pieces; the filters hear all of it, and give all at once."""
+        c = self.config
+        spectrograms = []
+        for piece in Plan.of(c.hop * c.pool, c.n_fft, c.n_fft, self.sampling_rate).pieces(clip):
+            own = own_frames(piece, c.hop * c.pool)
+            spectrograms.append(self._bank.spectrogram(piece.sound)[:, own.start * c.pool : own.stop * c.pool])
+        frames = self._bank.log_energies(np.concatenate(spectrograms, axis=1))
+        yield {self.layer: frames[: self._n_frames(clip.n_samples)]}
 
     @cached_property
     def _bank(self) -> ModulationBank:

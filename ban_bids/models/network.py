@@ -11,6 +11,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from copy import deepcopy
+from functools import cached_property
 from itertools import islice
 from math import ceil
 from typing import Any, ClassVar
@@ -19,12 +21,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ban_bids.audio.excerpts import Piece
 from ban_bids.audio.waveforms import HeardClip
 from ban_bids.constants import AREAS
 from ban_bids.errors import NotComputable, UsageError
 from ban_bids.models.candidate import ModelCard, waveforms
 from ban_bids.models.config import NetworkConfig
 from ban_bids.models.front_end import FrontEnd
+from ban_bids.models.pieces import Plan, is_long, joined, own_frames, side_by_side, time_reach
 
 UNTRAINED_SEEDS = (1, 2, 3, 4, 5)
 """Of the weights of a network's untrained controls; fixed, for what is measured of them lies in checkpoints."""
@@ -34,6 +38,8 @@ CONTROLS = (*(f"untrained{seed}" for seed in UNTRAINED_SEEDS), "permuted")
 
 _MAX_WIDTH = 1024
 _BATCH_SECONDS_CUDA = 480.0
+_AT_ONCE = 8
+"""Pieces of a long clip that are heard side by side, at most."""
 
 
 class AuditoryNetwork(nn.Module, ABC):
@@ -103,6 +109,33 @@ class AuditoryNetwork(nn.Module, ABC):
     def frame_rates(self) -> dict[str, float]:
         """Frames per second of every area."""
         return self.config.frame_rates
+
+    def local(self, frames: Tensor) -> dict[str, Tensor]:
+        """Activations at the last step of the areas of which a frame depends on sound nearby only.
+
+        Parameters
+        ----------
+        frames : Tensor, (batch, 1, mels, frames)
+            As for :meth:`from_frames`.
+
+        Returns
+        -------
+        dict of Tensor, (batch, channels, frequency, frames)
+            All areas, unless a network has some that remember.
+        """
+        return {label: states[-1] for label, states in self.from_frames(frames)[1].items()}
+
+    def remembering(self, local: Mapping[str, Tensor], memory: Any) -> tuple[dict[str, Tensor], Any]:
+        """Activations of the other areas, which remember all that was before, and their memory of it.
+
+        Parameters
+        ----------
+        local : mapping of str to Tensor
+            What :meth:`local` gave for the next piece of a sound.
+        memory : object
+            Of the piece before; None for the first.
+        """
+        return {}, None
 
     def read_out(self, top: Tensor) -> Tensor:
         """Logits from the last area: mean and maximum of every channel over frequency and time, then linear.
@@ -231,13 +264,65 @@ class NetworkModel:
             averaged where an area would be wider than 1024.
         """
         features: list[dict[str, np.ndarray]] = [{} for _ in clips]
-        for indices, (_, activations), seconds in self._heard(clips):
+        whole = [i for i, clip in enumerate(clips) if not is_long(clip) or self._plan is None]
+        for indices, (_, activations), seconds in self._heard([clips[i] for i in whole]):
             for area, activation in activations.items():
                 # the network works on whole frames of its slowest area: drop those after the end
                 n_frames = ceil(seconds * self.frame_rate[area] - 1e-6)
                 for i, frames in zip(indices, activation):
-                    features[i][area] = frames[:n_frames]
+                    features[whole[i]][area] = frames[:n_frames]
+        for i in set(range(len(clips))).difference(whole):
+            features[i] = joined(self.features_in_pieces(clips[i]))
         return features
+
+    def features_in_pieces(self, clip: HeardClip) -> Iterator[dict[str, np.ndarray]]:
+        """Features of a long clip piece by piece; joined, those of the whole except for rounding.
+
+        Yields
+        ------
+        dict
+            As :meth:`features`, of the next frames.
+        """
+        if self._plan is None:
+            yield from self.features([clip])
+            return
+        self._check_measured()
+        memory: Any = None
+        n_threads = min(_AT_ONCE, torch.get_num_threads()) if self.device.type == "cpu" else 1
+        with torch_threads(1), ThreadPoolExecutor(n_threads) as pool:
+            for _, local in side_by_side(pool, n_threads, self._hear_piece, self._plan.pieces(clip)):
+                with torch.no_grad():
+                    more, memory = self.network.remembering(local, memory)
+                areas = {**local, **more}
+                yield {area: _flatten(areas[area])[0].cpu().numpy() for area in self.layers}
+
+    def _hear_piece(self, piece: Piece) -> dict[str, Tensor]:
+        """Activations of the local areas, without context."""
+        with torch.no_grad():
+            sound = torch.from_numpy(np.asarray(piece.sound, dtype=np.float32))[None].to(self.device)
+            areas = self.network.local(self.network.front_end(sound))
+        samples = {area: self.sampling_rate / self.frame_rate[area] for area in areas}
+        return {area: activation[..., own_frames(piece, samples[area])] for area, activation in areas.items()}
+
+    @cached_property
+    def _plan(self) -> Plan | None:
+        """How long clips are cut; None where an area hears without end and cannot carry its memory on."""
+        front_end, stride = self.network.config.front_end, self.network.config.time_stride
+        # on the CPU: libraries of GPUs may spread what is no number further than it is heard
+        network = self.network if self.device.type == "cpu" else deepcopy(self.network).cpu()
+        reach = time_reach(network.local, front_end.n_mels, stride)
+        if reach is None:
+            return None
+        hop = front_end.hop
+        window = front_end.n_fft - hop
+        return Plan.of(hop * stride, reach[0] * hop + window, reach[1] * hop, self.sampling_rate)
+
+    def _check_measured(self) -> None:
+        if not self.measured:
+            raise UsageError(
+                f"model {self.name}: its weights are random and its normalisation has not been measured; "
+                "give it sound by ban_bids.models.controls.measured_model"
+            )
 
     def genre_probabilities(self, clips: Sequence[HeardClip]) -> np.ndarray:
         """Softmax of the read-out, (n_clips, n_genres).
@@ -262,11 +347,7 @@ class NetworkModel:
         On a CPU batches go side by side, one thread each: the threads of one operation wait for each other,
         and where another process wants the same processors that makes them several times slower than one.
         """
-        if not self.measured:
-            raise UsageError(
-                f"model {self.name}: its weights are random and its normalisation has not been measured; "
-                "give it sound by ban_bids.models.controls.measured_model"
-            )
+        self._check_measured()
         n_threads = torch.get_num_threads() if self.device.type == "cpu" else 1
         batches = self._batches(waveforms(clips, self.sampling_rate))
         with torch_threads(1), ThreadPoolExecutor(n_threads) as pool:

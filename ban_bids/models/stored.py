@@ -33,7 +33,8 @@ from ban_bids.constants import NOT_AVAILABLE, SAMPLING_RATE
 from ban_bids.errors import DataError, NotComputable, UsageError
 from ban_bids.files.hashing import json_digest
 from ban_bids.files.json import read_json
-from ban_bids.inputs.stimuli import SAME_DURATION, audio_seconds
+from ban_bids.files.sounds import audio_seconds
+from ban_bids.inputs.stimuli import SAME_DURATION
 from ban_bids.inputs.types import Clip
 from ban_bids.models.candidate import Candidate, ModelCard, check_mapping, layer_labels
 

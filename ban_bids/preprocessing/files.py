@@ -80,3 +80,18 @@ def raw_uri(path: Path, root: Path) -> str:
     """BIDS URI of a file of the raw dataset."""
     inside = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
     return f"bids:raw:{inside}"
+
+
+def node_name(text: str) -> str:
+    """Name that Nipype takes, and under which its folder is found again; distinct labels have distinct names."""
+    return "".join(c if c.isalnum() else "-" if c == "+" else "_" for c in text)
+
+
+def participant_node(label: str) -> str:
+    """Name of a participant's workflow: ``sub_01``; plus signs of the label are hyphens."""
+    return node_name(f"sub_{label}")
+
+
+def participant_of(node: str) -> str:
+    """``sub-01`` of the name of a participant's workflow."""
+    return node.replace("-", "+").replace("_", "-", 1)

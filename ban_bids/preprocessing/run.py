@@ -19,6 +19,7 @@ from ban_bids.inputs.types import Participant
 from ban_bids.preprocessing.atlases import find_atlas
 from ban_bids.preprocessing.checks import check_confounds
 from ban_bids.preprocessing.distortion import check_phase_encoding
+from ban_bids.preprocessing.files import participant_node, participant_of
 from ban_bids.preprocessing.fmriprep.ingest import ingest
 from ban_bids.preprocessing.publish import publish
 from ban_bids.preprocessing.regions import AtlasFiles, read_atlas
@@ -143,12 +144,13 @@ def _preprocess_raw(participants: Sequence[Participant], settings: Settings, atl
         crashes = _run_workflow(participants, settings, atlas=atlas, base=base)
         stopped = bool(crashes) and settings.compute.stop_on_first_crash
         for participant in participants:
-            name = f"sub_{participant.label}"
+            name = participant_node(participant.label)
             summary = base / _WORKFLOW / name / "collect" / "summary.json"
             if name in crashes:
                 outcome[participant.label] = crashes[name]
             elif stopped or not summary.is_file():
-                outcome[participant.label] = DataError(f"{name}: preprocessing was stopped before its end; run again")
+                whose = participant_of(name)
+                outcome[participant.label] = DataError(f"{whose}: preprocessing was stopped before its end; run again")
             else:
                 outcome[participant.label] = publish(
                     participant,

@@ -21,7 +21,7 @@ from ban_bids.files.hashing import json_digest
 from ban_bids.files.locks import file_lock
 from ban_bids.files.npz import read_arrays, write_arrays
 from ban_bids.files.progress import progress
-from ban_bids.inputs.stimuli import audio_seconds
+from ban_bids.files.sounds import audio_seconds
 from ban_bids.inputs.types import Clip
 from ban_bids.models.candidate import Candidate, ModelCard
 from ban_bids.models.checkpoint import load_tensors, save_tensors

@@ -23,6 +23,7 @@ class _Clip:
     duration: float = 1.0
     fade: float = 0.0
     rms: float | None = None
+    silence: float = 0.0
 
 
 def _noise(seconds: float, rate: int = SAMPLING_RATE, seed: int = 0) -> np.ndarray:

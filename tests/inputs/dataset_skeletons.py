@@ -67,10 +67,10 @@ class Published:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
 
-    def tasks(self, tr: float, *names: str) -> None:
+    def tasks(self, tr: float, *names: str, **more: object) -> None:
         """Sidecars at the top: repetition time and name of each task."""
         for name in names:
-            fields = {"RepetitionTime": tr, "TaskName": name}
+            fields = {"RepetitionTime": tr, "TaskName": name, **more}
             (self.root / f"task-{name}_bold.json").write_text(json.dumps(fields))
 
     def describe(self, name: str, doi: str, version: str) -> None:
@@ -216,7 +216,8 @@ def huth_stories(root: Path) -> Published:
 def petit_prince(root: Path) -> Published:
     """ds003643, one participant per language, of whose three echoes the second is chosen.
 
-    Real: sounds' names and lengths, labels of runs and echoes, numbers of volumes. Run labels of sub-FR001 are made up.
+    Real: sounds' names and lengths, labels of runs and echoes, numbers of volumes, a sidecar with
+    the times of all echoes.
     """
     query = root.parent / "second_echo.json"
     made = Published(root, {"bids_filter_file": query})
@@ -228,7 +229,7 @@ def petit_prince(root: Path) -> Published:
     query.write_text('{"bold": {"echo": 2}}')
     for label, runs in PRINCE_RUNS.items():
         language = label[4:6]
-        made.tasks(2.0, f"lpp{language}")
+        made.tasks(2.0, f"lpp{language}", EchoTime=[0.0128, 0.0275, 0.043])
         separator = "-" if language == "EN" else "_"
         for section, (run, seconds, n) in enumerate(zip(runs, *PRINCE[language], strict=True), start=1):
             noise(root / "stimuli" / f"task-lpp{language}_section{separator}{section}.wav", seconds)

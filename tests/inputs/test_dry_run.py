@@ -72,10 +72,10 @@ def test_status_where_somebody_can_be_used(toy: Toy, capsys: pytest.CaptureFixtu
 
 def test_damage_of_everybody_is_described_not_thrown(toy: Toy, capsys: pytest.CaptureFixture[str]) -> None:
     for sub in ("01", "02"):
-        toy.events(1, "zero\t8\trock\trock.00000.wav\t0\n", sub=sub)
+        (toy.root / f"sub-{sub}" / "anat" / f"sub-{sub}_T1w.nii.gz").write_bytes(b"")
     status, lines, errors = dry_run(toy, capsys)
     assert status == 65 and errors == ""
-    assert sum("onset is 'zero'" in line for line in lines) == 1 and "sub-02: as sub-01" in lines
+    assert sum("T1w.nii.gz: empty file" in line for line in lines) == 1 and "sub-02: as sub-01" in lines
 
 
 def test_options_that_hold_out_everything_leave_nobody(toy: Toy, capsys: pytest.CaptureFixture[str]) -> None:

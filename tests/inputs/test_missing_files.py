@@ -93,7 +93,7 @@ def test_a_real_run_names_the_first_three_and_the_count(toy: Toy) -> None:
 def test_damage_is_the_failure_and_what_is_missing_is_told_as_well(toy: Toy) -> None:
     (toy.root / "sub-01" / "anat" / "sub-01_T1w.nii.gz").write_bytes(b"")
     gone = unfetch(toy.func(3, BOLD))
-    toy.events(1, "zero\t8\trock\trock.00000.wav\t0\n", sub="02")
+    spoil_events(toy, "02")
     lost = unfetch(toy.root / "stimuli" / "disco.00001.wav")
     first, second = read_dataset(toy.settings(dry_run=True)).participants
     assert first.failure is not None and "T1w.nii.gz: empty file" in first.failure

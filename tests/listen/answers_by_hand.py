@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from ban_bids.bids.listing import list_dataset
 from ban_bids.inputs.events import read_table
 from ban_bids.inputs.people import read_choices
 from ban_bids.inputs.stimuli import Stimuli
@@ -46,7 +47,9 @@ def make_dataset(root: Path, per_genre: int = 2) -> Path:
 
 
 def choices_of(root: Path, stimuli: Path | None = None) -> HumanChoices | None:
-    return read_choices(root, None, stimuli=Stimuli([stimuli or root / "stimuli"]), read=read_table)
+    choices, notes = read_choices(list_dataset(root), stimuli=Stimuli([stimuli or root / "stimuli"]), read=read_table)
+    assert not notes
+    return choices
 
 
 def read_back(root: Path) -> list[tuple[str, str, float, float, str, str]]:

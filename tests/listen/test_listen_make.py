@@ -168,7 +168,7 @@ def test_a_table_of_clips_comes_instead(dataset: Path) -> None:
     ("text", "message"),
     [
         ("file\tgenre\nblues.00000.wav\tblues\n", "no column stim_file"),
-        ("stim_file,genre\nblues.00000.wav,blues\n", "no column stim_file"),
+        ("stim_file,genre\nblues.00000.wav,blues\n", "separated by commas"),
         ("stim_file\tgenre\nn/a\tblues\n", "line 2: stim_file is n/a"),
         ("stim_file\tgenre\n../secret.wav\tblues\n", "inside the stimuli folder"),
         ("stim_file\tgenre\nnothing.wav\tblues\n", "nothing.wav not found"),
