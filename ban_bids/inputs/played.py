@@ -242,8 +242,8 @@ def _refuse_overlaps(heard: Sequence[Played]) -> None:
         if after.onset < before.end - OVERLAP:
             raise UnfitRun(
                 f"{after.row.where}: a clip begins at {after.onset:g} s while the one before lasts to "
-                f"{before.end:g} s; overlapping clips are not supported: correct the times, or leave one of the rows out "
-                "by a rule's rows"
+                f"{before.end:g} s; overlapping clips are not supported: correct the times, or leave one of the rows "
+                "out by a rule's rows"
             )
 
 

@@ -119,7 +119,7 @@ _LONG = {"acq": "acquisition", "rec": "reconstruction", "ce": "ceagent", "echo":
 
 
 def mark_lead_ins(runs: Sequence[Heard], rule: str) -> tuple[tuple[Heard, ...], tuple[str, ...]]:
-    """Mark the lead-in clips that a profile declares.
+    """Mark the lead-in clips that the dataset's rules declare.
 
     Parameters
     ----------

@@ -331,7 +331,7 @@ class Dataset:
     notes : tuple of str
         What was left out or assumed for everybody; what concerns one participant is in ``Participant.notes``.
     shared_files : tuple of Path
-        Files that are used for every participant: description, profile, people's choices and what they judged.
+        Files that are used for every participant: description, rules, people's choices and what they judged.
     choices : HumanChoices or None
         Human genre choices, where the dataset holds any.
     held_out : Mapping of str to tuple of str, or None

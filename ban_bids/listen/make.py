@@ -93,7 +93,7 @@ def make_experiment(
 ) -> str:
     """Make an experiment's folder: whole, or not at all.
 
-    Sounds are mono WAV files, as models hear the clips: with the profile's fades and level. Where that level would
+    Sounds are mono WAV files, as models hear the clips: with the fades and level of the rules. Where that level would
     clip, all of them are made quieter by one factor.
 
     Parameters
@@ -107,7 +107,7 @@ def make_experiment(
         Table of the clips (``stim_file``, ``genre``; ``start`` or ``stim_start``, ``duration``; rows whose ``kind`` is
         ``practice`` are to practise with), instead of what the held-out runs' events name.
     profile : Path, optional
-        How to read events, instead of the dataset's own profile or one that ships.
+        How to read events, instead of the dataset's own rules or some that ship.
     stimuli_dir : Path, optional
         Where the audio files are, if not in the dataset's ``stimuli/``.
 

@@ -40,7 +40,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Current folder with every kind of file that options name."""
     for folder in ("bids", "genres", "stim", "prep"):
         (tmp_path / folder).mkdir()
-    for name in ("w.safetensors", "f.json", "beh.tsv", "atlas.nii.gz", "plugin.yml"):
+    for name in ("w.safetensors", "f.json", "beh.tsv", "atlas.nii.gz", "plugin.yml", "ban-bids.toml"):
         (tmp_path / name).write_text("{plugin: SGE}" if name == "plugin.yml" else "{}")
     monkeypatch.chdir(tmp_path)
     return tmp_path
