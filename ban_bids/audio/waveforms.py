@@ -170,8 +170,8 @@ def load_waveform(
     """Read an excerpt of an audio file as a mono waveform.
 
     Channels are averaged, then the excerpt is resampled (:func:`ban_bids.audio.resampling.resampled`). An
-    excerpt that reaches at most :data:`~ban_bids.audio.excerpts.MAX_PADDING` seconds past the file's end is padded with silence,
-    and logged.
+    excerpt that reaches at most :data:`~ban_bids.audio.excerpts.MAX_PADDING` seconds past the file's end is padded
+    with silence, and logged.
 
     Parameters
     ----------

@@ -95,6 +95,9 @@ def stream_at(data: bytes | memoryview) -> Stream | None:
         frame = frame_at(data, first) if data[first] == 0xFF else None
         if frame is None or not _follows(data, frame):
             continue
+        second = frame_at(data, first + frame.size)
+        if second is not None and not _follows(data, second):  # two headers in a row may be chance
+            continue
         if frame.layer != 3 or bytes(data[frame.tag : frame.tag + 4]) not in (b"Xing", b"Info"):
             return Stream(frame)
         flags = _number(data, frame.tag + 4)
@@ -111,7 +114,7 @@ def ends_with_tags(data: bytes | memoryview, end: int) -> bool:
     return end == len(data) or (end < len(data) and (rest.startswith(_TAGS) or not any(rest)))
 
 
-def count_frames(data: bytes | memoryview, first: Frame) -> tuple[int, int]:
+def count_frames(data: bytes | memoryview, first: Frame) -> int:
     """Walk from header to header.
 
     Parameters
@@ -123,17 +126,10 @@ def count_frames(data: bytes | memoryview, first: Frame) -> tuple[int, int]:
 
     Returns
     -------
-    frames : int
+    int
         Whole frames of the first one's kind; damaged stretches between them are passed over, as a decoder does.
-    missing : int
-        Bytes that the last one lacks.
     """
-    frames, missing, frame = 0, 0, first
-    for frame in _walk(data, first):
-        frames += 1
-    if frames and frame.place + frame.size > len(data):
-        frames, missing = frames - 1, frame.place + frame.size - len(data)
-    return frames, missing
+    return sum(frame.place + frame.size <= len(data) for frame in _walk(data, first))
 
 
 def _walk(data: bytes | memoryview, first: Frame) -> Iterator[Frame]:

@@ -1,25 +1,21 @@
 """Sound files: whatever libsndfile decodes, as long as it truly is, or one line that says why it cannot be had.
 
-Headers are believed where the bytes that they tell of are there. Where they are wrong or say nothing (pipes of SoX and
+Headers are believed where the bytes that they promise are there. Where they are wrong or say nothing (pipes of SoX and
 ffmpeg, programs that were stopped, MPEG of changing bitrate), libsndfile is given the file with a right one.
 """
 
 from __future__ import annotations
 
-import io
-import mmap
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import soundfile
 
 from ban_bids.errors import DataError
-from ban_bids.files.mpeg import Stream, count_frames, ends_with_tags, stream_at
-from ban_bids.files.sound_headers import payload
+from ban_bids.files.sound_views import view_of
 
 _CONVERT = "convert it to .wav or .flac (ffmpeg -i {name} {made}) and name that file in the events"
 _FETCH = "datalad get or git annex get"
@@ -110,7 +106,7 @@ def open_sound(path: Path) -> Iterator[OpenSound]:
     _check_file(path)
     try:
         with path.open("rb") as raw:
-            view = _view(path, raw)
+            view = view_of(path, raw)
             with OpenSound(view.file if view.changed else path) as file:
                 file.note = view.note
                 _check_opened(path, file)
@@ -136,9 +132,13 @@ def _check_file(path: Path) -> None:
     if size == 0:
         raise DataError(f"{path}: stimulus is an empty file (0 bytes); fetch the original file again")
     if head.startswith(b"version https://git-lfs"):
-        raise DataError(f"{path}: stimulus is not audio but a git-lfs pointer, the sound itself was not fetched; run git lfs pull")
+        raise DataError(
+            f"{path}: stimulus is not audio but a git-lfs pointer, the sound itself was not fetched; run git lfs pull"
+        )
     if size < 32768 and (head.startswith((b"/annex/objects/", b".git/annex")) or b"/annex/objects/" in head[:300]):
-        raise DataError(f"{path}: stimulus is not audio but a git-annex pointer, the sound itself was not fetched; run {_FETCH}")
+        raise DataError(
+            f"{path}: stimulus is not audio but a git-annex pointer, the sound itself was not fetched; run {_FETCH}"
+        )
     if _PAGE.match(head):
         raise DataError(
             f"{path}: stimulus is not audio but a web page or text (it begins {_begins(head)}): the download failed; "
@@ -162,8 +162,8 @@ def _check_opened(path: Path, file: OpenSound) -> None:
         whole = False
     if not whole:
         raise DataError(
-            f"{path}: stimulus is truncated: the header promises {file.frames} samples, but the last of them is not in its "
-            f"{path.stat().st_size} bytes; fetch the original file again"
+            f"{path}: stimulus is truncated: the header promises {file.frames} samples, but the last of them is not in "
+            f"its {path.stat().st_size} bytes; fetch the original file again"
         )
     file.seek(0)
 
@@ -177,198 +177,13 @@ def _not_decoded(path: Path, error: Exception) -> DataError:
     convert = _CONVERT.format(name=path.name, made=made.name)
     if _PICTURES.match(head):
         return DataError(f"{path}: stimulus is not audio but a picture or document; correct the events file")
+    reason = "too few bytes" if size < 44 else str(getattr(error, "error_string", error)).rstrip(".")
+    if "malformed" in reason:
+        return DataError(f"{path}: stimulus is damaged or truncated ({size} bytes); fetch the original file again")
     for pattern, kind in _OTHERS:
         if re.match(pattern, head):
             return DataError(f"{path}: stimulus is not audio that libsndfile can decode, but {kind}; {convert}")
-    reason = "too few bytes" if size < 44 else str(getattr(error, "error_string", error)).rstrip(".")
     return DataError(
         f"{path}: stimulus is not audio that libsndfile can decode ({reason}); fetch the original file again, or "
         f"{convert}"
     )
-
-
-# --- what libsndfile is given
-
-
-@dataclass
-class _View:
-    """A file as libsndfile should see it.
-
-    Parameters
-    ----------
-    raw : file
-    size : int
-        Where it ends.
-    patches : mapping of int to bytes
-        Other bytes at some places.
-    before : bytes
-        Put in front of what begins at ``skip``.
-    changed : bool
-        Whether it is another than the file on disk.
-    note : str
-    """
-
-    raw: BinaryIO
-    size: int
-    patches: Mapping[int, bytes] = field(default_factory=dict)
-    before: bytes = b""
-    skip: int = 0
-    changed: bool = False
-    note: str = ""
-
-    @property
-    def file(self) -> Any:
-        return _Changed(self)
-
-
-class _Changed(io.RawIOBase):
-    """The file of a view, for libsndfile to read."""
-
-    def __init__(self, view: _View) -> None:
-        self._view, self._place = view, 0
-        self._end = len(view.before) + view.size - view.skip
-
-    def seekable(self) -> bool:
-        return True
-
-    def readable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._place
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        self._place = max(0, offset + (0, self._place, self._end)[whence])
-        return self._place
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill a buffer from here on."""
-        view, wanted = self._view, max(0, min(len(buffer), self._end - self._place))
-        front = view.before[self._place : self._place + wanted]
-        first = max(view.skip, self._place - len(view.before) + view.skip)
-        view.raw.seek(first)
-        data = bytearray(view.raw.read(wanted - len(front)))
-        for place, patch in view.patches.items():
-            low, high = max(first, place), min(first + len(data), place + len(patch))
-            if low < high:
-                data[low - first : high - first] = patch[low - place : high - place]
-        read = len(front) + len(data)
-        memoryview(buffer).cast("B")[:read] = front + bytes(data)
-        self._place += read
-        return read
-
-
-def _view(path: Path, raw: BinaryIO) -> _View:
-    """The file, or with a header that tells its length; DataError where samples that it tells of are missing."""
-    size = path.stat().st_size
-    raw.seek(0)
-    head = raw.read(42)
-    if head[:4] == b"fLaC":
-        return _flac(path, raw, head, size)
-    if head[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64", b"riff", b"FORM", b".snd"):
-        return _contained(path, raw, size)
-    if head[:3] == b"ID3" or (head[0] == 0xFF and len(head) > 1 and head[1] & 0xE6):
-        return _mpeg(path, raw, size)
-    if head[:4] == b"OggS":
-        return _View(raw, size, note=_ogg_note(path, raw, size))
-    return _View(raw, size)
-
-
-def _contained(path: Path, raw: BinaryIO, size: int) -> _View:
-    """Chunks: the one of samples decides, not what the first header says of the whole file."""
-    samples = payload(raw, size)
-    if samples is None:
-        return _View(raw, size)
-    there = size - samples.start
-    if samples.told is None:
-        note = f"{path.name}: its header does not tell its length (written into a pipe?); it was taken to its end"
-        told = {samples.size_at: samples.size(there)} if there > 0 else {}
-        return _View(raw, size, told, changed=bool(told), note=note)
-    # one byte of padding is commonly left out, or counted
-    if samples.told > there + 1:
-        raise DataError(
-            f"{path}: stimulus is truncated: the header promises {samples.told} bytes of samples, the file has {max(0, there)}; "
-            "fetch the original file again"
-        )
-    raw.seek(0)
-    head = raw.read(8)
-    whole = int.from_bytes(head[4:], "little") + 8
-    note = ""
-    if head[:4] == b"RIFF" and whole > size + 1:
-        note = f"{path.name}: its header promises {whole} bytes, the file has {size}; all of its samples are there"
-    elif head[:4] == b"RIFF" and _is_no_chunk(raw, samples.start + samples.told, size):
-        note = f"{path.name}: its header tells of {samples.told} bytes of samples, {there} are there; it is believed"
-    if head[:4] == b"riff":  # libsndfile takes what comes behind the samples for more of them
-        return _View(raw, samples.start + samples.told, changed=True, note=note)
-    return _View(raw, size, note=note)
-
-
-def _is_no_chunk(raw: BinaryIO, end: int, size: int) -> bool:
-    """Whether something else than chunks, or zeros, comes behind the samples."""
-    raw.seek(end + end % 2)
-    head = raw.read(8)
-    return end + 8 < size and any(head) and not re.match(rb"[ -~]{4}", head)
-
-
-def _flac(path: Path, raw: BinaryIO, head: bytes, size: int) -> _View:
-    """Refuse a stream whose header does not tell its length: libsndfile cannot read it."""
-    if int.from_bytes(head[18:26], "big") & ((1 << 36) - 1) == 0:
-        raise DataError(
-            f"{path}: its header does not tell its length (written into a pipe?); write it anew: "
-            f"ffmpeg -i {path.name} {path.stem}-whole.flac, in its place"
-        )
-    return _View(raw, size)
-
-
-def _mpeg(path: Path, raw: BinaryIO, size: int) -> _View:
-    """MPEG: frames are counted unless a header tells their number and the file is as long as it says."""
-    with mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as data:
-        stream = stream_at(data)
-        if stream is None:
-            return _View(raw, size)
-        first = stream.first
-        if stream.told_frames and stream.told_bytes and ends_with_tags(data, first.place + stream.told_bytes):
-            return _View(raw, size)
-        frames, _ = count_frames(data, first)
-        header = bytes(data[first.place : first.place + first.size])
-    if stream.tag is not None:
-        frames -= 1  # that of the header holds no sound
-    if stream.told_frames and frames < stream.told_frames:
-        told = stream.told_bytes or 0
-        raise DataError(
-            f"{path}: stimulus is truncated: the header promises {stream.told_frames} frames"
-            + (f" in {told} bytes" if told else "")
-            + f", the file has {frames} in {size - first.place}; fetch the original file again"
-        )
-    if first.layer != 3 or frames == stream.told_frames or frames <= 0:
-        return _View(raw, size)
-    return _with_count(path, raw, size, stream, frames, header)
-
-
-def _with_count(path: Path, raw: BinaryIO, size: int, stream: Stream, frames: int, header: bytes) -> _View:
-    """With a Xing header that tells the number of frames, in place of a wrong one or before the first."""
-    first, count = stream.first, frames.to_bytes(4, "big")
-    note = f"{path.name}: its header does not tell its length; its {frames} frames were counted"
-    if stream.tag is not None and stream.told_frames is not None:
-        return _View(raw, size, {stream.tag + 8: count}, changed=True, note=note)
-    tag = stream.tag if stream.tag is not None else first.tag
-    made = bytearray(len(header))
-    made[:4] = bytes([header[0], header[1] | 1, *header[2:4]])  # without a checksum
-    place = tag - first.place
-    made[place : place + 12] = b"Xing" + (1).to_bytes(4, "big") + count
-    if place + 12 > len(header):
-        return _View(raw, size)
-    skip = first.place + (first.size if stream.tag is not None else 0)
-    return _View(raw, size, before=bytes(made), skip=skip, changed=True, note=note)
-
-
-def _ogg_note(path: Path, raw: BinaryIO, size: int) -> str:
-    """Ogg tells no length: what can be decoded counts. Its last page says that it is the last."""
-    raw.seek(max(0, size - (1 << 16)))
-    end = raw.read()
-    last = end.rfind(b"OggS")
-    whole = last >= 0 and len(end) > last + 26 and end[last + 5] & 4
-    if whole:
-        table = end[last + 27 : last + 27 + end[last + 26]]
-        whole = len(end) >= last + 27 + len(table) + sum(table)
-    return "" if whole else f"{path.name}: its last page is missing: it may have been cut short"

@@ -22,6 +22,7 @@ from ban_bids.constants import DEFAULT_SEED
 from ban_bids.errors import DataError, UsageError
 from ban_bids.files.atomic import TEMPORARY_PREFIX
 from ban_bids.files.progress import progress
+from ban_bids.files.sounds import sound_info
 from ban_bids.inputs.events import Row, read_table
 from ban_bids.inputs.heldout import held_out_plan
 from ban_bids.inputs.stimuli import Stimuli, stimuli_of
@@ -288,7 +289,7 @@ def _write_sounds(layout: Layout, sounds: dict[str, Clip]) -> float:
 
 def _write_clip(path: Path, clip: Clip, gain: float = 1.0) -> tuple[float, float]:
     """Write a clip at its file's rate, where browsers play that; give its peak and root mean square before the gain."""
-    own = soundfile.info(str(clip.audio)).samplerate
+    own = sound_info(clip.audio).sampling_rate
     rate = own if own in _RATES else _RATE
     waveform = render_clip(clip, rate)
     peak, rms = float(np.abs(waveform).max()), float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64))))

@@ -252,7 +252,6 @@ class CRNN(ConventionalNetwork):
             RecurrentStage(c4, self.config.units),
         ], self.config.units
 
-
     def local(self, frames: Tensor) -> dict[str, Tensor]:
         """The convolutions; see the base class."""
         history: dict[str, Tensor] = {}

@@ -132,8 +132,8 @@ class LayerModel:
         for clip in clips:
             if is_long(clip):
                 _LOG.warning(
-                    "model %s hears all %.0f s of %s at once, for nothing is known of how far its layers hear: that may "
-                    "take gigabytes",
+                    "model %s hears all %.0f s of %s at once, for nothing is known of how far its layers hear: that "
+                    "may take gigabytes",
                     self.name,
                     clip.seconds,
                     clip,

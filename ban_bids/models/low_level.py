@@ -103,7 +103,7 @@ class ModulationBank:
         self.n_bands = round(config.octaves * config.bands_per_octave)
         centres = config.f_min * 2 ** (np.arange(self.n_bands) / config.bands_per_octave)
         self.filters = _bands(centres, config)
-        self.taper = tukey(self.n_bands, 0.25)[:, None]
+        self.taper = tukey(self.n_bands, 0.25)[:, None].astype(np.float32)
 
     def __call__(self, waveform: np.ndarray) -> np.ndarray:
         """(n_samples,) -> float32, (n_frames, n_channels); frame k covers [k, k + 1) / ``frame_rate``."""
@@ -140,7 +140,8 @@ class ModulationBank:
         """
         c, (n_bands, n_frames) = self.config, spectrogram.shape
         # what stands still is no ripple: without it the ends of the clip are no steps
-        moving = ((spectrogram - spectrogram.mean(axis=1, keepdims=True)) * self.taper).astype(np.float32)
+        moving = np.asarray(spectrogram - spectrogram.mean(axis=1, keepdims=True), np.float32)
+        moving *= self.taper
         margin = round(c.spectrogram_rate / min(c.rates))
         shape = fft.next_fast_len(2 * n_bands), fft.next_fast_len(n_frames + margin)
         rate = fft.fftfreq(shape[1], 1 / c.spectrogram_rate)
@@ -333,11 +334,13 @@ class ModulationModel(LowLevelModel):
     def features_in_pieces(self, clip: HeardClip) -> Iterator[dict[str, np.ndarray]]:
         """As the base class: the spectrogram comes in pieces; the filters hear all of it, and give all at once."""
         c = self.config
-        spectrograms = []
+        spectrogram = np.empty((self._bank.n_bands, -(-clip.n_samples // (c.hop * c.pool)) * c.pool), np.float32)
         for piece in Plan.of(c.hop * c.pool, c.n_fft, c.n_fft, self.sampling_rate).pieces(clip):
             own = own_frames(piece, c.hop * c.pool)
-            spectrograms.append(self._bank.spectrogram(piece.sound)[:, own.start * c.pool : own.stop * c.pool])
-        frames = self._bank.log_energies(np.concatenate(spectrograms, axis=1))
+            first = piece.start // c.hop
+            part = self._bank.spectrogram(piece.sound)[:, own.start * c.pool : own.stop * c.pool]
+            spectrogram[:, first : first + part.shape[1]] = part
+        frames = self._bank.log_energies(spectrogram)
         yield {self.layer: frames[: self._n_frames(clip.n_samples)]}
 
     @cached_property

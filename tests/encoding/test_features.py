@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from collections.abc import Iterator
 from dataclasses import replace
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
@@ -212,3 +213,27 @@ def test_ten_frames_a_second_are_kept_and_a_volume_of_whole_frames_is_the_same(
     np.testing.assert_allclose(
         averaged(frames, count)[1:4].mean(axis=0), frames[count : 4 * count].mean(axis=0), atol=1e-6
     )
+
+
+def test_a_long_clip_comes_in_pieces_and_is_kept_as_if_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = np.random.default_rng(0).standard_normal((1003, 3)).astype(np.float32)
+    cuts = [7, 8, 100, 101, 640]  # none is a multiple of the five frames that are averaged
+
+    class InPieces(CountingModel):
+        def features_in_pieces(self, clip: HeardClip) -> Iterator[dict[str, np.ndarray]]:
+            yield from ({"A1": part} for part in np.split(frames, cuts))
+
+    monkeypatch.setattr(features_module, "_IN_MEMORY", 500)  # bytes: the rest waits in a file
+    store = FeatureCache(InPieces(layers=("A1",), frame_rate={"A1": 50.0}), tmp_path)
+    long = replace(ONE, duration=1200.0)
+    store.compute([ONE, long])
+    assert store.model.calls == 2  # type: ignore[attr-defined]  # silence and the short clip
+    expected = [frames[k : k + 5].mean(axis=0) for k in range(0, 1003, 5)]
+    np.testing.assert_allclose(store.load(long, "A1"), expected, atol=1e-6)
+    next(path for path in tmp_path.glob("*.npz") if path == store._path(long)).unlink()
+    np.testing.assert_allclose(store.load(long, "A1"), expected, atol=1e-6)  # made anew, in pieces too
+    frames[-1, 0] = np.inf
+    store._path(long).unlink()
+    with pytest.raises(DataError, match="features of A1 are not finite"):
+        store.compute([long])
+    assert not store._path(long).exists()
