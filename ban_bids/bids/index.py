@@ -133,7 +133,7 @@ class Index:
         return [] if first is None else [f"{first[0].name} is used, not {first[1].name} ({len(double)} images so)"]
 
 
-def _filters(path: Path | None) -> dict[str, dict[str, Any]]:
+def filters(path: Path | None) -> dict[str, dict[str, Any]]:
     """Queries of ``--bids-filter-file``, fMRIPrep's format, over our own."""
     queries = {kind: {"extension": list(IMAGES), **query} for kind, query in _QUERIES.items()}
     if path is None:
@@ -302,7 +302,7 @@ def build_index(selection: Selection, listing: Listing, labels: Sequence[str], *
     UsageError
         The filter file cannot be used.
     """
-    queries = _filters(selection.bids_filter_file)
+    queries = filters(selection.bids_filter_file)
     root, database = listing.root, selection.bids_database_dir
     notes: tuple[str, ...] = ()
     whose = listing.people if database is not None else labels

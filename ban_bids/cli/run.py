@@ -160,10 +160,11 @@ def _run(settings: Settings) -> int:
 
 def _dry_run(settings: Settings) -> int:
     """Print what would be used; the status of unusable data where nobody can be."""
+    from ban_bids.inputs.derivatives import with_checked_derivatives
     from ban_bids.inputs.describe import anybody_usable, describe_files
     from ban_bids.inputs.read import read_dataset
 
-    dataset = read_dataset(settings)
+    dataset = with_checked_derivatives(read_dataset(settings), settings)
     print(describe_files(dataset, settings.models, everything=settings.output.verbosity > 0))
     return 0 if anybody_usable(dataset) else DataError.exit_status
 

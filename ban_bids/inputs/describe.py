@@ -156,7 +156,11 @@ def _run(run: Run | HeardRun, held_out: bool, dataset: Dataset, gone: Collection
     lead_ins = sum(item.lead_in for item in run.presentations)
     yield f"  {run.name}{' [held out]' if held_out else ''}"
     image = f"{run.n_volumes} volumes, TR {run.repetition_time:g} s" if isinstance(run, Run) else "not read"
-    yield f"    BOLD: {_relative(run.bold, dataset)} ({image})"
+    if run.derivative is None:
+        yield f"    BOLD: {_relative(run.bold, dataset)} ({image})"
+    else:
+        yield f"    fMRIPrep's series: {run.derivative.bold} ({image})"
+        yield f"    mask, confounds: {run.derivative.mask.name}, {run.derivative.confounds.name}"
     yield f"    events: {'none needed' if run.events is None else _relative(run.events, dataset)}"
     yield (
         f"    clips: {len(run.presentations)} played, {len(run.clips)} distinct"

@@ -12,6 +12,7 @@ import numpy as np
 
 from ban_bids.bids.metadata import Companions
 from ban_bids.errors import DataError
+from ban_bids.inputs.derivatives import header_of
 from ban_bids.inputs.heldout import check_left_out
 from ban_bids.inputs.timing import JITTER, SAME_CLUSTER, Voxels, read_run
 from ban_bids.inputs.types import HeardRun, Listening, Run
@@ -91,17 +92,22 @@ def read_images(
     images: list[_Image] = []
     left: list[tuple[HeardRun | Run, str]] = []
     noted: dict[str, list[str]] = {}
+    raw = True
     for before in heard:
         try:
-            run, voxels, notes = read_run(before, companions.metadata(before.bold))
+            header = header_of(before, companions.metadata(before.bold))
+            run, voxels, notes = read_run(before, header.metadata, header.path)
             slice_timing, more = _slice_timing(run.slice_timing, preprocessing)
             run = _within_image(replace(run, slice_timing=slice_timing))
         except DataError as error:
             left.append((before, str(error)))
             continue
-        for note in (*notes, *more):
+        for note in (*header.notes, *notes, *more):
             noted.setdefault(note, []).append(run.bold.name)
         images.append(_Image(run, voxels))
+        raw = raw and header.path == before.bold
+    if not raw:  # fMRIPrep's series have a grid of their own, which preprocessing checks
+        images = [replace(image, voxels=Voxels((), ())) for image in images]
     images, odd = _of_one_kind(images)
     left += odd
     runs = tuple(image.run for image in images)

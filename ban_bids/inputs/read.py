@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ban_bids.bids.fmriprep_index import with_derivatives
 from ban_bids.bids.images import orientation_notes
 from ban_bids.bids.index import Index, build_index, chosen_labels
 from ban_bids.bids.listing import list_dataset
@@ -19,6 +20,7 @@ from ban_bids.bids.names import entities, entity
 from ban_bids.errors import DataError, UsageError
 from ban_bids.files.json import read_json
 from ban_bids.files.progress import progress
+from ban_bids.inputs.derivatives import name_as_fmriprep, take_derivatives
 from ban_bids.inputs.events import TableReader, read_table
 from ban_bids.inputs.heldout import check_test_options, unknown_tracks
 from ban_bids.inputs.images import read_images
@@ -92,7 +94,7 @@ def read_dataset(settings: Settings) -> Dataset:
     everyone = [label for label in listing.labels if label not in outside]
     without = f"{len(outside)} participants have no func folder: of them only choices are read"
     notes += [*listing.notes(), *([without] if outside else [])]
-    index = build_index(selection, listing, everyone, save=not settings.output.dry_run)
+    index = with_derivatives(build_index(selection, listing, everyone, save=not settings.output.dry_run), settings)
     notes += index.notes
     _check_filters(index, labels, selection)
     source = _Source(index, stimuli, read, settings, missing)
@@ -237,12 +239,13 @@ def _listen(label: str, source: _Source) -> Listener:
             label, index=source.index, stimuli=stimuli, read=source.read, selection=source.settings.selection
         )
         runs, more = mark_lead_ins(runs, stimuli.rules.lead_in)
+        runs, echoes = name_as_fmriprep(runs, source.index)
     except NotThere:
         gone = missing.taken()
         return Listener(label, (), failure=missing_message(gone), missing=gone)
     except DataError as error:
         return Listener(label, (), failure=str(error), missing=missing.taken())
-    return Listener(label, runs, notes=(*notes, *more), missing=missing.taken())
+    return Listener(label, runs, notes=(*notes, *more, *echoes), missing=missing.taken())
 
 
 def _participant(heard: Listener, source: _Source) -> Participant:
@@ -259,7 +262,9 @@ def _participant(heard: Listener, source: _Source) -> Participant:
             raise DataError(missing_message(sorted(missing)))
         if source.raw_images:  # else raw voxels are not used
             notes += source.index.check_twins([*t1w, *(run.bold for run in heard.runs)])
-        runs, more = read_images(heard.runs, source.index.companions, settings.preprocessing, settings.selection)
+        taken, left_out = take_derivatives(heard, source.index, settings, source.stimuli.rules.held_out)
+        notes += left_out
+        runs, more = read_images(taken, source.index.companions, settings.preprocessing, settings.selection)
     except DataError as error:
         missing.update(source.missing.taken())
         told = tuple(told_once(notes))
@@ -293,6 +298,8 @@ def _anatomy(label: str, source: _Source, notes: list[str]) -> tuple[Path, ...]:
     for path in chosen:
         groups.setdefault(tuple(pair for pair in entities(path) if pair[0] not in _REPEATS), []).append(path)
     first = groups[min(groups, key=lambda kind: (not any(path.exists() for path in groups[kind]), kind))]
+    if not source.raw_images:
+        return _if_readable(first, notes)
     if len(groups) > 1:
         left = ", ".join(path.name for path in chosen if path not in first)
         notes.append(f"several kinds of T1w: {first[0].name} is used, {left} left out (--bids-filter-file chooses)")
@@ -324,6 +331,19 @@ def _readable(paths: Sequence[Path], notes: list[str], missing: Missing) -> tupl
         raise errors[0]
     notes += [f"T1w image left out: {error}" for error in errors]
     return tuple(sound)
+
+
+def _if_readable(paths: Sequence[Path], notes: list[str]) -> tuple[Path, ...]:
+    """Images whose header is sound, none being needed: fMRIPrep's anatomy is used."""
+    there = [path for path in paths if path.exists()]
+    problem = f"{paths[0].name} is not there"
+    try:
+        if there:
+            return _readable(there, notes, Missing())
+    except DataError as error:
+        problem = str(error)
+    notes.append(f"raw T1w image not read ({problem}): not needed, the derivatives' anatomy is used")
+    return ()
 
 
 def _check_one_volume(path: Path, shape: Sequence[int]) -> None:
@@ -375,7 +395,9 @@ def _files_of(t1w: Sequence[Path], runs: Sequence[Run], index: Index) -> tuple[P
     for image in t1w:
         files.update((image, *index.companions.inherited(image, "T1w.json")))
     for run in runs:
-        files.update((run.bold, *index.companions.inherited(run.bold, "bold.json")))
+        made = run.derivative
+        files.update((run.bold,) if made is None else (made.bold, made.mask, made.confounds))
+        files.update(index.companions.inherited(run.bold, "bold.json"))
         files.update(path for path in (run.events,) if path is not None)
         files.update(clip.audio for clip in run.clips)
     return tuple(sorted(files))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ban_bids.bids.index import Index
-from ban_bids.bids.names import entity, file_suffix
+from ban_bids.bids.names import entity
 from ban_bids.errors import DataError
 from ban_bids.inputs.events import TableReader
 from ban_bids.inputs.hearing import Hearing, run_orders
@@ -21,6 +21,10 @@ Heard = TypeVar("Heard", HeardRun, Run)
 
 _PARTS_LEFT_OUT = ("phase", "real", "imag")
 _IDENTITY = ("ses", "task", "run", "dir")
+_MULTI_ECHO = (
+    "sub-%s: multi-echo series, %s and %s, are not combined here: fMRIPrep combines echoes, so give its output with "
+    '-d fmriprep=PATH; or take one echo by --bids-filter-file with {"bold": {"echo": 2}}'
+)
 _REMEDY = 'choose with --bids-filter-file, e.g. {"bold": {"%s": %s}}'
 
 
@@ -78,7 +82,7 @@ def hear_runs(
 
 def _every_image(index: Index, label: str) -> list[Path]:
     """All BOLD images of a participant: a filter must not change the place of those that it leaves in."""
-    return [path for path in index.listing.people[label].images if file_suffix(path) == "bold"]
+    return index.every_bold(label)
 
 
 def _refuse_mixtures(runs: Sequence[HeardRun], label: str) -> None:
@@ -90,7 +94,9 @@ def _refuse_mixtures(runs: Sequence[HeardRun], label: str) -> None:
             continue
         labels, others = dict(run.entities), dict(other.entities)
         key = next((key for key in (*labels, *others) if labels.get(key) != others.get(key)), "extension")
-        kind = "multi-echo series" if key == "echo" else f"several images of one run ({key}- differs)"
+        if key == "echo":
+            raise DataError(_MULTI_ECHO % (label, other.bold.name, run.bold.name))
+        kind = f"several images of one run ({key}- differs)"
         remedy = _REMEDY % (_LONG.get(key, key), '"' + str(labels.get(key)) + '"')
         raise DataError(f"sub-{label}: {kind}, {other.bold.name} and {run.bold.name}, are not mixed; {remedy}")
     several = sorted({entity(run.bold, "echo") or "(none)" for run in runs})

@@ -42,7 +42,9 @@ class Voxels:
     shape: tuple[int, ...]
 
 
-def read_run(heard: HeardRun, metadata: Mapping[str, Any]) -> tuple[Run, Voxels, tuple[str, ...]]:
+def read_run(
+    heard: HeardRun, metadata: Mapping[str, Any], path: Path | None = None
+) -> tuple[Run, Voxels, tuple[str, ...]]:
     """Read the header of a run's image and check it against its sidecar.
 
     BIDS describes sparse sampling in two ways: ``RepetitionTime`` with ``DelayTime`` (silence at the end of
@@ -55,6 +57,8 @@ def read_run(heard: HeardRun, metadata: Mapping[str, Any]) -> tuple[Run, Voxels,
     heard : HeardRun
     metadata : Mapping
         Sidecar fields with inheritance.
+    path : Path, optional
+        Image whose header counts, where it is not the run's own: slices are then not those of the sidecar.
 
     Returns
     -------
@@ -70,7 +74,8 @@ def read_run(heard: HeardRun, metadata: Mapping[str, Any]) -> tuple[Run, Voxels,
     DataError
         Not readable, 3-D, fewer than 5 volumes, or times that are missing or contradictory.
     """
-    path = heard.bold
+    own = path is None or path == heard.bold
+    path = path or heard.bold
     image = load_header(path)
     if len(image.shape) > 4 and image.shape[3] == 1:
         raise DataError(
@@ -91,7 +96,7 @@ def read_run(heard: HeardRun, metadata: Mapping[str, Any]) -> tuple[Run, Voxels,
         first, interval, starts = _volume_timing(metadata, int(image.shape[3]), path)
     else:
         first, interval = 0.0, _repetition_time(image, metadata, path)
-    times, direction = _slice_timing(image, metadata, interval, notes=notes)
+    times, direction = _slice_timing(image.shape if own else None, metadata, interval, notes=notes)
     if starts is not None and metadata.get("DelayTime") is not None:
         notes.append("DelayTime beside VolumeTiming of differing intervals; not used")
         metadata = {key: value for key, value in metadata.items() if key != "DelayTime"}
@@ -157,8 +162,10 @@ def _usable_slice_times(
     return times
 
 
-def _header_tr(image: nibabel.Nifti1Image) -> float | None:
-    """Repetition time of the header, seconds; None where it states none."""
+def header_tr(image: nibabel.Nifti1Image) -> float | None:
+    """Repetition time of a series' header, seconds; None where it states none."""
+    if len(image.shape) < 4:
+        return None
     zoom = float(image.header.get_zooms()[3])
     try:
         unit = _SECONDS.get(image.header.get_xyzt_units()[1])
@@ -182,7 +189,7 @@ def _repetition_time(image: nibabel.Nifti1Image, metadata: Mapping[str, Any], pa
         raise DataError(f"{path}: RepetitionTime is missing; add it to the JSON sidecar, in seconds")
     if not 0 < stated <= _LONGEST_TR:
         raise _wrong(path, f"RepetitionTime is {stated:g}")
-    header = _header_tr(image)
+    header = header_tr(image)
     if header is not None and abs(header - stated) > 1e-3 * max(1.0, stated):
         raise DataError(
             f"{path}: RepetitionTime {stated:g} s in the JSON sidecar, {header:g} s in the image header; "
@@ -250,8 +257,9 @@ def _duration_from_slices(times: tuple[float, ...], tr: float) -> float | None:
 
 
 def _slice_timing(
-    image: nibabel.Nifti1Image, metadata: Mapping[str, Any], tr: float, *, notes: list[str]
+    shape: tuple[int, ...] | None, metadata: Mapping[str, Any], tr: float, *, notes: list[str]
 ) -> tuple[tuple[float, ...] | None, str]:
+    """Slice times and their axis; the number of slices is checked where the raw image's shape is known."""
     direction = str(metadata.get("SliceEncodingDirection", "k"))
     times = metadata.get("SliceTiming")
     if times is None:
@@ -259,9 +267,9 @@ def _slice_timing(
     axis = {"i": 0, "j": 1, "k": 2}.get(direction[:1])
     if axis is None:
         problem, direction = f"SliceEncodingDirection {direction!r} unknown; SliceTiming", "k"
-    elif not isinstance(times, list) or len(times) != image.shape[axis]:
+    elif not isinstance(times, list) or not times or (shape is not None and len(times) != shape[axis]):
         n = len(times) if isinstance(times, list) else 0
-        problem = f"SliceTiming has {n} entries for {image.shape[axis]} slices;"
+        problem = f"SliceTiming has {n} entries for {shape[axis] if shape is not None else 'all'} slices;"
     elif not all(isinstance(t, int | float) and 0 <= t <= tr for t in times):
         problem = f"SliceTiming outside 0 to {tr:g} s;"
     else:

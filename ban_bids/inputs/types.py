@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ban_bids.bids.fmriprep import RunFiles
 from ban_bids.inputs.missing import MissingFile
 from ban_bids.settings import Selection
 
@@ -104,6 +105,10 @@ class Listening(_Played):
         Image.
     events : Path or None
         Table of events; None where the rule needs none.
+    derivative : RunFiles or None
+        fMRIPrep's files that are taken instead of the image, which then need not be there.
+    no_derivative : str or None
+        Why there are none, where they were looked for.
     row_notes : tuple of str
         One sentence per kind, with a count, on rows that were passed over (no sound), padded (the clip ends after
         its file) or dropped (after the image's end): ``"12 rows name no sound (cross.png, ...): passed over"``.
@@ -116,6 +121,8 @@ class Listening(_Played):
     entities: tuple[tuple[str, str], ...]
     bold: Path
     events: Path | None
+    derivative: RunFiles | None = field(default=None, kw_only=True)
+    no_derivative: str | None = field(default=None, kw_only=True)
     row_notes: tuple[str, ...] = field(default=(), kw_only=True)
 
     @property
