@@ -75,11 +75,15 @@ def times_heard(run: Listening, runs: Sequence[Listening]) -> int:
         different ones at least. One clip alone counts where it is all that the run holds, and then as often as it is
         heard in runs that hold nothing else. 0 for a run of lead-ins.
     """
-    mine = _played(run)
+    played = [_played(other) for other in runs]
+    return _times_heard(_played(run), played, sum(played, Counter()))
+
+
+def _times_heard(mine: Counter[Clip], played: Sequence[Counter[Clip]], total: Counter[Clip]) -> int:
+    """As :func:`times_heard`, of what was played in one run, in each, and in all."""
     if not mine:
         return 0
-    among = [other for other in runs if len(mine) > 1 or _played(other).keys() == mine.keys()]
-    counts = sum((_played(other) for other in among), Counter())
+    counts = total if len(mine) > 1 else sum((one for one in played if one.keys() == mine.keys()), Counter())
     needed = _FAIR_SHARE * sum(clip.duration * n for clip, n in mine.items())
     seconds, clips = 0.0, 0
     for clip in sorted(mine, key=lambda clip: -counts[clip]):
@@ -254,7 +258,9 @@ def _declared(run: Listening, declared: Mapping[str, Sequence[str]]) -> bool:
 
 def _by_repeats(runs: Sequence[Listening], before: str) -> HeldOutPlan:
     """Runs that are heard more often than the others; or all in turn."""
-    times = [times_heard(run, runs) for run in runs]
+    played = [_played(run) for run in runs]
+    total: Counter[Clip] = sum(played, Counter())
+    times = [_times_heard(mine, played, total) for mine in played]
     for often in sorted(set(times)):
         others = [n for n in times if n < often]
         if len(others) >= _FEWEST_TRAINING_RUNS and often >= _MORE_OFTEN * max(1, *others):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -37,6 +38,7 @@ class Unheard:
     kind: Literal["film", "other"] = "other"
 
 
+@lru_cache(maxsize=4096)
 def suffix(name: str) -> str:
     """Last suffix of a file's name, in small letters."""
     return PurePosixPath(name.replace("\\", "/")).suffix.lower()
