@@ -5,7 +5,7 @@ in its order), ``events`` (tables as people write them), ``rules`` (how events b
 TOML, and which is the dataset's), ``joined`` (tables that rules join), ``unheard`` (rows that are no sound),
 ``stim_ids`` (BIDS's identifiers), ``sound_files`` (a sound by its name), ``excerpts`` (a stretch of it), ``stimuli``
 (rows to clips), ``played`` (the clips of a run), ``hearing`` (those of all runs), ``starting_rule`` (what to say of
-events that cannot be understood), ``timing`` (clocks of volumes), ``runs`` and ``images`` (one participant's),
+events that cannot be understood), ``timing`` (clocks of volumes), ``runs``, ``images`` and ``anatomy`` (a person's),
 ``derivatives`` (fMRIPrep's files in place of images), ``heldout`` (which runs are held out), ``people`` (their genre
 choices), ``notes`` (each told once), ``describe`` (what ``--dry-run`` prints) with ``fetch`` (how missing files are
 got).

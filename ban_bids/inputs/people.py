@@ -81,16 +81,16 @@ def _may_hold_choices(columns: Sequence[str], stimuli: Stimuli) -> bool:
     return "response" in columns and stimuli.describes_clips(columns)
 
 
-def _readable(paths: Sequence[Path], stimuli: Stimuli, read: TableReader) -> tuple[list[Table], list[DataError]]:
+def _readable(paths: Sequence[Path], stimuli: Stimuli, read: TableReader) -> tuple[list[Table], dict[Path, DataError]]:
     """Tables that may hold choices by their columns, and what hinders reading those and their columns."""
     tables: list[Table] = []
-    faults: list[DataError] = []
+    faults: dict[Path, DataError] = {}
     for path in paths:
         try:
             if _may_hold_choices(read_columns(path), stimuli):
                 tables.append(read(path))
         except DataError as error:
-            faults.append(error)
+            faults[path] = error
     return tables, faults
 
 
@@ -165,7 +165,7 @@ def read_choices(
     read : callable
         Reads a table, once.
     told : collection of str
-        Errors that were told already.
+        Sentences that were told already: a table that they name is not told again.
 
     Returns
     -------
@@ -182,7 +182,8 @@ def read_choices(
         there = sorted(path for path in paths if path.is_symlink() or path.stat().st_size > 0)
         tables, unread = _readable(there, stimuli, read)
         choices, unused = _collect(_with_choices(tables, stimuli), stimuli)
-        notes += _counted([fault for fault in unread if str(fault) not in told], "that may hold choices cannot be read")
+        new = [fault for path, fault in unread.items() if not any(path.name in text for text in told)]
+        notes += _counted(new, "that may hold choices cannot be read")
         notes += _counted(unused, "of choices cannot be used")
         if choices is not None:
             return choices, tuple(notes)

@@ -9,17 +9,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ban_bids.bids.fmriprep_index import with_derivatives
-from ban_bids.bids.images import orientation_notes
 from ban_bids.bids.index import Index, build_index, chosen_labels
 from ban_bids.bids.listing import list_dataset
-from ban_bids.bids.metadata import load_header
-from ban_bids.bids.names import entities, entity
+from ban_bids.bids.names import entity
 from ban_bids.errors import DataError, UsageError
 from ban_bids.files.json import read_json
 from ban_bids.files.progress import progress
+from ban_bids.inputs.anatomy import read_anatomy
 from ban_bids.inputs.derivatives import name_as_fmriprep, take_derivatives
 from ban_bids.inputs.events import TableReader, read_table
 from ban_bids.inputs.heldout import check_test_options, unknown_tracks
@@ -35,7 +32,6 @@ from ban_bids.settings import Selection, Settings
 
 _LOG = logging.getLogger(__name__)
 _DESCRIPTION = "dataset_description.json"
-_REPEATS = ("sub", "ses", "run", "part")  # T1w images that differ in these alone are averaged
 
 
 @dataclass(frozen=True)
@@ -102,7 +98,7 @@ def read_dataset(settings: Settings) -> Dataset:
     people = tuple(_participant(heard[label], source) for label in progress(labels, "Reading images"))
     if not settings.output.dry_run:
         _check_some_usable(people)
-    choices, unheard, more = _choices(source, told={str(person.failure) for person in people})
+    choices, unheard, more = _choices(source, told=_said(people))
     notes += (*more, *sorted(stimuli.remarks), *_snapped(stimuli))
     if any(person.failure is None for person in people):
         notes += unknown_tracks(tuple(heard.values()), set(labels), selection, rules.held_out)
@@ -176,6 +172,12 @@ def _choices(
     if behavior is not None and not source.settings.output.dry_run:
         raise DataError(problem)
     return None, unheard, (*notes, f"{problem}; until then no choices are used and the behavioural score is n/a")
+
+
+def _said(people: Sequence[Participant]) -> list[str]:
+    """Everything that is told of the participants asked for, and the paths of files that they miss."""
+    paths = (str(file.path) for one in people for file in one.missing)
+    return [*paths, *(text for one in people for text in (*one.notes, str(one.failure)))]
 
 
 def _snapped(stimuli: Stimuli) -> list[str]:
@@ -256,7 +258,8 @@ def _participant(heard: Listener, source: _Source) -> Participant:
         if heard.failure is not None:
             raise DataError(heard.failure)
         missing |= _missing_images(heard.runs, source)
-        t1w = _anatomy(label, source, notes)
+        t1w, anatomical = read_anatomy(label, source.index, settings, source.missing)
+        notes += anatomical
         missing |= set(source.missing.taken())
         if missing:
             raise DataError(missing_message(sorted(missing)))
@@ -280,87 +283,6 @@ def _missing_images(runs: Sequence[HeardRun], source: _Source) -> set[MissingFil
         for path in (*files, *source.index.companions.inherited(run.bold, "bold.json")):
             source.missing.lacks(path)
     return set(source.missing.taken())
-
-
-def _anatomy(label: str, source: _Source, notes: list[str]) -> tuple[Path, ...]:
-    """T1-weighted images: of the chosen sessions where there are any, of one acquisition and one making."""
-    images = [path for path in source.index.images("t1w", label) if entity(path, "part") in (None, "mag")]
-    sessions = source.settings.selection.session_ids
-    chosen = [path for path in images if not sessions or entity(path, "ses") in (None, *sessions)]
-    if images and not chosen:
-        notes.append(f"no T1w in session {', '.join(sessions)}; those of other sessions are used")
-        chosen = images
-    if not chosen:
-        if source.settings.preprocessing.derivatives:
-            notes.append("no T1w image; the derivatives' anatomy is used")
-        return ()  # preprocessing does without, and says so
-    groups: dict[tuple[tuple[str, str], ...], list[Path]] = {}
-    for path in chosen:
-        groups.setdefault(tuple(pair for pair in entities(path) if pair[0] not in _REPEATS), []).append(path)
-    first = groups[min(groups, key=lambda kind: (not any(path.exists() for path in groups[kind]), kind))]
-    if not source.raw_images:
-        return _if_readable(first, notes)
-    if len(groups) > 1:
-        left = ", ".join(path.name for path in chosen if path not in first)
-        notes.append(f"several kinds of T1w: {first[0].name} is used, {left} left out (--bids-filter-file chooses)")
-    return _readable(first, notes, source.missing)
-
-
-def _readable(paths: Sequence[Path], notes: list[str], missing: Missing) -> tuple[Path, ...]:
-    """Images whose header is sound, or that are missing and gathered; of several, the others are left out.
-
-    Raises
-    ------
-    DataError
-        None is.
-    """
-    sound, errors = [], []
-    for path in paths:
-        if missing.lacks(path):
-            sound.append(path)
-            continue
-        try:
-            image = load_header(path)
-            _check_one_volume(path, image.shape)
-        except DataError as error:
-            errors.append(error)
-            continue
-        sound.append(path)
-        notes += [f"{path.name}: {note}" for note in orientation_notes(image)]
-    if not sound:
-        raise errors[0]
-    notes += [f"T1w image left out: {error}" for error in errors]
-    return tuple(sound)
-
-
-def _if_readable(paths: Sequence[Path], notes: list[str]) -> tuple[Path, ...]:
-    """Images whose header is sound, none being needed: fMRIPrep's anatomy is used."""
-    there = [path for path in paths if path.exists()]
-    problem = f"{paths[0].name} is not there"
-    try:
-        if there:
-            return _readable(there, notes, Missing())
-    except DataError as error:
-        problem = str(error)
-    notes.append(f"raw T1w image not read ({problem}): not needed, the derivatives' anatomy is used")
-    return ()
-
-
-def _check_one_volume(path: Path, shape: Sequence[int]) -> None:
-    """Refuse what is no single volume; axes of length 1 after the third do no harm.
-
-    Raises
-    ------
-    DataError
-    """
-    if len(shape) < 3 or min(shape[:3]) < 2:
-        raise DataError(f"{path}: shape {tuple(shape)} is no volume; give a T1w image of three axes")
-    n_volumes = int(np.prod(shape[3:], dtype=int))
-    if n_volumes != 1:
-        raise DataError(
-            f"{path}: {n_volumes} volumes in one file (shape {tuple(shape)}), a T1w image is one; keep one of them, "
-            "or their mean, or leave the file out by --bids-filter-file"
-        )
 
 
 def _field_map_notes(label: str, source: _Source) -> list[str]:

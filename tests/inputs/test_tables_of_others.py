@@ -165,3 +165,11 @@ def test_the_columns_are_read_from_the_beginning_alone(tmp_path: Path) -> None:
 def test_sidecars_in_any_unicode(toy: Toy, encoding: str) -> None:
     (toy.root / "task-music_bold.json").write_bytes('{"RepetitionTime": 2.0, "TaskName": "Müsik"}'.encode(encoding))
     assert read_dataset(toy.settings()).participants[0].failure is None
+
+
+def test_a_table_that_a_participants_failure_names_is_not_told_twice(toy: Toy) -> None:
+    path = toy.func(1, "events.tsv")
+    path.write_bytes("onset\tlänge\tresponse\n".encode("latin-1"))
+    dataset = read_dataset(toy.settings())
+    said = [str(person.failure) for person in dataset.participants] + notes_of(dataset)
+    assert sum(path.name in text for text in said) == 1, said
