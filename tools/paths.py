@@ -31,9 +31,10 @@ cli/run.py main: options
         inputs/read.py read_dataset: a `Dataset`; all events, images of those asked for
           inputs/read.py _listen: one participant's events
             inputs/runs.py hear_runs: runs with their presentations
-              inputs/runs.py heard_run: one run, from its events
-                inputs/runs.py presentations: rows of events in order of onset
-                  inputs/stimuli.py Stimuli.clip: row → `Clip` (file, start, duration)
+              inputs/hearing.py Hearing.of: each run, by the rules that are for it
+                inputs/played.py played: rows of events in order of onset
+                  inputs/played.py _Table.heard: one row on the run's clock
+                    inputs/excerpts.py Excerpts.clip: row → `Clip` (file, start, duration)
         app/participant.py _finish: one participant, with every model
           app/participant.py score_candidate: features, encoding, scores of one model
             encoding/design.py design: a model's features on every run, by fold
