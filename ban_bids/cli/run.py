@@ -164,7 +164,7 @@ def _dry_run(settings: Settings) -> int:
     from ban_bids.inputs.describe import anybody_usable, describe_files
     from ban_bids.inputs.read import read_dataset
 
-    dataset = with_checked_derivatives(read_dataset(settings), settings)
+    dataset = with_checked_derivatives(read_dataset(settings, keep_unusable=True), settings)
     print(describe_files(dataset, settings.models, everything=settings.output.verbosity > 0))
     return 0 if anybody_usable(dataset) else DataError.exit_status
 

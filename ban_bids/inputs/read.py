@@ -50,7 +50,7 @@ class _Source:
         return "fmriprep" not in dict(self.settings.preprocessing.derivatives)
 
 
-def read_dataset(settings: Settings) -> Dataset:
+def read_dataset(settings: Settings, *, keep_unusable: bool = False) -> Dataset:
     """Read the chosen participants, their runs, clips and choices, and what everybody else heard.
 
     Parameters
@@ -58,11 +58,13 @@ def read_dataset(settings: Settings) -> Dataset:
     settings : Settings
         What the command line asked for: selection, preprocessing, the folder of music (where stimuli may lie)
         and whether anything may be written.
+    keep_unusable : bool
+        Whether a dataset of which nobody can be used is returned all the same, for people to see why.
 
     Returns
     -------
     Dataset
-        A participant that cannot be used carries its ``failure``; in a dry run that may be all of them.
+        A participant that cannot be used carries its ``failure``.
 
     Raises
     ------
@@ -96,7 +98,7 @@ def read_dataset(settings: Settings) -> Dataset:
     source = _Source(index, stimuli, read, settings, missing)
     heard = _listeners(everyone, labels, source)
     people = tuple(_participant(heard[label], source) for label in progress(labels, "Reading images"))
-    if not settings.output.dry_run:
+    if not keep_unusable:
         _check_some_usable(people)
     choices, unheard, more = _choices(source, told=_said(people))
     notes += (*more, *sorted(stimuli.remarks), *_snapped(stimuli))

@@ -218,7 +218,7 @@ def _rule(cells: object, where: str) -> Rule:
 
 def _profile_rule(part: _Part) -> Rule:
     """The rule that ``[stimuli]`` of an earlier version describes."""
-    suffixes, folders = part.texts("suffixes", (".wav",)), part.texts("folders", (".",))
+    suffixes, folders = part.texts("suffixes", (".wav",)) or ("",), part.texts("folders", (".",))
     return Rule(
         where=part.where,
         file=part.template("path", "{stim_file}"),

@@ -58,7 +58,7 @@ def test_with_events_alone_all_that_they_tell_is_known(toy: Toy) -> None:
     sounds = sorted(toy.root.rglob("*.wav"))
     for path in (*images, *sounds):
         unfetch(path)
-    after = read_dataset(toy.settings(dry_run=True))
+    after = read_dataset(toy.settings(dry_run=True), keep_unusable=True)
     assert not after.usable
     assert [file.path for file in after.missing] == sorted([*images, *sounds])
     assert {file.kind for file in after.missing} == {"images", "sounds"}
@@ -95,7 +95,7 @@ def test_damage_is_the_failure_and_what_is_missing_is_told_as_well(toy: Toy) -> 
     gone = unfetch(toy.func(3, BOLD))
     spoil_events(toy, "02")
     lost = unfetch(toy.root / "stimuli" / "disco.00001.wav")
-    first, second = read_dataset(toy.settings(dry_run=True)).participants
+    first, second = read_dataset(toy.settings(dry_run=True), keep_unusable=True).participants
     assert first.failure is not None and "T1w.nii.gz: empty file" in first.failure
     assert {file.path for file in first.missing} >= {gone, lost}
     assert second.failure is not None and "onset is 'zero'" in second.failure
