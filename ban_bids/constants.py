@@ -18,6 +18,10 @@ AROMA = "ica_aroma"
 CONFOUNDS = ("motion12", "simple", "scrubbing", "compcor", AROMA)
 """Strategies of ``--confounds``: ours, and those of nilearn's load_confounds_strategy."""
 
+TEMPLATE = "MNI152NLin2009cAsym"
+NATIVE = "T1w"
+"""Output spaces: the template, and that of the participant's T1w image."""
+
 DEFAULT_SEED = 20250221
 
 SAMPLING_RATE = 22_050

@@ -24,6 +24,14 @@ class DataError(BanBidsError):
     exit_status = 65
 
 
+class MissingDerivative(DataError):
+    """fMRIPrep's output holds nothing under a run's name; the message says what was looked for and what is there."""
+
+
+class UnfitRun(DataError):
+    """A run's image or events cannot be used: the run is left out, and the participant goes on with the others."""
+
+
 class CheckpointError(DataError):
     """A weights file cannot be used: another architecture, a pickle, a damaged or missing card."""
 

@@ -38,6 +38,8 @@ class Selection:
         Whether a dataset without a complete description is read.
     stimuli_dir : Path or None
         Audio files, where they do not lie in the dataset's ``stimuli/``.
+    rules : Path or None
+        How events become clips, instead of the dataset's own rules.
     behavior : Path or None
         Table of people's genre choices, instead of the dataset's own.
     test_tasks, test_runs : tuple of str
@@ -52,6 +54,7 @@ class Selection:
     bids_database_dir: Path | None = None
     skip_bids_validation: bool = False
     stimuli_dir: Path | None = None
+    rules: Path | None = None
     behavior: Path | None = None
     test_tasks: tuple[str, ...] = ()
     test_runs: tuple[str, ...] = ()

@@ -27,7 +27,7 @@ from ban_bids.demo.networks import workers
 from ban_bids.demo.phantom import Scan
 from ban_bids.demo.responses import FINE, haemodynamic_response
 from ban_bids.demo.styles import GENRES
-from ban_bids.inputs.rules import OWN_PROFILE, read_profile
+from ban_bids.inputs.rule_files import OWN_PROFILE, read_rules
 from ban_bids.inputs.types import Clip
 from ban_bids.models.candidate import ModelCard
 from ban_bids.models.checkpoint import save_checkpoint
@@ -37,7 +37,7 @@ from ban_bids.models.presets import PRESETS, build
 
 LABEL = "001"
 CLIP, TRACK, REPEATS = 15.0, 30.0, 4
-PROFILE = Path(ban_bids.__file__).parent / "inputs" / "profiles" / "ds003720.toml"
+PROFILE = Path(ban_bids.__file__).parent / "inputs" / "shipped_rules" / "ds003720.toml"
 BANDS = (100, 400, 1200, 3000, 8000)
 """Edges of the bands of frequencies that the regions answer to, Hz."""
 _SEED = 1000
@@ -216,10 +216,8 @@ def _write_images(job: tuple[Path, Scan, Heard, int]) -> None:
 
 def responses(root: Path, run: Heard, scan: Scan) -> np.ndarray:
     """What each region answers: (n_volumes, n_slices, 1 + n_regions), 0 outside the regions, mean 0 in a run."""
-    profile = read_profile(PROFILE)
-    clips = [
-        Clip(_track(root, clip), clip.start, CLIP, track="", fade=profile.fade, rms=profile.rms) for clip in run.clips
-    ]
+    rule = read_rules(PROFILE).rules[0]
+    clips = [Clip(_track(root, clip), clip.start, CLIP, track="", fade=rule.fade, rms=rule.rms) for clip in run.clips]
     loudness = np.concatenate([_loudness(render_clip(clip, SAMPLING_RATE)) for clip in clips])
     kernel = haemodynamic_response(5.0, 1.0)
     heard = np.apply_along_axis(np.convolve, 0, loudness - loudness.mean(axis=0), kernel)[: len(loudness)]

@@ -45,6 +45,7 @@ from ban_bids.encoding.ridge.backend import choose_engine
 from ban_bids.errors import BanBidsError, DataError, NotComputable
 from ban_bids.files.locks import file_locks
 from ban_bids.files.progress import StageClock, progress
+from ban_bids.inputs.derivatives import check_derivatives
 from ban_bids.inputs.heldout import held_out_plan
 from ban_bids.inputs.read import read_dataset
 from ban_bids.inputs.types import Dataset, Participant
@@ -85,9 +86,12 @@ def participant_level(settings: Settings, models: Sequence[Candidate] = ()) -> i
     clock = StageClock()
     with clock.stage("reading the dataset"):
         dataset = read_dataset(settings)
+        problems = check_derivatives(dataset, settings)
     prepare_output(dataset, settings)
-    with clock.stage("models"):
-        prepared = prepare_models(dataset, settings, models)
+    prepared: tuple[PreparedModel, ...] = ()
+    if len(problems) < len(dataset.usable):  # else preprocessing says why, and no model need be trained before
+        with clock.stage("models"):
+            prepared = prepare_models(dataset, settings, models)
     root = settings.output.output_dir
     outcomes = [Outcome(person.label, failure=person.failure) for person in dataset.participants if person.failure]
     refused = {person.label: why for person in dataset.usable if (why := other_sessions(root, person))}
@@ -196,7 +200,7 @@ def read_participant(
     DataError
         No auditory region overlaps the cortex.
     """
-    plan = held_out_plan(pre.participant, settings.selection)
+    plan = held_out_plan(pre.participant, settings.selection, dataset.held_out)
     label, compute, encoding = pre.participant.label, settings.compute, settings.encoding
     with clock.stage(f"sub-{label}: reading BOLD"):
         data = load_participant(pre, encoding, compute.work_dir / "tmp")
@@ -209,7 +213,8 @@ def read_participant(
         prepared = prepare_participant(data, plan, fitting, folder=_batches(settings, label), recording=recording)
     shared = ParticipantInput(pre, dataset, prepared)
     for note in shared.notes:
-        _LOG.warning("sub-%s: %s", label, note)
+        if note not in pre.participant.notes:  # said when the dataset was read
+            _LOG.warning("sub-%s: %s", label, note)
     return shared
 
 

@@ -1,84 +1,141 @@
-"""Which files a dataset holds: a pybids index of the chosen participants' anat, func and fmap folders."""
+"""Which images are asked for: a pybids index of the dataset's images, and its answer to ``--bids-filter-file``.
+
+pybids keeps the index (SQLite) and answers queries, with the entities that it knows. It is not left to walk the
+dataset: it matches whole paths, so that a folder above the dataset called ``func`` or ``sub-99`` would change what a
+file is, and it takes half a minute for a thousand participants. ``listing`` says what is there, and each path is
+matched from the dataset's folder on.
+"""
 
 from __future__ import annotations
 
-import logging
-import re
+import hashlib
 import sqlite3
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from bids.layout import BIDSLayout, BIDSLayoutIndexer, Query
+from bids.layout import BIDSLayout, Query
+from bids.layout.models import BIDSFile, Tag
 from sqlalchemy.exc import SQLAlchemyError
 
+from ban_bids.bids.images import same_image
+from ban_bids.bids.listing import IMAGES, Listing
 from ban_bids.bids.metadata import Companions
+from ban_bids.bids.names import file_suffix
 from ban_bids.errors import DataError, UsageError
 from ban_bids.files.json import read_json
 from ban_bids.settings import Selection
 
-_LOG = logging.getLogger(__name__)
 _DATABASE = "layout_index.sqlite"
-_IMAGES = [".nii", ".nii.gz"]
+_OURS = "ban-bids 1 "  # before the fingerprint in the name of the index's configuration; the number is the layout's
 _FMRIPREP_KEYS = frozenset({"bold", "t1w", "t2w", "flair", "sbref", "fmap", "roi", "events"})
 _QUERIES: Mapping[str, Mapping[str, Any]] = {
     "bold": {"datatype": "func", "suffix": "bold"},
     "t1w": {"datatype": "anat", "suffix": "T1w"},
     "fmap": {"datatype": "fmap"},
 }
+_OPTIONS = ("regex_search", "scope")
 _FILTER_EXAMPLE = 'write {"bold": {"task": "music"}, "t1w": {}}'
-_SUFFIXES = "T1w|bold|events|epi|phasediff|phase1|phase2|fieldmap|magnitude[12]?"
+
+_Found = Mapping[str, Mapping[str, Sequence[Path]]]
 
 
-def participant_labels(root: Path) -> tuple[str, ...]:
-    """Labels of the dataset's participants, sorted, without ``sub-``."""
-    return tuple(sorted(path.name[4:] for path in root.glob("sub-*") if path.is_dir() and path.name[4:]))
-
-
-def outside_scanner(root: Path) -> frozenset[str]:
-    """Labels of participants of whom there are choices (``beh``) and no ``func`` folder in any session."""
-
-    def there(label: str, kind: str) -> bool:
-        own = root / f"sub-{label}"
-        return (own / kind).is_dir() or any(own.glob(f"ses-*/{kind}"))
-
-    return frozenset(one for one in participant_labels(root) if there(one, "beh") and not there(one, "func"))
-
-
-def chosen_labels(root: Path, wanted: Sequence[str]) -> tuple[str, ...]:
-    """Labels asked for, checked against those there; by default all but those `outside_scanner`.
+def chosen_labels(listing: Listing, wanted: Sequence[str]) -> tuple[str, ...]:
+    """Labels asked for, checked against those there; by default all but those outside the scanner.
 
     Raises
     ------
     UsageError
         The dataset holds no participant, or not the one asked for.
     """
-    there = participant_labels(root)
+    there, root = listing.labels, listing.root
     if not there:
-        raise UsageError(f"BIDS_DIR {root}: no such folder, or no sub-* folder in it; give a BIDS dataset")
+        passed = "".join(f" ({note})" for note in listing.notes())
+        raise UsageError(f"BIDS_DIR {root}: no such folder, or no sub-* folder in it{passed}; give a BIDS dataset")
     unknown = [label for label in wanted if label not in there]
     if unknown:
         raise UsageError(f"--participant-label {' '.join(unknown)}: not in {root}; there are: {', '.join(there)}")
     if wanted:
         return tuple(label for label in there if label in wanted)
-    outside = outside_scanner(root)
-    return tuple(label for label in there if label not in outside) or there
+    return tuple(label for label in there if label not in listing.outside_scanner) or there
 
 
-def _ignored(labels: Sequence[str] | None) -> re.Pattern[str]:
-    """Pattern of what is not indexed: all but images, events and sidecars of these participants."""
-    subject = "[^/]+" if labels is None else f"(?:{'|'.join(map(re.escape, labels))})"
-    shared = rf"[^/]*(?:{_SUFFIXES})\.(?:json|tsv)"
-    image = rf"[^/]+_(?:{_SUFFIXES})\.(?:nii|nii\.gz|json|tsv)"
-    inside = rf"(?:/ses-[^/]+)?(?:/(?:anat|func|fmap)(?:/{image})?|/{shared})?"
-    return re.compile(rf"^/(?!(?:sub-{subject}{inside}|{shared})$)")
+@dataclass(frozen=True)
+class Index:
+    """The images of a dataset that its participants, and the filter file, leave in.
+
+    Parameters
+    ----------
+    listing : Listing
+        All files.
+    companions : Companions
+        Sidecars and tables of all images.
+    found : Mapping of str to Mapping of str to sequence of Path
+        Images by kind (``bold``, ``t1w``, ``fmap``) and participant, sorted; of an image in two forms, one.
+    twins : Mapping of Path to Path
+        Of an image that lies there as ``.nii`` and ``.nii.gz``: the one that is used, and the other.
+    notes : tuple of str
+        What happened to a saved index.
+    """
+
+    listing: Listing
+    companions: Companions
+    found: _Found
+    twins: Mapping[Path, Path]
+    notes: tuple[str, ...] = ()
+
+    def images(self, kind: str, label: str) -> list[Path]:
+        """Images of a participant, sorted; ``kind`` is ``bold``, ``t1w`` or ``fmap``."""
+        return list(self.found[kind].get(label, ()))
+
+    def every_bold(self, label: str) -> list[Path]:
+        """All BOLD images of a participant, also those that the filter file leaves out."""
+        listed = self.listing.people[label].images
+        there, _ = _one_form_each(path for path in listed if path.parent.name == "func" and file_suffix(path) == "bold")
+        return sorted(there)
+
+    def no_bold(self, label: str) -> str:
+        """Why a participant has no BOLD image here, for an error."""
+        there = self.every_bold(label)
+        if there:
+            return f"sub-{label}: --bids-filter-file, --session-id or --task-id leave out all {len(there)} BOLD images"
+        passed = "".join(f" ({note})" for note in self.listing.notes(label))
+        pattern = f"sub-{label}/[ses-*/]func/sub-{label}_*_bold.nii[.gz]"
+        return f"sub-{label}: no BOLD image {pattern}{passed}; add it"
+
+    def check_twins(self, images: Iterable[Path]) -> list[str]:
+        """Compare images that lie there as ``.nii`` and ``.nii.gz`` with their other form.
+
+        Returns
+        -------
+        list of str
+            One note where there are any.
+
+        Raises
+        ------
+        DataError
+            The two are not the same image.
+        """
+        double = [(image, self.twins[image]) for image in images if image in self.twins]
+        for image, other in double:
+            if other.exists() and not same_image(image, other):
+                kind = "t1w" if image.parent.name == "anat" else "bold"
+                remedy = f'{{"{kind}": {{"extension": ".nii.gz"}}}}'
+                raise DataError(
+                    f"{image}: not the same image as {other.name}; delete the wrong one, or choose with "
+                    f"--bids-filter-file, e.g. {remedy}"
+                )
+        first = double[0] if double else None
+        return [] if first is None else [f"{first[0].name} is used, not {first[1].name} ({len(double)} images so)"]
 
 
-def _filters(path: Path | None) -> dict[str, dict[str, Any]]:
+def filters(path: Path | None) -> dict[str, dict[str, Any]]:
     """Queries of ``--bids-filter-file``, fMRIPrep's format, over our own."""
-    queries = {kind: dict(query) for kind, query in _QUERIES.items()}
+    queries = {kind: {"extension": list(IMAGES), **query} for kind, query in _QUERIES.items()}
     if path is None:
         return queries
     try:
@@ -103,59 +160,131 @@ def _query_value(value: Any) -> Any:
     return Query.ANY if value in ("*", "Query.ANY") else value
 
 
-@dataclass(frozen=True)
-class Index:
-    """The indexed files of a dataset.
+def _fill(layout: BIDSLayout, images: Sequence[Path], root: Path) -> None:
+    """Tell pybids of images and their entities, matched from the dataset's folder on."""
+    entities = [entity for config in layout.config.values() for entity in config.entities.values()]
+    tags = []
+    for path in images:
+        inside = SimpleNamespace(path=f"/{path.relative_to(root).as_posix()}")
+        for entity in entities:
+            value = entity.match_file(inside)
+            if value is not None:
+                tags.append(
+                    {"file_path": str(path), "entity_name": entity.name, "_value": str(value), "_dtype": entity._dtype}
+                )
+    files = [
+        {"path": str(path), "filename": path.name, "dirname": str(path.parent), "is_dir": False, "class_": "file"}
+        for path in images
+    ]
+    layout.session.bulk_insert_mappings(BIDSFile, files)
+    layout.session.bulk_insert_mappings(Tag, tags)
+    layout.session.commit()
 
-    Parameters
-    ----------
-    layout : BIDSLayout
-        Over the chosen participants.
-    companions : Companions
-        Sidecars and tables of all images.
-    queries : Mapping
-        What selects ``bold``, ``t1w`` and ``fmap`` images.
+
+def _paths(layout: BIDSLayout, query: Mapping[str, Any]) -> list[Path]:
+    return [Path(name) for name in layout.get(return_type="filename", **query)]
+
+
+def _ask(layout: BIDSLayout, queries: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Path]]:
+    """Images of every kind.
+
+    Raises
+    ------
+    UsageError
+        A query cannot be answered.
     """
-
-    layout: BIDSLayout
-    companions: Companions
-    queries: Mapping[str, Mapping[str, Any]]
-
-    def images(self, kind: str, label: str, **more: Any) -> list[Path]:
-        """Images of a participant, sorted; ``kind`` is ``bold``, ``t1w`` or ``fmap``."""
-        query = {**more, **self.queries[kind], "subject": label, "extension": _IMAGES}
+    found = {}
+    known = {*layout.get_entities(), *_OPTIONS}
+    for kind, query in queries.items():
+        unknown = sorted(set(query) - known)
+        if unknown:
+            raise UsageError(
+                f"--bids-filter-file: {kind}: unknown {', '.join(unknown)}; entities have their long names: "
+                f"{', '.join(sorted(known))}"
+            )
         try:
-            names = self.layout.get(return_type="filename", invalid_filters="allow", **query)
-        except (ValueError, TypeError, SQLAlchemyError) as error:
-            raise UsageError(f"--bids-filter-file: cannot select {kind} images by {query} ({error})") from error
-        return sorted(Path(name) for name in names)
+            found[kind] = [path for path in _paths(layout, query) if path.name.endswith(IMAGES)]
+        except (ValueError, TypeError, KeyError, AttributeError, SQLAlchemyError) as error:
+            reason = " ".join(str(error).split())
+            raise UsageError(f"--bids-filter-file: cannot select {kind} images by {query} ({reason})") from error
+    return found
 
 
-def _layout(root: Path, labels: Sequence[str], database: Path | None) -> BIDSLayout:
-    """Index in memory, or a saved one; a new one is moved into place whole, for calls at the same time."""
-    if database is not None and (database / _DATABASE).is_file():
-        return BIDSLayout(str(root), validate=False, database_path=str(database))
-    ignored = _ignored(labels if database is None else None)
-    indexer = BIDSLayoutIndexer(validate=False, ignore=[ignored], index_metadata=False)
-    layout = BIDSLayout(str(root), validate=False, indexer=indexer)
+def _new(
+    root: Path, images: Sequence[Path], queries: Mapping[str, Mapping[str, Any]], database: Path | None
+) -> dict[str, list[Path]]:
+    """Answers of an index in memory, or of one to keep: that is moved into place whole, as calls may run at once."""
+    config = ["bids", {"name": _name(root, images)}]
+    folder: AbstractContextManager[str | None] = nullcontext()
     if database is not None:
         database.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=database) as folder:
-            layout.save(folder, replace_connection=False)
-            (Path(folder) / _DATABASE).replace(database / _DATABASE)
-    return layout
+        folder = tempfile.TemporaryDirectory(dir=database)
+    with folder as place:
+        fill: Callable[[BIDSLayout], None] = lambda layout: _fill(layout, images, root)  # noqa: E731
+        layout = BIDSLayout(str(root), validate=False, config=config, database_path=place, indexer=fill)
+        found = _ask(layout, queries)
+        if database is not None and place is not None:
+            (Path(place) / _DATABASE).replace(database / _DATABASE)
+    return found
 
 
-def build_index(selection: Selection, labels: Sequence[str], *, save: bool = True) -> Index:
+def _name(root: Path, images: Sequence[Path]) -> str:
+    """Name of an index of exactly these images."""
+    text = "\n".join([str(root), *(str(path) for path in images)])
+    return _OURS + hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _saved(
+    root: Path, images: Sequence[Path], queries: Mapping[str, Mapping[str, Any]], *, database: Path, save: bool
+) -> tuple[dict[str, list[Path]], tuple[str, ...]]:
+    """Answers of a saved index where it is one of exactly these images, else of a new one that takes its place."""
+    if not (database / _DATABASE).is_file():
+        return _kept(root, images, queries, database=database, save=save)
+    name, before = _held(database / _DATABASE)
+    if name == _name(root, images):
+        return _ask(BIDSLayout(str(root), validate=False, database_path=str(database)), queries), ()
+    if not name.startswith(_OURS):
+        why = "not an index of this version of ban-bids; it is left as it is and not used: name another folder"
+        return _new(root, images, queries, None), (f"--bids-database-dir {database}: {why}",)
+    gone, more = len(before.difference(images)), len(set(images) - before)
+    what = f"the index lacked {more} images that are there and held {gone} that are not; the dataset is indexed anew"
+    found, notes = _kept(root, images, queries, database=database, save=save)
+    return found, (f"--bids-database-dir {database}: {what}", *notes)
+
+
+def _kept(
+    root: Path, images: Sequence[Path], queries: Mapping[str, Mapping[str, Any]], *, database: Path, save: bool
+) -> tuple[dict[str, list[Path]], tuple[str, ...]]:
+    """Answers of a new index that is kept where that is wanted and its folder can be written."""
+    if not save:
+        return _new(root, images, queries, None), ()
+    try:
+        return _new(root, images, queries, database), ()
+    except OSError as error:
+        note = f"--bids-database-dir {database}: the index cannot be kept ({error.strerror})"
+        return _new(root, images, queries, None), (note,)
+
+
+def _held(database: Path) -> tuple[str, set[Path]]:
+    """Name of a saved index, and its files; read without pybids, which wants the old dataset to be there."""
+    with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        names = [name for (name,) in connection.execute("SELECT name FROM configs") if name.startswith(_OURS)]
+        paths = {Path(path) for (path,) in connection.execute("SELECT path FROM files")}
+    return (names[0] if names else ""), paths
+
+
+def build_index(selection: Selection, listing: Listing, labels: Sequence[str], *, save: bool = True) -> Index:
     """Index participants with pybids.
 
-    With ``--bids-database-dir`` an index that lies there is used as it is; a new one holds every participant,
-    so that it serves all later calls.
+    With ``--bids-database-dir`` an index that lies there is used where it holds exactly the images that are there;
+    else it is made anew, of every participant, so that it serves all later calls.
 
     Parameters
     ----------
     selection : Selection
-        ``bids_dir``, ``bids_database_dir`` and ``bids_filter_file`` are used.
+        ``bids_database_dir`` and ``bids_filter_file`` are used.
+    listing : Listing
+        The dataset's files.
     labels : sequence of str
         Participants.
     save : bool
@@ -169,22 +298,45 @@ def build_index(selection: Selection, labels: Sequence[str], *, save: bool = Tru
     Raises
     ------
     DataError
-        The folder cannot be listed, or the saved index cannot be used.
+        The saved index cannot be used.
     UsageError
         The filter file cannot be used.
     """
-    queries = _filters(selection.bids_filter_file)
-    database = selection.bids_database_dir
-    if database is not None and not save and not (database / _DATABASE).is_file():
-        database = None
+    queries = filters(selection.bids_filter_file)
+    root, database = listing.root, selection.bids_database_dir
+    notes: tuple[str, ...] = ()
+    whose = listing.people if database is not None else labels
+    images = sorted(path for label in whose for path in listing.people[label].images)
     try:
-        layout = _layout(selection.bids_dir, labels, database)
-        known = set(layout.get_subjects())
-        companions = layout.get(return_type="filename", extension=[".json", ".tsv"])
+        if database is None:
+            found = _new(root, images, queries, None)
+        else:
+            found, notes = _saved(root, images, queries, database=database, save=save)
     except (OSError, ValueError, KeyError, TypeError, SQLAlchemyError, sqlite3.Error) as error:
-        where = f"{selection.bids_dir}" if database is None else f"--bids-database-dir {database}"
+        where = f"{root}" if database is None else f"--bids-database-dir {database}"
         raise DataError(f"{where}: no index of the dataset ({' '.join(str(error).split())}); correct it") from error
-    missing = [label for label in labels if label not in known]
-    if database is not None and missing:
-        _LOG.warning("Index in %s holds no files of %s; delete it to index again", database, ", ".join(missing))
-    return Index(layout, Companions.of(map(Path, companions)), queries)
+    beside = [*listing.beside, *(path for label in labels for path in listing.people[label].beside)]
+    chosen = {kind: _one_form_each(paths) for kind, paths in found.items()}
+    by_label = {kind: _by_label(root, paths) for kind, (paths, _) in chosen.items()}
+    twins = {path: other for _, pairs in chosen.values() for path, other in pairs.items()}
+    return Index(listing, Companions.of(beside), by_label, twins, notes)
+
+
+def _one_form_each(paths: Iterable[Path]) -> tuple[list[Path], dict[Path, Path]]:
+    """Of an image in two forms the ``.nii.gz``, unless only the other is fetched; and what was not taken."""
+    forms: dict[tuple[Path, str], list[Path]] = {}
+    for path in paths:
+        forms.setdefault((path.parent, path.name.partition(".")[0]), []).append(path)
+    double = {}
+    for several in forms.values():
+        if len(several) > 1:
+            several.sort(key=lambda path: (not path.exists(), path.suffix == ".nii"))
+            double[several[0]] = several[1]
+    return [several[0] for several in forms.values()], double
+
+
+def _by_label(root: Path, paths: Iterable[Path]) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for path in sorted(paths):
+        found.setdefault(path.relative_to(root).parts[0].removeprefix("sub-"), []).append(path)
+    return found

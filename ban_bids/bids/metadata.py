@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from ban_bids.bids.names import entities, file_suffix
 from ban_bids.errors import DataError
 from ban_bids.files.json import read_json
 
+_FLAT = 1e-9  # mm³ of a voxel
+
 
 @dataclass(frozen=True)
 class Companions:
@@ -23,18 +26,20 @@ class Companions:
 
     Parameters
     ----------
-    files : Mapping of (Path, str) to sequence of Path
-        By folder, and by suffix with extension (``events.tsv``).
+    files : Mapping of (Path, str) to sequence of (Path, frozenset)
+        By folder, and by suffix with extension (``events.tsv``): the files with their entities.
     """
 
-    files: Mapping[tuple[Path, str], Sequence[Path]]
+    files: Mapping[tuple[Path, str], Sequence[tuple[Path, frozenset[tuple[str, str]]]]]
+    _read: dict[Path, dict[str, Any]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, paths: Iterable[Path]) -> Companions:
         """Sort the dataset's sidecars and tables."""
-        files: dict[tuple[Path, str], list[Path]] = {}
+        files: dict[tuple[Path, str], list[tuple[Path, frozenset[tuple[str, str]]]]] = {}
         for path in paths:
-            files.setdefault((path.parent, file_suffix(path) + path.suffix), []).append(path)
+            key = path.parent, file_suffix(path) + path.suffix
+            files.setdefault(key, []).append((path, frozenset(entities(path))))
         return cls(files)
 
     def inherited(self, image: Path, kind: str) -> list[Path]:
@@ -42,8 +47,8 @@ class Companions:
         labels = set(entities(image))
         applying: list[Path] = []
         for folder in image.parents:
-            here = [path for path in self.files.get((folder, kind), ()) if labels.issuperset(entities(path))]
-            applying += sorted(here, key=lambda path: (-len(entities(path)), path))
+            here = [one for one in self.files.get((folder, kind), ()) if labels >= one[1]]
+            applying += [path for path, _ in sorted(here, key=lambda one: (-len(one[1]), one[0]))]
         return applying
 
     def metadata(self, image: Path) -> dict[str, Any]:
@@ -56,7 +61,9 @@ class Companions:
         """
         fields: dict[str, Any] = {}
         for path in reversed(self.inherited(image, f"{file_suffix(image)}.json")):
-            fields |= read_json(path)
+            if path not in self._read:
+                self._read[path] = read_json(path)
+            fields |= self._read[path]
         return fields
 
 
@@ -82,7 +89,8 @@ def load_header(path: Path) -> nibabel.Nifti1Image:
     Raises
     ------
     DataError
-        The file is missing (or a link to a file that was not fetched), empty, truncated or not NIfTI.
+        The file is missing (or a link to a file that was not fetched), empty, truncated, followed by something else
+        or not NIfTI, or its voxels have no place in space.
     """
     if not path.exists():
         raise DataError(f"{path}: link to a file that is not there; fetch the image (datalad get)")
@@ -96,4 +104,29 @@ def load_header(path: Path) -> nibabel.Nifti1Image:
         raise DataError(f"{path}: not a NIfTI image that can be read ({error}); restore it") from error
     if path.suffix == ".nii" and path.stat().st_size < needed:
         raise DataError(f"{path}: truncated ({path.stat().st_size} of {needed} bytes); restore the image")
+    if path.suffix == ".gz":
+        _check_end(path, needed)
+    affine = np.asarray(image.affine, float)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < _FLAT:
+        raise DataError(f"{path}: its header gives voxels no place in space (flat or empty sform); restore the image")
     return image
+
+
+def _check_end(path: Path, needed: int) -> None:
+    """Find a compressed image that is cut short before hours of work: gzip's last four bytes are the length unpacked.
+
+    Where they are another number (a file of several parts has that of its last one) the file is unpacked to its end.
+    """
+    with path.open("rb") as file:
+        file.seek(-4, 2)
+        if int.from_bytes(file.read(4), "little") == needed % 2**32:
+            return
+    length = 0
+    try:
+        with gzip.open(path) as stream:
+            while block := stream.read(1 << 20):
+                length += len(block)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: damaged ({error}); fetch the image again") from error
+    if length < needed:
+        raise DataError(f"{path}: truncated ({length} of {needed} bytes unpacked); restore the image")

@@ -25,6 +25,8 @@ _ORDER = (
 _FIELD_OF = dict(_ORDER)
 _BEFORE_OTHERS = ("sub", "ses", "task")
 _LABEL = re.compile(r"[0-9a-zA-Z]+")
+_PLUS_LABEL = re.compile(r"[0-9a-zA-Z+]+")
+_ANY_NAME = re.compile(rf"(?:[0-9a-zA-Z]+-{_PLUS_LABEL.pattern}_)*[0-9a-zA-Z]+\.[^/]+")
 _GROUP = "group"
 
 
@@ -39,7 +41,7 @@ class DerivativeName:
     extension : str
         With its dot: ``.nii.gz``, ``.tsv``, ``.json``.
     participant, session, task, space, res, desc, stat : str, optional
-        Entity labels, alphanumeric. Without a participant the name is the group's.
+        Entity labels of letters, digits and plus signs. Without a participant the name is the group's.
     others : tuple of (str, str)
         Entities between the task and the space, in order: those that only the raw file has (``acq``, ``run``), and
         ``from``, ``to`` and ``mode`` of a transform.
@@ -78,8 +80,8 @@ class DerivativeName:
 
     def __post_init__(self) -> None:
         for entity, value in self._labels():
-            if not _LABEL.fullmatch(value.replace("+", "")):  # BIDS 1.11 allows plus signs
-                raise UsageError(f"{entity}-{value} cannot stand in a file name: use letters and digits only")
+            if not _PLUS_LABEL.fullmatch(value):  # BIDS 1.11 allows plus signs
+                raise UsageError(f"{entity}-{value} cannot stand in a file name: use letters, digits and + only")
 
     def _labels(self) -> list[tuple[str, str]]:
         return [(entity, value) for entity, field in _ORDER if (value := getattr(self, field)) is not None]
@@ -163,8 +165,28 @@ def file_suffix(path: Path) -> str:
     return path.name.partition(".")[0].rpartition("_")[2]
 
 
+def is_bids_name(name: str) -> bool:
+    """Whether a file's name is entities (``key-label``, each once), a suffix and an extension, and nothing else."""
+    keys = [part.partition("-")[0] for part in name.split("_")[:-1]]
+    return _ANY_NAME.fullmatch(name) is not None and len(set(keys)) == len(keys)
+
+
+def task_label(text: str) -> str:
+    """Keep what may stand in a raw file's label: letters, digits and plus signs (``music+speech``).
+
+    Raises
+    ------
+    UsageError
+        Nothing is left.
+    """
+    kept = "".join(_PLUS_LABEL.findall(text))
+    if not kept:
+        raise UsageError(f"'{text}' has no letter or digit to name a file by: give the task another name")
+    return kept
+
+
 def alphanumeric(text: str) -> str:
-    """Keep the ASCII letters and digits of a label, as BIDS asks of entity values.
+    """Keep the ASCII letters and digits of a name that is ban-bids' own (a model's, a layer's).
 
     Parameters
     ----------
@@ -226,7 +248,7 @@ def map_name(
         suffix="statmap",
         extension=".nii.gz",
         participant=participant,
-        task=alphanumeric(task) if task else None,
+        task=task_label(task) if task else None,
         space=space,
         res=res,
         desc=desc,
@@ -236,22 +258,22 @@ def map_name(
 
 def bas_name(participant: str, task: str, model: str) -> DerivativeName:
     """Name of a participant's score table, ``sub-01_task-T_desc-ban_bas.tsv``."""
-    return DerivativeName("bas", ".tsv", participant, task=alphanumeric(task), desc=alphanumeric(model))
+    return DerivativeName("bas", ".tsv", participant, task=task_label(task), desc=alphanumeric(model))
 
 
 def draws_name(participant: str, task: str, model: str) -> DerivativeName:
     """Name of what paired comparisons need of a model, ``sub-01_task-T_desc-ban_draws.npz``."""
-    return DerivativeName("draws", ".npz", participant, task=alphanumeric(task), desc=alphanumeric(model))
+    return DerivativeName("draws", ".npz", participant, task=task_label(task), desc=alphanumeric(model))
 
 
 def confusion_name(participant: str, task: str, model: str) -> DerivativeName:
     """Name of what people and a model answered to each genre, ``sub-01_task-T_desc-ban_confusion.tsv``."""
-    return DerivativeName("confusion", ".tsv", participant, task=alphanumeric(task), desc=alphanumeric(model))
+    return DerivativeName("confusion", ".tsv", participant, task=task_label(task), desc=alphanumeric(model))
 
 
 def comparison_name(participant: str, task: str) -> DerivativeName:
     """Name of a participant's comparison of models, ``sub-01_task-T_comparison.tsv``."""
-    return DerivativeName("comparison", ".tsv", participant, task=alphanumeric(task))
+    return DerivativeName("comparison", ".tsv", participant, task=task_label(task))
 
 
 def region_name(participant: str, space: str) -> DerivativeName:

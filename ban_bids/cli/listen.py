@@ -62,7 +62,8 @@ def _add_make(parser: argparse.ArgumentParser) -> None:
     add("--confidence", action="store_true", help="ask for a confidence after each choice")
     add("--task", type=label("task-"), default="genre", help="task label of the answers' tables (default: %(default)s)")
     add("--stimuli-dir", type=Path, metavar="DIR", help="where the audio files are, if not in BIDS_DIR/stimuli")
-    add("--profile", type=Path, metavar="FILE", help="how to read the events, instead of the dataset's own profile")
+    add("--rules", "--profile", dest="profile", type=Path, metavar="FILE", help="how to read the events, instead of "
+        "the dataset's own rules")  # fmt: skip
     add("--seed", type=seed, default=DEFAULT_SEED, help="of the orders (default: %(default)s)")
 
 

@@ -140,6 +140,11 @@ _OPTIONS: Mapping[str, Sequence[tuple[str, Mapping[str, Any], str]]] = {
         ("--bids-database-dir", _DIR, "keep the pybids index there"),
         ("--skip-bids-validation", _YES, "go on without a description"),
         ("--stimuli-dir", _DIR, "where the audio files are"),
+        (
+            "--rules",
+            _FILE,
+            "how events become clips (default: the dataset's code/ban-bids.toml, or shipped rules)",
+        ),
         ("--behavior", _value(absolute, "TSV"), "human genre choices (default: the dataset's)"),
         ("--test-task", _labels("task-", "test_tasks"), "held-out tasks"),
         ("--test-runs", _RUNS, "held-out runs by index or name; all: each in turn (default: runs that repeat clips)"),

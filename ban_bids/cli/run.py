@@ -19,7 +19,7 @@ from ban_bids.cli.environment import (
     set_logging,
 )
 from ban_bids.cli.options import make_parser, spelled
-from ban_bids.errors import BanBidsError, UsageError
+from ban_bids.errors import BanBidsError, DataError, UsageError
 from ban_bids.preprocessing.checks import check_confounds, read_plugin_file
 from ban_bids.settings import ModelRequest, Settings
 
@@ -119,6 +119,7 @@ def _check_paths(settings: Settings) -> None:
     files: list[tuple[str, str | Path | None]] = [
         ("--bids-filter-file", selection.bids_filter_file),
         ("--behavior", selection.behavior),
+        ("--rules", selection.rules),
         ("--atlas", preprocessing.atlas),
         ("--use-plugin", settings.compute.use_plugin),
         *((f"weights of {request.name}:", request.weights) for request in models.requests),
@@ -140,11 +141,7 @@ def _check_paths(settings: Settings) -> None:
 def _run(settings: Settings) -> int:
     set_logging(settings.output.verbosity)
     if settings.output.dry_run and settings.level == "participant":
-        from ban_bids.inputs.describe import describe_files
-        from ban_bids.inputs.read import read_dataset
-
-        print(describe_files(read_dataset(settings), settings.models))
-        return 0
+        return _dry_run(settings)
     # the group level as well: a container may have no other folder for matplotlib's cache
     new_folders = set_environment(settings.compute.work_dir, settings.compute.omp_nthreads)
     try:
@@ -159,6 +156,17 @@ def _run(settings: Settings) -> int:
     elif settings.level == "group":
         remove_empty(new_folders)
     return status
+
+
+def _dry_run(settings: Settings) -> int:
+    """Print what would be used; the status of unusable data where nobody can be."""
+    from ban_bids.inputs.derivatives import with_checked_derivatives
+    from ban_bids.inputs.describe import anybody_usable, describe_files
+    from ban_bids.inputs.read import read_dataset
+
+    dataset = with_checked_derivatives(read_dataset(settings), settings)
+    print(describe_files(dataset, settings.models, everything=settings.output.verbosity > 0))
+    return 0 if anybody_usable(dataset) else DataError.exit_status
 
 
 def _run_level(settings: Settings) -> int:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ban_bids.bids.names import alphanumeric
+from ban_bids.bids.names import alphanumeric, task_label
 from ban_bids.errors import DataError
 from ban_bids.files.json import read_json, write_json
 
@@ -82,7 +82,7 @@ class ModelSummary:
 
 def log_label(participant: str, task: str, model: str | None = None) -> str:
     """Beginning of the names of logs: ``sub-01_task-Test``, with ``_desc-ban`` for a model's own."""
-    label = f"sub-{participant}_task-{alphanumeric(task)}"
+    label = f"sub-{participant}_task-{task_label(task)}"
     return label if model is None else f"{label}_desc-{alphanumeric(model)}"
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
+from ban_bids.bids.voxels import read_through
 from ban_bids.encoding.cleaning import Nuisance, clean, crowding, nuisance_basis
 from ban_bids.encoding.folds import Fold, RunRows
 from ban_bids.encoding.rows import run_rows
@@ -201,7 +202,9 @@ def load_run(
             f"{pre.bold}: fewer than 3 volumes are left after non-steady and scrubbed ones and lead-ins; leave the "
             "run out or choose other --confounds"
         )
-    nuisance = nuisance_basis(regressors(pre), run.repetition_time, settings.high_pass, keep=rows.scored)
+    nuisance = nuisance_basis(
+        regressors(pre), run.repetition_time, settings.high_pass, keep=rows.scored, times=run.since_first
+    )
     cleaned, usable = clean(_voxels(pre.bold, mask, grid, run.n_volumes), nuisance)
     if not usable.any():
         raise DataError(
@@ -227,12 +230,12 @@ def _same_grid(image: Any, grid: Any, path: Path) -> None:
 
 def _voxels(path: Path, mask: np.ndarray, grid: Any, n_volumes: int) -> np.ndarray:
     """Read the voxels of a 4-D image, a few volumes at a time: (n_volumes, n_voxels), float32."""
-    image = _load(path)
-    _same_grid(image, grid, path)
-    if len(image.shape) != 4 or image.shape[3] != n_volumes:
-        raise DataError(f"{path}: shape {image.shape} where {n_volumes} volumes were expected")
     voxels = np.empty((n_volumes, int(mask.sum())), dtype=np.float32)
-    for first in range(0, n_volumes, _VOLUMES_AT_ONCE):
-        last = min(first + _VOLUMES_AT_ONCE, n_volumes)
-        voxels[first:last] = np.asanyarray(image.dataobj[..., first:last])[mask].T
+    with read_through(path, "make it again") as image:
+        _same_grid(image, grid, path)
+        if len(image.shape) != 4 or image.shape[3] != n_volumes:
+            raise DataError(f"{path}: shape {image.shape} where {n_volumes} volumes were expected")
+        for first in range(0, n_volumes, _VOLUMES_AT_ONCE):
+            last = min(first + _VOLUMES_AT_ONCE, n_volumes)
+            voxels[first:last] = np.asanyarray(image.dataobj[..., first:last])[mask].T
     return voxels

@@ -12,9 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ban_bids.inputs.timing import clusters
+
 _LOG = logging.getLogger(__name__)
 _RANK_TOLERANCE = 1e-6
 _CONSTANT = 1e-6
+_SETTLING = 6.0
+"""Seconds in which magnetisation settles after a gap: several T1 of grey matter at any flip angle in use."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,28 +44,59 @@ class Nuisance:
         return residual
 
 
-def cosine_drifts(n_volumes: int, repetition_time: float, high_pass: float) -> np.ndarray:
+def cosine_drifts(times: np.ndarray, repetition_time: float, high_pass: float) -> np.ndarray:
     """Return the discrete-cosine drift regressors slower than a period, without the constant.
 
     Parameters
     ----------
-    n_volumes : int
-        Length of the run.
+    times : ndarray of shape (n_volumes,)
+        Start of each volume, seconds.
     repetition_time, high_pass : float
-        Seconds; regressor j has the period ``2 * n_volumes * TR / j`` and is kept where that is at least
-        ``high_pass``.
+        Seconds. The run lasts from the first start to one repetition time after the last one; regressor j has the
+        period of twice that over j, and is kept where it is at least ``high_pass``.
 
     Returns
     -------
     ndarray of shape (n_volumes, n_drifts), float64
     """
-    order = int(np.floor(2 * n_volumes * repetition_time / high_pass + 1e-9))
-    phase = np.pi * (np.arange(n_volumes) + 0.5) / n_volumes
+    lasts = times[-1] - times[0] + repetition_time
+    order = int(np.floor(2 * lasts / high_pass + 1e-9))
+    phase = np.pi * (times - times[0] + repetition_time / 2) / lasts
     return np.cos(phase[:, None] * np.arange(1, order + 1)[None, :])
 
 
+def settling(times: np.ndarray, repetition_time: float) -> np.ndarray:
+    """Return one regressor for each of the first volumes after a gap, the same volume of every cluster.
+
+    In a gap the tissue's magnetisation recovers: the first volumes of a cluster are brighter. Sounds are often played
+    at the same moment of each gap, so that features would predict this.
+
+    Parameters
+    ----------
+    times : ndarray of shape (n_volumes,)
+        Start of each volume, seconds.
+    repetition_time : float
+        Within clusters, seconds.
+
+    Returns
+    -------
+    ndarray of shape (n_volumes, n_regressors), float64
+        None without gaps; else one for each volume within 6 s of a cluster's start.
+    """
+    cluster = clusters(times, repetition_time)
+    first = np.searchsorted(cluster, cluster)
+    number = np.arange(len(times)) - first
+    soon = (times - times[first] < _SETTLING) & bool(cluster[-1])
+    return (number[:, None] == np.unique(number[soon])[None, :]).astype(np.float64)
+
+
 def nuisance_basis(
-    confounds: np.ndarray, repetition_time: float, high_pass: float, *, keep: np.ndarray | None = None
+    confounds: np.ndarray,
+    repetition_time: float,
+    high_pass: float,
+    *,
+    keep: np.ndarray | None = None,
+    times: np.ndarray | None = None,
 ) -> Nuisance:
     """Make the orthonormal basis of everything that is regressed out of a run.
 
@@ -74,20 +109,23 @@ def nuisance_basis(
         Seconds.
     keep : ndarray of shape (n_volumes,), bool, optional
         Volumes that are fitted; all by default.
+    times : ndarray of shape (n_volumes,), optional
+        Start of each volume, seconds, where there are gaps between them; one every repetition time by default.
 
     Returns
     -------
     Nuisance
-        Span of constant, linear trend, cosines and confounds over the kept volumes.
+        Span of constant, linear trend, cosines, what follows gaps, and confounds over the kept volumes.
     """
     n_volumes = len(confounds)
     keep = np.ones(n_volumes, dtype=bool) if keep is None else keep
+    times = np.arange(n_volumes) * repetition_time if times is None else times
     table = np.asarray(confounds, dtype=np.float64)[keep]
     counted = np.isfinite(table)
     means = np.where(counted, table, 0).sum(axis=0) / np.maximum(counted.sum(axis=0), 1)
     table = np.where(counted, table, means) - means
-    drifts = cosine_drifts(n_volumes, repetition_time, high_pass)[keep]
-    trend = np.linspace(-1, 1, n_volumes)[keep, None]
+    drifts = np.hstack([cosine_drifts(times, repetition_time, high_pass), settling(times, repetition_time)])[keep]
+    trend = (2 * (times - times[0]) / (times[-1] - times[0]) - 1)[keep, None]
     columns = np.hstack([np.ones((int(keep.sum()), 1)), trend, drifts, table])
     norms = np.linalg.norm(columns, axis=0)
     columns = columns[:, norms > 0] / norms[norms > 0]

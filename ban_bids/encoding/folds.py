@@ -280,6 +280,43 @@ def stretches(sounds: Sounds, n_stretches: int) -> Sounds:
     return Sounds(begin, end, np.searchsorted(edges, begin, side="right"))
 
 
+def stretches_of_files(sounds: Sequence[Sounds], runs: Sequence[RunRows], n_stretches: int) -> tuple[Sounds, ...]:
+    """Cut recordings into stretches of equal length, each a unit of its own: the same one wherever it is heard.
+
+    Parameters
+    ----------
+    sounds : sequence of Sounds
+        From `sounds_of`; each unit is one file.
+    runs : sequence of RunRows
+    n_stretches : int
+        Of each recording, between the first and the last moment of it that is heard in any run.
+
+    Returns
+    -------
+    tuple of Sounds
+    """
+    heard = [
+        (int(unit), item.clip) for one, run in zip(sounds, runs) for unit, item in zip(one.unit, run.presentations)
+    ]
+    edges = {}
+    for unit in {unit for unit, _ in heard}:
+        begin = min(clip.start for other, clip in heard if other == unit)
+        end = max(clip.start + clip.duration for other, clip in heard if other == unit)
+        edges[unit] = np.linspace(begin, end, n_stretches + 1)
+    cut = []
+    for one, run in zip(sounds, runs):
+        pieces = []
+        for unit, item in zip(one.unit, run.presentations):
+            begin, end = item.clip.start, item.clip.start + item.clip.duration
+            inner = edges[int(unit)][1:-1]
+            places = np.r_[begin, inner[(inner > begin) & (inner < end)], end]
+            number = unit * n_stretches + np.searchsorted(inner, places[:-1], side="right")
+            pieces.append(np.stack([item.onset - begin + places[:-1], item.onset - begin + places[1:], number]))
+        onset, stop, number = np.concatenate(pieces, axis=1) if pieces else np.zeros((3, 0))
+        cut.append(Sounds(onset, stop, number.astype(int)))
+    return tuple(cut)
+
+
 @dataclass(frozen=True, eq=False)
 class FoldMaker:
     """Runs, what is regressed out of them and what counts as one recording.
@@ -317,9 +354,17 @@ class FoldMaker:
         return np.concatenate([run.rows.scored for run in self.runs])
 
     @cached_property
+    def few_recordings(self) -> bool:
+        """Whether runs have one or two recordings together, each a file of its own: fewer than folds need."""
+        files = {item.clip.audio for run in self.runs for item in run.presentations}
+        return 0 < len(files) <= _LEAST_UNITS and len({self.recording.get(file, file) for file in files}) == len(files)
+
+    @cached_property
     def sounds(self) -> tuple[Sounds, ...]:
-        """Pieces of sound of each run; a single run of one or two long recordings is cut into stretches."""
+        """Pieces of sound of each run; one or two long recordings are cut into stretches."""
         sounds = sounds_of(self.runs, self.recording)
+        if len(sounds) > 1 and self.few_recordings:
+            return stretches_of_files(sounds, self.runs, _MOST_GROUPS)
         if len(sounds) == 1 and len(sounds[0].unit) and not _enough_units(sounds[0].unit):
             repeated = len({item.clip for item in self.runs[0].presentations}) < len(self.runs[0].presentations)
             return sounds if repeated else (stretches(sounds[0], _MOST_GROUPS),)
@@ -366,7 +411,8 @@ class FoldMaker:
         """
         whole = [self._whole(held_out, training) for held_out, training in planned]
         if len(self.runs) > 1 and all(self._enough(fold, training) for fold, (_, training) in zip(whole, planned)):
-            return self._finished(whole, ())
+            told = f"two recordings only: each is cut into {_MOST_GROUPS} stretches that count as recordings"
+            return self._finished(whole, (told,) if self.few_recordings else ())
         if in_turn:
             planned = [(sorted({r for some, _ in planned for r in some}), range(len(self.runs)))]
         folds: list[_Rows] = []
@@ -404,6 +450,8 @@ class FoldMaker:
             sum(self.scored[np.isin(self.run, held_out)]) - sum(self.scored[fold.held_out].sum() for fold in folds)
         )
         why = "one run only" if len(self.runs) == 1 else "recordings are shared by runs"
+        if len(self.runs) > 1 and self.few_recordings:
+            why = f"one or two recordings only, cut into {_MOST_GROUPS} stretches each"
         note = f"held-out {names}: {why}, so rows are held out by {chosen} groups of recordings"
         return folds, f"{note}; {out} rows that heard several groups are not scored" if out else note
 

@@ -108,7 +108,13 @@ class LayoutNoise:
 
 
 def layout_noise(
-    index: np.ndarray, run: np.ndarray, fold: np.ndarray, *, volume: np.ndarray, nuisance: Sequence[Nuisance]
+    index: np.ndarray,
+    run: np.ndarray,
+    fold: np.ndarray,
+    *,
+    volume: np.ndarray,
+    nuisance: Sequence[Nuisance],
+    moment: np.ndarray | None = None,
 ) -> LayoutNoise | None:
     """Work out what noise gives in a layout of repeats.
 
@@ -120,6 +126,8 @@ def layout_noise(
         Of the held-out rows; rows of one run and fold are cleaned together.
     nuisance : sequence of Nuisance
         Of every run.
+    moment : ndarray of shape (n,), int, optional
+        Place of each volume in time, in repetition times; its number by default.
 
     Returns
     -------
@@ -129,13 +137,14 @@ def layout_noise(
     """
     if len(index) < 2:
         return None
-    blocks = list(_blocks(run, fold, volume, nuisance))
+    moment = volume if moment is None else moment
+    blocks = list(_blocks(run, fold, volume, moment=moment, nuisance=nuisance))
     power = np.array([_expected_power(index, blocks, kind) for kind in AUTOCORRELATIONS])
     if np.abs(power).max() < _NEGLIGIBLE:
         return None
     apart = max(LAGS) + 1
-    spans = np.array([int(volume[run == r].max(initial=0)) + 1 + apart for r in range(int(run.max()) + 1)])
-    place = (np.concatenate([[0], np.cumsum(spans)])[run] + volume)[index]
+    spans = np.array([int(moment[run == r].max(initial=0)) + 1 + apart for r in range(int(run.max()) + 1)])
+    place = (np.concatenate([[0], np.cumsum(spans)])[run] + moment)[index]
     occupied = np.zeros(int(place.max()) + 1, dtype=int)
     occupied[place] = 1
     pairs = np.array([occupied[: len(occupied) - lag] @ occupied[lag:] for lag in LAGS])
@@ -152,22 +161,24 @@ def layout_noise(
 
 @dataclass(frozen=True, eq=False)
 class _Block:
-    """Held-out rows of one run that are cleaned together: their place in the table, volumes and nuisance."""
+    """Held-out rows of one run that are cleaned together: their place in the table, in time, and nuisance."""
 
     rows: np.ndarray
-    volumes: np.ndarray
+    moments: np.ndarray
     basis: np.ndarray
 
     def clean(self, values: np.ndarray) -> np.ndarray:
         return np.asarray(values - self.basis @ (self.basis.T @ values))
 
 
-def _blocks(run: np.ndarray, fold: np.ndarray, volume: np.ndarray, nuisance: Sequence[Nuisance]) -> Iterator[_Block]:
+def _blocks(
+    run: np.ndarray, fold: np.ndarray, volume: np.ndarray, *, moment: np.ndarray, nuisance: Sequence[Nuisance]
+) -> Iterator[_Block]:
     for r, f in np.unique(np.stack([run, fold]), axis=1).T:
         rows = np.flatnonzero((run == r) & (fold == f))
         rows = rows[nuisance[r].keep[volume[rows]]]
         left, singular, _ = np.linalg.svd(nuisance[r].basis[volume[rows]], full_matrices=False)
-        yield _Block(rows, volume[rows], left[:, singular > 1e-6 * singular.max(initial=0)])
+        yield _Block(rows, moment[rows], left[:, singular > 1e-6 * singular.max(initial=0)])
 
 
 def _expected_power(index: np.ndarray, blocks: Sequence[_Block], autocorrelation: float) -> float:
@@ -179,8 +190,7 @@ def _expected_power(index: np.ndarray, blocks: Sequence[_Block], autocorrelation
     n_unique, n_repeats = index.shape
     total = 0.0
     for block in blocks:
-        volumes = block.volumes - block.volumes.min(initial=0)
-        stationary = autocorrelation ** np.abs(volumes[:, None] - volumes[None, :])
+        stationary = autocorrelation ** np.abs(block.moments[:, None] - block.moments[None, :])
         covariance = block.clean(block.clean(stationary).T)
         variance = np.trace(covariance) / max(1, len(covariance))
         if variance < _DEGENERATE:
@@ -206,10 +216,10 @@ def _noise(blocks: Sequence[_Block], n: int, autocorrelation: float) -> np.ndarr
     rng = np.random.default_rng(_SEED)
     made = np.zeros((n, _COLUMNS))
     for block in blocks:
-        first, last = int(block.volumes.min(initial=0)), int(block.volumes.max(initial=0))
+        first, last = int(block.moments.min(initial=0)), int(block.moments.max(initial=0))
         drawn = rng.standard_normal((last - first + 1 + _BURN_IN, _COLUMNS))
         course = lfilter([1], [1, -autocorrelation], drawn, axis=0)[_BURN_IN:]
-        cleaned = block.clean(course[block.volumes - first])
+        cleaned = block.clean(course[block.moments - first])
         spread = np.sqrt(np.mean(cleaned**2, axis=0))
         made[block.rows] = cleaned / np.where(spread > _DEGENERATE, spread, np.inf)
     return made

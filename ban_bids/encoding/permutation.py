@@ -36,6 +36,8 @@ MIN_ROWS = 20
 MIN_HALF = 40
 """A single run is shifted in two halves, each by its own number, if they have so many volumes."""
 
+_NEVER = -(2**31)
+
 CROSSED = float(np.sqrt(0.5))
 """Least factor of the observed statistic where folds train on one another's held-out rows.
 
@@ -135,16 +137,16 @@ def permutation_plan(
     Where clips recur in other orders, or arrangements are too few, clips change places instead, in all of their
     presentations alike.
     """
-    pieces, notes = _pieces(rows)
+    pieces, size, notes = _pieces(rows)
     rng = np.random.default_rng(seed)
     moves: _Moves | None
     if question == SOUND:
         _need_rest(rows, np.concatenate(pieces))
-        moves = _Moves([rows.clip[piece] != REST for piece in pieces], tuple(range(len(pieces))))
+        moves = _Moves([rows.clip[piece] != REST for piece in pieces], tuple(range(len(pieces))), size)
     else:
         pieces = _kept_together(rows, pieces)
         _need_clips(rows, pieces)
-        pieces, moves = _moves_of_clips(rows, pieces)
+        pieces, moves = _moves_of_clips(rows, pieces, size)
     used, sizes = np.concatenate(pieces), tuple(map(len, pieces))
     classes: tuple[np.ndarray, ...] = ()
     if moves is None:
@@ -211,14 +213,14 @@ class _Moves:
         return prod(-(-_distinct_shifts(self.label[k]) // self.step) for k in self.leaders)
 
 
-def _moves_of_clips(rows: HeldOutRows, pieces: list[np.ndarray]) -> tuple[list[np.ndarray], _Moves | None]:
-    """Pieces and their moves; None where clips have to change places.
+def _moves_of_clips(rows: HeldOutRows, pieces: list[np.ndarray], size: int) -> tuple[list[np.ndarray], _Moves | None]:
+    """Pieces and their moves by whole clusters of volumes; None where clips have to change places.
 
     Clips that recur are moved whole. A voxel answers from a clip's beginning to its end, alike in all presentations:
     moved by half a clip, answers and predictions would meet half and half, and vary less than where they stand.
     """
     label = [rows.clip[piece] for piece in pieces]
-    moves = _Moves(label, _moved_alike(label))
+    moves = _Moves(label, _moved_alike(label), size)
     if not _moves_keep_clips_together(label, moves.alike):
         return pieces, None
     used = np.concatenate(pieces)
@@ -226,7 +228,7 @@ def _moves_of_clips(rows: HeldOutRows, pieces: list[np.ndarray]) -> tuple[list[n
     presentations = {*zip(rows.run[heard].tolist(), rows.presentation[heard].tolist())}
     if len(presentations) == len(np.unique(rows.clip[heard])):
         return pieces, moves
-    cut, step = _in_whole_clips(rows, pieces)
+    cut, step = _in_whole_clips(rows, pieces) if size == 1 else (pieces, 1)
     label = [rows.clip[piece] for piece in cut]
     whole = _Moves(label, _moved_alike(label), step)
     return (cut, whole) if step > 1 and whole.distinct >= MIN_ARRANGEMENTS else (pieces, None)
@@ -308,17 +310,32 @@ def _relabellings(sizes: Sequence[int], n_permutations: int, rng: np.random.Gene
     return np.concatenate(list(drawn), axis=1), False
 
 
-def _pieces(rows: HeldOutRows) -> tuple[list[np.ndarray], tuple[str, ...]]:
-    """Scored rows of each run in order of time; those of a single run in two halves."""
+def _pieces(rows: HeldOutRows) -> tuple[list[np.ndarray], int, tuple[str, ...]]:
+    """Scored rows of each run in order of time; those of a single run in two halves.
+
+    Where volumes come in clusters, whole clusters only, and their size: moved by less, volumes that follow a gap would
+    meet volumes that do not.
+    """
     runs = [np.flatnonzero(rows.scored & (rows.run == run)) for run in np.unique(rows.run)]
-    pieces = [piece for piece in runs if len(piece) >= MIN_ROWS]
+    whole, size = _whole_clusters(rows, runs)
+    pieces = [piece for piece in whole if len(piece) >= MIN_ROWS]
     if not pieces:
         raise NotComputable(f"no held-out run has {MIN_ROWS} scored volumes; hold out more or longer runs")
     lost = sum(map(len, runs)) - sum(map(len, pieces))
-    notes = (f"{lost} scored volumes of held-out runs with fewer than {MIN_ROWS} take no part in p",) * bool(lost)
+    why = f"runs with fewer than {MIN_ROWS}" if size == 1 else f"clusters without {size} scored volumes, or such runs"
+    notes = (f"{lost} scored volumes of held-out {why} take no part in p",) * bool(lost)
     if len(pieces) == 1 and len(pieces[0]) >= 2 * MIN_HALF:
-        pieces = np.array_split(pieces[0], 2)
-    return pieces, notes
+        pieces = np.split(pieces[0], [-(-len(pieces[0]) // (2 * size)) * size])
+    return pieces, size, notes
+
+
+def _whole_clusters(rows: HeldOutRows, runs: Sequence[np.ndarray]) -> tuple[list[np.ndarray], int]:
+    """Rows of clusters of the commonest number of scored volumes, and this; all rows and 1 without gaps."""
+    if rows.cluster is None or not rows.cluster.any():
+        return list(runs), 1
+    sizes = [np.bincount(rows.cluster[run])[rows.cluster[run]] for run in runs]  # of each row's cluster
+    size = int(np.bincount(np.concatenate(sizes)).argmax())
+    return [run[of == size] for run, of in zip(runs, sizes)], size
 
 
 def _need_rest(rows: HeldOutRows, used: np.ndarray) -> None:
@@ -343,9 +360,10 @@ def _need_clips(rows: HeldOutRows, pieces: Sequence[np.ndarray]) -> None:
 
 def _since_onset(rows: HeldOutRows, piece: np.ndarray) -> np.ndarray:
     """Volumes since the last clip began, 1, 2, ...; 0 before the first and at moments that come once only."""
-    onset = np.where(rows.clip[piece] == REST, -1, rows.volume[piece] - rows.position[piece])
-    last = np.maximum.accumulate(onset)
-    moment = np.where(last < 0, 0, rows.volume[piece] - last + 1)
+    at, position = rows.moment[piece], rows.position[piece]
+    heard = rows.clip[piece] != REST
+    last = np.maximum.accumulate(np.where(heard, at - position, _NEVER))
+    moment = np.where(last == _NEVER, 0, np.where(heard, position, at - last) + 1)
     return np.where(np.bincount(moment)[moment] > 1, moment, 0)
 
 

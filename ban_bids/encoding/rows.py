@@ -13,6 +13,7 @@ import numpy as np
 from ban_bids.encoding.cleaning import Nuisance
 from ban_bids.encoding.noise import LayoutNoise, layout_noise
 from ban_bids.errors import NotComputable
+from ban_bids.inputs.timing import clusters, heard_by
 from ban_bids.inputs.types import Clip, Run
 
 REST = -1
@@ -38,25 +39,29 @@ class Rows:
     Parameters
     ----------
     times : ndarray of shape (n_volumes,), float64
-        Seconds on the run's clock to which each volume's samples refer (``k * TR + t_ref``).
+        Seconds on the run's clock to which each volume's samples refer (``k * TR + t_ref``; where volumes come at
+        irregular intervals, as long after ``t_ref`` as they began after the first one).
     clip : ndarray of shape (n_volumes,), int32
         Index into the participant's clips, -1 for rest.
     presentation : ndarray of shape (n_volumes,), int32
         Index of the presentation within the run, in order of onset; -1 for rest.
     position : ndarray of shape (n_volumes,), int32
-        0, 1, ... counting volumes since the presentation began; -1 for rest.
+        0, 1, ... counting volumes since the presentation began (at irregular intervals: whole repetition times since
+        its onset); -1 for rest.
     lead_in : ndarray of shape (n_volumes,), bool
         Volumes within a lead-in presentation.
     keep : ndarray of shape (n_volumes,), bool
         False for non-steady-state and scrubbed volumes.
     repetition_time : float
-        Seconds between volumes.
+        Seconds between volumes; at irregular intervals, within clusters.
     acquisition_time : float or None
         Seconds that taking a volume lasts; None: the repetition time.
     presented : ndarray of shape (n_presentations,), int32
         Clip of each presentation, in order of onset, whether or not a volume falls into it.
     onset, end : ndarray of shape (n_presentations,), float64
         Seconds on the run's clock.
+    regular : bool
+        Whether volumes come at constant intervals.
     """
 
     times: np.ndarray
@@ -70,6 +75,23 @@ class Rows:
     presented: np.ndarray
     onset: np.ndarray
     end: np.ndarray
+    regular: bool = True
+
+    @property
+    def tick(self) -> np.ndarray:
+        """Each volume's place on a line with one place per repetition time: its number at constant intervals."""
+        number = np.arange(self.n_volumes)
+        if self.regular:
+            return number
+        nearest = np.rint((self.times - self.times[0]) / self.repetition_time).astype(int)
+        return np.asarray(np.maximum.accumulate(nearest - number) + number)
+
+    @property
+    def cluster(self) -> np.ndarray:
+        """Number of the cluster of volumes, with gaps between them, that each volume is of; 0 at constant intervals."""
+        if self.regular:
+            return np.zeros(self.n_volumes, dtype=int)
+        return clusters(self.times, self.repetition_time)
 
     def width(self, lag_step: float) -> float:
         """Seconds over which features are averaged: the time in which a volume is taken, or a lag's step.
@@ -116,6 +138,10 @@ class HeldOutRows:
         repeats are looked for.
     begun : ndarray, int32, or None
         Clip that began last within the lag window, -1 for silence.
+    tick : ndarray, int, or None
+        Place of the volume in time, in repetition times; None: its number.
+    cluster : ndarray, int, or None
+        Cluster of volumes within the run; None: there are no gaps.
     """
 
     run: np.ndarray
@@ -127,6 +153,13 @@ class HeldOutRows:
     fold: np.ndarray
     sound: np.ndarray | None = None
     begun: np.ndarray | None = None
+    tick: np.ndarray | None = None
+    cluster: np.ndarray | None = None
+
+    @property
+    def moment(self) -> np.ndarray:
+        """Place of each volume in time, in repetition times."""
+        return self.volume if self.tick is None else self.tick
 
     def __len__(self) -> int:
         return len(self.run)
@@ -226,44 +259,56 @@ def held_out_rows(
         fold=fold.astype(np.int32),
         sound=sound,
         begun=begun,
+        tick=taken("tick"),
+        cluster=taken("cluster"),
     )
 
 
+_Moment = tuple[object, ...]
+
+
 @dataclass(frozen=True, eq=False)
-class _OnGrid:
-    """A run's presentations on its grid of volumes; arrays of length n_presentations."""
+class _Heard:
+    """A run's volumes, each with the presentation that began last and how long before."""
 
     rows: Rows
     width: float
-    first: np.ndarray
-    kinds: list[tuple[float, int, int]]
-    phase: np.ndarray
+    volume: list[int]
+    presentation: list[int]
+    moment: list[_Moment]
+    since: list[float]
 
     @classmethod
-    def of(cls, rows: Rows, lag_step: float) -> _OnGrid:
-        """First volume after each onset, seconds until then, and (TR, clip, those seconds in steps of the width)."""
-        tr, width = rows.repetition_time, rows.width(lag_step)
-        begin = rows.times[0] if rows.n_volumes else 0.0
-        first = np.ceil((rows.onset - begin - _TIMING * width) / tr).astype(int)
-        phase = begin + first * tr - rows.onset
-        steps = np.floor(phase / width + _TIMING).astype(int)
-        return cls(rows, width, first, [(tr, int(c), int(k)) for c, k in zip(rows.presented, steps)], phase)
+    def of(cls, rows: Rows, lag_step: float) -> _Heard:
+        """Lay presentations on the run's volumes."""
+        width = rows.width(lag_step)
+        first, step = (_on_grid if rows.regular else _between_gaps)(rows, width)
+        made = cls(rows, width, [], [], [], [])
+        for j, stop in enumerate([*first[1:], rows.n_volumes]):
+            for k in range(max(first[j], 0), min(stop, rows.n_volumes)):
+                since = float(rows.times[k] - rows.onset[j])
+                counted = (
+                    (int(step[j]), int(k - first[j])) if rows.regular else (int(np.floor(since / width + _TIMING)),)
+                )
+                made.volume.append(k)
+                made.presentation.append(j)
+                made.moment.append((rows.repetition_time, int(rows.presented[j]), *counted))
+                made.since.append(since)
+        return made
 
     def numbered(
-        self, reach: float, earliest: dict[tuple[float, int, int], float], numbers: dict[tuple[object, ...], int]
+        self, reach: float, earliest: dict[_Moment, float], numbers: dict[tuple[object, ...], int]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Number of what is heard in the last ``reach`` seconds of each volume, and the clip that began last."""
-        rows, first = self.rows, self.first
+        rows = self.rows
         sound, begun = (np.full(rows.n_volumes, REST, dtype=np.int32) for _ in range(2))
-        for j, (kind, stop) in enumerate(zip(self.kinds, [*first[1:], rows.n_volumes])):
-            before = np.floor((rows.onset[j] - rows.onset) / self.width + 0.5 + _TIMING).astype(int)
-            for k in range(max(first[j], 0), min(stop, rows.n_volumes)):
-                begin = rows.onset[j] + earliest[kind] + (k - first[j]) * rows.repetition_time - reach
-                oldest = int(np.searchsorted(rows.end, begin + _SLIVER, side="right"))
-                if oldest <= j:
-                    others = tuple((int(rows.presented[i]), int(before[i])) for i in range(oldest, j))
-                    sound[k] = numbers.setdefault((kind, int(k - first[j]), *others), len(numbers))
-                    begun[k] = rows.presented[j]
+        for k, j, moment in zip(self.volume, self.presentation, self.moment):
+            oldest = int(np.searchsorted(rows.end, rows.onset[j] + earliest[moment] - reach + _SLIVER, side="right"))
+            if oldest <= j:
+                before = np.floor((rows.onset[j] - rows.onset[oldest:j]) / self.width + 0.5 + _TIMING).astype(int)
+                others = tuple(zip(rows.presented[oldest:j].tolist(), before.tolist()))
+                sound[k] = numbers.setdefault((moment, *others), len(numbers))
+                begun[k] = rows.presented[j]
         return sound, begun
 
 
@@ -277,7 +322,8 @@ def sounds_heard(runs: Sequence[Rows], *, longest_lag: float, lag_step: float) -
     Onsets need not lie on the grid of volumes: volumes are counted from the first one after the onset, and the
     window begins where it does for the earliest such volume of the clip, so that presentations at another phase of
     the volume are one moment. Only where volumes are far apart (sparse sampling) does their phase count, in steps of
-    the width over which features are averaged.
+    the width over which features are averaged. At irregular intervals, where counting volumes tells no time, the time
+    since the onset counts in such steps.
 
     Parameters
     ----------
@@ -291,13 +337,27 @@ def sounds_heard(runs: Sequence[Rows], *, longest_lag: float, lag_step: float) -
         Per run: the number of what is heard, the same for the same in all runs, -1 for silence; the clip that began
         last, -1 for silence.
     """
-    listened = [_OnGrid.of(rows, lag_step) for rows in runs]
-    earliest: dict[tuple[float, int, int], float] = {}
+    listened = [_Heard.of(rows, lag_step) for rows in runs]
+    earliest: dict[_Moment, float] = {}
     for run in listened:
-        for kind, phase in zip(run.kinds, run.phase):
-            earliest[kind] = min(float(phase), earliest.get(kind, np.inf))
+        for moment, since in zip(run.moment, run.since):
+            earliest[moment] = min(since, earliest.get(moment, np.inf))
     numbers: dict[tuple[object, ...], int] = {}
     return [run.numbered(longest_lag + run.width / 2, earliest, numbers) for run in listened]
+
+
+def _on_grid(rows: Rows, width: float) -> tuple[np.ndarray, np.ndarray]:
+    """First volume after each onset, before, in or after the run, and seconds until then in steps of the width."""
+    tr = rows.repetition_time
+    begin = rows.times[0] if rows.n_volumes else 0.0
+    first = np.ceil((rows.onset - begin - _TIMING * width) / tr).astype(int)
+    return first, np.floor((begin + first * tr - rows.onset) / width + _TIMING).astype(int)
+
+
+def _between_gaps(rows: Rows, width: float) -> tuple[np.ndarray, np.ndarray]:
+    """First volume after each onset, which tells nothing of the time until then; zeros."""
+    first = np.searchsorted(rows.times, rows.onset - _TIMING * width)
+    return first, np.zeros_like(first)
 
 
 def run_rows(run: Run, t_ref: float, non_steady: int, *, scrubbed: Sequence[int], clips: Sequence[Clip]) -> Rows:
@@ -306,9 +366,9 @@ def run_rows(run: Run, t_ref: float, non_steady: int, *, scrubbed: Sequence[int]
     Parameters
     ----------
     run : Run
-        Gives ``repetition_time``, ``n_volumes`` and ``presentations``.
+        Gives the volumes' times and ``presentations``.
     t_ref : float
-        Seconds from the start of a volume's TR to the time that its samples refer to.
+        Seconds on the run's clock to which the first volume's samples refer.
     non_steady : int
         Number of leading volumes to leave out.
     scrubbed : sequence of int
@@ -319,20 +379,23 @@ def run_rows(run: Run, t_ref: float, non_steady: int, *, scrubbed: Sequence[int]
     Returns
     -------
     Rows
-        A volume at ``t = k * TR + t_ref`` hears presentation j where
-        ``onset_j <= t < onset_j + duration_j``.
+        A volume at t (``k * TR + t_ref`` at constant intervals) hears presentation j where
+        ``onset_j <= t < onset_j + duration_j``, and after a gap what was played in it, see
+        `ban_bids.inputs.timing.heard_by`. A clip that the image's end cuts keeps the volumes that heard it.
     """
     n = run.n_volumes
     index_of = {clip: i for i, clip in enumerate(clips)}
-    times = np.arange(n, dtype=np.float64) * run.repetition_time + t_ref
+    times, regular = run.since_first + t_ref, run.volume_times is None
     clip, presentation, position = (np.full(n, REST, dtype=np.int32) for _ in range(3))
     lead_in = np.zeros(n, dtype=bool)
     presentations = sorted(run.presentations, key=lambda p: p.onset)
-    for j, heard in enumerate(presentations):
-        inside = np.flatnonzero((times >= heard.onset - _EDGE) & (times < heard.onset + heard.clip.duration - _EDGE))
+    hearing = heard_by(replace(run, presentations=tuple(presentations)), times)
+    for j, (heard, inside) in enumerate(zip(presentations, map(np.flatnonzero, hearing))):
         clip[inside] = index_of[heard.clip]
         presentation[inside] = j
         position[inside] = np.arange(len(inside))
+        if not regular:
+            position[inside] = np.floor((times[inside] - heard.onset) / run.repetition_time + _EDGE)
         lead_in[inside] = heard.lead_in
     keep = np.ones(n, dtype=bool)
     keep[:non_steady] = False
@@ -349,6 +412,7 @@ def run_rows(run: Run, t_ref: float, non_steady: int, *, scrubbed: Sequence[int]
         presented=np.array([index_of[heard.clip] for heard in presentations], dtype=np.int32),
         onset=np.array([heard.onset for heard in presentations], dtype=np.float64),
         end=np.array([heard.end for heard in presentations], dtype=np.float64),
+        regular=regular,
     )
 
 
@@ -453,7 +517,7 @@ def with_noise(repeats: Repeats, rows: HeldOutRows, nuisance: Sequence[Nuisance]
     -------
     Repeats
     """
-    made = layout_noise(repeats.index, rows.run, rows.fold, volume=rows.volume, nuisance=nuisance)
+    made = layout_noise(repeats.index, rows.run, rows.fold, volume=rows.volume, nuisance=nuisance, moment=rows.moment)
     return replace(repeats, noise=made)
 
 

@@ -1,8 +1,9 @@
 """Files of every kind, one way each: nothing else in the package opens, replaces or locks them its own way.
 
-Read in this order: ``sounds`` (whatever libsndfile decodes, as long as it truly is), for which ``sound_views``,
-``sound_headers``, ``mpeg`` and ``flac`` know what headers say and what is there;
-``atomic`` (a file is there whole or not at all), ``json``, ``tsv`` and ``npz`` (what is
+Read in this order: ``atomic`` (a file is there whole or not at all), ``json``, ``tsv`` and ``npz`` (what is
 written with it), ``hashing`` (by what finished work is known again), ``locks`` (one process at a time),
-``progress`` (how far along, how long, how much memory).
+``fetched`` (is a file's content here), ``progress`` (how far along, how long, how much memory).
+
+``sounds`` opens whatever libsndfile decodes, with the length that its bytes have, not the one that a header says;
+``sound_views``, ``sound_headers``, ``mpeg`` and ``flac`` know what it says and what is there.
 """

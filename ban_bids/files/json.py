@@ -48,7 +48,7 @@ def read_json(path: Path, *, remedy: str = "correct the file, or make it anew") 
     Parameters
     ----------
     path : Path
-        UTF-8, with or without a byte-order mark.
+        UTF-8, UTF-16 or UTF-32, with or without a byte-order mark.
     remedy : str
         End of the message where it cannot be read.
 
@@ -62,7 +62,7 @@ def read_json(path: Path, *, remedy: str = "correct the file, or make it anew") 
         The file is missing, damaged or holds no object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = json.loads(path.read_bytes())  # finds out which of Unicode's encodings it is
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not readable JSON ({error}); {remedy}") from error
     if not isinstance(content, dict):

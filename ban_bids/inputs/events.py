@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,10 @@ from ban_bids.errors import DataError
 
 _MISSING = frozenset({"", "n/a", "na", "nan", "none", "null"})
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_SEPARATORS = {"commas": ",", "semicolons": ";", "bars": "|", "blanks": None}
+_KNOWN = frozenset({"onset", "duration", "stim_file", "response"})
+_BEGINNING = 1 << 16
+_LINE_ENDS = re.compile(r"\r\n|\n|\r")
 _QUOTES = "'\"\u2018\u2019\u201c\u201d"
 
 
@@ -25,7 +30,7 @@ class Row:
     path : Path
         The table.
     line : int
-        Line number in the file, counted from 1.
+        Line number in the file, counted from 1; 0 for a run that has no table.
     cells : Mapping of str to str or None
         Column to text without quotes; None for ``n/a``.
     """
@@ -37,7 +42,7 @@ class Row:
     @property
     def where(self) -> str:
         """File and line, for messages."""
-        return f"{self.path}, line {self.line}"
+        return f"{self.path}, line {self.line}" if self.line else str(self.path)
 
     def text(self, column: str) -> str | None:
         """Text of a column; None where it is ``n/a`` or the column is absent."""
@@ -124,9 +129,7 @@ def parse_table(path: Path, lines: Sequence[str]) -> Table:
     numbered = [(n, line) for n, line in enumerate(lines, start=1) if line.strip()]
     if not numbered:
         raise DataError(f"{path}: empty table; write a header and rows, or delete the file")
-    columns = tuple(clean_cell(cell) or "" for cell in numbered[0][1].split("\t"))
-    while columns and not columns[-1]:
-        columns = columns[:-1]
+    columns = _columns(path, numbered[0][1])
     if len(set(columns)) < len(columns) or "" in columns:
         raise DataError(f"{path}: columns {list(columns)}; give every column one name of its own")
     rows = []
@@ -139,6 +142,62 @@ def parse_table(path: Path, lines: Sequence[str]) -> Table:
         cells += [None] * (len(columns) - len(cells))
         rows.append(Row(path, number, dict(zip(columns, cells))))
     return Table(path, columns, tuple(rows))
+
+
+def _columns(path: Path, header: str) -> tuple[str, ...]:
+    """Names of the columns; refuses a header whose names are separated by something else than tabs."""
+    if "\t" not in header:
+        for name, sign in _SEPARATORS.items():
+            names = {clean_cell(cell) for cell in header.split(sign)}
+            if len(names) > 1 and names & _KNOWN:
+                raise DataError(f"{path}: cells are separated by {name}; BIDS wants tabs: save the table with tabs")
+    columns = [clean_cell(cell) or "" for cell in header.split("\t")]
+    while columns and not columns[-1]:
+        del columns[-1]
+    return tuple(columns)
+
+
+def read_columns(path: Path) -> tuple[str, ...]:
+    """Names of a table's columns, from its beginning alone.
+
+    Raises
+    ------
+    DataError
+        As :func:`read_table`, as far as the first line tells.
+    """
+    with _naming(path), path.open("rb") as file:
+        text = _decoded(file.read(_BEGINNING), path, whole=False)
+    header = next((line for line in _LINE_ENDS.split(text) if line.strip()), "")
+    if "\ufffd" in header:
+        raise DataError(f"{path}: not UTF-8 text; save the table as UTF-8")
+    return _columns(path, header)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Errors of opening a table that name it; a pipe is refused, for reading one may never end."""
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path}: cannot be read (no ordinary file); put the table there")
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); fetch the file or fix its rights") from error
+
+
+def _decoded(raw: bytes, path: Path, *, whole: bool = True) -> str:
+    """Text of UTF-8 or UTF-16; a beginning that is cut within a letter, or holds others, is no error."""
+    coding = "utf-8-sig"
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        coding = "utf-16"
+    elif len(raw) > 1 and (raw[0] == 0) != (raw[1] == 0):  # UTF-16 without its mark: every other byte of ASCII is 0
+        coding = "utf-16-be" if raw[0] == 0 else "utf-16-le"
+    try:
+        text = raw.decode(coding, "strict" if whole else "replace")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text; save the table as UTF-8") from error
+    if "\0" in text:
+        raise DataError(f"{path}: not text; save the table as UTF-8")
+    return text
 
 
 def read_table(path: Path) -> Table:
@@ -159,11 +218,6 @@ def read_table(path: Path) -> Table:
     DataError
         The file cannot be read or is not such a table.
     """
-    try:
+    with _naming(path):
         raw = path.read_bytes()
-        text = raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); fetch the file or fix its rights") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text; save the table as UTF-8") from error
-    return parse_table(path, re.split(r"\r\n|\n|\r", text))
+    return parse_table(path, _LINE_ENDS.split(_decoded(raw, path)))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from ban_bids.bids.listing import Listing
 from ban_bids.bids.names import entity
 from ban_bids.errors import DataError
-from ban_bids.inputs.events import Row, Table, TableReader, plain_label
+from ban_bids.inputs.events import Row, Table, TableReader, plain_label, read_columns
+from ban_bids.inputs.missing import NotThere
 from ban_bids.inputs.stimuli import Stimuli
 from ban_bids.inputs.types import COLUMNS, Clip, HumanChoices
 
@@ -33,7 +35,10 @@ def _choices(table: Table, stimuli: Stimuli) -> Iterator[tuple[Clip, dict[str, o
         response = row.text("response")
         if response is None:
             continue
-        clip = stimuli.clip(row, whole_file=True)
+        try:
+            clip = stimuli.clip(row)
+        except NotThere:  # its file was gathered as missing, so that the choices will not be used
+            continue
         if clip is None:
             continue
         if clip.genre is None:
@@ -58,7 +63,7 @@ def _with_choices(tables: Sequence[Table], stimuli: Stimuli) -> list[Table]:
     A ``response`` column of another task (button presses) is told apart by its answers: no answer is a genre. All
     tables of a task are taken together: one person's answers may all be other than the genres of their clips.
     """
-    named = [table for table in tables if "response" in table.columns and stimuli.describes_clips(table.columns)]
+    named = [table for table in tables if _may_hold_choices(table.columns, stimuli)]
     genres: dict[str | None, set[str]] = {}
     answers: dict[str | None, set[str]] = {}
     for table in named:
@@ -72,30 +77,51 @@ def _labels(table: Table, column: str) -> set[str]:
     return {plain_label(text) for row in table.rows if (text := row.text(column)) is not None}
 
 
-def _candidates(root: Path, pattern: str) -> list[Path]:
-    return sorted([*root.glob(f"sub-*/{pattern}"), *root.glob(f"sub-*/ses-*/{pattern}")])
+def _may_hold_choices(columns: Sequence[str], stimuli: Stimuli) -> bool:
+    return "response" in columns and stimuli.describes_clips(columns)
 
 
-def _collect(tables: Sequence[Table], stimuli: Stimuli) -> HumanChoices | None:
-    rows = [item for table in tables for item in _choices(table, stimuli)]
+def _readable(paths: Sequence[Path], stimuli: Stimuli, read: TableReader) -> tuple[list[Table], list[DataError]]:
+    """Tables that may hold choices by their columns, and what hinders reading those and their columns."""
+    tables: list[Table] = []
+    faults: list[DataError] = []
+    for path in paths:
+        try:
+            if _may_hold_choices(read_columns(path), stimuli):
+                tables.append(read(path))
+        except DataError as error:
+            faults.append(error)
+    return tables, faults
+
+
+def _collect(tables: Sequence[Table], stimuli: Stimuli) -> tuple[HumanChoices | None, list[DataError]]:
+    """Choices of all tables that can be used; a table is taken whole or not at all."""
+    rows: list[tuple[Clip, dict[str, object]]] = []
+    files: list[Path] = []
+    faults: list[DataError] = []
+    for table in tables:
+        try:
+            more = list(_choices(table, stimuli))
+        except DataError as error:
+            faults.append(error)
+            continue
+        rows += more
+        files.append(table.path)
     if not rows:
-        return None
-    files = tuple(table.path for table in tables)
+        return None, faults
     source = str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
     _LOG.info("Human genre choices: %d, from %s", len(rows), source)
     frame = pd.DataFrame([row for _, row in rows], columns=list(COLUMNS))
-    return HumanChoices(frame, source, tuple(dict.fromkeys(clip for clip, _ in rows)), files)
+    return HumanChoices(frame, source, tuple(dict.fromkeys(clip for clip, _ in rows)), tuple(files)), faults
 
 
-def read_choices(root: Path, behavior: Path | None, *, stimuli: Stimuli, read: TableReader) -> HumanChoices | None:
-    """Read human genre choices of all the dataset's participants, also of those not chosen.
+def given_choices(path: Path, *, stimuli: Stimuli, read: TableReader) -> HumanChoices | None:
+    """Read the human genre choices of ``--behavior``.
 
     Parameters
     ----------
-    root : Path
-        The BIDS folder.
-    behavior : Path or None
-        Table given by ``--behavior``, instead of the dataset's own.
+    path : Path
+        Table of one or many people.
     stimuli : Stimuli
         Resolves rows to clips.
     read : callable
@@ -104,25 +130,68 @@ def read_choices(root: Path, behavior: Path | None, *, stimuli: Stimuli, read: T
     Returns
     -------
     HumanChoices or None
-        From ``--behavior``; else from ``sub-*/[ses-*/]beh/*_beh.tsv``; else from a ``response`` column of
-        events; else None.
 
     Raises
     ------
     DataError
-        A table that holds choices cannot be used.
+        The table cannot be read, holds no choices, or has a row that cannot be used.
     """
-    if behavior is not None:
-        table = read(behavior)
-        if not _with_choices([table], stimuli):
-            raise DataError(
-                f"--behavior {behavior}: needs columns stim_file, response and genre (or trial_type), "
-                f"with answers among the genres; it has {list(table.columns)}"
-            )
-        return _collect([table], stimuli)
-    for pattern in ("beh/*_beh.tsv", "func/*_events.tsv"):
-        answers = [read(path) for path in _candidates(root, pattern) if path.stat().st_size > 0]
-        choices = _collect(_with_choices(answers, stimuli), stimuli)
+    table = read(path)
+    if not _with_choices([table], stimuli):
+        raise DataError(
+            f"--behavior {path}: needs columns stim_file, response and genre (or trial_type), "
+            f"with answers among the genres; it has {list(table.columns)}"
+        )
+    choices, faults = _collect([table], stimuli)
+    if faults:
+        raise faults[0]
+    return choices
+
+
+def read_choices(
+    listing: Listing, *, stimuli: Stimuli, read: TableReader, told: Collection[str] = ()
+) -> tuple[HumanChoices | None, tuple[str, ...]]:
+    """Read human genre choices of all the dataset's participants, also of those not chosen.
+
+    Tables without a column of answers are not read further than their first line; one that cannot be read or used
+    costs its own answers only.
+
+    Parameters
+    ----------
+    listing : Listing
+        The dataset's files.
+    stimuli : Stimuli
+        Resolves rows to clips.
+    read : callable
+        Reads a table, once.
+    told : collection of str
+        Errors that were told already.
+
+    Returns
+    -------
+    choices : HumanChoices or None
+        From ``sub-*/[ses-*/]beh/*_beh.tsv``; else from a ``response`` column of events; else None.
+    notes : tuple of str
+        Tables that were passed over.
+    """
+    notes: list[str] = []
+    people = listing.people.values()
+    answers = [path for one in people for path in one.answers]
+    events = [path for one in people for path in one.beside if path.name.endswith("_events.tsv")]
+    for paths in (answers, events):
+        there = sorted(path for path in paths if path.is_symlink() or path.stat().st_size > 0)
+        tables, unread = _readable(there, stimuli, read)
+        choices, unused = _collect(_with_choices(tables, stimuli), stimuli)
+        notes += _counted([fault for fault in unread if str(fault) not in told], "that may hold choices cannot be read")
+        notes += _counted(unused, "of choices cannot be used")
         if choices is not None:
-            return choices
-    return None
+            return choices, tuple(notes)
+    return None, tuple(notes)
+
+
+def _counted(faults: Sequence[DataError], what: str) -> list[str]:
+    """One note for many tables."""
+    if not faults:
+        return []
+    several = "1 table" if len(faults) == 1 else f"{len(faults)} tables"
+    return [f"{several} {what}: passed over ({faults[0]})"]

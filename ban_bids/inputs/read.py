@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ban_bids.bids.index import Index, build_index, chosen_labels, outside_scanner, participant_labels
+import numpy as np
+
+from ban_bids.bids.fmriprep_index import with_derivatives
+from ban_bids.bids.images import orientation_notes
+from ban_bids.bids.index import Index, build_index, chosen_labels
+from ban_bids.bids.listing import list_dataset
 from ban_bids.bids.metadata import load_header
 from ban_bids.bids.names import entities, entity
 from ban_bids.errors import DataError, UsageError
 from ban_bids.files.json import read_json
 from ban_bids.files.progress import progress
+from ban_bids.inputs.derivatives import name_as_fmriprep, take_derivatives
 from ban_bids.inputs.events import TableReader, read_table
-from ban_bids.inputs.heldout import check_test_options
-from ban_bids.inputs.people import read_choices
-from ban_bids.inputs.rules import Profile, choose_profile
-from ban_bids.inputs.runs import hear_runs, mark_lead_ins, read_images
+from ban_bids.inputs.heldout import check_test_options, unknown_tracks
+from ban_bids.inputs.images import read_images
+from ban_bids.inputs.missing import Missing, MissingFile, NotThere, missing_message
+from ban_bids.inputs.notes import grouped, row_notes, told_once
+from ban_bids.inputs.people import given_choices, read_choices
+from ban_bids.inputs.rule_files import choose_rules
+from ban_bids.inputs.runs import hear_runs, mark_lead_ins
 from ban_bids.inputs.stimuli import SAME_DURATION, Stimuli
-from ban_bids.inputs.types import Dataset, HumanChoices, Listener, Participant, Run
+from ban_bids.inputs.types import Dataset, HeardRun, HumanChoices, Listener, Participant, Run
 from ban_bids.settings import Selection, Settings
 
 _LOG = logging.getLogger(__name__)
 _DESCRIPTION = "dataset_description.json"
-_ONE_T1W = ("acq", "ce", "rec", "echo", "inv")
+_REPEATS = ("sub", "ses", "run", "part")  # T1w images that differ in these alone are averaged
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,12 @@ class _Source:
     stimuli: Stimuli
     read: TableReader
     settings: Settings
+    missing: Missing
+
+    @property
+    def raw_images(self) -> bool:
+        """Whether the raw images themselves are read; fMRIPrep's stand for them."""
+        return "fmriprep" not in dict(self.settings.preprocessing.derivatives)
 
 
 def read_dataset(settings: Settings) -> Dataset:
@@ -51,18 +66,19 @@ def read_dataset(settings: Settings) -> Dataset:
     Returns
     -------
     Dataset
-        A participant that cannot be used carries its ``failure``.
+        A participant that cannot be used carries its ``failure``; in a dry run that may be all of them.
 
     Raises
     ------
     UsageError
         The dataset is missing or empty, or an option names something that is not there.
     DataError
-        Something that concerns every participant cannot be used.
+        Something that concerns every participant cannot be used, or none of them.
     """
     selection = settings.selection
     root = selection.bids_dir
-    labels = chosen_labels(root, selection.participant_labels)
+    listing = list_dataset(root)
+    labels = chosen_labels(listing, selection.participant_labels)
     description, notes = _description(selection)
     name, doi = str(description.get("Name") or root.name), description.get("DatasetDOI")
     folders = [
@@ -70,39 +86,117 @@ def read_dataset(settings: Settings) -> Dataset:
         for folder in (selection.stimuli_dir, root / "stimuli", settings.models.gtzan_dir)
         if folder is not None and folder.is_dir()
     ]
-    profile = choose_profile(name, str(doi) if doi else None, [*folders, root / "code"])
-    stimuli, read = Stimuli(folders, profile), cache(read_table)
-    outside = outside_scanner(root) - set(labels)
-    everyone = [label for label in participant_labels(root) if label not in outside]
-    if outside:
-        notes.append(f"{len(outside)} participants have no func folder: of them only choices are read")
-    index = build_index(selection, everyone, save=not settings.output.dry_run)
+    rules = choose_rules(name, str(doi) if doi else None, root=root, folders=folders, given=selection.rules)
+    notes += [] if rules.note is None else [f"{rules.name}: {rules.note}"]
+    missing = Missing()
+    stimuli, read = Stimuli(folders, rules, root, missing), cache(read_table)
+    outside = listing.outside_scanner - set(labels)
+    everyone = [label for label in listing.labels if label not in outside]
+    without = f"{len(outside)} participants have no func folder: of them only choices are read"
+    notes += [*listing.notes(), *([without] if outside else [])]
+    index = with_derivatives(build_index(selection, listing, everyone, save=not settings.output.dry_run), settings)
+    notes += index.notes
     _check_filters(index, labels, selection)
-    source = _Source(index, stimuli, read, settings)
-    heard = {label: _listen(label, source) for label in progress(everyone, "Reading events")}
+    source = _Source(index, stimuli, read, settings, missing)
+    heard = _listeners(everyone, labels, source)
     people = tuple(_participant(heard[label], source) for label in progress(labels, "Reading images"))
-    _check_some_usable(people)
-    check_test_options([run for person in people for run in person.runs], selection)
-    choices = read_choices(root, selection.behavior, stimuli=stimuli, read=read)
-    notes += sorted(stimuli.remarks)
-    if stimuli.snapped:
-        notes.append(
-            f"durations of excerpts from {len(stimuli.snapped)} files differ by up to {SAME_DURATION:g} s "
-            "between presentations; each excerpt is taken as one clip"
-        )
-    for note in (*notes, *(f"sub-{person.label}: {note}" for person in people for note in person.notes)):
-        _LOG.warning("%s", note)
+    if not settings.output.dry_run:
+        _check_some_usable(people)
+    choices, unheard, more = _choices(source, told={str(person.failure) for person in people})
+    notes += (*more, *sorted(stimuli.remarks), *_snapped(stimuli))
+    if any(person.failure is None for person in people):
+        notes += unknown_tracks(tuple(heard.values()), set(labels), selection, rules.held_out)
+    if not settings.output.dry_run:  # which shows them beside what they are on
+        _log_notes(notes, people)
     return Dataset(
         selection=selection,
         name=name,
         doi=str(doi) if doi else None,
-        profile=profile.name if profile else None,
+        profile=rules.name,
         participants=people,
         listeners=tuple(heard.values()),
         notes=tuple(notes),
-        shared_files=_shared_files(root, profile, choices),
+        shared_files=_shared_files(root, stimuli, choices),
         choices=choices,
+        held_out=rules.held_out,
+        missing=tuple(sorted({*unheard}.union(*(person.missing for person in people)))),
     )
+
+
+def _listeners(everyone: Sequence[str], labels: Sequence[str], source: _Source) -> dict[str, Listener]:
+    """What everybody heard, with a bar where everybody was asked for.
+
+    In one order, whoever was asked for: a clip is what it was when it was first read.
+
+    Raises
+    ------
+    UsageError
+        --test-task or --test-runs names none of the runs of those asked for.
+    """
+    shown = progress(everyone, "Reading events") if len(labels) == len(everyone) else everyone
+    heard = {label: _listen(label, source) for label in shown}
+    _check_test_options([heard[label] for label in labels], source.settings.selection)
+    return heard
+
+
+def _check_test_options(heard: Sequence[Listener], selection: Selection) -> None:
+    """Check --test-task and --test-runs as soon as the runs of the chosen are known, before images are opened."""
+    runs = [run for listener in heard for run in listener.runs]
+    all_known = not any(listener.failure or listener.missing for listener in heard)
+    try:
+        if runs:
+            check_test_options(runs, selection)
+    except UsageError:
+        if all_known:  # else it may name one of the others, and each participant is told
+            raise
+
+
+def _choices(
+    source: _Source, told: Collection[str]
+) -> tuple[HumanChoices | None, tuple[MissingFile, ...], tuple[str, ...]]:
+    """People's choices, of ``--behavior`` or the dataset's own, sounds of theirs that are missing, and notes.
+
+    Where some are missing there are no choices: on a part of the clips the score would be another one.
+
+    Raises
+    ------
+    DataError
+        Some are missing, and the choices were asked for by --behavior.
+    """
+    behavior, stimuli, read = source.settings.selection.behavior, source.stimuli, source.read
+    notes: tuple[str, ...] = ()
+    if behavior is not None:
+        choices = given_choices(behavior, stimuli=stimuli, read=read)
+    else:
+        choices, notes = read_choices(source.index.listing, stimuli=stimuli, read=read, told=told)
+    unheard = source.missing.taken()
+    if not unheard:
+        return choices, (), notes
+    problem = f"sounds of people's genre choices: {missing_message(unheard)}"
+    if behavior is not None and not source.settings.output.dry_run:
+        raise DataError(problem)
+    return None, unheard, (*notes, f"{problem}; until then no choices are used and the behavioural score is n/a")
+
+
+def _snapped(stimuli: Stimuli) -> list[str]:
+    if not stimuli.snapped:
+        return []
+    return [
+        f"durations of excerpts from {len(stimuli.snapped)} files differ by up to {SAME_DURATION:g} s "
+        "between presentations; each excerpt is taken as one clip"
+    ]
+
+
+def _log_notes(notes: Sequence[str], people: Sequence[Participant]) -> None:
+    """Warn of everything that was left out or assumed, each kind once."""
+    for note in notes:
+        _LOG.warning("%s", note)
+    for owners, note in grouped((f"sub-{person.label}", note) for person in people for note in person.notes):
+        _LOG.warning("%s: %s", _first_of(owners), note)
+
+
+def _first_of(owners: Sequence[str]) -> str:
+    return owners[0] + (f" and {len(owners) - 1} more" if len(owners) > 1 else "")
 
 
 def _description(selection: Selection) -> tuple[dict[str, Any], list[str]]:
@@ -139,34 +233,57 @@ def _check_filters(index: Index, labels: Sequence[str], selection: Selection) ->
 
 def _listen(label: str, source: _Source) -> Listener:
     """What a participant heard, from events alone; what makes them unusable becomes the ``failure``."""
-    stimuli = source.stimuli
+    stimuli, missing = source.stimuli, source.missing
     try:
         runs, notes = hear_runs(
             label, index=source.index, stimuli=stimuli, read=source.read, selection=source.settings.selection
         )
-        runs, more = mark_lead_ins(runs, stimuli.profile.lead_in if stimuli.profile else "none")
+        runs, more = mark_lead_ins(runs, stimuli.rules.lead_in)
+        runs, echoes = name_as_fmriprep(runs, source.index)
+    except NotThere:
+        gone = missing.taken()
+        return Listener(label, (), failure=missing_message(gone), missing=gone)
     except DataError as error:
-        return Listener(label, (), failure=str(error))
-    return Listener(label, runs, notes=(*notes, *more))
+        return Listener(label, (), failure=str(error), missing=missing.taken())
+    return Listener(label, runs, notes=(*notes, *more, *echoes), missing=missing.taken())
 
 
 def _participant(heard: Listener, source: _Source) -> Participant:
     """Read a participant's images; what makes them unusable becomes the ``failure``."""
-    label, notes = heard.label, list(heard.notes)
-    if heard.failure is not None:
-        return Participant(label, (), (), failure=heard.failure)
+    label, missing, settings = heard.label, set(heard.missing), source.settings
+    notes = [*source.index.listing.notes(label), *heard.notes]
     try:
+        if heard.failure is not None:
+            raise DataError(heard.failure)
+        missing |= _missing_images(heard.runs, source)
         t1w = _anatomy(label, source, notes)
-        runs, more = read_images(heard.runs, source.index.companions, source.settings.preprocessing)
-        notes += more
+        missing |= set(source.missing.taken())
+        if missing:
+            raise DataError(missing_message(sorted(missing)))
+        if source.raw_images:  # else raw voxels are not used
+            notes += source.index.check_twins([*t1w, *(run.bold for run in heard.runs)])
+        taken, left_out = take_derivatives(heard, source.index, settings, source.stimuli.rules.held_out)
+        notes += left_out
+        runs, more = read_images(taken, source.index.companions, settings.preprocessing, settings.selection)
     except DataError as error:
-        return Participant(label, (), (), failure=str(error), notes=tuple(notes))
-    notes += _field_map_notes(label, source)
-    return Participant(label, t1w, runs, notes=tuple(notes), files=_files_of(t1w, runs, source.index))
+        missing.update(source.missing.taken())
+        told = tuple(told_once(notes))
+        return Participant(label, (), (), failure=str(error), notes=told, missing=tuple(sorted(missing)))
+    notes += (*more, *row_notes(runs), *_field_map_notes(label, source))
+    return Participant(label, t1w, runs, notes=tuple(told_once(notes)), files=_files_of(t1w, runs, source.index))
+
+
+def _missing_images(runs: Sequence[HeardRun], source: _Source) -> set[MissingFile]:
+    """Images of runs and their sidecars that are not there."""
+    for run in runs:
+        files = [run.bold] if source.raw_images else []
+        for path in (*files, *source.index.companions.inherited(run.bold, "bold.json")):
+            source.missing.lacks(path)
+    return set(source.missing.taken())
 
 
 def _anatomy(label: str, source: _Source, notes: list[str]) -> tuple[Path, ...]:
-    """T1-weighted images: of the chosen sessions where there are any, of one acquisition."""
+    """T1-weighted images: of the chosen sessions where there are any, of one acquisition and one making."""
     images = [path for path in source.index.images("t1w", label) if entity(path, "part") in (None, "mag")]
     sessions = source.settings.selection.session_ids
     chosen = [path for path in images if not sessions or entity(path, "ses") in (None, *sessions)]
@@ -177,19 +294,20 @@ def _anatomy(label: str, source: _Source, notes: list[str]) -> tuple[Path, ...]:
         if source.settings.preprocessing.derivatives:
             notes.append("no T1w image; the derivatives' anatomy is used")
         return ()  # preprocessing does without, and says so
-    groups: dict[tuple[str, ...], list[Path]] = {}
+    groups: dict[tuple[tuple[str, str], ...], list[Path]] = {}
     for path in chosen:
-        labels = dict(entities(path))
-        groups.setdefault(tuple(labels.get(key, "") for key in _ONE_T1W), []).append(path)
-    first = groups[min(groups)]
+        groups.setdefault(tuple(pair for pair in entities(path) if pair[0] not in _REPEATS), []).append(path)
+    first = groups[min(groups, key=lambda kind: (not any(path.exists() for path in groups[kind]), kind))]
+    if not source.raw_images:
+        return _if_readable(first, notes)
     if len(groups) > 1:
         left = ", ".join(path.name for path in chosen if path not in first)
-        notes.append(f"several T1w acquisitions: {first[0].name} is used, {left} left out (--bids-filter-file chooses)")
-    return _readable(first, notes)
+        notes.append(f"several kinds of T1w: {first[0].name} is used, {left} left out (--bids-filter-file chooses)")
+    return _readable(first, notes, source.missing)
 
 
-def _readable(paths: Sequence[Path], notes: list[str]) -> tuple[Path, ...]:
-    """Images whose header is sound; of several, the others are left out.
+def _readable(paths: Sequence[Path], notes: list[str], missing: Missing) -> tuple[Path, ...]:
+    """Images whose header is sound, or that are missing and gathered; of several, the others are left out.
 
     Raises
     ------
@@ -198,16 +316,51 @@ def _readable(paths: Sequence[Path], notes: list[str]) -> tuple[Path, ...]:
     """
     sound, errors = [], []
     for path in paths:
-        try:
-            if len(load_header(path).shape) != 3:
-                raise DataError(f"{path}: T1w image is not 3-D; restore the image")
+        if missing.lacks(path):
             sound.append(path)
+            continue
+        try:
+            image = load_header(path)
+            _check_one_volume(path, image.shape)
         except DataError as error:
             errors.append(error)
+            continue
+        sound.append(path)
+        notes += [f"{path.name}: {note}" for note in orientation_notes(image)]
     if not sound:
         raise errors[0]
     notes += [f"T1w image left out: {error}" for error in errors]
     return tuple(sound)
+
+
+def _if_readable(paths: Sequence[Path], notes: list[str]) -> tuple[Path, ...]:
+    """Images whose header is sound, none being needed: fMRIPrep's anatomy is used."""
+    there = [path for path in paths if path.exists()]
+    problem = f"{paths[0].name} is not there"
+    try:
+        if there:
+            return _readable(there, notes, Missing())
+    except DataError as error:
+        problem = str(error)
+    notes.append(f"raw T1w image not read ({problem}): not needed, the derivatives' anatomy is used")
+    return ()
+
+
+def _check_one_volume(path: Path, shape: Sequence[int]) -> None:
+    """Refuse what is no single volume; axes of length 1 after the third do no harm.
+
+    Raises
+    ------
+    DataError
+    """
+    if len(shape) < 3 or min(shape[:3]) < 2:
+        raise DataError(f"{path}: shape {tuple(shape)} is no volume; give a T1w image of three axes")
+    n_volumes = int(np.prod(shape[3:], dtype=int))
+    if n_volumes != 1:
+        raise DataError(
+            f"{path}: {n_volumes} volumes in one file (shape {tuple(shape)}), a T1w image is one; keep one of them, "
+            "or their mean, or leave the file out by --bids-filter-file"
+        )
 
 
 def _field_map_notes(label: str, source: _Source) -> list[str]:
@@ -226,12 +379,14 @@ def _field_map_notes(label: str, source: _Source) -> list[str]:
 def _check_some_usable(people: Sequence[Participant]) -> None:
     """Report who cannot be used; raise where nobody can: then it is the dataset's trouble."""
     failed = [person for person in people if person.failure is not None]
-    first = failed[0].failure if len(failed) == len(people) else None
-    for person in failed if first is None else failed[1:]:
-        _LOG.error("sub-%s cannot be used: %s", person.label, person.failure)
-    if first is not None:
-        others = f" (and {len(failed) - 1} more participants cannot be used)" if len(failed) > 1 else ""
-        raise DataError(f"{first}{others}")
+    kinds = grouped((f"sub-{person.label}", str(person.failure)) for person in failed)
+    nobody = len(failed) == len(people)
+    for owners, failure in kinds[1:] if nobody else kinds:
+        _LOG.error("%s cannot be used: %s", _first_of(owners), failure)
+    if nobody:
+        several = "1 more participant" if len(failed) == 2 else f"{len(failed) - 1} more participants"
+        others = f" (and {several} cannot be used)" if len(failed) > 1 else ""
+        raise DataError(f"{failed[0].failure}{others}")
 
 
 def _files_of(t1w: Sequence[Path], runs: Sequence[Run], index: Index) -> tuple[Path, ...]:
@@ -240,16 +395,18 @@ def _files_of(t1w: Sequence[Path], runs: Sequence[Run], index: Index) -> tuple[P
     for image in t1w:
         files.update((image, *index.companions.inherited(image, "T1w.json")))
     for run in runs:
-        files.update((run.bold, run.events, *index.companions.inherited(run.bold, "bold.json")))
+        made = run.derivative
+        files.update((run.bold,) if made is None else (made.bold, made.mask, made.confounds))
+        files.update(index.companions.inherited(run.bold, "bold.json"))
+        files.update(path for path in (run.events,) if path is not None)
         files.update(clip.audio for clip in run.clips)
     return tuple(sorted(files))
 
 
-def _shared_files(root: Path, profile: Profile | None, choices: HumanChoices | None) -> tuple[Path, ...]:
+def _shared_files(root: Path, stimuli: Stimuli, choices: HumanChoices | None) -> tuple[Path, ...]:
     """Files that are used for every participant, sorted."""
     files = {root / _DESCRIPTION} if (root / _DESCRIPTION).is_file() else set()
-    if profile is not None:
-        files.add(Path(profile.source))
+    files.update(stimuli.files)
     if choices is not None:
         files.update(choices.files)
         files.update(clip.audio for clip in choices.clips)

@@ -1,225 +1,229 @@
-"""Find the audio file that a row names, and check that it can be played from start to end of its excerpt."""
+"""Which sound a row names, by the rules of its dataset."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+from ban_bids.bids.names import entities, file_suffix
 from ban_bids.errors import DataError, UsageError
 from ban_bids.files.json import read_json
-from ban_bids.files.sounds import audio_seconds as audio_seconds
-from ban_bids.files.sounds import sound_info
-from ban_bids.inputs.events import Row
-from ban_bids.inputs.rules import Profile, choose_profile, read_profile
+from ban_bids.inputs.events import Row, read_table
+from ban_bids.inputs.excerpts import PAST_END, SAME_DURATION, Excerpts, start_of
+from ban_bids.inputs.joined import Joined
+from ban_bids.inputs.missing import Missing
+from ban_bids.inputs.rule_files import choose_rules
+from ban_bids.inputs.rules import Join, Rule, RuleFile, fill
+from ban_bids.inputs.sound_files import SoundFiles
+from ban_bids.inputs.stim_ids import COLUMN, StimIds
 from ban_bids.inputs.types import Clip
+from ban_bids.inputs.unheard import FILMS, PICTURES, Unheard, is_placeholder, suffix
 
-PAST_END = 0.1
-"""Seconds by which an excerpt may end after its file: rounding, filled with silence by the audio stage."""
+__all__ = ["PAST_END", "SAME_DURATION", "Stimuli", "stimuli_of"]
 
-SAME_DURATION = 0.05
-"""Seconds by which measured durations of one excerpt may differ and still be the same clip."""
-
-
-def _safe_relative(text: str, row: Row) -> PurePosixPath:
-    path = PurePosixPath(text.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts:
-        raise DataError(f"{row.where}: stimulus {text!r} must be a path inside the stimuli folder")
-    return PurePosixPath(*path.parts[1:]) if len(path.parts) > 1 and path.parts[0] == "stimuli" else path
-
-
-def _files_by_name(root: Path) -> dict[str, list[Path]]:
-    """Files of a folder and its subfolders by name; links count, also those to files that were not fetched."""
-    index: dict[str, list[Path]] = {}
-    for path in sorted(root.rglob("*")):
-        if path.is_file() or path.is_symlink():
-            index.setdefault(path.name, []).append(path)
-    return index
+_LONGEST_NAME = 255
 
 
 @dataclass
 class Stimuli:
-    """Resolver from rows of events to clips; remembers what it has looked up.
+    """Resolver from rows of tables to sounds and clips; remembers what it has looked up.
 
     Parameters
     ----------
     folders : sequence of Path
         Stimulus folders in order of preference; those that do not exist are passed over.
-    profile : Profile or None
+    rules : RuleFile
         How the dataset describes its excerpts.
-    snapped : set of Path
-        Audio files with excerpts whose measured durations differed a little and were taken as one.
-    remarks : set of str
-        What is odd about audio files that can be used, one sentence each.
+    root : Path or None
+        The dataset, where tables lie that rules join.
+    missing : Missing or None
+        Gathers sounds that are not there, of which clips are then made as far as rows tell; None: they are errors.
     """
 
     folders: Sequence[Path]
-    profile: Profile | None = None
-    _audio: dict[str, Path] = field(default_factory=dict, repr=False)
-    _durations: dict[tuple[Path, float], list[float]] = field(default_factory=dict, repr=False)
-    snapped: set[Path] = field(default_factory=set)
-    remarks: set[str] = field(default_factory=set)
+    rules: RuleFile = RuleFile()
+    root: Path | None = None
+    missing: Missing | None = None
+    _audio: dict[tuple[str, ...], Path] = field(default_factory=dict, repr=False)
+    _joined: dict[Join, Joined] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        self._seconds, self._by_name = cache(self._measured), cache(_files_by_name)
+        self.excerpts = Excerpts(self.missing)
+        self._files, self._ids = SoundFiles(self.folders), StimIds(self.folders)
 
-    def _measured(self, audio: Path) -> float:
-        info = sound_info(audio)
-        if info.note:
-            self.remarks.add(info.note)
-        return info.seconds
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The file of rules, and the tables that were joined so far."""
+        own = () if self.rules.source is None else (Path(self.rules.source),)
+        catalog = () if self._ids.path is None else (self._ids.path,)
+        return (*own, *catalog, *(joined.table.path for joined in self._joined.values()))
+
+    @property
+    def snapped(self) -> set[Path]:
+        """Audio files with excerpts whose measured durations differed a little and were taken as one."""
+        return self.excerpts.snapped
+
+    @property
+    def remarks(self) -> set[str]:
+        """What is odd about audio files that can be used, one sentence each."""
+        return self.excerpts.remarks
+
+    def lacks(self, path: Path) -> bool:
+        """Whether a file is not there and was gathered; without a gatherer reading it is the error."""
+        return self.missing is not None and self.missing.lacks(path)
 
     def describes_clips(self, columns: Sequence[str]) -> bool:
         """Whether a table with these columns names stimuli."""
-        if "stim_file" in columns:
+        if "stim_file" in columns or COLUMN in columns:
             return True
-        needed = self.profile.path_columns if self.profile else ()
-        return bool(needed) and set(needed) <= set(columns)
+        return any(rule.file_columns and set(rule.file_columns) <= set(columns) for rule in self.rules.rules)
 
-    def clip(self, row: Row, *, whole_file: bool = False) -> Clip | None:
-        """Clip that a row names.
+    def clip(self, row: Row) -> Clip | None:
+        """Clip that a row with an answer names: by the rules in events, by BIDS's own columns first elsewhere.
+
+        Outside events, ``n/a`` in ``duration`` means "to the end of the file".
 
         Parameters
         ----------
         row : Row
             A row of events, or of responses.
-        whole_file : bool
-            Whether ``n/a`` in ``duration`` means "to the end of the file" (tables of responses).
 
         Returns
         -------
         Clip or None
-            None for a row without a stimulus.
+            None for a row without a stimulus, and where it goes on in a file from row to row.
 
         Raises
         ------
         DataError
             The file is missing, ambiguous or not audio, or the excerpt does not fit into it.
+        NotThere
+            The file was gathered as missing, and the row does not tell how long it was played.
         """
-        audio = self.audio(row)
-        if audio is None:
-            return None
-        length = self._seconds(audio)
-        start = self._start(row)
-        duration = row.number("duration")
-        if duration is None and whole_file:
-            duration = length - start
-        if duration is None or duration <= 0:
-            raise DataError(f"{row.where}: duration of {audio.name} is not given; write its length in seconds")
-        if start < 0 or start + duration > length + PAST_END:
-            raise DataError(
-                f"{row.where}: excerpt {start:g} to {start + duration:g} s lies outside {audio}, "
-                f"which lasts {length:.2f} s; correct the start or the duration, or restore the whole file"
+        labels, events = dict(entities(row.path)), file_suffix(row.path) == "events"
+        fitting = self.rules.of(labels) if events else (self.rules.of(labels) or self.rules.rules)[:1]
+        for rule in fitting if events else [rule.as_bids() for rule in fitting]:
+            extended = self.extended(row, rule, labels)
+            if events and not rule.fits_row(extended):
+                continue
+            audio = self.find(extended, rule)
+            if not isinstance(audio, Path) or rule.start == "continue":
+                return None
+            start, _ = start_of(extended, rule, _no_time)
+            return self.excerpts.clip(
+                extended, rule, audio, start=start, repetition_time=_no_time, whole_file=not events or rule.bids
             )
-        profile = self.profile
-        return Clip(
-            audio=audio,
-            # a microsecond: numbers written differently are the same excerpt
-            start=round(start, 6),
-            duration=self._one_duration(audio, round(start, 6), round(duration, 6)),
-            track=audio.stem,
-            genre=self._genre(row),
-            fade=profile.fade if profile else 0.0,
-            rms=profile.rms if profile else None,
-        )
-
-    def _genre(self, row: Row) -> str | None:
-        """True genre by the profile's column, or by ours in tables that lack it."""
-        own = self.profile.genre if self.profile is not None else None
-        if own is not None and own in row.cells:
-            return row.text(own)
-        return row.text("genre") or row.text("trial_type")
-
-    def _one_duration(self, audio: Path, start: float, duration: float) -> float:
-        """Duration of the excerpt as it was first read, where it differs by measuring only."""
-        known = self._durations.setdefault((audio, start), [])
-        for first in known:
-            if abs(first - duration) <= SAME_DURATION:
-                if first != duration:
-                    self.snapped.add(audio)
-                return first
-        known.append(duration)
-        return duration
-
-    def _start(self, row: Row) -> float:
-        start, profile = row.number("stim_start"), self.profile
-        if start is not None or profile is None or profile.start is None:
-            return start or 0.0
-        start, duration = row.number(profile.start), row.number("duration")
-        end = row.number(profile.end) if profile.end is not None else None
-        # ends are rounded to hundredths in ds003720: 9.59 to 24.58 lasts 15 s
-        if None not in (start, end, duration) and abs(end - start - duration) > PAST_END:  # type: ignore[operator]
-            raise DataError(f"{row.where}: excerpt {start:g} to {end:g} s, but duration {duration:g} s; correct one")
-        return start or 0.0
-
-    def audio(self, row: Row) -> Path | None:
-        """Audio file that a row names, or None for a row without one."""
-        name = row.text("stim_file")
-        suffixes: tuple[str, ...] = ("",)
-        folders: tuple[str, ...] = (".",)
-        if "stim_file" not in row.cells and self.profile is not None and self.profile.path is not None:
-            name, suffixes, folders = self.profile.stem(row), self.profile.suffixes, self.profile.folders
-        if name is None:
-            return None
-        if name not in self._audio:
-            self._audio[name] = self._search(row, name, suffixes, folders)
-        return self._audio[name]
-
-    def _search(self, row: Row, name: str, suffixes: Sequence[str], inner: Sequence[str]) -> Path:
-        relative = _safe_relative(name, row)
-        wanted = [relative.with_name(relative.name + suffix) for suffix in suffixes]
-        for path in _asked_for(self.folders, inner, wanted):
-            # links stay unresolved: datalad's lead to files without the track's name
-            if path.exists() or path.is_symlink():
-                return path
-        if "/" not in name.replace("\\", "/"):
-            for root in self.folders:
-                if found := self._anywhere(row, root, wanted):
-                    return found
-        raise self._missing(row, inner, wanted)
-
-    def _anywhere(self, row: Row, root: Path, wanted: Sequence[PurePosixPath]) -> Path | None:
-        """The one file of a bare name in a folder and its subfolders."""
-        for path in wanted:
-            matches = self._by_name(root).get(path.name, [])
-            if len(matches) > 1:
-                raise DataError(
-                    f"{row.where}: several files are called {path.name} ({matches[0]}, {matches[1]}); "
-                    "name it with its folder"
-                )
-            if matches:
-                return matches[0]
         return None
 
-    def _missing(self, row: Row, inner: Sequence[str], wanted: Sequence[PurePosixPath]) -> DataError:
-        """The error for a file that is not there, with what is called nearly so."""
-        searched = ", ".join(str(root) for root in self.folders) or "no folder"
-        files = " or ".join(str(path) for path in wanted)
-        paths = list(_asked_for(self.folders, inner, wanted))
-        names = {path.name.lower() for path in paths}
-        near = [
-            path
-            for root in self.folders
-            for name, found in self._by_name(root).items()
-            if name.lower() in names
-            for path in found
-        ]
-        lower = {str(path).lower() for path in paths}
-        hint = "; give --stimuli-dir"
-        if written := next((path for path in near if str(path).lower() in lower), None):
-            hint = f"; there is {written}: write small and capital letters alike"
-        elif near:
-            hint = f"; {near[0]} has this name, but is not in the folder that is asked for: correct one of them"
-        return DataError(f"{row.where}: stimulus {files} not found under {searched}{hint}")
+    def extended(self, row: Row, rule: Rule, labels: Mapping[str, str | None]) -> Row:
+        """The row with the columns of joined tables, and with entities; of equal names the row's own wins."""
+        cells = {**labels, **row.cells}
+        if rule.table is not None:
+            cells = {**labels, **self.joined(rule).cells(Row(row.path, row.line, cells)), **row.cells}
+        elif rule.bids and row.text(COLUMN) is not None:
+            cells = {**labels, **self._ids.cells(row), **row.cells}
+        return Row(row.path, row.line, cells)
+
+    def joined(self, rule: Rule) -> Joined:
+        """The table that a rule joins.
+
+        Raises
+        ------
+        DataError
+            It is not there or cannot be read.
+        """
+        if rule.table is None:
+            raise ValueError("the rule joins no table")
+        if rule.table not in self._joined:
+            source = None if self.rules.source is None else Path(self.rules.source).parent
+            places = [folder / rule.table.file for folder in (self.root, source) if folder is not None]
+            path = next((path for path in places if path.is_file()), None)
+            if path is None:
+                looked = " or ".join(map(str, places))
+                raise DataError(f"{rule.where}: table {rule.table.file}: no file {looked}; correct the path")
+            self._joined[rule.table] = Joined(read_table(path), rule.table.on, rule.where)
+        return self._joined[rule.table]
+
+    def find(self, row: Row, rule: Rule) -> Path | Unheard | None:
+        """What a row names: a sound, something that is none, or nothing at all.
+
+        Parameters
+        ----------
+        row : Row
+            :meth:`extended` by the rule.
+        rule : Rule
+
+        Returns
+        -------
+        Path, Unheard or None
+            The path that a missing sound should have, where such sounds are gathered.
+
+        Raises
+        ------
+        DataError
+            A sound that is missing, or several files of its name.
+        """
+        own = row.text("stim_file") if rule.bids else None
+        if rule.bids and own is None and row.text(COLUMN) is not None:
+            return self._gathered(row, f"{row.text(COLUMN)}_audio", ".wav", self._ids.find(row))
+        if own is not None or (rule.bids and "stim_file" in row.cells):
+            return self._found(row, own, ("",), (".",), columns=("stim_file",))
+        return self._found(row, self._filled(row, rule), rule.suffixes, rule.folders, columns=rule.file_columns)
+
+    def _found(
+        self, row: Row, name: str | None, suffixes: Sequence[str], folders: Sequence[str], *, columns: Sequence[str]
+    ) -> Path | Unheard | None:
+        """What a name made of some columns stands for."""
+        if name is None:
+            return None
+        if suffix(name) in PICTURES:
+            return Unheard(name)
+        if suffix(name) in FILMS and not self._is_sound(row, name, folders):
+            return Unheard(name, "film")
+        if is_placeholder(row.text(column) for column in columns) and not self._files.holds(name, suffixes):
+            return Unheard(name)
+        key = (name, *suffixes, "", *folders)
+        if key not in self._audio:
+            found = self._gathered(row, name, suffixes[0], self._files.search(row, name, suffixes, folders))
+            if not isinstance(found, Path):
+                return found
+            self._audio[key] = found
+        return self._audio[key]
+
+    def _gathered(
+        self, row: Row, name: str, end: str, found: Path | DataError | Unheard | None
+    ) -> Path | Unheard | None:
+        """What was found; a sound that lies nowhere is gathered, or else an error."""
+        if not isinstance(found, DataError):
+            return found
+        if self.missing is None:
+            raise found
+        return self.missing.absent(self._files.expected(row, name, end), str(found))
+
+    def _filled(self, row: Row, rule: Rule) -> str | None:
+        """Name that the template gives; an error where a joined table lacks the row that it needs."""
+        if rule.table is not None and any(column not in row.cells for column in rule.file_columns):
+            raise self.joined(rule).missing(row)
+        name = fill(rule.file, row)
+        if name is not None and any(len(part.encode()) > _LONGEST_NAME for part in name.split("/")):
+            raise DataError(f"{row.where}: file in {rule.where} gives a name of {len(name)} characters; correct it")
+        return name
+
+    def _is_sound(self, row: Row, name: str, folders: Sequence[str]) -> bool:
+        """Whether a file with a film's suffix holds what libsndfile reads."""
+        found = self._files.search(row, name, ("",), folders) if self._files.holds(name) else None
+        if not isinstance(found, Path) or not found.exists():
+            return False
+        try:
+            return self.excerpts.seconds(found) > 0
+        except DataError:
+            return False
 
 
-def _asked_for(roots: Sequence[Path], inner: Sequence[str], wanted: Sequence[PurePosixPath]) -> Iterator[Path]:
-    """Where a file should be, in order of preference; a root may be the folder that the name begins with."""
-    for root in roots:
-        for folder in inner:
-            yield from (root / folder / path for path in wanted)
-        yield from (root.joinpath(*path.parts[1:]) for path in wanted if path.parts[0] == root.name and path.parts[1:])
+def _no_time() -> None:
+    """Repetition time of a table that belongs to no run."""
+    return
 
 
 def stimuli_of(bids_dir: Path, stimuli_dir: Path | None = None, profile: Path | None = None) -> Stimuli:
@@ -232,7 +236,7 @@ def stimuli_of(bids_dir: Path, stimuli_dir: Path | None = None, profile: Path | 
     stimuli_dir : Path, optional
         Where the audio files are, if not in the dataset's ``stimuli/``.
     profile : Path, optional
-        How to read events, instead of the dataset's own profile or one that ships.
+        How to read events, instead of the dataset's own rules or some that ship.
 
     Returns
     -------
@@ -248,9 +252,8 @@ def stimuli_of(bids_dir: Path, stimuli_dir: Path | None = None, profile: Path | 
     if stimuli_dir is not None and not stimuli_dir.is_dir():
         raise UsageError(f"--stimuli-dir {stimuli_dir}: no such folder")
     folders = [one for one in (stimuli_dir, bids_dir / "stimuli") if one is not None and one.is_dir()]
-    if profile is not None:
-        return Stimuli(folders, read_profile(profile))
     path = bids_dir / "dataset_description.json"
-    description = read_json(path) if path.is_file() else {}
+    description = read_json(path) if profile is None and path.is_file() else {}
     name, doi = str(description.get("Name") or bids_dir.name), description.get("DatasetDOI")
-    return Stimuli(folders, choose_profile(name, str(doi) if doi else None, [*folders, bids_dir / "code"]))
+    rules = choose_rules(name, str(doi) if doi else None, root=bids_dir, folders=folders, given=profile)
+    return Stimuli(folders, rules, bids_dir)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
 
+from ban_bids.bids.images import orientation_notes
 from ban_bids.bids.metadata import load_header, number
 from ban_bids.errors import DataError
 from ban_bids.inputs.types import HeardRun, Run
@@ -16,78 +18,140 @@ from ban_bids.inputs.types import HeardRun, Run
 JITTER = 0.01
 """Seconds by which a volume of ``VolumeTiming`` may lie off the line of constant intervals."""
 
+FEWEST_VOLUMES = 5
+"""Volumes that preprocessing needs of a run."""
+
+SAME_CLUSTER = 1.5
+"""Intervals of up to so many shortest ones lie within a cluster of volumes; longer ones are gaps."""
+
+_NEARLY_CONSTANT = 1.1
+"""Longest over shortest interval up to which volumes are near enough to a grid to shift slices along it."""
+
+_EDGE = 1e-6
+"""Seconds of tolerance at a clip's edges, so that rounding never moves a volume over them."""
+
 _SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 _LONGEST_TR = 30.0
 _SAME = 1e-3
+_NEAR = 0.05
 _DURATIONS = ("FrameAcquisitionDuration", "AcquisitionDuration")  # BIDS renamed the field
 
 
-def read_run(heard: HeardRun, metadata: Mapping[str, Any]) -> tuple[Run, tuple[float, ...], tuple[str, ...]]:
+@dataclass(frozen=True)
+class Voxels:
+    """Size of an image's voxels, mm, and their number along each axis."""
+
+    size: tuple[float, ...]
+    shape: tuple[int, ...]
+
+
+def read_run(
+    heard: HeardRun, metadata: Mapping[str, Any], path: Path | None = None
+) -> tuple[Run, Voxels, tuple[str, ...]]:
     """Read the header of a run's image and check it against its sidecar.
 
     BIDS describes sparse sampling in two ways: ``RepetitionTime`` with ``DelayTime`` (silence at the end of
-    every repetition time), or ``VolumeTiming`` with the duration of a volume. Both come down to volumes at
-    constant intervals that are taken in the first part of each.
+    every repetition time), or ``VolumeTiming`` with the duration of a volume. With constant intervals both come down
+    to volumes that are taken in the first part of each; else (clusters of volumes with silence between them) every
+    volume keeps its own time, and ``repetition_time`` is the interval within clusters.
 
     Parameters
     ----------
     heard : HeardRun
     metadata : Mapping
         Sidecar fields with inheritance.
+    path : Path, optional
+        Image whose header counts, where it is not the run's own: slices are then not those of the sidecar.
 
     Returns
     -------
     run : Run
-        Without slice times where the silence exceeds half the interval: interpolating over it would invent signal.
-    voxel_size : tuple of float
-        Millimetres, three of them.
+        Without slice times where the silence exceeds half the interval, or intervals differ: interpolating over it
+        would invent signal.
+    voxels : Voxels
     notes : tuple of str
         What was passed over, without the file's name.
 
     Raises
     ------
     DataError
-        Not readable, 3-D, or times that are missing, contradictory or irregular.
+        Not readable, 3-D, fewer than 5 volumes, or times that are missing or contradictory.
     """
-    path = heard.bold
+    own = path is None or path == heard.bold
+    path = path or heard.bold
     image = load_header(path)
+    if len(image.shape) > 4 and image.shape[3] == 1:
+        raise DataError(
+            f"{path}: shape {image.shape} has its volumes on the fifth axis, BIDS wants them on the fourth; save it "
+            "without the empty axis, e.g. mrconvert IN OUT -axes 0,1,2,4"
+        )
     if len(image.shape) != 4 or image.shape[3] < 2:
         raise DataError(f"{path}: shape {image.shape} is not a series of volumes (4-D); give the BOLD run itself")
-    notes: list[str] = []
+    if image.shape[3] < FEWEST_VOLUMES:
+        raise DataError(
+            f"{path}: {image.shape[3]} volumes, and {FEWEST_VOLUMES} are needed; restore the whole image or leave the "
+            "run out (--bids-filter-file)"
+        )
+    notes = list(orientation_notes(image))
+    starts: tuple[float, ...] | None = None
     stated_starts = metadata.get("VolumeTiming") is not None
     if stated_starts:
-        first, interval = _volume_timing(metadata, int(image.shape[3]), path)
+        first, interval, starts = _volume_timing(metadata, int(image.shape[3]), path)
     else:
         first, interval = 0.0, _repetition_time(image, metadata, path)
-    times, direction = _slice_timing(image, metadata, interval, notes=notes)
+    times, direction = _slice_timing(image.shape if own else None, metadata, interval, notes=notes)
+    if starts is not None and metadata.get("DelayTime") is not None:
+        notes.append("DelayTime beside VolumeTiming of differing intervals; not used")
+        metadata = {key: value for key, value in metadata.items() if key != "DelayTime"}
     duration = _acquisition_time(metadata, interval, path, notes=notes)
     if duration is None and times:
         duration = _duration_from_slices(times, interval)
     if stated_starts and duration is None and not times:
         raise _wrong(path, "VolumeTiming without a volume's duration: add FrameAcquisitionDuration or SliceTiming")
-    phase_encoding = metadata.get("PhaseEncodingDirection")
-    if phase_encoding not in (None, "i", "j", "k", "i-", "j-", "k-"):
-        notes.append(f"PhaseEncodingDirection {phase_encoding!r} is none of i, j, k, i-, j-, k-; not used")
-        phase_encoding = None
     run = Run(
         **vars(heard),
         repetition_time=interval,
         n_volumes=int(image.shape[3]),
-        slice_timing=_usable_slice_times(times, duration, interval, notes=notes),
+        slice_timing=_usable_slice_times(times, duration, interval, starts=starts, notes=notes),
         slice_encoding_direction=direction,
         start_time=number(metadata, "StartTime", path),
         acquisition_time=duration,
         first_volume=first,
-        phase_encoding=phase_encoding,
+        phase_encoding=_phase_encoding(metadata, notes=notes),
+        volume_times=starts,
     )
-    return run, tuple(float(z) for z in image.header.get_zooms()[:3]), tuple(notes)
+    size = tuple(float(z) for z in image.header.get_zooms()[:3])
+    return run, Voxels(size, tuple(int(n) for n in image.shape[:3])), tuple(notes)
+
+
+def _phase_encoding(metadata: Mapping[str, Any], *, notes: list[str]) -> str | None:
+    direction = metadata.get("PhaseEncodingDirection")
+    if direction in ("i", "j", "k", "i-", "j-", "k-"):
+        return str(direction)
+    if direction is not None:
+        notes.append(f"PhaseEncodingDirection {direction!r} is none of i, j, k, i-, j-, k-; not used")
+    return None
 
 
 def _usable_slice_times(
-    times: tuple[float, ...] | None, duration: float | None, interval: float, *, notes: list[str]
+    times: tuple[float, ...] | None,
+    duration: float | None,
+    interval: float,
+    *,
+    starts: tuple[float, ...] | None,
+    notes: list[str],
 ) -> tuple[float, ...] | None:
     """Slice times, or None where the duration of a volume contradicts them or leaves too much silence."""
-    if not times or duration is None:
+    if not times:
+        return times
+    steps = np.diff(starts) if starts is not None else np.array([interval])
+    if steps.max() > _NEARLY_CONSTANT * steps.min():
+        notes.append(
+            f"volumes at irregular intervals ({steps.min():g} to {steps.max():g} s): slice timing is not corrected "
+            "over the gaps, volumes refer to their middle"
+        )
+        return None
+    if duration is None:
         return times
     if max(times) > duration + _SAME:
         notes.append(f"SliceTiming lasts to {max(times):g} s, a volume only {duration:g} s; not used")
@@ -101,8 +165,10 @@ def _usable_slice_times(
     return times
 
 
-def _header_tr(image: nibabel.Nifti1Image) -> float | None:
-    """Repetition time of the header, seconds; None where it states none."""
+def header_tr(image: nibabel.Nifti1Image) -> float | None:
+    """Repetition time of a series' header, seconds; None where it states none."""
+    if len(image.shape) < 4:
+        return None
     zoom = float(image.header.get_zooms()[3])
     try:
         unit = _SECONDS.get(image.header.get_xyzt_units()[1])
@@ -126,7 +192,7 @@ def _repetition_time(image: nibabel.Nifti1Image, metadata: Mapping[str, Any], pa
         raise DataError(f"{path}: RepetitionTime is missing; add it to the JSON sidecar, in seconds")
     if not 0 < stated <= _LONGEST_TR:
         raise _wrong(path, f"RepetitionTime is {stated:g}")
-    header = _header_tr(image)
+    header = header_tr(image)
     if header is not None and abs(header - stated) > 1e-3 * max(1.0, stated):
         raise DataError(
             f"{path}: RepetitionTime {stated:g} s in the JSON sidecar, {header:g} s in the image header; "
@@ -135,8 +201,13 @@ def _repetition_time(image: nibabel.Nifti1Image, metadata: Mapping[str, Any], pa
     return stated
 
 
-def _volume_timing(metadata: Mapping[str, Any], n_volumes: int, path: Path) -> tuple[float, float]:
-    """Start of the first volume and the constant interval; the image's header cannot hold these."""
+def _volume_timing(
+    metadata: Mapping[str, Any], n_volumes: int, path: Path
+) -> tuple[float, float, tuple[float, ...] | None]:
+    """Start of the first volume, the constant interval or that within clusters, and all starts where intervals differ.
+
+    The image's header cannot hold these.
+    """
     starts = metadata["VolumeTiming"]
     if not isinstance(starts, list) or not all(
         isinstance(t, int | float) and not isinstance(t, bool) and np.isfinite(t) for t in starts
@@ -147,18 +218,18 @@ def _volume_timing(metadata: Mapping[str, Any], n_volumes: int, path: Path) -> t
     times = np.array(starts, float)
     interval = float(times[-1] - times[0]) / (n_volumes - 1)
     steps = np.diff(times)
-    if times[0] < 0 or steps.min() <= 0 or interval > _LONGEST_TR:
+    if times[0] < 0 or steps.min() <= 0 or steps.min() > _LONGEST_TR:
         raise _wrong(path, "VolumeTiming does not rise from 0 or later")
-    if np.abs(times - times[0] - interval * np.arange(n_volumes)).max() > JITTER:
-        raise DataError(
-            f"{path}: VolumeTiming is irregular (intervals of {steps.min():g} to {steps.max():g} s); only "
-            "constant intervals are supported: leave the run out by --task-id or --bids-filter-file"
-        )
-    also = number(metadata, "RepetitionTime", path)
-    if also is not None and abs(also - interval) > _SAME:
-        raise _wrong(path, f"VolumeTiming has volumes every {interval:g} s, RepetitionTime is {also:g} s: keep one")
+    regular = np.abs(times - times[0] - interval * np.arange(n_volumes)).max() <= JITTER
     # decimals of a scanner's log are not the sequence's
-    return float(times[0]), round(interval, 6)
+    interval = round(interval if regular else float(np.median(steps[steps <= SAME_CLUSTER * steps.min()])), 6)
+    also = number(metadata, "RepetitionTime", path)
+    if also is not None and (
+        np.abs(steps - also).min() > _NEAR * also if not regular else abs(interval - also) > _SAME
+    ):
+        between = f"every {interval:g} s" if regular else f"at intervals of {steps.min():g} to {steps.max():g} s"
+        raise _wrong(path, f"VolumeTiming has volumes {between}, RepetitionTime is {also:g} s: keep one")
+    return float(times[0]), interval, None if regular else tuple(times.tolist())
 
 
 def _acquisition_time(metadata: Mapping[str, Any], tr: float, path: Path, *, notes: list[str]) -> float | None:
@@ -189,8 +260,9 @@ def _duration_from_slices(times: tuple[float, ...], tr: float) -> float | None:
 
 
 def _slice_timing(
-    image: nibabel.Nifti1Image, metadata: Mapping[str, Any], tr: float, *, notes: list[str]
+    shape: tuple[int, ...] | None, metadata: Mapping[str, Any], tr: float, *, notes: list[str]
 ) -> tuple[tuple[float, ...] | None, str]:
+    """Slice times and their axis; the number of slices is checked where the raw image's shape is known."""
     direction = str(metadata.get("SliceEncodingDirection", "k"))
     times = metadata.get("SliceTiming")
     if times is None:
@@ -198,12 +270,56 @@ def _slice_timing(
     axis = {"i": 0, "j": 1, "k": 2}.get(direction[:1])
     if axis is None:
         problem, direction = f"SliceEncodingDirection {direction!r} unknown; SliceTiming", "k"
-    elif not isinstance(times, list) or len(times) != image.shape[axis]:
+    elif not isinstance(times, list) or not times or (shape is not None and len(times) != shape[axis]):
         n = len(times) if isinstance(times, list) else 0
-        problem = f"SliceTiming has {n} entries for {image.shape[axis]} slices;"
+        problem = f"SliceTiming has {n} entries for {shape[axis] if shape is not None else 'all'} slices;"
     elif not all(isinstance(t, int | float) and 0 <= t <= tr for t in times):
         problem = f"SliceTiming outside 0 to {tr:g} s;"
     else:
         return tuple(float(t) for t in times), direction
     notes.append(f"{problem} not used: slice timing is not corrected")
     return None, direction
+
+
+def clusters(times: np.ndarray, repetition_time: float) -> np.ndarray:
+    """Number the clusters of volumes.
+
+    Parameters
+    ----------
+    times : ndarray of shape (n_volumes,)
+        Seconds.
+    repetition_time : float
+        Within clusters, seconds.
+
+    Returns
+    -------
+    ndarray of shape (n_volumes,), int
+        Of each volume; a gap between clusters is longer than one and a half repetition times.
+    """
+    return np.concatenate([[0], np.cumsum(np.diff(times) > SAME_CLUSTER * repetition_time)])
+
+
+def heard_by(run: Run, times: np.ndarray) -> np.ndarray:
+    """Tell which presentations each volume counts for: what plays at its time; after a gap, what played in it.
+
+    Parameters
+    ----------
+    run : Run
+    times : ndarray of shape (n_volumes,)
+        That volumes refer to, seconds on the run's clock.
+
+    Returns
+    -------
+    ndarray of shape (n_presentations, n_volumes), bool
+        Where volumes come at constant intervals, silence between them counts as a gap only if all that is played is
+        played in it.
+    """
+    onset, end = (np.array([getattr(item, name) for item in run.presentations])[:, None] for name in ("onset", "end"))
+    begun = times >= onset - _EDGE
+    playing = begun & (times < end - _EDGE)
+    silent = run.acquisition_time is not None and run.acquisition_time < run.repetition_time
+    after_gap = np.full(len(times), silent and not playing.any())
+    if run.volume_times is not None:
+        after_gap = np.r_[True, np.diff(clusters(times, run.repetition_time)) > 0]
+    before = np.r_[min(times[0], 0.0), times[:-1]]
+    return np.asarray(begun & (np.where(after_gap, before, times) < end - _EDGE))

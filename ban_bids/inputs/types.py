@@ -10,8 +10,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from ban_bids.bids.fmriprep import RunFiles
+from ban_bids.inputs.missing import MissingFile
 from ban_bids.settings import Selection
 
 
@@ -98,8 +101,17 @@ class Listening(_Played):
         Labels as spelled in the file name (``run="01"``); the task is always there.
     entities : tuple of (str, str)
         Every entity of the file name in order: ``(("sub", "01"), ("task", "Test"), ("run", "01"))``.
-    bold, events : Path
-        Image and table of events.
+    bold : Path
+        Image.
+    events : Path or None
+        Table of events; None where the rule needs none.
+    derivative : RunFiles or None
+        fMRIPrep's files that are taken instead of the image, which then need not be there.
+    no_derivative : str or None
+        Why there are none, where they were looked for.
+    row_notes : tuple of str
+        One sentence per kind, with a count, on rows that were passed over (no sound), padded (the clip ends after
+        its file) or dropped (after the image's end): ``"12 rows name no sound (cross.png, ...): passed over"``.
     """
 
     participant: str
@@ -108,7 +120,15 @@ class Listening(_Played):
     run: str | None
     entities: tuple[tuple[str, str], ...]
     bold: Path
-    events: Path
+    events: Path | None
+    derivative: RunFiles | None = field(default=None, kw_only=True)
+    no_derivative: str | None = field(default=None, kw_only=True)
+    row_notes: tuple[str, ...] = field(default=(), kw_only=True)
+
+    @property
+    def played_by(self) -> Path:
+        """What says what was played: the table of events, or the image by its name where no table is needed."""
+        return self.events or self.bold
 
     @property
     def name(self) -> str:
@@ -135,7 +155,7 @@ class Run(Listening):
     Parameters
     ----------
     repetition_time : float
-        Seconds.
+        Seconds between the starts of volumes; where intervals differ, those within a cluster of volumes.
     n_volumes : int
         Volumes in the image.
     slice_timing : tuple of float or None
@@ -152,6 +172,9 @@ class Run(Listening):
         Start of the first volume, seconds on the run's clock.
     phase_encoding : str or None
         BIDS ``PhaseEncodingDirection``.
+    volume_times : tuple of float or None
+        Start of every volume, seconds on the run's clock, where intervals differ (clustered sparse sampling). None:
+        one every ``repetition_time`` from ``first_volume`` on.
     """
 
     repetition_time: float
@@ -163,11 +186,28 @@ class Run(Listening):
     acquisition_time: float | None = None
     first_volume: float = 0.0
     phase_encoding: str | None = None
+    volume_times: tuple[float, ...] | None = None
+
+    @property
+    def since_first(self) -> np.ndarray:
+        """Seconds from the start of the first volume to that of every volume, (n_volumes,) float64."""
+        if self.volume_times is None:
+            return np.arange(self.n_volumes, dtype=np.float64) * self.repetition_time
+        return np.array(self.volume_times, dtype=np.float64) - self.volume_times[0]
+
+    @property
+    def mean_interval(self) -> float:
+        """Mean seconds between the starts of volumes: the repetition time where intervals do not differ."""
+        if self.volume_times is None:
+            return self.repetition_time
+        return float(self.since_first[-1]) / (self.n_volumes - 1)
 
     @property
     def duration(self) -> float:
-        """End of the run on its clock, seconds."""
-        return self.first_volume + self.n_volumes * self.repetition_time
+        """End of the run on its clock, seconds: one repetition time after the start of the last volume."""
+        if self.volume_times is None:
+            return self.first_volume + self.n_volumes * self.repetition_time
+        return self.volume_times[-1] + self.repetition_time
 
     @property
     def reference_time(self) -> float:
@@ -204,12 +244,15 @@ class Listener:
         Why the events cannot be read, naming file and remedy.
     notes : tuple of str
         What was left out or assumed on the way.
+    missing : tuple of MissingFile
+        Tables and sounds that are not there; clips of such sounds stand in ``runs`` as the events tell them.
     """
 
     label: str
     runs: tuple[HeardRun, ...]
     failure: str | None = None
     notes: tuple[str, ...] = ()
+    missing: tuple[MissingFile, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -230,6 +273,8 @@ class Participant:
         What was left out or assumed for this participant.
     files : tuple of Path
         The participant's own files that are used: images, sidecars, events, audio of the clips.
+    missing : tuple of MissingFile
+        Files that are not there; the participant then has a failure.
     """
 
     label: str
@@ -238,6 +283,7 @@ class Participant:
     failure: str | None = None
     notes: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
+    missing: tuple[MissingFile, ...] = ()
 
     @property
     def sessions(self) -> tuple[str, ...]:
@@ -284,7 +330,7 @@ class Dataset:
     doi : str or None
         ``DatasetDOI``.
     profile : str or None
-        Name of the stimulus profile in use.
+        Name of the rules in use; None for those of BIDS (``stim_file``, ``stim_id``).
     participants : tuple of Participant
         Those asked for, sorted by label.
     listeners : tuple of Listener
@@ -292,9 +338,13 @@ class Dataset:
     notes : tuple of str
         What was left out or assumed for everybody; what concerns one participant is in ``Participant.notes``.
     shared_files : tuple of Path
-        Files that are used for every participant: description, profile, people's choices and what they judged.
+        Files that are used for every participant: description, rules, people's choices and what they judged.
     choices : HumanChoices or None
         Human genre choices, where the dataset holds any.
+    held_out : Mapping of str to tuple of str, or None
+        Entities with globs of the runs that the rules hold out.
+    missing : tuple of MissingFile
+        Files that are not there, for the participants asked for and for people's choices.
     """
 
     selection: Selection
@@ -306,6 +356,8 @@ class Dataset:
     notes: tuple[str, ...]
     shared_files: tuple[Path, ...]
     choices: HumanChoices | None
+    held_out: Mapping[str, tuple[str, ...]] | None = None
+    missing: tuple[MissingFile, ...] = ()
 
     @property
     def root(self) -> Path:

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from ban_bids.bids.behavior import choices_path, write_choices
-from ban_bids.bids.index import participant_labels
+from ban_bids.bids.listing import participant_labels
 from ban_bids.bids.names import entity
 from ban_bids.constants import NOT_AVAILABLE
 from ban_bids.errors import DataError, UsageError
@@ -28,13 +28,12 @@ from ban_bids.listen.answers import Answer, Collected, read_answers
 from ban_bids.listen.columns import EXCERPTS, read_map
 from ban_bids.listen.experiment import Layout
 from ban_bids.listen.exported import read_tables
+from ban_bids.listen.heard import heard_runs
 
 TASK = "genre"
 """Task label of tables where none is given."""
 
 _DESCRIPTION = "The person heard clips of music and chose the genre of each"
-_EVENTS = ("*_events.tsv", "sub-*/*_events.tsv", "sub-*/ses-*/*_events.tsv", "sub-*/func/*_events.tsv",
-           "sub-*/ses-*/func/*_events.tsv")  # fmt: skip
 _TABLES = ("sub-{label}/beh/sub-{label}_*_beh.tsv", "sub-{label}/ses-*/beh/sub-{label}_*_beh.tsv")
 _SUFFIXES = (".wav", ".au", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".webm", ".aif", ".aiff")
 _OPTIONAL = ("confidence", "response_time")
@@ -157,28 +156,18 @@ class _Dataset:
         return index
 
     @cached_property
-    def _rows(self) -> dict[Path, list[Row]]:
-        """Rows of all events, by the audio that they name."""
-        rows: dict[Path, list[Row]] = {}
-        found = {path for pattern in _EVENTS for path in self.root.glob(pattern)}
-        paths = sorted(path for path in found if not path.is_file() or path.stat().st_size > 0)
-        for table in map(read_table, paths):
-            for row in table.rows if self.stimuli.describes_clips(table.columns) else ():
-                audio = self.stimuli.audio(row)
-                if audio is not None:
-                    rows.setdefault(audio, []).append(row)
-        return rows
-
-    @cached_property
     def _heard(self) -> dict[Path, tuple[Clip, ...]]:
-        return {}
+        """Distinct clips of all runs, by their file."""
+        heard: dict[Path, dict[Clip, None]] = {}
+        for label in participant_labels(self.root):
+            for run in heard_runs(label, self.root, self.stimuli):
+                for clip in run.clips:
+                    heard.setdefault(clip.audio, {})[clip] = None
+        return {audio: tuple(clips) for audio, clips in heard.items()}
 
     def heard(self, audio: Path) -> tuple[Clip, ...]:
         """Clips of a file that the events play."""
-        if audio not in self._heard:
-            clips = (self.stimuli.clip(row) for row in self._rows.get(audio, ()))
-            self._heard[audio] = tuple(dict.fromkeys(clip for clip in clips if clip is not None))
-        return self._heard[audio]
+        return self._heard.get(audio, ())
 
     def judged(self, answer: Answer, excerpt: str | None) -> _Judged:
         """Find the clip that an answer is on, with its true genre.
@@ -204,7 +193,12 @@ class _Dataset:
     def _clip(self, answer: Answer, audio: Path, stretch: tuple[float | None, float | None], genre: str | None) -> Clip:
         start, duration = (None if value is None else repr(float(value)) for value in stretch)
         cells = {"stim_file": self._name(audio), "stim_start": start, "duration": duration}
-        clip = self.stimuli.clip(Row(answer.source, answer.line, cells), whole_file=True)
+        row = Row(answer.source, answer.line, cells)
+        try:
+            clip = self.stimuli.clip(row)
+        except DataError:
+            self.heard(audio)  # a clip of the events may go on after its file: once they are read, that is known
+            clip = self.stimuli.clip(row)
         if clip is None:
             raise DataError(f"{answer.where}: no audio file named; correct the row")
         return dataclasses.replace(clip, genre=genre)

@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 
 from ban_bids.audio.waveforms import render_clip, sine_fade
-from ban_bids.bids.index import participant_labels
+from ban_bids.bids.listing import participant_labels
 from ban_bids.constants import DEFAULT_SEED
 from ban_bids.errors import DataError, UsageError
 from ban_bids.files.atomic import TEMPORARY_PREFIX
@@ -25,9 +25,8 @@ from ban_bids.files.progress import progress
 from ban_bids.files.sounds import sound_info
 from ban_bids.inputs.events import Row, read_table
 from ban_bids.inputs.heldout import held_out_plan
-from ban_bids.inputs.runs import heard_run, mark_lead_ins
 from ban_bids.inputs.stimuli import Stimuli, stimuli_of
-from ban_bids.inputs.types import Clip, HeardRun, Listener
+from ban_bids.inputs.types import Clip, Listener
 from ban_bids.listen.experiment import (
     LABEL,
     SOUND_CHECK,
@@ -38,6 +37,7 @@ from ban_bids.listen.experiment import (
     write_experiment,
     write_people,
 )
+from ban_bids.listen.heard import heard_runs
 from ban_bids.listen.schedule import shuffled, trials
 from ban_bids.listen.texts import TEXTS
 from ban_bids.settings import Selection
@@ -94,7 +94,7 @@ def make_experiment(
 ) -> str:
     """Make an experiment's folder: whole, or not at all.
 
-    Sounds are mono WAV files, as models hear the clips: with the profile's fades and level. Where that level would
+    Sounds are mono WAV files, as models hear the clips: with the fades and level of the rules. Where that level would
     clip, all of them are made quieter by one factor.
 
     Parameters
@@ -108,7 +108,7 @@ def make_experiment(
         Table of the clips (``stim_file``, ``genre``; ``start`` or ``stim_start``, ``duration``; rows whose ``kind`` is
         ``practice`` are to practise with), instead of what the held-out runs' events name.
     profile : Path, optional
-        How to read events, instead of the dataset's own profile or one that ships.
+        How to read events, instead of the dataset's own rules or some that ship.
     stimuli_dir : Path, optional
         Where the audio files are, if not in the dataset's ``stimuli/``.
 
@@ -171,7 +171,7 @@ def _listed(path: Path, stimuli: Stimuli) -> tuple[list[Clip], list[Clip]]:
     practice: dict[Clip, None] = {}
     for row in table.rows:
         cells = {**row.cells, "stim_start": row.text("stim_start") or row.text("start")}
-        clip = stimuli.clip(Row(row.path, row.line, cells), whole_file=True)
+        clip = stimuli.clip(Row(row.path, row.line, cells))
         if clip is None:
             raise DataError(f"{row.where}: stim_file is n/a; name the file, or leave the row out")
         kind = practice if row.text("kind") == "practice" else judged
@@ -184,30 +184,16 @@ def _held_out(bids_dir: Path, stimuli: Stimuli, draw: Callable[[], float]) -> tu
     everything: dict[Clip, None] = {}
     judged: dict[Clip, None] = {}
     for label in participant_labels(bids_dir):
-        runs = _heard(label, bids_dir, stimuli)
+        runs = heard_runs(label, bids_dir, stimuli)
         if not runs:
             continue
-        held_out = held_out_plan(Listener(label, runs), Selection(bids_dir)).held_out
+        held_out = held_out_plan(Listener(label, runs), Selection(bids_dir), stimuli.rules.held_out).held_out
         for run in runs:
             played = {item.clip: None for item in run.presentations if not item.lead_in}
             everything |= played
             judged |= played if run.name in held_out else {}
     recordings = {clip.audio for clip in judged}
     return list(judged), _mixed(shuffled([one for one in everything if one.audio not in recordings], draw))
-
-
-def _heard(label: str, bids_dir: Path, stimuli: Stimuli) -> tuple[HeardRun, ...]:
-    """One participant's runs in which clips were played, from their events alone."""
-    folder = bids_dir / f"sub-{label}"
-    paths = sorted([*folder.glob("func/*_events.tsv"), *folder.glob("ses-*/func/*_events.tsv")])
-    tables = [read_table(path) for path in paths if path.stat().st_size > 0]
-    runs = [
-        heard_run(table.path.with_name(table.path.name.replace("_events.tsv", "_bold.nii.gz")), table, stimuli)
-        for table in tables
-        if stimuli.describes_clips(table.columns)
-    ]
-    rule = stimuli.profile.lead_in if stimuli.profile else "none"
-    return mark_lead_ins([run for run in runs if run.presentations], rule)[0]
 
 
 def _mixed(clips: Sequence[Clip]) -> list[Clip]:

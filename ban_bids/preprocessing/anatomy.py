@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from sklearn.linear_model import LinearRegression
 
+from ban_bids.bids.voxels import read_through
 from ban_bids.errors import DataError
-from ban_bids.preprocessing.files import load_image, load_mask, naming, save_image
+from ban_bids.preprocessing.files import load_image, load_mask, save_image
 from ban_bids.preprocessing.functional import reference_and_motion
 from ban_bids.preprocessing.masks import head_mask, largest_component, tissue_probabilities
 from ban_bids.preprocessing.space.register import (
@@ -55,8 +56,8 @@ def conform(path: Path) -> Image:
     DataError
         Unreadable, not 3-D, or constant.
     """
-    with naming(path):
-        image = nib.as_closest_canonical(nib.squeeze_image(nib.load(path)))
+    with read_through(path) as found:
+        image = nib.as_closest_canonical(nib.squeeze_image(found))
         data = np.nan_to_num(np.asarray(image.dataobj, np.float32), posinf=0.0, neginf=0.0)
     if data.ndim != 3:
         raise DataError(f"{path}: a 3-D T1w image is needed, shape is {image.shape}")

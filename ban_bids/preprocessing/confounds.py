@@ -178,12 +178,24 @@ def noise_mask(
     return here >= min(_SURE, float(np.sort(here)[-_FEWEST_SURE]))
 
 
-def cosines(n_volumes: int, repetition_time: float) -> Floats:
-    """Discrete cosines that fMRIPrep filters with, shape (n_volumes, k), of unit norm."""
+def cosines(n_volumes: int, repetition_time: float, times: Floats | None = None) -> Floats:
+    """Discrete cosines that fMRIPrep filters with, shape (n_volumes, k).
+
+    Parameters
+    ----------
+    n_volumes : int
+    repetition_time : float
+        Mean interval between volumes, seconds.
+    times : ndarray, shape (n_volumes,), optional
+        Start of each volume, seconds, where intervals differ: the same cosines of time are then taken there.
+    """
     from nipype.algorithms.confounds import cosine_filter  # here and below: all readers of tables import this module
 
-    basis = cosine_filter(np.zeros((1, n_volumes)), repetition_time, PERIOD)[1]
-    return basis.reshape(n_volumes, -1)
+    basis = cosine_filter(np.zeros((1, n_volumes)), repetition_time, PERIOD)[1].reshape(n_volumes, -1)
+    if times is None:
+        return basis
+    phase = np.pi * (times - times[0] + repetition_time / 2) / (times[-1] - times[0] + repetition_time)
+    return np.sqrt(2 / n_volumes) * np.cos(phase[:, None] * np.arange(1, basis.shape[1] + 1))
 
 
 def most_variable(series: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -200,6 +212,8 @@ def compcor(
     masks: Mapping[str, NDArray[np.bool_]],
     n_non_steady: int,
     repetition_time: float,
+    *,
+    times: Floats | None = None,
 ) -> tuple[dict[str, Floats], dict[str, dict[str, Any]]]:
     """Principal components of voxels that hold no signal, by nipype, under fMRIPrep's names.
 
@@ -213,7 +227,9 @@ def compcor(
     n_non_steady : int
         Leading volumes before the steady state; components are 0 in them.
     repetition_time : float
-        Seconds.
+        Mean interval between volumes, seconds.
+    times : ndarray, shape (n_volumes,), optional
+        Start of each volume, seconds, where intervals differ.
 
     Returns
     -------
@@ -230,14 +246,19 @@ def compcor(
 
     columns: dict[str, Floats] = {}
     metadata: dict[str, dict[str, Any]] = {}
+    drifts: dict[str, Any] = {"filter_type": "cosine", "period_cut": PERIOD, "repetition_time": repetition_time}
+    if times is not None:  # nipype's cosines know no gaps: ours are taken out before, and only means are left to it
+        series = series.copy()
+        steady = len(series) - n_non_steady
+        basis = np.hstack([np.ones((steady, 1)), cosines(steady, repetition_time, times[n_non_steady:])])
+        series[n_non_steady:] -= (basis @ np.linalg.lstsq(basis, series[n_non_steady:])[0]).astype(np.float32)
+        drifts = {"filter_type": False}
     for name, prefix in (("", "t"), ("CSF", "c"), ("WM", "w"), ("combined", "a")):
         if not masks[name].any():
             continue
         voxels = series[n_non_steady:, masks[name]].T.astype(float)[None, None]  # an image of one row of voxels
         whole = nib.Nifti2Image(np.ones(voxels.shape[:3], np.uint8), np.eye(4))  # NIfTI-1 ends at 32767 voxels
-        values, _, facts = compute_noise_components(
-            voxels, [whole], VARIANCE, "cosine", period_cut=PERIOD, repetition_time=repetition_time
-        )
+        values, _, facts = compute_noise_components(voxels, [whole], VARIANCE, **drifts)
         values = values[:, :MOST_COMPONENTS]
         values *= np.sign(values[np.abs(values).argmax(0), range(values.shape[1])])  # the largest entry is positive
         for number, component in enumerate(np.pad(values, ((n_non_steady, 0), (0, 0))).T):
@@ -272,6 +293,8 @@ def confound_table(
     csf: NDArray[np.bool_],
     n_non_steady: int,
     repetition_time: float,
+    *,
+    times: Floats | None = None,
 ) -> tuple[pd.DataFrame, dict[str, dict[str, Any]]]:
     """All columns of a run, and the entries of their sidecar.
 
@@ -286,7 +309,10 @@ def confound_table(
     n_non_steady : int
         Leading volumes before the steady state.
     repetition_time : float
-        Seconds.
+        Mean interval between volumes, seconds.
+    times : ndarray, shape (n_volumes,), optional
+        Start of each volume, seconds, where intervals differ. Differences are from the volume before all the same:
+        what moved since then, however long ago.
 
     Returns
     -------
@@ -304,9 +330,10 @@ def confound_table(
     columns["framewise_displacement"] = framewise_displacement(motion)
     columns["rmsd"] = rms_displacement(motion)
     masks = {"": most_variable(series[n_non_steady:]), "CSF": csf, "WM": white_matter, "combined": tissues}
-    noise, metadata = compcor(series, masks, n_non_steady, repetition_time)
+    noise, metadata = compcor(series, masks, n_non_steady, repetition_time, times=times)
     columns |= noise
-    drifts = np.pad(cosines(len(motion) - n_non_steady, repetition_time), ((n_non_steady, 0), (0, 0)))
+    filtered = cosines(len(motion) - n_non_steady, repetition_time, None if times is None else times[n_non_steady:])
+    drifts = np.pad(filtered, ((n_non_steady, 0), (0, 0)))
     columns |= {f"cosine{k:02d}": values for k, values in enumerate(drifts.T)}
     for name, values in zip(MOTION, motion.T):
         columns |= expanded(name, values)

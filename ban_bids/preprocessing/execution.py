@@ -23,6 +23,7 @@ from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 
 from ban_bids.errors import BanBidsError, DataError
 from ban_bids.preprocessing.checks import read_plugin_file
+from ban_bids.preprocessing.files import participant_of
 from ban_bids.settings import Compute
 
 _LOG = logging.getLogger(__name__)
@@ -185,6 +186,6 @@ def read_crashes(files: Sequence[Path]) -> dict[str, BanBidsError]:
         errors = [match for line in text.splitlines() if (match := _ERROR_LINE.match(line))]
         kind, message = errors[-1].groups() if errors else ("", "see the crash file")
         if kind not in ("DataError", "UsageError", "KilledError"):
-            message = f"{name.replace('_', '-', 1)}: {kind} {message}"
+            message = f"{participant_of(name)}: {kind} {message}"
         crashes.setdefault(name, DataError(f"{message} (step {step}; details in {path})"))
     return crashes

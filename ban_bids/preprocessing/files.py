@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ban_bids.bids.names import sidecar
+from ban_bids.bids.voxels import read_through
 from ban_bids.errors import DataError
 from ban_bids.files import atomic
 from ban_bids.files.json import write_json
 from ban_bids.typing import Floats
 
-
-@contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Turn errors of reading an image into one that names the file.
-
-    Raises
-    ------
-    DataError
-    """
-    try:
-        yield
-    except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); fetch the file again") from error
+_FETCH = "fetch the file again"
 
 
 def save_image(path: Path, data: NDArray[Any], affine: Floats) -> Path:
@@ -41,15 +29,31 @@ def save_image(path: Path, data: NDArray[Any], affine: Floats) -> Path:
     return path
 
 
-def load_image(path: Path | str) -> tuple[NDArray[np.float32], Floats]:
-    """3-D image as float32 with its affine."""
-    image = nib.load(path)
-    return np.asarray(image.dataobj, np.float32), np.asarray(image.affine, float)
+def load_image(path: Path | str, remedy: str = _FETCH) -> tuple[NDArray[np.float32], Floats]:
+    """3-D image, also one of a single volume, as float32 with its affine.
+
+    Raises
+    ------
+    DataError
+        It cannot be read or is not 3-D; ``remedy`` ends the message.
+    """
+    with read_through(Path(path), remedy) as image:
+        data, affine = np.array(image.dataobj, np.float32), np.array(image.affine, float)
+    return _volume(data, path, remedy), affine
 
 
-def load_mask(path: Path | str) -> NDArray[np.bool_]:
-    """3-D mask as bool."""
-    return np.asarray(nib.load(path).dataobj) > 0.5
+def load_mask(path: Path | str, remedy: str = _FETCH) -> NDArray[np.bool_]:
+    """3-D mask as bool; raises as :func:`load_image`."""
+    with read_through(Path(path), remedy) as image:
+        mask = np.asarray(image.dataobj) > 0.5
+    return _volume(mask, path, remedy)
+
+
+def _volume(data: NDArray[Any], path: Path | str, remedy: str) -> NDArray[Any]:
+    """Data without further axes of one entry."""
+    if data.ndim < 3 or data.size != np.prod(data.shape[:3]):
+        raise DataError(f"{path}: shape {data.shape} is not that of a 3-D image; {remedy}")
+    return data.reshape(data.shape[:3])
 
 
 def place(source: Path | str, target: Path | str, content: Mapping[str, Any] | None = None) -> Path:
@@ -76,3 +80,18 @@ def raw_uri(path: Path, root: Path) -> str:
     """BIDS URI of a file of the raw dataset."""
     inside = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
     return f"bids:raw:{inside}"
+
+
+def node_name(text: str) -> str:
+    """Name that Nipype takes, and under which its folder is found again; distinct labels have distinct names."""
+    return "".join(c if c.isalnum() else "-" if c == "+" else "_" for c in text)
+
+
+def participant_node(label: str) -> str:
+    """Name of a participant's workflow: ``sub_01``; plus signs of the label are hyphens."""
+    return node_name(f"sub_{label}")
+
+
+def participant_of(node: str) -> str:
+    """``sub-01`` of the name of a participant's workflow."""
+    return node.replace("-", "+").replace("_", "-", 1)

@@ -88,23 +88,27 @@ def run_to_session(run: Path, session: Path) -> Floats:
 
 @dataclass(frozen=True)
 class Timing:
-    """When a run's slices were taken; seconds.
+    """When a run's volumes and slices were taken; seconds.
 
     Parameters
     ----------
     repetition_time : float
+        Mean interval between volumes.
     slice_timing : sequence of float, optional
         None: slices are not shifted.
     direction : str
         BIDS ``SliceEncodingDirection``.
     middle : float
         Time within a volume to which slices are shifted.
+    starts : tuple of float, optional
+        From the first volume's start to each volume's, where intervals differ.
     """
 
     repetition_time: float
     slice_timing: tuple[float, ...] | None = None
     direction: str = "k"
     middle: float = 0.0
+    starts: tuple[float, ...] | None = None
 
 
 def resample_to_target(
@@ -154,7 +158,8 @@ def resample_to_target(
     write_series(files["bold"], target.grid, mask, rows, timing.repetition_time)
     files |= {"confounds": folder / "confounds.tsv", "quality": folder / "quality.npz"}
     white, csf = (noise_mask(tissue, target.brain, chosen) for tissue in (target.white_matter, target.csf))
-    table, metadata = confound_table(parameters, rows, white, csf, non_steady, timing.repetition_time)
+    times = None if timing.starts is None else np.array(timing.starts)
+    table, metadata = confound_table(parameters, rows, white, csf, non_steady, timing.repetition_time, times=times)
     write_confounds(table, files["confounds"], metadata)
     layout = Layout.of(len(chosen), (target.white_matter[chosen], target.csf[chosen]))
     save_run_quality(files["quality"], before, rows, layout, non_steady)

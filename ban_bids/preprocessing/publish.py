@@ -152,9 +152,13 @@ def _publish_run(
     def named(suffix: str, extension: str, *others: tuple[str, str], **labels: str) -> Path:
         return DerivativeName.of((*run.entities, *others), suffix, extension, **labels).path(output_dir)
 
+    timing: dict[str, Any] = {"RepetitionTime": run.repetition_time}
+    if run.volume_times is not None:
+        taken = run.acquisition_time or run.repetition_time
+        timing = {"VolumeTiming": list(run.volume_times), "FrameAcquisitionDuration": taken}
     content = {
         "TaskName": run.task,
-        "RepetitionTime": run.repetition_time,
+        **timing,
         "StartTime": run.reference_time,
         "SliceTimingCorrected": bool(run.slice_timing),
         "SkullStripped": True,

@@ -19,7 +19,8 @@ class PreprocessedRun:
     bold, mask, confounds : Path
         Series, brain mask on the same grid, and table with fMRIPrep's column names.
     t_ref : float
-        Seconds from the start of a volume to the time its samples refer to: volume k ↔ ``k * TR + t_ref``.
+        Seconds on the run's clock that the first volume's samples refer to: volume k ↔ ``k * TR + t_ref``, or as long
+        after ``t_ref`` as it began after the first one.
     non_steady : int
         Leading volumes to leave out as rows.
     scrubbed : tuple of int

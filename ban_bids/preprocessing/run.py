@@ -10,6 +10,8 @@ from typing import Any
 
 import nibabel as nib
 
+from ban_bids.bids.fmriprep_folder import check_folder
+from ban_bids.bids.voxels import naming
 from ban_bids.errors import BanBidsError, DataError
 from ban_bids.files.json import read_json
 from ban_bids.files.locks import file_locks
@@ -17,7 +19,7 @@ from ban_bids.inputs.types import Participant
 from ban_bids.preprocessing.atlases import find_atlas
 from ban_bids.preprocessing.checks import check_confounds
 from ban_bids.preprocessing.distortion import check_phase_encoding
-from ban_bids.preprocessing.files import naming
+from ban_bids.preprocessing.files import participant_node, participant_of
 from ban_bids.preprocessing.fmriprep.ingest import ingest
 from ban_bids.preprocessing.publish import publish
 from ban_bids.preprocessing.regions import AtlasFiles, read_atlas
@@ -30,6 +32,8 @@ _WORKFLOW = "preprocessing"
 _WORKER_GB = 0.4  # an idle worker with its libraries
 _BRAIN_MM3 = 1.9e6
 _FEWEST_VOLUMES = 5  # after --dummy-scans
+
+_UNFORESEEN = (OSError, EOFError, ValueError, RuntimeError, ArithmeticError, LookupError, TypeError, MemoryError)
 
 Outcome = dict[str, PreprocessedParticipant | BanBidsError]
 
@@ -51,7 +55,7 @@ def preprocess(participants: Sequence[Participant], settings: Settings) -> Outco
     Raises
     ------
     UsageError
-        An option cannot be used (space, resolution, confounds, plugin file).
+        An option cannot be used (space, resolution, confounds, plugin file, a folder that is not fMRIPrep's output).
     DataError
         The atlas cannot be used.
     """
@@ -62,17 +66,19 @@ def preprocess(participants: Sequence[Participant], settings: Settings) -> Outco
     read_atlas(atlas)
     folder = dict(options.derivatives).get("fmriprep")
     whole = {participant.label: participant for participant in participants}
-    outcome = _each(whole, partial(_check if folder else _check_raw, options=options))
+    stop = settings.compute.stop_on_first_crash
+    outcome = _each(whole, partial(_check if folder else _check_raw, options=options), stop=stop)
     if folder is not None:
         output = settings.output.output_dir
         take = partial(ingest, folder=folder, options=options, atlas=atlas, output_dir=output, work_dir=work_dir)
-        outcome = _each(outcome, take)
+        check_folder(folder, list(whole), settings.selection.bids_dir)
+        outcome = _each(outcome, take, stop=stop)
     else:
         outcome |= _preprocess_raw([one for one in outcome.values() if isinstance(one, Participant)], settings, atlas)
-    return _each(outcome, partial(with_strategy, strategy=options.confounds))
+    return _each(outcome, partial(with_strategy, strategy=options.confounds), stop=stop)
 
 
-def _each(subjects: Mapping[str, Any], work: Callable[[Any], Any]) -> dict[str, Any]:
+def _each(subjects: Mapping[str, Any], work: Callable[[Any], Any], *, stop: bool = False) -> dict[str, Any]:
     """Do work for every participant without an error; one that fails keeps its error, and the others go on."""
     outcome = dict(subjects)
     for label, subject in subjects.items():
@@ -81,6 +87,11 @@ def _each(subjects: Mapping[str, Any], work: Callable[[Any], Any]) -> dict[str, 
                 outcome[label] = work(subject)
             except DataError as error:
                 outcome[label] = error
+            except _UNFORESEEN as error:  # of this one's files: where they came from, the log says
+                if stop:
+                    raise
+                outcome[label] = DataError(f"sub-{label}: preprocessing failed, {type(error).__name__}: {error}")
+                outcome[label].__cause__ = error
     return outcome
 
 
@@ -133,12 +144,13 @@ def _preprocess_raw(participants: Sequence[Participant], settings: Settings, atl
         crashes = _run_workflow(participants, settings, atlas=atlas, base=base)
         stopped = bool(crashes) and settings.compute.stop_on_first_crash
         for participant in participants:
-            name = f"sub_{participant.label}"
+            name = participant_node(participant.label)
             summary = base / _WORKFLOW / name / "collect" / "summary.json"
             if name in crashes:
                 outcome[participant.label] = crashes[name]
             elif stopped or not summary.is_file():
-                outcome[participant.label] = DataError(f"{name}: preprocessing was stopped before its end; run again")
+                whose = participant_of(name)
+                outcome[participant.label] = DataError(f"{whose}: preprocessing was stopped before its end; run again")
             else:
                 outcome[participant.label] = publish(
                     participant,

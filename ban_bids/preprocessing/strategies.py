@@ -18,7 +18,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ban_bids.constants import AROMA, CONFOUNDS
+from ban_bids.bids.fmriprep import series_tail
+from ban_bids.bids.voxels import check_there
+from ban_bids.constants import CONFOUNDS
 from ban_bids.errors import DataError
 from ban_bids.files.tsv import read_tsv
 from ban_bids.preprocessing.confounds import DVARS_OUTLIER, FD_OUTLIER, MOTION
@@ -32,11 +34,6 @@ MOTION12 = (*MOTION, *(f"{name}_derivative1" for name in MOTION), "csf", "white_
 
 The global signal stays in: it carries music-driven signal that is common to the cortex.
 """
-
-
-def series_tail(strategy: str) -> str:
-    """End of the name of the series that a strategy goes with."""
-    return "desc-smoothAROMAnonaggr_bold" if strategy == AROMA else "desc-preproc_bold"
 
 
 def with_strategy(pre: PreprocessedParticipant, strategy: str) -> PreprocessedParticipant:
@@ -83,14 +80,23 @@ def regressors(run: PreprocessedRun) -> Floats:
     DataError
         See :func:`with_strategy`.
     """
-    table = _table(run)
+    table = confounds_table(run)
     values = table[list(run.regressors)].to_numpy(float)
     values[0] = np.nan_to_num(values[0])
     return np.where(np.isfinite(values), values, np.nanmean(values, axis=0))
 
 
-def _table(run: PreprocessedRun) -> pd.DataFrame:
-    """A run's table; differences of motion are computed where it has none (some tables have none)."""
+def confounds_table(run: PreprocessedRun) -> pd.DataFrame:
+    """Read a run's table; differences of motion are computed where it has none (some tables have none).
+
+    Raises
+    ------
+    DataError
+        It is missing or no table, of another number of rows than the run has volumes, lacks columns, or a cell that is
+        needed is no number.
+    """
+    if run.confounds.is_symlink():
+        check_there(run.confounds)
     table = read_tsv(run.confounds, foreign=True)
     if len(table) != run.run.n_volumes:
         raise DataError(
@@ -100,12 +106,15 @@ def _table(run: PreprocessedRun) -> pd.DataFrame:
     absent = [name for name in MOTION if name not in table]
     if absent:
         raise DataError(f"{run.confounds}: no column {', '.join(absent)}; fMRIPrep's names are expected")
+    words = [name for name in MOTION12 if name in table and not pd.api.types.is_numeric_dtype(table[name])]
+    if words:
+        raise DataError(f"{run.confounds}: column {', '.join(words)} holds what is no number; restore the table")
     missing = {f"{name}_derivative1": table[name].diff() for name in MOTION}
     return table.assign(**{name: column for name, column in missing.items() if name not in table})
 
 
 def _choose(run: PreprocessedRun, strategy: str) -> tuple[PreprocessedRun, list[str]]:
-    table = _table(run)
+    table = confounds_table(run)
     wanted, kept = (MOTION12, np.arange(len(table))) if strategy == CONFOUNDS[0] else _ask_nilearn(run, strategy)
     varying = [name for name in wanted if name in table and table[name].nunique() > 1]
     notes = []
@@ -152,7 +161,7 @@ def _where_nilearn_looks(run: PreprocessedRun, strategy: str) -> Iterator[Path]:
     folder.mkdir(parents=True)
     try:
         # which volumes are not steady, the run says
-        table = _table(run).filter(regex="^(?!non_steady_state)")
+        table = confounds_table(run).filter(regex="^(?!non_steady_state)")
         table.to_csv(folder / "sub-x_desc-confounds_timeseries.tsv", sep="\t", index=False, na_rep="n/a")
         sidecar = run.confounds.with_suffix(".json")
         if sidecar.is_file():

@@ -8,13 +8,17 @@ from ban_bids.bids.names import (
     DerivativeName,
     alphanumeric,
     bas_name,
+    comparison_name,
+    draws_name,
+    entities,
+    is_bids_name,
     map_name,
     parse_name,
     sidecar,
 )
 from ban_bids.errors import UsageError
 
-LABEL = st.from_regex(r"[0-9a-zA-Z]{1,8}", fullmatch=True)
+LABEL = st.from_regex(r"[0-9a-zA-Z+]{0,4}[0-9a-zA-Z][0-9a-zA-Z+]{0,3}", fullmatch=True)  # BIDS 1.11 has plus signs
 MAYBE = st.none() | LABEL
 
 
@@ -95,3 +99,43 @@ def test_foreign_names_are_refused(name):
 def test_sidecar_ignores_dots_of_the_extension_only():
     assert sidecar(Path("a.b/x_statmap.nii.gz")) == Path("a.b/x_statmap.json")
     assert sidecar(Path("a.b/x_dseg.tsv"), ".nii.gz") == Path("a.b/x_dseg.nii.gz")
+
+
+@given(participant=LABEL, task=LABEL)
+def test_a_task_is_called_in_derivatives_as_in_the_raw_data(participant, task):
+    for name in (
+        bas_name(participant, task, "ban+2"),
+        draws_name(participant, task, "ban"),
+        comparison_name(participant, task),
+        map_name(participant, stat="r", space="S", task=task, model="ban", layer="A1"),
+    ):
+        read = parse_name(str(name))
+        assert (read.participant, read.task) == (participant, task)
+    assert parse_name(str(bas_name(participant, task, "ban+2"))).desc == "ban2"
+
+
+@given(labels=st.lists(LABEL, min_size=1, max_size=4))
+def test_names_of_the_grammar_are_taken_apart_again(labels):
+    pairs = list(zip(("sub", "ses", "task", "run"), labels))
+    name = "_".join("-".join(pair) for pair in pairs) + "_bold.nii.gz"
+    assert is_bids_name(name)
+    assert list(entities(Path(name))) == pairs
+
+
+@pytest.mark.parametrize(
+    ("name", "right"),
+    [
+        ("bold.json", True),
+        ("task-a+b_bold.json", True),
+        ("sub-01_run-1_bold copy.nii.gz", False),
+        ("sub-01_run-1 (1)_bold.nii.gz", False),
+        ("sub-01_task-my_task_bold.nii.gz", False),
+        ("sub-01_task-rest-1_bold.nii.gz", False),
+        ("sub-01_acq-2.5mm_bold.nii.gz", False),
+        ("sub-01_run-1_run-2_bold.nii.gz", False),
+        ("sub-01_task-Müller_bold.nii.gz", False),
+        ("._sub-01_task-a_bold.nii.gz", False),
+    ],
+)
+def test_other_names_are_none_of_bids(name, right):
+    assert is_bids_name(name) is right

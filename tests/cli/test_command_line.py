@@ -40,7 +40,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Current folder with every kind of file that options name."""
     for folder in ("bids", "genres", "stim", "prep"):
         (tmp_path / folder).mkdir()
-    for name in ("w.safetensors", "f.json", "beh.tsv", "atlas.nii.gz", "plugin.yml"):
+    for name in ("w.safetensors", "f.json", "beh.tsv", "atlas.nii.gz", "plugin.yml", "ban-bids.toml"):
         (tmp_path / name).write_text("{plugin: SGE}" if name == "plugin.yml" else "{}")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -113,6 +113,7 @@ TABLE: list[tuple[str, str, object]] = [
     ("-vv", "verbosity", 2),
     ("--gtzan-dir genres", "gtzan_dir", "genres"),
     ("--stimuli-dir stim", "stimuli_dir", "stim"),
+    ("--rules ban-bids.toml", "rules", "ban-bids.toml"),
     ("--test-task Test", "test_tasks", ("Test",)),
     ("--test-runs 1 02", "test_runs", ("1", "02")),
     ("--test-runs all", "test_runs", ("all",)),

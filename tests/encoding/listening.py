@@ -102,7 +102,8 @@ def participant(runs: list[Run], bold: np.ndarray, t_ref: float = 0.75, seed: in
     first = offsets(heard)
     rng = np.random.default_rng(seed)
     nuisance = tuple(
-        nuisance_basis(rng.standard_normal((run.n_volumes, 2)), run.repetition_time, 200.0) for run in runs
+        nuisance_basis(rng.standard_normal((run.n_volumes, 2)), run.repetition_time, 200.0, times=run.since_first)
+        for run in runs
     )
     cleaned = [clean(bold[first[r] : first[r + 1]].astype(np.float32), nuisance[r])[0] for r in range(len(runs))]
     n_voxels = bold.shape[1]

@@ -10,7 +10,7 @@ from ban_bids.encoding.cleaning import clean, cosine_drifts, crowding, nuisance_
 def test_cosines_span_what_nilearn_makes() -> None:
     times = np.arange(410) * 1.5
     theirs = create_cosine_drift(1 / 200.0, times)
-    ours = np.hstack([cosine_drifts(410, 1.5, 200.0), np.ones((410, 1))])
+    ours = np.hstack([cosine_drifts(1.5 * np.arange(410), 1.5, 200.0), np.ones((410, 1))])
     assert ours.shape == theirs.shape
     both = np.linalg.matrix_rank(np.hstack([ours, theirs]))
     assert both == ours.shape[1]
@@ -24,7 +24,9 @@ def test_residual_is_that_of_explicit_least_squares() -> None:
     keep[[0, 1, 40]] = False
     data = (1000 + rng.standard_normal((n, 7)) * 20).astype(np.float32)
     cleaned, usable = clean(data, nuisance_basis(confounds, 1.5, 100.0, keep=keep))
-    columns = np.hstack([np.ones((n, 1)), np.arange(n)[:, None], cosine_drifts(n, 1.5, 100.0), confounds])
+    columns = np.hstack(
+        [np.ones((n, 1)), np.arange(n)[:, None], cosine_drifts(1.5 * np.arange(n), 1.5, 100.0), confounds]
+    )
     fitted = np.linalg.lstsq(columns[keep], data[keep].astype(float), rcond=None)[0]
     residual = data[keep] - columns[keep] @ fitted
     residual /= residual.std(axis=0)

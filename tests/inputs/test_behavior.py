@@ -106,8 +106,13 @@ def test_choice_without_truth(toy: Toy) -> None:
     path = write_beh(
         toy, "01", "stim_file\tgenre\tresponse\nblues.00000.wav\tblues\tblues\nrock.00000.wav\tn/a\trock\n"
     )
+    other = write_beh(toy, "02")
+    dataset = read_dataset(toy.settings())
+    assert dataset.choices is not None and dataset.choices.files == (other,)
+    assert any(f"{path}, line 3: response without the true genre" in note for note in dataset.notes)
+    # what was asked for by name is no matter for a note
     with pytest.raises(DataError, match=f"{path}, line 3: response without the true genre"):
-        read_dataset(toy.settings())
+        read_dataset(toy.settings(behavior=path))
 
 
 def test_our_own_column_of_genres_serves_where_the_profile_s_is_not(toy: Toy) -> None:

@@ -79,7 +79,9 @@ def test_events_of_others_that_cannot_be_read_are_reported_and_stop_nobody(
     toy.events(2, "zero\t8\trock\trock.00000.wav\t0\n", sub="02")
     dataset = read_dataset(toy.settings(participant_labels=("01",), test_runs=("2",)))
     assert {path.stem for path in held_out_tracks(dataset)} == {"disco.00000", "disco.00001"}
-    assert "sub-02 cannot be read, so its held-out tracks are unknown" in caplog.text
+    [note] = dataset.notes
+    assert note.startswith("held-out tracks of 1 participant are not all known") and "onset is 'zero'" in note
+    assert caplog.text.count("sub-02_task-music_run-2_events.tsv") == 1
     assert dataset.participants[0].failure is None
 
 

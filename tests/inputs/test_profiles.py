@@ -1,4 +1,4 @@
-"""Stimulus profiles: which one is chosen, and what a bad one is told."""
+"""Profiles of earlier versions go on working: which one is chosen, and what a bad one is told."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import pytest
 
 from ban_bids.errors import DataError
 from ban_bids.inputs.events import Row
-from ban_bids.inputs.rules import choose_profile, read_profile, shipped_profiles
+from ban_bids.inputs.rule_files import choose_rules, read_rules, shipped_rules
+from ban_bids.inputs.rules import fill
 
 DOI = "10.18112/openneuro.ds003720"
 
@@ -25,18 +26,17 @@ DOI = "10.18112/openneuro.ds003720"
     ],
 )
 def test_choice_by_doi_or_name(name: str, doi: str | None, found: str | None) -> None:
-    profile = choose_profile(name, doi, [])
-    assert (profile.name if profile else None) == found
+    assert choose_rules(name, doi, root=Path("nowhere"), folders=[]).name == found
 
 
 def test_template_of_ds003720() -> None:
-    (profile,) = shipped_profiles()
+    rule = next(one for one in shipped_rules() if one.name == "ds003720").rules[0]
     row = Row(Path("t.tsv"), 2, {"genre": "pop", "track": "7"})
-    assert profile.stem(row) == "pop/pop.00007"
-    assert profile.path_columns == ("genre", "track")
-    assert profile.stem(Row(Path("t.tsv"), 2, {"genre": None, "track": "7"})) is None
+    assert fill(rule.file, row) == "pop/pop.00007"
+    assert rule.file_columns == ("genre", "track")
+    assert fill(rule.file, Row(Path("t.tsv"), 2, {"genre": None, "track": "7"})) is None
     with pytest.raises(DataError, match="whole number"):
-        profile.stem(Row(Path("t.tsv"), 2, {"genre": "pop", "track": "7.5"}))
+        fill(rule.file, Row(Path("t.tsv"), 2, {"genre": "pop", "track": "7.5"}))
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_template_of_ds003720() -> None:
         ('[lead_in]\nrule = "magic"\n', "lead-in rule 'magic'; known"),
         ('[stimuli]\npath = "{genre.__class__}"\n', "may hold only"),
         ('[stimuli]\npath = "{genre"\n', "is not a template"),
-        ('[stimuli]\nfade = "long"\n', "must be numbers"),
+        ('[stimuli]\nfade = "long"\n', "fade must be a number"),
         ("[stimuli]\nsuffixes = [1]\n", "suffixes must be text"),
     ],
 )
@@ -56,4 +56,4 @@ def test_bad_profiles(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "p.toml"
     path.write_text(text)
     with pytest.raises(DataError, match=message):
-        read_profile(path)
+        read_rules(path)

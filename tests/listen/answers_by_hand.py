@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from ban_bids.bids.listing import list_dataset
 from ban_bids.inputs.events import read_table
 from ban_bids.inputs.people import read_choices
 from ban_bids.inputs.stimuli import Stimuli
@@ -36,7 +37,7 @@ def make_dataset(root: Path, per_genre: int = 2) -> Path:
             path = root / "stimuli" / genre / f"{genre}.{number:05d}.wav"
             path.parent.mkdir(parents=True, exist_ok=True)
             soundfile.write(path, np.zeros(round(SECONDS * 100)), 100, subtype="PCM_16")
-            rows.append(f"{10 * len(rows)}\t8\tmusic\t{genre}/{path.name}\t1.5\t{genre}")
+            rows.append(f"{20 * len(rows)}\t8\tmusic\t{genre}/{path.name}\t1.5\t{genre}")
     write_json(root / "dataset_description.json", {"Name": "by hand", "BIDSVersion": "1.10.0", "Authors": ["nobody"]})
     (root / "README").write_text("A dataset made by hand, to try the import of answers in the tests of this project.\n")
     events = root / "sub-01" / "func" / "sub-01_task-music_events.tsv"
@@ -46,7 +47,9 @@ def make_dataset(root: Path, per_genre: int = 2) -> Path:
 
 
 def choices_of(root: Path, stimuli: Path | None = None) -> HumanChoices | None:
-    return read_choices(root, None, stimuli=Stimuli([stimuli or root / "stimuli"]), read=read_table)
+    choices, notes = read_choices(list_dataset(root), stimuli=Stimuli([stimuli or root / "stimuli"]), read=read_table)
+    assert not notes
+    return choices
 
 
 def read_back(root: Path) -> list[tuple[str, str, float, float, str, str]]:

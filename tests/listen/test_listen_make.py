@@ -16,7 +16,7 @@ from ban_bids.errors import DataError, UsageError
 from ban_bids.inputs.events import Row
 from ban_bids.inputs.heldout import held_out_plan
 from ban_bids.inputs.read import read_dataset
-from ban_bids.inputs.rules import read_profile
+from ban_bids.inputs.rule_files import read_rules
 from ban_bids.inputs.stimuli import Stimuli
 from ban_bids.listen import make
 from ban_bids.listen.experiment import Experiment, Layout, read_experiment, read_people
@@ -168,7 +168,7 @@ def test_a_table_of_clips_comes_instead(dataset: Path) -> None:
     ("text", "message"),
     [
         ("file\tgenre\nblues.00000.wav\tblues\n", "no column stim_file"),
-        ("stim_file,genre\nblues.00000.wav,blues\n", "no column stim_file"),
+        ("stim_file,genre\nblues.00000.wav,blues\n", "separated by commas"),
         ("stim_file\tgenre\nn/a\tblues\n", "line 2: stim_file is n/a"),
         ("stim_file\tgenre\n../secret.wav\tblues\n", "inside the stimuli folder"),
         ("stim_file\tgenre\nnothing.wav\tblues\n", "nothing.wav not found"),
@@ -216,7 +216,7 @@ def test_a_profile_may_be_given(dataset: Path, tmp_path: Path) -> None:
     given = write_profile(dataset.parent, "[stimuli]\nrms = 0.05\n", "given.toml")
     layout, experiment = made(dataset, profile=given)
     found, _ = soundfile.read(layout.clip(experiment.clips[0].id))
-    assert np.sqrt((found**2).mean()) == pytest.approx(read_profile(given).rms, rel=1e-3)
+    assert np.sqrt((found**2).mean()) == pytest.approx(read_rules(given).rules[0].rms, rel=1e-3)
 
 
 def test_a_level_that_would_clip_is_lowered_for_all_alike(dataset: Path) -> None:

@@ -146,3 +146,35 @@ def test_noise_masks_are_eroded_where_enough_is_left() -> None:
     unsure = np.linspace(0, 0.9, len(every)).astype(np.float32)
     assert np.flatnonzero(noise_mask(unsure, brain, every)).tolist() == every[-10:].tolist()
     assert not noise_mask(unsure * 0.5, brain, every).any()
+
+
+CLUSTERED = (np.arange(24)[:, None] * 13.5 + np.arange(5) * 1.5).ravel()  # 120 volumes, gaps of 7.5 s
+
+
+def test_cosines_at_irregular_times_are_those_of_time() -> None:
+    mean = CLUSTERED[-1] / (N - 1)
+    found = cosines(N, mean, CLUSTERED)
+    lasts = CLUSTERED[-1] + mean
+    assert found.shape == cosines(N, mean).shape == (N, int(2 * lasts / 128) - 1)
+    for k, column in enumerate(found.T, start=1):
+        np.testing.assert_allclose(column, np.sqrt(2 / N) * np.cos(np.pi * k * (CLUSTERED + mean / 2) / lasts))
+    regular = TR * np.arange(N)
+    np.testing.assert_allclose(cosines(N, TR, regular), cosines(N, TR), atol=1e-12)
+
+
+def test_components_know_no_drift_of_time() -> None:
+    """A drift that is slow in time and in all voxels is no component, whenever volumes were taken."""
+    rng = np.random.default_rng(0)
+    drift = np.cos(np.pi * 3 * (CLUSTERED + 1.35) / (CLUSTERED[-1] + 2.7))
+    shared = rng.normal(size=N)
+    series = (1000 + 40 * drift[:, None] + 5 * shared[:, None] + rng.normal(size=(N, 500))).astype(np.float32)
+    everywhere = masks(500, CSF=np.ones(500, bool))
+    columns, _ = compcor(series, everywhere, SKIP, CLUSTERED[-1] / (N - 1), times=CLUSTERED)
+    first = columns["c_comp_cor_00"][SKIP:]
+    assert abs(np.corrcoef(first, drift[SKIP:])[0, 1]) < 0.1
+    assert abs(np.corrcoef(first, shared[SKIP:])[0, 1]) > 0.9
+    grid = TR * np.arange(N)
+    one, other = compcor(series, everywhere, SKIP, TR, times=grid)[0], compcor(series, everywhere, SKIP, TR)[0]
+    assert one.keys() == other.keys()
+    for key in one:
+        np.testing.assert_allclose(one[key], other[key], atol=1e-3)

@@ -12,10 +12,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from ban_bids.bids.fmriprep import Output, RunFiles, find_run
 from ban_bids.errors import DataError, UsageError
 from ban_bids.inputs.types import Participant, Run
 from ban_bids.preprocessing.files import load_mask
-from ban_bids.preprocessing.fmriprep.files import find_anatomical, find_confounds, find_series, version_of
+from ban_bids.preprocessing.fmriprep.files import find_anatomical, version_of
 from ban_bids.preprocessing.regions import absent_regions, read_atlas
 from ban_bids.preprocessing.run import preprocess
 from ban_bids.preprocessing.space.template import NATIVE, TEMPLATE, template_grid
@@ -93,6 +94,10 @@ def make_tree(tmp_path: Path, layout: Layout) -> tuple[Participant, Settings, Pa
     return Participant("01", (), runs), settings, folder
 
 
+def found(run: Run, folder: Path, settings: Settings) -> RunFiles:
+    return find_run(run.entities, Output.of(folder, run.participant), settings.preprocessing)
+
+
 @pytest.fixture
 def tree(tmp_path: Path) -> tuple[Participant, Settings, Path]:
     return make_tree(tmp_path, Layout())
@@ -149,12 +154,12 @@ def test_layouts_of_versions_and_options(name: str, tmp_path: Path) -> None:
     layout = LAYOUTS[name]
     participant, settings, folder = make_tree(tmp_path, layout)
     for k, run in enumerate(participant.runs):
-        bold, mask = find_series(run, folder, settings.preprocessing)
+        files = found(run, folder, settings)
+        bold, mask, table = files.bold, files.mask, files.confounds
         assert bold.name.endswith(f"_{layout.space}{layout.res[0]}_desc-preproc_bold{layout.ext}")
         assert mask == Path(str(bold).replace("preproc_bold", "brain_mask"))
         assert not load_mask(mask)[:, : 14 * (k + 1)].any(), "another run's"
         assert load_mask(mask)[:, 14 * (k + 1) :].all()
-        table = find_confounds(run, folder)
         assert table.name == bold.name.split(f"_{layout.space}")[0] + f"_desc-confounds_{layout.confounds}.tsv"
     (grey,), notes = find_anatomical(participant, folder, TEMPLATE, layout.grey)
     assert grey.parent == folder / "sub-01" / layout.anat
@@ -175,7 +180,8 @@ def test_runs_that_differ_in_entities_are_not_mixed_up(tmp_path: Path) -> None:
     participant, settings, folder = make_tree(tmp_path, replace(PLAIN, runs=(("music", None),)))
     write_run(folder, make_run("music", "2", None), PLAIN, 5)
     (run,) = participant.runs
-    names = [path.name for path in (*find_series(run, folder, settings.preprocessing), find_confounds(run, folder))]
+    files = found(run, folder, settings)
+    names = [path.name for path in (files.bold, files.mask, files.confounds)]
     assert not any("run-" in name for name in names)
 
 
@@ -297,7 +303,8 @@ def test_resolutions_are_picked_by_name(tmp_path: Path) -> None:
     assert "--res one that is there: 1, 2" in message
     assert "--res one that is there: 1, 2" in refusal(participant, settings.changed(res="3"))
     for res in ("2", "02", "2mm"):
-        for path in find_series(participant.runs[1], folder, settings.changed(res=res).preprocessing):
+        files = found(participant.runs[1], folder, settings.changed(res=res))
+        for path in (files.bold, files.mask):
             assert "_run-2_" in path.name
             assert "_res-2_" in path.name
 
@@ -365,3 +372,22 @@ def test_a_named_atlas_is_laid_on_the_grid_and_says_what_it_lacks(
     assert "Destrieux" in side["Atlas"] and side["AtlasRegions"]["Belt"] == []
     files = sorted(path.name for path in (settings.compute.work_dir / "atlases").iterdir())
     assert files == ["destrieux_dseg.nii.gz", "destrieux_dseg.tsv"]
+
+
+def test_slices_that_were_shifted_over_gaps_are_told(tree: tuple[Participant, Settings, Path]) -> None:
+    participant, settings, folder = tree
+    starts = (0.0, 2.0, 4.0, 16.0, 18.0, 20.0)
+    first, second = participant.runs
+    sparse = replace(second, acquisition_time=0.8)
+    clustered = replace(participant, runs=(replace(first, volume_times=starts), sparse))
+    done = preprocess([clustered], settings)["01"]
+    assert not isinstance(done, Exception), done
+    (note,) = (note for note in done.notes if "--ignore slicetiming" in note)
+    assert "run-1" in note and "(and 1 more)" in note and "over the silence between volumes" in note
+    assert done.runs[0].t_ref == 0.9 and done.runs[0].run.volume_times == starts
+    for path in folder.rglob("*_bold.json"):
+        path.write_text(json.dumps({"VolumeTiming": starts, "SliceTimingCorrected": False}))
+    done = preprocess([clustered], settings)["01"]
+    assert not isinstance(done, Exception), done
+    assert not any("--ignore slicetiming" in note for note in done.notes)
+    assert [run.t_ref for run in done.runs] == [1.0, 0.4]

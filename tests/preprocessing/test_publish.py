@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,3 +77,20 @@ def test_sessions_keep_their_own_images(tmp_path: Path) -> None:
         session = next((part for part in path.parent.parts if part.startswith("ses-")), "")
         assert (f"_{session}_" in path.name) if session else "_ses-" not in path.name, path
     assert done.notes == ("a note",)
+
+
+def test_the_sidecar_of_a_clustered_run_keeps_its_times(tmp_path: Path) -> None:
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    starts = (3.0, 5.0, 7.0, 20.0, 22.0, 24.0, 40.0, 42.0, 44.0)
+    first, *others = (run_of(raw, session) for session in SESSIONS)
+    irregular = replace(first, volume_times=starts, first_volume=3.0, acquisition_time=1.6)
+    person = Participant("01", (raw / "sub-01_T1w.nii.gz",), (irregular, *others))
+    done = publish(person, summary_in(tmp_path / "work"), Preprocessing(), bids_dir=raw, output_dir=out)
+    clustered, regular = (
+        json.loads(run.bold.with_name(run.bold.name.replace(".nii.gz", ".json")).read_text()) for run in done.runs[:2]
+    )
+    # BIDS: either VolumeTiming, with the duration of a volume, or RepetitionTime
+    assert clustered["VolumeTiming"] == list(starts) and clustered["FrameAcquisitionDuration"] == 1.6
+    assert "RepetitionTime" not in clustered and clustered["SliceTimingCorrected"] is False
+    assert clustered["StartTime"] == 3.8
+    assert regular["RepetitionTime"] == 2.0 and "VolumeTiming" not in regular

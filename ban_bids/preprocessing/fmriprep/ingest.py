@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import ants
@@ -11,20 +12,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ban_bids.bids.names import sidecar
 from ban_bids.errors import DataError
-from ban_bids.files.json import read_json
-from ban_bids.files.tsv import read_tsv
+from ban_bids.files.fetched import absence
+from ban_bids.inputs.derivatives import RESTORE, check_derivative, derived_sidecar, files_of_run
 from ban_bids.inputs.types import Participant, Run
 from ban_bids.preprocessing import figures
 from ban_bids.preprocessing.files import load_image, load_mask, save_image
-from ban_bids.preprocessing.fmriprep.files import (
-    find_anatomical,
-    find_confounds,
-    find_series,
-    find_transform,
-    version_of,
-)
+from ban_bids.preprocessing.fmriprep.files import find_anatomical, find_transform, version_of
 from ban_bids.preprocessing.fmriprep.quality import Anatomy, assess_derivatives
 from ban_bids.preprocessing.publish import Picture, place_figures, place_regions
 from ban_bids.preprocessing.quality import quality_notes
@@ -32,6 +26,7 @@ from ban_bids.preprocessing.regions import GREY_MATTER_FLOOR, AtlasFiles, Region
 from ban_bids.preprocessing.result import PreprocessedParticipant, PreprocessedRun
 from ban_bids.preprocessing.space.template import NATIVE, TEMPLATE, Grid
 from ban_bids.preprocessing.space.transforms import sample
+from ban_bids.preprocessing.strategies import confounds_table
 from ban_bids.settings import Preprocessing
 from ban_bids.typing import Floats
 
@@ -70,16 +65,16 @@ def ingest(
     space = options.space
     work = work_dir / "fmriprep" / f"sub-{participant.label}"
     work.mkdir(parents=True, exist_ok=True)
-    runs = tuple(_find_run(run, folder, options) for run in participant.runs)
+    runs = tuple(_take_run(run, participant, folder, options) for run in participant.runs)
     grid = _common_grid([run.mask for run in runs])
-    common = np.logical_and.reduce([load_mask(run.mask) for run in runs])
+    common = np.logical_and.reduce([_brain(run.mask) for run in runs])
     grey, notes = _grey_matter(participant, folder, space, grid.points())
     points = _template_points(participant, folder, space, grid.points())
     maps = RegionMaps.lay(
         atlas, points, where=np.ones(grid.shape, bool), possible=common & grey.reshape(grid.shape), source=runs[0].mask
     )
     regions = place_regions(maps.save(work, grid.affine), participant.label, options, output_dir)
-    anatomy = _anatomy(participant, folder, space)
+    anatomy, unfetched = _anatomy(participant, folder, space)
     measurements, pictures = assess_derivatives(runs, anatomy, maps, grid=grid, template_points=points, work=work)
     pictures = [*_figures(runs, anatomy.t1w, grid, dseg=regions["dseg"], work=work), *pictures]
     return PreprocessedParticipant(
@@ -90,27 +85,58 @@ def ingest(
         source=f"fmriprep-{version_of(folder)}",
         figures=place_figures(pictures, participant, output_dir),
         quality=measurements,
-        notes=(*maps.notes, *notes, *_option_notes(options), *quality_notes(measurements)),
+        notes=(
+            *maps.notes,
+            *notes,
+            *unfetched,
+            *_option_notes(options),
+            *_gap_notes(runs),
+            *quality_notes(measurements),
+        ),
     )
 
 
-def _find_run(run: Run, folder: Path, options: Preprocessing) -> PreprocessedRun:
-    bold, mask = find_series(run, folder, options)
-    confounds = find_confounds(run, folder)
-    shape = nib.load(bold).shape
-    if len(shape) != 4 or shape[3] != run.n_volumes:
-        raise DataError(f"{bold}: shape {shape} for a run of {run.n_volumes} volumes; take this run's series")
-    non_steady = options.dummy_scans
-    if non_steady is None:
-        columns = read_tsv(confounds, foreign=True).columns
-        non_steady = sum(name.startswith("non_steady_state_outlier") for name in columns)
-    return PreprocessedRun(run, bold, mask, confounds, _reference_time(bold, run), non_steady)
+def _take_run(run: Run, participant: Participant, folder: Path, options: Preprocessing) -> PreprocessedRun:
+    """A run with fMRIPrep's files, whose headers and table were checked.
+
+    Raises
+    ------
+    DataError
+    """
+    run = files_of_run(run, participant, folder, options)
+    check_derivative(run)
+    files = run.derivative
+    assert files is not None  # files_of_run raises otherwise
+    t_ref = run.reference_time_of(derived_sidecar(files.bold))
+    taken = PreprocessedRun(run, files.bold, files.mask, files.confounds, t_ref, options.dummy_scans or 0)
+    columns = confounds_table(taken).columns
+    if options.dummy_scans is not None:
+        return taken
+    return replace(taken, non_steady=sum(name.startswith("non_steady_state_outlier") for name in columns))
 
 
-def _reference_time(bold: Path, run: Run) -> float:
-    """Time that the first volume's samples refer to, by fMRIPrep's sidecar."""
-    path = sidecar(bold)
-    return run.reference_time_of(read_json(path, remedy="copy it from fMRIPrep's output") if path.is_file() else {})
+def _brain(path: Path) -> NDArray[np.bool_]:
+    mask = load_mask(path, RESTORE)
+    if not mask.any():
+        raise DataError(f"{path}: no voxel in this mask; {RESTORE}")
+    return mask
+
+
+def _gap_notes(runs: Sequence[PreprocessedRun]) -> tuple[str, ...]:
+    """Note runs with gaps between volumes in which fMRIPrep shifted slices as if there were none."""
+    shifted = []
+    for run in runs:
+        longest, interval = float(np.diff(run.run.since_first).max()), run.run.repetition_time
+        gaps = longest > 1.1 * interval or longest > 2 * (run.run.acquisition_time or interval)
+        if gaps and derived_sidecar(run.bold).get("SliceTimingCorrected"):
+            shifted.append(run.bold.name)
+    if not shifted:
+        return ()
+    more = f" (and {len(shifted) - 1} more)" if len(shifted) > 1 else ""
+    return (
+        f"{shifted[0]}{more}: slice timing was corrected over the silence between volumes, "
+        "which invents signal; run fMRIPrep with --ignore slicetiming",
+    )
 
 
 def _option_notes(options: Preprocessing) -> tuple[str, ...]:
@@ -148,19 +174,24 @@ def _template_points(participant: Participant, folder: Path, space: str, points:
     return flip * moved[["x", "y", "z"]].to_numpy(float).T
 
 
-def _anatomy(participant: Participant, folder: Path, space: str) -> Anatomy:
-    """Images of the T1w that measures of quality can be made from, as far as they are there."""
+def _anatomy(participant: Participant, folder: Path, space: str) -> tuple[Anatomy, tuple[str, ...]]:
+    """Images of the T1w that measures of quality can be made from, as far as they are there, and those not fetched."""
+    unfetched: list[str] = []
 
     def first(tail: str, where: str) -> Path | None:
         paths, _ = find_anatomical(participant, folder, where, tail)
+        if paths and absence(paths[0]) is not None:
+            unfetched.append(f"{paths[0]}: not fetched; measures of quality that need it are n/a (datalad get)")
+            return None
         return paths[0] if paths else None
 
-    return Anatomy(
+    anatomy = Anatomy(
         first("desc-preproc_T1w", space),
         first("desc-brain_mask", space),
         (first("label-WM_probseg", space), first("label-CSF_probseg", space)),
         first("desc-brain_mask", NATIVE),
     )
+    return anatomy, tuple(unfetched)
 
 
 def _grey_matter(
@@ -171,13 +202,24 @@ def _grey_matter(
         paths, notes = find_anatomical(participant, folder, space, tail)
         if paths:
             # the finest resolution: probabilities are interpolated, so any will do
-            data, affine = load_image(paths[0])
+            data, affine = load_image(paths[0], RESTORE)
             if tail == "dseg":
                 data = (np.rint(data) == 1).astype(np.float32)
-            return sample(data, affine, points) > floor, notes
+            grey = sample(np.nan_to_num(data), affine, points) > floor
+            if not grey.any():
+                raise DataError(f"{paths[0]}: no grey matter where the series lie; {RESTORE}")
+            return grey, notes
     named = f"space-{space}[_res-*]_" if space == TEMPLATE else ""
     pattern = f"sub-{participant.label}_{named}label-GM_probseg.nii.gz (or _dseg.nii.gz)"
-    raise DataError(f"{folder}: no file {pattern}; run fMRIPrep with --output-spaces {space}, or copy anat/")
+    raise DataError(f"{folder}: no file {pattern}; {_without_grey_matter(participant, folder, space)}")
+
+
+def _without_grey_matter(participant: Participant, folder: Path, space: str) -> str:
+    """What helps where the anatomy lacks what the regions need."""
+    there = [name for name in (TEMPLATE, NATIVE) if find_anatomical(participant, folder, name, "label-GM_probseg")[0]]
+    if there:
+        return f"there is that of space {' and '.join(there)}; run fMRIPrep with --output-spaces {space}"
+    return "fMRIPrep writes it into anat/ beside func/: copy that folder too"
 
 
 def _figures(
@@ -187,7 +229,7 @@ def _figures(
     motion = figures.motion([run.confounds for run in runs], [run.run.name for run in runs], work)
     drawn: list[Picture] = [("Head motion and framewise displacement", motion, "motion", None)]
     if brain is not None:
-        values = sample(*load_image(brain), grid.points())
+        values = sample(*load_image(brain, RESTORE), grid.points())
         t1w = save_image(work / "t1w.nii.gz", values.reshape(grid.shape), grid.affine)
         drawn.append(("Auditory regions on the T1w image", figures.regions(t1w, dseg, work), "regions", None))
     return drawn

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from ban_bids.bids.voxels import read_through
 from ban_bids.files.atomic import atomic_path
+from ban_bids.inputs.derivatives import RESTORE
 from ban_bids.preprocessing import quality
 from ban_bids.preprocessing.files import load_image, load_mask
 from ban_bids.preprocessing.publish import Picture
@@ -86,7 +87,7 @@ def assess_derivatives(
         inside = mask.ravel()
         tissues = None if white_matter is None or csf is None else (white_matter[inside], csf[inside])
         kept = _kept(run, mask, Layout.of(int(inside.sum()), tissues), work)
-        name, session, tr = run.run.name, run.run.session or "", float(run.run.repetition_time)
+        name, session, tr = run.run.name, run.run.session or "", float(run.run.mean_interval)
         files.append(RunFiles(name, session, run.mask, run.confounds, kept, run.non_steady, tr))
         measurements += [
             replace(one, reason=_NO_RAW) if one.measure == "tsnr_ratio" else one
@@ -115,10 +116,9 @@ def _kept(run: PreprocessedRun, mask: NDArray[np.bool_], layout: Layout, work: P
 
 
 def _volumes(bold: Path, mask: NDArray[np.bool_]) -> Iterator[Floats]:
-    # the file stays open: a compressed series is read through once, not from its start for every volume
-    image = nib.load(bold, keep_file_open=True)
-    for first in range(0, image.shape[3], _VOLUMES_AT_ONCE):
-        yield from np.asanyarray(image.dataobj[..., first : first + _VOLUMES_AT_ONCE])[mask].T
+    with read_through(bold, RESTORE) as image:
+        for first in range(0, image.shape[3], _VOLUMES_AT_ONCE):
+            yield from np.asanyarray(image.dataobj[..., first : first + _VOLUMES_AT_ONCE])[mask].T
 
 
 def _match(runs: Sequence[RunFiles], anatomy: Anatomy, points: Floats) -> list[Measurement]:

@@ -91,6 +91,7 @@ class Resample(Step, files="bold mask confounds quality"):
         target: Path,
         non_steady: int,
         repetition_time: float,
+        starts: list[float] | None = None,
         slice_timing: list[float] | None = None,
         direction: str = "k",
         middle: float = 0.0,
@@ -98,7 +99,10 @@ class Resample(Step, files="bold mask confounds quality"):
         session_matrix: Path | None = None,
         folder: Path,
     ) -> dict[str, Any]:
-        """Resample a raw run; ``field`` is the distortion of the run that ``session_matrix`` is of."""
+        """Resample a raw run; ``field`` is the distortion of the run that ``session_matrix`` is of.
+
+        ``starts``: seconds from the first volume to each, where intervals differ.
+        """
         to_reference = ToReference(np.loadtxt(matrix))
         if field is not None and session_matrix is not None:
             to_reference = ToReference(to_reference.matrix, np.loadtxt(session_matrix), Displacement.load(field))
@@ -108,7 +112,7 @@ class Resample(Step, files="bold mask confounds quality"):
             motion,
             to_reference,
             target=Target.load(target),
-            timing=functional.Timing(repetition_time, slices, direction, middle),
+            timing=functional.Timing(repetition_time, slices, direction, middle, tuple(starts) if starts else None),
             non_steady=non_steady,
             folder=folder,
         )

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ban_bids.bids.voxels import read_through
 from ban_bids.errors import DataError
-from ban_bids.preprocessing.files import naming
 from ban_bids.preprocessing.space.template import Grid
 from ban_bids.preprocessing.space.transforms import apply_affine
 from ban_bids.typing import Floats
@@ -35,9 +35,8 @@ def load_run(path: Path) -> tuple[NDArray[np.float32], Floats, NDArray[np.bool_]
     DataError
         Not 4-D, unreadable, or constant.
     """
-    with naming(path):
-        image = nib.load(path)
-        data = np.asarray(image.dataobj, np.float32)
+    with read_through(path) as image:
+        data = np.array(image.dataobj, np.float32)
     if data.ndim != 4 or data.shape[3] < 5:
         raise DataError(f"{path}: a run of at least 5 volumes is needed, shape is {data.shape}")
     missing = np.asarray(~np.isfinite(data).all(axis=3))

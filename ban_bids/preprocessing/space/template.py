@@ -16,13 +16,12 @@ import numpy as np
 from nibabel.affines import from_matvec
 from numpy.typing import NDArray
 
+from ban_bids.constants import NATIVE, TEMPLATE
 from ban_bids.errors import DataError, UsageError
 from ban_bids.preprocessing.files import load_image, load_mask
 from ban_bids.preprocessing.space.transforms import Normalization, apply_affine, averaged_at
 from ban_bids.typing import Floats
 
-TEMPLATE = "MNI152NLin2009cAsym"
-NATIVE = "T1w"
 SPACES = (TEMPLATE, NATIVE)
 
 # The box of TemplateFlow's 1-mm image: first voxel centre and extent, mm.

@@ -98,9 +98,11 @@ def _timing(run: Run) -> dict[str, Any]:
     """Inputs of the resampling step that come from the run's sidecar."""
     inputs: dict[str, Any] = {
         "in_file": str(run.bold),
-        "repetition_time": float(run.repetition_time),
+        "repetition_time": float(run.mean_interval),
         "direction": run.slice_encoding_direction,
     }
+    if run.volume_times is not None:
+        inputs["starts"] = [float(time) for time in run.since_first]
     if run.slice_timing:
         inputs["slice_timing"] = [float(time) for time in run.slice_timing]
         inputs["middle"] = run.reference_time - run.first_volume

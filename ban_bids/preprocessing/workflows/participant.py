@@ -8,6 +8,7 @@ from nipype.interfaces.utility import Merge
 from nipype.pipeline.engine import Node, Workflow
 
 from ban_bids.inputs.types import Participant
+from ban_bids.preprocessing.files import node_name, participant_node
 from ban_bids.preprocessing.interfaces.anatomical import Regions
 from ban_bids.preprocessing.interfaces.quality import Quality
 from ban_bids.preprocessing.interfaces.report import Figures, collect
@@ -40,11 +41,6 @@ _COLLECTED = (
 )  # fmt: skip
 
 
-def node_name(text: str) -> str:
-    """Name that Nipype takes: letters, digits and underscores."""
-    return "".join(c if c.isalnum() else "_" for c in text)
-
-
 def init_participant_wf(
     participant: Participant, options: Preprocessing, *, resolution: float, atlas: AtlasFiles, mem_gb: float
 ) -> Workflow:
@@ -60,7 +56,7 @@ def init_participant_wf(
     mem_gb : float
         What the steps on a whole series need.
     """
-    wf = Workflow(name=node_name(f"sub_{participant.label}"))
+    wf = Workflow(name=participant_node(participant.label))
     runs, names = participant.runs, [run.name for run in participant.runs]
     if participant.t1w:
         anat = init_anat_wf(options.space, resolution)
@@ -72,7 +68,7 @@ def init_participant_wf(
     measures = Quality(
         names=names,
         sessions=[run.session or "" for run in runs],
-        repetition_times=[float(run.repetition_time) for run in runs],
+        repetition_times=[float(run.mean_interval) for run in runs],
         from_t1w=bool(participant.t1w),
     )
     regions = Node(Regions(space=options.space, **files), name="regions", mem_gb=1.5)

@@ -1,0 +1,89 @@
+"""What is doubtful about an image before its voxels are used: which way round it is, whether it is another's copy."""
+
+from __future__ import annotations
+
+import zlib
+from itertools import product
+from pathlib import Path
+
+import nibabel
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+
+_BLOCK = 1 << 20
+_LOOK = "check left and right, and the images in the report"
+
+
+def orientation_notes(image: nibabel.Nifti1Image) -> tuple[str, ...]:
+    """What is doubtful about where left and right lie in an image.
+
+    Parameters
+    ----------
+    image : Nifti1Image
+        Its header is read only.
+
+    Returns
+    -------
+    tuple of str
+        A sentence without the file's name, or nothing.
+    """
+    header = image.header
+    if not isinstance(header, nibabel.Nifti1Header):
+        return ()
+    sform_code, qform_code = int(header["sform_code"]), int(header["qform_code"])
+    if sform_code <= 0 and qform_code <= 0:
+        axes = "".join(str(axis) for axis in nibabel.aff2axcodes(image.affine))
+        return (f"neither sform nor qform (both codes 0): left and right are unknown, taken as {axes}; {_LOOK}",)
+    if sform_code <= 0 or qform_code <= 0:
+        return ()
+    try:
+        sform, qform = header.get_sform(), header.get_qform()
+    except (HeaderDataError, ValueError, np.linalg.LinAlgError):
+        return (f"the qform is not a rotation; the sform is used; {_LOOK}",)
+    if np.linalg.det(sform[:3, :3]) * np.linalg.det(qform[:3, :3]) < 0:
+        return (f"sform and qform contradict each other (one is the other's mirror image); the sform is used; {_LOOK}",)
+    corners = np.array([(*corner, 1) for corner in product(*((0, size - 1) for size in image.shape[:3]))])
+    apart = np.linalg.norm((corners @ (sform - qform).T)[:, :3], axis=1).max()
+    if apart > np.linalg.norm(sform[:3, :3], axis=0).min() / 2:
+        return (f"sform and qform contradict each other by more than half a voxel; the sform is used; {_LOOK}",)
+    return ()
+
+
+def same_image(one: Path, other: Path) -> bool:
+    """Whether two files, one of them perhaps compressed, hold the same voxels in the same place.
+
+    Parameters
+    ----------
+    one, other : Path
+        NIfTI images.
+
+    Returns
+    -------
+    bool
+        False also where one of them cannot be read.
+    """
+    try:
+        if _content(one) == _content(other):
+            return True
+        first, second = (nibabel.load(path, keep_file_open=True) for path in (one, other))
+        if first.shape != second.shape or not np.allclose(first.affine, second.affine, atol=1e-4):
+            return False
+        return all(
+            np.array_equal(np.nan_to_num(first.dataobj[..., k]), np.nan_to_num(second.dataobj[..., k]))
+            for k in range(first.shape[-1])
+        )
+    except (ImageFileError, OSError, EOFError, zlib.error, ValueError):
+        return False
+
+
+def _content(path: Path) -> tuple[int, int]:
+    """Checksum and length of what a file holds unpacked; of a compressed one they are written at its end."""
+    with path.open("rb") as file:
+        if path.suffix == ".gz":
+            file.seek(-8, 2)
+            return int.from_bytes(file.read(4), "little"), int.from_bytes(file.read(4), "little")
+        checksum = length = 0
+        while block := file.read(_BLOCK):
+            checksum, length = zlib.crc32(block, checksum), length + len(block)
+    return checksum, length % 2**32

@@ -1,0 +1,49 @@
+"""Whether a file's content is here: datalad and git-lfs leave links or pointers for what was not fetched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+Absence = Literal["annex", "lfs", "link", "absent"]
+
+_POINTERS: tuple[tuple[bytes, Absence], ...] = (
+    (b"/annex/objects/", "annex"),
+    (b"version https://git-lfs.github.com/", "lfs"),
+)
+_LONGEST_POINTER = 32 * 1024  # git-annex's own limit
+
+
+def absence(path: Path) -> Absence | None:
+    """Say how a file is missing, if it is.
+
+    Parameters
+    ----------
+    path : Path
+        Where it should lie.
+
+    Returns
+    -------
+    {"annex", "lfs", "link", "absent"} or None
+        A link or pointer of git-annex (datalad) or git-lfs without its content; another link to nowhere; nothing
+        at all. None: the file is there, or what is wrong with it only reading tells (rights).
+    """
+    try:
+        size = path.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        if not path.is_symlink():
+            return "absent"
+        return "annex" if {".git", "annex"} <= set(path.readlink().parts) else "link"
+    except OSError:
+        return None
+    return _pointer(path) if size < _LONGEST_POINTER else None
+
+
+def _pointer(path: Path) -> Absence | None:
+    """Kind of pointer that a small file is, if it is one."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(64)
+    except OSError:
+        return None
+    return next((kind for start, kind in _POINTERS if head.startswith(start)), None)

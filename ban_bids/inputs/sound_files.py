@@ -1,0 +1,129 @@
+"""Find a sound by the name that a row gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path, PurePosixPath
+
+from ban_bids.errors import DataError
+from ban_bids.inputs.events import Row
+
+
+def _safe_relative(text: str, row: Row) -> PurePosixPath:
+    path = PurePosixPath(text.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts:
+        raise DataError(f"{row.where}: stimulus {text!r} must be a path inside the stimuli folder")
+    return PurePosixPath(*path.parts[1:]) if len(path.parts) > 1 and path.parts[0] == "stimuli" else path
+
+
+def _files_by_name(root: Path) -> dict[str, list[Path]]:
+    """Files of a folder and its subfolders by name; links count, also those to files that were not fetched."""
+    index: dict[str, list[Path]] = {}
+    for path in sorted(root.rglob("*")):
+        if path.is_file() or path.is_symlink():
+            index.setdefault(path.name, []).append(path)
+    return index
+
+
+@dataclass
+class SoundFiles:
+    """Folders of stimuli, which are listed only where that is needed.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+        In order of preference.
+    """
+
+    folders: Sequence[Path]
+
+    def __post_init__(self) -> None:
+        self._by_name = cache(_files_by_name)
+
+    def holds(self, name: str, suffixes: Sequence[str] = ("",)) -> bool:
+        """Whether some folder holds a file of this name, wherever it lies."""
+        names = {PurePosixPath(name).name + end for end in suffixes}
+        return any(not names.isdisjoint(self._by_name(root)) for root in self.folders)
+
+    def search(self, row: Row, name: str, suffixes: Sequence[str], inner: Sequence[str]) -> Path | DataError:
+        """Find a file as it is named; one named without a folder may lie in any.
+
+        Parameters
+        ----------
+        row : Row
+            That names it, for messages.
+        name : str
+            Relative path without its suffix.
+        suffixes, inner : sequence of str
+            Suffixes, and folders under each folder of stimuli, in the order in which they are tried.
+
+        Returns
+        -------
+        Path or DataError
+            The error that says what was looked for where no file is found.
+
+        Raises
+        ------
+        DataError
+            The name leads out of the folders, or several files have it.
+        """
+        relative = _safe_relative(name, row)
+        wanted = [relative.with_name(relative.name + suffix) for suffix in suffixes]
+        for path in _asked_for(self.folders, inner, wanted):
+            # links stay unresolved: datalad's lead to files without the track's name
+            if path.exists() or path.is_symlink():
+                return path
+        if "/" not in name.replace("\\", "/"):
+            for root in self.folders:
+                if found := self._anywhere(row, root, wanted):
+                    return found
+        return self._not_found(row, inner, wanted)
+
+    def expected(self, row: Row, name: str, end: str) -> Path:
+        """Where a file should lie that is nowhere."""
+        first = self.folders[0] if self.folders else Path("stimuli")
+        return first / f"{_safe_relative(name, row)}{end}"
+
+    def _anywhere(self, row: Row, root: Path, wanted: Sequence[PurePosixPath]) -> Path | None:
+        """The one file of a bare name in a folder and its subfolders."""
+        for path in wanted:
+            matches = self._by_name(root).get(path.name, [])
+            if len(matches) > 1:
+                raise DataError(
+                    f"{row.where}: several files are called {path.name} ({matches[0]}, {matches[1]}); "
+                    "name it with its folder"
+                )
+            if matches:
+                return matches[0]
+        return None
+
+    def _not_found(self, row: Row, inner: Sequence[str], wanted: Sequence[PurePosixPath]) -> DataError:
+        """The error for a file that is not there, with what is called nearly so."""
+        searched = ", ".join(str(root) for root in self.folders) or "no folder"
+        files = " or ".join(str(path) for path in wanted)
+        paths = list(_asked_for(self.folders, inner, wanted))
+        names = {path.name.lower() for path in paths}
+        near = [
+            path
+            for root in self.folders
+            for name, found in self._by_name(root).items()
+            if name.lower() in names
+            for path in found
+        ]
+        lower = {str(path).lower() for path in paths}
+        hint = "; give --stimuli-dir"
+        if written := next((path for path in near if str(path).lower() in lower), None):
+            hint = f"; there is {written}: write small and capital letters alike"
+        elif near:
+            hint = f"; {near[0]} has this name, but is not in the folder that is asked for: correct one of them"
+        return DataError(f"{row.where}: stimulus {files} not found under {searched}{hint}")
+
+
+def _asked_for(roots: Sequence[Path], inner: Sequence[str], wanted: Sequence[PurePosixPath]) -> Iterator[Path]:
+    """Where a file should be, in order of preference; a root may be the folder that the name begins with."""
+    for root in roots:
+        for folder in inner:
+            yield from (root / folder / path for path in wanted)
+        yield from (root.joinpath(*path.parts[1:]) for path in wanted if path.parts[0] == root.name and path.parts[1:])
