@@ -3,6 +3,6 @@
 Read in this order: ``atomic`` (a file is there whole or not at all), ``json``, ``tsv`` and ``npz`` (what is
 written with it), ``hashing`` (by what finished work is known again), ``locks`` (one process at a time),
 ``fetched`` (is a file's content here), ``progress`` (how far along, how long, how much memory), ``sounds`` (whatever
-libsndfile decodes, as long as it truly is), for which ``sound_views``, ``sound_headers``, ``mpeg`` and ``flac`` know
-what headers say and what is there.
+libsndfile decodes, with the length that its bytes have), for which ``sound_views``, ``sound_headers``, ``mpeg`` and
+``flac`` know what headers say and what is there.
 """
