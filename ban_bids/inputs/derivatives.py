@@ -236,6 +236,21 @@ def derived_sidecar(series: Path) -> dict[str, Any]:
     return read_json(path, remedy=RESTORE)
 
 
+def made_header(path: Path) -> Any:
+    """Open an image of fMRIPrep's without reading its voxels.
+
+    Raises
+    ------
+    DataError
+        As `load_header` does; the remedy is one for derivatives.
+    """
+    check_there(path, RESTORE)
+    try:
+        return load_header(path)
+    except DataError as error:
+        raise DataError(f"{error}; {RESTORE}") from error
+
+
 def check_derivative(run: Run) -> None:
     """Check the headers of fMRIPrep's files of a run: volumes, grid, repetition time.
 
@@ -254,7 +269,7 @@ def check_derivative(run: Run) -> None:
         return
     for path in (files.bold, files.mask, files.confounds):
         check_there(path, RESTORE)
-    series, mask = load_header(files.bold), load_header(files.mask)
+    series, mask = made_header(files.bold), made_header(files.mask)
     shape = series.shape
     if len(shape) != 4 or shape[3] != run.n_volumes:
         raise DataError(f"{files.bold}: shape {shape} for a run of {run.n_volumes} volumes; take this run's series")

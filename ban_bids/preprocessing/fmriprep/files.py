@@ -10,12 +10,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from ban_bids.bids.metadata import load_header
 from ban_bids.bids.names import entities
 from ban_bids.bids.voxels import naming
 from ban_bids.errors import DataError
 from ban_bids.files.fetched import absence
-from ban_bids.inputs.derivatives import RESTORE
+from ban_bids.inputs.derivatives import RESTORE, made_header
 from ban_bids.inputs.types import Participant
 from ban_bids.preprocessing.space.template import NATIVE, TEMPLATE
 
@@ -71,7 +70,7 @@ def find_anatomical(
 
 
 def _voxel_volume(path: Path) -> float:
-    return float(np.prod(load_header(path).header.get_zooms()[:3]))
+    return float(np.prod(made_header(path).header.get_zooms()[:3]))
 
 
 def find_transform(participant: Participant, folder: Path) -> Path:
