@@ -2,8 +2,7 @@
 
 Read in this order: ``atomic`` (a file is there whole or not at all), ``json``, ``tsv`` and ``npz`` (what is
 written with it), ``hashing`` (by what finished work is known again), ``locks`` (one process at a time),
-``fetched`` (is a file's content here), ``progress`` (how far along, how long, how much memory).
-
-``sounds`` opens whatever libsndfile decodes, with the length that its bytes have, not the one that a header says;
-``sound_views``, ``sound_headers``, ``mpeg`` and ``flac`` know what it says and what is there.
+``fetched`` (is a file's content here), ``progress`` (how far along, how long, how much memory), ``sounds`` (whatever
+libsndfile decodes, with the length that its bytes have) with ``sound_views``, ``sound_headers``, ``mpeg`` and ``flac``
+(what a header says and what is there).
 """
