@@ -74,7 +74,7 @@ def test_notes_of_the_data_and_reasons_for_missing_p_reach_the_log_and_the_summa
     monkeypatch.setattr(design_module, "FeatureCache", ToyStore)
     stub, clock, asked = Stub(), StageClock(), settings(tmp_path)
     with caplog.at_level(logging.WARNING):
-        shared = level.read_participant(stub, None, asked, clock=clock)  # type: ignore[arg-type]
+        shared = level.read_participant(stub, SimpleNamespace(held_out=None), asked, clock=clock)  # type: ignore[arg-type]
         scored = level.score_candidate(shared, prepared(), asked, clock=clock)
         twin = replace(ToyModel(), name="twin")
         shared_controls = {twin.fingerprint: scored.scores.cortical}
