@@ -242,7 +242,7 @@ def made_header(path: Path) -> Any:
     Raises
     ------
     DataError
-        As `load_header` does; the remedy is one for derivatives.
+        As :func:`ban_bids.bids.metadata.load_header` does; the remedy is one for derivatives.
     """
     check_there(path, RESTORE)
     try:
