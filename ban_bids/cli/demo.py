@@ -15,7 +15,10 @@ from ban_bids.constants import DEFAULT_SEED
 from ban_bids.errors import UsageError
 
 _WORK = "work"
-_PARTS = ("bids", "truth", "genres", "out", _WORK, "ban.safetensors")
+_OTHERS = ("ban-untrained", "logmel")
+"""Models beside the networks that are trained."""
+
+_PARTS = ("bids", "truth", "genres", "out", _WORK)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -39,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _prepare(directory: Path, force: bool) -> None:
     """Make the folder; refuse to mix with what lies there."""
-    present = [directory / part for part in _PARTS if (directory / part).exists()]
+    present = [path for name in _PARTS if (path := directory / name).exists()] + sorted(directory.glob("*.safetensors"))
     if present and not force:
         raise UsageError(f"{present[0]}: already there; give an empty DIR, or --force to replace the demo")
     for path in present:
@@ -53,15 +56,23 @@ def _prepare(directory: Path, force: bool) -> None:
         raise UsageError(f"DIR {directory}: {error.strerror}; give a folder that can be written") from error
 
 
-def _run_app(directory: Path, options: argparse.Namespace) -> int:
-    """Run both levels as a user would, each in a fresh process; what they leave in the work folder goes at the end."""
+def _run_app(directory: Path, labels: Sequence[str], options: argparse.Namespace) -> int:
+    """Run both levels as a user would, people side by side; what they leave in the work folder goes at the end."""
+    from ban_bids.demo.networks import NETWORKS
+
     common = [sys.executable, "-m", "ban_bids", str(directory / "bids"), str(directory / "out")]
-    threads = ["--nprocs", str(options.nprocs), "--omp-nthreads", str(options.nprocs)]
-    shared = [*threads, "--random-seed", str(options.seed), "-w", str(directory / _WORK)]
-    weights = ["--weights", str(directory / "ban.safetensors")]
+    each = str(max(1, options.nprocs // len(labels)))
+    shared = ["--random-seed", str(options.seed), "-w", str(directory / _WORK)]
+    networks = [f"{name}={directory / name}.safetensors" for name in NETWORKS]
+    models = ["--model", *networks, *_OTHERS, "--gtzan-dir", str(directory / "genres")]
+    threads = ["--nprocs", each, "--omp-nthreads", each]
+    calls = [
+        subprocess.Popen([*common, "participant", "--participant-label", label, *models, *threads, *shared])
+        for label in labels
+    ]
+    statuses = [call.wait() for call in calls]
     clean = [] if options.keep_work else ["--clean-workdir"]
-    status = subprocess.run([*common, "participant", *weights, *shared], check=False).returncode
-    return status or subprocess.run([*common, "group", *shared, *clean], check=False).returncode
+    return max(statuses) or subprocess.run([*common, "group", *shared, *clean], check=False).returncode
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -85,6 +96,7 @@ def _main(options: argparse.Namespace) -> int:
     directory = options.directory.absolute()
     _prepare(directory, options.force)
     from ban_bids.demo.build import make_demo
+    from ban_bids.demo.dataset import participant_label
     from ban_bids.demo.plan import SIZES
 
     set_logging(0)
@@ -93,7 +105,8 @@ def _main(options: argparse.Namespace) -> int:
     if options.data_only:
         print(f"dataset in {directory / 'bids'}, truth in {directory / 'truth'}")
         return 0
-    status = _run_app(directory, options)
+    labels = [participant_label(index) for index in range(options.participants or size.participants)]
+    status = _run_app(directory, labels, options)
     if status == 0:
         from ban_bids.demo.recovery import recover
 

@@ -16,12 +16,11 @@ from ban_bids.demo.anatomy import head_template
 from ban_bids.demo.behavior import choice_probabilities, draw_choices, human_temperature, write_choices
 from ban_bids.demo.dataset import participant_label, write_top_level
 from ban_bids.demo.music import write_tracks
-from ban_bids.demo.networks import REFERENCE_SEED, TEACHER_SEED, TrainingJob, train_network, workers
+from ban_bids.demo.networks import NETWORKS, TrainingJob, train_network, workers
 from ban_bids.demo.participants import RESPONSIVE, ParticipantJob, make_participant
 from ban_bids.demo.phantom import responsive_in_mni
 from ban_bids.demo.plan import FIRST_CHOICE, FIRST_STIMULUS, DemoSize, plan_runs
-from ban_bids.demo.planting import Excerpt, Listening, listen, plant
-from ban_bids.demo.responses import Courses
+from ban_bids.demo.planting import TEACHER, Excerpt, Listening, follow, listen, read_directions
 from ban_bids.demo.styles import GENRES
 from ban_bids.demo.truth import write_truth
 
@@ -80,9 +79,9 @@ def make_music(root: Path, size: DemoSize, seed: int, pool: ProcessPoolExecutor)
 
 
 def listen_to(
-    weights: Path, excerpts: Sequence[Excerpt], clips: Sequence[Path], untrained: int | None
+    weights: Path, excerpts: Sequence[Excerpt], clips: Sequence[Path]
 ) -> tuple[Listening, npt.NDArray[np.float64]]:
-    """Let the network of a checkpoint listen, or an untrained one like it (runs in a process of its own).
+    """Let the network of a checkpoint listen (runs in a process of its own).
 
     Parameters
     ----------
@@ -92,8 +91,6 @@ def listen_to(
         For the features.
     clips : sequence of Path
         Whole files, for the probabilities of genres.
-    untrained : int or None
-        Seed of random weights that replace the checkpoint's.
 
     Returns
     -------
@@ -103,38 +100,15 @@ def listen_to(
     import torch
 
     from ban_bids.audio.waveforms import HeardClip, load_waveform
-    from ban_bids.inputs.types import Clip
     from ban_bids.models.checkpoint import load_checkpoint
-    from ban_bids.models.controls import clip_batches, untrained_network
-    from ban_bids.models.network import NetworkModel, measure_normalisation
+    from ban_bids.models.network import NetworkModel
 
     torch.set_num_threads(1)
     network, _ = load_checkpoint(weights)
-    if untrained is not None:
-        network = untrained_network(network, untrained)
-        heard_here = [Clip(each.audio, each.start, each.duration, each.audio.stem) for each in excerpts]
-        measure_normalisation(network, clip_batches(network.front_end, heard_here), network.from_frames)
     model = NetworkModel(network, GENRES)
     heard = [HeardClip(None, model.sampling_rate, load_waveform(clip)) for clip in clips]
     probabilities = model.genre_probabilities(heard) if heard else np.empty((0, len(GENRES)))
     return listen(model, excerpts), probabilities
-
-
-def plant_from_networks(
-    teacher: Path, reference: Path, music: Music, size: DemoSize, seed: int, pool: ProcessPoolExecutor
-) -> tuple[Courses, npt.NDArray[np.float64]]:
-    """Choose what is planted; also the teacher's genre probabilities of the choice clips."""
-    excerpts = [Excerpt(path, size.start, size.clip) for path in music.stimuli]
-    # Training tracks only add breadth to the choice of what is planted.
-    starts = (size.start, size.start + size.clip, size.genre_seconds - size.clip - size.start)
-    excerpts += [Excerpt(path, start, size.clip) for path in music.training for start in starts]
-    jobs = (
-        pool.submit(listen_to, teacher, excerpts, music.choices, None),
-        pool.submit(listen_to, reference, excerpts, (), None),
-        pool.submit(listen_to, teacher, excerpts, (), seed + TEACHER_SEED + 1),
-    )
-    (heard, probabilities), (other, _), (naive, _) = [job.result() for job in jobs]
-    return plant(heard, other, naive, len(music.stimuli)), probabilities
 
 
 def make_demo(
@@ -145,12 +119,12 @@ def make_demo(
     nprocs: int,
     train: Callable[[TrainingJob], Path] = train_network,
 ) -> Path:
-    """Write dataset, truth, training tracks and the student's weights into a folder.
+    """Write dataset, truth, training tracks and the weights of the scored networks into a folder.
 
     Parameters
     ----------
     root : Path
-        Target; receives ``bids/``, ``truth/``, ``genres/`` and ``ban.safetensors``.
+        Target; receives ``bids/``, ``truth/``, ``genres/`` and one ``.safetensors`` file per network.
     size : DemoSize
         The protocol.
     participants : int
@@ -165,32 +139,30 @@ def make_demo(
     Returns
     -------
     Path
-        The student's weights.
+        BAN's weights.
     """
     labels = [participant_label(index) for index in range(participants)]
     judges = [participant_label(index) for index in range(max(participants, JUDGES))]
-    truth, weights = root / "truth", root / "ban.safetensors"
+    truth, genres = root / "truth", root / "genres"
     truth.mkdir(parents=True, exist_ok=True)
     with workers(nprocs) as pool:
         _LOG.info("synthesising music")
         music = make_music(root, size, seed, pool)
         write_top_level(root / "bids", size, judges, seed)
-        _LOG.info("training the teacher, a reference and BAN itself on %d tracks", len(music.training))
-        genres = root / "genres"
-        teacher, reference = truth / "teacher.safetensors", truth / "reference.safetensors"
-        planters = [
-            pool.submit(train, TrainingJob(genres, teacher, seed + TEACHER_SEED, size.epochs)),
-            pool.submit(train, TrainingJob(genres, reference, seed + REFERENCE_SEED, size.epochs)),
-        ]
-        for planter in planters:
-            planter.result()
-        source, probabilities = plant_from_networks(teacher, reference, music, size, seed, pool)
+        excerpts = [Excerpt(path, size.start, size.clip) for path in music.stimuli]
+        teacher = pool.submit(listen_to, TEACHER, excerpts, music.choices)
+        _LOG.info("training %s on %d tracks", ", ".join(NETWORKS), len(music.training))
+        jobs_of = {
+            name: TrainingJob(genres, root / f"{name}.safetensors", seed, size.epochs, name) for name in NETWORKS
+        }
+        trained = {name: pool.submit(train, job) for name, job in jobs_of.items()}
+        heard, probabilities = teacher.result()
+        source = follow(heard, read_directions())
         _LOG.info("scanning %d phantoms", participants)
-        student = pool.submit(train, TrainingJob(genres, weights, seed, size.epochs))
         runs = plan_runs(size, len(music.stimuli), seed)
         jobs = [ParticipantJob(root, label, size, seed, runs, music.stimuli, source) for label in labels]
         table = pd.concat(list(pool.map(make_participant, jobs)), ignore_index=True)
-        student.result()
+        weights = [training.result() for training in trained.values()]
     right = [GENRES.index(clip.name.split(".")[0]) for clip in music.choices]
     people = choice_probabilities(probabilities, human_temperature(probabilities, right))
     for index, label in enumerate(judges):
@@ -198,11 +170,9 @@ def make_demo(
         answers = draw_choices(people, music.choices, size.choice_trials, rng)
         write_choices(root / "bids", label, answers)
     extra = {
-        "teacher_seed": seed + TEACHER_SEED,
-        "reference_seed": seed + REFERENCE_SEED,
         "scored_seed": seed,
         "n_components": source.n_components,
         "responsive_share": RESPONSIVE,
     }
     write_truth(truth, size, seed, responsive_in_mni(head_template(), RESPONSIVE, seed), table, extra)
-    return weights
+    return weights[0]
