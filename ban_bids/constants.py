@@ -25,3 +25,6 @@ SAMPLING_RATE = 22_050
 
 NOT_AVAILABLE = "n/a"
 """Of a cell or a field without a value, as BIDS writes it."""
+
+WORK_MARK = ".made-by-ban-bids"
+"""File in a work folder that was empty or not there before: ``--clean-workdir`` empties no other."""

@@ -28,7 +28,7 @@ cli/run.py main: options
   cli/run.py _run: environment, level
     cli/run.py _run_level: participants, or the group
       app/participant.py participant_level: the order of everything below
-        inputs/read.py read_dataset: a `Dataset`; everyone's events, images of those asked for
+        inputs/read.py read_dataset: a `Dataset`; all events, images of those asked for
           inputs/read.py _listen: one participant's events
             inputs/runs.py hear_runs: runs with their presentations
               inputs/runs.py heard_run: one run, from its events

@@ -12,12 +12,12 @@ import numpy as np
 from ban_bids.audio.sameness import identify
 from ban_bids.audio.waveforms import HeardClip
 from ban_bids.errors import DataError, NotComputable
+from ban_bids.inputs.events import plain_label
 from ban_bids.inputs.heldout import held_out_tracks
 from ban_bids.inputs.types import Dataset, HumanChoices
 from ban_bids.models.candidate import Candidate, ModelCard
 from ban_bids.models.checkpoint import check_no_overlap
 from ban_bids.scoring.behavioral import BehavioralScore, behavioral_score, no_behavior
-from ban_bids.scoring.responses import plain_label
 from ban_bids.settings import Settings
 from ban_bids.training.datasets import read_collection
 from ban_bids.training.readout import FittedReadout, Manner, readout_once

@@ -241,13 +241,19 @@ class Compared:
         if isinstance(behavior, str):
             return _Difference(Estimate(), 0, {**lacking, **dict.fromkeys(pairs, behavior)})
         if compared[0] == "B":
-            return _Difference(behavior, len(pairs), lacking)
+            return _Difference(behavior, len(pairs), lacking, self._reach(next(iter(pairs)), first))
         a, b = (np.stack([pair.scores[k] for pair in pairs.values()], axis=1) for k in (0, 1))
         columns = [self.people.index(label) for label in pairs]
         estimate = paired_difference(
             a[0], b[0], a[1:], b[1:], self.n_clips, seed=self.seed, weights=self.weights[:, columns]
         )
         return _Difference(bas_score(estimate, behavior) if compared[0] == "BAS" else estimate, len(pairs), lacking)
+
+    def _reach(self, label: str, model: str) -> str:
+        """What the draws of B of a model speak of."""
+        draws = self.entry[label, model].draws
+        stated = draws.behavior_conditions.get("IntervalOver") if draws else None
+        return PEOPLE_AND_CLIPS if stated == PEOPLE_AND_CLIPS else THESE_PEOPLE
 
     def _ranks(self, compared: Kind) -> Iterator[dict[str, Any]]:
         """Ranks of the models that most participants have, over the participants that have all of them."""
@@ -311,11 +317,12 @@ class _Pair:
 
 @dataclass(frozen=True, eq=False)
 class _Difference:
-    """A difference, over how many people, and why others have none."""
+    """A difference, over how many people, and why others have none; of B, what its draws speak of."""
 
     estimate: Estimate
     n: int
     lacking: dict[str, str]
+    of_behavior: str = ""
 
     def columns(self, compared: Compared, row: str) -> dict[str, Any]:
         """Cells of the table."""
@@ -326,12 +333,12 @@ class _Difference:
             reasons.insert(0, f"no interval: {'too few clips' if few else 'too few draws have a score'}")
         elif self.n and row != "B" and compared.n_clips < FEW_CLIPS:
             reasons.append(f"only {compared.n_clips} clips are repeated: the interval is rough")
-        reach = THESE_PEOPLE if row == "B" or self.n == 1 else PEOPLE_AND_CLIPS
+        of_c = CLIPS if compared.of_one else THESE_PEOPLE if self.n == 1 else PEOPLE_AND_CLIPS
         return {
             "value": found.value,
             "ci_low": found.ci_low,
             "ci_high": found.ci_high,
-            "generalises_to": (CLIPS if compared.of_one else reach) if there else None,
+            "generalises_to": (self.of_behavior or of_c) if there else None,
             "p": two_sided_p(found),
             "first": np.nan,
             "n": self.n,

@@ -436,11 +436,13 @@ def _interval(scores: pd.DataFrame, sampled: Sampled) -> tuple[Estimate, str | N
 
 
 def _of_dataset(scores: pd.DataFrame) -> dict[str, Any]:
-    """A score that all participants repeat: taken once; its interval is that over clips, not participants."""
+    """A score that all participants repeat: taken once; its interval is of the people who judged and of clips."""
     if not np.allclose(scores["value"].to_numpy(dtype=float), scores["value"].iloc[0]):
         return {"reason": "participants' tables disagree on it: run the participant level of all again"}
     own = scores[["value", "ci_low", "ci_high"]].iloc[0]
-    generalises_to = THESE_PEOPLE if np.isfinite(own["ci_low"]) else None
+    stated = scores["generalises_to"].iloc[0] if "generalises_to" in scores else None
+    reach = PEOPLE_AND_CLIPS if stated == PEOPLE_AND_CLIPS else THESE_PEOPLE
+    generalises_to = reach if np.isfinite(own["ci_low"]) else None
     facts = {"generalises_to": generalises_to, "readout": _readout(scores), "reason": "of the dataset; not averaged"}
     return {**own, **facts}
 

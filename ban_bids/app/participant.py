@@ -28,6 +28,7 @@ from ban_bids.app.summary import (
 from ban_bids.app.work_folder import participant_lock
 from ban_bids.audio.sameness import recordings
 from ban_bids.bids.names import bas_name
+from ban_bids.derivatives.confusions import write_confusions
 from ban_bids.derivatives.dataset import source_dataset, write_dataset_files
 from ban_bids.derivatives.draws import write_draws
 from ban_bids.derivatives.maps import write_maps
@@ -272,6 +273,8 @@ def _score_and_write(
         _write_model(shared, scored, settings)
         facts = model_facts(shared, scored, settings)
         write_draws(root, kept_draws(shared, scored, conditions(shared, settings)), facts)
+        whose = {"participant": label, "task": shared.plan.task_label, "model": prepared.name}
+        write_confusions(root, prepared.behavior.confusion, facts, **whose)
         write_table(path, table, COLUMNS, facts)
         write_provenance(
             root,

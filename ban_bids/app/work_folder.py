@@ -7,6 +7,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
+from ban_bids.constants import WORK_MARK
 from ban_bids.files.locks import all_free
 
 _LOG = logging.getLogger(__name__)
@@ -31,13 +32,18 @@ def clean_work_folder(work_dir: Path) -> None:
     Parameters
     ----------
     work_dir : Path
-        Kept as it is, and the log says so, while another call is at work in it.
+        Kept as it is, and the log says so, while another call is at work in it, or where it held something before we
+        used it: what is called ``data`` or ``models`` there may be somebody's.
     """
+    if not (work_dir / WORK_MARK).is_file():
+        _LOG.warning("%s: kept, for it was not made by ban-bids; remove by hand what is no longer needed", work_dir)
+        return
     with all_free((work_dir / LOCKS).glob("*.lock")) as free:
         if not free:
             _LOG.info("%s: kept, for another call is at work in it", work_dir)
             return
         for part in _PARTS:
             shutil.rmtree(work_dir / part, ignore_errors=True)
+        (work_dir / WORK_MARK).unlink()
     with suppress(OSError):  # something of somebody else lies in it
         work_dir.rmdir()

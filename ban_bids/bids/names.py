@@ -244,6 +244,11 @@ def draws_name(participant: str, task: str, model: str) -> DerivativeName:
     return DerivativeName("draws", ".npz", participant, task=alphanumeric(task), desc=alphanumeric(model))
 
 
+def confusion_name(participant: str, task: str, model: str) -> DerivativeName:
+    """Name of what people and a model answered to each genre, ``sub-01_task-T_desc-ban_confusion.tsv``."""
+    return DerivativeName("confusion", ".tsv", participant, task=alphanumeric(task), desc=alphanumeric(model))
+
+
 def comparison_name(participant: str, task: str) -> DerivativeName:
     """Name of a participant's comparison of models, ``sub-01_task-T_comparison.tsv``."""
     return DerivativeName("comparison", ".tsv", participant, task=alphanumeric(task))

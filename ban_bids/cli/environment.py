@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from ban_bids.constants import WORK_MARK
 from ban_bids.errors import BanBidsError, UsageError
 from ban_bids.settings import Output
 
@@ -40,6 +41,7 @@ _CACHES = {
     "JOBLIB_TEMP_FOLDER": "tmp",
 }
 _FONTS = "fontlist-*.json"
+_MARKED = "ban-bids made this folder; ban-bids --clean-workdir may empty it.\n"
 _QUIET = {
     "NO_ET": "1",
     "NIPYPE_NO_ET": "1",
@@ -101,10 +103,12 @@ def environment(work_dir: Path, omp_nthreads: int) -> Mapping[str, str]:
 
 
 def remove_empty(folders: Sequence[Path]) -> None:
-    """Remove those of the folders that are empty, in the order given; lists of fonts are nothing."""
+    """Remove those of the folders in which nothing lies but a list of fonts or the mark, in the order given."""
     for folder in folders:
-        for fonts in folder.glob(_FONTS):
-            fonts.unlink(missing_ok=True)
+        needless = [*folder.glob(_FONTS), *folder.glob(WORK_MARK)]
+        if folder.is_dir() and len(needless) == sum(1 for _ in folder.iterdir()):
+            for path in needless:
+                path.unlink(missing_ok=True)
         with suppress(OSError):  # something lies in it, or it is gone
             folder.rmdir()
 
@@ -132,10 +136,13 @@ def set_environment(work_dir: Path, omp_nthreads: int) -> tuple[Path, ...]:
     fonts = _known_fonts()
     caches = [work_dir / name for name in _CACHES.values()]
     missing = {place for cache in caches for place in (cache, *cache.parents) if not place.exists()}
+    ours = not work_dir.exists() or (work_dir.is_dir() and not any(work_dir.iterdir()))
     deepest_first = tuple(sorted(missing, reverse=True))
     try:
         for cache in caches:
             cache.mkdir(parents=True, exist_ok=True)
+        if ours:
+            (work_dir / WORK_MARK).write_text(_MARKED)
     except OSError as error:
         remove_empty(deepest_first)
         raise UsageError(f"--work-dir {work_dir}: {error.strerror}; change its rights or the path") from error

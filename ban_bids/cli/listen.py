@@ -83,6 +83,7 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
     add("--columns", type=Path, metavar="FILE", help="TOML that tells which columns of the tables hold what")
     add("--task", type=label("task-"), help="task label of the tables (default: the experiment's, or genre)")
     add("--replace", action="store_true", help="replace tables of an earlier import")
+    add("--stimuli-dir", type=Path, metavar="DIR", help="where the audio files are, if not in BIDS_DIR/stimuli")
 
 
 def _add_plan(parser: argparse.ArgumentParser) -> None:
@@ -125,9 +126,10 @@ def _import(options: argparse.Namespace) -> int:
 
     print(
         import_answers(
-            options.answers, options.bids_dir, columns=options.columns, task=options.task, replace=options.replace
+            options.answers, options.bids_dir, columns=options.columns, task=options.task, replace=options.replace,
+            stimuli_dir=options.stimuli_dir,
         )
-    )
+    )  # fmt: skip
     return 0
 
 

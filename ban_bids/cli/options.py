@@ -191,7 +191,7 @@ _OPTIONS: Mapping[str, Sequence[tuple[str, Mapping[str, Any], str]]] = {
     ),
     "resources and conduct": (
         ("-w --work-dir", _DIR, "default OUTPUT_DIR/work"),
-        ("--clean-workdir", _YES, "empty the work folder at the end if nobody failed"),
+        ("--clean-workdir", _YES, "empty the work folder, if ban-bids made it, at the end if nobody failed"),
         ("--nprocs --nthreads --n-cpus", _N, "default: all available"),
         ("--omp-nthreads", _N, "threads of one process"),
         ("--mem --mem-mb", {**_value(memory_mb, "SIZE"), "dest": "mem_mb"}, "most memory: 8G, or MB"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -98,20 +97,3 @@ def draw_choices(
             "response": answers,
         }
     )
-
-
-def write_choices(folder: Path, label: str, table: pd.DataFrame) -> None:
-    """Write ``sub-<label>/beh/sub-<label>_task-genre_beh.tsv`` and its sidecar under ``folder``."""
-    target = folder / f"sub-{label}" / "beh" / f"sub-{label}_task-genre_beh.tsv"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(target, sep="\t", index=False)
-    levels = {genre: f"The person called the clip {genre}" for genre in GENRES}
-    sidecar = {
-        "TaskName": "genre",
-        "TaskDescription": "Ten-way choice of the genre of a music clip",
-        "trial": {"Description": "Number of the trial"},
-        "stim_file": {"Description": "Clip that was played whole, under stimuli/"},
-        "genre": {"Description": "Genre under which the clip was synthesised"},
-        "response": {"Description": "Genre that the person chose", "Levels": levels},
-    }
-    target.with_suffix(".json").write_text(json.dumps(sidecar, indent=2) + "\n")

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ban_bids.bids.behavior import write_choices
 from ban_bids.demo.anatomy import head_template
-from ban_bids.demo.behavior import choice_probabilities, draw_choices, human_temperature, write_choices
+from ban_bids.demo.behavior import choice_probabilities, draw_choices, human_temperature
 from ban_bids.demo.dataset import participant_label, write_top_level
 from ban_bids.demo.music import write_tracks
 from ban_bids.demo.networks import NETWORKS, TrainingJob, train_network, workers
@@ -168,7 +169,8 @@ def make_demo(
     for index, label in enumerate(judges):
         rng = np.random.default_rng([seed, index, 13])
         answers = draw_choices(people, music.choices, size.choice_trials, rng)
-        write_choices(root / "bids", label, answers)
+        task = "Ten-way choice of the genre of a music clip"
+        write_choices(root / "bids", label, answers, task="genre", choices=GENRES, description=task)
     extra = {
         "scored_seed": seed,
         "n_components": source.n_components,

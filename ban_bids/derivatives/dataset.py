@@ -21,6 +21,7 @@ _IGNORED = (
     "*_statmap.*",
     "*_bas.*",
     "*_draws.*",
+    "*_confusion.*",
     "*_comparison.*",
     "*_qc.*",
     "group_quality.*",

@@ -12,6 +12,7 @@ import pandas as pd
 from ban_bids.bids.names import DerivativeName, parse_name, sidecar
 from ban_bids.derivatives.comparisons import COLUMNS as COMPARISON_COLUMNS
 from ban_bids.derivatives.comparisons import GROUP_FILE
+from ban_bids.derivatives.confusions import COLUMNS as CONFUSION_COLUMNS
 from ban_bids.derivatives.draws import Draws, read_draws
 from ban_bids.derivatives.quality import COLUMNS
 from ban_bids.errors import DataError, UsageError
@@ -38,6 +39,7 @@ _TABLE_KEYS = {
 _MAP_COLUMNS = ["path", "participant", "task", "space", *_MAP_KEYS, "json"]
 _FILE_COLUMNS = ["path", "participant", "task", "model", *_TABLE_KEYS]
 _DRAW_COLUMNS = ["path", "participant", "task", "model"]
+_CONFUSION_COLUMNS = ["participant", "task", "model", *CONFUSION_COLUMNS]
 _SCORE_COLUMNS = ["participant", "task", "model", "control_of"]
 _QUALITY_COLUMNS = list(COLUMNS)[:-1]
 
@@ -196,6 +198,38 @@ class Derivatives:
         """
         files = _filtered(self.draw_files(), filters, participant)
         return tuple(read_draws(Path(path)) for path in files["path"])
+
+    def confusions(self, participant: str | None = None, **filters: Any) -> pd.DataFrame:
+        """Which genres people, and each model, take for which, all participants one below the other.
+
+        Parameters
+        ----------
+        participant : str, optional
+            Label, with or without ``sub-``. What people answered is the dataset's: all participants' tables
+            repeat it.
+        **filters
+            Column = value or list of values, e.g. ``model="ban"``, ``genre="jazz"``.
+
+        Returns
+        -------
+        DataFrame
+            ``participant``, ``task``, ``model``, then the columns of
+            :data:`ban_bids.derivatives.confusions.COLUMNS`: a row per model, genre and answer.
+
+        Raises
+        ------
+        UsageError
+            A filter is no column.
+        """
+        tables = []
+        for path in self._participant_files("*_confusion.json"):
+            name, content = parse_name(path), read_json(path)
+            table = read_tsv(sidecar(path, ".tsv")).astype({"genre": str, "answer": str})
+            known = (name.participant, name.task, _model(content, name))
+            for position, (column, value) in enumerate(zip(_CONFUSION_COLUMNS, known, strict=False)):
+                table.insert(position, column, value)
+            tables.append(table)
+        return _filtered(_joined(tables, _CONFUSION_COLUMNS), filters, participant)
 
     def comparisons(self, participant: str | None = None, **filters: Any) -> pd.DataFrame:
         """Paired differences and ranks of the models of each participant, one participant below the other.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +90,15 @@ def clean_cell(text: str) -> str | None:
     while bare and (bare[0] in _QUOTES or bare[-1] in _QUOTES):
         bare = bare.strip(_QUOTES).strip()
     return None if bare.lower() in _MISSING else bare
+
+
+def plain_label(genre: object) -> str:
+    """Return the spelling in which genres are compared: ``Hip-Hop``, ``hip hop`` and ``hiphop`` are one.
+
+    Letters (with their marks) and digits of any script are kept; what has none stays as it is.
+    """
+    text = unicodedata.normalize("NFKC", str(genre)).casefold()
+    return "".join(sign for sign in text if unicodedata.category(sign)[0] in "LMN") or text.strip()
 
 
 def parse_table(path: Path, lines: Sequence[str]) -> Table:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ban_bids.bids.names import entity
 from ban_bids.errors import DataError
-from ban_bids.inputs.events import Row, Table, TableReader
+from ban_bids.inputs.events import Row, Table, TableReader, plain_label
 from ban_bids.inputs.stimuli import Stimuli
 from ban_bids.inputs.types import COLUMNS, Clip, HumanChoices
 
@@ -52,16 +52,24 @@ def _choices(table: Table, stimuli: Stimuli) -> Iterator[tuple[Clip, dict[str, o
         )
 
 
-def _has_choices(table: Table, stimuli: Stimuli) -> bool:
-    """Whether a table names clips, their true genres and answers among those genres.
+def _with_choices(tables: Sequence[Table], stimuli: Stimuli) -> list[Table]:
+    """Tables that name clips, their true genres and answers, of tasks in which some answer is one of the genres.
 
-    A ``response`` column of another task (button presses) is told apart by its answers: no answer is a genre.
+    A ``response`` column of another task (button presses) is told apart by its answers: no answer is a genre. All
+    tables of a task are taken together: one person's answers may all be other than the genres of their clips.
     """
-    if "response" not in table.columns or not stimuli.describes_clips(table.columns):
-        return False
-    genre = "genre" if "genre" in table.columns else "trial_type"
-    truths = {row.text(genre) for row in table.rows} - {None}
-    return any(row.text("response") in truths for row in table.rows)
+    named = [table for table in tables if "response" in table.columns and stimuli.describes_clips(table.columns)]
+    genres: dict[str | None, set[str]] = {}
+    answers: dict[str | None, set[str]] = {}
+    for table in named:
+        task, genre = entity(table.path, "task"), "genre" if "genre" in table.columns else "trial_type"
+        genres.setdefault(task, set()).update(_labels(table, genre))
+        answers.setdefault(task, set()).update(_labels(table, "response"))
+    return [table for table in named if genres[entity(table.path, "task")] & answers[entity(table.path, "task")]]
+
+
+def _labels(table: Table, column: str) -> set[str]:
+    return {plain_label(text) for row in table.rows if (text := row.text(column)) is not None}
 
 
 def _candidates(root: Path, pattern: str) -> list[Path]:
@@ -106,7 +114,7 @@ def read_choices(root: Path, behavior: Path | None, *, stimuli: Stimuli, read: T
     """
     if behavior is not None:
         table = read(behavior)
-        if not _has_choices(table, stimuli):
+        if not _with_choices([table], stimuli):
             raise DataError(
                 f"--behavior {behavior}: needs columns stim_file, response and genre (or trial_type), "
                 f"with answers among the genres; it has {list(table.columns)}"
@@ -114,7 +122,7 @@ def read_choices(root: Path, behavior: Path | None, *, stimuli: Stimuli, read: T
         return _collect([table], stimuli)
     for pattern in ("beh/*_beh.tsv", "func/*_events.tsv"):
         answers = [read(path) for path in _candidates(root, pattern) if path.stat().st_size > 0]
-        choices = _collect([table for table in answers if _has_choices(table, stimuli)], stimuli)
+        choices = _collect(_with_choices(answers, stimuli), stimuli)
         if choices is not None:
             return choices
     return None

@@ -10,9 +10,10 @@ from pathlib import Path, PurePosixPath
 
 import soundfile
 
-from ban_bids.errors import DataError
+from ban_bids.errors import DataError, UsageError
+from ban_bids.files.json import read_json
 from ban_bids.inputs.events import Row
-from ban_bids.inputs.rules import Profile
+from ban_bids.inputs.rules import Profile, choose_profile, read_profile
 from ban_bids.inputs.types import Clip
 
 PAST_END = 0.1
@@ -163,10 +164,17 @@ class Stimuli:
             start=round(start, 6),
             duration=self._one_duration(audio, round(start, 6), round(duration, 6)),
             track=audio.stem,
-            genre=row.text(profile.genre) if profile and profile.genre else row.text("genre") or row.text("trial_type"),
+            genre=self._genre(row),
             fade=profile.fade if profile else 0.0,
             rms=profile.rms if profile else None,
         )
+
+    def _genre(self, row: Row) -> str | None:
+        """True genre by the profile's column, or by ours in tables that lack it."""
+        own = self.profile.genre if self.profile is not None else None
+        if own is not None and own in row.cells:
+            return row.text(own)
+        return row.text("genre") or row.text("trial_type")
 
     def _one_duration(self, audio: Path, start: float, duration: float) -> float:
         """Duration of the excerpt as it was first read, where it differs by measuring only."""
@@ -225,3 +233,37 @@ class Stimuli:
         searched = ", ".join(str(root) for root in self.folders) or "no folder"
         files = " or ".join(str(path) for path in wanted)
         raise DataError(f"{row.where}: stimulus {files} not found under {searched}; give --stimuli-dir")
+
+
+def stimuli_of(bids_dir: Path, stimuli_dir: Path | None = None, profile: Path | None = None) -> Stimuli:
+    """Resolver of a dataset's sounds, where no image of it is needed.
+
+    Parameters
+    ----------
+    bids_dir : Path
+        The dataset.
+    stimuli_dir : Path, optional
+        Where the audio files are, if not in the dataset's ``stimuli/``.
+    profile : Path, optional
+        How to read events, instead of the dataset's own profile or one that ships.
+
+    Returns
+    -------
+    Stimuli
+
+    Raises
+    ------
+    UsageError
+        A folder is not there.
+    """
+    if not bids_dir.is_dir():
+        raise UsageError(f"BIDS_DIR {bids_dir}: no such folder; give a BIDS dataset")
+    if stimuli_dir is not None and not stimuli_dir.is_dir():
+        raise UsageError(f"--stimuli-dir {stimuli_dir}: no such folder")
+    folders = [one for one in (stimuli_dir, bids_dir / "stimuli") if one is not None and one.is_dir()]
+    if profile is not None:
+        return Stimuli(folders, read_profile(profile))
+    path = bids_dir / "dataset_description.json"
+    description = read_json(path) if path.is_file() else {}
+    name, doi = str(description.get("Name") or bids_dir.name), description.get("DatasetDOI")
+    return Stimuli(folders, choose_profile(name, str(doi) if doi else None, [*folders, bids_dir / "code"]))

@@ -206,7 +206,7 @@ def faults(experiment: Experiment) -> Iterator[str]:
     bad = [
         one
         for one in choices
-        if type(one) is not str or clean_cell(one) != one or len(one.split()) != 1 + one.count(" ")
+        if type(one) is not str or clean_cell(one) != one or '"' in one or len(one.split()) != 1 + one.count(" ")
     ]
     if len(choices) < 2 or len(set(map(str, choices))) < len(choices) or bad:
         yield f"choices {list(choices)} are not two or more different names without quotes, tabs and outer blanks"

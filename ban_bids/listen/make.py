@@ -21,13 +21,11 @@ from ban_bids.bids.index import participant_labels
 from ban_bids.constants import DEFAULT_SEED
 from ban_bids.errors import DataError, UsageError
 from ban_bids.files.atomic import TEMPORARY_PREFIX
-from ban_bids.files.json import read_json
 from ban_bids.files.progress import progress
 from ban_bids.inputs.events import Row, read_table
 from ban_bids.inputs.heldout import held_out_plan
-from ban_bids.inputs.rules import choose_profile, read_profile
 from ban_bids.inputs.runs import heard_run, mark_lead_ins
-from ban_bids.inputs.stimuli import Stimuli
+from ban_bids.inputs.stimuli import Stimuli, stimuli_of
 from ban_bids.inputs.types import Clip, HeardRun, Listener
 from ban_bids.listen.experiment import (
     LABEL,
@@ -127,7 +125,7 @@ def make_experiment(
     """
     bids_dir, out = bids_dir.absolute(), out.absolute()
     _check_free(out, bids_dir)
-    stimuli = _stimuli(bids_dir, stimuli_dir, profile)
+    stimuli = stimuli_of(bids_dir, stimuli_dir, profile)
     draw = random.Random(request.seed).random  # random() alone stays the same over Python's versions
     judged, practice = _listed(clips, stimuli) if clips is not None else _held_out(bids_dir, stimuli, draw)
     if not judged:
@@ -161,21 +159,6 @@ def _check_free(out: Path, bids_dir: Path) -> None:
 
 
 # --- which clips
-
-
-def _stimuli(bids_dir: Path, stimuli_dir: Path | None, profile: Path | None) -> Stimuli:
-    """Resolve rows as ban-bids does for this dataset."""
-    if not bids_dir.is_dir():
-        raise UsageError(f"BIDS_DIR {bids_dir}: no such folder; give a BIDS dataset")
-    if stimuli_dir is not None and not stimuli_dir.is_dir():
-        raise UsageError(f"--stimuli-dir {stimuli_dir}: no such folder")
-    folders = [one for one in (stimuli_dir, bids_dir / "stimuli") if one is not None and one.is_dir()]
-    path = bids_dir / "dataset_description.json"
-    description = read_json(path) if path.is_file() else {}
-    name, doi = str(description.get("Name") or bids_dir.name), description.get("DatasetDOI")
-    if profile is not None:
-        return Stimuli(folders, read_profile(profile))
-    return Stimuli(folders, choose_profile(name, str(doi) if doi else None, [*folders, bids_dir / "code"]))
 
 
 def _listed(path: Path, stimuli: Stimuli) -> tuple[list[Clip], list[Clip]]:

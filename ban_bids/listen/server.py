@@ -21,6 +21,7 @@ import re
 import secrets
 import socket
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -393,6 +394,7 @@ def _bound(host: str, port: int) -> socket.socket:
         bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
+        bound.listen()  # links work from the moment when they are printed
     except OSError as error:
         raise UsageError(f"--host {host} --port {port}: {error.strerror}; choose another host or port") from error
     return bound
@@ -466,7 +468,7 @@ def serve(out: Path, host: str, port: int) -> None:
         application(desk), log_config=None, access_log=False, server_header=False, lifespan="off", ws="none",
         proxy_headers=False, timeout_graceful_shutdown=5,
     )  # fmt: skip
-    try:
+    # the usual end; where the shell lets a background process ignore Ctrl-C, uvicorn ends without raising it
+    with suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[bound])
-    except KeyboardInterrupt:  # the usual end
-        print(f"Stopped; all answers are in {desk.layout.answers('')}", flush=True)
+    print(f"Stopped; all answers are in {desk.layout.answers('')}", flush=True)

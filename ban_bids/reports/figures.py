@@ -22,6 +22,7 @@ _MANY_LAYERS = 8
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Okabe and Ito's, without their yellow, which is not seen on white."""
 OTHERS = "#8a8f98"
+_DARK = 60
 _SUPERIOR_TEMPORAL_CUTS = (-8.0, -2.0, 4.0, 10.0, 16.0)
 """Axial heights in mm of MNI space, from the middle temporal gyrus to above Heschl's gyrus."""
 
@@ -111,6 +112,41 @@ def _matrix_cell(axes: Axes, row: int, column: int, value: float, interval: np.n
         colour = "white" if abs(value) > 0.6 * limit else "black"
     axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
     return colour
+
+
+def confusion_figure(shares: pd.DataFrame, xlabel: str) -> bytes:
+    """Matrix of true genres by answers in per cent; colours go from 0 to 100 % in every such figure.
+
+    Parameters
+    ----------
+    shares : DataFrame of shape (n_genres, n_answers)
+        Shares of 1; rows sum to 1. Index and columns are the labels.
+    xlabel : str
+        Who answers.
+
+    Returns
+    -------
+    bytes
+        PNG.
+    """
+    shown = 100 * shares.to_numpy(dtype=float)
+    n_rows, n_columns = shown.shape
+    canvas = Canvas(figsize=(0.4 * n_columns + 1.5, 0.36 * n_rows + 1.5), layout="constrained")
+    axes = canvas.subplots()
+    axes.imshow(shown, cmap="Blues", vmin=0, vmax=100, aspect="auto")
+    for row, column in np.ndindex(n_rows, n_columns):
+        share = float(shown[row, column])
+        colour = "white" if share > _DARK else "#6b7280" if share < 1 else "black"
+        axes.text(column, row, f"{share:.0f}", ha="center", va="center", color=colour, fontsize=10)
+        if shares.index[row] == shares.columns[column]:
+            _frame(axes, row, column, 0.46, style="-", colour="#55606e")
+    # a dollar sign would begin a formula
+    names = [[str(name).replace("$", r"\$") for name in labels] for labels in (shares.columns, shares.index)]
+    axes.set_xticks(range(n_columns), names[0], rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(n_rows), names[1])
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel("genre of the clip")
+    return png(canvas)
 
 
 def bar_figure(labels: Sequence[str], series: Sequence[Bars], ylabel: str) -> bytes:

@@ -45,8 +45,8 @@ _WIDE = (
 )
 _PEOPLE = (
     "Means over participants with 95 % intervals over people and clips jointly, where draws of clips were kept; B "
-    "belongs to the dataset, with its interval over clips. Column generalises_to of group_bas.tsv says what each "
-    "interval speaks of."
+    "belongs to the dataset, with its interval over clips and the people who chose. Column generalises_to of "
+    "group_bas.tsv says what each interval speaks of."
 )
 _METHODS = (
     "Scores are averaged over participants. Their 95 % intervals draw clips, the same for all, and people: "

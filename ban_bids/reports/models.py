@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from ban_bids.constants import NOT_AVAILABLE
-from ban_bids.reports.figures import Bars, matrix_figure
-from ban_bids.reports.page import Block, Figure, Headline, Headlines, Table, format_number
+from ban_bids.reports.figures import Bars, confusion_figure, matrix_figure
+from ban_bids.reports.page import Block, Figure, Headline, Headlines, Pair, Table, format_number
 
 TOTALS = ("C", "B", "BAS")
 """Rows of the score tables that sum a model up."""
@@ -171,3 +171,44 @@ def _layer_table(rows: pd.DataFrame) -> pd.DataFrame:
     if rows["reason"].nunique(dropna=False) == 1:
         shown = shown.drop(columns="reason")  # said once, of C
     return shown.astype({"n_voxels": "Int64"})
+
+
+def confusion_blocks(table: pd.DataFrame) -> list[Block]:
+    """Which genres people and the model take for which, side by side in the same order and colours.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of one model in one participant and task, see
+        :meth:`ban_bids.derivatives.read.Derivatives.confusions`.
+
+    Returns
+    -------
+    list of Block
+        Nothing without rows.
+    """
+    if table.empty:
+        return []
+    n_people, n_clips = int(table["n_people"].max()), int(table.drop_duplicates("genre")["n_clips"].sum())
+    of_people = (
+        f"Answers of {n_people} people to {n_clips} clips, per cent of each row: each person's own share, all answers "
+        "counted, mean over people; the last column: none of the model's genres."
+    )
+    of_model = (
+        f"Probabilities that the model gives to the same {n_clips} clips, per cent, mean over the clips of each row."
+    )
+    figures = (
+        _confusion_picture(table, "people_share", "Genres that people choose", "answer of people", of_people),
+        _confusion_picture(table, "model_share", "Genres that the model gives", "answer of the model", of_model),
+    )
+    cells = table[["genre", "answer", "people_share", "model_share"]]
+    return [Pair(*figures), Table("Genres chosen by people and by the model, as shares", cells, folded=True)]
+
+
+def _confusion_picture(table: pd.DataFrame, column: str, title: str, xlabel: str, caption: str) -> Figure:
+    genres, answers = (list(dict.fromkeys(table[name])) for name in ("genre", "answer"))
+    shares = table.pivot(index="genre", columns="answer", values=column).reindex(index=genres, columns=answers)
+    right = table.loc[table["genre"] == table["answer"], column].mean()
+    alt = f"{title}: confusion matrix of {len(genres)} genres; the table below repeats its numbers."
+    image = confusion_figure(shares, xlabel)
+    return Figure(title, image, f"{caption} Framed: the true genre, {100 * right:.0f} % on average.", alt)

@@ -161,6 +161,15 @@ class Figure:
     folded: bool = False
 
 
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Two figures beside each other, or below each other on a narrow screen."""
+
+    kind: ClassVar[str] = "pair"
+    first: Figure
+    second: Figure
+
+
 @dataclass(frozen=True)
 class Listing:
     """Verbatim text, folded away under its title."""
@@ -198,7 +207,7 @@ class Links:
     items: Sequence[Link]
 
 
-Block = Headlines | Paragraphs | Bullets | Facts | Table | Figure | Listing | Links
+Block = Headlines | Paragraphs | Bullets | Facts | Table | Figure | Pair | Listing | Links
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,14 @@ from ban_bids.reports.citation import write_citation
 from ban_bids.reports.comparison import NO_COMPARISON, comparison_blocks, depth_blocks, difference_blocks, ranking
 from ban_bids.reports.failures import error_sections, failures_of
 from ban_bids.reports.figures import bar_figure, map_figure
-from ban_bids.reports.models import brief_scores, control_bars, headlines, layer_blocks, scored_rows
+from ban_bids.reports.models import (
+    brief_scores,
+    confusion_blocks,
+    control_bars,
+    headlines,
+    layer_blocks,
+    scored_rows,
+)
 from ban_bids.reports.page import (
     Block,
     Bullets,
@@ -38,7 +45,7 @@ GROUP_PAGE = "group.html"
 LINKS = (Link("All participants: the group's page", GROUP_PAGE),)
 """From a participant's page to the group's."""
 
-_CLIPS = "Intervals: 95 %, bootstrap over clips."
+_CLIPS = "Intervals: 95 %, bootstrap over clips; of B over the people who chose, too, if they are three or more."
 _MANY_MAPS = 6
 _FEW_MODELS = 3
 
@@ -146,6 +153,7 @@ def _model_blocks(
     blocks += _score_tables("Scores", rows, definitions)
     blocks += layer_blocks(rows)
     blocks += _controls(scores, model, definitions)
+    blocks += confusion_blocks(out.confusions(summary.participant, task=summary.task, model=model.model))
     blocks += _maps(out, summary, model, rows, folded=folded)
     missing = [f"{title}: {why}" for title, why in summary.reasons.items() if title.startswith("Significance")]
     if missing:

@@ -13,6 +13,7 @@ from ban_bids.encoding.permutation import QUESTIONS, SOUND, SPECIFIC
 from ban_bids.preprocessing.regions import FEWEST_VOXELS
 from ban_bids.scoring.behavioral import KAPPAS, BehavioralScore, Part
 from ban_bids.scoring.bootstrap import LEVEL, Estimate, with_interval
+from ban_bids.scoring.comparison import THESE_PEOPLE
 from ban_bids.scoring.cortical import CorticalScore, LayerScore
 from ban_bids.scoring.voxels import RegionTest
 
@@ -75,7 +76,8 @@ CLIPS = "clips"
 
 _INTERVAL = (
     f"{LEVEL:.0%} percentile interval of bootstrap draws of clips (all repeats of a clip together; people "
-    "and voxels stay as they are); draws of c are centred on the estimate"
+    "and voxels stay as they are); draws of c and B are centred on the estimate, and B's hold what other people would "
+    "change, where generalises_to says so"
 )
 _ASKED = {SOUND: "follow sound", SPECIFIC: "follow these sounds"}
 _PREDICTIONS = {SOUND: "the whole prediction", SPECIFIC: "the clip-specific prediction"}
@@ -266,4 +268,6 @@ def _behavioral_rows(score: BehavioralScore) -> list[dict[str, object]]:
         for name, part in {"B": score, **parts}.items()
     ]
     rows[0]["reason"] = "; ".join(filter(None, (score.reason, score.rough))) or None
+    for row, reach in zip(rows, (score.generalises_to or THESE_PEOPLE, *[THESE_PEOPLE] * len(KAPPAS)), strict=True):
+        row["generalises_to"] = reach if row["generalises_to"] else None
     return [{**row, "belongs_to": "dataset", "n_people": score.n_people, "readout": score.readout} for row in rows]

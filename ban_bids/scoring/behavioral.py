@@ -17,15 +17,26 @@ import pandas as pd
 
 from ban_bids.errors import NotComputable
 from ban_bids.inputs.types import Clip
-from ban_bids.scoring.bootstrap import Estimate, percentile_interval, resample_counts, with_interval
-from ban_bids.scoring.i2n import MIN_CLIPS, compare_patterns, consistency, usable_clips
+from ban_bids.scoring.bootstrap import (
+    Estimate,
+    centred_draws,
+    percentile_interval,
+    resample_counts,
+    with_interval,
+)
+from ban_bids.scoring.comparison import PEOPLE_AND_CLIPS, THESE_PEOPLE, spread_of_draws, student_draws
+from ban_bids.scoring.confusion import confusions
+from ban_bids.scoring.i2n import MIN_CLIPS, compare_patterns, consistency, person_effects, usable_clips
 from ban_bids.scoring.responses import Responses, match_responses
 
 MIN_COMMON = 5
 """Clips that a kappa between two observers needs."""
 
 CLIPS_PER_GENRE = 10
-"""Clips per genre under which the interval of B is rough (``benchmarks/behavioural_calibration.py``)."""
+"""Clips per genre under which the interval of B is rough (``benchmarks/behavior_calibration.py``)."""
+
+FEWEST_PEOPLE = 3
+"""People from whom one can tell how much B would differ with others; with fewer its interval is of these people."""
 
 KAPPAS = ("kappa_model_person", "kappa_person_person", "kappa_majority")
 """Parts of a `BehavioralScore` that stand beside B."""
@@ -36,7 +47,7 @@ _BARE = 1 / 3
 """Lower limit of the people's reliability, relative to it, under which B is rough: of such data B tends to be low."""
 
 _DRAWS = 250
-_STREAM = 2
+_STREAM, _STREAM_PEOPLE = 2, 3
 _TIE = 1e-9
 
 
@@ -62,7 +73,8 @@ class Part(Estimate):
 class BehavioralScore(Part):
     """B of one model on one dataset: I2n consistency, with the kappas beside it.
 
-    ``raw`` is the correlation of the model with half of the people, ``people`` that of the two halves.
+    ``raw`` is the correlation of the model with half of the people, ``people`` that of the two halves, whose root is
+    the human ceiling of ``raw``.
 
     Parameters
     ----------
@@ -71,8 +83,12 @@ class BehavioralScore(Part):
     kappa_majority : Part
         ``raw``: mean over people of kappa(model, person); ``people``: of kappa(majority of all others, person) on the
         same clips; the value is their difference.
+    confusion : DataFrame
+        What people and model answered to each genre, see `ban_bids.scoring.confusion.confusions`; empty without any.
     n_people, n_excluded : int
         People compared; clips left out because the model knows their tracks.
+    generalises_to : str
+        What the interval of B speaks of: other people and other clips, or these people on other clips.
     rough : str
         Why the interval may cover too little; empty where it does not.
     readout : str
@@ -80,14 +96,16 @@ class BehavioralScore(Part):
     notes : tuple of str
     conditions : mapping
         What draw k of B rests on: clips, people, genres, draws. Where it is the same for two models, draw k takes the
-        same clips for both.
+        same clips and people for both.
     """
 
     kappa_model_person: Part = field(default_factory=Part)
     kappa_person_person: Part = field(default_factory=Part)
     kappa_majority: Part = field(default_factory=Part)
+    confusion: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
     n_people: int = 0
     n_excluded: int = 0
+    generalises_to: str = ""
     rough: str = ""
     readout: str = "none"
     notes: tuple[str, ...] = ()
@@ -134,9 +152,9 @@ def behavioral_score(
 
     Notes
     -----
-    Intervals resample clips, not people: a person drawn twice would stand in both halves of a split and be
-    compared with themselves. They speak of these people on other clips. Draws within genres of n clips vary too
-    little, by (n - 1)/n, and so are spread about the estimate by the root of clips / (clips - genres).
+    The interval of B is of other people and other clips: see `over_people_and_clips`. Those of the kappas draw clips
+    and speak of these people. Draws within genres of n clips vary too little, by (n - 1)/n, and so are spread about the
+    estimate by the root of clips / (clips - genres).
     """
     try:
         responses = match_responses(choices, clips, probabilities, genres=genres, excluded=excluded)
@@ -152,8 +170,10 @@ def score_responses(responses: Responses, *, n_bootstrap: int, n_splits: int, se
     draws = resample_counts(n_clips, n_bootstrap, (seed, _STREAM), responses.true)
     counts = np.concatenate([np.ones((1, n_clips)), draws])
     with_model, between, majority = _kappas(responses, counts)
+    score = _consistency(responses, counts, n_splits, seed)
     return replace(
-        _consistency(responses, counts, n_splits, seed),
+        score,
+        confusion=confusions(responses),
         kappa_model_person=with_model,
         kappa_person_person=between,
         kappa_majority=majority,
@@ -166,6 +186,7 @@ def score_responses(responses: Responses, *, n_bootstrap: int, n_splits: int, se
             "NumberOfDraws": n_bootstrap,
             "RandomSeed": seed,
             "Answers": _fingerprint(responses),
+            "IntervalOver": score.generalises_to,
         },
     )
 
@@ -210,21 +231,65 @@ def _consistency(responses: Responses, counts: np.ndarray, n_splits: int, seed: 
     if n_clips < len(keep):
         notes += (f"B leaves out {len(keep) - n_clips} clips that fewer than {2 * half} people judged",)
     used = responses.of(keep)
-    value, rho, reliability = consistency(compare_patterns(used, half, n_splits, seed=seed), counts[:, keep])
+    patterns = compare_patterns(used, half, n_splits, seed=seed)
+    value, rho, reliability = consistency(patterns, counts[:, keep])
     score = BehavioralScore(raw=float(rho[0]), people=float(reliability[0]), n_clips=n_clips, notes=notes)
     low, high = percentile_interval(spread(reliability, used.true)[1:])
     if not low > 0:
         return replace(score, reason=_no_ceiling(score.people, low, high))
     if not np.isfinite(score.raw):
         return replace(score, reason="the model's pattern over clips is constant")
-    drawn = spread(value, used.true)
-    rough = _rough(n_clips, len(np.unique(used.true)), barely=low < _BARE * score.people)
-    return replace(score, **with_interval(drawn[0], drawn[1:]), rough=rough)
+    effects = person_effects(patterns, float(value[0]))
+    draws, other_people = over_people_and_clips(spread(value, used.true), effects, used.true, seed=seed)
+    rough = _rough(n_clips, len(np.unique(used.true)), barely=low < _BARE * score.people, differ=other_people > 1)
+    reach = PEOPLE_AND_CLIPS if np.isfinite(other_people) else THESE_PEOPLE
+    return replace(score, **with_interval(value[0], draws), rough=rough, generalises_to=reach)
 
 
-def _rough(n_clips: int, n_genres: int, *, barely: bool) -> str:
+def over_people_and_clips(
+    drawn: np.ndarray, effects: np.ndarray, true: np.ndarray, *, seed: int
+) -> tuple[np.ndarray, float]:
+    """Draws of B over clips and people jointly.
+
+    Parameters
+    ----------
+    drawn : ndarray of shape (1 + n_draws,)
+        B, and its draws of clips.
+    effects : ndarray of shape (P, C)
+        By how much each person's answers to each clip move B (`ban_bids.scoring.i2n.person_effects`).
+    true : ndarray of shape (C,), int
+        Genre of each clip.
+    seed : int
+        The same people get the same weights for all models.
+
+    Returns
+    -------
+    draws : ndarray of shape (n_draws,)
+        Those of clips, centred on B and widened (`ban_bids.scoring.bootstrap.centred_draws`), plus what other people
+        would change: Student's t with P - 1 degrees of freedom times the standard error over people. The chance of one
+        person's answer to one clip is in the draws of clips already. So it is taken off the variance over people: the
+        variance of a person's sum over clips less the sum of the clips' variances, these times C / (C - genres) for the
+        mean of each genre that is taken out (Brennan 2001, *Generalizability Theory*, ch. 2).
+    ratio : float
+        Standard error over people relative to the spread of the draws of clips; NaN with fewer than `FEWEST_PEOPLE`
+        people, whose draws are of clips alone.
+    """
+    n_people, n_clips = effects.shape
+    draws = centred_draws(drawn[1:], float(drawn[0]), n_clips)
+    if n_people < FEWEST_PEOPLE:
+        return draws, np.nan
+    totals = effects.sum(axis=1)
+    alone = effects.var(axis=0, ddof=1).sum() * n_clips / max(n_clips - len(np.unique(true)), 1)
+    error = np.sqrt(max(totals.var(ddof=1) - alone, 0) / n_people)
+    weights = np.random.default_rng((seed, _STREAM_PEOPLE)).standard_normal((len(draws), n_people))
+    ratio = error / max(float(spread_of_draws(draws)), _TIE)
+    return draws + error * student_draws(weights @ totals, n_people - 1), float(ratio)
+
+
+def _rough(n_clips: int, n_genres: int, *, barely: bool, differ: bool) -> str:
     few = f"{n_clips} clips of {n_genres} genres, fewer than {CLIPS_PER_GENRE} each"
     reasons = [few] * (n_clips < CLIPS_PER_GENRE * n_genres) + ["people barely agree more than by chance"] * barely
+    reasons += ["B differs more between people than between clips; more people are needed"] * differ
     return f"the interval is rough: {'; '.join(reasons)}" if reasons else ""
 
 

@@ -175,7 +175,7 @@ def over_people(
         kept = max(of_clips + of_people - max(both, 0), of_clips, of_people)
         shrinkage = np.sqrt(kept / max(of_clips + of_people, np.finfo(float).tiny))
         weights = people_draws(len(joint), n_people, seed) if weights is None else weights
-        joint = shrinkage * (joint + standard_error * _student_draws(weights @ (values - value), n_people - 1))
+        joint = shrinkage * (joint + standard_error * student_draws(weights @ (values - value), n_people - 1))
     return Estimate(**with_interval(value, value + joint))
 
 
@@ -190,7 +190,7 @@ def spread_of_draws(draws: np.ndarray) -> np.ndarray:
     return np.sqrt(_variance(draws))
 
 
-def _student_draws(order: np.ndarray, df: int) -> np.ndarray:
+def student_draws(order: np.ndarray, df: int) -> np.ndarray:
     """Quantiles of Student's t in the order of random numbers: without the chance of draws in its long tails."""
     return np.asarray(stats.t.ppf((stats.rankdata(order) - 0.5) / len(order), df))
 

@@ -11,10 +11,14 @@ answers t and d alone, ``(k_t + 1/2) / (k_t + k_d + 1)``. Rates from few answers
 so the fewer they are. So every half holds *the same number of answers* to every clip, one per person, and the model's
 pattern is what people with its probabilities would show *on average with that many answers*. The false-alarm rate
 of d' is one number for a (genre, distractor) pair, drops out with the pair's mean, and is left out.
+
+People differ (one says *pop* more often than another), so that halves are halves of *people*: nobody stands in both,
+on whatever clips. And other people would give another score: `person_effects` says by how much each of these moves it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,19 +43,19 @@ def hit_pattern(counts: np.ndarray, true: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    counts : ndarray of shape (C, G)
+    counts : ndarray of shape (..., C, G)
         Answers to each clip.
     true : ndarray of shape (C,), int
 
     Returns
     -------
-    ndarray of shape (C, G)
+    ndarray of shape (..., C, G)
         ``z[(k_t + 1/2) / (k_t + k_d + 1)]``; 0 at the true genre, where nothing is compared.
     """
     rows = np.arange(len(true))
-    right = counts[rows, true][:, None]
+    right = counts[..., rows, true][..., None]
     pattern = ndtri((right + 0.5) / (right + counts + 1.0))
-    pattern[rows, true] = 0
+    pattern[..., rows, true] = 0
     return pattern
 
 
@@ -101,11 +105,14 @@ class Patterns:
     shared : ndarray of shape (C, C)
         Model with a half of people; mean over halves.
     people : ndarray of shape (C, C)
-        One half with the other; mean over halvings.
+        One half with the other; of two clips, the mean over the halvings in which nobody stands in both halves.
     half : ndarray of shape (C, C)
         A half with itself; mean over halves.
     true : ndarray of shape (C,), int
         True genre of each clip.
+    shared_effects, people_effects : ndarray of shape (P, C)
+        By how much a person's answers to a clip move ``shared`` and ``people`` (both summed up by `pair_covariance`),
+        on the scale of a mean over people of one number each, relative to the others; see `person_effects`.
     """
 
     model: np.ndarray
@@ -113,6 +120,8 @@ class Patterns:
     people: np.ndarray
     half: np.ndarray
     true: np.ndarray
+    shared_effects: np.ndarray
+    people_effects: np.ndarray
 
 
 def usable_clips(n_people: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, int]:
@@ -142,12 +151,44 @@ def usable_clips(n_people: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, in
     return best, half
 
 
-def halvings(responses: Responses, half: int, n_splits: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Answers of two random halves of the people who judged each clip, one answer per person.
+@dataclass(frozen=True, eq=False)
+class Halving:
+    """Two halves of the people who judged each clip, one answer each.
 
-    A person stands in one half only of a clip, so that nobody is compared with themselves. Of several answers of a
-    person to a clip one is drawn, anew in every halving: all of them enter the mean over halvings, and a person who
-    answered more often counts no more than another.
+    Parameters
+    ----------
+    person : ndarray of shape (2, half, C), int
+        Who answered.
+    answer : ndarray of shape (2, half, C), int
+        Index of the genre.
+    n_genres : int
+    """
+
+    person: np.ndarray
+    answer: np.ndarray
+    n_genres: int
+
+    @property
+    def chosen(self) -> np.ndarray:
+        """Answers as indicators: (2, half, C, G), int."""
+        return (self.answer[..., None] == np.arange(self.n_genres)).astype(np.int64)
+
+    def apart(self, n_people: int) -> np.ndarray:
+        """Of which clips (of the first half, of the second) nobody stands in both halves: (C, C), bool."""
+        there = np.zeros((2, n_people, self.person.shape[2]), dtype=np.float32)
+        for member in np.moveaxis(self.person, 1, 0):
+            for own, people in zip(there, member, strict=True):
+                own[people, np.arange(people.size)] = 1
+        return there[0].T @ there[1] == 0
+
+
+def halvings(responses: Responses, half: int, n_splits: int, seed: int) -> Iterator[Halving]:
+    """Halve people at random, again and again.
+
+    People stand in a random order; of those who judged a clip the first are one half and the last the other. Where
+    everybody judged everything, halves are the same people for all clips. Of several answers of a person to a clip
+    one is drawn, anew in every halving: all of them enter the mean over halvings, and a person who answered more often
+    counts no more than another.
 
     Parameters
     ----------
@@ -155,24 +196,22 @@ def halvings(responses: Responses, half: int, n_splits: int, seed: int) -> tuple
         Every clip judged by ``2 * half`` people at least.
     half, n_splits, seed : int
 
-    Returns
-    -------
-    first, second : ndarray of shape (n_splits, C, G), int
-        Counts of answers; ``half`` per clip.
+    Yields
+    ------
+    Halving
     """
     rng = np.random.default_rng(seed)
-    n_clips, n_genres = responses.counts.shape[1:]
+    n_people, n_clips, n_genres = responses.counts.shape
     cumulative = responses.counts.cumsum(axis=2)
     total = cumulative[:, :, -1]
-    counts = np.zeros((2, n_splits, n_clips, n_genres), dtype=np.int64)
+    n_judges = (total > 0).sum(axis=0)
     clip = np.arange(n_clips)
-    for s in range(n_splits):
-        order = np.argsort(np.where(total > 0, rng.random(total.shape), np.inf), axis=0)[: 2 * half]
-        drawn = rng.random(order.shape) * total[order, clip]
-        answer = (cumulative[order, clip] <= drawn[..., None]).sum(axis=2)
-        chosen = answer[..., None] == np.arange(n_genres)
-        counts[:, s] = chosen[:half].sum(axis=0), chosen[half:].sum(axis=0)
-    return counts[0], counts[1]
+    places = np.stack([np.tile(np.arange(half)[:, None], n_clips), n_judges - 1 - np.arange(half)[:, None]])
+    for _ in range(n_splits):
+        order = np.argsort(np.where(total > 0, rng.permutation(n_people)[:, None], n_people), axis=0)
+        person = order[places, clip]
+        drawn = rng.random(person.shape) * total[person, clip]
+        yield Halving(person, (cumulative[person, clip] <= drawn[..., None]).sum(axis=3), n_genres)
 
 
 def compare_patterns(responses: Responses, half: int, n_splits: int, *, seed: int) -> Patterns:
@@ -189,21 +228,92 @@ def compare_patterns(responses: Responses, half: int, n_splits: int, *, seed: in
     seed : int
     """
     true = responses.true
+    n_people, n_clips, _ = responses.counts.shape
     model = expected_pattern(responses.probabilities, true, half)
-    n_clips = len(true)
-    mean, across, within = np.zeros_like(model), np.zeros((n_clips, n_clips)), np.zeros((n_clips, n_clips))
-    for one, other in zip(*halvings(responses, half, n_splits, seed)):
-        a, b = hit_pattern(one, true), hit_pattern(other, true)
+    mean, within = np.zeros_like(model), np.zeros((n_clips, n_clips))
+    across, n_apart, always = (np.zeros((n_clips, n_clips)) for _ in range(3))
+    parts = Parts.of(responses.counts.shape)
+    for halving in halvings(responses, half, n_splits, seed):
+        a, b = hit_pattern(halving.chosen.sum(axis=1), true)
+        products, apart = a @ b.T, halving.apart(n_people)
         mean += (a + b) / 2
-        across += a @ b.T
+        across += np.where(apart, products, 0)
+        n_apart += apart
+        always += products
         within += (a @ a.T + b @ b.T) / 2
+        parts.add(halving, np.stack([a, b]), true)
     return Patterns(
         model=model @ model.T,
         shared=model @ mean.T / n_splits,
-        people=across / n_splits,
+        people=np.where(n_apart > 0, across / np.maximum(n_apart, 1), always / n_splits),
         half=within / n_splits,
         true=true,
+        shared_effects=parts.effects(centred(model, true), half, true),
+        people_effects=2 * parts.effects(None, half, true),
     )
+
+
+def centred(pattern: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """A pattern (C, G) less the mean of each (genre, distractor) pair."""
+    result = pattern.copy()
+    for genre in np.unique(true):
+        result[true == genre] -= pattern[true == genre].mean(axis=0)
+    return result
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What each person does to the pattern of a half, and what the other half shows meanwhile; sums over halvings.
+
+    Parameters
+    ----------
+    own, others : ndarray of shape (P, C, G)
+        What the half's pattern loses without the person's answer; the other half's pattern.
+    n_there : ndarray of shape (P, C)
+        Halvings in which the person stood in a half.
+    """
+
+    own: np.ndarray
+    others: np.ndarray
+    n_there: np.ndarray
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...]) -> Parts:
+        """Nothing yet, of P people, C clips and G genres."""
+        return cls(np.zeros(shape), np.zeros(shape), np.zeros(shape[:2]))
+
+    def add(self, halving: Halving, patterns: np.ndarray, true: np.ndarray) -> None:
+        """Add a halving with the patterns (2, C, G) of its halves."""
+        clip = np.arange(len(true))
+        for k, (chosen, people) in enumerate(zip(halving.chosen, halving.person, strict=True)):
+            # a person stands once in a half of a clip: no index comes twice
+            self.own[people, clip] += patterns[k] - hit_pattern(chosen.sum(axis=0) - chosen, true)
+            self.others[people, clip] += patterns[1 - k]
+            self.n_there[people, clip] += 1
+
+    def effects(self, partner: np.ndarray | None, half: int, true: np.ndarray) -> np.ndarray:
+        """Effect of each person on the product with ``partner`` (of the other half where None): (P, C).
+
+        Relative to the others who judged the clip, and on the scale of a mean over people; 0 for who did not judge it.
+        """
+        there = self.n_there > 0
+        n_people, n_judges = len(there), there.sum(axis=0)
+        own, others = (part / np.maximum(self.n_there, 1)[..., None] for part in (self.own, self.others))
+        own, others = (_centred_where(part, there, true) for part in (own, others))
+        effects = (own * (others if partner is None else partner)).sum(axis=2)
+        effects = np.where(there, effects - effects.sum(axis=0) / n_judges, 0)
+        # where k - 1 others share the half, a person is seen against a mean that lacks them: N / (N - 1) too far apart
+        return effects * half * (1 - (half - 1) / (half * n_judges)) * (n_people / n_judges)
+
+
+def _centred_where(patterns: np.ndarray, there: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Each person's pattern (P, C, G) less the mean of each (genre, distractor) pair over the person's own clips."""
+    result = np.where(there[..., None], patterns, 0)
+    for genre in np.unique(true):
+        members = true == genre
+        n = np.maximum(there[:, members].sum(axis=1), 1)[:, None, None]
+        result[:, members] -= result[:, members].sum(axis=1, keepdims=True) / n
+    return np.where(there[..., None], result, 0)
 
 
 def pair_covariance(products: np.ndarray, true: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -260,3 +370,25 @@ def consistency(patterns: Patterns, counts: np.ndarray) -> tuple[np.ndarray, np.
     reliability = np.divide(people, half, out=missing.copy(), where=vary)
     root = np.sqrt(np.maximum(np.nan_to_num(reliability), 0))
     return np.divide(rho, root, out=missing, where=root > 0), rho, reliability
+
+
+def person_effects(patterns: Patterns, value: float) -> np.ndarray:
+    """By how much each person's answers to each clip move B, relative to the other people's.
+
+    Parameters
+    ----------
+    patterns : Patterns
+    value : float
+        B.
+
+    Returns
+    -------
+    ndarray of shape (P, C)
+        First-order effects (Hajek projections, as in an infinitesimal jackknife; Efron 2014, *J. Am. Stat. Assoc.*
+        109:991): B plus the sum of a row is a number per person, whose mean over people is B and whose standard
+        error over people is that of B. B = shared / sqrt(model people), so that an effect is
+        ``shared_effect / sqrt(model people) - B people_effect / (2 people)``.
+    """
+    every = np.ones((1, len(patterns.true)))
+    model, people = (pair_covariance(p, patterns.true, every)[0] for p in (patterns.model, patterns.people))
+    return patterns.shared_effects / np.sqrt(model * people) - value * patterns.people_effects / (2 * people)

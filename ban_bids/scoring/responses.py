@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -11,12 +10,15 @@ import numpy as np
 import pandas as pd
 
 from ban_bids.errors import NotComputable
+from ban_bids.inputs.events import plain_label
 from ban_bids.inputs.types import Clip
 
 _LOG = logging.getLogger(__name__)
 
 OTHER = -1
 """Response that is none of the model's genres (never right), or no response."""
+
+_SUMS = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,11 +81,6 @@ class Responses:
         return right / np.maximum(self.n_answers, 1)
 
 
-def plain_label(genre: object) -> str:
-    """Return the spelling in which genres are compared: ``Hip-Hop``, ``hip hop`` and ``hiphop`` are one."""
-    return re.sub(r"[^a-z0-9]", "", str(genre).lower())
-
-
 def _key(audio: object, start: object, duration: object) -> tuple[str, int, int]:
     return str(audio), round(1000 * float(str(start))), round(1000 * float(str(duration)))
 
@@ -117,8 +114,9 @@ def match_responses(
     Raises
     ------
     NotComputable
-        If nothing is left to compare.
+        If nothing is left to compare, two of the model's genres have one name, or a probability is none.
     """
+    _check_model(probabilities, genres)
     known_clips = {_key(clip.audio, clip.start, clip.duration): i for i, clip in enumerate(clips)}
     order = sorted(range(len(genres)), key=lambda g: plain_label(genres[g]))
     genres, probabilities = [genres[g] for g in order], np.asarray(probabilities, dtype=float)[:, order]
@@ -152,12 +150,24 @@ def match_responses(
         genres=tuple(genres),
         clip=used,
         n_excluded=len(np.unique(clip[trained])),
-        notes=_notes(int(np.sum(~known)), answered, true),
+        notes=_notes(int(np.sum(~known)), answered, true, int(np.sum(answer < 0))),
     )
 
 
-def _notes(n_unknown: int, clip: np.ndarray, true: np.ndarray) -> tuple[str, ...]:
+def _check_model(probabilities: np.ndarray, genres: Sequence[str]) -> None:
+    plain = [plain_label(genre) for genre in genres]
+    twice = sorted({str(genre) for genre, name in zip(genres, plain) if plain.count(name) > 1})
+    if twice:
+        raise NotComputable(f"the model's genres {', '.join(twice)} have one name: give its read-out different ones")
+    rows = np.asarray(probabilities, dtype=float)
+    if not (np.all(rows >= 0) and np.allclose(rows.sum(axis=1), 1, atol=_SUMS)):
+        raise NotComputable("the model's genre probabilities are not finite, or do not sum to 1")
+
+
+def _notes(n_unknown: int, clip: np.ndarray, true: np.ndarray, n_other: int) -> tuple[str, ...]:
     notes = []
+    if n_other:
+        notes.append(f"{n_other} answers are none of the model's genres: not right in kappa, passed over in B")
     if n_unknown:
         notes.append(f"{n_unknown} choices are on clips or true genres that the model does not know")
     conflicting = int((pd.Series(true).groupby(clip).nunique() > 1).sum())

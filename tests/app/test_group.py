@@ -380,6 +380,16 @@ def test_the_interval_of_bas_holds_the_uncertainty_of_b_and_that_of_c_other_clip
     assert set(own["generalises_to"]) == {"clips"}
 
 
+def test_b_says_whether_its_interval_is_of_other_people_too(tmp_path):
+    tree = small_tree(tmp_path / "out", ["01", "02"])
+    for label in ("01", "02"):
+        table = with_draws(tree.root, label)
+        table.loc[table["row"] == "B", "generalises_to"] = "people and clips"
+        write_model(tree.root, label, table, "ban")
+    assert group_level(tree.root, settings(tree.root)) == 0
+    assert group_rows(tree.root).set_index("row").loc["B", "generalises_to"] == "people and clips"
+
+
 def test_one_participant_has_an_interval_over_clips_that_says_so(tmp_path):
     tree = small_tree(tmp_path / "out", ["01"])
     with_draws(tree.root, "01")

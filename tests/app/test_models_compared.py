@@ -108,7 +108,9 @@ def test_every_row_of_the_schema_is_there(root):
     pairs = table[(table["kind"] == "models") & (table["row"] == "C")][["model", "other"]]
     assert [tuple(pair) for pair in pairs.to_numpy()] == list(combinations("abc", 2))
     assert set(table["level"]) == {"participant"} and set(table["participant"]) == {"01"}
-    assert set(table["generalises_to"]) == {"clips"} and (table["n"] == 1).all()
+    reach = table.groupby(table["row"] == "B")["generalises_to"].unique()
+    assert list(reach[False]) == ["clips"] and list(reach[True]) == ["clips (these people)"]
+    assert (table["n"] == 1).all()
     assert (table["p_corrected"].dropna() >= table["p"].dropna()).all()
     ranks = table[(table["kind"] == "rank") & (table["row"] == "C")].set_index("model")
     assert ranks.loc[["b", "c", "a"], "value"].tolist() == [1, 2, 3]
@@ -288,6 +290,24 @@ def test_the_group_compares_over_people_and_repeats_its_participants(root):
     repeated = table[table["level"] == "participant"].reset_index(drop=True)
     np.testing.assert_allclose(repeated["value"].astype(float), own["value"], atol=1e-6)
     np.testing.assert_allclose(repeated["p_corrected"].astype(float), own["p_corrected"], atol=1e-6)
+
+
+def test_differences_of_b_speak_of_those_that_its_draws_were_drawn_over(root):
+    drawn = {"behavior_conditions": {**JUDGED, "IntervalOver": "people and clips"}}
+    for label in ("01", "02"):
+        for model, quality in (("a", 0.8), ("b", 0.4)):
+            score(root, label, model, quality, **drawn)
+    from ban_bids.app.comparison import compare_group
+
+    own = compare(root)
+    out = load_derivatives(root)
+    table = compare_group(out.scores(), out.draw_files(), n_draws=N_DRAWS, seed=0)
+    for rows in (own, table[table["level"] == "group"]):
+        assert set(rows.loc[rows["row"] == "B", "generalises_to"]) == {"people and clips"}
+    score(root, "01", "a", 0.8)
+    apart = compare(root)
+    [reason] = apart.loc[(apart["row"] == "B") & (apart["kind"] == "models"), "reason"]
+    assert "IntervalOver" in reason
 
 
 def test_a_model_of_few_participants_does_not_decide_who_is_ranked(root):

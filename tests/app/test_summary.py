@@ -79,12 +79,17 @@ def test_the_authors_of_the_dataset_are_read_where_it_names_them(
     assert any("Glasser" in line for line in ran["atlas_references"])
 
 
+@pytest.mark.parametrize("readout", ["none", "own", "linear"])
 @pytest.mark.parametrize(("maps", "joint"), [([("Joint", "bestlayer"), ("L0", "r")], False), ([("Joint", "r")], True)])
-def test_a_joint_fit_is_one_that_predicted(maps: list[tuple[str, str]], joint: bool) -> None:
+def test_a_joint_fit_is_one_that_predicted_and_a_linear_readout_was_trained(
+    maps: list[tuple[str, str]], joint: bool, readout: str
+) -> None:
     card = SimpleNamespace(references=("A 2020",), hashes={})
     scored = SimpleNamespace(
         prepared=SimpleNamespace(
-            model=SimpleNamespace(card=card, references=("A 2020", "B 2021")), behavior=SimpleNamespace(n_clips=0)
+            model=SimpleNamespace(card=card, references=("A 2020", "B 2021")),
+            behavior=SimpleNamespace(n_clips=0),
+            compared=SimpleNamespace(readout={"Kind": readout}),
         ),
         scores=SimpleNamespace(maps=dict.fromkeys(maps), cortical=SimpleNamespace(n_repeats=4)),
     )
@@ -92,8 +97,8 @@ def test_a_joint_fit_is_one_that_predicted(maps: list[tuple[str, str]], joint: b
     shared = SimpleNamespace(prepared=SimpleNamespace(fitting=SimpleNamespace(engine=engine)))
     ran = summary._model_ran(shared, scored)  # type: ignore[arg-type]
     assert ran == {
-        "solver": "closed-form", "joint": joint, "ceiling": True, "behavior": False, "trained": False,
-        "references": ["A 2020", "B 2021"],
+        "solver": "closed-form", "joint": joint, "ceiling": True, "behavior": False,
+        "trained": readout == "linear", "references": ["A 2020", "B 2021"],
     }  # fmt: skip
 
 

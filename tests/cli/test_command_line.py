@@ -17,7 +17,7 @@ from ban_bids.cli import run as cli
 from ban_bids.cli.config import read_config
 from ban_bids.cli.environment import environment, set_environment
 from ban_bids.cli.options import make_parser, memory_mb
-from ban_bids.constants import DEFAULT_SEED
+from ban_bids.constants import DEFAULT_SEED, WORK_MARK
 from ban_bids.errors import DataError, UsageError
 from ban_bids.settings import Compute, Encoding, ModelRequest, Models, Output, Preprocessing, Selection, Settings
 
@@ -419,7 +419,7 @@ def test_a_call_that_fails_takes_back_its_empty_folders(
     monkeypatch.setitem(sys.modules, "ban_bids.app.participant", SimpleNamespace(participant_level=fail))
     assert cli.main(["bids", "out", "participant", "--weights", "w.safetensors"]) == 65
     left = sorted(path for path in place.glob("out/**/*") if path.is_file())
-    assert left == [place / "out" / "work" / name for name in kept]
+    assert left == [place / "out" / "work" / name for name in (WORK_MARK, *kept) if kept]
     assert (place / "out").exists() == bool(kept)
     assert capsys.readouterr().err == "ban-bids: error: x.tsv: wrong; correct it\n"
 
@@ -443,6 +443,22 @@ def test_the_group_level_has_its_caches_too_and_leaves_no_empty_folder(
     assert cli.main(["bids", "out", "group"]) == 0
     assert seen == [True]
     assert not (place / "out" / "work").exists()
+
+
+@pytest.mark.parametrize("before", [None, "mine.txt"])
+def test_only_a_folder_that_was_empty_is_marked_as_ours(
+    place: Path, monkeypatch: pytest.MonkeyPatch, before: str | None
+) -> None:
+    for name in environment(place, 1):
+        monkeypatch.setenv(name, "before")
+    monkeypatch.setattr("tempfile.tempdir", None)
+    (place / "work").mkdir()
+    if before:
+        (place / "work" / before).write_text("")
+    set_environment(place / "work", 1)
+    assert (place / "work" / WORK_MARK).exists() == (before is None)
+    set_environment(place / "work", 1)
+    assert (place / "work" / WORK_MARK).exists() == (before is None)
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,11 @@ from ban_bids.models.candidate import mapping_by_name
 from ban_bids.scoring.voxels import ScoredModel
 from ban_bids.settings import Encoding
 
-SETTINGS = Encoding(n_components=3, n_band_weights=3, alphas=(0.1, 10.0), n_permutations=200, n_bootstrap=20, slab=256)
+SETTINGS = Encoding(
+    n_components=3, n_band_weights=3, alphas=(0.1, 10.0), n_permutations=200, n_bootstrap=20, slab=256, joint=True
+)  # fmt: skip
+"""With ``joint`` all voxels are fitted in one pass."""
+
 PLAN = HeldOutPlan((("task-test",),), "named", "test")
 N_VOXELS = 600  # three slabs
 
@@ -60,11 +64,13 @@ def listened() -> ParticipantData:
     return replace(data, region=region, usable=usable)
 
 
-def prepared(folder: Path | None, fingerprint: int = 0) -> tuple[PreparedParticipant, Design]:
+def prepared(
+    folder: Path | None, fingerprint: int = 0, settings: Encoding = SETTINGS
+) -> tuple[PreparedParticipant, Design]:
     """Arguments of `score_model`; ``fingerprint`` changes the model's features."""
     data = listened()
-    laid = design(data, ToyModel(n_features=6 + fingerprint), PLAN, SETTINGS, Path("unused"))
-    return prepare_participant(data, PLAN, Fitting(SETTINGS, 0), folder=folder), laid
+    laid = design(data, ToyModel(n_features=6 + fingerprint), PLAN, settings, Path("unused"))
+    return prepare_participant(data, PLAN, Fitting(settings, 0), folder=folder), laid
 
 
 def planted_kill(monkeypatch: pytest.MonkeyPatch, at: int) -> list[int]:
@@ -128,6 +134,21 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(
     forget(tmp_path)
     assert not tmp_path.exists()
     forget(tmp_path)
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_a_run_killed_in_or_after_its_first_pass_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    # without `joint`: two slabs of the auditory regions, then one of the rest of cortex
+    two_passes = replace(SETTINGS, joint=False)
+    whole = everything(score_model(*prepared(None, settings=two_passes)))
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        planted_kill(patch, at=at)
+        score_model(*prepared(tmp_path, settings=two_passes))
+    calls = planted_kill(monkeypatch, at=-1)
+    assert everything(score_model(*prepared(tmp_path, settings=two_passes))) == whole
+    assert calls == [3 - at]
 
 
 def test_a_run_killed_while_it_chooses_goes_on_with_the_next_model(

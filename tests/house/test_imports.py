@@ -24,8 +24,8 @@ def test_import_contracts_hold() -> None:
 
 def test_contracts_see_what_they_are_for(tmp_path: Path) -> None:
     # a small package with the same contracts: an upward import, a circle inside one room, a guest of the demo
-    rooms = ("cli", "demo", "app", "reports", "derivatives", "scoring", "encoding", "training", "preprocessing",
-             "models", "audio", "inputs", "bids", "files")  # fmt: skip
+    rooms = ("cli", "demo", "listen", "app", "reports", "derivatives", "scoring", "encoding", "training",
+             "preprocessing", "models", "audio", "inputs", "bids", "files")  # fmt: skip
     for package in ("bids_app", "ban_bids", *(f"ban_bids/{room}" for room in rooms)):
         (tmp_path / package).mkdir()
         (tmp_path / package / "__init__.py").touch()

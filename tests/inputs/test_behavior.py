@@ -108,3 +108,22 @@ def test_choice_without_truth(toy: Toy) -> None:
     )
     with pytest.raises(DataError, match=f"{path}, line 3: response without the true genre"):
         read_dataset(toy.settings())
+
+
+def test_our_own_column_of_genres_serves_where_the_profile_s_is_not(toy: Toy) -> None:
+    (toy.root / "stimuli" / "ban_bids_profile.toml").write_text('[stimuli]\ngenre = "style"\n')
+    write_beh(toy, "01")
+    write_beh(toy, "02", "stim_file\tstyle\tgenre\tresponse\nrock.00000.wav\tblues\trock\trock\n")
+    choices = read_dataset(toy.settings()).choices
+    assert choices is not None
+    assert choices.table["true_genre"].tolist() == ["blues", "blues", "rock", "blues"]
+
+
+def test_a_task_of_which_one_table_holds_a_genre_is_read_whole(toy: Toy) -> None:
+    write_beh(toy, "01", "stim_file\tgenre\tresponse\nblues.00000.wav\tblues\tblues\n")
+    write_beh(toy, "02", "stim_file\tgenre\tresponse\nrock.00000.wav\trock\tdisco\n")
+    presses = toy.root / "sub-02" / "beh" / "sub-02_task-presses_beh.tsv"
+    presses.write_text("stim_file\tgenre\tresponse\nrock.00000.wav\trock\t1\n")
+    choices = read_dataset(toy.settings()).choices
+    assert choices is not None
+    assert choices.table["response"].tolist() == ["blues", "disco"]

@@ -250,6 +250,7 @@ def test_without_agreement_nobody_goes_on(person: Any, server: Server) -> None:
     playwright.expect(one.page.get_by_role("checkbox")).to_be_focused()
     one.press("Space", "Tab", "Enter")
     one.sees("Sound check")
+    playwright.expect(one.page.locator("main .play")).to_be_enabled()  # it takes the focus once it is loaded
     one.press("Tab", "Tab", "Enter")
     one.reads("#status", "Please play the melody first.")
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 
-from ban_bids.reports.figures import Bars, bar_figure, map_figure, matrix_figure
+from ban_bids.reports.figures import Bars, bar_figure, confusion_figure, map_figure, matrix_figure
 
 AREAS = ("A1", "Belt", "PB", "T2T3")
 
@@ -100,3 +100,19 @@ def test_maps_are_drawn_with_gaps_and_without_any_voxel(symmetric):
     empty = map_figure(nib.Nifti1Image(np.zeros_like(data), affine), label="r", symmetric=symmetric)
     assert size(full) == size(empty)
     assert full != empty
+
+
+def test_confusions_are_numbered_framed_and_in_the_same_colours_whatever_their_size(drawn, monkeypatch):
+    texts, _, frames = drawn
+    shown = []
+    imshow = Axes.imshow
+    monkeypatch.setattr(Axes, "imshow", lambda self, x, **k: shown.append((x, k)) or imshow(self, x, **k))
+    genres = ["blues", "jazz", "pop"]
+    shares = pd.DataFrame([[0.5, 0.25, 0.25, 0.0], [0.004, 0.9, 0.0, 0.096]], genres[:2], [*genres, "other"])
+    wide = size(confusion_figure(shares, "answer of people"))
+    assert texts == ["50", "25", "25", "0", "0", "90", "0", "10"]
+    assert [frame.get_xy() for frame in frames] == [pytest.approx((-0.46, -0.46)), pytest.approx((0.54, 0.54))]
+    pale = size(confusion_figure(shares / 10, "answer of the model"))
+    assert wide == pale
+    assert [(k["vmin"], k["vmax"], k["cmap"]) for _, k in shown] == [(0, 100, "Blues")] * 2
+    np.testing.assert_allclose(shown[0][0], 100 * shares)

@@ -5,6 +5,8 @@ import pytest
 from fake_derivatives import SPACE, TASK, fake_summary, make_tree, score_rows, write_model
 
 from ban_bids.bids.names import bas_name
+from ban_bids.derivatives.confusions import COLUMNS as CONFUSION_COLUMNS
+from ban_bids.derivatives.confusions import write_confusions
 from ban_bids.derivatives.read import load_derivatives
 from ban_bids.derivatives.summaries import ParticipantSummary, write_summary
 from ban_bids.derivatives.tables import write_table
@@ -155,3 +157,36 @@ def test_seeds_of_the_untrained_model_are_one_series(tree):
     np.testing.assert_allclose(np.asarray(bars[1].values, dtype=float), first + 0.5)
     np.testing.assert_allclose(np.asarray(bars[1].low, dtype=float), first)
     np.testing.assert_allclose(np.asarray(bars[1].high, dtype=float), first + 1)
+
+
+def choices(genres=("blues", "jazz")):
+    """What people and a model answer: the model is right less often."""
+    rows = []
+    for k, genre in enumerate(genres):
+        people, model = [0.1, 0.1, 0.05], [0.2, 0.2, 0.0]
+        people[k], model[k] = 0.85, 0.8
+        rows += [(genre, answer, *shares, 9, 5) for answer, *shares in zip((*genres, "other"), people, model)]
+    return pd.DataFrame(rows, columns=list(CONFUSION_COLUMNS))
+
+
+def test_people_and_model_stand_side_by_side_with_the_same_numbers_as_text(tree):
+    write_confusions(tree.root, choices(), {"Model": "ban"}, participant="01", task=TASK, model="ban")
+    write_model(tree.root, "01", score_rows(np.random.default_rng(1), "logmel"), "logmel")
+    page = page_of(tree.root)
+    [pair] = page.xpath("//div[@class='pair']")
+    assert pair.xpath("./ancestor::section/h2/text()") == ["Model ban"]
+    assert pair.xpath(".//h3/text()") == ["Genres that people choose", "Genres that the model gives"]
+    captions = [" ".join(one.text_content().split()) for one in pair.xpath(".//figcaption")]
+    assert "9 people to 10 clips" in captions[0] and "85 % on average" in captions[0]
+    assert "80 % on average" in captions[1]
+    assert all(pair.xpath(".//img/@alt")) and len(pair.xpath(".//img")) == 2
+    [shown] = page.xpath("//details//table[caption='Genres chosen by people and by the model, as shares']")
+    assert [cell.text for cell in shown.xpath(".//tr[td][3]/td")] == ["blues", "other", "0.050", "0.000"]
+
+
+def test_names_of_genres_are_text_on_the_page_and_in_the_pictures(tree):
+    table = choices(("<b>R&B</b>", "$x_1$ $"))
+    write_confusions(tree.root, table, {"Model": "ban"}, participant="01", task=TASK, model="ban")
+    page = page_of(tree.root)
+    [shown] = page.xpath("//table[caption='Genres chosen by people and by the model, as shares']")
+    assert "<b>R&B</b>" in shown.text_content() and not shown.xpath(".//b")

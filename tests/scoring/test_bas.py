@@ -131,6 +131,21 @@ def test_table_has_a_row_per_layer_and_region_then_totals_then_controls() -> Non
     assert last.model == "banfeedforward" and np.isnan(last.value) and last.reason == "needs its own weights"
 
 
+def test_b_says_whether_other_people_are_in_its_interval_and_kappas_speak_of_these() -> None:
+    def reach(score: BehavioralScore) -> pd.Series:
+        return score_table([ModelScores("ban", "scored", cortical(), score)]).set_index("row")["generalises_to"]
+
+    found = reach(
+        replace(
+            behavioral(), generalises_to="people and clips", kappa_majority=Part(value=0.1, ci_low=0.0, ci_high=0.2)
+        )
+    )
+    assert found["B"] == "people and clips" and found["kappa_majority"] == "clips (these people)"
+    assert found["C"] == found["BAS"] == "clips" and pd.isna(found["kappa_model_person"])
+    assert reach(behavioral())["B"] == "clips (these people)"
+    assert pd.isna(reach(no_behavior("nobody chose"))["B"])
+
+
 def test_every_column_is_described() -> None:
     assert all({"LongName", "Description"} <= set(entry) for entry in COLUMNS.values())
 

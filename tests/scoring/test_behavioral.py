@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from scipy.stats import multinomial, norm
 from sklearn.metrics import cohen_kappa_score
 
+from ban_bids.inputs.events import plain_label
 from ban_bids.inputs.types import Clip
 from ban_bids.scoring.behavioral import (
     KAPPAS,
@@ -19,6 +21,7 @@ from ban_bids.scoring.behavioral import (
     majority_of_others,
     mean_kappa,
     no_behavior,
+    over_people_and_clips,
     pair_kappas,
     spread,
 )
@@ -159,7 +162,8 @@ def test_consistency_equals_pearson_of_the_normalised_entries_of_each_draw() -> 
     people = np.random.default_rng(1).dirichlet(np.ones(3), 7)
     responses = draw(true, people, 6, 1)
     counts = np.array([[1, 1, 1, 1, 1, 1, 1], [2, 0, 1, 1, 1, 0, 2]])
-    one, other = halvings(responses, 3, 1, 5)
+    [halving] = halvings(responses, 3, 1, 5)
+    one, other = halving.chosen.sum(axis=1)
     x = expected_pattern(people, true, 3)
     found = consistency(compare_patterns(responses, 3, 1, seed=5), counts.astype(float))
     for draw_, value, rho, reliability in zip(counts, *found):
@@ -167,7 +171,7 @@ def test_consistency_equals_pearson_of_the_normalised_entries_of_each_draw() -> 
         for t in range(3):
             members = [i for i in range(7) if true[i] == t for _ in range(draw_[i])]
             for d in set(range(3)) - {t}:
-                z = np.array([x[members, d], *(hit_pattern(h[0], true)[members, d] for h in (one, other))])
+                z = np.array([x[members, d], *(hit_pattern(h, true)[members, d] for h in (one, other))])
                 entries.append(z - z.mean(axis=1, keepdims=True))
         m, a, b = np.concatenate(entries, axis=1)
         half = (a @ a + b @ b) / 2
@@ -185,12 +189,29 @@ def test_halves_hold_equally_many_people_and_nobody_twice() -> None:
     responses = Responses(counts, counts.sum(2), np.zeros(6, dtype=int), rng.dirichlet(np.ones(5), 6), GENRES, 0)
     keep, half = usable_clips(responses.heard.sum(0), responses.true)
     assert half == 2 and keep.all()
-    one, other = halvings(responses, half, 60, 0)
+    split = list(halvings(responses, half, 60, 0))
+    one, other = np.moveaxis([halving.chosen.sum(axis=1) for halving in split], 1, 0)
     assert (one.sum(-1) == 2).all() and (other.sum(-1) == 2).all()
     assert ((one + other) <= 1).all()
     assert not (one + other)[:, 0, 4].any()  # did not judge the first clip
     # everybody else is drawn equally often, however many answers they gave
     np.testing.assert_allclose((one + other)[:, 1:].mean((0, 1)), 0.8, atol=0.1)
+    # with whoever judged everything the halves are the same people for all clips, and in the other half of none
+    assert all((halving.person[:, :, 1:] == halving.person[:, :, 1:2]).all() for halving in split)
+    assert all(halving.apart(5)[1:, 1:].all() for halving in split)
+
+
+def test_clips_of_other_judges_are_compared_only_where_nobody_stands_in_both_halves() -> None:
+    """Judges 0 and 1 of one clip, 1 and 2 of the other: where the order is 2, 1, 0 the first meets herself."""
+    counts = np.zeros((3, 2, 5), dtype=int)
+    counts[[0, 1], 0, 0] = counts[[1, 2], 1, 0] = 1
+    responses = Responses(counts, counts.sum(2), np.zeros(2, dtype=int), np.full((2, 5), 0.2), GENRES, 0)
+    for halving in halvings(responses, 1, 40, 0):
+        (a, b), (c, d) = halving.person[:, 0]
+        np.testing.assert_array_equal(halving.apart(3), [[a != c, a != d], [b != c, b != d]])
+        assert a != c and b != d
+    met = [not halving.apart(3)[0, 1] for halving in halvings(responses, 1, 600, 0)]
+    assert np.mean(met) == pytest.approx(1 / 6, abs=0.06)
 
 
 def test_the_number_per_half_is_the_one_that_uses_most_answers() -> None:
@@ -303,6 +324,102 @@ def test_missing_parts_have_reasons_and_the_others_are_still_reported() -> None:
     assert "constant" in flat.reason and np.isfinite(flat.kappa_person_person.value) and np.isnan(flat.value)
 
 
+def test_answers_that_are_no_genre_of_the_model_are_said_and_leave_b_to_the_others() -> None:
+    """People with a choice more, taken at random by some: B of their own probabilities stays 1."""
+    found = []
+    for seed in range(6):
+        true, p = population(150, seed)
+        choices = answers(true, p, 12, seed)
+        unknown = np.random.default_rng(seed).random(len(choices)) < 0.15
+        choices.loc[unknown, "response"] = "polka"
+        result = run(choices, p)
+        found.append(result.value)
+        assert any(f"{unknown.sum()} answers are none of the model's genres" in note for note in result.notes)
+    assert np.mean(found) == pytest.approx(1, abs=0.04)
+    assert not any("none of the model" in note for note in run(answers(true, p, 4, 0), p).notes)
+
+
+def test_names_of_any_script_are_told_apart_and_equal_ones_refused() -> None:
+    assert plain_label("Hip-Hop") == plain_label("hip hop") == "hiphop"
+    assert len({plain_label(name) for name in ("爵士", "摇滚", "Übung", "ubung", "?", "!")}) == 6
+    assert plain_label("e\u0301") == plain_label("\u00e9")
+    true, p = population(40, 2)
+    choices = answers(true, p, 4, 2)
+    same = behavioral_score(choices, clips(40), p, genres=("blues", "hip-hop", "jazz", "hip hop", "pop"))  # type: ignore[arg-type]
+    assert "hip hop, hip-hop have one name" in same.reason and np.isnan(same.value)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, 2.0, -0.5])
+def test_probabilities_that_are_none_are_refused(wrong: float) -> None:
+    true, p = population(40, 2)
+    bad = p.copy()
+    bad[3, 1] = wrong
+    assert "not finite, or do not sum to 1" in run(answers(true, p, 4, 2), bad).reason
+    assert np.isfinite(run(answers(true, p, 4, 2), p.astype(np.float32)).raw)
+
+
+def test_a_missing_response_is_as_if_the_row_were_not_there() -> None:
+    true, p = population(60, 3)
+    choices = answers(true, p, 6, 3)
+    gone = choices.index % 7 == 0
+    result = run(choices.assign(response=choices.response.where(~gone)), p)
+    assert result.value == run(choices[~gone], p).value and result.n_people == 6
+
+
+def test_one_answer_per_clip_has_no_ceiling() -> None:
+    true, p = population(60, 3)
+    choices = answers(true, p, 6, 3)
+    one = choices[choices.participant.astype(int) == choices.audio.str.extract(r"(\d+)", expand=False).astype(int) % 6]
+    result = run(one, p)
+    assert len(one) == 60 and np.isnan(result.value) and "two people judged" in result.reason
+    assert not result.confusion.empty
+
+
+def effects_of(people: np.ndarray, *, n_clips: int = 40) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draws of clips, effects of people by clip and genres: what `over_people_and_clips` takes."""
+    true = np.arange(n_clips) % 4
+    drawn = np.concatenate([[0.5], 0.5 + 0.1 * np.random.default_rng(1).standard_normal(4000)])
+    return drawn, people, true
+
+
+def test_the_interval_holds_what_other_people_would_change_and_no_chance_twice() -> None:
+    rng = np.random.default_rng(0)
+    # everybody has an own B, spread evenly over the clips: sd of 1.2 / sqrt(12) beside .1 of clips
+    own = np.tile(rng.permutation(stats.norm.ppf((np.arange(12) + 0.5) / 12))[:, None], 40)
+    own = 1.2 * own / own[:, 0].std(ddof=1) / 40
+    draws, ratio = over_people_and_clips(*effects_of(own), seed=0)
+    error = 1.2 / np.sqrt(12)
+    expected = np.sqrt(0.1**2 + error**2 * 11 / 9)  # variance of Student's t with 11 degrees of freedom
+    # its cells are as large as people's own B allows: little of the variance over people is chance of single answers
+    assert draws.std() == pytest.approx(expected, rel=0.05) and ratio > 1
+    # people alike, answers by chance: nothing, or little, is added
+    added = []
+    for seed in range(30):
+        chance = 0.06 * np.random.default_rng(seed).standard_normal((12, 40))
+        draws, _ = over_people_and_clips(*effects_of(chance), seed=0)
+        added.append(draws.var() / 0.1**2 - 1)
+    assert np.median(added) < 0.15 and 0.06**2 * 40 / 12 / 0.1**2 > 1  # twice the variance if it were counted twice
+    few, ratio = over_people_and_clips(*effects_of(own[:2]), seed=0)
+    assert few.std() == pytest.approx(0.1, rel=0.06) and np.isnan(ratio)
+
+
+def test_two_models_have_the_same_people_in_draw_k() -> None:
+    rng = np.random.default_rng(0)
+    own = np.tile(rng.standard_normal((12, 1)), 40) / 40
+    drawn, _, true = effects_of(own)
+    one, _ = over_people_and_clips(drawn, own, true, seed=0)
+    other, _ = over_people_and_clips(drawn + 0.2, 0.5 * own, true, seed=0)
+    clips_alone, _ = over_people_and_clips(drawn, 0 * own, true, seed=0)
+    np.testing.assert_allclose(one - clips_alone, 2 * (other - 0.2 - clips_alone), atol=1e-9)
+
+
+def test_what_the_interval_of_b_speaks_of() -> None:
+    true, p = population(100, 11, spread=2.5)
+    assert run(answers(true, p, 3, 11), p).generalises_to == "people and clips"
+    assert run(answers(true, p, 2, 11), p).generalises_to == "clips (these people)"
+    assert run(answers(true, p, 3, 11), p).conditions["IntervalOver"] == "people and clips"
+
+
 def test_two_people_missing_answers_and_one_genre_are_scored() -> None:
     true, p = population(200, 11, spread=2.5)
     two = run(answers(true, p, 2, 11), p)
@@ -348,7 +465,7 @@ def test_draws_of_b_take_the_same_clips_for_all_models_whatever_the_order_of_the
         for k in range(n_clips)
     ]
     choices = pd.DataFrame(lines, columns=["participant", "audio", "start", "duration", "true_genre", "response"])
-    probabilities = rng.dirichlet(np.ones(3), n_clips) + 2 * (np.array(true)[:, None] == np.array(genres))
+    probabilities = (rng.dirichlet(np.ones(3), n_clips) + 2 * (np.array(true)[:, None] == np.array(genres))) / 3
     order, spelled = [2, 0, 1], ("Pop", "jazz", "BLUES")
     one = behavioral_score(choices, clips, probabilities, genres=genres, n_bootstrap=50)
     other = behavioral_score(
