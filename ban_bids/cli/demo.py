@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -57,22 +58,17 @@ def _prepare(directory: Path, force: bool) -> None:
 
 
 def _run_app(directory: Path, labels: Sequence[str], options: argparse.Namespace) -> int:
-    """Run both levels as a user would, people side by side; what they leave in the work folder goes at the end."""
+    """Run both levels as a user would; what they leave in the work folder goes at the end."""
     from ban_bids.demo.networks import NETWORKS
 
     common = [sys.executable, "-m", "ban_bids", str(directory / "bids"), str(directory / "out")]
-    each = str(max(1, options.nprocs // len(labels)))
     shared = ["--random-seed", str(options.seed), "-w", str(directory / _WORK)]
     networks = [f"{name}={directory / name}.safetensors" for name in NETWORKS]
     models = ["--model", *networks, *_OTHERS, "--gtzan-dir", str(directory / "genres")]
-    threads = ["--nprocs", each, "--omp-nthreads", each]
-    calls = [
-        subprocess.Popen([*common, "participant", "--participant-label", label, *models, *threads, *shared])
-        for label in labels
-    ]
-    statuses = [call.wait() for call in calls]
+    quick = ["--controls", "low-level", "--voxels", "auditory", "--sloppy", "--nprocs", str(options.nprocs)]
+    status = subprocess.run([*common, "participant", "--participant-label", *labels, *models, *quick, *shared]).returncode
     clean = [] if options.keep_work else ["--clean-workdir"]
-    return max(statuses) or subprocess.run([*common, "group", *shared, *clean], check=False).returncode
+    return status or subprocess.run([*common, "group", *shared, *clean], check=False).returncode
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -95,6 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(options: argparse.Namespace) -> int:
     directory = options.directory.absolute()
     _prepare(directory, options.force)
+    os.environ.setdefault("BAN_BIDS_CACHE", str(directory / _WORK / "audio"))  # training and app share it
     from ban_bids.demo.build import make_demo
     from ban_bids.demo.dataset import participant_label
     from ban_bids.demo.plan import SIZES

@@ -50,33 +50,38 @@ class Music:
     choices: tuple[Path, ...]
 
 
+def training_tracks(root: Path, size: DemoSize, seed: int) -> list[Path]:
+    """Synthesise the tracks that networks are trained on, ``genres/``."""
+    return write_tracks(root / "genres", "training", size.genre_tracks, size.genre_seconds, seed, by_genre=True)
+
+
+def stimulus_tracks(root: Path, size: DemoSize, seed: int) -> list[Path]:
+    """Synthesise the tracks that are heard in the scanner."""
+    folder, seconds = root / "bids" / "stimuli", size.start + size.clip + 0.5
+    return write_tracks(
+        folder, "stimuli", size.stimuli_per_genre, seconds, seed, by_genre=False, first=FIRST_STIMULUS
+    )
+
+
+def judged_tracks(root: Path, size: DemoSize, seed: int) -> list[Path]:
+    """Synthesise the clips of the genre-choice task."""
+    folder = root / "bids" / "stimuli"
+    return write_tracks(
+        folder, "choices", size.choice_clips, size.choice_seconds, seed, by_genre=False, first=FIRST_CHOICE
+    )
+
+
 def make_music(root: Path, size: DemoSize, seed: int, pool: ProcessPoolExecutor) -> Music:
     """Synthesise all tracks, a folder of files at a time."""
-    stimuli = root / "bids" / "stimuli"
-    training = pool.submit(
-        write_tracks, root / "genres", "training", size.genre_tracks, size.genre_seconds, seed, by_genre=True
-    )
-    heard = pool.submit(
-        write_tracks,
-        stimuli,
-        "stimuli",
-        size.stimuli_per_genre,
-        size.start + size.clip + 0.5,
-        seed,
-        by_genre=False,
-        first=FIRST_STIMULUS,
-    )
-    judged = pool.submit(
-        write_tracks,
-        stimuli,
-        "choices",
-        size.choice_clips,
-        size.choice_seconds,
-        seed,
-        by_genre=False,
-        first=FIRST_CHOICE,
-    )
-    return Music(tuple(training.result()), tuple(heard.result()), tuple(judged.result()))
+    parts = [pool.submit(make, root, size, seed) for make in (training_tracks, stimulus_tracks, judged_tracks)]
+    return Music(*(tuple(part.result()) for part in parts))
+
+
+def read_once(genres: Path) -> None:
+    """Read the training tracks into the cache of decoded audio, where every network finds them."""
+    from ban_bids.training.datasets import read_collection
+
+    read_collection(genres)
 
 
 def listen_to(
@@ -152,9 +157,11 @@ def make_demo(
         write_top_level(root / "bids", size, judges, seed)
         excerpts = [Excerpt(path, size.start, size.clip) for path in music.stimuli]
         teacher = pool.submit(listen_to, TEACHER, excerpts, music.choices)
+        pool.submit(read_once, genres).result()  # not once per network
         _LOG.info("training %s on %d tracks", ", ".join(NETWORKS), len(music.training))
         jobs_of = {
-            name: TrainingJob(genres, root / f"{name}.safetensors", seed, size.epochs, name) for name in NETWORKS
+            name: TrainingJob(genres, root / f"{name}.safetensors", seed, round(share * size.epochs), name)
+            for name, share in NETWORKS.items()
         }
         trained = {name: pool.submit(train, job) for name, job in jobs_of.items()}
         heard, probabilities = teacher.result()
