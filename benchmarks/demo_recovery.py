@@ -36,7 +36,6 @@ from ban_bids.demo.planting import TEACHER, Excerpt, follow, read_directions  # 
 from ban_bids.demo.responses import Courses, VoxelPlan, run_signals  # noqa: E402
 from ban_bids.demo.styles import GENRES  # noqa: E402
 from ban_bids.encoding.design import design  # noqa: E402
-
 from ban_bids.inputs.heldout import held_out_plan  # noqa: E402
 from ban_bids.inputs.types import Clip, Participant, Presentation, Run  # noqa: E402
 from ban_bids.models.checkpoint import load_checkpoint  # noqa: E402
@@ -126,9 +125,7 @@ def main() -> None:
     parser.add_argument("--explained", type=float, default=0.6)
     parser.add_argument("--keep", type=Path, help="keep music and networks of every seed here, for another call")
     given = parser.parse_args()
-    one = partial(
-        dataset, size=SIZES["full"], people=given.people, explained=given.explained, folder=given.keep
-    )
+    one = partial(dataset, size=SIZES["full"], people=given.people, explained=given.explained, folder=given.keep)
     seeds = range(given.first, given.first + given.seeds)
     with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
         table = pd.concat(list(pool.map(one, seeds)))

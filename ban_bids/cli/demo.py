@@ -13,11 +13,16 @@ from pathlib import Path
 from ban_bids.cli.environment import available_cpus, exit_status, set_logging
 from ban_bids.cli.options import seed, whole
 from ban_bids.constants import DEFAULT_SEED
+from ban_bids.demo.countdown import Countdown, demo_steps, is_news, stage_of
+from ban_bids.demo.networks import NETWORKS
 from ban_bids.errors import UsageError
 
-_WORK = "work"
+_WORK, _LOG_FILE = "work", "ban-bids.log"
 _OTHERS = ("ban-untrained", "logmel")
 """Models beside the networks that are trained."""
+
+_QUICK = ("--controls", "low-level", "--voxels", "auditory", "--sloppy")
+"""What a trial can do without."""
 
 _PARTS = ("bids", "truth", "genres", "out", _WORK)
 
@@ -57,18 +62,42 @@ def _prepare(directory: Path, force: bool) -> None:
         raise UsageError(f"DIR {directory}: {error.strerror}; give a folder that can be written") from error
 
 
-def _run_app(directory: Path, labels: Sequence[str], options: argparse.Namespace) -> int:
+def _run_app(directory: Path, labels: Sequence[str], options: argparse.Namespace, countdown: Countdown) -> int:
     """Run both levels as a user would; what they leave in the work folder goes at the end."""
-    from ban_bids.demo.networks import NETWORKS
-
     common = [sys.executable, "-m", "ban_bids", str(directory / "bids"), str(directory / "out")]
     shared = ["--random-seed", str(options.seed), "-w", str(directory / _WORK)]
     networks = [f"{name}={directory / name}.safetensors" for name in NETWORKS]
     models = ["--model", *networks, *_OTHERS, "--gtzan-dir", str(directory / "genres")]
-    quick = ["--controls", "low-level", "--voxels", "auditory", "--sloppy", "--nprocs", str(options.nprocs)]
-    status = subprocess.run([*common, "participant", "--participant-label", *labels, *models, *quick, *shared]).returncode
-    clean = [] if options.keep_work else ["--clean-workdir"]
-    return status or subprocess.run([*common, "group", *shared, *clean], check=False).returncode
+    people = ["--participant-label", *labels, "--nprocs", str(options.nprocs)]
+    log = directory / _LOG_FILE
+    log.unlink(missing_ok=True)
+    status = _logged([*common, "participant", *people, *models, *_QUICK, *shared], log, countdown)
+    if status == 0:
+        countdown.begin("group")
+        status = _logged(
+            [*common, "group", *shared, *([] if options.keep_work else ["--clean-workdir"])], log, countdown
+        )
+    if status:
+        print(f"ban-bids-demo: ban-bids ended with status {status}; its log is {log}", file=sys.stderr)
+    return status
+
+
+def _logged(command: Sequence[str], log: Path, countdown: Countdown) -> int:
+    """Run a command with its output in a file; stages move the countdown, what is no log line is shown as well."""
+    with (
+        log.open("a", encoding="utf-8") as file,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8", errors="replace"
+        ) as call,
+    ):
+        assert call.stdout is not None
+        for line in call.stdout:
+            file.write(line)
+            if (stage := stage_of(line)) is not None:
+                countdown.begin(stage)
+            elif is_news(line):
+                print(line, end="", flush=True)
+    return call.returncode
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -98,18 +127,19 @@ def _main(options: argparse.Namespace) -> int:
 
     set_logging(0)
     size = SIZES[options.size]
-    make_demo(directory, size, options.participants or size.participants, options.seed, options.nprocs)
+    labels = [participant_label(index) for index in range(options.participants or size.participants)]
+    countdown = Countdown(demo_steps(labels, [name.replace("-", "") for name in (*NETWORKS, *_OTHERS)]))
+    make_demo(directory, size, len(labels), options.seed, options.nprocs, begin=countdown.begin)
     if options.data_only:
         print(f"dataset in {directory / 'bids'}, truth in {directory / 'truth'}")
         return 0
-    labels = [participant_label(index) for index in range(options.participants or size.participants)]
-    status = _run_app(directory, labels, options)
+    status = _run_app(directory, labels, options, countdown)
     if status == 0:
         from ban_bids.demo.recovery import recover
 
-        recovery = recover(directory)
         print("\nWhat was planted, and what was found\n")
-        print(recovery)
+        print(recover(directory))
+        print(f"\nNow open {directory / 'out' / 'group.html'}, and the participants' pages beside it.")
     return status
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -24,8 +23,6 @@ from ban_bids.demo.plan import FIRST_CHOICE, FIRST_STIMULUS, DemoSize, plan_runs
 from ban_bids.demo.planting import TEACHER, Excerpt, Listening, follow, listen, read_directions
 from ban_bids.demo.styles import GENRES
 from ban_bids.demo.truth import write_truth
-
-_LOG = logging.getLogger(__name__)
 
 JUDGES = 12
 """People who choose genres, at least; those in the scanner are among them."""
@@ -58,9 +55,7 @@ def training_tracks(root: Path, size: DemoSize, seed: int) -> list[Path]:
 def stimulus_tracks(root: Path, size: DemoSize, seed: int) -> list[Path]:
     """Synthesise the tracks that are heard in the scanner."""
     folder, seconds = root / "bids" / "stimuli", size.start + size.clip + 0.5
-    return write_tracks(
-        folder, "stimuli", size.stimuli_per_genre, seconds, seed, by_genre=False, first=FIRST_STIMULUS
-    )
+    return write_tracks(folder, "stimuli", size.stimuli_per_genre, seconds, seed, by_genre=False, first=FIRST_STIMULUS)
 
 
 def judged_tracks(root: Path, size: DemoSize, seed: int) -> list[Path]:
@@ -77,11 +72,11 @@ def make_music(root: Path, size: DemoSize, seed: int, pool: ProcessPoolExecutor)
     return Music(*(tuple(part.result()) for part in parts))
 
 
-def read_once(genres: Path) -> None:
+def read_once(genres: Path, exclude: Sequence[Path]) -> None:
     """Read the training tracks into the cache of decoded audio, where every network finds them."""
     from ban_bids.training.datasets import read_collection
 
-    read_collection(genres)
+    read_collection(genres, exclude)
 
 
 def listen_to(
@@ -123,7 +118,9 @@ def make_demo(
     participants: int,
     seed: int,
     nprocs: int,
+    *,
     train: Callable[[TrainingJob], Path] = train_network,
+    begin: Callable[[str], object] = lambda step: None,
 ) -> Path:
     """Write dataset, truth, training tracks and the weights of the scored networks into a folder.
 
@@ -141,6 +138,8 @@ def make_demo(
         Processes at a time, one thread each.
     train : callable
         Trains one network; it is called in other processes.
+    begin : callable
+        Told the key of each step that begins, see `countdown.demo_steps`.
 
     Returns
     -------
@@ -152,25 +151,30 @@ def make_demo(
     truth, genres = root / "truth", root / "genres"
     truth.mkdir(parents=True, exist_ok=True)
     with workers(nprocs) as pool:
-        _LOG.info("synthesising music")
+        begin("music")
         music = make_music(root, size, seed, pool)
         write_top_level(root / "bids", size, judges, seed)
         excerpts = [Excerpt(path, size.start, size.clip) for path in music.stimuli]
         teacher = pool.submit(listen_to, TEACHER, excerpts, music.choices)
-        pool.submit(read_once, genres).result()  # not once per network
-        _LOG.info("training %s on %d tracks", ", ".join(NETWORKS), len(music.training))
-        jobs_of = {
-            name: TrainingJob(genres, root / f"{name}.safetensors", seed, round(share * size.epochs), name)
+        kept_out = (*music.stimuli, *music.choices)
+        pool.submit(read_once, genres, kept_out).result()  # not once per network
+        begin("networks")
+        trained = [
+            pool.submit(
+                train,
+                TrainingJob(
+                    genres, root / f"{name}.safetensors", seed, epochs=round(share * size.epochs), preset=name,
+                    exclude=kept_out,
+                ),
+            )
             for name, share in NETWORKS.items()
-        }
-        trained = {name: pool.submit(train, job) for name, job in jobs_of.items()}
+        ]  # fmt: skip
         heard, probabilities = teacher.result()
         source = follow(heard, read_directions())
-        _LOG.info("scanning %d phantoms", participants)
         runs = plan_runs(size, len(music.stimuli), seed)
         jobs = [ParticipantJob(root, label, size, seed, runs, music.stimuli, source) for label in labels]
         table = pd.concat(list(pool.map(make_participant, jobs)), ignore_index=True)
-        weights = [training.result() for training in trained.values()]
+        weights = [training.result() for training in trained]
     right = [GENRES.index(clip.name.split(".")[0]) for clip in music.choices]
     people = choice_probabilities(probabilities, human_temperature(probabilities, right))
     for index, label in enumerate(judges):
