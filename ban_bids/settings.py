@@ -76,6 +76,8 @@ class Preprocessing:
         Non-steady volumes; None finds them.
     use_syn_sdc : bool
         Whether distortion is estimated without a field map.
+    sloppy : bool
+        Whether the last, finest level of the registration to the template is left out.
     confounds : str
         One of :data:`ban_bids.constants.CONFOUNDS`.
     atlas : str or Path
@@ -88,6 +90,7 @@ class Preprocessing:
     ignore: tuple[str, ...] = ()
     dummy_scans: int | None = None
     use_syn_sdc: bool = False
+    sloppy: bool = False
     confounds: str = "motion12"
     atlas: str | Path = ATLASES[0]
 
@@ -147,15 +150,15 @@ class Models:
         In the order in which they are scored.
     gtzan_dir : Path or None
         Music to train on.
-    controls : {"basic", "full"}
-        ``full`` trains control networks as well.
+    controls : {"low-level", "basic", "full"}
+        ``low-level`` leaves out those of random weights; ``full`` trains control networks as well.
     allow_overlap : bool
         Whether a model that knows held-out recordings is scored, and marked, instead of refused.
     """
 
     requests: tuple[ModelRequest, ...] = (ModelRequest(),)
     gtzan_dir: Path | None = None
-    controls: Literal["basic", "full"] = "basic"
+    controls: Literal["low-level", "basic", "full"] = "basic"
     allow_overlap: bool = False
 
 

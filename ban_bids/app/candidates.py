@@ -115,7 +115,7 @@ def _prepared(model: Candidate, weights: Path | None, dataset: Dataset, settings
     trained, missing = _trained_controls(dataset, settings, model.name)
     clips = heard_clips(dataset)
     model, notes = measured_model(model, clips)
-    controls = control_models(model, clips)
+    controls = control_models(model, clips, random_weights=settings.models.controls != "low-level")
     if isinstance(model, StoredFeatures):  # what is missing is said before hours of preprocessing
         asked = {clip for person in dataset.usable for run in person.runs for clip in run.clips}
         notes = (*notes, *model.check(asked, clips))

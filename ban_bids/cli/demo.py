@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -12,10 +13,18 @@ from pathlib import Path
 from ban_bids.cli.environment import available_cpus, exit_status, set_logging
 from ban_bids.cli.options import seed, whole
 from ban_bids.constants import DEFAULT_SEED
+from ban_bids.demo.countdown import Countdown, demo_steps, is_news, stage_of
+from ban_bids.demo.networks import NETWORKS
 from ban_bids.errors import UsageError
 
-_WORK = "work"
-_PARTS = ("bids", "truth", "genres", "out", _WORK, "ban.safetensors")
+_WORK, _LOG_FILE = "work", "ban-bids.log"
+_OTHERS = ("ban-untrained", "logmel")
+"""Models beside the networks that are trained."""
+
+_QUICK = ("--controls", "low-level", "--voxels", "auditory", "--sloppy")
+"""What a trial can do without."""
+
+_PARTS = ("bids", "truth", "genres", "out", _WORK)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -39,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _prepare(directory: Path, force: bool) -> None:
     """Make the folder; refuse to mix with what lies there."""
-    present = [directory / part for part in _PARTS if (directory / part).exists()]
+    present = [path for name in _PARTS if (path := directory / name).exists()] + sorted(directory.glob("*.safetensors"))
     if present and not force:
         raise UsageError(f"{present[0]}: already there; give an empty DIR, or --force to replace the demo")
     for path in present:
@@ -53,15 +62,42 @@ def _prepare(directory: Path, force: bool) -> None:
         raise UsageError(f"DIR {directory}: {error.strerror}; give a folder that can be written") from error
 
 
-def _run_app(directory: Path, options: argparse.Namespace) -> int:
-    """Run both levels as a user would, each in a fresh process; what they leave in the work folder goes at the end."""
+def _run_app(directory: Path, labels: Sequence[str], options: argparse.Namespace, countdown: Countdown) -> int:
+    """Run both levels as a user would; what they leave in the work folder goes at the end."""
     common = [sys.executable, "-m", "ban_bids", str(directory / "bids"), str(directory / "out")]
-    threads = ["--nprocs", str(options.nprocs), "--omp-nthreads", str(options.nprocs)]
-    shared = [*threads, "--random-seed", str(options.seed), "-w", str(directory / _WORK)]
-    weights = ["--weights", str(directory / "ban.safetensors")]
-    clean = [] if options.keep_work else ["--clean-workdir"]
-    status = subprocess.run([*common, "participant", *weights, *shared], check=False).returncode
-    return status or subprocess.run([*common, "group", *shared, *clean], check=False).returncode
+    shared = ["--random-seed", str(options.seed), "-w", str(directory / _WORK)]
+    networks = [f"{name}={directory / name}.safetensors" for name in NETWORKS]
+    models = ["--model", *networks, *_OTHERS, "--gtzan-dir", str(directory / "genres")]
+    people = ["--participant-label", *labels, "--nprocs", str(options.nprocs)]
+    log = directory / _LOG_FILE
+    log.unlink(missing_ok=True)
+    status = _logged([*common, "participant", *people, *models, *_QUICK, *shared], log, countdown)
+    if status == 0:
+        countdown.begin("group")
+        status = _logged(
+            [*common, "group", *shared, *([] if options.keep_work else ["--clean-workdir"])], log, countdown
+        )
+    if status:
+        print(f"ban-bids-demo: ban-bids ended with status {status}; its log is {log}", file=sys.stderr)
+    return status
+
+
+def _logged(command: Sequence[str], log: Path, countdown: Countdown) -> int:
+    """Run a command with its output in a file; stages move the countdown, what is no log line is shown as well."""
+    with (
+        log.open("a", encoding="utf-8") as file,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8", errors="replace"
+        ) as call,
+    ):
+        assert call.stdout is not None
+        for line in call.stdout:
+            file.write(line)
+            if (stage := stage_of(line)) is not None:
+                countdown.begin(stage)
+            elif is_news(line):
+                print(line, end="", flush=True)
+    return call.returncode
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -84,22 +120,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(options: argparse.Namespace) -> int:
     directory = options.directory.absolute()
     _prepare(directory, options.force)
+    os.environ.setdefault("BAN_BIDS_CACHE", str(directory / _WORK / "audio"))  # training and app share it
     from ban_bids.demo.build import make_demo
+    from ban_bids.demo.dataset import participant_label
     from ban_bids.demo.plan import SIZES
 
     set_logging(0)
     size = SIZES[options.size]
-    make_demo(directory, size, options.participants or size.participants, options.seed, options.nprocs)
+    labels = [participant_label(index) for index in range(options.participants or size.participants)]
+    countdown = Countdown(demo_steps(labels, [name.replace("-", "") for name in (*NETWORKS, *_OTHERS)]))
+    make_demo(directory, size, len(labels), options.seed, options.nprocs, begin=countdown.begin)
     if options.data_only:
         print(f"dataset in {directory / 'bids'}, truth in {directory / 'truth'}")
         return 0
-    status = _run_app(directory, options)
+    status = _run_app(directory, labels, options, countdown)
     if status == 0:
         from ban_bids.demo.recovery import recover
 
-        recovery = recover(directory)
         print("\nWhat was planted, and what was found\n")
-        print(recovery)
+        print(recover(directory))
+        print(f"\nNow open {directory / 'out' / 'group.html'}, and the participants' pages beside it.")
     return status
 
 

@@ -156,6 +156,7 @@ _OPTIONS: Mapping[str, Sequence[tuple[str, Mapping[str, Any], str]]] = {
         ("--ignore", _STEPS, "slicetiming: do not correct it; fieldmaps: do not mention them"),
         ("--dummy-scans", _value(whole(0), "N"), "volumes before the steady state (default: detected)"),
         ("--use-syn-sdc", _YES, "reduce distortions by registration to the T1w image"),
+        ("--sloppy", _YES, "coarser registration to the template, four times as fast: for trials only"),
         (
             "--confounds",
             {"metavar": "STRATEGY"},
@@ -174,7 +175,12 @@ _OPTIONS: Mapping[str, Sequence[tuple[str, Mapping[str, Any], str]]] = {
         ("--weights", _FILE, "trained weights (safetensors) of one model"),
         ("--gtzan-dir", _DIR, "folder of genres: train models and read-outs on it first, and find stimuli"),
         ("--allow-overlap", _YES, "score although training heard held-out tracks"),
-        ("--controls", {"choices": ("basic", "full")}, "full: train control networks too"),
+        (
+            "--controls",
+            {"choices": ("low-level", "basic", "full")},
+            "low-level: logmel and modulation only; basic (default): untrained and permuted ones too; full: train "
+            "control networks too",
+        ),
         (
             "--n-components",
             _value(components, "N"),

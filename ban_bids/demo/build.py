@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -17,16 +16,13 @@ from ban_bids.demo.anatomy import head_template
 from ban_bids.demo.behavior import choice_probabilities, draw_choices, human_temperature
 from ban_bids.demo.dataset import participant_label, write_top_level
 from ban_bids.demo.music import write_tracks
-from ban_bids.demo.networks import REFERENCE_SEED, TEACHER_SEED, TrainingJob, train_network, workers
+from ban_bids.demo.networks import NETWORKS, TrainingJob, train_network, workers
 from ban_bids.demo.participants import RESPONSIVE, ParticipantJob, make_participant
 from ban_bids.demo.phantom import responsive_in_mni
 from ban_bids.demo.plan import FIRST_CHOICE, FIRST_STIMULUS, DemoSize, plan_runs
-from ban_bids.demo.planting import Excerpt, Listening, listen, plant
-from ban_bids.demo.responses import Courses
+from ban_bids.demo.planting import TEACHER, Excerpt, Listening, follow, listen, read_directions
 from ban_bids.demo.styles import GENRES
 from ban_bids.demo.truth import write_truth
-
-_LOG = logging.getLogger(__name__)
 
 JUDGES = 12
 """People who choose genres, at least; those in the scanner are among them."""
@@ -51,39 +47,42 @@ class Music:
     choices: tuple[Path, ...]
 
 
+def training_tracks(root: Path, size: DemoSize, seed: int) -> list[Path]:
+    """Synthesise the tracks that networks are trained on, ``genres/``."""
+    return write_tracks(root / "genres", "training", size.genre_tracks, size.genre_seconds, seed, by_genre=True)
+
+
+def stimulus_tracks(root: Path, size: DemoSize, seed: int) -> list[Path]:
+    """Synthesise the tracks that are heard in the scanner."""
+    folder, seconds = root / "bids" / "stimuli", size.start + size.clip + 0.5
+    return write_tracks(folder, "stimuli", size.stimuli_per_genre, seconds, seed, by_genre=False, first=FIRST_STIMULUS)
+
+
+def judged_tracks(root: Path, size: DemoSize, seed: int) -> list[Path]:
+    """Synthesise the clips of the genre-choice task."""
+    folder = root / "bids" / "stimuli"
+    return write_tracks(
+        folder, "choices", size.choice_clips, size.choice_seconds, seed, by_genre=False, first=FIRST_CHOICE
+    )
+
+
 def make_music(root: Path, size: DemoSize, seed: int, pool: ProcessPoolExecutor) -> Music:
     """Synthesise all tracks, a folder of files at a time."""
-    stimuli = root / "bids" / "stimuli"
-    training = pool.submit(
-        write_tracks, root / "genres", "training", size.genre_tracks, size.genre_seconds, seed, by_genre=True
-    )
-    heard = pool.submit(
-        write_tracks,
-        stimuli,
-        "stimuli",
-        size.stimuli_per_genre,
-        size.start + size.clip + 0.5,
-        seed,
-        by_genre=False,
-        first=FIRST_STIMULUS,
-    )
-    judged = pool.submit(
-        write_tracks,
-        stimuli,
-        "choices",
-        size.choice_clips,
-        size.choice_seconds,
-        seed,
-        by_genre=False,
-        first=FIRST_CHOICE,
-    )
-    return Music(tuple(training.result()), tuple(heard.result()), tuple(judged.result()))
+    parts = [pool.submit(make, root, size, seed) for make in (training_tracks, stimulus_tracks, judged_tracks)]
+    return Music(*(tuple(part.result()) for part in parts))
+
+
+def read_once(genres: Path, exclude: Sequence[Path]) -> None:
+    """Read the training tracks into the cache of decoded audio, where every network finds them."""
+    from ban_bids.training.datasets import read_collection
+
+    read_collection(genres, exclude)
 
 
 def listen_to(
-    weights: Path, excerpts: Sequence[Excerpt], clips: Sequence[Path], untrained: int | None
+    weights: Path, excerpts: Sequence[Excerpt], clips: Sequence[Path]
 ) -> tuple[Listening, npt.NDArray[np.float64]]:
-    """Let the network of a checkpoint listen, or an untrained one like it (runs in a process of its own).
+    """Let the network of a checkpoint listen (runs in a process of its own).
 
     Parameters
     ----------
@@ -93,8 +92,6 @@ def listen_to(
         For the features.
     clips : sequence of Path
         Whole files, for the probabilities of genres.
-    untrained : int or None
-        Seed of random weights that replace the checkpoint's.
 
     Returns
     -------
@@ -104,38 +101,15 @@ def listen_to(
     import torch
 
     from ban_bids.audio.waveforms import HeardClip, load_waveform
-    from ban_bids.inputs.types import Clip
     from ban_bids.models.checkpoint import load_checkpoint
-    from ban_bids.models.controls import clip_batches, untrained_network
-    from ban_bids.models.network import NetworkModel, measure_normalisation
+    from ban_bids.models.network import NetworkModel
 
     torch.set_num_threads(1)
     network, _ = load_checkpoint(weights)
-    if untrained is not None:
-        network = untrained_network(network, untrained)
-        heard_here = [Clip(each.audio, each.start, each.duration, each.audio.stem) for each in excerpts]
-        measure_normalisation(network, clip_batches(network.front_end, heard_here), network.from_frames)
     model = NetworkModel(network, GENRES)
     heard = [HeardClip(None, model.sampling_rate, load_waveform(clip)) for clip in clips]
     probabilities = model.genre_probabilities(heard) if heard else np.empty((0, len(GENRES)))
     return listen(model, excerpts), probabilities
-
-
-def plant_from_networks(
-    teacher: Path, reference: Path, music: Music, size: DemoSize, seed: int, pool: ProcessPoolExecutor
-) -> tuple[Courses, npt.NDArray[np.float64]]:
-    """Choose what is planted; also the teacher's genre probabilities of the choice clips."""
-    excerpts = [Excerpt(path, size.start, size.clip) for path in music.stimuli]
-    # Training tracks only add breadth to the choice of what is planted.
-    starts = (size.start, size.start + size.clip, size.genre_seconds - size.clip - size.start)
-    excerpts += [Excerpt(path, start, size.clip) for path in music.training for start in starts]
-    jobs = (
-        pool.submit(listen_to, teacher, excerpts, music.choices, None),
-        pool.submit(listen_to, reference, excerpts, (), None),
-        pool.submit(listen_to, teacher, excerpts, (), seed + TEACHER_SEED + 1),
-    )
-    (heard, probabilities), (other, _), (naive, _) = [job.result() for job in jobs]
-    return plant(heard, other, naive, len(music.stimuli)), probabilities
 
 
 def make_demo(
@@ -144,14 +118,16 @@ def make_demo(
     participants: int,
     seed: int,
     nprocs: int,
+    *,
     train: Callable[[TrainingJob], Path] = train_network,
+    begin: Callable[[str], object] = lambda step: None,
 ) -> Path:
-    """Write dataset, truth, training tracks and the student's weights into a folder.
+    """Write dataset, truth, training tracks and the weights of the scored networks into a folder.
 
     Parameters
     ----------
     root : Path
-        Target; receives ``bids/``, ``truth/``, ``genres/`` and ``ban.safetensors``.
+        Target; receives ``bids/``, ``truth/``, ``genres/`` and one ``.safetensors`` file per network.
     size : DemoSize
         The protocol.
     participants : int
@@ -162,36 +138,43 @@ def make_demo(
         Processes at a time, one thread each.
     train : callable
         Trains one network; it is called in other processes.
+    begin : callable
+        Told the key of each step that begins, see `countdown.demo_steps`.
 
     Returns
     -------
     Path
-        The student's weights.
+        BAN's weights.
     """
     labels = [participant_label(index) for index in range(participants)]
     judges = [participant_label(index) for index in range(max(participants, JUDGES))]
-    truth, weights = root / "truth", root / "ban.safetensors"
+    truth, genres = root / "truth", root / "genres"
     truth.mkdir(parents=True, exist_ok=True)
     with workers(nprocs) as pool:
-        _LOG.info("synthesising music")
+        begin("music")
         music = make_music(root, size, seed, pool)
         write_top_level(root / "bids", size, judges, seed)
-        _LOG.info("training the teacher, a reference and BAN itself on %d tracks", len(music.training))
-        genres = root / "genres"
-        teacher, reference = truth / "teacher.safetensors", truth / "reference.safetensors"
-        planters = [
-            pool.submit(train, TrainingJob(genres, teacher, seed + TEACHER_SEED, size.epochs)),
-            pool.submit(train, TrainingJob(genres, reference, seed + REFERENCE_SEED, size.epochs)),
-        ]
-        for planter in planters:
-            planter.result()
-        source, probabilities = plant_from_networks(teacher, reference, music, size, seed, pool)
-        _LOG.info("scanning %d phantoms", participants)
-        student = pool.submit(train, TrainingJob(genres, weights, seed, size.epochs))
+        excerpts = [Excerpt(path, size.start, size.clip) for path in music.stimuli]
+        teacher = pool.submit(listen_to, TEACHER, excerpts, music.choices)
+        kept_out = (*music.stimuli, *music.choices)
+        pool.submit(read_once, genres, kept_out).result()  # not once per network
+        begin("networks")
+        trained = [
+            pool.submit(
+                train,
+                TrainingJob(
+                    genres, root / f"{name}.safetensors", seed, epochs=round(share * size.epochs), preset=name,
+                    exclude=kept_out,
+                ),
+            )
+            for name, share in NETWORKS.items()
+        ]  # fmt: skip
+        heard, probabilities = teacher.result()
+        source = follow(heard, read_directions())
         runs = plan_runs(size, len(music.stimuli), seed)
         jobs = [ParticipantJob(root, label, size, seed, runs, music.stimuli, source) for label in labels]
         table = pd.concat(list(pool.map(make_participant, jobs)), ignore_index=True)
-        student.result()
+        weights = [training.result() for training in trained]
     right = [GENRES.index(clip.name.split(".")[0]) for clip in music.choices]
     people = choice_probabilities(probabilities, human_temperature(probabilities, right))
     for index, label in enumerate(judges):
@@ -200,11 +183,9 @@ def make_demo(
         task = "Ten-way choice of the genre of a music clip"
         write_choices(root / "bids", label, answers, task="genre", choices=GENRES, description=task)
     extra = {
-        "teacher_seed": seed + TEACHER_SEED,
-        "reference_seed": seed + REFERENCE_SEED,
         "scored_seed": seed,
         "n_components": source.n_components,
         "responsive_share": RESPONSIVE,
     }
     write_truth(truth, size, seed, responsive_in_mni(head_template(), RESPONSIVE, seed), table, extra)
-    return weights
+    return weights[0]

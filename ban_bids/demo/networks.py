@@ -1,24 +1,22 @@
-"""The demo's networks: the student that is scored, the teacher that plants, a reference that helps choose.
+"""The networks that the demo trains and scores.
 
-All are BAN trained on the same synthesised tracks from different seeds, for a fixed number of epochs, so that
-the result does not depend on the machine's speed.
+All are trained on the same synthesised tracks for a fixed number of epochs, so that the result does not depend on the
+machine's speed. The network that plants the responses comes with the package, see ``planting``.
 """
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-TEACHER_SEED = 7001
-"""Added to the dataset's seed: the teacher is never the network that is scored."""
-
-REFERENCE_SEED = 9001
-"""Added to the dataset's seed: a third network, which shows what seeds have in common."""
+NETWORKS = {"ban": 1.0, "ban-feedforward": 1.0, "deepcnn": 0.25}
+"""Presets, BAN first, and the share of the epochs that each is trained: one of deepcnn's costs five of BAN's."""
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -37,12 +35,19 @@ class TrainingJob:
         Of weights, crops and split.
     epochs : int
         Passes through the tracks.
+    preset : str
+        Architecture.
+    exclude : tuple of Path
+        Sounds that must not train it: those of the scanner and of the genre choices. Synthesised tracks of one genre
+        may sound alike enough to count as one recording.
     """
 
     genres: Path
     out: Path
     seed: int
     epochs: int
+    preset: str = "ban"
+    exclude: tuple[Path, ...] = ()
 
 
 def train_network(job: TrainingJob) -> Path:
@@ -50,27 +55,13 @@ def train_network(job: TrainingJob) -> Path:
     from ban_bids.training.settings import TrainingSettings
     from ban_bids.training.train import train_model
 
-    settings = TrainingSettings(split="stratified", seed=job.seed, epochs=job.epochs)
-    return train_model(job.genres, job.out, settings, nthreads=1, device="cpu", progress=False)
+    settings = TrainingSettings(job.preset, split="stratified", seed=job.seed, epochs=job.epochs)
+    return train_model(job.genres, job.out, settings, exclude=job.exclude, nthreads=1, device="cpu", progress=False)
 
 
-def train_networks(jobs: Sequence[TrainingJob], nprocs: int) -> list[Path]:
-    """Train networks side by side.
-
-    Parameters
-    ----------
-    jobs : sequence of TrainingJob
-        What to train.
-    nprocs : int
-        Most processes at a time, one thread each.
-
-    Returns
-    -------
-    list of Path
-        The checkpoints, in the order of the jobs.
-    """
-    with workers(min(nprocs, len(jobs))) as pool:
-        return list(pool.map(train_network, jobs))
+def _quiet() -> None:
+    """Keep notes on synthesised tracks (two may sound alike) off the terminal; the networks' cards hold them."""
+    logging.getLogger("ban_bids").setLevel(logging.ERROR)
 
 
 @contextmanager
@@ -79,7 +70,9 @@ def workers(count: int) -> Iterator[ProcessPoolExecutor]:
     saved = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
     try:
-        with ProcessPoolExecutor(max(count, 1), mp_context=multiprocessing.get_context("spawn")) as pool:
+        with ProcessPoolExecutor(
+            max(count, 1), mp_context=multiprocessing.get_context("spawn"), initializer=_quiet
+        ) as pool:
             yield pool
     finally:
         for name, value in saved.items():

@@ -41,7 +41,7 @@ class DemoSize:
     choice_clips, choice_seconds, choice_trials : int, float, int
         Clips a genre of the genre-choice task, their length, and trials a person and clip.
     epochs : int
-        Passes through the training tracks, each network.
+        Passes through the training tracks; see ``networks.NETWORKS``.
     participants : int
         People, unless told otherwise.
     """
@@ -57,11 +57,11 @@ class DemoSize:
     genre_tracks: int
     epochs: int
     participants: int
-    clip: float = 4.5
+    clip: float = 3.0
     lead: float = 12.4
     tail: float = 17.6
     start: float = 0.5
-    genre_seconds: float = 14.0
+    genre_seconds: float = 10.0
     choice_clips: int = 6
     choice_seconds: float = 5.0
     choice_trials: int = 3
@@ -82,15 +82,15 @@ class DemoSize:
 SIZES: dict[str, DemoSize] = {
     "full": DemoSize(
         training_runs=4,
-        training_clips=40,
-        test_runs=2,
-        test_clips=10,
-        repeats=4,
-        shape=(58, 70, 52),
-        voxel=3.0,
-        t1w_voxel=1.5,
-        genre_tracks=12,
-        epochs=20,
+        training_clips=54,
+        test_runs=1,
+        test_clips=18,
+        repeats=3,
+        shape=(50, 60, 24),
+        voxel=3.5,
+        t1w_voxel=2.0,
+        genre_tracks=7,
+        epochs=60,
         participants=2,
     ),
     "small": DemoSize(

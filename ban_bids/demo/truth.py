@@ -31,21 +31,17 @@ _README = """\
 - `{ceiling}`: ceiling of the repeat mean in these patches.
 - `sub-*/`: true head motion of every run (millimetres; radians), true regions and responsive voxels on the
   still BOLD grid, haemodynamic responses, and the transforms between BOLD, T1w and MNI space.
-- `teacher.safetensors` planted the responses; `reference.safetensors` helped to choose what was planted.
-  Both are BAN of other seeds than `../ban.safetensors`, the network that is scored, on the same tracks.
 
-The region of area *a* is driven by {components} components of the teacher's area-*a* features (half-second
-bins): those that the reference network predicts well from the same area, and badly from its other areas and
-(PB, T2/T3) from an untrained network's area *a*. Without this choice neighbouring areas, and trained and
-untrained networks, could hardly be told apart at the speed of blood. The scored network has no part in the
-choice. Each voxel answers a random combination, smooth over cortex, of its area's components, through a
-haemodynamic response of its own.
+The region of area *a* is driven by {components} components of area *a* of a teacher, a BAN that comes with the
+package: those that other networks of its kind predict well from the same area, and badly from their other
+areas. Without this choice neighbouring areas could hardly be told apart at the speed of blood. It was made
+with other networks and other music than the demo's (`tools/make_demo_teacher.py`); the networks that are
+scored have no part in it. Each voxel answers a random combination, smooth over cortex, of its area's
+components, through a haemodynamic response of its own.
 
-What this cannot show: the constants of that choice, the length of the clips and the strength of the responses
-were set while looking at the default seed's networks, and components that an untrained network predicts well
-are avoided, so that a trained network's higher score is partly built in. The demo shows that the path from
-images to scores finds what was planted, not that training makes a network brain-like. Belt and PB share much
-at the speed of blood: a neighbour predicts most of their voxels as well or better.
+What this cannot show: the teacher was trained as the scored BAN is, so that BAN's lead over other networks is
+built in. The demo shows that the path from images to scores finds what was planted, not that BAN is like a
+brain.
 """
 
 

@@ -275,7 +275,7 @@ class Controls:
     notes: tuple[str, ...] = ()
 
 
-def control_models(model: Candidate, clips: Iterable[Clip] = ()) -> Controls:
+def control_models(model: Candidate, clips: Iterable[Clip] = (), *, random_weights: bool = True) -> Controls:
     """Return the controls of a model.
 
     Parameters
@@ -285,6 +285,8 @@ def control_models(model: Candidate, clips: Iterable[Clip] = ()) -> Controls:
         gives the same layers of another module. Others get low-level controls only.
     clips : iterable of Clip
         The dataset's, on which the controls' normalisation is measured where no statistics came with the weights.
+    random_weights : bool
+        Whether untrained and permuted ones are wanted, where the model can have them.
 
     Returns
     -------
@@ -296,10 +298,13 @@ def control_models(model: Candidate, clips: Iterable[Clip] = ()) -> Controls:
     DataError
         A normalisation is to be measured, and there are no clips.
     """
-    if isinstance(model, NetworkModel):
-        randomised = _network_controls(model, clips)
-    elif isinstance(model, LowLevelModel):
+    if isinstance(model, LowLevelModel):
         randomised = Controls(())
+    elif not random_weights:
+        reason = "not asked for: give --controls basic"
+        randomised = Controls((), tuple((model.name + kind, reason) for kind in ("untrained", "permuted")))
+    elif isinstance(model, NetworkModel):
+        randomised = _network_controls(model, clips)
     elif isinstance(getattr(model, "module", None), nn.Module) and hasattr(model, "with_module"):
         randomised = _module_controls(model, clips)
     else:

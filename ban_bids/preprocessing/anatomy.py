@@ -193,8 +193,14 @@ def prepare_t1w(path: Path, folder: Path) -> dict[str, Path]:
     return {name: save_image(folder / f"{name}.nii.gz", values, affine) for name, values in images.items()}
 
 
-def normalize_t1w(t1w: Path, mask: Path, folder: Path) -> tuple[dict[str, Path], float]:
+def normalize_t1w(t1w: Path, mask: Path, folder: Path, *, sloppy: bool = False) -> tuple[dict[str, Path], float]:
     """Affine + SyN of the T1w brain to the template at 2 mm.
+
+    Parameters
+    ----------
+    t1w, mask, folder : Path
+    sloppy : bool
+        Whether the last step stays at 4 mm.
 
     Returns
     -------
@@ -206,7 +212,7 @@ def normalize_t1w(t1w: Path, mask: Path, folder: Path) -> tuple[dict[str, Path],
     data, affine = load_image(t1w)
     brain = resample_to(to_ants(data * load_mask(mask), affine), _WORKING)
     template = cropped_template()
-    files = normalize(brain, template, folder)
+    files = normalize(brain, template, folder, finest=0 if sloppy else 20)
     warped, target = load_image(files["warped"])[0], template.numpy()
     inside = target > 1e-3
     return files, float(np.corrcoef(warped[inside], target[inside])[0, 1])

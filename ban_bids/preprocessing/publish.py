@@ -37,6 +37,8 @@ FIGURES = (
 _WITHOUT_T1W = "firstboldref"
 """What stands in the names for the T1w image where there is none: the first run's reference."""
 
+_SLOPPY = "--sloppy: registration to the template ended at 4 mm; a trial, not for publication"
+
 LISTS = {
     "bold": "bolds",
     "mask": "masks",
@@ -94,7 +96,7 @@ def publish(
         source="ban-bids",
         figures=place_figures(_figures(participant, summary), participant, output_dir),
         quality=quality,
-        notes=(*summary["notes"], *quality_notes(quality)),
+        notes=(*summary["notes"], *quality_notes(quality), *([_SLOPPY] if options.sloppy else ())),
     )
 
 

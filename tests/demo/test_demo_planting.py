@@ -5,12 +5,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from tool_scripts import load
 
 from ban_bids.constants import REGIONS
 from ban_bids.demo.behavior import choice_probabilities, draw_choices, human_temperature
-from ban_bids.demo.planting import Listening, plant, specific_directions
+from ban_bids.demo.planting import DIRECTIONS, TEACHER, Listening, follow, read_directions
 from ban_bids.demo.styles import GENRES
 from ban_bids.demo.truth import with_ceilings
+from ban_bids.models.checkpoint import load_checkpoint
+
+maker = load("make_demo_teacher")
 
 
 def test_directions_are_those_that_only_the_own_area_explains():
@@ -18,7 +22,7 @@ def test_directions_are_those_that_only_the_own_area_explains():
     own = np.diag([0.1, 0.1, 0.9, 0.1, 0.1, 0.9])
     near = np.diag([0.1, 0.9, 0.9, 0.9, 0.1, 0.9])
     far = np.diag([0.9, 0.9, 0.9, 0.9, 0.9, 0.1])
-    found = specific_directions(np.eye(6), own, [near, far], 2)
+    found = maker.specific_directions(np.eye(6), own, [near, far], 2)
     energy = np.sum(found**2, axis=1) / np.sum(found**2)
     assert energy[[1, 3]].sum() > 0.98
 
@@ -38,18 +42,28 @@ def test_planted_components_are_the_areas_own_and_shared_by_seeds():
     rng = np.random.default_rng(0)
     shared = 3 * rng.standard_normal((120, 18, 4))
     own = {area: rng.standard_normal((120, 18, 2)) for area in REGIONS}
-    nothing = {area: np.zeros((120, 18, 2)) for area in REGIONS}
-    teacher, reference = (_listening(rng, shared, own, 0.3) for _ in range(2))
-    courses = plant(teacher, reference, _listening(rng, shared, nothing, 0.3), 60, n_components=2)
+    teacher, *references = (_listening(rng, shared, own, 0.3) for _ in range(3))
+    planted = maker.choose(teacher, references, 2)
+    courses = follow(teacher, planted)
     assert courses.n_components == 2
     for area in REGIONS:
-        planted = np.concatenate(courses.clips[area])
-        np.testing.assert_allclose(planted.std(axis=0), 1, rtol=1e-3)
-        assert len(courses.clips[area]) == 60
-        truth = own[area][:60].reshape(-1, 2)
-        weights = np.linalg.lstsq(truth, planted, rcond=None)[0]
-        explained = 1 - np.var(planted - truth @ weights, axis=0)
+        followed = np.concatenate(courses.clips[area])
+        np.testing.assert_allclose(followed.std(axis=0), 1, rtol=1e-3)
+        assert len(courses.clips[area]) == 120
+        truth = own[area].reshape(-1, 2)
+        weights = np.linalg.lstsq(truth, followed, rcond=None)[0]
+        explained = 1 - np.var(followed - truth @ weights, axis=0)
         assert explained.min() > 0.6
+
+
+def test_what_comes_with_the_package_fits_the_teacher():
+    network, card = load_checkpoint(TEACHER)
+    planted = read_directions()
+    assert list(planted) == list(REGIONS) and card.genres == GENRES
+    for area, own in planted.items():
+        width = network.config.areas[REGIONS.index(area)].channels
+        assert own.mean.shape == own.directions.shape[:1] and own.mean.size % width == 0
+    assert all(path.stat().st_size < 2e6 for path in (TEACHER, DIRECTIONS))
 
 
 def test_ceiling_is_that_of_simulated_repeats():

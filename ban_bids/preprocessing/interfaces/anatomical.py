@@ -35,9 +35,9 @@ class NormalizeT1w(Step, files=NORMALIZED, correlation=float):
     """Affine + SyN to MNI152NLin2009cAsym; ``correlation``: with the template inside its mask."""
 
     @staticmethod
-    def compute(t1w: Path, mask: Path, folder: Path) -> dict[str, Any]:
+    def compute(t1w: Path, mask: Path, folder: Path, sloppy: bool = False) -> dict[str, Any]:
         """Normalise a brain."""
-        files, correlation = anatomy.normalize_t1w(t1w, mask, folder)
+        files, correlation = anatomy.normalize_t1w(t1w, mask, folder, sloppy=sloppy)
         return {**files, "correlation": correlation}
 
 

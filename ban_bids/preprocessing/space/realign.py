@@ -21,6 +21,7 @@ from ban_bids.typing import Floats
 
 _FWHM_TO_SIGMA = 1 / np.sqrt(8 * np.log(2))
 _FWHM = 5.0  # mm, smoothing before estimation
+_MOST_POINTS = 10_000
 _REFERENCE_VOLUMES = 20  # evenly spread, make the references
 
 
@@ -95,6 +96,7 @@ class _Target:
         index = np.array(np.nonzero(head))
         inner = (index > 0) & (index < np.array(head.shape)[:, None] - 1)
         index = index[:, (inner & (index % step[:, None] == 0)).all(0)]
+        index = index[:, :: -(-index.shape[1] // _MOST_POINTS)]  # voxels of 3.5 mm are all sampled otherwise
         self.points = apply_affine(affine, index)
         self.centre = self.points.mean(1)
         where = tuple(index)

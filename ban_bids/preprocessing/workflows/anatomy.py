@@ -31,7 +31,7 @@ def fields_node(names: Iterable[str], name: str) -> Node:
     return Node(IdentityInterface(fields=list(names)), name=name)
 
 
-def init_anat_wf(space: str, resolution: float, name: str = "anat") -> Workflow:
+def init_anat_wf(space: str, resolution: float, *, sloppy: bool = False, name: str = "anat") -> Workflow:
     """T1w: average of several, conform, N4, mask, tissues, normalisation, output grid.
 
     Parameters
@@ -40,6 +40,8 @@ def init_anat_wf(space: str, resolution: float, name: str = "anat") -> Workflow:
         Output space.
     resolution : float
         Output voxel size, mm.
+    sloppy : bool
+        See :class:`ban_bids.settings.Preprocessing`.
     name : str
 
     Notes
@@ -50,7 +52,7 @@ def init_anat_wf(space: str, resolution: float, name: str = "anat") -> Workflow:
     inputnode = fields_node(["t1w"], "inputnode")
     outputnode = fields_node((*_PREPARED, *_NORMALIZED, "target"), "outputnode")
     prepare = Node(PrepareT1w(), name="prepare", mem_gb=2.0)
-    normalize = Node(NormalizeT1w(), name="normalize", mem_gb=1.5)
+    normalize = Node(NormalizeT1w(sloppy=sloppy), name="normalize", mem_gb=1.5)
     target = Node(MakeTarget(space=space, resolution=resolution), name="target", mem_gb=1.0)
     wf = Workflow(name=name)
     wf.connect(

@@ -59,7 +59,7 @@ def init_participant_wf(
     wf = Workflow(name=participant_node(participant.label))
     runs, names = participant.runs, [run.name for run in participant.runs]
     if participant.t1w:
-        anat = init_anat_wf(options.space, resolution)
+        anat = init_anat_wf(options.space, resolution, sloppy=options.sloppy)
         anat.inputs.inputnode.t1w = [str(path) for path in participant.t1w]
     else:
         anat = init_anat_from_bold_wf(runs[0].bold, options.space, resolution, dummy_scans=options.dummy_scans)
