@@ -81,12 +81,12 @@ def demo_steps(labels: Sequence[str], models: Sequence[str]) -> list[tuple[str, 
         Names under which the models stand in tables.
     """
     steps = [
-        ("music", "synthesising music", 12.0),
-        ("networks", "training networks and scanning phantoms", 75.0),
-        ("models", "loading models, read-outs of those without one", 15.0),
-        ("preprocessing", f"preprocessing {len(labels)} participants", 40.0 * len(labels)),
+        ("music", "synthesising music", 13.0),
+        ("networks", "training networks and scanning phantoms", 70.0),
+        ("models", "loading models, read-outs of those without one", 12.0),
+        ("preprocessing", f"preprocessing {len(labels)} participants", 35.0 * len(labels)),
     ]
     for label in labels:
-        each = [(f"sub-{label}: features of {name}", f"sub-{label}: scoring {name}", 9.0) for name in models]
+        each = [(f"sub-{label}: features of {name}", f"sub-{label}: scoring {name}", 8.0) for name in models]
         steps += each
-    return [*steps, ("group", "comparing the models over participants", 12.0)]
+    return [*steps, ("group", "comparing the models over participants", 15.0)]

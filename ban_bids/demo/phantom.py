@@ -60,7 +60,7 @@ class Scan:
     n_volumes: int = 140
     multiband: int = 2
     noise: float = 0.01
-    snr: float = 5.0
+    snr: float = 8.0
     autocorrelation: float = 0.3
     motion: float = 0.6
 
