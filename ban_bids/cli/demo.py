@@ -136,7 +136,10 @@ def _main(options: argparse.Namespace) -> int:
     status = _run_app(directory, labels, options, countdown)
     if status == 0:
         from ban_bids.demo.recovery import recover
+        from ban_bids.demo.story import story
 
+        print("\nThe models, over participants (95 % intervals)\n")
+        print(story(directory / "out").to_string(index=False))
         print("\nWhat was planted, and what was found\n")
         print(recover(directory))
         print(f"\nNow open {directory / 'out' / 'group.html'}, and the participants' pages beside it.")

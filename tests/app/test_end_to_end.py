@@ -69,7 +69,7 @@ def run_app(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 def test_the_demo_tells_its_story(demo_folder: Path) -> None:
     said, steps = ((demo_folder / name).read_text() for name in ("stdout.txt", "stderr.txt"))
-    assert "What was planted, and what was found" in said
+    assert "What was planted, and what was found" in said and "C of ban less its C" in said
     assert "[1/" in steps and " left)" in steps
     assert "INFO preprocessing" not in said + steps  # the app's own log is a file
     assert "INFO preprocessing" in (demo_folder / "ban-bids.log").read_text()
