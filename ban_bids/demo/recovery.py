@@ -76,7 +76,7 @@ def recover(demo: Path) -> Recovery:
                 "rho": one.rho,
                 "low": one.rho_ci_low,
                 "high": one.rho_ci_high,
-                "found": one.layer == one.region,
+                "found": str(one.layer) == str(one.region),
             }
         )
     return Recovery(pd.DataFrame(rows))

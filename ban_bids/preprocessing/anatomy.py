@@ -32,6 +32,7 @@ from ban_bids.preprocessing.space.template import Grid, template_brain
 from ban_bids.preprocessing.space.transforms import Normalization, averaged, sample
 from ban_bids.typing import Floats
 
+_SLOPPY = (100, 70, 50, 0)
 _WORKING = 2.0  # mm
 _TISSUES = ("csf", "gm", "wm")
 
@@ -212,7 +213,7 @@ def normalize_t1w(t1w: Path, mask: Path, folder: Path, *, sloppy: bool = False) 
     data, affine = load_image(t1w)
     brain = resample_to(to_ants(data * load_mask(mask), affine), _WORKING)
     template = cropped_template()
-    files = normalize(brain, template, folder, finest=0 if sloppy else 20)
+    files = normalize(brain, template, folder, **({"reg_iterations": _SLOPPY} if sloppy else {}))
     warped, target = load_image(files["warped"])[0], template.numpy()
     inside = target > 1e-3
     return files, float(np.corrcoef(warped[inside], target[inside])[0, 1])

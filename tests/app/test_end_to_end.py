@@ -181,6 +181,9 @@ def test_two_runs_at_once_both_finish_and_compute_the_same(done: Path) -> None:
         str(done / "whole"),
         "participant",
         *weights,
+        "--sloppy",
+        "-w",
+        str(done / "work"),
     ]
     both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     for one in both:

@@ -37,7 +37,7 @@ def prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def prepared(asked: list[Any], others: list[Any]) -> Any:
         dataset = SimpleNamespace(usable=tuple(asked), listeners=(*asked, *others), choices=None)
-        settings = SimpleNamespace(models=SimpleNamespace(allow_overlap=False))
+        settings = SimpleNamespace(models=SimpleNamespace(allow_overlap=False, controls="basic"))
         model = load_model(f"features:{folder}", None)
         return module._prepared(model, None, dataset, settings)  # type: ignore[arg-type]
 

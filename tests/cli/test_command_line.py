@@ -93,6 +93,7 @@ TABLE: list[tuple[str, str, object]] = [
     ("--ignore slicetiming fieldmaps", "ignore", ("slicetiming", "fieldmaps")),
     ("--dummy-scans 0", "dummy_scans", 0),
     ("--use-syn-sdc", "use_syn_sdc", True),
+    ("--sloppy", "sloppy", True),
     ("--confounds simple", "confounds", "simple"),
     ("-w scratch", "work_dir", "scratch"),
     ("--clean-workdir", "clean_workdir", True),

@@ -151,7 +151,7 @@ def normalize(
     template: ants.ANTsImage,
     folder: Path,
     *,
-    finest: int = 20,
+    reg_iterations: tuple[int, ...] = (100, 70, 50, 20),
 ) -> dict[str, Path]:
     """Affine and SyN of a brain to the template, both at 2 mm.
 
@@ -160,8 +160,8 @@ def normalize(
     brain, template : ANTsImage
     folder : Path
         For all files.
-    finest : int
-        Iterations of SyN at 2 mm, after those at 16, 8 and 4 mm; three quarters of the time is theirs.
+    reg_iterations : tuple of int
+        Of SyN at 16, 8, 4 and 2 mm; three quarters of the time are the last ones'.
 
     Returns
     -------
@@ -172,7 +172,7 @@ def normalize(
     """
     warped = folder / "warped.nii.gz"
     with _registered(template, brain, folder, type_of_transform="Affine") as affine:
-        options = {"reg_iterations": (100, 70, 50, finest), "initial_transform": affine["fwdtransforms"][0]}
+        options = {"reg_iterations": reg_iterations, "initial_transform": affine["fwdtransforms"][0]}
         with _registered(template, brain, folder, type_of_transform="SyNOnly", **options) as result:
             matrix = _read_affine(_ending(result["fwdtransforms"], ".mat"))
             warp = Displacement.load(_ending(result["fwdtransforms"], "Warp.nii.gz"))
