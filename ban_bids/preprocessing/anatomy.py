@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -213,7 +214,8 @@ def normalize_t1w(t1w: Path, mask: Path, folder: Path, *, sloppy: bool = False) 
     data, affine = load_image(t1w)
     brain = resample_to(to_ants(data * load_mask(mask), affine), _WORKING)
     template = cropped_template()
-    files = normalize(brain, template, folder, **({"reg_iterations": _SLOPPY} if sloppy else {}))
+    register = partial(normalize, reg_iterations=_SLOPPY) if sloppy else normalize
+    files = register(brain, template, folder)
     warped, target = load_image(files["warped"])[0], template.numpy()
     inside = target > 1e-3
     return files, float(np.corrcoef(warped[inside], target[inside])[0, 1])

@@ -201,7 +201,7 @@ def test_more_models_add_to_the_folder_and_touch_nothing_else(done: Path, tmp_pa
     before = contents()
     run = subprocess.run(
         [sys.executable, "-m", "ban_bids", done / "bids", done / "whole", "participant"]
-        + ["--model", "logmel", "layers_of_mine:make"],
+        + ["--model", "logmel", "layers_of_mine:make", "--sloppy", "-w", done / "work"],
         capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(tmp_path)},
     )  # fmt: skip
     assert run.returncode == 0, run.stdout + run.stderr
