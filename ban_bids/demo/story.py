@@ -34,12 +34,11 @@ def story(out: Path) -> pd.DataFrame:
     pairs = pairs[(pairs["kind"] == "models") & (pairs["row"] == "C") & (pairs["model"] == _FIRST)]
     table = []
     for model, own in scores.groupby("model"):
-        by_row = own.set_index("row")
-        lead = pairs[pairs["other"] == model]
-        told = {row: _spelled(by_row.loc[row], "{:.2f}") if row in by_row.index else "n/a" for row in ROWS}
-        less = _spelled(lead.iloc[0], "{:+.2f}") if len(lead) else ""
-        order = float(by_row.loc["C", "value"])
-        table.append({"order": order, "model": model, **told, f"C of {_FIRST} less its C": less})
+        by_row: dict[str, Mapping[str, Any]] = {str(one["row"]): one for one in own.to_dict("records")}
+        lead: list[Mapping[str, Any]] = pairs[pairs["other"] == model].to_dict("records")
+        told = {row: _spelled(by_row[row], "{:.2f}") if row in by_row else "n/a" for row in ROWS}
+        less = _spelled(lead[0], "{:+.2f}") if lead else ""
+        table.append({"order": by_row["C"]["value"], "model": model, **told, f"C of {_FIRST} less its C": less})
     return pd.DataFrame(table).sort_values("order", ascending=False, ignore_index=True).drop(columns="order")
 
 
@@ -49,7 +48,7 @@ def _whole(table: pd.DataFrame) -> pd.DataFrame:
     return group if len(group) else table
 
 
-def _spelled(row: Mapping[str, Any] | pd.Series, form: str) -> str:
+def _spelled(row: Mapping[str, Any], form: str) -> str:
     """A value with its interval; ``n/a`` where it could not be computed."""
     value, low, high = (row[name] for name in ("value", "ci_low", "ci_high"))
     if pd.isna(value):
