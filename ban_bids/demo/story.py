@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,8 @@ def story(out: Path) -> pd.DataFrame:
     pairs = pairs[(pairs["kind"] == "models") & (pairs["row"] == "C") & (pairs["model"] == _FIRST)]
     table = []
     for model, own in scores.groupby("model"):
-        by_row: dict[str, Mapping[str, Any]] = {str(one["row"]): one for one in own.to_dict("records")}
-        lead: list[Mapping[str, Any]] = pairs[pairs["other"] == model].to_dict("records")
+        by_row = {str(one["row"]): one for one in own.to_dict("records")}
+        lead = pairs[pairs["other"] == model].to_dict("records")
         told = {row: _spelled(by_row[row], "{:.2f}") if row in by_row else "n/a" for row in ROWS}
         less = _spelled(lead[0], "{:+.2f}") if lead else ""
         table.append({"order": by_row["C"]["value"], "model": model, **told, f"C of {_FIRST} less its C": less})
@@ -48,7 +48,7 @@ def _whole(table: pd.DataFrame) -> pd.DataFrame:
     return group if len(group) else table
 
 
-def _spelled(row: Mapping[str, Any], form: str) -> str:
+def _spelled(row: Mapping[Hashable, Any], form: str) -> str:
     """A value with its interval; ``n/a`` where it could not be computed."""
     value, low, high = (row[name] for name in ("value", "ci_low", "ci_high"))
     if pd.isna(value):
