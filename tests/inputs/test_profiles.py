@@ -57,3 +57,11 @@ def test_bad_profiles(tmp_path: Path, text: str, message: str) -> None:
     path.write_text(text)
     with pytest.raises(DataError, match=message):
         read_rules(path)
+
+
+def test_an_empty_list_of_suffixes_adds_none(tmp_path: Path) -> None:
+    path = tmp_path / "profile.toml"
+    path.write_text('[stimuli]\npath = "{stim}"\nsuffixes = []\n')
+    assert read_rules(path).rules[0].suffixes == ("",)
+    path.write_text('[stimuli]\npath = "{stim}"\n')
+    assert read_rules(path).rules[0].suffixes == (".wav",)
