@@ -82,7 +82,7 @@ def demo_steps(labels: Sequence[str], models: Sequence[str]) -> list[tuple[str, 
     """
     steps = [
         ("music", "synthesising music", 13.0),
-        ("networks", "training networks and scanning phantoms", 70.0),
+        ("networks", "training networks and scanning phantoms", 80.0),
         ("models", "loading models, read-outs of those without one", 12.0),
         ("preprocessing", f"preprocessing {len(labels)} participants", 35.0 * len(labels)),
     ]

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-NETWORKS = {"ban": 1.0, "ban-feedforward": 1.0, "deepcnn": 0.25}
+NETWORKS = {"ban": 1.0, "ban-feedforward": 1.0, "deepcnn": 0.16}
 """Presets, BAN first, and the share of the epochs that each is trained: one of deepcnn's costs five of BAN's."""
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

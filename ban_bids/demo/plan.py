@@ -90,7 +90,7 @@ SIZES: dict[str, DemoSize] = {
         voxel=3.5,
         t1w_voxel=2.0,
         genre_tracks=7,
-        epochs=45,
+        epochs=70,
         participants=2,
     ),
     "small": DemoSize(
