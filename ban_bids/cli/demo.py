@@ -74,9 +74,9 @@ def _run_app(directory: Path, labels: Sequence[str], options: argparse.Namespace
     status = _logged([*common, "participant", *people, *models, *_QUICK, *shared], log, countdown)
     if status == 0:
         countdown.begin("group")
-        status = _logged(
-            [*common, "group", *shared, *([] if options.keep_work else ["--clean-workdir"])], log, countdown
-        )
+        status = _logged([*common, "group", *shared], log, countdown)
+    if status == 0 and not options.keep_work:
+        shutil.rmtree(directory / _WORK)
     if status:
         print(f"ban-bids-demo: ban-bids ended with status {status}; its log is {log}", file=sys.stderr)
     return status
