@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import math
 import signal
 import sys
 import time
@@ -34,6 +33,7 @@ from ban_bids.models.network import AuditoryNetwork, resolve_device
 from ban_bids.training.crops import BatchOrder, CropBatches
 from ban_bids.training.evaluate import genre_logits
 from ban_bids.training.records import ResumeState
+from ban_bids.training.schedule import BLOCK, Schedule
 from ban_bids.training.settings import CLOCKS, Parallel, TrainingSettings, precision, reason_not_to_compile
 
 _LOG = logging.getLogger(__name__)
@@ -139,7 +139,9 @@ class BANTraining(pl.LightningModule):
         Share of the training behind us, by steps or by the clock, whichever is further on.
     steps_done : int
     ended : str or None
-        Why the training ended before its last step: ``time``, ``stopping``.
+        Why the training ended before its last step: ``plateau``, ``time``, ``stopping``.
+    schedule : Schedule
+        Of the learning rate; holds the learning curve.
     resumed : list of int
         After which steps an interrupted training was taken up again.
     """
@@ -162,6 +164,8 @@ class BANTraining(pl.LightningModule):
         self.stopping = stopping
         self.steps_done = 0
         self.share = 0.0
+        self.schedule = Schedule(n_steps, settings.warm_up, settings.plateau)
+        self._losses: list[Tensor] = []
         self.ended: str | None = None
         self.resumed: list[int] = []
         self.log_lines = log_lines
@@ -182,7 +186,8 @@ class BANTraining(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what is in no tensor."""
         counts = {"steps_done": self.steps_done, "resumed": self.resumed}
-        checkpoint["training"] = counts | {"used": self.seconds_used()}
+        self._note_losses()
+        checkpoint["training"] = counts | {"used": self.seconds_used(), "schedule": self.schedule.state()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take it up again."""
@@ -190,22 +195,20 @@ class BANTraining(pl.LightningModule):
         self.steps_done = stored["steps_done"]
         self.resumed = [*stored["resumed"], self.steps_done]
         self._used_before = stored["used"]
+        self.schedule.restore(stored["schedule"])
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
         """Cross-entropy with label smoothing on one batch of crops and (mixed) targets."""
         crops, targets = batch
         logits, _ = self._from_frames(self.network.front_end.standardise(crops))
-        return nn.functional.cross_entropy(logits.float(), targets, label_smoothing=self.settings.label_smoothing)
+        loss = nn.functional.cross_entropy(logits.float(), targets, label_smoothing=self.settings.label_smoothing)
+        self._losses.append(loss.detach())
+        return loss
 
     def on_train_batch_start(self, batch: Any, batch_index: int) -> None:
-        """Set the learning rate (a short warm-up, then half a cosine down to zero) and dropout's seed."""
+        """Set the learning rate and dropout's seed."""
         self.share = self._share()
-        warm_up = self.settings.warm_up
-        warm = 1.0
-        if warm_up > 0:
-            # the clock reads zero at the first step, whose rate must not be zero
-            warm = min(1.0, max((self.steps_done + 1) / (warm_up * self.n_steps), self.share / warm_up))
-        rate = self.settings.learning_rate * warm * 0.5 * (1.0 + math.cos(math.pi * self.share))
+        rate = self.settings.learning_rate * self.schedule.rate(self.steps_done, self.share)
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = rate
         # a seed per step: the state of the generator need not be saved, nor what else has drawn from it
@@ -226,8 +229,26 @@ class BANTraining(pl.LightningModule):
             loss = self.trainer.strategy.broadcast(self.stopping.loss(self.average, self.network))
             if self.stopping.look(self.average, loss, self.steps_done) and not last:
                 self._end("stopping")
-        if not last and self._share() >= 1.0:
+        used = self._share()
+        self._look(used)
+        if not last and used >= 1.0:
             self._end("time")
+        elif not last and self.schedule.fallen(self.steps_done, used) >= 1.0:
+            self._end("plateau")
+
+    def _look(self, used: float) -> None:
+        """Note the losses, and see whether the rate falls from here on; the first process decides for all."""
+        if self.steps_done % BLOCK == 0:
+            self._note_losses()
+            self.schedule.look(self.steps_done, used)
+            if self.settings.plateau is not None:
+                self.schedule.falls_from = self.trainer.strategy.broadcast(self.schedule.falls_from)
+
+    def _note_losses(self) -> None:
+        """Move the losses of the last steps to the learning curve; a GPU is waited for at these moments only."""
+        for loss in self._losses:
+            self.schedule.curve.add(float(loss))
+        self._losses.clear()
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
         """Log how far the training is, once per minute."""

@@ -52,7 +52,11 @@ class TrainingSettings:
     learning_rate, weight_decay : float
         Of AdamW.
     warm_up : float
-        Share of the training over which the learning rate rises linearly.
+        Share of the training over which the learning rate rises linearly, at most 100 steps.
+    plateau : float or None
+        End when the training loss has stopped falling, see :class:`ban_bids.training.schedule.Schedule`: when it fell
+        by less than this share of its whole fall. ``epochs`` and ``max_minutes`` then are the most. None: the rate
+        falls over all of these.
     clip_gradient : float
         Largest norm of the gradient.
     label_smoothing : float
@@ -81,6 +85,7 @@ class TrainingSettings:
     learning_rate: float = 3e-3
     weight_decay: float = 0.05
     warm_up: float = 0.05
+    plateau: float | None = None
     clip_gradient: float = 1.0
     label_smoothing: float = 0.1
     ema: float = 0.98
@@ -104,6 +109,7 @@ def check_settings(settings: TrainingSettings) -> None:
         (s.batch_size >= 2, f"--batch-size {s.batch_size}: normalisation over a batch needs at least two crops"),
         (0.2 <= s.crop_seconds <= 600, f"--crop-seconds {s.crop_seconds:g}: must lie within 0.2 and 600"),
         (0 < s.learning_rate < 10, f"--learning-rate {s.learning_rate:g}: must lie within 0 and 10"),
+        (s.plateau is None or 0 < s.plateau < 1, f"--plateau {s.plateau}: must lie within 0 and 1"),
         (s.patience is None or s.patience >= 1, f"--early-stopping {s.patience}: must be one epoch or more"),
         (s.seed >= 0, f"--seed {s.seed}: must not be negative"),
     )

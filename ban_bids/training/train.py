@@ -271,6 +271,8 @@ def _train_network(
             "steps": module.steps_done,
             "budget_minutes_used": round(minutes, 3),
             "resumed_after_steps": module.resumed,
+            "ended": module.ended or "steps",
+            "curve": module.schedule.curve.rounded(),
         },
         notes=_notes(settings, ended=module.ended, resumed=module.resumed, n_inner=len(inner), best_step=best_step),
     )
