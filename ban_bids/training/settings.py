@@ -28,6 +28,31 @@ _SHARDING = ("fsdp", "deepspeed")
 
 
 @dataclass(frozen=True)
+class Objective:
+    """What a training asks for beside the right answers: weights of the losses in ``code_losses``; 0 leaves one out.
+
+    Parameters
+    ----------
+    prediction : float
+        Predict the sound from each frame of the last area, now and ahead.
+    ahead : int
+        Frames of the last area that are predicted after the present one.
+    dimension : float
+        Raise the logarithm of the last area's effective dimension.
+    contrast : float
+        Tell the second half of a crop, by the first, from those of other crops.
+    auxiliary : float
+        Answer the main task from each of the other areas as well.
+    """
+
+    prediction: float = 0.0
+    ahead: int = 2
+    dimension: float = 0.0
+    contrast: float = 0.0
+    auxiliary: float = 0.0
+
+
+@dataclass(frozen=True)
 class TrainingSettings:
     """Settings of one training; all of them are stored in the checkpoint's card.
 
@@ -69,6 +94,7 @@ class TrainingSettings:
         schedule ends with a learning rate of zero, so a loss that rises midway says little of the last
         weights, and the held-out sixth is missing from the training.
     augmentation : Augmentation
+    objective : Objective
     controls : bool
         Measure the normalisation of the network's random controls on the training tracks, to be kept with the
         weights; some seconds, wasted where no such control will be scored.
@@ -91,6 +117,7 @@ class TrainingSettings:
     ema: float = 0.98
     patience: int | None = None
     augmentation: Augmentation = field(default_factory=Augmentation)
+    objective: Objective = Objective()
     controls: bool = True
 
 

@@ -103,7 +103,8 @@ def test_time_used_before_a_kill_counts(genres: Path, tmp_path: Path) -> None:
 
 def test_clock_goes_on_from_what_was_used() -> None:
     module = BANTraining(build(preset("ban-small"), 3), replace(SETTINGS, budget_clock="cpu"), N_STEPS)
-    module.on_load_checkpoint({"training": {"steps_done": 3, "resumed": [], "used": 100.0}})
+    stored = {"steps_done": 3, "resumed": [], "used": 100.0, "schedule": module.schedule.state()}
+    module.on_load_checkpoint({"training": stored})
     module.on_fit_start()
     assert 100.0 <= module.seconds_used() < 101.0
 
