@@ -144,8 +144,12 @@ class AuditoryNetwork(nn.Module, ABC):
         ----------
         top : Tensor, (batch, channels, frequency, frames)
         """
-        pooled = torch.cat([top.mean(dim=(2, 3)), top.amax(dim=(2, 3))], dim=1)
-        return self.readout(self.dropout(pooled))
+        return self.readout(self.dropout(self.pooled(top)))
+
+    @staticmethod
+    def pooled(top: Tensor) -> Tensor:
+        """What read-outs get of the last area, (batch, 2 * channels)."""
+        return torch.cat([top.mean(dim=(2, 3)), top.amax(dim=(2, 3))], dim=1)
 
     def reset_weights(self, seed: int) -> None:
         """Draw all weights anew (He et al. 2015), leaving the front end's statistics as they are."""
