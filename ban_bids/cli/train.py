@@ -60,8 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ban-bids-train",
-        description="Train BAN, the brain-like auditory network, on a folder that holds one folder per genre or other class "
-        "(GTZAN in any of its usual layouts, .wav .au .flac .mp3), or evaluate a checkpoint on one. "
+        description="Train BAN, the brain-like auditory network, on a folder that holds one folder per genre or other "
+        "class (GTZAN in any of its usual layouts, .wav .au .flac .mp3), or evaluate a checkpoint on one. "
         "A training that was interrupted goes on when the same command is given again.",
     )
     parser.add_argument(

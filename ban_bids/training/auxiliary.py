@@ -26,12 +26,12 @@ def heads_of(network: AuditoryNetwork, tasks: Sequence[Task], seed: int) -> nn.M
     seed : int
         Of the weights.
     """
-    heads = nn.ModuleList(nn.Linear(network.readout.in_features, len(task.classes)) for task in tasks)
+    heads = [nn.Linear(network.readout.in_features, len(task.classes)) for task in tasks]
     generator = torch.Generator().manual_seed(seed)
     for head in heads:
         nn.init.normal_(head.weight, std=0.02, generator=generator)
         nn.init.zeros_(head.bias)
-    return heads
+    return nn.ModuleList(heads)
 
 
 def task_loss(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
@@ -116,4 +116,9 @@ def _evaluated(
     segments = [segment_probabilities(network, f, crop_frames, readout=head) for _, f in asked]
     accuracy = score(Answers(np.array([label for label, _ in asked]), segments)).track_accuracy
     interval = [round(end, 4) for end in accuracy.interval]
-    return {**counts, "n_tracks": len(asked), "track_accuracy": round(accuracy.value, 4), "track_accuracy_ci95": interval}
+    return {
+        **counts,
+        "n_tracks": len(asked),
+        "track_accuracy": round(accuracy.value, 4),
+        "track_accuracy_ci95": interval,
+    }

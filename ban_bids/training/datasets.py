@@ -178,7 +178,7 @@ def _asked(collection: Collection, data: Data) -> Collection:
         if name and name not in fields:
             known = f"there are {', '.join(fields)}" if fields else "there is none: give --names or --table"
             raise UsageError(f"{option} {name}: no collection has this field; {known}")
-    answers = {t.name: {**t.answers, **{h: t.fields[h] for h in data.heads if h in t.fields}} for t in collection.tracks}
+    answers = {t.name: {**t.answers, **_parts(t.fields, data.heads)} for t in collection.tracks}
     names = [*(source.name for source in data.sources[1:]), *data.heads]
     classes = {name: sorted({known[name] for known in answers.values() if name in known}) for name in names}
     if single := next((name for name in names if len(classes[name]) < 2), None):
@@ -193,6 +193,10 @@ def _asked(collection: Collection, data: Data) -> Collection:
     tracks = tuple(replace(t, answers=answers[t.name], group=_group(t, data.group)) for t in collection.tracks)
     further = tuple(Task(name, tuple(classes[name])) for name in names)
     return replace(collection, tracks=tracks, further=further, group=data.group)
+
+
+def _parts(fields: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
+    return {name: fields[name] for name in names if name in fields}
 
 
 def _group(track: Track, name: str) -> str:

@@ -65,7 +65,9 @@ def training_card(trained: Trained, collection: Collection, split: Split) -> Mod
             f"{len(collection.versions)}"
         )
     if collection.shared:
-        notes.append(f"recordings that two collections hold and that were used once, for both: {len(collection.shared)}")
+        notes.append(
+            f"recordings that two collections hold and that were used once, for both: {len(collection.shared)}"
+        )
     if collection.unreadable:
         notes.append(f"files that cannot be decoded and were skipped: {len(collection.unreadable)}")
     counts = {

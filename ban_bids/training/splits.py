@@ -103,7 +103,9 @@ def split_tracks(tracks: Sequence[Track], split: str, seed: int, *, excluded: Se
     for home, part in zip(homes[1:], parts[1:]):
         result = _with_further(result, home, part, split, seed, excluded=[t for t in excluded if t.home == home])
     lost = {(t.home, t.genre) for t in result.validation} - {(t.home, t.genre) for t in result.training}
-    notes = tuple(f"no track of {genre} trains: the split leaves all of them to validation" for _, genre in sorted(lost))
+    notes = tuple(
+        f"no track of {genre} trains: the split leaves all of them to validation" for _, genre in sorted(lost)
+    )
     for note in notes:
         _LOG.warning(note)
     return replace(result, notes=(*result.notes, *notes))

@@ -25,7 +25,7 @@ from ban_bids.models.presets import preset as preset_config
 from ban_bids.training.auxiliary import evaluate_heads
 from ban_bids.training.cache import AudioCache
 from ban_bids.training.crops import PLAIN, CropBatches
-from ban_bids.training.datasets import Collection, Data, Track, log_mel_frames, read_collection
+from ban_bids.training.datasets import Collection, Data, log_mel_frames, read_collection
 from ban_bids.training.evaluate import evaluate, fitted_crops
 from ban_bids.training.low_level import train_low_level
 from ban_bids.training.records import ResumeState, Trained, training_card, training_fingerprint
@@ -289,7 +289,9 @@ def _train_network(
             "resumed_after_steps": module.resumed,
             **metrics,
         },
-        notes=_notes(asked, settings, ended=module.ended, resumed=module.resumed, n_inner=len(inner), best_step=best_step),
+        notes=_notes(
+            asked, settings, ended=module.ended, resumed=module.resumed, n_inner=len(inner), best_step=best_step
+        ),
     )
 
 

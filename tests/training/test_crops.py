@@ -221,9 +221,7 @@ def test_a_batch_that_is_not_there() -> None:
 
 
 def test_small_sets_still_make_a_batch() -> None:
-    batches = CropBatches(
-        _tracks([200, 200]), np.eye(2), n_frames=40, batch_size=16, augmentation=PLAIN, seed=0
-    )
+    batches = CropBatches(_tracks([200, 200]), np.eye(2), n_frames=40, batch_size=16, augmentation=PLAIN, seed=0)
     assert len(batches) == 1
     assert batches[0, 0][0].shape == (2, 64, 40)
 
