@@ -97,9 +97,7 @@ def test_folds_hold_out_every_group_once(sizes: list[list[int]], n_folds: int, s
 
 
 def test_too_few_groups_are_refused_with_the_remedy() -> None:
-    with pytest.raises(
-        DataError, match=r"there are 6 groups.*7 folds need as many; choose kfold-I-of-N with N up to 6"
-    ):
+    with pytest.raises(DataError, match="there are 6 groups.*7 folds need as many; choose.*N up to 6"):
         split_tracks(_digits(), "kfold-0-of-7", seed=0)
     one = [track for track in _digits() if track.group == "speaker theo"]
     for name in ("stratified", "random", "fault-filtered"):

@@ -18,7 +18,7 @@ from ban_bids.audio.sameness import groups, identify
 from ban_bids.audio.waveforms import audio_hash
 from ban_bids.cli import train as command
 from ban_bids.cli.train import main
-from ban_bids.errors import DataError, UsageError
+from ban_bids.errors import DataError
 from ban_bids.models.checkpoint import load_checkpoint
 from ban_bids.models.presets import build, preset
 from ban_bids.training.auxiliary import task_loss
