@@ -27,10 +27,11 @@ from ban_bids.training.datasets import SUFFIXES, Track
 
 _LOG = logging.getLogger(__name__)
 
-SPLITS = ("fault-filtered", "fmri-safe", "stratified", "kfold-I-of-N", "random")
+SPLITS = ("fault-filtered", "fmri-safe", "stratified", "kfold-I-of-N", "random", "all")
 """Names that ``--split`` takes; ``kfold-0-of-5`` is the first of five folds by track."""
 
 _ARTISTS = "tracks of one artist may lie on both sides of the split, which makes accuracy look higher"
+_UNKNOWN = "no track was kept apart, so the accuracy of these weights is not known"
 _COVERED = 0.8
 _VALIDATION_SHARE = 1 / 6
 _KFOLD = re.compile(r"kfold-(\d+)-of-(\d+)")
@@ -69,8 +70,8 @@ def split_tracks(tracks: Sequence[Track], split: str, seed: int, *, excluded: Se
         lists' tracks are there (counting ``excluded``), a stratified split by track takes their place,
         logged and noted. ``fmri-safe`` leaves out the tracks of ds003720's Test runs and their twins
         (:func:`fmri_tracks`, :data:`FMRI_TWINS`) by name, and every track that is the same recording as one of
-        these names in the collection, beside what was excluded. The other splits are by track, and say that
-        artists may lie on both sides.
+        these names in the collection, beside what was excluded. With ``all`` every track trains and none validates.
+        The other splits are by track, and say that artists may lie on both sides.
     seed : int
         Of the stratified, k-fold and random splits.
     excluded : sequence of Track
@@ -85,7 +86,7 @@ def split_tracks(tracks: Sequence[Track], split: str, seed: int, *, excluded: Se
     UsageError
         For an unknown split.
     DataError
-        When no track is left on one side.
+        When no track is left on one side, of ``all`` to train.
     """
     fold = _KFOLD.fullmatch(split)
     if split in ("fault-filtered", "fmri-safe"):
@@ -94,11 +95,13 @@ def split_tracks(tracks: Sequence[Track], split: str, seed: int, *, excluded: Se
         result = _stratified(tracks, seed)
     elif split == "random":
         result = _random(tracks, seed)
+    elif split == "all":
+        result = Split("all tracks train, none validates", tuple(tracks), (), (_UNKNOWN,))
     elif fold and int(fold[2]) >= 2 and int(fold[1]) < int(fold[2]):
         result = _fold(tracks, int(fold[1]), int(fold[2]), seed)
     else:
         raise UsageError(f"--split {split}: unknown; choose one of {', '.join(SPLITS)} (0 <= I < N)")
-    if not (result.training and result.validation):
+    if not (result.training and (result.validation or split == "all")):
         raise DataError(
             f"--split {split}: {len(result.training)} training and {len(result.validation)} validation "
             "tracks are left; exclude fewer or choose another split"
