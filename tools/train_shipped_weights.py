@@ -31,7 +31,7 @@ from ban_bids.training.settings import TrainingSettings
 from ban_bids.training.splits import FMRI_TWINS, fmri_tracks
 from ban_bids.training.train import train_once
 
-GTZAN = "GTZAN (Tzanetakis and Cook 2002): no licence stated, used for research; holds nothing of its sound"
+GTZAN = "GTZAN (Tzanetakis and Cook 2002): no licence stated; research use"
 _OF_THE_CLOCK = ("minutes", "budget_minutes_used")
 
 

@@ -51,8 +51,8 @@ def save_checkpoint(path: Path, network: AuditoryNetwork, card: ModelCard | None
     card : ModelCard or None
         None writes bare weights, which count as of unknown origin.
     compact : bool
-        Round weights to float16, which halves the file; vectors (biases, statistics) stay as they are. Of bfloat16,
-        as small, the rounding would be eight times as coarse. :func:`load_checkpoint` gives float32 again.
+        Round matrices of weights to float16, which halves the file; biases and statistics stay as they are. Of
+        bfloat16, as small, the rounding would be eight times as coarse. :func:`load_checkpoint` gives float32 again.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def save_checkpoint(path: Path, network: AuditoryNetwork, card: ModelCard | None
     }
     tensors = {**network.state_dict(), **controls}
     if compact:
-        tensors = {name: value.half() if value.ndim > 1 else value for name, value in tensors.items()}
+        tensors |= {name: value.half() for name, value in network.named_parameters() if value.ndim > 1}
         if infinite := [name for name, value in tensors.items() if not value.isfinite().all()]:
             raise CheckpointError(f"{path}: {infinite[0]} is beyond float16 (65504) or not finite; store float32")
     return save_tensors(path, tensors, network.architecture, card)
