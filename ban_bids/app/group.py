@@ -138,7 +138,7 @@ def group_level(output_dir: Path, settings: Settings) -> int:
         stale.unlink(missing_ok=True)
     used = [*members.files["path"], *draw_files["path"], *maps["path"]]
     write_provenance(output_dir, "group", settings, used, {"Participants": members.labels})
-    notes = [*notes, *weights_notes(members.files)]
+    notes = (*notes, *weights_notes(members.files))
     page = render_group(out, table, members.labels, members.missing, notes=notes, settings=settings, files=used)
     for label, reason in members.missing:
         _LOG.warning("sub-%s is not in the group: %s", label, reason)

@@ -109,9 +109,7 @@ def _off_the_grid(network: AuditoryNetwork) -> AuditoryNetwork:
     return other.eval()
 
 
-def test_half_precision_keeps_features_and_genres(
-    shipped: tuple[AuditoryNetwork, ModelCard], tmp_path: Path
-) -> None:
+def test_half_precision_keeps_features_and_genres(shipped: tuple[AuditoryNetwork, ModelCard], tmp_path: Path) -> None:
     network, card = _off_the_grid(shipped[0]), shipped[1]
     whole = save_checkpoint(tmp_path / "whole.safetensors", network, card)
     small = save_checkpoint(tmp_path / "small.safetensors", network, card, compact=True)

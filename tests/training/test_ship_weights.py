@@ -48,8 +48,9 @@ def test_what_ships_is_trained_on_all_that_may_and_is_the_same_every_time(data: 
     right = sum(round(one["track_accuracy"] * one["n_tracks"]) for one in figures)
     assert sum(one["n_tracks"] for one in figures) == 16
     low, high = binomtest(right, 16).proportion_ci(method="wilson")
-    assert f"2 folds by track, trained alike: {right} of 16 tracks, {right / 16:.2f} [{low:.2f}, {high:.2f}]" in (
-        card.notes[1]
+    assert (
+        f"2 folds by track, trained alike: {right} of 16 tracks, {right / 16:.2f} [{low:.2f}, {high:.2f}]"
+        in (card.notes[1])
     )
     assert not any("kept apart" in note for note in card.notes)
     again = tool.ship(data, tmp_path / "b.safetensors", tmp_path / "second", recipe, 2)
