@@ -26,7 +26,7 @@ from ban_bids.constants import DEFAULT_SEED, SHIPPED, SMALL_DATA
 from ban_bids.models.candidate import ModelCard
 from ban_bids.models.checkpoint import load_checkpoint, load_tensors, save_checkpoint
 from ban_bids.models.shipped import shipped_weights
-from ban_bids.training.datasets import find_audio
+from ban_bids.training.folders import find_audio
 from ban_bids.training.settings import TrainingSettings
 from ban_bids.training.splits import FMRI_TWINS, fmri_tracks
 from ban_bids.training.train import train_once
@@ -61,7 +61,7 @@ def barred(data: Path) -> list[Path]:
 
 
 def _trained(data: Path, out: Path, recipe: Recipe, split: str) -> Path:
-    settings = replace(recipe.settings, split=split)
+    settings = replace(recipe.settings, split=split, controls=split == "all")
     return train_once(
         data, out, settings, exclude=barred(data), nthreads=recipe.nthreads, device="cpu", progress=False
     )  # fmt: skip
