@@ -50,7 +50,7 @@ def table(weights: Path) -> str:
         raise ValueError(f"{weights}: no card; make it by tools/train_shipped_weights.py")
     settings, content = card.settings, weights.read_bytes()
     n_weights = sum(value.numel() for value in network.parameters())
-    budget = f", at most {settings['max_minutes']:g} minutes" if settings["max_minutes"] else ""
+    budget = f" or {settings['max_minutes']:g} minutes" if settings["max_minutes"] else ""
     rows = {
         "file": f"`ban_bids/models/weights/{weights.name}`, {len(content) / 1e6:.2f} MB, "
         f"{n_weights} parameters in float16; SHA-256 `{hashlib.sha256(content).hexdigest()}`",
@@ -60,8 +60,9 @@ def table(weights: Path) -> str:
         "left out": f"{len(card.excluded)} tracks: {_by_genre(card.excluded)}",
         "validated on": f"{len(card.validation_hashes)} tracks",
         "sources": "; ".join(card.sources),
-        "training": f"{settings['epochs']} epochs{budget}, {card.metrics['steps']} steps, seed {settings['seed']}",
-        "notes": "; ".join(card.notes),
+        "training": f"{card.metrics['steps']} steps, at most {settings['epochs']} epochs{budget}, seed "
+        f"{settings['seed']}",
+        "notes": "<br>".join(card.notes),
         "versions": ", ".join(f"{name} {version}" for name, version in sorted(card.versions.items())),
     }
     lines = [f"| {name} | {text.replace('|', chr(92) + '|')} |" for name, text in rows.items()]
