@@ -116,8 +116,9 @@ def _add_tracks(group: argparse._ArgumentGroup) -> None:
     add(
         "--split",
         help="fault-filtered (torchaudio's lists of GTZAN), fmri-safe (the same without the tracks of "
-        "ds003720's Test runs and their twins), stratified, kfold-I-of-N, or random, which leaks (default: "
-        "fault-filtered; data that is not GTZAN is split by track, or by --group, stratified by genre)",
+        "ds003720's Test runs and their twins), stratified, kfold-I-of-N, all (none validates), or random, which "
+        "leaks (default: fault-filtered; data that is not GTZAN is split by track, or by --group, stratified by "
+        "genre)",
     )
     add(
         "--exclude-stimuli",
