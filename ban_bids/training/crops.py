@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from ban_bids.errors import UsageError
+from ban_bids.training.acoustics import in_noise, in_room
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,16 @@ class Augmentation:
         doi:10.21437/Interspeech.2019-2680). They take the mean of the crop, and may overlap.
     frequency_mask, time_mask : int
         Largest width of one stripe, bands and frames; widths are uniform from 0 to it.
+    reverberation : float
+        Share of crops that are heard in a room, see :func:`ban_bids.training.acoustics.in_room`.
+    decay : (float, float)
+        Fewest and most frames in which the room's tail falls by 60 dB.
+    noise : float
+        Share of crops that are heard in stationary noise, see :func:`ban_bids.training.acoustics.in_noise`.
+    snr : (float, float)
+        Lowest and highest ratio of a crop's power to its noise's, dB.
+    tilt : (float, float)
+        Least and most log power by which the highest band's noise exceeds the lowest's.
     mixup : float
         Parameter α of the Beta(α, α) from which the weight λ of mixup is drawn (Zhang et al. 2018, ICLR,
         arXiv:1710.09412). Every crop has a weight of its own; the partners are a random permutation of the
@@ -63,11 +74,19 @@ class Augmentation:
     frequency_mask: int = 8
     time_masks: int = 1
     time_mask: int = 25
+    reverberation: float = 0.0
+    decay: tuple[float, float] = (10.0, 50.0)
+    noise: float = 0.0
+    snr: tuple[float, float] = (0.0, 20.0)
+    tilt: tuple[float, float] = (-6.0, 2.0)
     mixup: float = 0.2
 
     def __post_init__(self) -> None:
-        if not 0 <= self.stretch <= 0.5 or self.eq_knots < 2 or any(v < 0 for v in vars(self).values()):
+        numbers = [value for value in vars(self).values() if not isinstance(value, tuple)]
+        if not 0 <= self.stretch <= 0.5 or self.eq_knots < 2 or any(number < 0 for number in numbers):
             raise UsageError(f"{self}: stretch lies within 0 and 0.5, eq_knots is 2 or more, nothing is negative")
+        if max(self.noise, self.reverberation) > 1 or self.decay[0] <= 0:
+            raise UsageError(f"{self}: noise and reverberation are shares of crops, a decay takes more than no frames")
 
 
 PLAIN = Augmentation(
@@ -96,6 +115,12 @@ class Draws(NamedTuple):
         Place in its batch of the crop that is mixed in.
     share : Tensor of float, (n,)
         Weight of the crop itself.
+    decay : Tensor of float, (n,)
+        Of the room's tail, frames; 0 for no room.
+    snr : Tensor of float, (n,)
+        dB; infinite for no noise.
+    tilt : Tensor of float, (n,)
+        Of the noise's spectrum, natural log of power.
     """
 
     track: Tensor
@@ -107,6 +132,9 @@ class Draws(NamedTuple):
     frames: Tensor
     partner: Tensor
     share: Tensor
+    decay: Tensor
+    snr: Tensor
+    tilt: Tensor
 
     def to(self, device: torch.device) -> Draws:
         """The same numbers on another device."""
@@ -209,6 +237,12 @@ class CropBatches(Dataset[tuple[Tensor, Tensor]]):
             crops = _shifted(crops, draws.shift)
         if self.augmentation.gain or self.augmentation.eq:
             crops += draws.level[:, :, None]
+        if self.augmentation.reverberation:
+            crops = in_room(crops, draws.decay)
+        if self.augmentation.noise:
+            entropy = np.random.SeedSequence(self.seed, spawn_key=(epoch, k))
+            generator = torch.Generator().manual_seed(int(entropy.generate_state(1)[0]))
+            crops = in_noise(crops, draws.snr, draws.tilt, generator)
         if draws.bands.shape[1] or draws.frames.shape[1]:
             crops = _masked(crops, draws.bands, draws.frames)
         if self.augmentation.mixup:
@@ -243,7 +277,10 @@ class CropBatches(Dataset[tuple[Tensor, Tensor]]):
         # a repeated track may be entered anywhere
         start = np.floor(where * np.where(free > 0, free, lengths[track])).astype(np.int64)
         level = gain + knots @ _through_knots(augmentation.eq_knots, self.n_mels)
-        drawn = (track, start, pace, shift, level, bands, frames, partner, share)
+        decay = np.where(rng.random(n) < augmentation.reverberation, rng.uniform(*augmentation.decay, n), 0.0)
+        snr = np.where(rng.random(n) < augmentation.noise, rng.uniform(*augmentation.snr, n), np.inf)
+        tilt = rng.uniform(*augmentation.tilt, n)
+        drawn = (track, start, pace, shift, level, bands, frames, partner, share, decay, snr, tilt)
         single = (values.astype(np.float32) if values.dtype.kind == "f" else values for values in drawn)
         return Draws(*map(torch.from_numpy, single))
 

@@ -271,7 +271,7 @@ def _train_network(
     minutes = module.seconds_used() / 60.0  # what follows lies outside the budget
     best_step = None if module.stopping is None else int(module.stopping.best_step)
     average, heads = module.trained_network().cpu(), module.trained_heads().cpu()
-    _measure(average, frames, n_frames=crop_frames, seed=settings.seed + 1, pools=pools)
+    _measure(average, frames, settings, n_frames=crop_frames, pools=pools)
     metrics: dict[str, Any] = {}
     if collection.further:
         every = log_mel_frames(split.validation, network.front_end, collection.cache)
@@ -287,6 +287,8 @@ def _train_network(
             "steps": module.steps_done,
             "budget_minutes_used": round(minutes, 3),
             "resumed_after_steps": module.resumed,
+            "ended": module.ended or "steps",
+            "curve": module.schedule.curve.rounded(),
             **metrics,
         },
         notes=_notes(
@@ -310,9 +312,9 @@ def set_statistics(network: AuditoryNetwork, frames: Sequence[np.ndarray]) -> No
 def _measure(
     network: AuditoryNetwork,
     frames: Sequence[np.ndarray],
+    settings: TrainingSettings,
     *,
     n_frames: int,
-    seed: int,
     pools: Sequence[np.ndarray] | None = None,
 ) -> None:
     """Measure the normalisation of averaged weights, and of the network's controls, on training tracks.
@@ -320,15 +322,16 @@ def _measure(
     All hear unaugmented crops; the controls, which are many, the first epoch of those that the network hears.
     """
     crops = CropBatches(
-        frames, np.zeros((len(frames), 1)), n_frames=n_frames, batch_size=32, augmentation=PLAIN, seed=seed,
-        pools=pools,
+        frames, np.zeros((len(frames), 1)), n_frames=n_frames, batch_size=32, augmentation=PLAIN,
+        seed=settings.seed + 1, pools=pools,
     )  # fmt: skip
 
     def batches(epochs: int) -> Iterator[Tensor]:
         return (network.front_end.standardise(batch) for epoch in range(epochs) for batch, _ in crops.epoch(epoch))
 
     measure_normalisation(network, batches(_CALIBRATION_EPOCHS), network.from_frames)
-    network.control_statistics = control_statistics(network, lambda: batches(1))
+    if settings.controls:
+        network.control_statistics = control_statistics(network, lambda: batches(1))
 
 
 def _notes(
