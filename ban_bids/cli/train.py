@@ -66,7 +66,10 @@ def _parser() -> argparse.ArgumentParser:
         "--evaluate", type=Path, metavar="CKPT", help="print this checkpoint's accuracy on --data as JSON"
     )
     parser.add_argument(
-        "--report", type=Path, metavar="DIR", help="with --evaluate: also measure the code on tracks that did not train it (effective dimension, linear "
+        "--report",
+        type=Path,
+        metavar="DIR",
+        help="with --evaluate: also measure the code on tracks that did not train it (effective dimension, linear "
         "probes, profile), and write tables and pictures into DIR",
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="warnings and errors only")

@@ -118,9 +118,7 @@ def compare_code(
     for model in models if heard else ():
         for name, held in heard.items():
             measured[name].append(measure_code(model, held))
-    return {
-        name: _comparison(tuple(measured[name]), held, len(parts[name]), notes) for name, held in heard.items()
-    }
+    return {name: _comparison(tuple(measured[name]), held, len(parts[name]), notes) for name, held in heard.items()}
 
 
 def _comparison(

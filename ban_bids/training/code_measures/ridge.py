@@ -126,7 +126,7 @@ def cross_validated(features: np.ndarray, targets: np.ndarray, recordings: np.nd
     n_recordings = len(np.unique(recordings))
     if n_recordings < N_FOLDS or len(features) < MIN_ROWS:
         raise NotComputable(
-            f"{n_recordings} recordings with {len(features)} frames; it takes {N_FOLDS} recordings and {MIN_ROWS} frames"
+            f"{n_recordings} recordings with {len(features)} frames; it takes {N_FOLDS} and {MIN_ROWS} frames"
         )
     # nothing but numerics: every fit is centred and scaled anew by its own rows
     x = features - features.mean(axis=0)
