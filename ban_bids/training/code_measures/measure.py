@@ -94,7 +94,7 @@ def measure_code(model: Candidate, held_out: HeldOutSounds, *, profile: bool = T
     Parameters
     ----------
     model : Candidate
-        None of the sounds may have trained it; whose caller sees to that.
+        Not trained on any of the sounds: the caller sees to that.
     held_out : HeldOutSounds
     profile : bool
         Whether the graded profile is wanted, too.
