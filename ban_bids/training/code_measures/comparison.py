@@ -27,7 +27,7 @@ from ban_bids.models.network import (
 from ban_bids.models.presets import LOW_LEVEL
 from ban_bids.training.code_measures.measure import STAND_IN, CodeMeasures, measure_code
 from ban_bids.training.code_measures.sounds import MAX_ROWS, HeldOutSounds, Sound, held_out
-from ban_bids.training.datasets import Track
+from ban_bids.training.tracks import Track
 
 _LOG = logging.getLogger(__name__)
 
@@ -132,7 +132,9 @@ def _comparison(
 
 
 def sounds_of(tracks: Sequence[Track], task: str, seed: int) -> list[Sound]:
-    """Middle of tracks, each a recording of its own, labelled by its folder; drawn where there are too many.
+    """Middle of tracks, labelled by folder and what else they answer; drawn where there are too many.
+
+    Each is a recording of its own in the folds, or one with all of its group.
 
     Parameters
     ----------
@@ -152,7 +154,7 @@ def sounds_of(tracks: Sequence[Track], task: str, seed: int) -> list[Sound]:
             _LOG.info("the code is measured on %d of %d tracks, drawn by the seed", len(sounds), len(tracks))
             break
         clip = Clip(track.path, (length - seconds) / 2, seconds, track.name, track.genre)
-        sounds.append(Sound(clip, track.name, {task: track.genre}))
+        sounds.append(Sound(clip, track.group or track.name, {task: track.genre, **track.answers}))
         total += seconds
     return sounds
 
