@@ -24,6 +24,7 @@ _WHAT = {
     "ban-feedforward": "BAN without recurrence",
     "ban-feedback": "BAN with feedback from the next area",
     "ban-small": "BAN with fewer channels and steps",
+    "ban-small-untrained": "the small BAN with random weights, read out as `ban-untrained`",
     "ban-untrained": "BAN with random weights; logistic regression on what its read-out would get",
     "ban-feedforward-untrained": "the same without recurrence",
     "deepcnn": "conventional deep CNN of ResNet-18's size",
@@ -162,7 +163,7 @@ def _reading(results: dict[str, Any]) -> list[str]:
     told = {k: found(d, up="better", down="worse", neither="open") for k, d in differences.items()}
     better, worse, open_ = ([k for k in told if told[k] == how] for how in ("better", "worse", "open"))
     trainings = (
-        "The column of tracks and seeds draws trainings too; with few seeds it is rough" if several
+        "the column of tracks and seeds draws trainings too, and is rough where seeds are few" if several
         else "that other trainings would move them too is not in them"
     )  # fmt: skip
     lines = [
@@ -254,9 +255,9 @@ def _code(results: dict[str, Any]) -> list[str]:
         "(tr C)²/tr C² of the covariance over the frames of a fold's held-out tracks, of the features as they are and "
         "each divided by its standard deviation: on how many directions the activations are spread. Probes: linear; "
         "that of modulation energies is fitted on some of the held-out tracks and tested on others, that of genre on "
-        "the training tracks (mean and deviation over time) and tested on the held-out ones. Means over trainings; in "
-        "brackets Student's 95 % interval over seeds, in parentheses, where there are fewer than three seeds, the lowest and the highest "
-        "training. These are measures of the code, not of its likeness to cortex."
+        "the training tracks (mean and deviation over time) and tested on the held-out ones. Means over trainings; "
+        "in brackets Student's 95 % interval over seeds, in parentheses, where there are fewer than three seeds, the "
+        "lowest and the highest training. These are measures of the code, not of its likeness to cortex."
     )
     return ["## What the last area holds", table(header, rows), " ".join([text, *(f"n/a: {r}." for r in reasons)])]
 

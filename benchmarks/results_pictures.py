@@ -31,7 +31,8 @@ def forest(results: dict[str, Any], ranked: Sequence[tuple[str, dict[str, Any]]]
         none = {"value": None, "ci95": None}
         _forest(right, [m.get("difference", none) for _, m in from_below], names, reference)
         right.axvline(0, color=_GREY, ls=":", lw=1)
-        right.set_xlabel(f"difference to {reference}, paired 95 % interval\n(across 0: not a finding)")
+        over = "tracks and seeds" if results["seeds"] > 1 else "tracks"
+        right.set_xlabel(f"difference to {reference}, paired 95 % interval over {over}\n(across 0: not a finding)")
         figure.savefig(out, format="svg", metadata={"Date": None})
 
 
@@ -41,7 +42,7 @@ def _forest(axes: Axes, figures: Sequence[dict[str, Any]], names: Sequence[str],
             axes.text(0, row, "reference", ha="center", va="center", fontsize=8, backgroundcolor="white")
             continue
         colour = _COLOUR if name.startswith(reference) else _GREY
-        axes.plot(figure["ci95"], [row, row], color=colour, lw=2)
+        axes.plot(figure.get("ci95_seeds") or figure["ci95"], [row, row], color=colour, lw=2)
         axes.plot(figure["value"], row, "o", color=colour)
     axes.grid(axis="x", alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
