@@ -55,7 +55,8 @@ def train_network(job: TrainingJob) -> Path:
     from ban_bids.training.settings import TrainingSettings
     from ban_bids.training.train import train_model
 
-    settings = TrainingSettings(job.preset, split="stratified", seed=job.seed, epochs=job.epochs)
+    # the demo scores no random controls
+    settings = TrainingSettings(job.preset, split="stratified", seed=job.seed, epochs=job.epochs, controls=False)
     return train_model(job.genres, job.out, settings, exclude=job.exclude, nthreads=1, device="cpu", progress=False)
 
 

@@ -65,6 +65,9 @@ class TrainingSettings:
         schedule ends with a learning rate of zero, so a loss that rises midway says little of the last
         weights, and the held-out sixth is missing from the training.
     augmentation : Augmentation
+    controls : bool
+        Measure the normalisation of the network's random controls on the training tracks, to be kept with the
+        weights; some seconds, wasted where no such control will be scored.
     """
 
     preset: str = "ban"
@@ -83,6 +86,7 @@ class TrainingSettings:
     ema: float = 0.98
     patience: int | None = None
     augmentation: Augmentation = field(default_factory=Augmentation)
+    controls: bool = True
 
 
 def check_settings(settings: TrainingSettings) -> None:
@@ -160,8 +164,9 @@ def check_hardware(device: str, parallel: Parallel) -> None:
 
 
 def precision(device: str) -> Any:
-    """bfloat16 where hardware multiplies it faster: CUDA, and CPUs with AMX."""
-    if resolve_device(device).type == "cuda" or torch.cpu.get_capabilities().get("amx_bf16"):
+    """bfloat16 where hardware multiplies it faster: CUDA, and CPUs with AMX or AVX-512's dot products."""
+    on_cpu = torch.cpu.get_capabilities()
+    if resolve_device(device).type == "cuda" or on_cpu.get("amx_bf16") or on_cpu.get("avx512_bf16"):
         return "bf16-mixed"
     return "32-true"
 

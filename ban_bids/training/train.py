@@ -260,7 +260,7 @@ def _train_network(
     minutes = module.seconds_used() / 60.0  # what follows lies outside the budget
     best_step = None if module.stopping is None else int(module.stopping.best_step)
     average = module.trained_network().cpu()
-    _measure(average, frames, n_frames=crop_frames, seed=settings.seed + 1)
+    _measure(average, frames, settings, n_frames=crop_frames)
     labels = collection.labels(split.validation)
     return Trained(
         config=average.config.to_dict(),
@@ -296,20 +296,24 @@ def set_statistics(network: AuditoryNetwork, frames: Sequence[np.ndarray]) -> No
     front_end.scale.copy_(torch.from_numpy(np.asarray(scale, np.float32))[:, None])
 
 
-def _measure(network: AuditoryNetwork, frames: Sequence[np.ndarray], *, n_frames: int, seed: int) -> None:
+def _measure(
+    network: AuditoryNetwork, frames: Sequence[np.ndarray], settings: TrainingSettings, *, n_frames: int
+) -> None:
     """Measure the normalisation of averaged weights, and of the network's controls, on training tracks.
 
     All hear unaugmented crops; the controls, which are many, the first epoch of those that the network hears.
     """
     crops = CropBatches(
-        frames, [0] * len(frames), n_genres=1, n_frames=n_frames, batch_size=32, augmentation=PLAIN, seed=seed
-    )
+        frames, [0] * len(frames), n_genres=1, n_frames=n_frames, batch_size=32, augmentation=PLAIN,
+        seed=settings.seed + 1,
+    )  # fmt: skip
 
     def batches(epochs: int) -> Iterator[Tensor]:
         return (network.front_end.standardise(batch) for epoch in range(epochs) for batch, _ in crops.epoch(epoch))
 
     measure_normalisation(network, batches(_CALIBRATION_EPOCHS), network.from_frames)
-    network.control_statistics = control_statistics(network, lambda: batches(1))
+    if settings.controls:
+        network.control_statistics = control_statistics(network, lambda: batches(1))
 
 
 def _notes(
