@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     for name in options.models:
         jobs.check(name)
-    base = TrainingSettings(epochs=_EPOCHS, max_minutes=options.cpu_minutes, budget_clock="cpu")
+    base = TrainingSettings(epochs=_EPOCHS, max_minutes=options.cpu_minutes, budget_clock="cpu", controls=False)
     plan = Plan(
         read_collection(options.data), options.folds, changed(base, options.set), work_folder(options),
         keep=options.keep, device=options.device,

@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def plans_of(options: argparse.Namespace) -> dict[str, Plan]:
     """Regime -> what its jobs share."""
-    base = changed(TrainingSettings(epochs=_ENDLESS, budget_clock="cpu"), options.set)
+    base = changed(TrainingSettings(epochs=_ENDLESS, budget_clock="cpu", controls=False), options.set)
     plan = Plan(
         read_collection(options.data), options.folds, base, work_folder(options),
         by_step=True, keep=options.keep, device=options.device,

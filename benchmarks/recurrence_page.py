@@ -85,10 +85,10 @@ def _verdict(arms: Sequence[str], models: dict[str, Any]) -> str:
             if difference is None or turned(difference)["ci95"] is None:
                 continue
             said = found(turned(difference), up="higher", down="lower", neither="")
-            lines += [f"{name}: {said} than {_PARTNERS[arm]}"] if said else []
+            lines += [f"{name} {said} than {_PARTNERS[arm]}"] if said else []
     if not lines:
         return "No difference is told apart from none by these tracks and seeds."
-    return f"Told apart, `ban` is, by {'; by '.join(lines)}. No other difference is."
+    return f"Of `ban`, beyond the intervals: {'; '.join(lines)}. No other difference is told apart from none."
 
 
 def _unrollings(models: Sequence[str], study: dict[str, Any]) -> str:

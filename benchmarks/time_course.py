@@ -105,7 +105,7 @@ def time_course(trained: Trainings, judge: Trainings | None, genres: Sequence[st
         figure), ``harder`` (gain at the levels of noise :data:`HARD` less gain in quiet, paired), ``ease``
         (:func:`ease_by_step` of pieces of :data:`PIECE`) or, where it is n/a, ``why_no_ease``.
     """
-    truth = joined(trained[0], genres, lambda outcome: np.array([genres.index(g) for g in outcome.genres]))
+    truth = joined(trained[0], lambda outcome: np.array([genres.index(g) for g in outcome.genres]))
     counts = draw_tracks(len(truth), N_DRAWS, 0)
     return {kind: _of_read_out(kind, trained, judge, truth, counts) for kind in (PROBE, READOUT)}
 

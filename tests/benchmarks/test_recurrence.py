@@ -122,7 +122,7 @@ def test_the_section_follows_the_numbers(study: dict[str, Any]) -> None:
     # BAN less the other: signs are turned
     assert "| track accuracy | 0.900 [0.880, 0.920] | 0.800 [0.780, 0.820] | 0.890 [0.870, 0.910] |" in text
     assert "+0.100 [+0.060, +0.140] | +0.010 [-0.030, +0.050] |" in text
-    assert "track accuracy: higher than without recurrence;" in text
+    assert "track accuracy higher than without recurrence;" in text
     assert "as many parameters" in text and "higher than without recurrence, as many" not in text
     assert "later steps add more in noise" in text and "those that need a later step are harder" in text
     assert "n/a, too few" in text
