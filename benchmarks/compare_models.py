@@ -1,7 +1,8 @@
 """Which model hears best: the same tracks, folds and rule for the end of training for all.
 
     python benchmarks/compare_models.py --data DIR --out docs/results.json [--models NAME ...]
-        [--folds 5] [--cpu-minutes 20] [--seeds 3] [--nprocs 2] [--set NAME=VALUE ...] [--choices FILE]
+        [--names TEMPLATE --group FIELD] [--folds 5] [--cpu-minutes 20]
+        [--seeds 3] [--nprocs 2] [--set NAME=VALUE ...] [--choices FILE]
 
 Every (model, seed, fold) is a job of its own, on one thread. ``--set`` changes training settings of all networks
 alike (``--set plateau=0.01 augmentation.mixup=0``): with ``plateau`` a network is trained until its loss stops
@@ -40,7 +41,8 @@ from listeners import about
 
 from ban_bids.models.checkpoint import library_versions
 from ban_bids.models.presets import LOW_LEVEL
-from ban_bids.training.datasets import read_collection
+from ban_bids.training.datasets import Collection, Data, Source, read_collection
+from ban_bids.training.grouped import group_of
 from ban_bids.training.settings import TrainingSettings
 
 _HARDWARE = "2 cores of an Intel Xeon with AMX, no GPU"
@@ -55,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         jobs.check(name)
     base = TrainingSettings(epochs=_EPOCHS, max_minutes=options.cpu_minutes, budget_clock="cpu", controls=False)
     plan = Plan(
-        read_collection(options.data), options.folds, changed(base, options.set), work_folder(options),
+        collection_of(options), options.folds, changed(base, options.set), work_folder(options),
         keep=options.keep, device=options.device,
     )  # fmt: skip
     todo = [(job, plan) for job in jobs_of(options.models, options.seeds, options.folds)]
@@ -81,6 +83,8 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     """Options of every comparison."""
     add = parser.add_argument
     add("--data", type=Path, required=True, metavar="DIR", help="folder of genres")
+    add("--names", default="", metavar="TEMPLATE", help="fields of a track by its name, {speaker}_{take}")
+    add("--group", default="", metavar="FIELD", help="folds keep tracks together that are alike in this field")
     add("--out", type=Path, required=True, metavar="JSON", help="summary to write")
     add("--folds", type=int, default=5)
     add("--nprocs", type=int, default=2, help="jobs at a time; 0: only summarise what was done before")
@@ -93,6 +97,11 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     add("--choices", type=Path, metavar="FILE", help="Markdown for the page: which choices were made on which data")
 
 
+def collection_of(options: argparse.Namespace) -> Collection:
+    """The tracks that all models are trained on and asked about."""
+    return read_collection(Data((Source(options.data, template=options.names),), group=options.group))
+
+
 def work_folder(options: argparse.Namespace) -> Path:
     """Where finished jobs lie, made; also sets what all their processes inherit."""
     logging.basicConfig(level=logging.WARNING)
@@ -103,17 +112,16 @@ def work_folder(options: argparse.Namespace) -> Path:
 
 
 def changed(settings: TrainingSettings, changes: Sequence[str]) -> TrainingSettings:
-    """Settings with ``name=value`` or ``augmentation.name=value`` applied; values are JSON."""
+    """Settings with ``name=value`` or ``augmentation.name=value`` (or ``objective``) applied; values are JSON."""
     for change in changes:
         name, _, text = change.partition("=")
         try:
             value = json.loads(text)
-            if name.startswith("augmentation."):
-                inner = {name.removeprefix("augmentation."): value}
-                settings = replace(settings, augmentation=replace(settings.augmentation, **inner))
-            else:
-                settings = replace(settings, **{name: value})
-        except (TypeError, ValueError) as err:
+            part, _, inner = name.rpartition(".")
+            if part:
+                value, name = replace(getattr(settings, part), **{inner: value}), part
+            settings = replace(settings, **{name: value})
+        except (AttributeError, TypeError, ValueError) as err:
             raise SystemExit(f"--set {change}: {err}") from err
     return settings
 
@@ -157,13 +165,19 @@ def finished(plan: Plan, models: Iterable[str], n_seeds: int) -> dict[str, list[
     return outcomes
 
 
-def figures_of(outcomes: dict[str, Trainings], reference: str, genres: Sequence[str]) -> dict[str, dict[str, Any]]:
+def groups_of(plan: Plan) -> list[str]:
+    """Of the tracks, sorted by their names."""
+    return [group_of(track) for track in sorted(plan.collection.tracks, key=lambda track: track.name)]
+
+
+def figures_of(outcomes: dict[str, Trainings], reference: str, plan: Plan) -> dict[str, dict[str, Any]]:
     """All that the outcomes tell of every model, beside the reference."""
     if reference not in outcomes:
         raise SystemExit(f"--reference {reference}: has no result to compare the others with")
+    genres, groups = plan.collection.genres, groups_of(plan)
     pooled = {model: [pool(folds, genres) for folds in seeds] for model, seeds in outcomes.items()}
-    compared = compare({m: [answers for _, answers in seeds] for m, seeds in pooled.items()}, reference)
-    heard, measured = conditions(outcomes, reference, genres), measures(outcomes, reference)
+    compared = compare({m: [answers for _, answers in seeds] for m, seeds in pooled.items()}, reference, groups)
+    heard, measured = conditions(outcomes, reference, genres, groups), measures(outcomes, reference)
     return {
         model: {
             **compared[model],
@@ -196,7 +210,7 @@ def summarise(plan: Plan, options: argparse.Namespace) -> dict[str, Any]:
             **model_cost(model, len(genres)),
             **({"segment_accuracy": None} if model in LOW_LEVEL else {}),  # they hear whole tracks
         }
-        for model, figures in figures_of(outcomes, options.reference, genres).items()
+        for model, figures in figures_of(outcomes, options.reference, plan).items()
     }
     words = [f"--models {' '.join(options.models)}", f"--folds {options.folds}"]
     words += [f"--cpu-minutes {options.cpu_minutes:g}", f"--seeds {options.seeds}"]
@@ -220,9 +234,12 @@ def frame(plan: Plan, options: argparse.Namespace, command: str) -> dict[str, An
     for name in ("preset", "split", "seed", "epochs"):
         del settings[name]
     tracks = plan.collection.tracks
+    words = [f"--names '{options.names}'"] if options.names else []
+    words += [f"--group {options.group}"] if options.group else []
+    words += [f"--set {' '.join(options.set)}"] if options.set else []
     choices = None if options.choices is None else options.choices.read_text("utf-8").strip()
     return {
-        "command": f"{command} --set {' '.join(options.set)}" if options.set else command,
+        "command": " ".join([command, *words]),
         "about": options.about,
         "hardware": options.hardware,
         "device": options.device,
@@ -230,6 +247,8 @@ def frame(plan: Plan, options: argparse.Namespace, command: str) -> dict[str, An
         "n_tracks": len(tracks),
         "genres": {g: sum(t.genre == g for t in tracks) for g in plan.collection.genres},
         "folds": options.folds,
+        "group": options.group or None,
+        "n_groups": len({group_of(t) for t in tracks}),
         "seeds": options.seeds,
         "snrs": SNRS,
         "pieces": {"seconds": PIECES, "per track": N_PIECES},

@@ -85,7 +85,7 @@ class Plan:
             "job": asdict(job),
             "settings": asdict(settings),
             "network": preset(settings.preset).to_dict(),
-            "tracks": [(t.name, t.genre, t.digest) for t in self.collection.tracks],
+            "tracks": [(t.name, t.genre, t.digest, t.group) for t in self.collection.tracks],
             "by_step": self.by_step,
             "device": self.device,
         }
@@ -151,7 +151,7 @@ def run(job: Job, plan: Plan) -> Path:
     assert fit is not None  # the names were checked before
     fold.weights.parent.mkdir(exist_ok=True)
     listener = fit(job.model, fold)
-    probes = StepProbes(listener.network, fold) if plan.by_step and listener.network is not None else None
+    probes = StepProbes(listener, fold) if plan.by_step and listener.network is not None else None
     result = {
         "names": [t.name for t in fold.validation],
         "genres": [t.genre for t in fold.validation],

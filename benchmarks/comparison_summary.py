@@ -38,7 +38,22 @@ def _rows(outcome: Outcome) -> list[tuple[str, str, list[list[float]]]]:
     return list(zip(outcome.names, outcome.genres, plain))
 
 
-def compare(models: Mapping[str, Sequence[Answers]], reference: str, seed: int = 0) -> dict[str, dict[str, Any]]:
+def draws_of(groups: Sequence[str], seed: int = 0) -> np.ndarray:
+    """How often each track stands in each draw, (n_draws, n_tracks): its whole group is drawn, as often as it is.
+
+    Parameters
+    ----------
+    groups : sequence of str
+        Of each track, such as its speaker; every track is its own where nothing binds them.
+    seed : int
+    """
+    numbers = np.unique(np.asarray(groups), return_inverse=True)[1]
+    return draw_tracks(int(numbers.max()) + 1, N_DRAWS, seed)[:, numbers]
+
+
+def compare(
+    models: Mapping[str, Sequence[Answers]], reference: str, groups: Sequence[str] | None = None
+) -> dict[str, dict[str, Any]]:
     """Figures of every model, and its differences to one of them.
 
     All figures are means over the seeds of a model. Intervals ``ci95`` are percentiles over draws of tracks, the same
@@ -52,8 +67,8 @@ def compare(models: Mapping[str, Sequence[Answers]], reference: str, seed: int =
         One entry per seed, all on the same tracks in the same order.
     reference : str
         Of the differences.
-    seed : int
-        Of the draws.
+    groups : sequence of str, optional
+        Of the tracks, see :func:`draws_of`; also what the exact test exchanges.
 
     Returns
     -------
@@ -62,7 +77,8 @@ def compare(models: Mapping[str, Sequence[Answers]], reference: str, seed: int =
         with ``p`` of :func:`sign_flip_p`, ``p_holm``, and the tracks ``better`` and ``worse``.
     """
     n_tracks = len(models[reference][0].truth)
-    counts = draw_tracks(n_tracks, N_DRAWS, seed)
+    groups = own_groups(n_tracks) if groups is None else groups
+    counts, numbers = draws_of(groups), np.unique(np.asarray(groups), return_inverse=True)[1]
     values = {name: _mean_statistics(answers, np.ones((1, n_tracks))) for name, answers in models.items()}
     draws = {name: _mean_statistics(answers, counts) for name, answers in models.items()}
     result: dict[str, dict[str, Any]] = {}
@@ -74,13 +90,18 @@ def compare(models: Mapping[str, Sequence[Answers]], reference: str, seed: int =
             moved = times_right(answers) - times_right(models[reference])
             figures["difference"] = {
                 **figure(_right(answers) - _right(models[reference]), counts),
-                "p": sign_flip_p(moved),
+                "p": sign_flip_p(np.bincount(numbers, moved).astype(int)),
                 "better": int((moved > 0).sum()),
                 "worse": int((moved < 0).sum()),
             }
         result[name] = figures
     _correct([figures["difference"] for figures in result.values() if "difference" in figures])
     return result
+
+
+def own_groups(n_tracks: int) -> list[str]:
+    """Every track as a group of its own, in their order."""
+    return [f"{k:09d}" for k in range(n_tracks)]
 
 
 def _right(answers: Sequence[Answers]) -> np.ndarray:
@@ -100,7 +121,7 @@ def figure(scores: np.ndarray, counts: np.ndarray, seed: int = 0) -> dict[str, A
     ----------
     scores : ndarray, (n_seeds, n_tracks)
     counts : ndarray, (n_draws, n_tracks)
-        Draws of tracks, see :func:`ban_bids.training.scores.draw_tracks`.
+        Draws of tracks, see :func:`draws_of`.
     seed : int
         Of the draws of seeds.
 
@@ -111,17 +132,19 @@ def figure(scores: np.ndarray, counts: np.ndarray, seed: int = 0) -> dict[str, A
         ``ci95_seeds``, over draws of tracks and, independently, of seeds (the pigeonhole bootstrap of Owen 2007, Ann.
         Appl. Stat. 1, 386: it errs on the wide side for what varies with both, and is rough where seeds are few).
     """
-    n_seeds, n_tracks = scores.shape
-    result = plain(float(scores.mean()), counts @ scores.mean(axis=0) / n_tracks)
+    n_seeds, n_drawn = len(scores), counts.sum(axis=1)
+    result = plain(float(scores.mean()), counts @ scores.mean(axis=0) / n_drawn)
     result["seeds"] = [round(float(s), 4) for s in scores.mean(axis=1)]
     if n_seeds > 1:
         of_seeds = draw_tracks(n_seeds, len(counts), seed + 1)
-        both = (of_seeds * (counts @ scores.T)).sum(axis=1) / (n_seeds * n_tracks)
+        both = (of_seeds * (counts @ scores.T)).sum(axis=1) / (n_seeds * n_drawn)
         result["ci95_seeds"] = plain(0.0, both)["ci95"]
     return result
 
 
-def conditions(models: Mapping[str, Trainings], reference: str, genres: Sequence[str]) -> dict[str, dict[str, Any]]:
+def conditions(
+    models: Mapping[str, Trainings], reference: str, genres: Sequence[str], groups: Sequence[str] | None = None
+) -> dict[str, dict[str, Any]]:
     """Accuracy of every model in every condition that all its jobs were asked in, and the means :data:`NOISE` and
     :data:`PIECES`.
 
@@ -132,7 +155,7 @@ def conditions(models: Mapping[str, Trainings], reference: str, genres: Sequence
         condition. A piece counts as one sound; those of a track are drawn together.
     """
     scores = {model: _by_condition(seeds, genres) for model, seeds in models.items()}
-    counts = draw_tracks(sum(len(o.names) for o in models[reference][0]), N_DRAWS, 0)
+    counts = draws_of(own_groups(sum(len(o.names) for o in models[reference][0])) if groups is None else groups)
     result: dict[str, dict[str, Any]] = {}
     for model, of_conditions in scores.items():
         result[model] = {condition: figure(s, counts) for condition, s in of_conditions.items()}

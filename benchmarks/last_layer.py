@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from ban_bids.training.code_measures.measure import measure_code
-from ban_bids.training.code_measures.sounds import Sound, held_out
 from listeners import Fold, Listener
 
 from ban_bids.audio.waveforms import HeardClip, load_waveform
@@ -19,7 +17,10 @@ from ban_bids.constants import SAMPLING_RATE
 from ban_bids.inputs.types import Clip
 from ban_bids.models.candidate import Candidate
 from ban_bids.models.low_level import ModulationModel, moments
+from ban_bids.training.code_measures.measure import measure_code
+from ban_bids.training.code_measures.sounds import Sound, held_out
 from ban_bids.training.datasets import Track
+from ban_bids.training.grouped import group_of
 from ban_bids.training.low_level import fit_linear
 
 DIMENSION, DIMENSION_Z = "dimension", "dimension_z"
@@ -64,7 +65,7 @@ def measure(listener: Listener, fold: Fold) -> dict[str, dict[str, Any]]:
         ``measures``: figures by name, None where n/a; ``not_measured``: the reasons of these.
     """
     layer = LastLayer(listener.model)
-    sounds = [Sound(_whole(track), track.name) for track in fold.validation]
+    sounds = [Sound(_whole(track), group_of(track)) for track in fold.validation]
     code = measure_code(layer, held_out(sounds, seed=fold.settings.seed), profile=False)
     dimension, probe = code.dimension.iloc[0], code.probes.set_index("target").loc["modulation"]
     figures = {

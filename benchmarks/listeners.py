@@ -22,7 +22,8 @@ from ban_bids.models.checkpoint import load_checkpoint
 from ban_bids.models.network import AuditoryNetwork, NetworkModel, measure_normalisation
 from ban_bids.models.presets import LOW_LEVEL, PRESETS, build, preset
 from ban_bids.training.datasets import Collection, Track, log_mel_frames
-from ban_bids.training.evaluate import crop_length, segment_frames, segment_probabilities
+from ban_bids.training.evaluate import crop_length, fitted_crops, segment_frames, segment_probabilities
+from ban_bids.training.grouped import group_of
 from ban_bids.training.low_level import fit_low_level, summaries_of
 from ban_bids.training.settings import TrainingSettings
 from ban_bids.training.train import set_statistics, train_collection
@@ -73,6 +74,8 @@ class Listener:
         Waveform (n_samples,) -> probabilities of its segments, (n_segments, n_genres).
     model : Candidate
         Gives the features of its layers.
+    crop_frames : int
+        Log-mel frames of a segment; 0 for models that hear sounds whole.
     cpu_seconds : float
         Processor time of the training itself: its steps for a network, features and fit for others.
     steps : int
@@ -88,6 +91,7 @@ class Listener:
 
     answer: Callable[[np.ndarray], np.ndarray]
     model: Candidate
+    crop_frames: int
     cpu_seconds: float
     steps: int = 0
     ended: str | None = None
@@ -135,12 +139,13 @@ def trained(name: str, fold: Fold) -> Listener:
     whole = time.process_time() - started
     network, card = load_checkpoint(path)
     assert card is not None
-    length = crop_length(network, fold.settings.crop_seconds)
+    length = crop_length(network, card.settings["crop_seconds"])  # shorter than asked for where recordings are
     used: dict[str, Any] = card.metrics
     minutes = used.get("budget_minutes_used")
     return Listener(
         answer=lambda sound: segment_probabilities(network, sound_frames(network, sound), length),
         model=NetworkModel(network),
+        crop_frames=length,
         cpu_seconds=whole if minutes is None else 60.0 * minutes,
         steps=used["steps"],
         ended=used.get("ended"),
@@ -153,19 +158,21 @@ def untrained(name: str, fold: Fold) -> Listener:
     """Logistic regression on what the read-out of a random network, normalised on the training music, would get."""
     started = time.process_time()
     network = build(preset(name.removesuffix(UNTRAINED)), len(fold.collection.genres), fold.settings.seed)
-    length = crop_length(network, fold.settings.crop_seconds)
     training = fold.frames(network)
+    length = fitted_crops(fold.settings, network, training, [range(len(training))])[1]
     set_statistics(network, training)
     segments = (torch.from_numpy(segment_frames(f, length)) for f in training)
     measure_normalisation(network, map(network.front_end.standardise, segments), network.from_frames)
-    fitted = fit_logistic([pooled_features(network, segment_frames(f, length)) for f in training], fold.labels)
+    pooled = [pooled_features(network, segment_frames(f, length)) for f in training]
+    groups = [group_of(track) for track in fold.training] if fold.collection.group else None
+    fitted = fit_logistic(pooled, fold.labels, groups)
     seconds = time.process_time() - started
 
     def answer(sound: np.ndarray) -> np.ndarray:
         crops = segment_frames(sound_frames(network, sound), length)
         return fitted.predict_proba(pooled_features(network, crops))
 
-    return Listener(answer, NetworkModel(network), seconds)
+    return Listener(answer, NetworkModel(network), length, seconds)
 
 
 def low_level(name: str, fold: Fold) -> Listener:
@@ -176,7 +183,7 @@ def low_level(name: str, fold: Fold) -> Listener:
     seconds = time.process_time() - started
     readout = model.readout
     assert readout is not None
-    return Listener(lambda sound: readout.probabilities(model.summary(sound)[None]), model, seconds)
+    return Listener(lambda sound: readout.probabilities(model.summary(sound)[None]), model, 0, seconds)
 
 
 def sound_frames(network: AuditoryNetwork, sound: np.ndarray) -> np.ndarray:
@@ -213,7 +220,9 @@ def step_features(network: AuditoryNetwork, log_mel: np.ndarray) -> list[np.ndar
     return caught
 
 
-def fit_logistic(segments: Sequence[np.ndarray], labels: np.ndarray) -> GridSearchCV:
+def fit_logistic(
+    segments: Sequence[np.ndarray], labels: np.ndarray, groups: Sequence[str] | None = None
+) -> GridSearchCV:
     """Logistic regression on segments, its penalty chosen on folds of the training tracks.
 
     Parameters
@@ -221,6 +230,8 @@ def fit_logistic(segments: Sequence[np.ndarray], labels: np.ndarray) -> GridSear
     segments : sequence of ndarray, (n_segments, n_features)
         One entry per track.
     labels : ndarray of int, (n_tracks,)
+    groups : sequence of str, optional
+        What a fold must not divide, such as speakers; by default each track.
 
     Returns
     -------
@@ -228,7 +239,8 @@ def fit_logistic(segments: Sequence[np.ndarray], labels: np.ndarray) -> GridSear
         Fitted; its probabilities are in the order of the genres' numbers.
     """
     counts = [len(s) for s in segments]
-    groups = np.repeat(np.arange(len(segments)), counts)
+    names: Sequence[int] | Sequence[str] = range(len(segments)) if groups is None else groups
+    folds = GroupKFold(min(5, len(set(names))), shuffle=True, random_state=0)
     pipeline = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-    search = GridSearchCV(pipeline, _PENALTIES, cv=GroupKFold(5, shuffle=True, random_state=0))
-    return search.fit(np.concatenate(segments), np.repeat(labels, counts), groups=groups)
+    search = GridSearchCV(pipeline, _PENALTIES, cv=folds)
+    return search.fit(np.concatenate(segments), np.repeat(labels, counts), groups=np.repeat(names, counts))

@@ -168,7 +168,7 @@ def _reading(results: dict[str, Any]) -> list[str]:
     )  # fmt: skip
     lines = [
         f"In brackets: 95 % intervals. One of {n} tracks is {100 / n:.1f} points of accuracy. "
-        f"The intervals come from {results['draws']:,} draws of {n} tracks with replacement, "
+        f"The intervals come from {results['draws']:,} draws of {_drawn(results)} with replacement, "
         "the same draws for every model, so that differences are paired (segments of a track are not "
         f"independent and are drawn together). They say how far other tracks would move these figures; {trainings}. "
         "p: exact paired test (McNemar's where there is one seed), corrected by Holm for the number of models.",
@@ -189,6 +189,14 @@ def _reading(results: dict[str, Any]) -> list[str]:
             f"{verdict}."
         )
     return lines
+
+
+def _drawn(results: dict[str, Any]) -> str:
+    """What is drawn for the intervals."""
+    if results.get("group") is None:
+        return f"{results['n_tracks']} tracks"
+    few = "; of so few they are rough" if results["n_groups"] < 20 else ""
+    return f"{results['n_groups']} whole groups (`{results['group']}`{few})"
 
 
 def _heard(results: dict[str, Any], conditions: Sequence[str], mean: str) -> str:

@@ -23,7 +23,17 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from compare_models import add_common, changed, codes_of, figures_of, finished, frame, run_jobs, work_folder
+from compare_models import (
+    add_common,
+    changed,
+    codes_of,
+    collection_of,
+    figures_of,
+    finished,
+    frame,
+    run_jobs,
+    work_folder,
+)
 from comparison_cost import network_cost
 from comparison_jobs import Job, Plan, jobs_of
 from comparison_summary import Trainings
@@ -31,7 +41,6 @@ from recurrence_variants import UNROLLINGS, step_cost, unrolling_name
 from time_course import time_course
 
 from ban_bids.models.presets import preset
-from ban_bids.training.datasets import read_collection
 from ban_bids.training.settings import TrainingSettings
 from ban_bids.training.splits import split_tracks
 
@@ -75,7 +84,7 @@ def plans_of(options: argparse.Namespace) -> dict[str, Plan]:
     """Regime -> what its jobs share."""
     base = changed(TrainingSettings(epochs=_ENDLESS, budget_clock="cpu", controls=False), options.set)
     plan = Plan(
-        read_collection(options.data), options.folds, base, work_folder(options),
+        collection_of(options), options.folds, base, work_folder(options),
         by_step=True, keep=options.keep, device=options.device,
     )  # fmt: skip
     settings = {
@@ -132,11 +141,11 @@ def summarise(plans: Mapping[str, Plan], options: argparse.Namespace) -> dict[st
         "regimes": {regime: _limit(regime, options) for regime in done},
         "unrollings_in": options.unrollings_in,
         "models": {
-            regime: figures_of(of_regime, REFERENCE, genres) for regime, of_regime in done.items()
+            regime: figures_of(of_regime, REFERENCE, plans[regime]) for regime, of_regime in done.items()
         },
         "cost": {model: _cost(model, len(genres)) for model in trained},
         "time_course": {
-            regime: time_course(of_regime[REFERENCE], judge, genres) for regime, of_regime in done.items()
+            regime: time_course(of_regime[REFERENCE], judge, genres, groups_of(plans[regime])) for regime, of_regime in done.items()
         },
     }  # fmt: skip
 

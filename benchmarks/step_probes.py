@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from listeners import Fold, sound_frames, step_features
+from listeners import Fold, Listener, sound_frames, step_features
 
-from ban_bids.models.network import AuditoryNetwork
-from ban_bids.training.evaluate import crop_length, segment_frames
+from ban_bids.training.evaluate import segment_frames
 from ban_bids.training.low_level import fit_linear
 
 PROBE, READOUT = "probe", "readout"
@@ -21,18 +20,19 @@ class StepProbes:
 
     Parameters
     ----------
-    network : AuditoryNetwork
-        Evaluated as it is.
+    listener : Listener
+        A network.
     fold : Fold
         Its training tracks fit the probes: logistic regression of fixed penalty on what the read-out would get.
     """
 
-    def __init__(self, network: AuditoryNetwork, fold: Fold) -> None:
-        self.network = network
-        self.length = crop_length(network, fold.settings.crop_seconds)
-        crops = [segment_frames(frames, self.length) for frames in fold.frames(network)]
+    def __init__(self, listener: Listener, fold: Fold) -> None:
+        if listener.network is None:
+            raise ValueError("only a network makes steps")
+        self.network, self.length = listener.network, listener.crop_frames
+        crops = [segment_frames(frames, self.length) for frames in fold.frames(self.network)]
         labels = np.repeat(fold.labels, [len(c) for c in crops])
-        of_tracks = [step_features(network, c) for c in crops]
+        of_tracks = [step_features(self.network, c) for c in crops]
         self.probes = [fit_linear(np.concatenate(features), labels) for features in zip(*of_tracks)]
 
     def answers(self, sounds: Sequence[np.ndarray]) -> dict[str, np.ndarray]:

@@ -12,11 +12,9 @@ from typing import Any
 
 import numpy as np
 from comparison_jobs import Outcome
-from comparison_summary import N_DRAWS, Trainings, figure, plain
+from comparison_summary import Trainings, draws_of, figure, own_groups, plain
 from hearing import IN_NOISE, QUIET
 from step_probes import PROBE, READOUT
-
-from ban_bids.training.scores import draw_tracks
 
 HARD = IN_NOISE[-2:]
 """Levels of noise that count as hard."""
@@ -89,7 +87,9 @@ def ease_by_step(solved: np.ndarray, ease: np.ndarray, counts: np.ndarray) -> np
     return means[0] - means[1]
 
 
-def time_course(trained: Trainings, judge: Trainings | None, genres: Sequence[str]) -> dict[str, Any]:
+def time_course(
+    trained: Trainings, judge: Trainings | None, genres: Sequence[str], groups: Sequence[str] | None = None
+) -> dict[str, Any]:
     """What the steps of a network's last area add, and for which sounds.
 
     Parameters
@@ -97,6 +97,8 @@ def time_course(trained: Trainings, judge: Trainings | None, genres: Sequence[st
     trained, judge : sequence of sequence of Outcome
         Of the network and of the model that says how hard a sound is, by seed and fold.
     genres : sequence of str
+    groups : sequence of str, optional
+        Of the tracks, sorted by their names, see :func:`comparison_summary.draws_of`.
 
     Returns
     -------
@@ -106,7 +108,7 @@ def time_course(trained: Trainings, judge: Trainings | None, genres: Sequence[st
         (:func:`ease_by_step` of pieces of :data:`PIECE`) or, where it is n/a, ``why_no_ease``.
     """
     truth = joined(trained[0], lambda outcome: np.array([genres.index(g) for g in outcome.genres]))
-    counts = draw_tracks(len(truth), N_DRAWS, 0)
+    counts = draws_of(own_groups(len(truth)) if groups is None else groups)
     return {kind: _of_read_out(kind, trained, judge, truth, counts) for kind in (PROBE, READOUT)}
 
 

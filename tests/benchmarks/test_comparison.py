@@ -24,6 +24,7 @@ from ban_bids.models.presets import build, preset
 from ban_bids.training.datasets import Collection, Track, read_collection
 from ban_bids.training.scores import Answers, draw_tracks
 from ban_bids.training.settings import TrainingSettings
+from ban_bids.training.splits import split_tracks
 
 GENRES = ("a", "b", "c")
 
@@ -116,6 +117,19 @@ def test_seeds_that_differ_widen_the_interval() -> None:
     assert found["ci95"] == [0.5, 0.5]
     assert found["ci95_seeds"] == [0.0, 1.0]
     assert "ci95_seeds" not in figure(scores[:1], draw_tracks(50, 100, 0))
+
+
+def test_groups_are_drawn_whole() -> None:
+    """Ten tracks of each of six speakers, alike within a speaker: six are what there is."""
+    groups = np.repeat([f"speaker {k}" for k in range(6)], 10).tolist()
+    right = np.repeat([True, True, True, False, False, True], 10)
+    truth = np.zeros(60, int)
+    models = {"ban": [_answers(np.zeros(60, bool), truth)], "up": [_answers(right, truth)]}
+    whole, apart = compare(models, "ban", groups)["up"], compare(models, "ban")["up"]
+    assert whole["difference"]["value"] == apart["difference"]["value"] == pytest.approx(4 / 6, abs=1e-4)
+    assert whole["difference"]["p"] == pytest.approx(2 / 2**4) and apart["difference"]["p"] < 1e-6
+    width, narrow = (np.ptp(m["difference"]["ci95"]) for m in (whole, apart))
+    assert width == pytest.approx(narrow * 10**0.5, rel=0.2)
 
 
 def test_a_condition_that_one_job_lacks_is_left_out() -> None:
@@ -239,3 +253,24 @@ def test_logistic_read_out_chooses_its_penalty_by_track() -> None:
     fresh = rng.normal(size=(90, 40)) + 2.0 * np.eye(3, 40)[np.repeat([0, 1, 2], 30)]
     assert (model.predict(fresh) == np.repeat([0, 1, 2], 30)).mean() > 0.6
     assert model.best_score_ < 0.99
+
+
+def test_logistic_read_out_chooses_its_penalty_by_group() -> None:
+    """Tracks of a speaker are alike: folds that divide speakers would find each track's class in its neighbours."""
+    rng = np.random.default_rng(0)
+    speakers, labels = np.repeat(np.arange(12), 5), rng.integers(3, size=12).repeat(5)
+    labels[:15] = np.repeat([0, 1, 2], 5)
+    tracks = rng.normal(size=(12, 40))[speakers] + rng.normal(0, 0.05, (60, 40))
+    segments = [track[None] for track in tracks]
+    assert listeners.fit_logistic(segments, labels).best_score_ > 0.95
+    whole = listeners.fit_logistic(segments, labels, [f"speaker {k}" for k in speakers])
+    assert whole.best_score_ < 0.8
+
+
+def test_folds_keep_groups_whole(tmp_path: Path) -> None:
+    plan = _plan(tmp_path, TrainingSettings(max_minutes=1.0))
+    tracks = tuple(replace(t, group=f"speaker {t.name[-1]}") for t in plan.collection.tracks)
+    grouped = replace(plan, collection=replace(plan.collection, tracks=tracks, group="speaker"), n_folds=4)
+    assert grouped.file_of(Job("ban", 0, 1)) != replace(plan, n_folds=4).file_of(Job("ban", 0, 1))
+    settings = grouped.settings_of(Job("ban", 0, 2))
+    assert {t.group for t in split_tracks(tracks, settings.split, settings.seed).validation} == {"speaker 2"}
