@@ -31,6 +31,7 @@ from compare_models import (
     figures_of,
     finished,
     frame,
+    groups_of,
     run_jobs,
     work_folder,
 )
@@ -145,7 +146,8 @@ def summarise(plans: Mapping[str, Plan], options: argparse.Namespace) -> dict[st
         },
         "cost": {model: _cost(model, len(genres)) for model in trained},
         "time_course": {
-            regime: time_course(of_regime[REFERENCE], judge, genres, groups_of(plans[regime])) for regime, of_regime in done.items()
+            regime: time_course(of_regime[REFERENCE], judge, genres, groups_of(plans[regime]))
+            for regime, of_regime in done.items()
         },
     }  # fmt: skip
 
