@@ -137,7 +137,9 @@ def _widest(figure: dict[str, Any]) -> str:
 def _harder(told: dict[str, Any]) -> str:
     lines = [
         "Accuracy after each step of T2/T3, by a linear read-out per step that was fitted on the training tracks "
-        "(penalty fixed beforehand). Two measures of difficulty that are not the network's own:"
+        "(penalty fixed beforehand). Difficulty is never the network's own: it is the noise that was added, or the "
+        "margin of another model. Steps that differ at random give 0 in both. A first step that is right already "
+        "leaves no room for a gain: that is part of what is asked."
     ]
     for kind, name in (("probe", "a read-out per step"), ("readout", "the network's own read-out")):
         harder, ease = told[kind]["harder"], told[kind]["ease"]
@@ -150,15 +152,17 @@ def _harder(told: dict[str, Any]) -> str:
         if ease is None:
             line += f"Ease of pieces: n/a, {told[kind]['why_no_ease']}."
         else:
-            solved = told[kind]["solved"]
+            changed = told[kind]["changed"]
             said = found(
-                ease, up="those that need a later step are harder", down="those that need a later step are easier",
-                neither="a difference is not told",
+                ease, up="later steps add more for harder pieces", down="later steps add less for harder pieces",
+                neither="that later steps add more for harder pieces is not told",
             )  # fmt: skip
+            counts = "; ".join(f"{half} half {n['gained']} gained, {n['lost']} lost" for half, n in changed.items())
             line += (
-                f"Pieces of 2 s that are recognised from the first step on ({solved['at_once']}) less those recognised "
-                f"from a later step on ({solved['later']}), in ranks (0 to 1) of the margin of the log-mel model: "
-                f"{signed(ease)}; {said}."
+                "Pieces of 2 s that the last step recognises and the first does not, less those the other way round, "
+                "in the harder half of them less in the easier half, by the margin of the log-mel model on the same "
+                "piece: "
+                f"{signed(ease, _widest(ease))} ({counts}); {said}."
             )
         lines.append(line)
     return "\n".join([lines[0], "", *lines[1:]])

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from comparison_jobs import Outcome
-from comparison_summary import Trainings, draws_of, figure, own_groups, plain
+from comparison_summary import Trainings, draws_of, figure, own_groups
 from hearing import IN_NOISE, QUIET
 from step_probes import PROBE, READOUT
 
@@ -43,16 +43,6 @@ def accuracies(answers: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return (answers.argmax(axis=-1) == truth[:, None]).mean(axis=2)
 
 
-def solution_steps(answers: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """First step from which each sound is recognised to the end, (n_tracks, n_sounds); 0 is the first, −1 is never.
-
-    Kar et al. (2019), Nat. Neurosci. 22, 974, ask the same of cortex: from when on an object can be told.
-    """
-    right = answers.argmax(axis=-1) == truth[:, None]
-    to_the_end = np.logical_and.accumulate(right[::-1])[::-1]
-    return np.where(to_the_end.any(axis=0), to_the_end.argmax(axis=0), -1)
-
-
 def margins(answers: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Log probability of the true genre less that of the best other one, (n_tracks, n_sounds)."""
     logs = np.log(np.maximum(answers, 1e-12))
@@ -60,31 +50,34 @@ def margins(answers: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return np.where(own, logs, -np.inf).max(axis=-1) - np.where(own, -np.inf, logs).max(axis=-1)
 
 
-def ease_by_step(solved: np.ndarray, ease: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Ease of the sounds that are solved at the first step less that of those that need a later one.
+def gain_by_ease(change: np.ndarray, ease: np.ndarray) -> np.ndarray:
+    """What later steps add for the harder half of the sounds, less what they add for the easier half.
+
+    Sounds near a border between genres change sides easily, whatever the step, and are hard for any model: that they
+    are recognised at a later step only would say nothing. So losses count against gains: steps that differ at random
+    give 0 in both halves.
 
     Parameters
     ----------
-    solved : ndarray of int, (n_seeds, n_tracks, n_sounds)
-        See :func:`solution_steps`; sounds that are never solved do not count.
+    change : ndarray of float, (n_seeds, n_tracks, n_sounds)
+        1 for a sound that the last step recognises and the first does not, −1 the other way round, else 0.
     ease : ndarray, (n_seeds, n_tracks, n_sounds)
-        By a model that is none of these, fitted on the same tracks.
-    counts : ndarray, (n_draws, n_tracks)
-        Draws of tracks; a row of ones gives the figure itself.
+        By a model that is not this one, fitted on the same tracks; each seed has its halves.
 
     Returns
     -------
-    ndarray, (n_draws,)
-        In ranks of ease, scaled from 0 to 1: 0.5 where every sound solved at once is easier than every other, about
-        0 where ease tells nothing. Missing in draws without sounds of both kinds.
+    ndarray, (n_seeds, n_tracks)
+        Each track's share: their mean is the difference of the halves' means.
     """
-    ranks = (ease.ravel().argsort().argsort() / max(1, ease.size - 1)).reshape(ease.shape)
-    means = []
-    for chosen in (solved == 0, solved > 0):
-        n = counts @ chosen.sum(axis=(0, 2))
-        total = counts @ np.where(chosen, ranks, 0.0).sum(axis=(0, 2))
-        means.append(np.divide(total, n, out=np.full(len(n), np.nan), where=n > 0))
-    return means[0] - means[1]
+    half = in_harder_half(ease)
+    sign = half / half.mean(axis=(1, 2), keepdims=True) - ~half / (~half).mean(axis=(1, 2), keepdims=True)
+    return (sign * change).mean(axis=2)
+
+
+def in_harder_half(ease: np.ndarray) -> np.ndarray:
+    """Which sounds of each seed are in the half with less ease."""
+    flat = ease.reshape(len(ease), -1)
+    return (flat.argsort(axis=1).argsort(axis=1) < flat.shape[1] // 2).reshape(ease.shape)
 
 
 def time_course(
@@ -105,7 +98,7 @@ def time_course(
     dict
         Read-out -> ``accuracy`` (condition -> of each step), ``gain`` of the steps after the first (condition ->
         figure), ``harder`` (gain at the levels of noise :data:`HARD` less gain in quiet, paired), ``ease``
-        (:func:`ease_by_step` of pieces of :data:`PIECE`) or, where it is n/a, ``why_no_ease``.
+        (:func:`gain_by_ease` of pieces of :data:`PIECE`) or, where it is n/a, ``why_no_ease``.
     """
     truth = joined(trained[0], lambda outcome: np.array([genres.index(g) for g in outcome.genres]))
     counts = draws_of(own_groups(len(truth)) if groups is None else groups)
@@ -129,25 +122,20 @@ def _of_read_out(
     if judge is None or PIECE not in shared:
         why = "its jobs are not all done" if judge is None else f"some sounds are shorter than {PIECE}"
         return {**told, "ease": None, "why_no_ease": why}
-    solved = np.array([solution_steps(s[PIECE], truth) for s in by_step])
+    right = np.array([s[PIECE].argmax(axis=-1) == truth[:, None] for s in by_step]).astype(float)
     ease = np.array([margins(joined(folds, lambda outcome: outcome.heard[PIECE]), truth) for folds in judge])
-    return {**told, **_ease(solved, ease, counts)}
+    change = right[:, -1] - right[:, 0]
+    halves = {"harder": in_harder_half(ease), "easier": ~in_harder_half(ease)}
+    changed = {
+        name: {"gained": int((change[half] > 0).sum()), "lost": int((change[half] < 0).sum())}
+        for name, half in halves.items()
+    }
+    return {**told, "ease": figure(gain_by_ease(change, ease), counts), "changed": changed}
 
 
 def _mean_accuracies(seeds: Sequence[np.ndarray], truth: np.ndarray) -> list[float]:
     """Accuracy after every step, mean over seeds."""
     return np.mean([accuracies(s, truth).mean(axis=1) for s in seeds], axis=0).round(4).tolist()
-
-
-def _ease(solved: np.ndarray, ease: np.ndarray, counts: np.ndarray) -> dict[str, Any]:
-    """Figure of :func:`ease_by_step`, with how many sounds of each kind there are."""
-    numbers = {"at_once": int((solved == 0).sum()), "later": int((solved > 0).sum()), "never": int((solved < 0).sum())}
-    draws = ease_by_step(solved, ease, counts)
-    if not np.isfinite(draws).all():
-        why = f"{numbers['later']} sounds need a later step, {numbers['at_once']} are solved at once: too few"
-        return {"ease": None, "why_no_ease": why, "solved": numbers}
-    value = float(ease_by_step(solved, ease, np.ones((1, counts.shape[1])))[0])
-    return {"ease": plain(value, draws), "solved": numbers}
 
 
 def _answers(outcome: Outcome, kind: str, condition: str) -> np.ndarray:

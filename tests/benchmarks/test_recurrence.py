@@ -52,7 +52,8 @@ def test_epochs_make_at_least_the_steps(tmp_path: Path) -> None:
 
 def test_regimes_have_results_of_their_own(tmp_path: Path, genres_of_noise: Path) -> None:
     options = Namespace(
-        data=genres_of_noise, out=tmp_path / "r.json", work=None, folds=2, set=[], keep=False, device="cpu",
+        data=genres_of_noise, names="", group="", out=tmp_path / "r.json", work=None, folds=2, set=[], keep=False,
+            device="cpu",
         steps=12, cpu_minutes=1.0, plateau=None, unrollings_in="steps", seeds=1,
     )  # fmt: skip
     plans = recurrence.plans_of(options)
@@ -97,11 +98,11 @@ def _model(value: float, difference: float | None) -> dict[str, Any]:
 
 @pytest.fixture
 def study() -> dict[str, Any]:
-    ease = {"value": 0.2, "ci95": [0.1, 0.3]}
+    changed = {"harder": {"gained": 90, "lost": 20}, "easier": {"gained": 10, "lost": 12}}
     course = {
         "accuracy": {"quiet": [0.7, 0.8, 0.9], "0 dB": [0.2, 0.3, 0.6]},
         "gain": {"quiet": _figure(0.2), "0 dB": _figure(0.4)},
-        "harder": _figure(0.2), "ease": ease, "solved": {"at_once": 300, "later": 90, "never": 100},
+        "harder": _figure(0.2), "ease": _figure(0.2), "changed": changed,
     }  # fmt: skip
     cost = {"parameters": 307786, "multiply_adds": 7e7, "audio_seconds_per_cpu_second": 400.0}
     cost |= {"forward_ms": 80.0, "backward_ms": 170.0, "unrolling": [3, 3, 3, 3]}
@@ -124,7 +125,8 @@ def test_the_section_follows_the_numbers(study: dict[str, Any]) -> None:
     assert "+0.100 [+0.060, +0.140] | +0.010 [-0.030, +0.050] |" in text
     assert "track accuracy higher than without recurrence;" in text
     assert "as many parameters" in text and "higher than without recurrence, as many" not in text
-    assert "later steps add more in noise" in text and "those that need a later step are harder" in text
+    assert "later steps add more in noise" in text and "later steps add more for harder pieces." in text
+    assert "harder half 90 gained, 20 lost" in text
     assert "n/a, too few" in text
     assert "| 1500" not in text and "1 500" in text
     study["models"]["steps"]["ban-feedforward"] = _model(0.9, 0.0)
