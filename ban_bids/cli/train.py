@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ban_bids.training.tracks import Data
 
 _SETTINGS = (
-    "preset", "split", "seed", "epochs", "max_minutes", "budget_clock",
+    "preset", "split", "seed", "epochs", "plateau", "max_minutes", "budget_clock",
     "batch_size", "crop_seconds", "learning_rate", "patience",
 )  # fmt: skip
 _NAMED = re.compile(r"([A-Za-z][\w-]*)=(.+)")
@@ -145,7 +145,15 @@ def _add_training(group: argparse._ArgumentGroup) -> None:
         "alexnet, vgg, crnn; or the read-out of a low-level model: logmel, modulation (default: ban)",
     )
     add("--seed", type=int, help=f"of weights, split and crops (default: {DEFAULT_SEED})")
-    add("--epochs", type=int, help="passes over the tracks, one crop each (default: 200)")
+    add("--epochs", type=int, help="passes over the tracks at most, one crop each (default: 1000)")
+    add(
+        "--plateau",
+        type=float,
+        metavar="SHARE",
+        help="end when the training loss fell, over the last quarter of the steps, by less than this share of its "
+        "whole fall; the learning rate then falls over half as many steps again. 0: use all epochs or minutes "
+        "(default: 0.03)",
+    )
     add("--max-minutes", type=float, metavar="M", help="shorten the schedule to end within M minutes")
     add(
         "--budget-clock",
@@ -208,6 +216,8 @@ def _train(options: argparse.Namespace) -> None:
     from ban_bids.training.train import train_model
 
     chosen = {name: getattr(options, name) for name in _SETTINGS if getattr(options, name) is not None}
+    if "plateau" in chosen:
+        chosen["plateau"] = chosen["plateau"] or None
     out = train_model(
         _data(options),
         options.out,

@@ -145,7 +145,7 @@ class Draws(NamedTuple):
         return Draws(*(numbers[first:last] for numbers in self))
 
 
-class CropBatches(Dataset[tuple[Tensor, Tensor]]):
+class CropBatches(Dataset[tuple[Tensor, ...]]):
     """Batches of crops by the number of the epoch and of the batch: ``batches[epoch, k]``.
 
     A batch is a function of the seed, the epoch and its number alone: no earlier batch need be made, and a
@@ -172,6 +172,8 @@ class CropBatches(Dataset[tuple[Tensor, Tensor]]):
         Places of the tracks that are heard alike often, such as those of each folder: crops come from the pools in
         turn. The tracks of the others go round from epoch to epoch, so that all are heard equally often. By default
         all tracks are one pool.
+    with_sounds : bool
+        Batches also hold the crops as they were before a room, noise and masks.
     device : torch.device or str
     """
 
@@ -186,6 +188,7 @@ class CropBatches(Dataset[tuple[Tensor, Tensor]]):
         seed: int,
         crops_per_track: int = 1,
         pools: Sequence[Sequence[int] | np.ndarray] | None = None,
+        with_sounds: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
         self._pools = [np.asarray(pool) for pool in ([range(len(frames))] if pools is None else pools)]
@@ -193,7 +196,7 @@ class CropBatches(Dataset[tuple[Tensor, Tensor]]):
         self.batch_size = min(batch_size, n_crops)
         self.n_batches = n_crops // self.batch_size
         self.n_mels, self.n_frames = len(frames[0]), n_frames
-        self.augmentation = augmentation
+        self.augmentation, self.with_sounds = augmentation, with_sounds
         self.seed = seed
         self.device = torch.device(device)
         self._lengths = np.array([f.shape[1] for f in frames])
@@ -210,7 +213,7 @@ class CropBatches(Dataset[tuple[Tensor, Tensor]]):
         """Batches per epoch."""
         return self.n_batches
 
-    def __getitem__(self, index: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: tuple[int, int]) -> tuple[Tensor, ...]:
         """Batch ``k`` of an epoch.
 
         Parameters
@@ -222,6 +225,8 @@ class CropBatches(Dataset[tuple[Tensor, Tensor]]):
         -------
         crops : Tensor of float32, (batch, n_mels, n_frames)
         targets : Tensor of float32, (batch, n_classes)
+        sounds : Tensor of float32, (batch, n_mels, n_frames)
+            Only with ``with_sounds``.
 
         Raises
         ------
@@ -237,21 +242,25 @@ class CropBatches(Dataset[tuple[Tensor, Tensor]]):
             crops = _shifted(crops, draws.shift)
         if self.augmentation.gain or self.augmentation.eq:
             crops += draws.level[:, :, None]
+        batch = (self._heard(crops, draws, key=(epoch, k)), targets, *([crops] if self.with_sounds else []))
+        if not self.augmentation.mixup:
+            return batch
+        return tuple(
+            torch.lerp(part[draws.partner], part, draws.share.view(-1, *[1] * (part.ndim - 1))) for part in batch
+        )
+
+    def _heard(self, crops: Tensor, draws: Draws, key: tuple[int, int]) -> Tensor:
+        """Crops as they are heard in a room and in noise, and in part."""
         if self.augmentation.reverberation:
             crops = in_room(crops, draws.decay)
         if self.augmentation.noise:
-            entropy = np.random.SeedSequence(self.seed, spawn_key=(epoch, k))
-            generator = torch.Generator().manual_seed(int(entropy.generate_state(1)[0]))
-            crops = in_noise(crops, draws.snr, draws.tilt, generator)
+            seed = int(np.random.SeedSequence(self.seed, spawn_key=key).generate_state(1)[0])
+            crops = in_noise(crops, draws.snr, draws.tilt, torch.Generator().manual_seed(seed))
         if draws.bands.shape[1] or draws.frames.shape[1]:
             crops = _masked(crops, draws.bands, draws.frames)
-        if self.augmentation.mixup:
-            share = draws.share[:, None]
-            crops = torch.lerp(crops[draws.partner], crops, share[:, :, None])
-            targets = torch.lerp(targets[draws.partner], targets, share)
-        return crops, targets
+        return crops
 
-    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, ...]]:
         """Yield the batches of an epoch."""
         return (self[epoch, k] for k in range(len(self)))
 

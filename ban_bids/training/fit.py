@@ -71,7 +71,7 @@ class EarlyStopping(nn.Module):
     best_step: Tensor
 
     def __init__(
-        self, network: AuditoryNetwork, batches: Sequence[tuple[Tensor, Tensor]], *, steps_between: int, patience: int
+        self, network: AuditoryNetwork, batches: Sequence[tuple[Tensor, ...]], *, steps_between: int, patience: int
     ) -> None:
         super().__init__()
         self.best = copy.deepcopy(network).requires_grad_(False)
@@ -214,11 +214,17 @@ class BANTraining(pl.LightningModule):
         self._used_before = stored["used"]
         self.schedule.restore(stored["schedule"])
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
-        """Sum over the tasks of the cross-entropy with label smoothing on one batch of crops and (mixed) targets."""
-        crops, targets = batch
-        frames = self.network.front_end.standardise(crops)
-        logits, history = self._from_frames(frames)
+    def training_step(self, batch: tuple[Tensor, ...], batch_index: int) -> Tensor:
+        """Sum over the tasks of the cross-entropy with label smoothing, and the losses of the objective.
+
+        Parameters
+        ----------
+        batch : tuple of Tensor
+            Crops as they are heard, (mixed) targets, and where the objective asks for it the crops as they sounded.
+        """
+        crops, targets, *sounds = batch
+        standardise = self.network.front_end.standardise
+        logits, history = self._from_frames(standardise(crops))
         answers = [logits]
         if len(self.heads):
             pooled = self.network.pooled(history[AREAS[-1]][-1])
@@ -227,8 +233,9 @@ class BANTraining(pl.LightningModule):
         losses = [task_loss(a.float(), targets[:, where], smoothing) for a, where in zip(answers, self.task_slices)]
         loss = torch.stack(losses).sum()
         self._losses.append(loss.detach())
+        sound = sounds[0] if sounds else crops
         with torch.autocast(crops.device.type, enabled=False):
-            further = self.code_losses(self.network, history, frames[:, 0], targets[:, self.task_slices[0]])
+            further = self.code_losses(self.network, history, standardise(sound)[:, 0], targets[:, self.task_slices[0]])
         return loss + sum(further.values())
 
     def on_train_batch_start(self, batch: Any, batch_index: int) -> None:
@@ -365,7 +372,7 @@ def fit(
     make_batches: Callable[[torch.device], CropBatches],
     *,
     tasks: Sequence[Task],
-    inner: Sequence[tuple[Tensor, Tensor]],
+    inner: Sequence[tuple[Tensor, ...]],
     state: ResumeState,
     device: str,
     parallel: Parallel,

@@ -253,9 +253,10 @@ def _train_network(
         return CropBatches(
             frames, collection.targets(training), n_frames=crop_frames, device=where, pools=pools,
             batch_size=settings.batch_size, augmentation=settings.augmentation, seed=settings.seed,
+            with_sounds=settings.objective.prediction > 0,
         )  # fmt: skip
 
-    looks: list[tuple[Tensor, Tensor]] = []
+    looks: list[tuple[Tensor, ...]] = []
     if inner:  # the same unaugmented crops for every look of early stopping, which judges the main task
         crops = CropBatches(
             inner_frames, collection.targets(inner)[:, :n_genres], n_frames=crop_frames,

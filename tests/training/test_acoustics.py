@@ -49,10 +49,18 @@ def test_noise_has_the_ratio_that_was_asked_for(tilt: float) -> None:
     assert slope == pytest.approx(tilt, abs=0.15)
 
 
-def _batches(augmentation: Augmentation, seed: int = 3) -> CropBatches:
+def _batches(augmentation: Augmentation, seed: int = 3, *, with_sounds: bool = False) -> CropBatches:
     rng = np.random.default_rng(0)
     frames = [rng.normal(-3, 2, (64, 300)) for _ in range(8)]
-    return CropBatches(frames, [0, 1] * 4, n_genres=2, n_frames=128, batch_size=8, augmentation=augmentation, seed=seed)
+    return CropBatches(
+        frames,
+        np.eye(2)[[0, 1] * 4],
+        n_frames=128,
+        batch_size=8,
+        augmentation=augmentation,
+        seed=seed,
+        with_sounds=with_sounds,
+    )
 
 
 def test_crops_in_noise_and_rooms_follow_from_the_seed_and_only_a_share_is_changed() -> None:
@@ -69,3 +77,18 @@ def test_crops_in_noise_and_rooms_follow_from_the_seed_and_only_a_share_is_chang
 def test_shares_and_decays_that_make_no_sense_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         Augmentation(**wrong)  # type: ignore[arg-type]
+
+
+def test_the_sounds_beside_the_crops_are_what_was_there_before_noise_rooms_and_masks() -> None:
+    straying = {"stretch": 0.1, "shift": 1.5, "gain": 1.0, "mixup": 0.3}
+    hiding = {"noise": 1.0, "reverberation": 1.0, "time_masks": 1, "time_mask": 40}
+    masked, hidden = (
+        Augmentation(**{**vars(PLAIN), **straying, **hiding, **more})  # noise and rooms are drawn last
+        for more in ({"noise": 0.0, "reverberation": 0.0}, {})
+    )
+    in_part, targets, expected = _batches(masked, with_sounds=True)[1, 0]
+    heard, same_targets, sounds = _batches(hidden, with_sounds=True)[1, 0]
+    torch.testing.assert_close(sounds, expected)
+    torch.testing.assert_close(same_targets, targets)
+    assert not torch.allclose(heard, sounds, atol=0.1)
+    assert 0.3 < float(torch.isclose(in_part, sounds).float().mean()) < 1.0

@@ -72,9 +72,9 @@ def test_every_loss_reaches_the_areas_that_it_is_about(name: str) -> None:
         assert max(float(p.grad.abs().max()) for p in area.parameters() if p.grad is not None) > 0, kind
 
 
-def test_the_usual_objective_without_weights_has_no_parameters_and_no_loss() -> None:
+def test_an_objective_without_weights_has_no_parameters_and_no_loss() -> None:
     network = build(preset("ban-small"), 3)
-    losses = CodeLosses(network, Objective(), n_classes=3, seed=0)
+    losses = CodeLosses(network, Objective(prediction=0, dimension=0), n_classes=3, seed=0)
     assert not list(losses.parameters())
     frames = torch.randn(2, 1, 64, 64)
     assert losses(network, network.from_frames(frames)[1], frames[:, 0], torch.eye(3)[:2]) == {}
@@ -93,7 +93,7 @@ def test_parameters_follow_from_the_seed_and_leave_other_draws_alone() -> None:
 
 def test_a_network_that_must_raise_its_dimension_does() -> None:
     network = build(replace(preset("ban-small"), dropout=0.0), 3, seed=1)
-    losses = CodeLosses(network, Objective(dimension=1.0), n_classes=3, seed=0)
+    losses = CodeLosses(network, Objective(prediction=0, dimension=1.0), n_classes=3, seed=0)
     frames = torch.randn(8, 1, 64, 32, generator=torch.Generator().manual_seed(2))
     optimiser = torch.optim.AdamW(network.parameters(), lr=3e-3)
     found = []
