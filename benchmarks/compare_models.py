@@ -1,13 +1,13 @@
 """Which model hears best: the same tracks, folds and rule for the end of training for all.
 
     python benchmarks/compare_models.py --data DIR --out docs/results.json [--models NAME ...]
-        [--names TEMPLATE --group FIELD] [--folds 5] [--cpu-minutes 20]
+        [--names TEMPLATE --group FIELD] [--folds 5] [--cpu-minutes 30]
         [--seeds 3] [--nprocs 2] [--set NAME=VALUE ...] [--choices FILE]
 
 Every (model, seed, fold) is a job of its own, on one thread. ``--set`` changes training settings of all networks
-alike (``--set plateau=0.01 augmentation.mixup=0``): with ``plateau`` a network is trained until its loss stops
-falling, and ``--cpu-minutes`` is the most that it may take; without, it is what every network takes, whatever its
-steps cost. While a job has its model at hand, the held-out tracks are heard in quiet, in noise and in pieces
+alike (``--set augmentation.mixup=0 objective.dimension=0``). With ``plateau``, as by default, a network is trained until
+its loss stops falling, and ``--cpu-minutes`` is the most that it may take; with ``--set plateau=null`` it is what every
+network takes, whatever its steps cost. While a job has its model at hand, the held-out tracks are heard in quiet, in noise and in pieces
 (``hearing.py``) and its last layer is measured (``last_layer.py``). Answers and numbers are kept in ``--work``;
 a second run of the same command goes on where the first one ended, also within a training, and other settings make
 other jobs. Models whose jobs are not all done are left out of the summary, and named.
@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--models", nargs="+", default=jobs.default_models(), metavar="NAME", help="%(default)s")
     add("--reference", default="ban", help="model that the others are compared with (default: %(default)s)")
-    add("--cpu-minutes", type=float, default=2.0, help="of training, per network and fold; with a plateau: at most")
+    add("--cpu-minutes", type=float, default=30.0, help="of training, per network and fold; with a plateau: at most")
     add("--seeds", type=int, default=1, help="trainings per model and fold; a seed also draws the folds")
     add_common(parser)
     return parser

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 
@@ -27,6 +28,7 @@ _LOWEST = 20.0
 """Hz; pink noise has no power below."""
 
 
+@lru_cache(maxsize=1)
 def pink_noise(n_samples: int, digest: str, rate: int = SAMPLING_RATE) -> np.ndarray:
     """Stationary Gaussian noise with equal power in every octave, mean power 1.
 
@@ -41,12 +43,15 @@ def pink_noise(n_samples: int, digest: str, rate: int = SAMPLING_RATE) -> np.nda
     Returns
     -------
     ndarray of float64, (n_samples,)
+        That of the last track is kept for its other levels.
     """
     rng = np.random.default_rng(int(hashlib.sha256(digest.encode()).hexdigest(), 16))
     frequency = np.fft.rfftfreq(n_samples, 1 / rate)
     gain = np.where(frequency >= _LOWEST, 1 / np.sqrt(np.maximum(frequency, _LOWEST)), 0.0)
     noise = np.fft.irfft(gain * np.fft.rfft(rng.normal(size=n_samples)), n_samples)
-    return noise / np.sqrt(np.mean(noise**2))
+    noise /= np.sqrt(np.mean(noise**2))
+    noise.flags.writeable = False
+    return noise
 
 
 def in_noise(sound: np.ndarray, snr: float, digest: str) -> np.ndarray:

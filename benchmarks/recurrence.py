@@ -1,10 +1,10 @@
 """What recurrence buys: BAN with and without it at equal steps, equal processor time and equal parameters.
 
     python benchmarks/recurrence.py --data DIR --out docs/recurrence.json [--steps 1500] [--cpu-minutes 6]
-        [--plateau VALUE --plateau-minutes 30] [--seeds 5] [--folds 5] [--nprocs 2]
+        [--plateau-minutes 30] [--regimes steps time plateau] [--seeds 5] [--folds 5] [--nprocs 2]
 
-Three *regimes* end a training: ``steps`` (the same number for all), ``time`` (the same processor time for all) and,
-where ``--plateau`` is given, ``plateau`` (when the loss stops falling, at most ``--plateau-minutes``). In each, BAN
+Three *regimes* end a training: ``steps`` (the same number for all), ``time`` (the same processor time for all) and
+``plateau`` (when the loss stops falling, at most ``--plateau-minutes``). In each, BAN
 stands beside BAN without recurrence (``ban-feedforward``) and beside one without recurrence that is as wide as it takes
 to have as many parameters (``ban-wide``). Cheaper unrollings (``ban-steps-1223`` makes one step in A1, two in Belt and
 PB, three in T2T3) are trained in the regime ``--unrollings-in``. Every network is asked after each step of its last
@@ -57,8 +57,8 @@ _REGIMES = ("steps", "time", "plateau")
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what is left to do and write the summary."""
     options = _parser().parse_args(argv)
-    if options.plateau is None and options.unrollings_in == "plateau":
-        raise SystemExit("--unrollings-in plateau: needs --plateau VALUE")
+    if options.unrollings_in not in options.regimes:
+        raise SystemExit(f"--unrollings-in {options.unrollings_in}: is not among --regimes {' '.join(options.regimes)}")
     plans = plans_of(options)
     todo = [(job, plan) for regime, plan in plans.items() for job in _jobs(options, regime)]
     failed = run_jobs(todo, options.nprocs, first="recurrence_variants") if options.nprocs else 0
@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--steps", type=int, default=1500, help="of every training in the regime of equal steps")
     add("--cpu-minutes", type=float, default=6.0, help="of every training in the regime of equal time")
-    add("--plateau", type=json.loads, metavar="VALUE", help="training setting of that name; without, no third regime")
+    add("--regimes", nargs="+", default=_REGIMES, choices=_REGIMES, help="how trainings end (default: all three)")
     add("--plateau-minutes", type=float, default=30.0, help="at most, in the third regime")
     add("--unrollings-in", default="steps", choices=_REGIMES, help="regime of the cheaper unrollings")
     add("--seeds", type=int, default=5, help="trainings per network, regime and fold; a seed also draws the folds")
@@ -88,15 +88,14 @@ def plans_of(options: argparse.Namespace) -> dict[str, Plan]:
         collection_of(options), options.folds, base, work_folder(options),
         by_step=True, keep=options.keep, device=options.device,
     )  # fmt: skip
+    if base.plateau is None and "plateau" in options.regimes:
+        raise SystemExit("--set plateau=null: leaves nothing that ends a training in the regime plateau")
     settings = {
-        "steps": replace(base, epochs=epochs_for(options.steps, plan)),
-        "time": replace(base, max_minutes=options.cpu_minutes),
+        "steps": replace(base, epochs=epochs_for(options.steps, plan), plateau=None),
+        "time": replace(base, max_minutes=options.cpu_minutes, plateau=None),
+        "plateau": replace(base, max_minutes=options.plateau_minutes),
     }
-    if options.plateau is not None:
-        settings["plateau"] = changed(
-            replace(base, max_minutes=options.plateau_minutes), [f"plateau={json.dumps(options.plateau)}"]
-        )
-    return {regime: replace(plan, settings=of_regime) for regime, of_regime in settings.items()}
+    return {regime: replace(plan, settings=settings[regime]) for regime in options.regimes}
 
 
 def epochs_for(n_steps: int, plan: Plan) -> int:
@@ -115,28 +114,28 @@ def models_of(regime: str, options: argparse.Namespace) -> list[str]:
 
 def _jobs(options: argparse.Namespace, regime: str) -> list[Job]:
     # the judge does not depend on how networks are trained
-    models = [*models_of(regime, options), *([JUDGE] if regime == "steps" else [])]
+    models = [*models_of(regime, options), *([JUDGE] if regime == options.regimes[0] else [])]
     return list(jobs_of(models, options.seeds, options.folds))
 
 
 def summarise(plans: Mapping[str, Plan], options: argparse.Namespace) -> dict[str, Any]:
     """Everything that the page tells, from the files of the jobs."""
-    genres = plans["steps"].collection.genres
+    first = plans[options.regimes[0]]
+    genres = first.collection.genres
     outcomes: dict[str, dict[str, Trainings]] = {
         regime: dict(finished(plan, models_of(regime, options), options.seeds)) for regime, plan in plans.items()
     }
-    judge = finished(plans["steps"], [JUDGE], options.seeds).get(JUDGE)
+    judge = finished(first, [JUDGE], options.seeds).get(JUDGE)
     done = {regime: of_regime for regime, of_regime in outcomes.items() if REFERENCE in of_regime}
     if not done:
         raise SystemExit(f"no regime has all jobs of {REFERENCE} done: there is nothing to compare with")
     trained = sorted({model for of_regime in done.values() for model in of_regime})
     words = [f"--steps {options.steps}", f"--cpu-minutes {options.cpu_minutes:g}"]
-    if options.plateau is not None:
-        words += [f"--plateau {json.dumps(options.plateau)} --plateau-minutes {options.plateau_minutes:g}"]
+    words += [f"--plateau-minutes {options.plateau_minutes:g} --regimes {' '.join(options.regimes)}"]
     words += [f"--unrollings-in {options.unrollings_in} --seeds {options.seeds} --folds {options.folds}"]
     command = " ".join(["python benchmarks/recurrence.py --data DIR --out docs/recurrence.json", *words])
     return {
-        **frame(plans["steps"], options, command),
+        **frame(first, options, command),
         "code": codes_of(models for of_regime in done.values() for models in of_regime.values()),
         "reference": REFERENCE,
         "regimes": {regime: _limit(regime, options) for regime in done},

@@ -54,11 +54,15 @@ def test_regimes_have_results_of_their_own(tmp_path: Path, genres_of_noise: Path
     options = Namespace(
         data=genres_of_noise, names="", group="", out=tmp_path / "r.json", work=None, folds=2, set=[], keep=False,
             device="cpu",
-        steps=12, cpu_minutes=1.0, plateau=None, unrollings_in="steps", seeds=1,
+        steps=12, cpu_minutes=1.0, plateau_minutes=3.0, regimes=["steps", "time"], unrollings_in="steps", seeds=1,
     )  # fmt: skip
     plans = recurrence.plans_of(options)
     assert list(plans) == ["steps", "time"]
     assert plans["steps"].settings.max_minutes is None and plans["time"].settings.max_minutes == 1.0
+    # neither may end on a plateau
+    assert plans["steps"].settings.plateau is plans["time"].settings.plateau is None
+    third = recurrence.plans_of(Namespace(**{**vars(options), "regimes": ["plateau"]}))["plateau"].settings
+    assert third.plateau is not None and third.max_minutes == 3.0
     todo = [(regime, job) for regime in plans for job in recurrence._jobs(options, regime)]
     files = {plans[regime].file_of(job) for regime, job in todo}
     assert len(files) == len(todo) == 2 * (3 + len(UNROLLINGS) + 1) + 2 * 3
