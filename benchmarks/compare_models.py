@@ -5,12 +5,12 @@
         [--seeds 3] [--nprocs 2] [--set NAME=VALUE ...] [--choices FILE]
 
 Every (model, seed, fold) is a job of its own, on one thread. ``--set`` changes training settings of all networks
-alike (``--set augmentation.mixup=0 objective.dimension=0``). With ``plateau``, as by default, a network is trained until
-its loss stops falling, and ``--cpu-minutes`` is the most that it may take; with ``--set plateau=null`` it is what every
-network takes, whatever its steps cost. While a job has its model at hand, the held-out tracks are heard in quiet, in noise and in pieces
-(``hearing.py``) and its last layer is measured (``last_layer.py``). Answers and numbers are kept in ``--work``;
-a second run of the same command goes on where the first one ended, also within a training, and other settings make
-other jobs. Models whose jobs are not all done are left out of the summary, and named.
+alike (``--set augmentation.mixup=0 objective.dimension=0``). With ``plateau``, as by default, a network is trained
+until its loss stops falling, and ``--cpu-minutes`` is the most that it may take; with ``--set plateau=null`` it is
+what every network takes, whatever its steps cost. While a job has its model at hand, the held-out tracks are heard in
+quiet, in noise and in pieces (``hearing.py``) and its last layer is measured (``last_layer.py``). Answers and numbers
+are kept in ``--work``; a second run of the same command goes on where the first one ended, also within a training,
+and other settings make other jobs. Models whose jobs are not all done are left out of the summary, and named.
 
 ``benchmarks/make_results.py`` makes the results page from the file that this writes. No audio is in it, nor
 anything that was computed from audio but which tracks were recognised.
