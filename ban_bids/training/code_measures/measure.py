@@ -94,7 +94,7 @@ def measure_code(model: Candidate, held_out: HeldOutSounds, *, profile: bool = T
     Parameters
     ----------
     model : Candidate
-        None of the sounds may have trained it; whose caller sees to that.
+        Not trained on any of the sounds: the caller sees to that.
     held_out : HeldOutSounds
     profile : bool
         Whether the graded profile is wanted, too.
@@ -134,7 +134,7 @@ def _dimension_row(name: str, scatter: Scatter) -> dict[str, Any]:
     n = len(scatter.mean)
     missing = {"raw": np.nan, "zscored": np.nan, "n_features": n, "n_constant": n, "n_frames": scatter.n}
     try:
-        return {"layer": name, **asdict(effective_dimension(scatter)), "reason": ""}
+        return {"layer": name, **asdict(effective_dimension(scatter)), "reason": None}
     except NotComputable as reason:
         return {"layer": name, **missing, "reason": str(reason)}
 
@@ -143,6 +143,7 @@ def _probe_row(name: str, probe: Probe) -> dict[str, Any]:
     values = asdict(probe)
     low, high = values.pop("interval")
     target, measure, value = (values.pop(key) for key in ("target", "measure", "value"))
+    values["reason"] = values["reason"] or None
     first = {"layer": name, "target": target, "measure": measure, "value": value, "ci95_low": low, "ci95_high": high}
     return first | values
 
@@ -171,6 +172,6 @@ def _profile(model: Candidate, layers: dict[str, _Layer], held_out: HeldOutSound
             "best_rate_hz": np.nan if linear is None else linear.best_rate,
             "spectral_r2": np.nan if linear is None else linear.spectral_r2,
             "sparseness": known("sparseness", lambda: sparseness(frames)),  # noqa: B023
-            "reason": "; ".join(reasons),
+            "reason": "; ".join(reasons) or None,
         })  # fmt: skip
     return pd.DataFrame(rows)

@@ -95,9 +95,7 @@ def _or_reason(target: str, measure: str, compute: Callable[[str], Probe]) -> Pr
         return Probe(target, measure, reason=str(reason))
 
 
-def regression(
-    name: str, frames: np.ndarray, targets: np.ndarray, recordings: np.ndarray, *, seed: int
-) -> Probe:
+def regression(name: str, frames: np.ndarray, targets: np.ndarray, recordings: np.ndarray, *, seed: int) -> Probe:
     """Read targets frame by frame, see :func:`~ban_bids.training.code_measures.ridge.cross_validated`.
 
     Parameters

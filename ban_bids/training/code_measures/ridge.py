@@ -8,9 +8,10 @@ and himalaya's searches, which work on rows, take a hundred times longer. The re
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import reduce
 from itertools import combinations
+from operator import add
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -126,7 +127,7 @@ def cross_validated(features: np.ndarray, targets: np.ndarray, recordings: np.nd
     n_recordings = len(np.unique(recordings))
     if n_recordings < N_FOLDS or len(features) < MIN_ROWS:
         raise NotComputable(
-            f"{n_recordings} recordings with {len(features)} frames; it takes {N_FOLDS} recordings and {MIN_ROWS} frames"
+            f"{n_recordings} recordings with {len(features)} frames; it takes {N_FOLDS} and {MIN_ROWS} frames"
         )
     # nothing but numerics: every fit is centred and scaled anew by its own rows
     x = features - features.mean(axis=0)
@@ -145,7 +146,7 @@ def _answered(x: np.ndarray, y: np.ndarray, recordings: np.ndarray, fold: np.nda
     sums = [_Sums.of(x[r], y[r]) for r in rows]
     inner = np.zeros((N_FOLDS, len(PENALTIES), y.shape[1]))
     for pair in combinations(range(N_FOLDS), 2):
-        fit = _Fit(_Sums.total(s for k, s in enumerate(sums) if k not in pair))
+        fit = _Fit(reduce(add, (s for k, s in enumerate(sums) if k not in pair)))
         for held, other in (pair, pair[::-1]):
             inner[other] += fit.errors(x[rows[held]], y[rows[held]])
     best = inner.argmin(axis=1)
@@ -153,7 +154,7 @@ def _answered(x: np.ndarray, y: np.ndarray, recordings: np.ndarray, fold: np.nda
     errors, spread = (np.zeros((place.max() + 1, y.shape[1])) for _ in range(2))
     weights = np.zeros((x.shape[1], y.shape[1]))
     for k in range(N_FOLDS):
-        fit = _Fit(_Sums.total(s for other, s in enumerate(sums) if other != k))
+        fit = _Fit(reduce(add, (s for other, s in enumerate(sums) if other != k)))
         coefficients = fit.coefficients(PENALTIES[best[k]])
         weights += coefficients / N_FOLDS
         predicted = fit.standardised(x[rows[k]]) @ coefficients + fit.mean_y
@@ -176,10 +177,10 @@ class _Sums:
     def of(cls, x: np.ndarray, y: np.ndarray) -> _Sums:
         return cls(len(x), x.sum(axis=0), y.sum(axis=0), x.T @ x, x.T @ y)
 
-    @classmethod
-    def total(cls, parts: Iterable[_Sums]) -> _Sums:
-        n, x, y, xx, xy = zip(*((s.n, s.x, s.y, s.xx, s.xy) for s in parts))
-        return cls(sum(n), sum(x), sum(y), sum(xx), sum(xy))
+    def __add__(self, other: _Sums) -> _Sums:
+        return _Sums(
+            self.n + other.n, self.x + other.x, self.y + other.y, self.xx + other.xx, self.xy + other.xy
+        )  # fmt: skip
 
 
 class _Fit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,15 +102,15 @@ def receptive_field(model: Candidate, layer: str) -> float:
     NotComputable
         The model is no network of ours, or the layer remembers without end.
     """
-    network: Any = getattr(model, "network", None)
-    if not isinstance(network, AuditoryNetwork):
+    given: Any = getattr(model, "network", None)
+    if not isinstance(given, AuditoryNetwork):
         raise NotComputable("measured for networks of this package only")
+    network = deepcopy(given).cpu()  # libraries of GPUs may spread what is no number further than it is heard
     front_end = network.config.front_end
-    device = next(network.parameters()).device
 
     def hear(frames: torch.Tensor) -> dict[str, torch.Tensor]:
-        local = network.local(frames.to(device))
-        return {layer: local[layer].cpu()} if layer in local else {}
+        local = network.local(frames)
+        return {layer: local[layer]} if layer in local else {}
 
     if not hear(torch.zeros(1, 1, front_end.n_mels, network.config.time_stride)):
         raise NotComputable("the layer remembers without end")
