@@ -32,7 +32,7 @@ def forest(results: dict[str, Any], ranked: Sequence[tuple[str, dict[str, Any]]]
         _forest(right, [m.get("difference", none) for _, m in from_below], names, reference)
         right.axvline(0, color=_GREY, ls=":", lw=1)
         over = "tracks and seeds" if results["seeds"] > 1 else "tracks"
-        right.set_xlabel(f"difference to {reference}, paired 95 % interval over {over}\n(across 0: not a finding)")
+        right.set_xlabel(f"difference to {reference}, paired 95 % interval\nover {over} (across 0: not a finding)")
         figure.savefig(out, format="svg", metadata={"Date": None})
 
 
