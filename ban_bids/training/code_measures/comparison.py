@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,14 +91,14 @@ class CodeComparison:
 
 
 def compare_code(
-    checkpoint: Path, parts: dict[str, Sequence[Track]], *, task: str = "genre", device: str = "cpu", seed: int = 0
+    checkpoint: Path, parts: Mapping[str, Sequence[Track]], *, task: str = "genre", device: str = "cpu", seed: int = 0
 ) -> dict[str, CodeComparison]:
     """Measure the code of a checkpoint and of its untrained twin.
 
     Parameters
     ----------
     checkpoint : Path
-    parts : dict of sequence of Track
+    parts : mapping of str to sequence of Track
         Tracks that did *not* train it, by what its card says of them; each part is measured apart.
     task : str
         What the folders of the tracks tell.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -69,7 +70,7 @@ def _panel(axes: Axes, table: pd.DataFrame, column: str, names: Sequence[str]) -
         rows = table[table["model"] == name].set_index("layer").reindex(layers)
         values = rows[column].astype(float).to_numpy()
         place = np.arange(len(layers)) + 0.14 * (k - (len(names) - 1) / 2)
-        style = {"color": _COLOURS[k % len(_COLOURS)], "label": name}
+        style: dict[str, Any] = {"color": _COLOURS[k % len(_COLOURS)], "label": name}
         if "ci95_low" in rows:
             bounds = np.abs(rows[["ci95_low", "ci95_high"]].astype(float).to_numpy().T - values)
             axes.errorbar(place, values, bounds, fmt="o-", ms=4, lw=1, capsize=2, **style)
