@@ -34,10 +34,10 @@ from ban_bids.models.network import AuditoryNetwork, resolve_device
 from ban_bids.training.auxiliary import heads_of, task_loss
 from ban_bids.training.code_losses import CodeLosses
 from ban_bids.training.crops import BatchOrder, CropBatches
-from ban_bids.training.evaluate import genre_logits
 from ban_bids.training.records import ResumeState
 from ban_bids.training.schedule import BLOCK, Schedule
 from ban_bids.training.settings import CLOCKS, Parallel, TrainingSettings, precision, reason_not_to_compile
+from ban_bids.training.stopping import EarlyStopping
 from ban_bids.training.tracks import Task, task_slices
 
 _LOG = logging.getLogger(__name__)
@@ -47,73 +47,6 @@ _SECONDS_BETWEEN_LINES = 60.0
 SECONDS_BETWEEN_STATES = 60.0
 STEPS_BETWEEN_LOOKS = 5
 """Processes agree on the time at every so many steps only: it costs them a message."""
-
-
-class EarlyStopping(nn.Module):
-    """Keep the averaged weights with the lowest loss on an inner part of the training tracks.
-
-    The tracks whose accuracy is reported play no part: weights chosen on them would make it too high. It is a
-    module so that its weights and numbers are saved and loaded with the rest of the training's state.
-
-    Parameters
-    ----------
-    network : AuditoryNetwork
-        Gives the shapes; it is copied.
-    batches : sequence of (Tensor, Tensor)
-        Fixed crops of the inner tracks, (batch, n_mels, n_frames), and their targets.
-    steps_between : int
-        Steps between two looks at the loss.
-    patience : int
-        Steps without a lower loss after which training stops.
-    """
-
-    best_loss: Tensor
-    best_step: Tensor
-
-    def __init__(
-        self, network: AuditoryNetwork, batches: Sequence[tuple[Tensor, ...]], *, steps_between: int, patience: int
-    ) -> None:
-        super().__init__()
-        self.best = copy.deepcopy(network).requires_grad_(False)
-        self.register_buffer("best_loss", torch.tensor(torch.inf, dtype=torch.float64))
-        self.register_buffer("best_step", torch.tensor(0))
-        self.steps_between = steps_between
-        self.patience = patience
-        self._batches = batches
-
-    def is_due(self, step: int) -> bool:
-        """Whether to look after this step."""
-        return step % self.steps_between == 0
-
-    def loss(self, network: AuditoryNetwork, running: nn.Module) -> float:
-        """Mean cross-entropy on the inner tracks.
-
-        Parameters
-        ----------
-        network : AuditoryNetwork
-            With averaged weights.
-        running : Module
-            The network that is trained: its running normalisation stands in for the one of the averaged
-            weights, which is measured at the end only.
-        """
-        for name, buffer in running.named_buffers():
-            network.get_buffer(name).copy_(buffer)
-        network.eval()
-        losses = []
-        with torch.no_grad():
-            for crops, targets in self._batches:
-                logits = genre_logits(network, crops.to(self.best_loss.device)).double()
-                targets = targets.to(logits.device).double()
-                losses.append(nn.functional.cross_entropy(logits, targets, reduction="sum"))
-        return float(torch.stack(losses).sum()) / sum(len(targets) for _, targets in self._batches)
-
-    def look(self, network: AuditoryNetwork, loss: float, step: int) -> bool:
-        """Take over weights that are better; True when patience is at an end."""
-        if loss < float(self.best_loss):
-            self.best_loss.fill_(loss)
-            self.best_step.fill_(step)
-            self.best.load_state_dict(network.state_dict())
-        return step - int(self.best_step) >= self.patience
 
 
 class BANTraining(pl.LightningModule):

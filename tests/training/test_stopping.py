@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ban_bids.models.presets import build, preset
-from ban_bids.training.fit import EarlyStopping
+from ban_bids.training.stopping import EarlyStopping
 
 
 def _batches() -> list[tuple[torch.Tensor, torch.Tensor]]:
