@@ -44,7 +44,7 @@ def _rates(module: BANTraining, n: int) -> list[float]:
 
 
 def test_rate_rises_linearly_then_falls_as_half_a_cosine(monkeypatch: pytest.MonkeyPatch) -> None:
-    rates = np.array(_rates(_module(monkeypatch, 200, learning_rate=0.1, warm_up=0.05), 200))
+    rates = np.array(_rates(_module(monkeypatch, 200, learning_rate=0.1, warm_up=0.05, plateau=None), 200))
     share = np.arange(200) / 200
     expected = 0.05 * (1 + np.cos(np.pi * share)) * np.minimum(1, (np.arange(200) + 1) / 10)
     np.testing.assert_allclose(rates, expected, rtol=1e-6)
@@ -55,7 +55,7 @@ def test_rate_rises_linearly_then_falls_as_half_a_cosine(monkeypatch: pytest.Mon
 def test_schedule_runs_to_the_end_of_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setitem(CLOCKS, "wall", lambda: now[0])
-    module = _module(monkeypatch, 10**6, learning_rate=0.1, warm_up=0.05, max_minutes=1.0)
+    module = _module(monkeypatch, 10**6, learning_rate=0.1, warm_up=0.05, plateau=None, max_minutes=1.0)
     rates = []
     while not module.trainer.should_stop:
         rates += _rates(module, 1)
@@ -66,6 +66,20 @@ def test_schedule_runs_to_the_end_of_the_budget(monkeypatch: pytest.MonkeyPatch)
     assert peak == pytest.approx(6, abs=2)  # 5 % of 120 steps
     assert all(a > b for a, b in zip(rates[peak:], rates[peak + 1 :]))
     assert rates[-1] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_loss_that_no_longer_falls_ends_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = _module(monkeypatch, 10**6, learning_rate=0.1, plateau=0.03)
+    rates = []
+    while not module.trainer.should_stop:
+        module._losses.append(torch.tensor(1.0 + float(np.exp(-module.steps_done / 100))))
+        rates += _rates(module, 1)
+    assert module.ended == "plateau"
+    # by hand: the quarters' means of this exponential differ by less than 3 % of the fall from 550 steps on
+    falls_from = next(k for k in range(200, len(rates)) if rates[k] < 0.1)
+    assert 525 <= falls_from <= 600
+    assert len(rates) == pytest.approx(1.5 * falls_from, abs=3)
+    assert len(module.schedule.curve.points) == len(rates) // 25
 
 
 def test_average_forgets_the_start_and_then_decays(monkeypatch: pytest.MonkeyPatch) -> None:
