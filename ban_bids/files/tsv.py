@@ -11,7 +11,9 @@ import pandas as pd
 from ban_bids.constants import NOT_AVAILABLE
 from ban_bids.errors import DataError
 from ban_bids.files.atomic import write_text
+from ban_bids.files.reading import MIB, check_ordinary, too_large
 
+_LARGEST = 256 * MIB
 _LABELS = ("participant", "session", "task", "space", "name", "abbreviation")
 
 
@@ -65,7 +67,33 @@ def read_tsv(path: Path, *, foreign: bool = False) -> pd.DataFrame:
     """
     remedy = "restore it, or preprocess that run again" if foreign else "run the participant level again"
     labels = dict.fromkeys(_LABELS, str)
+    return read_frame(path, remedy, dtype=labels, na_values=[NOT_AVAILABLE], keep_default_na=foreign)
+
+
+def read_frame(path: Path, remedy: str, *, sep: str = "\t", **options: Any) -> pd.DataFrame:
+    """Read a table as pandas does, with one message whatever is wrong with it.
+
+    Parameters
+    ----------
+    path : Path
+        UTF-8, with or without a byte-order mark.
+    remedy : str
+        End of the message.
+    sep : str
+        Between cells.
+    **options
+        Of :func:`pandas.read_csv`.
+
+    Raises
+    ------
+    DataError
+        The file is missing, no ordinary one, larger than 256 MiB, empty or no table.
+    """
+    size = check_ordinary(path, remedy)
+    if size > _LARGEST:
+        raise too_large(path, size, _LARGEST)
     try:
-        return pd.read_csv(path, sep="\t", dtype=labels, na_values=[NOT_AVAILABLE], keep_default_na=foreign)
-    except (OSError, ValueError) as error:  # pandas' own errors and those of decoding are ValueErrors
-        raise DataError(f"{path}: not a readable table ({error}); {remedy}") from error
+        return pd.read_csv(path, sep=sep, encoding="utf-8-sig", **options)
+    except (OSError, ValueError, OverflowError) as error:  # pandas' own errors and those of decoding are ValueErrors
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path}: not a readable table ({reason}); {remedy}") from error

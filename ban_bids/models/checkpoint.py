@@ -16,6 +16,7 @@ from safetensors.torch import save
 from ban_bids.audio.sameness import Identity, identify
 from ban_bids.errors import CheckpointError, LeakError
 from ban_bids.files.atomic import write_bytes
+from ban_bids.files.reading import opened
 from ban_bids.models.candidate import ModelCard
 from ban_bids.models.network import CONTROLS, AuditoryNetwork, normalisation
 from ban_bids.models.presets import PRESETS, build, build_stored
@@ -142,8 +143,8 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], str, ModelCard | 
         if about["format"] != _FORMAT:
             raise _refusal(path, f"has the format {about['format']!r}, not {_FORMAT!r}")
         return state, str(about["architecture"]), ModelCard.from_dict(about["card"])
-    except (ValueError, TypeError, KeyError) as err:
-        raise _refusal(path, f"the model card is damaged ({err})") from err
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as err:
+        raise _refusal(path, f"the model card is damaged ({' '.join(str(err).split())})") from err
 
 
 @dataclass(frozen=True)
@@ -246,7 +247,7 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], Mapping[str, str]]:
     """Tensors and metadata of a safetensors file; anything else is refused before it is opened."""
     if not path.is_file():
         raise _refusal(path, "no such weights file")
-    with path.open("rb") as file:
+    with opened(path, remedy="give another file of weights") as file:
         head = file.read(9)
     # a zip archive (torch.save) or a bare pickle would run code when loaded; safetensors starts with any
     # eight bytes, then a brace
@@ -257,7 +258,7 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], Mapping[str, str]]:
         with safe_open(path, framework="pt") as file:
             names = list(file.keys())
             return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
-    except (SafetensorError, OSError) as err:
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError, LookupError, RuntimeError) as err:
         raise _refusal(path, f"not a readable safetensors file ({err})") from err
 
 
