@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ban_bids.constants import DEFAULT_SEED
 from ban_bids.errors import BanBidsError, UsageError
+from ban_bids.files.shown import LogFormatter, one_line
 
 _SETTINGS = (
     "preset", "split", "seed", "epochs", "max_minutes", "budget_clock",
@@ -30,12 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(argv)
     level = logging.WARNING if options.quiet else logging.INFO
-    logging.basicConfig(
-        level=logging.ERROR if _is_helper(options) else level,
-        format="%(asctime)s %(levelname)s %(message)s",
-        datefmt="%H:%M:%S",
-        stream=sys.stderr,
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(LogFormatter("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"))
+    logging.basicConfig(level=logging.ERROR if _is_helper(options) else level, handlers=[handler])
     try:
         _check(options)
         if options.evaluate is not None:
@@ -43,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             _train(options)
     except BanBidsError as err:
-        print(f"ban-bids-train: error: {err}", file=sys.stderr)
+        print(one_line(f"ban-bids-train: error: {err}"), file=sys.stderr)
         return err.exit_status
     except KeyboardInterrupt:
         print(f"ban-bids-train: interrupted; {_left_behind(options)}", file=sys.stderr)

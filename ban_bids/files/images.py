@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import shlex
 import struct
 import zlib
 from collections.abc import Iterator
@@ -68,9 +69,9 @@ def check_there(path: Path, remedy: str = "restore the file") -> None:
     if how == "absent":
         raise DataError(f"{path}: no such file; {remedy}")
     if how == "lfs":
-        raise DataError(f"{path}: not fetched; fetch it: git lfs pull --include {path.name}")
+        raise DataError(f"{path}: not fetched; fetch it: git lfs pull --include {shlex.quote(path.name)}")
     if how is not None:
-        raise DataError(f"{path}: link to a file that is not there; fetch it: datalad get {path}")
+        raise DataError(f"{path}: link to a file that is not there; fetch it: datalad get {shlex.quote(str(path))}")
 
 
 def open_image(path: Path, remedy: str = "fetch the file again", *, keep_file_open: bool = False) -> Any:

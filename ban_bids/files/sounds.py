@@ -7,6 +7,7 @@ ffmpeg, programs that were stopped, MPEG of changing bitrate), libsndfile is giv
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -180,7 +181,7 @@ def _not_decoded(path: Path, error: Exception) -> DataError:
     with opened(path) as file:
         head = file.read(64)
     made = path.with_suffix(".flac" if path.suffix.lower() == ".wav" else ".wav")
-    convert = _CONVERT.format(name=path.name, made=made.name)
+    convert = _CONVERT.format(name=shlex.quote(path.name), made=shlex.quote(made.name))
     if _PICTURES.match(head):
         return DataError(f"{path}: stimulus is not audio but a picture or document; correct the events file")
     reason = "too few bytes" if size < 44 else str(getattr(error, "error_string", error)).rstrip(".")

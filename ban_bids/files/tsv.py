@@ -12,6 +12,7 @@ from ban_bids.constants import NOT_AVAILABLE
 from ban_bids.errors import DataError
 from ban_bids.files.atomic import write_text
 from ban_bids.files.reading import MIB, check_ordinary, too_large
+from ban_bids.files.shown import shown
 
 _LARGEST = 256 * MIB
 _LABELS = ("participant", "session", "task", "space", "name", "abbreviation")
@@ -26,14 +27,14 @@ def write_tsv(path: Path, table: pd.DataFrame) -> Path:
         Target.
     table : DataFrame
         Its index is not written. Booleans become ``true`` and ``false``; tabs and line ends within
-        a cell become spaces.
+        a cell or name become spaces, other control characters escapes.
 
     Returns
     -------
     Path
         The target.
     """
-    text = table.astype(object).map(_cell).to_csv(sep="\t", index=False, lineterminator="\n")
+    text = table.astype(object).map(_cell).rename(columns=_cell).to_csv(sep="\t", index=False, lineterminator="\n")
     return write_text(path, text)
 
 
@@ -42,7 +43,7 @@ def _cell(value: Any) -> Any:
         return NOT_AVAILABLE
     if isinstance(value, bool | np.bool_):
         return str(bool(value)).lower()
-    return " ".join(value.split()) if isinstance(value, str) else value
+    return shown(" ".join(value.split())) if isinstance(value, str) else value
 
 
 def read_tsv(path: Path, *, foreign: bool = False) -> pd.DataFrame:
