@@ -51,10 +51,13 @@ def naming(path: Path, remedy: str = "fetch the file again") -> Iterator[None]:
     DataError
         Cut short, damaged, no image, or a link to a file that was not fetched.
     """
+    check_there(path, remedy)
+    check_ordinary(path, remedy)
     try:
         yield
+    except MemoryError as error:
+        raise DataError(f"{path}: memory does not do for what its header promises; {remedy}") from error
     except _UNREADABLE as error:
-        check_there(path, remedy)
         raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())}); {remedy}") from error
 
 
@@ -95,9 +98,8 @@ def open_image(path: Path, remedy: str = "fetch the file again", *, keep_file_op
     DataError
         Not there, not fetched, no ordinary file, no image, or with a header that cannot be true.
     """
-    check_there(path, remedy)
-    size = check_ordinary(path, remedy)
     with naming(path, remedy):
+        size = check_ordinary(path, remedy)
         image = nibabel.load(path, keep_file_open=keep_file_open)
         needed = int(image.dataobj.offset) + voxel_bytes(image)
     if not 0 < needed <= _LARGEST:

@@ -15,9 +15,7 @@ A file of a whole recording, or of a row's excerpt, also serves clips that lie w
 from __future__ import annotations
 
 import re
-import struct
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +32,7 @@ from ban_bids.constants import NOT_AVAILABLE, SAMPLING_RATE
 from ban_bids.errors import DataError, NotComputable, UsageError
 from ban_bids.files.hashing import json_digest
 from ban_bids.files.json import read_json
+from ban_bids.files.npz import UNREADABLE
 from ban_bids.files.reading import as_number, check_ordinary
 from ban_bids.files.sounds import audio_seconds
 from ban_bids.files.tsv import read_frame
@@ -48,11 +47,6 @@ _SAME_START = 1e-3
 _EDGE = 1e-6
 _LARGEST = 2**32
 """Bytes of one array."""
-_UNREADABLE = (
-    OSError, ValueError, TypeError, AttributeError, EOFError, LookupError, ArithmeticError, RuntimeError, SyntaxError,
-    zipfile.BadZipFile, zlib.error, struct.error,
-)  # fmt: skip
-"""What archives and headers that make no sense end in."""
 
 
 @dataclass(frozen=True)
@@ -557,7 +551,7 @@ def _readable(path: Path) -> Iterator[None]:
     check_ordinary(path, "make the file anew")
     try:
         yield
-    except _UNREADABLE as error:
+    except (*UNREADABLE, MemoryError) as error:
         raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())}); make the file anew") from error
 
 

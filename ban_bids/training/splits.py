@@ -254,7 +254,7 @@ def named_tracks(
 def _lines(path: Path) -> list[str]:
     """Lines of a text file that are neither empty nor comments."""
     try:
-        lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as err:
+        lines = [line.strip() for line in text_of(read_bytes(path, MIB), path).splitlines()]
+    except DataError as err:
         raise UsageError(f"--exclude-stimuli {path}: not a text file with one path per line ({err})") from err
     return [line for line in lines if line and not line.startswith("#")]

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
-from mutated import bounded_memory, damaged, fuzzed, told
+from mutated import bounded_memory, damaged, fuzzed, real, told
 
 from ban_bids.files.sounds import MOST_CHANNELS, MOST_PER_SECOND, open_sound, sound_info
 
@@ -28,7 +28,7 @@ def _encoded(kind: str, subtype: str) -> bytes:
     return out.getvalue()
 
 
-_SOUNDS = tuple(_encoded(*kind) for kind in _KINDS)
+_SOUNDS = (*(_encoded(*kind) for kind in _KINDS), *real("fsdd/**/*.wav"))
 _SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".au", ".aiff", "")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mutated import bounded_memory, damaged, fuzzed, told
+from mutated import bounded_memory, damaged, fuzzed, real, told
 
 from ban_bids.bids.metadata import number
 from ban_bids.files.json import read_json, write_json
@@ -26,18 +26,23 @@ _EVENTS = (
     b"onset\tduration\tgenre\ttrack\tstart\tend\r\n0\t15\t'blues'\t7\t9.59\t24.58\r\n15\t15\t'disco'\t0\t3.00\t18.00\r\n",
     "onset\tduration\tstim_file\n1\t2\ta.wav\n".encode("utf-16"),
     b'trial\tstim_file\tresponse\tgenre\n1\t"a b.wav"\tblues\trock\n',
+    *real("*/sub-*/**/*_events.tsv"),
 )
 _SIDECARS = (
     b'{"RepetitionTime": 2.0, "TaskName": "music", "SliceTiming": [0.0, 1.0, 0.5, 1.5], "StartTime": 0}',
     b'{"VolumeTiming": [0, 2, 4.0, 6, 8, 10], "FrameAcquisitionDuration": 1.5, "PhaseEncodingDirection": "j-"}',
     b'{"Name": "toy", "BIDSVersion": "1.10.0", "Authors": ["A", "B"], "GeneratedBy": [{"Name": "x"}]}',
     '{"RepetitionTime": 1.5}'.encode("utf-16"),
+    *real("*/**/*_bold.json"),
 )
 _RULES = (
-    b'name = "toy"\n[match]\ndoi = ["10.1/x"]\n[[rule]]\nruns = {task = "music", run = [1, 2]}\nfile = "{genre}.{track:05d}.wav"'
-    b'\nstart = "start"\nend = {column = "end", shift = -1.5, unit = "TR"}\nrows = {only = {genre = "*"}}\nrms = 0.1\n',
-    b'[stimuli]\npath = "{stim_file}"\nsuffixes = [".wav", ""]\ngenre = "trial_type"\nfade = 0.1\n[lead_in]\nrule = "none"\n',
-    b'[[rule]]\nevents = "none"\nfile = "{task}-{order}"\nof = 3\nduration = "file"\n[[rule]]\ntable = {file = "a.tsv", on = ["x"]}\n',
+    b'name = "toy"\n[match]\ndoi = ["10.1/x"]\n[[rule]]\nruns = {task = "music", run = [1, 2]}\nstart = "start"\n'
+    b'file = "{genre}.{track:05d}.wav"\nend = {column = "end", shift = -1.5, unit = "TR"}\nrms = 0.1\n'
+    b'rows = {only = {genre = "*"}}\n',
+    b'[stimuli]\npath = "{stim_file}"\nsuffixes = [".wav", ""]\ngenre = "trial_type"\nfade = 0.1\n[lead_in]\n'
+    b'rule = "none"\n',
+    b'[[rule]]\nevents = "none"\nfile = "{task}-{order}"\nof = 3\nduration = "file"\n[[rule]]\n'
+    b'table = {file = "a.tsv", on = ["x"]}\n',
 )
 _PLUGINS = (
     b"plugin: SLURM\nplugin_args:\n  sbatch_args: --mem=4G\n  max_jobs: 3\n  flags: [a, b, {c: 2.5}]\n",
