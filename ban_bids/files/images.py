@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import nibabel
 import numpy as np
@@ -128,7 +128,7 @@ def voxel_bytes(image: Any) -> int:
     return math.prod(shape) * kind.itemsize
 
 
-def unpacked(path: Path, file: BinaryIO, most: int) -> int:
+def unpacked(path: Path, file: IO[bytes] | gzip.GzipFile, most: int) -> int:
     """Read a file to its end, and tell how many bytes there were.
 
     Raises

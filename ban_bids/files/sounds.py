@@ -128,7 +128,9 @@ def _check_file(path: Path) -> None:
     """Refuse what is no file, and pointers that git-annex and git-lfs leave in its place."""
     if path.is_symlink() and not path.exists():
         raise DataError(f"{path}: stimulus cannot be read, a link to a file that is not there; fetch it ({_FETCH})")
-    size = check_ordinary(path, "put the sound there or point --stimuli-dir at its folder")
+    if not path.exists():
+        raise DataError(f"{path}: no such audio file; put it there or point --stimuli-dir at its folder")
+    size = check_ordinary(path, _RIGHTS)
     with opened(path, remedy=_RIGHTS) as file:
         head = file.read(512)
     if size == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import pandas as pd
 from ban_bids.constants import NOT_AVAILABLE
 from ban_bids.errors import DataError
 from ban_bids.files.atomic import write_text
-from ban_bids.files.reading import MIB, check_ordinary, too_large
+from ban_bids.files.reading import MIB, opened, too_large
 from ban_bids.files.shown import shown
 
 _LARGEST = 256 * MIB
+_LONGEST_HEADER = MIB
+_MOST_COLUMNS = 10_000
 _LABELS = ("participant", "session", "task", "space", "name", "abbreviation")
 
 
@@ -90,9 +93,12 @@ def read_frame(path: Path, remedy: str, *, sep: str = "\t", **options: Any) -> p
     DataError
         The file is missing, no ordinary one, larger than 256 MiB, empty or no table.
     """
-    size = check_ordinary(path, remedy)
+    with opened(path, remedy=remedy) as stream:
+        size, header = os.fstat(stream.fileno()).st_size, stream.readline(_LONGEST_HEADER)
     if size > _LARGEST:
         raise too_large(path, size, _LARGEST)
+    if header.count(sep.encode()) >= _MOST_COLUMNS:
+        raise DataError(f"{path}: more than {_MOST_COLUMNS} columns; leave out those that are not needed")
     try:
         return pd.read_csv(path, sep=sep, encoding="utf-8-sig", **options)
     except (OSError, ValueError, OverflowError) as error:  # pandas' own errors and those of decoding are ValueErrors

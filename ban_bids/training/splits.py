@@ -19,6 +19,7 @@ import numpy as np
 from torchaudio.datasets.gtzan import filtered_train, filtered_valid
 
 from ban_bids.errors import DataError, UsageError
+from ban_bids.files.reading import MIB, read_bytes, text_of
 from ban_bids.inputs.heldout import held_out_tracks
 from ban_bids.inputs.read import read_dataset
 from ban_bids.inputs.types import Dataset
