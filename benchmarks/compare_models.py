@@ -1,7 +1,7 @@
 """Which model recognises genres best: the same tracks, folds and processor minutes for all.
 
     python benchmarks/compare_models.py --data DIR --out docs/results.json [--models NAME ...]
-        [--folds 5] [--cpu-minutes 2] [--seeds 1] [--nprocs 2] [--set NAME=VALUE ...]
+        [--names TEMPLATE --group FIELD] [--folds 5] [--cpu-minutes 2] [--seeds 1] [--nprocs 2] [--set NAME=VALUE ...]
 
 Every (model, seed, fold) is a job of its own, on one thread. A network is trained for ``--cpu-minutes`` of
 processor time per fold, whatever its steps cost. A job's answers are kept in ``--work``; a second run of the
@@ -36,7 +36,7 @@ from comparison_summary import N_DRAWS, compare, pool, times_right
 
 from ban_bids.models.checkpoint import library_versions
 from ban_bids.models.presets import LOW_LEVEL
-from ban_bids.training.datasets import read_collection
+from ban_bids.training.datasets import Data, Source, read_collection
 from ban_bids.training.settings import TrainingSettings
 
 _HARDWARE = "2 cores of an Intel Xeon with AMX, no GPU"
@@ -54,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     base = TrainingSettings(epochs=_EPOCHS, max_minutes=options.cpu_minutes, budget_clock="cpu")
     folder = options.work or options.out.with_name(options.out.stem + "_jobs")
     folder.mkdir(parents=True, exist_ok=True)
-    plan = Plan(read_collection(options.data), options.folds, changed(base, options.set), folder)
+    data = Data((Source(options.data, template=options.names),), group=options.group)
+    plan = Plan(read_collection(data), options.folds, changed(base, options.set), folder)
     failed = _run(plan, options.models, options.seeds, options.nprocs) if options.nprocs else 0
     summary = summarise(plan, options)
     options.out.write_text(json.dumps(summary, indent=1) + "\n")
@@ -66,6 +67,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     add = parser.add_argument
     add("--data", type=Path, required=True, metavar="DIR", help="folder of genres")
+    add("--names", default="", metavar="TEMPLATE", help="fields of a track by its name, {speaker}_{take}")
+    add("--group", default="", metavar="FIELD", help="folds keep tracks together that are alike in this field")
     add("--out", type=Path, required=True, metavar="JSON", help="summary to write")
     add("--models", nargs="+", default=jobs.default_models(), metavar="NAME", help="%(default)s")
     add("--reference", default="ban", help="model that the others are compared with (default: %(default)s)")
@@ -172,6 +175,8 @@ def _frame(plan: Plan, options: argparse.Namespace, codes: Sequence[str]) -> dic
     for name in ("preset", "split", "seed", "epochs"):
         del settings[name]
     words = [f"--models {' '.join(options.models)}", f"--folds {options.folds}"]
+    words += [f"--names '{options.names}'"] if options.names else []
+    words += [f"--group {options.group}"] if options.group else []
     words += [f"--cpu-minutes {options.cpu_minutes:g}", f"--seeds {options.seeds}"]
     words += [f"--set {' '.join(options.set)}"] if options.set else []
     tracks = plan.collection.tracks
@@ -183,6 +188,7 @@ def _frame(plan: Plan, options: argparse.Namespace, codes: Sequence[str]) -> dic
         "n_tracks": len(tracks),
         "genres": {g: sum(t.genre == g for t in tracks) for g in plan.collection.genres},
         "folds": options.folds,
+        "group": options.group or None,
         "seeds": options.seeds,
         "cpu_minutes": options.cpu_minutes,
         "reference": options.reference,

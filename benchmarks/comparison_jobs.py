@@ -24,7 +24,8 @@ from ban_bids.models.checkpoint import load_checkpoint
 from ban_bids.models.network import AuditoryNetwork, measure_normalisation
 from ban_bids.models.presets import LOW_LEVEL, PRESETS, build, preset
 from ban_bids.training.datasets import Collection, Track, log_mel_frames
-from ban_bids.training.evaluate import crop_length, segment_frames, segment_probabilities
+from ban_bids.training.evaluate import crop_length, fitted_crops, segment_frames, segment_probabilities
+from ban_bids.training.grouped import group_of
 from ban_bids.training.low_level import fit_low_level, summaries_of
 from ban_bids.training.settings import TrainingSettings
 from ban_bids.training.splits import split_tracks
@@ -81,7 +82,7 @@ class Plan:
             "job": asdict(job),
             "settings": asdict(settings),
             "network": preset(settings.preset).to_dict(),
-            "tracks": [(t.name, t.genre, t.digest) for t in self.collection.tracks],
+            "tracks": [(t.name, t.genre, t.digest, t.group) for t in self.collection.tracks],
         }
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
         return self.folder / f"{job.model}_seed-{job.seed}_fold-{job.fold}_{digest}.json"
@@ -216,7 +217,7 @@ def _trained(fold: Fold) -> tuple[list[np.ndarray], float, int]:
         whole = time.process_time() - started
         network, card = load_checkpoint(path)
     assert card is not None
-    length = crop_length(network, fold.settings.crop_seconds)
+    length = crop_length(network, card.settings["crop_seconds"])  # shorter than asked for where recordings are
     frames = fold.frames(fold.validation, network)
     segments = [segment_probabilities(network, f, length) for f in frames]
     used = card.metrics.get("budget_minutes_used")
@@ -227,13 +228,14 @@ def _untrained(name: str, fold: Fold) -> tuple[list[np.ndarray], float]:
     """Logistic regression on what the read-out of a random network, normalised on the training music, would get."""
     started = time.process_time()
     network = build(preset(name.removesuffix(UNTRAINED)), len(fold.collection.genres), fold.settings.seed)
-    length = crop_length(network, fold.settings.crop_seconds)
     training = fold.frames(fold.training, network)
+    length = fitted_crops(fold.settings, network, training, [range(len(training))])[1]
     set_statistics(network, training)
     segments = (torch.from_numpy(segment_frames(f, length)) for f in training)
     measure_normalisation(network, map(network.front_end.standardise, segments), network.from_frames)
     pooled = [pooled_features(network, segment_frames(f, length)) for f in training]
-    model = fit_logistic(pooled, fold.labels)
+    groups = [group_of(track) for track in fold.training] if fold.collection.group else None
+    model = fit_logistic(pooled, fold.labels, groups)
     seconds = time.process_time() - started
     validation = fold.frames(fold.validation, network)
     tested = [pooled_features(network, segment_frames(f, length)) for f in validation]
@@ -263,7 +265,9 @@ def pooled_features(network: AuditoryNetwork, log_mel: np.ndarray) -> np.ndarray
     return caught[0].numpy()
 
 
-def fit_logistic(segments: Sequence[np.ndarray], labels: np.ndarray) -> GridSearchCV:
+def fit_logistic(
+    segments: Sequence[np.ndarray], labels: np.ndarray, groups: Sequence[str] | None = None
+) -> GridSearchCV:
     """Logistic regression on segments, its penalty chosen on folds of the training tracks.
 
     Parameters
@@ -271,6 +275,8 @@ def fit_logistic(segments: Sequence[np.ndarray], labels: np.ndarray) -> GridSear
     segments : sequence of ndarray, (n_segments, n_features)
         One entry per track.
     labels : ndarray of int, (n_tracks,)
+    groups : sequence of str, optional
+        What a fold must not divide, such as speakers; by default each track.
 
     Returns
     -------
@@ -278,7 +284,8 @@ def fit_logistic(segments: Sequence[np.ndarray], labels: np.ndarray) -> GridSear
         Fitted; its probabilities are in the order of the genres' numbers.
     """
     counts = [len(s) for s in segments]
-    groups = np.repeat(np.arange(len(segments)), counts)
+    names: Sequence[int] | Sequence[str] = range(len(segments)) if groups is None else groups
+    folds = GroupKFold(min(5, len(set(names))), shuffle=True, random_state=0)
     pipeline = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-    search = GridSearchCV(pipeline, _PENALTIES, cv=GroupKFold(5, shuffle=True, random_state=0))
-    return search.fit(np.concatenate(segments), np.repeat(labels, counts), groups=groups)
+    search = GridSearchCV(pipeline, _PENALTIES, cv=folds)
+    return search.fit(np.concatenate(segments), np.repeat(labels, counts), groups=np.repeat(names, counts))

@@ -50,7 +50,7 @@ def main() -> None:
     result: dict[str, object] = {"device": options.device, "batch_size": options.batch_size}
     for name, augmentation in (("plain", PLAIN), ("usual", Augmentation()), ("strong", STRONG)):
         batches = CropBatches(
-            frames, [k % 10 for k in range(options.tracks)], n_genres=10, n_frames=256,
+            frames, np.eye(10)[np.arange(options.tracks) % 10], n_frames=256,
             batch_size=options.batch_size, augmentation=augmentation, seed=0,
             crops_per_track=6, device=options.device,
         )  # fmt: skip

@@ -42,7 +42,7 @@ def batches(network: AuditoryNetwork, settings: TrainingSettings, device: str) -
     size = (front.n_mels, round(TRACK_SECONDS * front.frame_rate))
     frames = [rng.normal(-1, 3, size).astype(np.float16) for _ in range(N_TRACKS)]
     return CropBatches(
-        frames, rng.integers(N_GENRES, size=N_TRACKS).tolist(), n_genres=N_GENRES,
+        frames, np.eye(N_GENRES)[rng.integers(N_GENRES, size=N_TRACKS)],
         n_frames=crop_length(network, settings.crop_seconds), batch_size=settings.batch_size,
         augmentation=settings.augmentation, seed=settings.seed, device=device,
     )  # fmt: skip

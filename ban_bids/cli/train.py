@@ -6,18 +6,24 @@ import argparse
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ban_bids.constants import DEFAULT_SEED
 from ban_bids.errors import BanBidsError, UsageError
 from ban_bids.files.shown import LogFormatter, one_line
 
+if TYPE_CHECKING:
+    from ban_bids.training.tracks import Data
+
 _SETTINGS = (
-    "preset", "split", "seed", "epochs", "max_minutes", "budget_clock",
+    "preset", "split", "seed", "epochs", "plateau", "max_minutes", "budget_clock",
     "batch_size", "crop_seconds", "learning_rate", "patience",
 )  # fmt: skip
+_NAMED = re.compile(r"([A-Za-z][\w-]*)=(.+)")
 _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
 
 
@@ -52,11 +58,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ban-bids-train",
-        description="Train BAN, the brain-like auditory network, on a folder that holds one folder per genre "
-        "(GTZAN in any of its usual layouts, .wav .au .flac .mp3), or evaluate a checkpoint on one. "
+        description="Train BAN, the brain-like auditory network, on a folder that holds one folder per genre or other "
+        "class (GTZAN in any of its usual layouts, .wav .au .flac .mp3), or evaluate a checkpoint on one. "
         "A training that was interrupted goes on when the same command is given again.",
     )
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of genres")
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        action="extend",
+        required=True,
+        metavar="[NAME=]DIR",
+        help="folder of genres, or of other classes; the network is kept for the first one, every further one is a "
+        "task with a read-out of its own that is left behind after training",
+    )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--out", type=Path, metavar="CKPT", help="checkpoint to write (.safetensors)")
     what.add_argument(
@@ -75,10 +89,33 @@ def _parser() -> argparse.ArgumentParser:
 def _add_tracks(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add(
+        "--names",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="[NAME=]TEMPLATE",
+        help="fields of a recording by its name without the suffix, such as '{digit}_{speaker}_{take}'; with several "
+        "--data after the NAME of the one that is meant",
+    )
+    add(
+        "--table",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="[NAME=]TSV",
+        help="the same from a table with the column file (relative to the folder, or the name alone) and one column "
+        "per field",
+    )
+    add(
+        "--heads", nargs="+", action="extend", default=[], metavar="FIELD",
+        help="fields that are tasks too, with a read-out of their own that is left behind",
+    )  # fmt: skip
+    add("--group", default="", metavar="FIELD", help="no split divides recordings that are alike in this field")
+    add(
         "--split",
         help="fault-filtered (torchaudio's lists of GTZAN), fmri-safe (the same without the tracks of "
         "ds003720's Test runs and their twins), stratified, kfold-I-of-N, or random, which leaks (default: "
-        "fault-filtered; data that is not GTZAN is split by track, stratified by genre)",
+        "fault-filtered; data that is not GTZAN is split by track, or by --group, stratified by genre)",
     )
     add(
         "--exclude-stimuli",
@@ -106,7 +143,15 @@ def _add_training(group: argparse._ArgumentGroup) -> None:
         "alexnet, vgg, crnn; or the read-out of a low-level model: logmel, modulation (default: ban)",
     )
     add("--seed", type=int, help=f"of weights, split and crops (default: {DEFAULT_SEED})")
-    add("--epochs", type=int, help="passes over the tracks, one crop each (default: 200)")
+    add("--epochs", type=int, help="passes over the tracks at most, one crop each (default: 1000)")
+    add(
+        "--plateau",
+        type=float,
+        metavar="SHARE",
+        help="end when the training loss fell, over the last quarter of the steps, by less than this share of its "
+        "whole fall; the learning rate then falls over half as many steps again. 0: use all epochs or minutes "
+        "(default: 0.03)",
+    )
     add("--max-minutes", type=float, metavar="M", help="shorten the schedule to end within M minutes")
     add(
         "--budget-clock",
@@ -145,6 +190,11 @@ def _check(options: argparse.Namespace) -> None:
     changed = [name for name, default in trains.items() if getattr(options, name) != default]
     if options.evaluate is not None and changed:
         raise UsageError(f"{_spelled(changed[0])} has no effect with --evaluate; drop it")
+    of_data = [name for name in ("names", "table", "heads", "group") if getattr(options, name)]
+    if options.evaluate is not None and of_data:
+        raise UsageError(f"--{of_data[0]} has no effect with --evaluate; drop it")
+    if options.evaluate is not None and len(options.data) > 1:
+        raise UsageError("--evaluate answers the main task alone; give one --data")
     if options.evaluate is None and options.report is not None:
         raise UsageError("--report has no effect without --evaluate; evaluate the checkpoint afterwards")
     of_networks = [name for name in changed if name not in ("preset", "split", "seed")]
@@ -164,8 +214,10 @@ def _train(options: argparse.Namespace) -> None:
     from ban_bids.training.train import train_model
 
     chosen = {name: getattr(options, name) for name in _SETTINGS if getattr(options, name) is not None}
+    if "plateau" in chosen:
+        chosen["plateau"] = chosen["plateau"] or None
     out = train_model(
-        options.data,
+        _data(options),
         options.out,
         TrainingSettings(**chosen),
         exclude=_excluded(options),
@@ -176,6 +228,44 @@ def _train(options: argparse.Namespace) -> None:
     )
     if not _is_helper(options):
         print(out)
+
+
+def _data(options: argparse.Namespace) -> Data:
+    """The folders of ``--data``, each with its fields."""
+    from ban_bids.training.tracks import Data, Source
+
+    sources = [Source(folder, name) for name, folder in map(_named, options.data)]
+    names = [source.name for source in sources]
+    templates, tables = (_by_source(f"--{what}", getattr(options, what), names) for what in ("names", "table"))
+    sources = [
+        Source(
+            source.folder, source.name, templates.get(source.name, ""),
+            Path(tables[source.name]) if source.name in tables else None,
+        )
+        for source in sources
+    ]  # fmt: skip
+    return Data(tuple(sources), tuple(options.heads), options.group)
+
+
+def _named(word: str) -> tuple[str, Path]:
+    """Name and folder of ``NAME=DIR``; a path that exists is a path, whatever signs are in it."""
+    match = _NAMED.fullmatch(word)
+    return ("", Path(word)) if match is None or Path(word).exists() else (match[1], Path(match[2]))
+
+
+def _by_source(option: str, words: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """Name of a folder -> what was said of it; with one folder its name need not be given."""
+    said: dict[str, str] = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not (sign and name in names):
+            name, value = names[0], word
+            if len(names) > 1:
+                raise UsageError(f"{option} {word}: say of which --data, as in {option} {names[-1]}={word}")
+        if name in said:
+            raise UsageError(f"{option}: is given twice for {name}; keep one")
+        said[name] = value
+    return said
 
 
 def _is_helper(options: argparse.Namespace) -> bool:
@@ -203,7 +293,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     check_hardware(options.device, ONE_PROCESS)
     torch.set_num_threads(options.omp_nthreads)
     evaluation = evaluate_checkpoint(
-        options.evaluate, options.data, _excluded(options),
+        options.evaluate, _named(options.data[0])[1], _excluded(options),
         device=options.device, cache=AudioCache(options.cache_dir),
     )  # fmt: skip
     if options.report is not None:
@@ -218,7 +308,7 @@ def _excluded(options: argparse.Namespace) -> list[Path]:
     from ban_bids.training.splits import named_tracks
 
     return named_tracks(
-        options.exclude_stimuli, options.data, test_tasks=options.test_task, test_runs=options.test_runs
+        options.exclude_stimuli, _named(options.data[0])[1], test_tasks=options.test_task, test_runs=options.test_runs
     )
 
 

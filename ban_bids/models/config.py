@@ -16,6 +16,8 @@ from ban_bids.errors import CheckpointError, UsageError
 MAX_PARAMETERS = 5_000_000
 """Weights that a BAN may have at most."""
 
+POOLINGS = ("rms", "max")
+
 SLOWEST = 10.0
 """Frames per second that T2/T3 must have at least: slower features cannot be laid on a fine time line."""
 
@@ -131,6 +133,9 @@ class NetworkConfig:
     front_end : FrontEndConfig
     dropout : float
         Before the read-out.
+    pooling : str
+        What the read-out hears of each channel beside its mean: ``rms`` or ``max``, see
+        :meth:`AuditoryNetwork.pooled <ban_bids.models.network.AuditoryNetwork.pooled>`.
 
     Raises
     ------
@@ -141,10 +146,12 @@ class NetworkConfig:
     name: str
     front_end: FrontEndConfig = FrontEndConfig()
     dropout: float = 0.4
+    pooling: str = "rms"
 
     def __post_init__(self) -> None:
         fit = self.name.isascii() and self.name.isalnum() and self.name == self.name.lower()
         _require(f"network {self.name!r}", (fit, "names enter file names; use lower-case letters and digits"))
+        _require(f"network {self.name}", (self.pooling in POOLINGS, f"a pooling of {self.pooling!r}; take rms or max"))
         _require(f"network {self.name}", (0 <= self.dropout < 1, f"a dropout of {self.dropout} is not in [0, 1)"))
 
     strides: ClassVar[tuple[int, ...]]
@@ -181,7 +188,7 @@ class NetworkConfig:
             When the values do not describe such a network in this version.
         """
         try:
-            fields = with_tuples(values)
+            fields = {"pooling": "max", **with_tuples(values)}  # before it was a setting
             fields["front_end"] = FrontEndConfig(**fields["front_end"])
             if "areas" in fields:
                 fields["areas"] = tuple(AreaConfig(**with_tuples(area)) for area in fields["areas"])

@@ -37,6 +37,9 @@ CONTROLS = (*(f"untrained{seed}" for seed in UNTRAINED_SEEDS), "permuted")
 """A network's controls of its own architecture, see :mod:`ban_bids.models.controls`."""
 
 _MAX_WIDTH = 1024
+_SILENT = 1e-6
+"""Added to a mean square: a root has no slope at zero."""
+
 _BATCH_SECONDS_CUDA = 480.0
 _AT_ONCE = 8
 """Pieces of a long clip that are heard side by side, at most."""
@@ -138,14 +141,33 @@ class AuditoryNetwork(nn.Module, ABC):
         return {}, None
 
     def read_out(self, top: Tensor) -> Tensor:
-        """Logits from the last area: mean and maximum of every channel over frequency and time, then linear.
+        """Logits from the last area: :meth:`pooled`, then linear.
 
         Parameters
         ----------
         top : Tensor, (batch, channels, frequency, frames)
         """
-        pooled = torch.cat([top.mean(dim=(2, 3)), top.amax(dim=(2, 3))], dim=1)
-        return self.readout(self.dropout(pooled))
+        return self.readout(self.dropout(self.pooled(top)))
+
+    def pooled(self, activation: Tensor) -> Tensor:
+        """What a read-out hears of an area: two statistics of every channel over frequency and time.
+
+        The mean, and the root mean square; or, where ``config.pooling`` is ``"max"``, the maximum. A read-out of
+        maxima rewards channels that are silent but for rare peaks, which no linear model can use elsewhere.
+
+        Parameters
+        ----------
+        activation : Tensor, (batch, channels, frequency, frames)
+
+        Returns
+        -------
+        Tensor, (batch, 2 · channels)
+        """
+        if self.config.pooling == "max":
+            second = activation.amax(dim=(2, 3))
+        else:
+            second = (activation.float().square().mean(dim=(2, 3)) + _SILENT).sqrt().to(activation.dtype)
+        return torch.cat([activation.mean(dim=(2, 3)), second], dim=1)
 
     def reset_weights(self, seed: int) -> None:
         """Draw all weights anew (He et al. 2015), leaving the front end's statistics as they are."""

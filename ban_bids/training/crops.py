@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from ban_bids.errors import UsageError
+from ban_bids.training.acoustics import in_noise, in_room
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,16 @@ class Augmentation:
         doi:10.21437/Interspeech.2019-2680). They take the mean of the crop, and may overlap.
     frequency_mask, time_mask : int
         Largest width of one stripe, bands and frames; widths are uniform from 0 to it.
+    reverberation : float
+        Share of crops that are heard in a room, see :func:`ban_bids.training.acoustics.in_room`.
+    decay : (float, float)
+        Fewest and most frames in which the room's tail falls by 60 dB.
+    noise : float
+        Share of crops that are heard in stationary noise, see :func:`ban_bids.training.acoustics.in_noise`.
+    snr : (float, float)
+        Lowest and highest ratio of a crop's power to its noise's, dB.
+    tilt : (float, float)
+        Least and most log power by which the highest band's noise exceeds the lowest's.
     mixup : float
         Parameter α of the Beta(α, α) from which the weight λ of mixup is drawn (Zhang et al. 2018, ICLR,
         arXiv:1710.09412). Every crop has a weight of its own; the partners are a random permutation of the
@@ -63,11 +74,19 @@ class Augmentation:
     frequency_mask: int = 8
     time_masks: int = 1
     time_mask: int = 25
+    reverberation: float = 0.0
+    decay: tuple[float, float] = (10.0, 50.0)
+    noise: float = 0.0
+    snr: tuple[float, float] = (0.0, 20.0)
+    tilt: tuple[float, float] = (-6.0, 2.0)
     mixup: float = 0.2
 
     def __post_init__(self) -> None:
-        if not 0 <= self.stretch <= 0.5 or self.eq_knots < 2 or any(v < 0 for v in vars(self).values()):
+        numbers = [value for value in vars(self).values() if not isinstance(value, tuple)]
+        if not 0 <= self.stretch <= 0.5 or self.eq_knots < 2 or any(number < 0 for number in numbers):
             raise UsageError(f"{self}: stretch lies within 0 and 0.5, eq_knots is 2 or more, nothing is negative")
+        if max(self.noise, self.reverberation) > 1 or self.decay[0] <= 0:
+            raise UsageError(f"{self}: noise and reverberation are shares of crops, a decay takes more than no frames")
 
 
 PLAIN = Augmentation(
@@ -96,6 +115,12 @@ class Draws(NamedTuple):
         Place in its batch of the crop that is mixed in.
     share : Tensor of float, (n,)
         Weight of the crop itself.
+    decay : Tensor of float, (n,)
+        Of the room's tail, frames; 0 for no room.
+    snr : Tensor of float, (n,)
+        dB; infinite for no noise.
+    tilt : Tensor of float, (n,)
+        Of the noise's spectrum, natural log of power.
     """
 
     track: Tensor
@@ -107,6 +132,9 @@ class Draws(NamedTuple):
     frames: Tensor
     partner: Tensor
     share: Tensor
+    decay: Tensor
+    snr: Tensor
+    tilt: Tensor
 
     def to(self, device: torch.device) -> Draws:
         """The same numbers on another device."""
@@ -117,7 +145,7 @@ class Draws(NamedTuple):
         return Draws(*(numbers[first:last] for numbers in self))
 
 
-class CropBatches(Dataset[tuple[Tensor, Tensor]]):
+class CropBatches(Dataset[tuple[Tensor, ...]]):
     """Batches of crops by the number of the epoch and of the batch: ``batches[epoch, k]``.
 
     A batch is a function of the seed, the epoch and its number alone: no earlier batch need be made, and a
@@ -129,9 +157,8 @@ class CropBatches(Dataset[tuple[Tensor, Tensor]]):
     ----------
     frames : sequence of ndarray, (n_mels, n_frames)
         Log-mel frames of whole tracks. One that is too short for a crop is repeated from its beginning.
-    labels : sequence of int
-        Their genres.
-    n_genres : int
+    targets : ndarray of float32, (n_tracks, n_classes)
+        What the read-outs are to answer, the classes of several tasks side by side; handed on, and mixed by mixup.
     n_frames : int
         Length of a crop.
     batch_size : int
@@ -140,28 +167,36 @@ class CropBatches(Dataset[tuple[Tensor, Tensor]]):
     seed : int
         Not negative.
     crops_per_track : int
-        Crops of every track in an epoch.
+        Crops of every track in an epoch; with several pools, of every track of the first.
+    pools : sequence of sequence of int, optional
+        Places of the tracks that are heard alike often, such as those of each folder: crops come from the pools in
+        turn. The tracks of the others go round from epoch to epoch, so that all are heard equally often. By default
+        all tracks are one pool.
+    with_sounds : bool
+        Batches also hold the crops as they were before a room, noise and masks.
     device : torch.device or str
     """
 
     def __init__(
         self,
         frames: Sequence[np.ndarray],
-        labels: Sequence[int],
+        targets: np.ndarray,
         *,
-        n_genres: int,
         n_frames: int,
         batch_size: int,
         augmentation: Augmentation,
         seed: int,
         crops_per_track: int = 1,
+        pools: Sequence[Sequence[int] | np.ndarray] | None = None,
+        with_sounds: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
-        n_crops = crops_per_track * len(frames)
+        self._pools = [np.asarray(pool) for pool in ([range(len(frames))] if pools is None else pools)]
+        n_crops = crops_per_track * len(self._pools[0]) * len(self._pools)
         self.batch_size = min(batch_size, n_crops)
         self.n_batches = n_crops // self.batch_size
         self.n_mels, self.n_frames = len(frames[0]), n_frames
-        self.augmentation = augmentation
+        self.augmentation, self.with_sounds = augmentation, with_sounds
         self.seed = seed
         self.device = torch.device(device)
         self._lengths = np.array([f.shape[1] for f in frames])
@@ -171,14 +206,14 @@ class CropBatches(Dataset[tuple[Tensor, Tensor]]):
         ends = np.cumsum(self._lengths)
         self._offset = torch.from_numpy(ends - self._lengths).to(self.device)
         self._length = torch.from_numpy(self._lengths).to(self.device)
-        self._target = torch.eye(n_genres)[torch.as_tensor(np.asarray(labels))].to(self.device)
+        self._target = torch.from_numpy(np.asarray(targets, np.float32)).to(self.device)
         self._drawn: tuple[int, Draws] | None = None
 
     def __len__(self) -> int:
         """Batches per epoch."""
         return self.n_batches
 
-    def __getitem__(self, index: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: tuple[int, int]) -> tuple[Tensor, ...]:
         """Batch ``k`` of an epoch.
 
         Parameters
@@ -189,7 +224,9 @@ class CropBatches(Dataset[tuple[Tensor, Tensor]]):
         Returns
         -------
         crops : Tensor of float32, (batch, n_mels, n_frames)
-        targets : Tensor of float32, (batch, n_genres)
+        targets : Tensor of float32, (batch, n_classes)
+        sounds : Tensor of float32, (batch, n_mels, n_frames)
+            Only with ``with_sounds``.
 
         Raises
         ------
@@ -205,34 +242,38 @@ class CropBatches(Dataset[tuple[Tensor, Tensor]]):
             crops = _shifted(crops, draws.shift)
         if self.augmentation.gain or self.augmentation.eq:
             crops += draws.level[:, :, None]
+        batch = (self._heard(crops, draws, key=(epoch, k)), targets, *([crops] if self.with_sounds else []))
+        if not self.augmentation.mixup:
+            return batch
+        return tuple(
+            torch.lerp(part[draws.partner], part, draws.share.view(-1, *[1] * (part.ndim - 1))) for part in batch
+        )
+
+    def _heard(self, crops: Tensor, draws: Draws, key: tuple[int, int]) -> Tensor:
+        """Crops as they are heard in a room and in noise, and in part."""
+        if self.augmentation.reverberation:
+            crops = in_room(crops, draws.decay)
+        if self.augmentation.noise:
+            seed = int(np.random.SeedSequence(self.seed, spawn_key=key).generate_state(1)[0])
+            crops = in_noise(crops, draws.snr, draws.tilt, torch.Generator().manual_seed(seed))
         if draws.bands.shape[1] or draws.frames.shape[1]:
             crops = _masked(crops, draws.bands, draws.frames)
-        if self.augmentation.mixup:
-            share = draws.share[:, None]
-            crops = torch.lerp(crops[draws.partner], crops, share[:, :, None])
-            targets = torch.lerp(targets[draws.partner], targets, share)
-        return crops, targets
+        return crops
 
-    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, ...]]:
         """Yield the batches of an epoch."""
         return (self[epoch, k] for k in range(len(self)))
 
     def draws(self, epoch: int) -> Draws:
         """The random numbers of an epoch's crops; those of the last epoch asked for are kept."""
         if self._drawn is None or self._drawn[0] != epoch:
-            rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(epoch,)))
-            self._drawn = epoch, self._draw(rng).to(self.device)
+            self._drawn = epoch, self._draw(self._generator(epoch), epoch).to(self.device)
         return self._drawn[1]
 
-    def _draw(self, rng: np.random.Generator) -> Draws:
-        """Draw an epoch's crops, on the CPU.
-
-        Tracks come as permutations of all of them, one after another, so that none gives its second crop before
-        each has given its first. Crops without augmentation show the same tracks in the same order.
-        """
+    def _draw(self, rng: np.random.Generator, epoch: int) -> Draws:
+        """Draw an epoch's crops, on the CPU; crops without augmentation show the same tracks in the same order."""
         augmentation, lengths, n = self.augmentation, self._lengths, self.n_batches * self.batch_size
-        passes = -(-n // len(lengths))
-        track = np.concatenate([rng.permutation(len(lengths)) for _ in range(passes)])[:n]
+        track = self._tracks(rng, epoch, n)
         where, pace = rng.random(n), (1.0 + augmentation.stretch * rng.uniform(-1, 1, n)).astype(np.float32)
         shift = augmentation.shift * rng.uniform(-1, 1, n)
         gain = augmentation.gain * rng.uniform(-1, 1, (n, 1))
@@ -245,9 +286,30 @@ class CropBatches(Dataset[tuple[Tensor, Tensor]]):
         # a repeated track may be entered anywhere
         start = np.floor(where * np.where(free > 0, free, lengths[track])).astype(np.int64)
         level = gain + knots @ _through_knots(augmentation.eq_knots, self.n_mels)
-        drawn = (track, start, pace, shift, level, bands, frames, partner, share)
+        decay = np.where(rng.random(n) < augmentation.reverberation, rng.uniform(*augmentation.decay, n), 0.0)
+        snr = np.where(rng.random(n) < augmentation.noise, rng.uniform(*augmentation.snr, n), np.inf)
+        tilt = rng.uniform(*augmentation.tilt, n)
+        drawn = (track, start, pace, shift, level, bands, frames, partner, share, decay, snr, tilt)
         single = (values.astype(np.float32) if values.dtype.kind == "f" else values for values in drawn)
         return Draws(*map(torch.from_numpy, single))
+
+    def _tracks(self, rng: np.random.Generator, epoch: int, n: int) -> np.ndarray:
+        """The tracks of an epoch's crops, from all pools in turn.
+
+        They come as permutations of all of a pool, one after another, so that none gives its second crop before each
+        has given its first: the first pool anew in each epoch, the others through all epochs.
+        """
+        first, share = self._pools[0], -(-n // len(self._pools))
+        own = [first[rng.permutation(len(first))] for _ in range(-(-share // len(first)))]
+        heard = [np.concatenate(own)[:share]]
+        for number, pool in enumerate(self._pools[1:], 1):
+            passes, places = np.divmod(np.arange(epoch * share, (epoch + 1) * share), len(pool))
+            order = {k: self._generator(number, int(k)).permutation(pool) for k in np.unique(passes)}
+            heard.append(np.array([order[k][place] for k, place in zip(passes, places)]))
+        return np.stack(heard, axis=1).ravel()[:n]
+
+    def _generator(self, *key: int) -> np.random.Generator:
+        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=key))
 
     def _cut(self, draws: Draws) -> Tensor:
         """Unaugmented crops at their pace."""

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ban_bids.audio.sameness import Identity
 from ban_bids.audio.waveforms import HeardClip, load_waveform
+from ban_bids.constants import AREAS
 from ban_bids.errors import CheckpointError, DataError
 from ban_bids.models.candidate import ModelCard
 from ban_bids.models.checkpoint import load_checkpoint, load_tensors
@@ -24,6 +26,7 @@ from ban_bids.models.presets import LOW_LEVEL
 from ban_bids.training.cache import AudioCache
 from ban_bids.training.datasets import Track, log_mel_frames, read_collection
 from ban_bids.training.scores import Answers, Evaluation, score
+from ban_bids.training.settings import TrainingSettings
 
 _LOG = logging.getLogger(__name__)
 
@@ -31,6 +34,8 @@ PARTS = ("unseen", "validated", "trained")
 """What a checkpoint's card says of a track; their figures are never put together."""
 
 _CROP_SECONDS = 5.12
+_WHOLE = 0.95
+"""Share of a collection's tracks that a crop may hold whole; a longer one would be repetitions of most tracks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,29 +125,41 @@ def evaluate(
     return score(Answers(np.asarray(labels, dtype=int), segments), n_bootstrap=n_bootstrap)
 
 
-def segment_probabilities(network: AuditoryNetwork, frames: np.ndarray, crop_frames: int) -> np.ndarray:
+def segment_probabilities(
+    network: AuditoryNetwork, frames: np.ndarray, crop_frames: int, *, readout: nn.Module | None = None
+) -> np.ndarray:
     """Softmax for each half-overlapping segment of one track; the last one ends where the track ends.
 
     Parameters
     ----------
     network : AuditoryNetwork
     frames : ndarray, (n_mels, n_frames)
-        A track shorter than a segment is one segment.
+        A track shorter than a segment is repeated to fill one, as in training.
     crop_frames : int
+    readout : Module, optional
+        Answers another task, from what the network's own read-out gets.
 
     Returns
     -------
-    ndarray of float64, (n_segments, n_genres)
+    ndarray of float64, (n_segments, n_genres) or (n_segments, n_classes)
     """
     crops = segment_frames(frames, crop_frames)
     device = network.readout.weight.device
     with torch.no_grad():
-        logits = genre_logits(network, torch.from_numpy(crops).to(device))
+        logits, history = _heard(network, torch.from_numpy(crops).to(device))
+        if readout is not None:
+            logits = readout(network.pooled(history[AREAS[-1]][-1]))
     return torch.softmax(logits.double(), dim=1).cpu().numpy()
 
 
 def segment_frames(frames: np.ndarray, crop_frames: int) -> np.ndarray:
-    """Half-overlapping segments of one track, (n_segments, n_mels, crop_frames), float32."""
+    """Half-overlapping segments of one track, (n_segments, n_mels, crop_frames), float32.
+
+    A shorter track is repeated from its beginning: so it trained, and an end that is heard once in a while by a
+    network that never met one would cost accuracy.
+    """
+    if frames.shape[1] < crop_frames:
+        frames = frames[:, np.arange(crop_frames) % frames.shape[1]]
     last = max(0, frames.shape[1] - crop_frames)
     starts = sorted({*range(0, last + 1, max(1, crop_frames // 2)), last})
     return np.stack([frames[:, s : s + crop_frames] for s in starts]).astype(np.float32)
@@ -154,11 +171,50 @@ def crop_length(network: AuditoryNetwork, seconds: float) -> int:
     return stride * max(1, round(seconds * network.front_end.config.frame_rate / stride))
 
 
+def fitted_crops(
+    settings: TrainingSettings,
+    network: AuditoryNetwork,
+    frames: Sequence[np.ndarray],
+    pools: Sequence[Sequence[int] | np.ndarray],
+) -> tuple[TrainingSettings, int]:
+    """Crops that are no longer than recordings are: more of a crop would be repetitions of the same sound.
+
+    Parameters
+    ----------
+    settings : TrainingSettings
+    network : AuditoryNetwork
+    frames : sequence of ndarray, (n_mels, n_frames)
+        Of the training tracks.
+    pools : sequence of sequence of int
+        Places of the tracks of each collection.
+
+    Returns
+    -------
+    settings : TrainingSettings
+        With ``crop_seconds`` such that a crop holds 95 % of the tracks of the collection with the longest ones, where
+        that is less; masks of frames are then shorter in proportion.
+    n_frames : int
+        Log-mel frames of a crop.
+    """
+    wanted, stride = crop_length(network, settings.crop_seconds), network.config.time_stride
+    longest = max(np.quantile([frames[k].shape[1] for k in pool], _WHOLE) for pool in pools)
+    n_frames = min(wanted, stride * ceil(longest / stride))
+    if n_frames == wanted:
+        return settings, wanted
+    shorter = replace(settings.augmentation, time_mask=settings.augmentation.time_mask * n_frames // wanted)
+    seconds = n_frames / network.front_end.config.frame_rate
+    return replace(settings, crop_seconds=seconds, augmentation=shorter), n_frames
+
+
 def genre_logits(network: AuditoryNetwork, log_mel: Tensor) -> Tensor:
     """Logits (n, n_genres) of log-mel frames (n, n_mels, n_frames), as they come from the front end or a crop."""
+    return _heard(network, log_mel)[0]
+
+
+def _heard(network: AuditoryNetwork, log_mel: Tensor) -> tuple[Tensor, dict[str, list[Tensor]]]:
     short = -log_mel.shape[-1] % network.config.time_stride
     padded = torch.nn.functional.pad(log_mel, (0, short), mode="replicate") if short else log_mel
-    return network.from_frames(network.front_end.standardise(padded))[0]
+    return network.from_frames(network.front_end.standardise(padded))
 
 
 def evaluate_checkpoint(

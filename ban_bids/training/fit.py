@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import math
 import signal
 import sys
 import time
@@ -29,12 +28,17 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
+from ban_bids.constants import AREAS
 from ban_bids.errors import UsageError
 from ban_bids.models.network import AuditoryNetwork, resolve_device
+from ban_bids.training.auxiliary import heads_of, task_loss
+from ban_bids.training.code_losses import CodeLosses
 from ban_bids.training.crops import BatchOrder, CropBatches
 from ban_bids.training.evaluate import genre_logits
 from ban_bids.training.records import ResumeState
+from ban_bids.training.schedule import BLOCK, Schedule
 from ban_bids.training.settings import CLOCKS, Parallel, TrainingSettings, precision, reason_not_to_compile
+from ban_bids.training.tracks import Task, task_slices
 
 _LOG = logging.getLogger(__name__)
 _EMA_RAMP = 9.0
@@ -67,7 +71,7 @@ class EarlyStopping(nn.Module):
     best_step: Tensor
 
     def __init__(
-        self, network: AuditoryNetwork, batches: Sequence[tuple[Tensor, Tensor]], *, steps_between: int, patience: int
+        self, network: AuditoryNetwork, batches: Sequence[tuple[Tensor, ...]], *, steps_between: int, patience: int
     ) -> None:
         super().__init__()
         self.best = copy.deepcopy(network).requires_grad_(False)
@@ -126,6 +130,9 @@ class BANTraining(pl.LightningModule):
     settings : TrainingSettings
     n_steps : int
         Steps that the epochs amount to, in each process.
+    tasks : sequence of Task
+        The main one, which the network's read-out answers, and those that get heads of their own; by default the
+        main one alone.
     stopping : EarlyStopping, optional
         Ends the training early and chooses its weights.
     compiled : bool
@@ -135,11 +142,15 @@ class BANTraining(pl.LightningModule):
 
     Attributes
     ----------
+    heads : ModuleList
+        Read-outs of the further tasks, in their order; left behind when the training ends.
     share : float
         Share of the training behind us, by steps or by the clock, whichever is further on.
     steps_done : int
     ended : str or None
-        Why the training ended before its last step: ``time``, ``stopping``.
+        Why the training ended before its last step: ``plateau``, ``time``, ``stopping``.
+    schedule : Schedule
+        Of the learning rate; holds the learning curve.
     resumed : list of int
         After which steps an interrupted training was taken up again.
     """
@@ -150,6 +161,7 @@ class BANTraining(pl.LightningModule):
         settings: TrainingSettings,
         n_steps: int,
         *,
+        tasks: Sequence[Task] = (),
         stopping: EarlyStopping | None = None,
         compiled: bool = False,
         log_lines: bool = False,
@@ -159,9 +171,18 @@ class BANTraining(pl.LightningModule):
         self.settings = settings
         self.n_steps = n_steps
         self.average = copy.deepcopy(network).requires_grad_(False)
+        self.task_slices = task_slices(tasks) if tasks else [slice(None)]
+        self.heads = heads_of(network, tasks[1:], settings.seed)
+        self.average_heads = copy.deepcopy(self.heads).requires_grad_(False)
+        self.best_heads = None if stopping is None else copy.deepcopy(self.average_heads)
+        self.code_losses = CodeLosses(
+            network, settings.objective, n_classes=network.readout.out_features, seed=settings.seed
+        )
         self.stopping = stopping
         self.steps_done = 0
         self.share = 0.0
+        self.schedule = Schedule(n_steps, settings.warm_up, settings.plateau)
+        self._losses: list[Tensor] = []
         self.ended: str | None = None
         self.resumed: list[int] = []
         self.log_lines = log_lines
@@ -182,7 +203,8 @@ class BANTraining(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what is in no tensor."""
         counts = {"steps_done": self.steps_done, "resumed": self.resumed}
-        checkpoint["training"] = counts | {"used": self.seconds_used()}
+        self._note_losses()
+        checkpoint["training"] = counts | {"used": self.seconds_used(), "schedule": self.schedule.state()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take it up again."""
@@ -190,22 +212,36 @@ class BANTraining(pl.LightningModule):
         self.steps_done = stored["steps_done"]
         self.resumed = [*stored["resumed"], self.steps_done]
         self._used_before = stored["used"]
+        self.schedule.restore(stored["schedule"])
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
-        """Cross-entropy with label smoothing on one batch of crops and (mixed) targets."""
-        crops, targets = batch
-        logits, _ = self._from_frames(self.network.front_end.standardise(crops))
-        return nn.functional.cross_entropy(logits.float(), targets, label_smoothing=self.settings.label_smoothing)
+    def training_step(self, batch: tuple[Tensor, ...], batch_index: int) -> Tensor:
+        """Sum over the tasks of the cross-entropy with label smoothing, and the losses of the objective.
+
+        Parameters
+        ----------
+        batch : tuple of Tensor
+            Crops as they are heard, (mixed) targets, and where the objective asks for it the crops as they sounded.
+        """
+        crops, targets, *sounds = batch
+        standardise = self.network.front_end.standardise
+        logits, history = self._from_frames(standardise(crops))
+        answers = [logits]
+        if len(self.heads):
+            pooled = self.network.pooled(history[AREAS[-1]][-1])
+            answers += [head(self.network.dropout(pooled)) for head in self.heads]
+        smoothing = self.settings.label_smoothing
+        losses = [task_loss(a.float(), targets[:, where], smoothing) for a, where in zip(answers, self.task_slices)]
+        loss = torch.stack(losses).sum()
+        self._losses.append(loss.detach())
+        sound = sounds[0] if sounds else crops
+        with torch.autocast(crops.device.type, enabled=False):
+            further = self.code_losses(self.network, history, standardise(sound)[:, 0], targets[:, self.task_slices[0]])
+        return loss + sum(further.values())
 
     def on_train_batch_start(self, batch: Any, batch_index: int) -> None:
-        """Set the learning rate (a short warm-up, then half a cosine down to zero) and dropout's seed."""
+        """Set the learning rate and dropout's seed."""
         self.share = self._share()
-        warm_up = self.settings.warm_up
-        warm = 1.0
-        if warm_up > 0:
-            # the clock reads zero at the first step, whose rate must not be zero
-            warm = min(1.0, max((self.steps_done + 1) / (warm_up * self.n_steps), self.share / warm_up))
-        rate = self.settings.learning_rate * warm * 0.5 * (1.0 + math.cos(math.pi * self.share))
+        rate = self.settings.learning_rate * self.schedule.rate(self.steps_done, self.share)
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = rate
         # a seed per step: the state of the generator need not be saved, nor what else has drawn from it
@@ -226,8 +262,28 @@ class BANTraining(pl.LightningModule):
             loss = self.trainer.strategy.broadcast(self.stopping.loss(self.average, self.network))
             if self.stopping.look(self.average, loss, self.steps_done) and not last:
                 self._end("stopping")
-        if not last and self._share() >= 1.0:
+            if self.best_heads is not None and int(self.stopping.best_step) == self.steps_done:
+                self.best_heads.load_state_dict(self.average_heads.state_dict())
+        used = self._share()
+        self._look(used)
+        if not last and used >= 1.0:
             self._end("time")
+        elif not last and self.schedule.fallen(self.steps_done, used) >= 1.0:
+            self._end("plateau")
+
+    def _look(self, used: float) -> None:
+        """Note the losses, and see whether the rate falls from here on; the first process decides for all."""
+        if self.steps_done % BLOCK == 0:
+            self._note_losses()
+            self.schedule.look(self.steps_done, used)
+            if self.settings.plateau is not None:
+                self.schedule.falls_from = self.trainer.strategy.broadcast(self.schedule.falls_from)
+
+    def _note_losses(self) -> None:
+        """Move the losses of the last steps to the learning curve; a GPU is waited for at these moments only."""
+        for loss in self._losses:
+            self.schedule.curve.add(float(loss))
+        self._losses.clear()
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
         """Log how far the training is, once per minute."""
@@ -239,9 +295,17 @@ class BANTraining(pl.LightningModule):
         """The network with averaged weights; its normalisation has not been measured yet."""
         return self.average if self.stopping is None else self.stopping.best
 
+    def trained_heads(self) -> nn.ModuleList:
+        """The further tasks' read-outs that belong to :meth:`trained_network`."""
+        return self.average_heads if self.best_heads is None else self.best_heads
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW; normalisation and biases are not decayed."""
-        parameters = [p for p in self.network.parameters() if p.requires_grad]
+        parameters = [
+            p
+            for p in (*self.network.parameters(), *self.heads.parameters(), *self.code_losses.parameters())
+            if p.requires_grad
+        ]
         groups = [
             {"params": [p for p in parameters if p.ndim > 1], "weight_decay": self.settings.weight_decay},
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
@@ -264,7 +328,11 @@ class BANTraining(pl.LightningModule):
         """Draw the averaged weights towards those of this step."""
         # a short memory at first: the random start must not linger in the average
         decay = min(self.settings.ema, self.steps_done / (_EMA_RAMP + self.steps_done)) if self.steps_done > 1 else 0.0
-        get_ema_multi_avg_fn(decay)(list(self.average.parameters()), list(self.network.parameters()), None)
+        averaged, trained = (
+            [*network.parameters(), *heads.parameters()]
+            for network, heads in ((self.average, self.average_heads), (self.network, self.heads))
+        )
+        get_ema_multi_avg_fn(decay)(averaged, trained, None)
 
 
 class KeepState(pl.Callback):
@@ -303,7 +371,8 @@ def fit(
     settings: TrainingSettings,
     make_batches: Callable[[torch.device], CropBatches],
     *,
-    inner: Sequence[tuple[Tensor, Tensor]],
+    tasks: Sequence[Task],
+    inner: Sequence[tuple[Tensor, ...]],
     state: ResumeState,
     device: str,
     parallel: Parallel,
@@ -317,6 +386,8 @@ def fit(
     settings : TrainingSettings
     make_batches : callable
         What an epoch shows it, on a device.
+    tasks : sequence of Task
+        What the targets hold side by side, the network's own task first.
     inner : sequence of (Tensor, Tensor)
         Crops and targets by which early stopping judges; unused without it.
     state : ResumeState
@@ -353,7 +424,7 @@ def fit(
             between = max(1, patience // _LOOKS_WITHIN_PATIENCE)
             stopping = EarlyStopping(network, inner, steps_between=between, patience=patience)
         module = BANTraining(
-            network, settings, n_steps, stopping=stopping, compiled=_compiled(device, parallel),
+            network, settings, n_steps, tasks=tasks, stopping=stopping, compiled=_compiled(device, parallel),
             log_lines=progress and not on_terminal,
         )  # fmt: skip
         order = BatchOrder(

@@ -64,6 +64,10 @@ def training_card(trained: Trained, collection: Collection, split: Split) -> Mod
             f"files that are the same recording as other tracks by their sound and were left out: "
             f"{len(collection.versions)}"
         )
+    if collection.shared:
+        notes.append(
+            f"recordings that two collections hold and that were used once, for both: {len(collection.shared)}"
+        )
     if collection.unreadable:
         notes.append(f"files that cannot be decoded and were skipped: {len(collection.unreadable)}")
     counts = {
@@ -91,11 +95,12 @@ def training_card(trained: Trained, collection: Collection, split: Split) -> Mod
 
 
 def training_fingerprint(collection: Collection, settings: TrainingSettings) -> str:
-    """SHA-256 over every track's content and genre, the excluded tracks, the model and the settings."""
+    """SHA-256 over every track's content, classes and group, the excluded tracks, the model and the settings."""
     name = settings.preset  # what it stands for may change
     network = asdict(MODELS[name]().config) if name in LOW_LEVEL else preset(name).to_dict()  # type: ignore[call-arg]
     parts = {
-        "tracks": [(t.name, t.genre, t.digest) for t in collection.tracks],
+        "tracks": [(t.name, t.genre, t.digest, t.group, sorted(t.answers.items())) for t in collection.tracks],
+        "tasks": [asdict(task) for task in collection.further],
         "excluded": sorted(t.digest for t in collection.excluded),
         "settings": asdict(settings),
         "network": network,

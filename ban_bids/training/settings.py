@@ -28,6 +28,34 @@ _SHARDING = ("fsdp", "deepspeed")
 
 
 @dataclass(frozen=True)
+class Objective:
+    """What a training asks for beside the right answers: weights of the losses in ``code_losses``; 0 leaves one out.
+
+    The defaults keep the last area's code rich: trained on genres alone, it is sparse and of few directions, and what
+    it says of sounds that it has not heard is worth less than what random weights say (see docs/method.md).
+
+    Parameters
+    ----------
+    prediction : float
+        Predict the sound from each frame of the last area, now and ahead.
+    ahead : int
+        Frames of the last area that are predicted after the present one.
+    dimension : float
+        Raise the logarithm of the last area's effective dimension.
+    contrast : float
+        Tell the second half of a crop, by the first, from those of other crops.
+    auxiliary : float
+        Answer the main task from each of the other areas as well.
+    """
+
+    prediction: float = 1.0
+    ahead: int = 2
+    dimension: float = 0.1
+    contrast: float = 0.0
+    auxiliary: float = 0.0
+
+
+@dataclass(frozen=True)
 class TrainingSettings:
     """Settings of one training; all of them are stored in the checkpoint's card.
 
@@ -52,7 +80,11 @@ class TrainingSettings:
     learning_rate, weight_decay : float
         Of AdamW.
     warm_up : float
-        Share of the training over which the learning rate rises linearly.
+        Share of the training over which the learning rate rises linearly, at most 100 steps.
+    plateau : float or None
+        End when the training loss has stopped falling, see :class:`ban_bids.training.schedule.Schedule`: when it fell
+        by less than this share of its whole fall. ``epochs`` and ``max_minutes`` then are the most. None: the rate
+        falls over all of these.
     clip_gradient : float
         Largest norm of the gradient.
     label_smoothing : float
@@ -65,12 +97,16 @@ class TrainingSettings:
         schedule ends with a learning rate of zero, so a loss that rises midway says little of the last
         weights, and the held-out sixth is missing from the training.
     augmentation : Augmentation
+    objective : Objective
+    controls : bool
+        Measure the normalisation of the network's random controls on the training tracks, to be kept with the
+        weights; some seconds, wasted where no such control will be scored.
     """
 
     preset: str = "ban"
     split: str = "fault-filtered"
     seed: int = DEFAULT_SEED
-    epochs: int = 200
+    epochs: int = 1000
     max_minutes: float | None = None
     budget_clock: str = "wall"
     crop_seconds: float = 5.12
@@ -78,11 +114,14 @@ class TrainingSettings:
     learning_rate: float = 3e-3
     weight_decay: float = 0.05
     warm_up: float = 0.05
+    plateau: float | None = 0.03
     clip_gradient: float = 1.0
     label_smoothing: float = 0.1
     ema: float = 0.98
     patience: int | None = None
     augmentation: Augmentation = field(default_factory=Augmentation)
+    objective: Objective = Objective()
+    controls: bool = True
 
 
 def check_settings(settings: TrainingSettings) -> None:
@@ -100,6 +139,7 @@ def check_settings(settings: TrainingSettings) -> None:
         (s.batch_size >= 2, f"--batch-size {s.batch_size}: normalisation over a batch needs at least two crops"),
         (0.2 <= s.crop_seconds <= 600, f"--crop-seconds {s.crop_seconds:g}: must lie within 0.2 and 600"),
         (0 < s.learning_rate < 10, f"--learning-rate {s.learning_rate:g}: must lie within 0 and 10"),
+        (s.plateau is None or 0 < s.plateau < 1, f"--plateau {s.plateau}: must lie within 0 and 1"),
         (s.patience is None or s.patience >= 1, f"--early-stopping {s.patience}: must be one epoch or more"),
         (s.seed >= 0, f"--seed {s.seed}: must not be negative"),
     )
@@ -160,8 +200,9 @@ def check_hardware(device: str, parallel: Parallel) -> None:
 
 
 def precision(device: str) -> Any:
-    """bfloat16 where hardware multiplies it faster: CUDA, and CPUs with AMX."""
-    if resolve_device(device).type == "cuda" or torch.cpu.get_capabilities().get("amx_bf16"):
+    """bfloat16 where hardware multiplies it faster: CUDA, and CPUs with AMX or AVX-512's dot products."""
+    on_cpu = torch.cpu.get_capabilities()
+    if resolve_device(device).type == "cuda" or on_cpu.get("amx_bf16") or on_cpu.get("avx512_bf16"):
         return "bf16-mixed"
     return "32-true"
 

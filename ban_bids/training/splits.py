@@ -24,7 +24,9 @@ from ban_bids.inputs.heldout import held_out_tracks
 from ban_bids.inputs.read import read_dataset
 from ban_bids.inputs.types import Dataset
 from ban_bids.settings import Settings
-from ban_bids.training.datasets import SUFFIXES, Track
+from ban_bids.training.datasets import Track
+from ban_bids.training.folders import SUFFIXES
+from ban_bids.training.grouped import group_of, held_out_at_random, held_out_fold, held_out_sixth, in_words
 
 _LOG = logging.getLogger(__name__)
 
@@ -32,6 +34,7 @@ SPLITS = ("fault-filtered", "fmri-safe", "stratified", "kfold-I-of-N", "random")
 """Names that ``--split`` takes; ``kfold-0-of-5`` is the first of five folds by track."""
 
 _ARTISTS = "tracks of one artist may lie on both sides of the split, which makes accuracy look higher"
+_BY_TRACK, _BY_GROUP = "by track, stratified by genre", "by group, stratified by genre"
 _COVERED = 0.8
 _VALIDATION_SHARE = 1 / 6
 _KFOLD = re.compile(r"kfold-(\d+)-of-(\d+)")
@@ -64,14 +67,16 @@ def split_tracks(tracks: Sequence[Track], split: str, seed: int, *, excluded: Se
     Parameters
     ----------
     tracks : sequence of Track
-        What is there, without the excluded ones.
+        What is there, without the excluded ones. Those of each folder are divided by themselves, the main ones
+        first; groups that an earlier folder put on one side stay there, and where too few tracks or groups of a
+        further folder are left to divide, all of them train.
     split : str
         One of :data:`SPLITS`. ``fault-filtered`` and ``fmri-safe`` need GTZAN itself: where under 80 % of the
         lists' tracks are there (counting ``excluded``), a stratified split by track takes their place,
         logged and noted. ``fmri-safe`` leaves out the tracks of ds003720's Test runs and their twins
         (:func:`fmri_tracks`, :data:`FMRI_TWINS`) by name, and every track that is the same recording as one of
-        these names in the collection, beside what was excluded. The other splits are by track, and say that
-        artists may lie on both sides.
+        these names in the collection, beside what was excluded. The other splits keep the tracks' groups whole
+        (:mod:`ban_bids.training.grouped`) or are by track, and then say that artists may lie on both sides.
     seed : int
         Of the stratified, k-fold and random splits.
     excluded : sequence of Track
@@ -84,27 +89,83 @@ def split_tracks(tracks: Sequence[Track], split: str, seed: int, *, excluded: Se
     Raises
     ------
     UsageError
-        For an unknown split.
+        For an unknown split, or for lists of tracks where groups must stay whole.
     DataError
-        When no track is left on one side.
+        When no track is left on one side, or there are fewer groups than folds.
     """
-    fold = _KFOLD.fullmatch(split)
-    if split in ("fault-filtered", "fmri-safe"):
-        result = _listed(tracks, split, seed, excluded)
-    elif split == "stratified":
-        result = _stratified(tracks, seed)
-    elif split == "random":
-        result = _random(tracks, seed)
-    elif fold and int(fold[2]) >= 2 and int(fold[1]) < int(fold[2]):
-        result = _fold(tracks, int(fold[1]), int(fold[2]), seed)
-    else:
-        raise UsageError(f"--split {split}: unknown; choose one of {', '.join(SPLITS)} (0 <= I < N)")
+    homes = list(dict.fromkeys(track.home for track in tracks)) or [""]
+    parts = [[t for t in tracks if t.home == home] for home in homes]
+    result = _divided(parts[0], split, seed, [t for t in excluded if t.home == homes[0]])
     if not (result.training and result.validation):
         raise DataError(
             f"--split {split}: {len(result.training)} training and {len(result.validation)} validation "
             "tracks are left; exclude fewer or choose another split"
         )
-    return result
+    for home, part in zip(homes[1:], parts[1:]):
+        result = _with_further(result, home, part, split, seed, excluded=[t for t in excluded if t.home == home])
+    lost = {(t.home, t.genre) for t in result.validation} - {(t.home, t.genre) for t in result.training}
+    notes = tuple(
+        f"no track of {genre} trains: the split leaves all of them to validation" for _, genre in sorted(lost)
+    )
+    for note in notes:
+        _LOG.warning(note)
+    return replace(result, notes=(*result.notes, *notes))
+
+
+def _divided(tracks: Sequence[Track], split: str, seed: int, excluded: Sequence[Track]) -> Split:
+    """The tracks of one folder."""
+    fold = _KFOLD.fullmatch(split)
+    if split in ("fault-filtered", "fmri-safe"):
+        return _listed(tracks, split, seed, excluded)
+    if split == "stratified":
+        return _stratified(tracks, seed)
+    if split == "random":
+        return _random(tracks, seed)
+    if fold and int(fold[2]) >= 2 and int(fold[1]) < int(fold[2]):
+        return _fold(tracks, int(fold[1]), int(fold[2]), seed)
+    raise UsageError(f"--split {split}: unknown; choose one of {', '.join(SPLITS)} (0 <= I < N)")
+
+
+def _with_further(
+    result: Split, home: str, tracks: Sequence[Track], split: str, seed: int, *, excluded: Sequence[Track]
+) -> Split:
+    """A split with the tracks of a further folder, whose groups stay on the side where they are already."""
+    trained, validated = ({t.group for t in side if t.group} for side in (result.training, result.validation))
+    left = [t for t in tracks if t.group not in trained | validated]
+    fold = _KFOLD.fullmatch(split)
+    if len({group_of(t) for t in left}) >= (int(fold[2]) if fold else 2):
+        part = _divided(left, split, seed, excluded)
+    else:
+        part = Split("too few to divide, so all train", tuple(left), ())
+    return Split(
+        f"{result.name}; {home}: {part.name}" if left else f"{result.name}; {home}: with the same groups",
+        (*result.training, *(t for t in tracks if t.group in trained), *part.training),
+        (*result.validation, *(t for t in tracks if t.group in validated), *part.validation),
+        (*result.notes, *(f"{home}: {note}" for note in part.notes)),
+    )
+
+
+def inner_split(tracks: Sequence[Track], seed: int) -> tuple[list[Track], list[Track]]:
+    """Divide training tracks once more, for early stopping.
+
+    Returns
+    -------
+    training : list of Track
+    inner : list of Track
+        About a sixth of the main folder's tracks. No group is in both.
+
+    Raises
+    ------
+    DataError
+        When there is nothing to divide.
+    """
+    try:
+        parts = split_tracks(tracks, "stratified", seed)
+    except DataError as err:
+        raise DataError(f"--early-stopping holds out a sixth of the training tracks: {err}") from err
+    inner = [track for track in parts.validation if not track.home]
+    groups, names = {track.group for track in inner} - {""}, {track.name for track in inner}
+    return [track for track in tracks if track.name not in names and track.group not in groups], inner
 
 
 def fmri_tracks() -> frozenset[str]:
@@ -129,32 +190,44 @@ FMRI_TWINS = {
 def _listed(tracks: Sequence[Track], split: str, seed: int, excluded: Sequence[Track]) -> Split:
     lists = set(filtered_train) | set(filtered_valid)
     barred = fmri_tracks() | FMRI_TWINS.keys() if split == "fmri-safe" else frozenset()
-    safe = [t for t in tracks if barred.isdisjoint((t.name, *t.others))]
-    present = {track.name for track in (*tracks, *excluded)}
+    safe = [t for t in tracks if barred.isdisjoint(map(_plain, (t.name, *t.others)))]
+    present = {_plain(track.name) for track in (*tracks, *excluded)}
     if len(lists & present) < _COVERED * len(lists):
         note = (
             f"{split} split: only {len(lists & present)} of its {len(lists)} tracks are there; "
-            "split by track, stratified by genre, instead"
+            f"split {_BY_GROUP if any(t.group for t in safe) else _BY_TRACK} instead"
         )
         _LOG.warning(note)
         result = _stratified(safe, seed)
         return replace(result, name=f"{result.name} (in place of {split})", notes=(note, *result.notes))
-    listed = [t for t in safe if t.name in lists]
-    return replace(_by_name(split, listed, set(filtered_valid)), notes=())
+    if any(track.group for track in tracks):
+        raise UsageError(f"--group: the lists of --split {split} are by track; choose stratified or kfold-I-of-N")
+    listed = [t for t in safe if _plain(t.name) in lists]
+    validation = {t.name for t in listed if _plain(t.name) in set(filtered_valid)}
+    return replace(_by_name(split, listed, validation), notes=())
+
+
+def _plain(name: str) -> str:
+    """A track's name without that of its folder."""
+    return name.rpartition(":")[2]
 
 
 def _stratified(tracks: Sequence[Track], seed: int) -> Split:
     """About a sixth of each genre's tracks validate, at least one where the genre has two or more."""
+    if any(track.group for track in tracks):
+        return _by_groups("stratified by genre, ", tracks, held_out_sixth(tracks, seed))
     chosen: set[str] = set()
     for names in _shuffled_by_genre(tracks, seed):
         chosen.update(names[: max(1, round(_VALIDATION_SHARE * len(names))) if len(names) > 1 else 0])
-    return _by_name("by track, stratified by genre", tracks, chosen)
+    return _by_name(_BY_TRACK, tracks, chosen)
 
 
 def _fold(tracks: Sequence[Track], index: int, n_folds: int, seed: int) -> Split:
+    if any(track.group for track in tracks):
+        return _by_groups(f"fold {index} of {n_folds} ", tracks, held_out_fold(tracks, index, n_folds, seed))
     # counting on over genres keeps the folds equally large
     names = list(chain.from_iterable(_shuffled_by_genre(tracks, seed)))
-    return _by_name(f"fold {index} of {n_folds} by track, stratified by genre", tracks, set(names[index::n_folds]))
+    return _by_name(f"fold {index} of {n_folds} {_BY_TRACK}", tracks, set(names[index::n_folds]))
 
 
 def _shuffled_by_genre(tracks: Sequence[Track], seed: int) -> Iterator[list[str]]:
@@ -165,11 +238,20 @@ def _shuffled_by_genre(tracks: Sequence[Track], seed: int) -> Iterator[list[str]
 
 
 def _random(tracks: Sequence[Track], seed: int) -> Split:
+    if any(track.group for track in tracks):
+        return _by_groups("random ", tracks, held_out_at_random(tracks, seed))
     note = "random split: artists and mislabelled tracks lie on both sides, so the accuracy is too high"
     _LOG.warning(note)
     names = np.random.default_rng(seed).permutation(sorted(t.name for t in tracks)).tolist()
     result = _by_name("random", tracks, set(names[: round(_VALIDATION_SHARE * len(names))]))
     return replace(result, notes=(note,))
+
+
+def _by_groups(how: str, tracks: Sequence[Track], held_out: set[str]) -> Split:
+    """Groups are what must not lie on both sides, so nothing is to be noted where all tracks have one."""
+    validation = {t.name for t in tracks if group_of(t) in held_out}
+    result = _by_name(how + in_words(tracks, held_out), tracks, validation)
+    return replace(result, notes=()) if all(t.group for t in tracks) else result
 
 
 def _by_name(name: str, tracks: Sequence[Track], validation: set[str]) -> Split:

@@ -22,14 +22,15 @@ from ban_bids.models.controls import control_statistics
 from ban_bids.models.network import AuditoryNetwork, measure_normalisation, torch_threads
 from ban_bids.models.presets import LOW_LEVEL, build
 from ban_bids.models.presets import preset as preset_config
+from ban_bids.training.auxiliary import evaluate_heads
 from ban_bids.training.cache import AudioCache
 from ban_bids.training.crops import PLAIN, CropBatches
-from ban_bids.training.datasets import Collection, Track, log_mel_frames, read_collection
-from ban_bids.training.evaluate import crop_length, evaluate
+from ban_bids.training.datasets import Collection, Data, log_mel_frames, read_collection
+from ban_bids.training.evaluate import evaluate, fitted_crops
 from ban_bids.training.low_level import train_low_level
 from ban_bids.training.records import ResumeState, Trained, training_card, training_fingerprint
 from ban_bids.training.settings import ONE_PROCESS, Parallel, TrainingSettings, check_hardware, check_settings
-from ban_bids.training.splits import Split, split_tracks
+from ban_bids.training.splits import Split, inner_split, split_tracks
 
 _LOG = logging.getLogger(__name__)
 _CALIBRATION_EPOCHS = 4
@@ -37,7 +38,7 @@ _INNER_CROPS = 8
 
 
 def train_model(
-    data_dir: Path,
+    data: Path | Data,
     out: Path,
     settings: TrainingSettings,
     *,
@@ -56,8 +57,8 @@ def train_model(
 
     Parameters
     ----------
-    data_dir : Path
-        Folder of genres, see :func:`ban_bids.training.datasets.read_collection`.
+    data : Path or Data
+        Folder of genres, or several folders of classes, see :func:`ban_bids.training.datasets.read_collection`.
     out : Path
         Checkpoint to write (``.safetensors``). Its card is written beside it too (``.json``).
     settings : TrainingSettings
@@ -87,13 +88,13 @@ def train_model(
     """
     _check(out, settings, device, parallel)
     return train_collection(
-        read_collection(data_dir, exclude, cache), out, settings,
+        read_collection(data, exclude, cache), out, settings,
         nthreads=nthreads, device=device, parallel=parallel, progress=progress,
     )  # fmt: skip
 
 
 def train_once(
-    data_dir: Path,
+    data: Path | Data,
     out: Path,
     settings: TrainingSettings,
     *,
@@ -109,7 +110,7 @@ def train_once(
 
     Parameters
     ----------
-    data_dir, out, settings, exclude
+    data, out, settings, exclude
         As for :func:`train_model`.
     nthreads, device, progress
         As for :func:`train_model`; they do not enter the comparison.
@@ -126,7 +127,7 @@ def train_once(
     """
     out = Path(out)
     with file_lock(out.with_name(f".{out.name}.lock")):
-        collection = read_collection(data_dir, exclude)
+        collection = read_collection(data, exclude)
         wanted = training_fingerprint(collection, settings)
         stored = _stored_fingerprint(out)
         if stored == wanted:
@@ -172,13 +173,19 @@ def train_collection(
     """
     out = Path(out)
     _check(out, settings, device, parallel)
+    if collection.further and settings.preset in LOW_LEVEL:
+        raise UsageError(
+            f"--preset {settings.preset}: answers one task; drop --heads, and every --data but the first "
+            f"(further tasks: {', '.join(task.name for task in collection.further)})"
+        )
     started = time.monotonic()
     split = split_tracks(collection.tracks, settings.split, settings.seed, excluded=collection.excluded)
     state = ResumeState(out, training_fingerprint(collection, settings), parallel.n_processes)
     with torch_threads(nthreads), torch.random.fork_rng(devices=[]):
         _LOG.info(
-            "training %s on %d tracks of %d genres, %d validate; split %s", settings.preset,
-            len(split.training), len(collection.genres), len(split.validation), split.name,
+            "training %s on %d tracks of %s, %d validate; split %s", settings.preset, len(split.training),
+            " and ".join(f"{len(task.classes)} {task.name}" for task in collection.tasks), len(split.validation),
+            split.name,
         )  # fmt: skip
         trained: Trained | None
         if settings.preset in LOW_LEVEL:
@@ -232,56 +239,63 @@ def _train_network(
 
     torch.manual_seed(settings.seed)
     network = build(preset_config(settings.preset), len(collection.genres), settings.seed)
-    training, inner = _apart(split.training, settings)
+    stops = settings.patience is not None
+    training, inner = inner_split(split.training, settings.seed) if stops else (split.training, ())
+    validation = [track for track in split.validation if not track.home]
     frames, inner_frames, validation_frames = (
-        log_mel_frames(tracks, network.front_end, collection.cache) for tracks in (training, inner, split.validation)
+        log_mel_frames(tracks, network.front_end, collection.cache) for tracks in (training, inner, validation)
     )
     set_statistics(network, frames)
-    n_genres, crop_frames = len(collection.genres), crop_length(network, settings.crop_seconds)
+    pools, n_genres = collection.pools(training), len(collection.genres)
+    asked, (settings, crop_frames) = settings, fitted_crops(settings, network, frames, pools)
 
     def batches(where: torch.device) -> CropBatches:
         return CropBatches(
-            frames, collection.labels(training), n_genres=n_genres, n_frames=crop_frames, device=where,
+            frames, collection.targets(training), n_frames=crop_frames, device=where, pools=pools,
             batch_size=settings.batch_size, augmentation=settings.augmentation, seed=settings.seed,
+            with_sounds=settings.objective.prediction > 0,
         )  # fmt: skip
 
-    looks: list[tuple[Tensor, Tensor]] = []
-    if inner:  # the same unaugmented crops for every look of early stopping
+    looks: list[tuple[Tensor, ...]] = []
+    if inner:  # the same unaugmented crops for every look of early stopping, which judges the main task
         crops = CropBatches(
-            inner_frames, collection.labels(inner), n_genres=n_genres, n_frames=crop_frames,
+            inner_frames, collection.targets(inner)[:, :n_genres], n_frames=crop_frames,
             batch_size=len(inner), augmentation=PLAIN, seed=settings.seed + 2, crops_per_track=_INNER_CROPS,
         )  # fmt: skip
         looks = list(crops.epoch(0))
     module, is_first = fit(
-        network, settings, batches, inner=looks, state=state, device=device, parallel=parallel, progress=progress
-    )
+        network, settings, batches, tasks=collection.tasks, inner=looks, state=state, device=device,
+        parallel=parallel, progress=progress,
+    )  # fmt: skip
     if not is_first:
         return None
     minutes = module.seconds_used() / 60.0  # what follows lies outside the budget
     best_step = None if module.stopping is None else int(module.stopping.best_step)
-    average = module.trained_network().cpu()
-    _measure(average, frames, n_frames=crop_frames, seed=settings.seed + 1)
-    labels = collection.labels(split.validation)
+    average, heads = module.trained_network().cpu(), module.trained_heads().cpu()
+    _measure(average, frames, settings, n_frames=crop_frames, pools=pools)
+    metrics: dict[str, Any] = {}
+    if collection.further:
+        every = log_mel_frames(split.validation, network.front_end, collection.cache)
+        metrics["tasks"] = evaluate_heads(
+            average, heads, collection, (training, split.validation), every, crop_frames=crop_frames
+        )
     return Trained(
         config=average.config.to_dict(),
-        evaluation=evaluate(average, validation_frames, labels, crop_frames=crop_frames),
+        evaluation=evaluate(average, validation_frames, collection.labels(validation), crop_frames=crop_frames),
         save=lambda path, card: save_checkpoint(path, average, card),
         settings=asdict(settings),
         metrics={
             "steps": module.steps_done,
             "budget_minutes_used": round(minutes, 3),
             "resumed_after_steps": module.resumed,
+            "ended": module.ended or "steps",
+            "curve": module.schedule.curve.rounded(),
+            **metrics,
         },
-        notes=_notes(settings, ended=module.ended, resumed=module.resumed, n_inner=len(inner), best_step=best_step),
+        notes=_notes(
+            asked, settings, ended=module.ended, resumed=module.resumed, n_inner=len(inner), best_step=best_step
+        ),
     )
-
-
-def _apart(tracks: Sequence[Track], settings: TrainingSettings) -> tuple[Sequence[Track], Sequence[Track]]:
-    """Training tracks, and those of them by which early stopping judges."""
-    if settings.patience is None:
-        return tracks, ()
-    parts = split_tracks(tracks, "stratified", settings.seed)
-    return parts.training, parts.validation
 
 
 def set_statistics(network: AuditoryNetwork, frames: Sequence[np.ndarray]) -> None:
@@ -296,27 +310,47 @@ def set_statistics(network: AuditoryNetwork, frames: Sequence[np.ndarray]) -> No
     front_end.scale.copy_(torch.from_numpy(np.asarray(scale, np.float32))[:, None])
 
 
-def _measure(network: AuditoryNetwork, frames: Sequence[np.ndarray], *, n_frames: int, seed: int) -> None:
+def _measure(
+    network: AuditoryNetwork,
+    frames: Sequence[np.ndarray],
+    settings: TrainingSettings,
+    *,
+    n_frames: int,
+    pools: Sequence[np.ndarray] | None = None,
+) -> None:
     """Measure the normalisation of averaged weights, and of the network's controls, on training tracks.
 
     All hear unaugmented crops; the controls, which are many, the first epoch of those that the network hears.
     """
     crops = CropBatches(
-        frames, [0] * len(frames), n_genres=1, n_frames=n_frames, batch_size=32, augmentation=PLAIN, seed=seed
-    )
+        frames, np.zeros((len(frames), 1)), n_frames=n_frames, batch_size=32, augmentation=PLAIN,
+        seed=settings.seed + 1, pools=pools,
+    )  # fmt: skip
 
     def batches(epochs: int) -> Iterator[Tensor]:
         return (network.front_end.standardise(batch) for epoch in range(epochs) for batch, _ in crops.epoch(epoch))
 
     measure_normalisation(network, batches(_CALIBRATION_EPOCHS), network.from_frames)
-    network.control_statistics = control_statistics(network, lambda: batches(1))
+    if settings.controls:
+        network.control_statistics = control_statistics(network, lambda: batches(1))
 
 
 def _notes(
-    settings: TrainingSettings, *, ended: str | None, resumed: Sequence[int], n_inner: int, best_step: int | None
+    asked: TrainingSettings,
+    settings: TrainingSettings,
+    *,
+    ended: str | None,
+    resumed: Sequence[int],
+    n_inner: int,
+    best_step: int | None,
 ) -> tuple[str, ...]:
     """What a reader of the card should know of how the training went."""
     notes = []
+    if settings.crop_seconds < asked.crop_seconds:
+        notes.append(
+            f"crops of {settings.crop_seconds:.3g} s instead of {asked.crop_seconds:g} s: 95 % of the recordings are "
+            "no longer"
+        )
     if ended == "time":
         kind = "processor" if settings.budget_clock == "cpu" else "wall-clock"
         notes.append(f"the time budget of {settings.max_minutes} {kind} minutes ended the training")

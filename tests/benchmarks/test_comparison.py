@@ -21,6 +21,7 @@ from ban_bids.models.presets import build, preset
 from ban_bids.training.datasets import Collection, Track
 from ban_bids.training.scores import Answers
 from ban_bids.training.settings import TrainingSettings
+from ban_bids.training.splits import split_tracks
 
 GENRES = ("a", "b", "c")
 
@@ -139,3 +140,24 @@ def test_logistic_read_out_chooses_its_penalty_by_track() -> None:
     fresh = rng.normal(size=(90, 40)) + 2.0 * np.eye(3, 40)[np.repeat([0, 1, 2], 30)]
     assert (model.predict(fresh) == np.repeat([0, 1, 2], 30)).mean() > 0.6
     assert model.best_score_ < 0.99
+
+
+def test_logistic_read_out_chooses_its_penalty_by_group() -> None:
+    """Tracks of a speaker are alike: folds that divide speakers would find each track's class in its neighbours."""
+    rng = np.random.default_rng(0)
+    speakers, labels = np.repeat(np.arange(12), 5), rng.integers(3, size=12).repeat(5)
+    labels[:15] = np.repeat([0, 1, 2], 5)
+    tracks = rng.normal(size=(12, 40))[speakers] + rng.normal(0, 0.05, (60, 40))
+    segments = [track[None] for track in tracks]
+    assert jobs.fit_logistic(segments, labels).best_score_ > 0.95
+    whole = jobs.fit_logistic(segments, labels, [f"speaker {k}" for k in speakers])
+    assert whole.best_score_ < 0.8
+
+
+def test_folds_keep_groups_whole(tmp_path: Path) -> None:
+    plan = _plan(tmp_path, TrainingSettings(max_minutes=1.0))
+    tracks = tuple(replace(t, group=f"speaker {t.name[-1]}") for t in plan.collection.tracks)
+    grouped = replace(plan, collection=replace(plan.collection, tracks=tracks, group="speaker"), n_folds=4)
+    assert grouped.file_of(Job("ban", 0, 1)) != replace(plan, n_folds=4).file_of(Job("ban", 0, 1))
+    settings = grouped.settings_of(Job("ban", 0, 2))
+    assert {t.group for t in split_tracks(tracks, settings.split, settings.seed).validation} == {"speaker 2"}

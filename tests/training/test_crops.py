@@ -28,9 +28,9 @@ def _batches(
     augmentation: Augmentation, lengths: tuple[int, ...] = (200, 150, 97, 30, 180), seed: int = 1, **rest: int
 ) -> CropBatches:
     options = {"n_frames": 50, "batch_size": 4, "crops_per_track": 3, **rest}
-    labels = [k % 3 for k in range(len(lengths))]
+    targets = np.eye(3)[[k % 3 for k in range(len(lengths))]]
     return CropBatches(
-        _tracks(list(lengths)), labels, n_genres=3, augmentation=augmentation, seed=seed, **options  # type: ignore[arg-type]
+        _tracks(list(lengths)), targets, augmentation=augmentation, seed=seed, **options  # type: ignore[arg-type]
     )  # fmt: skip
 
 
@@ -38,8 +38,7 @@ def _of(tracks: list[np.ndarray], n_frames: int, augmentation: Augmentation) -> 
     """One batch per epoch with a crop of every track."""
     return CropBatches(
         tracks,
-        [0] * len(tracks),
-        n_genres=1,
+        np.ones((len(tracks), 1)),
         n_frames=n_frames,
         batch_size=len(tracks),
         augmentation=augmentation,
@@ -222,9 +221,7 @@ def test_a_batch_that_is_not_there() -> None:
 
 
 def test_small_sets_still_make_a_batch() -> None:
-    batches = CropBatches(
-        _tracks([200, 200]), [0, 1], n_genres=2, n_frames=40, batch_size=16, augmentation=PLAIN, seed=0
-    )
+    batches = CropBatches(_tracks([200, 200]), np.eye(2), n_frames=40, batch_size=16, augmentation=PLAIN, seed=0)
     assert len(batches) == 1
     assert batches[0, 0][0].shape == (2, 64, 40)
 
@@ -241,8 +238,7 @@ def test_a_gpu_shows_the_same_crops() -> None:
     there, here = (
         CropBatches(
             frames,
-            [0, 1, 2, 0, 1],
-            n_genres=3,
+            np.eye(3)[[0, 1, 2, 0, 1]],
             n_frames=50,
             batch_size=4,
             augmentation=EVERYTHING,

@@ -19,7 +19,8 @@ from ban_bids.training.fit import BANTraining
 from ban_bids.training.records import ResumeState, state_path, training_fingerprint
 from ban_bids.training.train import train_collection
 
-SETTINGS = replace(QUICK, epochs=8, augmentation=replace(QUICK.augmentation, mixup=0.2))
+_STRAYING = replace(QUICK.augmentation, mixup=0.2, noise=0.5, reverberation=0.5)
+SETTINGS = replace(QUICK, epochs=8, augmentation=_STRAYING)
 N_STEPS = 24  # 15 training tracks, 3 batches of 4 an epoch
 STEPS = sorted(np.random.default_rng(20).choice(np.arange(3, N_STEPS), size=3, replace=False).tolist())
 
@@ -102,7 +103,8 @@ def test_time_used_before_a_kill_counts(genres: Path, tmp_path: Path) -> None:
 
 def test_clock_goes_on_from_what_was_used() -> None:
     module = BANTraining(build(preset("ban-small"), 3), replace(SETTINGS, budget_clock="cpu"), N_STEPS)
-    module.on_load_checkpoint({"training": {"steps_done": 3, "resumed": [], "used": 100.0}})
+    stored = {"steps_done": 3, "resumed": [], "used": 100.0, "schedule": module.schedule.state()}
+    module.on_load_checkpoint({"training": stored})
     module.on_fit_start()
     assert 100.0 <= module.seconds_used() < 101.0
 

@@ -58,7 +58,7 @@ def test_network_and_controls_are_normalised_on_the_same_training_crops() -> Non
     network = BAN(preset("ban-small"), n_genres=3, seed=2)
     module.set_statistics(network, frames)
     module._measure(network, frames, n_frames=48, seed=11)
-    crops = CropBatches(frames, [0] * 70, n_genres=1, n_frames=48, batch_size=32, augmentation=PLAIN, seed=11)
+    crops = CropBatches(frames, np.zeros((70, 1)), n_frames=48, batch_size=32, augmentation=PLAIN, seed=11)
     heard = [[network.front_end.standardise(x) for x, _ in crops.epoch(k)] for k in range(4)]
     assert len(heard[0]) > 1
     first = "areas.A1.norms.0"
