@@ -11,8 +11,9 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from ban_bids.errors import DataError
 
@@ -73,7 +74,7 @@ def unreadable(path: Path, error: Exception, remedy: str = _RIGHTS) -> DataError
 
 
 @contextmanager
-def opened(path: Path, *, remedy: str = _RIGHTS) -> Iterator[BinaryIO]:
+def opened(path: Path, *, remedy: str = _RIGHTS) -> Iterator[BufferedReader]:
     """Open an ordinary file to read its bytes; never waits for a pipe's other end.
 
     Parameters
