@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 _LONGEST = 4000
-_LINE_ENDS = re.compile(r"\s*[\r\n]\s*")
+_LINE_ENDS = re.compile(r"[\r\n]+[ \t]*")
 
 
 class BanBidsError(Exception):

@@ -11,8 +11,9 @@ from ban_bids.errors import DataError
 from ban_bids.files.reading import DEEPEST, MIB, check_content, read_bytes, text_of
 
 _LARGEST = MIB
-_PART = r"[ \t]*(?:[\w-]+|\"[^\"\n]*\"|'[^'\n]*')[ \t]*"
-_DEEP_KEY = re.compile(rf"(?m)^[ \t]*\[*(?:{_PART}\.){{{DEEPEST}}}")
+# possessive: a long line is gone through once
+_PART = r"[ \t]*+(?:[\w-]++|\"[^\"\n]*+\"|'[^'\n]*+')[ \t]*+"
+_DEEP_KEY = re.compile(rf"(?m)^[ \t]*+\[*+(?:{_PART}\.){{{DEEPEST}}}")
 """A key of many parts: parsing takes time by the square of their number."""
 
 

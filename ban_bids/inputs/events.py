@@ -21,7 +21,8 @@ _LARGEST = 64 * MIB
 _MOST_LINES = 250_000
 _MOST_CELLS = 4_000_000
 _LINE_ENDS = re.compile(r"\r\n|\n|\r")
-_QUOTES = "'\"\u2018\u2019\u201c\u201d"
+_AROUND = "'\"\u2018\u2019\u201c\u201d" + "".join(filter(str.isspace, map(chr, range(0x3001))))
+"""Quotes and blanks of all kinds."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +95,7 @@ def clean_cell(text: str) -> str | None:
     str or None
         The bare text.
     """
-    bare = text.strip()
-    while bare and (bare[0] in _QUOTES or bare[-1] in _QUOTES):
-        bare = bare.strip(_QUOTES).strip()
+    bare = text.strip(_AROUND)
     return None if bare.lower() in _MISSING else bare
 
 

@@ -232,6 +232,8 @@ _TABLES: dict[str, str | bytes | Callable[[], str | bytes]] = {
     "only nulls": b"\0" * 4096,
     "only line ends": "\r\n" * 4096,
     "only tabs": "\t" * 4096,
+    "10⁶ quotes and blanks": HEADER + _ROW.replace("blues\t", "' " * 10**6 + "\t"),
+    "10⁶ blanks": HEADER + _ROW.replace("blues\t", "x" + " " * 10**6 + "x\t"),
     "one column twice": HEADER.replace("duration", "onset") + _ROW,
     "onset of 5 000 digits": HEADER + _ROW.replace("0\t8", "9" * 5000 + "\t8"),
     "onset 1e400": HEADER + _ROW.replace("0\t8", "1e400\t8"),
@@ -610,6 +612,8 @@ _TOML: dict[str, str | bytes | Callable[[], str | bytes]] = {
     "integer of 5 000 digits": "name = " + "9" * 5000,
     "300 MB": lambda: "#" + "x" * (300 * 2**20),
     "Latin-1": "name = '\xfc'".encode("latin-1"),
+    "10⁶ blanks": " " * (2**20 - 10),
+    "10⁶ brackets": "[" * (2**20 - 10),
 }
 
 
