@@ -24,6 +24,12 @@ NATIVE = "T1w"
 
 DEFAULT_SEED = 20250221
 
+SHIPPED: tuple[str, ...] = ("ban",)
+"""Models whose weights come with the package, taken where none are given and none are trained."""
+
+SMALL_DATA = "small-data weights"
+"""Beginning of the note on the card of weights that few tracks have trained."""
+
 SAMPLING_RATE = 22_050
 """Hz; what BAN hears."""
 

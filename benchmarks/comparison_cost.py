@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from comparison_jobs import UNTRAINED
+from listeners import UNTRAINED
 from torch.utils.flop_counter import FlopCounterMode
 
-from ban_bids.models.config import FrontEndConfig
+from ban_bids.models.config import FrontEndConfig, NetworkConfig
 from ban_bids.models.low_level import MODELS
 from ban_bids.models.network import AuditoryNetwork
 from ban_bids.models.presets import LOW_LEVEL, build, preset
@@ -23,7 +23,7 @@ def model_cost(name: str, n_genres: int) -> dict[str, float | None]:
     """Cost of any model of the comparison: see :func:`network_cost`; multiply-adds None where not counted."""
     if name in LOW_LEVEL:
         return low_level_cost(name, n_genres)
-    return network_cost(name.removesuffix(UNTRAINED), n_genres)
+    return network_cost(preset(name.removesuffix(UNTRAINED)), n_genres)
 
 
 def low_level_cost(name: str, n_genres: int) -> dict[str, float | None]:
@@ -38,12 +38,12 @@ def low_level_cost(name: str, n_genres: int) -> dict[str, float | None]:
     }
 
 
-def network_cost(name: str, n_genres: int) -> dict[str, float | None]:
-    """Cost of a preset, waveform to logits in float32 on one thread, one track at a time.
+def network_cost(config: NetworkConfig, n_genres: int) -> dict[str, float | None]:
+    """Cost of a network, waveform to logits in float32 on one thread, one track at a time.
 
     Parameters
     ----------
-    name : str
+    config : NetworkConfig
     n_genres : int
 
     Returns
@@ -51,7 +51,7 @@ def network_cost(name: str, n_genres: int) -> dict[str, float | None]:
     dict
         ``parameters``, ``multiply_adds`` a second of audio, ``audio_seconds_per_cpu_second``.
     """
-    network = build(preset(name), n_genres, 0).eval()
+    network = build(config, n_genres, 0).eval()
     rate = network.config.front_end.sampling_rate
     return {
         "parameters": sum(p.numel() for p in network.parameters()),

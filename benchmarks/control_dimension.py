@@ -15,13 +15,13 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import torch
 
 from ban_bids.audio.waveforms import HeardClip, load_waveform
 from ban_bids.models.checkpoint import load_checkpoint
 from ban_bids.models.controls import control_networks, sound_batches
 from ban_bids.models.network import AuditoryNetwork, NetworkModel, measure_normalisation, set_normalisation
+from ban_bids.training.code_measures.dimension import Scatter, effective_dimension
 from ban_bids.training.settings import TrainingSettings
 from ban_bids.training.train import train_model
 
@@ -36,9 +36,10 @@ def noise(network: AuditoryNetwork) -> list[torch.Tensor]:
 
 def dimension(network: AuditoryNetwork, heard: list[HeardClip]) -> float:
     """Participation ratio of T2/T3's covariance over all frames of the clips."""
-    features = np.concatenate([clip["T2T3"] for clip in NetworkModel(network).features(heard)]).astype(float)
-    covariance = np.cov(features.T)
-    return float(np.trace(covariance) ** 2 / np.sum(covariance**2))
+    scatter = Scatter()
+    for clip in NetworkModel(network).features(heard):
+        scatter.add(clip["T2T3"])
+    return effective_dimension(scatter).raw
 
 
 def main() -> None:

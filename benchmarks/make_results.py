@@ -1,27 +1,30 @@
-"""Make the results page and its picture from the JSON of a comparison of models.
+"""Make the results page and its pictures from the JSON of a comparison of models.
 
     python benchmarks/make_results.py [docs/results.json]
 
-``benchmarks/compare_models.py`` writes the JSON. Beside it go ``results.md`` and ``results.svg``.
+``benchmarks/compare_models.py`` writes the JSON. Beside it go ``results.md``, ``results.svg`` and
+``results_curves.svg``. What lies beside it becomes part of the page: ``recurrence.json`` of
+``benchmarks/recurrence.py``, and ``results_*.json``, comparisons on other collections.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from page_parts import NA, NONE, count, found, interval, millions, names, p_value, short, signed, spread, table
+from recurrence_page import recurrence_section
+from results_pictures import curves, forest
 
 _WHAT = {
     "ban": "BAN: four areas, lateral recurrence",
     "ban-feedforward": "BAN without recurrence",
     "ban-feedback": "BAN with feedback from the next area",
     "ban-small": "BAN with fewer channels and steps",
+    "ban-small-untrained": "the small BAN with random weights, read out as `ban-untrained`",
     "ban-untrained": "BAN with random weights; logistic regression on what its read-out would get",
     "ban-feedforward-untrained": "the same without recurrence",
     "deepcnn": "conventional deep CNN of ResNet-18's size",
@@ -29,142 +32,295 @@ _WHAT = {
     "vgg": "VGG-style CNN",
     "crnn": "convolutional recurrent network",
     "logmel": "MFCC and log-mel statistics of whole tracks, logistic regression",
+    "ban-wide": "BAN without recurrence, with more channels: as many parameters as BAN",
     "modulation": "spectro-temporal modulation energies of whole tracks, logistic regression",
 }
-_COLOUR, _GREY = "#14527a", "#8a8f98"
+_MEASURES = {
+    "dimension": "dimension, raw",
+    "dimension_z": "dimension, z-scored",
+    "probe_modulation": "modulation energies, R²",
+    "probe_genre": "genre, accuracy",
+}
+_HEARD_NOISE = (
+    "Pink noise, from 20 Hz up, is mixed into the waveform of a held-out track; the ratio is that of the mean powers "
+    "of the whole track. A track hears the same noise at every level, with every model and seed. Models are fitted "
+    "as above: what noise they met in training, the settings below say."
+)
 
 
 def main(argv: Sequence[str]) -> None:
-    """Write page and picture beside the JSON."""
-    source = Path(argv[0]) if argv else Path(__file__).with_name("results.json")
-    results = json.loads(source.read_text("utf-8"))
-    source.with_suffix(".md").write_text(page(results), "utf-8")
-    picture(results, source.with_suffix(".svg"))
+    """Write page and pictures beside the JSON."""
+    source = Path(argv[0]) if argv else Path(__file__).resolve().parents[1] / "docs" / "results.json"
+    results, recurrence, others = read(source)
+    source.with_suffix(".md").write_text(page(results, recurrence, others), "utf-8")
+    forest(results, ranked(results), source.with_suffix(".svg"))
+    if learning := learning_curves(results):
+        curves(learning, source.with_name("results_curves.svg"))
 
 
-def page(results: dict[str, Any]) -> str:
+def read(source: Path) -> tuple[dict[str, Any], dict[str, Any] | None, list[dict[str, Any]]]:
+    """The comparison, and what lies beside it: the recurrence study, and other collections."""
+    recurrence = source.with_name("recurrence.json")
+    return (
+        json.loads(source.read_text("utf-8")),
+        json.loads(recurrence.read_text("utf-8")) if recurrence.exists() else None,
+        [json.loads(path.read_text("utf-8")) for path in sorted(source.parent.glob("results_*.json"))],
+    )
+
+
+def page(
+    results: dict[str, Any], recurrence: dict[str, Any] | None = None, others: Sequence[dict[str, Any]] = ()
+) -> str:
     """The page as Markdown; every number on it comes from the results."""
-    blocks = [
-        "# Results",
-        _preface(results),
-        "![Track accuracy of every model, and its difference to the reference](results.svg)",
-        "## Accuracy",
-        _accuracies(results),
-        _reading(results),
-        "## Cost",
-        _costs(results),
-        "Multiply-adds count convolutions and matrix products for a second of audio, not the Fourier "
-        "transform. Training seconds are processor time of one thread and fold: of the steps and the crops "
-        "they see for networks, of features and fit for the others. Speed is from the waveform to the "
-        "answer in float32 on one thread, one track of 30 s at a time.",
-        "## Calibration",
-        _calibrations(results),
-        "On tracks. The calibration error has ten bins of equal width; where tracks are few it is too "
-        "high, and its interval more so. The Brier score runs from 0 to 2; a model that always answers "
-        f"with equal probabilities has {1 - 1 / len(results['genres']):.2f}.",
-        "## Settings",
-        _settings(results),
-    ]
+    blocks = ["# Results", _preface(results), "## Which choices were made on which data"]
+    blocks += [results.get("choices") or "Not told: the comparison was summarised without `--choices`."]
+    blocks += ["![Track accuracy of every model, and its difference to the reference](results.svg)"]
+    blocks += ["## Accuracy", _accuracies(results), *_reading(results)]
+    blocks += _noise(results) + _pieces(results) + _code(results)
+    blocks += ["## Calibration", _calibrations(results), _about_calibration(results)]
+    blocks += _curves(results)
+    blocks += [] if recurrence is None else recurrence_section(recurrence)
+    for other in others:
+        blocks += [f"## {other['about']}", _preface(other), *_choices_of(other), _accuracies(other)]
+        blocks += [*_reading(other), *(block.replace("## ", "### ", 1) for block in _noise(other))]
+    blocks += ["## Models and cost", _models(results), _costs(results), _ABOUT_COST]
+    blocks += ["## Settings", _settings(results)]
     return "\n\n".join(blocks) + "\n"
 
 
-def _ranked(results: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+_ABOUT_COST = (
+    "Multiply-adds count convolutions and matrix products for a second of audio, not the Fourier "
+    "transform. Training seconds are processor time of one thread and fold: of the steps and the crops "
+    "they see for networks, of features and fit for the others. Speed is from the waveform to the "
+    "answer in float32 on one thread, one track of 30 s at a time."
+)
+
+
+def ranked(results: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Models, the most accurate first."""
     return sorted(results["models"].items(), key=lambda m: (-m[1]["track_accuracy"]["value"], m[0]))
+
+
+def learning_curves(results: dict[str, Any]) -> dict[str, Any]:
+    """Model -> learning curve, of those that have one."""
+    return {n: m["training"]["curve"] for n, m in ranked(results) if m.get("training", {}).get("curve")}
 
 
 def _preface(results: dict[str, Any]) -> str:
     counts = set(results["genres"].values())
-    per_genre = f"{counts.pop()} a genre" if len(counts) == 1 else "unequally many a genre"
-    seeds = "once" if results["seeds"] == 1 else f"with {results['seeds']} seeds"
+    per_genre = f"{counts.pop()} of each" if len(counts) == 1 else "unequally many of each"
+    seeds = "once" if results["seeds"] == 1 else f"with {results['seeds']} seeds (a seed also draws the folds)"
+    about = results.get("about", "Real tracks of GTZAN")
+    listed = (
+        "These are not figures on GTZAN's fault-filtered split, which needs all its tracks, and they are not the "
+        "paper's."
+    )
     return (
-        f"Genre recognition on {results['n_tracks']} real tracks of GTZAN ({len(results['genres'])} genres, "
-        f"{per_genre}, 30 s each), {results['folds']}-fold by track, {seeds}: the same folds, "
-        f"{results['cpu_minutes']:g} processor minutes a fold for every network, on {results['hardware']}. "
-        "The hyperparameters are the same for all networks. They were chosen for `ban`, on inner folds of "
-        "the first fold's training tracks: that favours it over the other networks, and its figures on the "
-        "other folds are not wholly untouched by the choice. These are not figures on GTZAN's "
-        "fault-filtered split, which needs all its tracks, and they are not the paper's.\n\nThis page and "
-        "its picture are made by `python benchmarks/make_results.py` from `results.json`, and that by\n\n    "
-        f"{results['command']}"
+        f"{about}: {results['n_tracks']} sounds of {len(results['genres'])} "
+        f"classes, {per_genre}; {results['folds']} folds, {seeds}, the same for all models; "
+        f"{_rule(results)}, on {results['hardware']}. Settings are the same for all networks."
+        f"{' ' + listed if 'GTZAN' in about else ''}\n\n"
+        "Made by `python benchmarks/make_results.py` from the JSON of\n\n"
+        f"    {results['command']}"
     )
 
 
+def _rule(results: dict[str, Any]) -> str:
+    """How the end of every training was decided."""
+    minutes = f"{results['cpu_minutes']:g} processor minutes a fold"
+    if results["settings"].get("plateau") is None:
+        return f"{minutes} for every network, whether or not it was still learning by then"
+    return (
+        "every network was trained until its training loss stopped falling (`plateau` "
+        f"{results['settings']['plateau']}), for at most {minutes}"
+    )
+
+
+def _choices_of(results: dict[str, Any]) -> list[str]:
+    return [results["choices"]] if results.get("choices") else []
+
+
 def _accuracies(results: dict[str, Any]) -> str:
-    reference = results["reference"]
-    header = [
-        "model",
-        "",
-        "track accuracy",
-        f"difference to `{reference}`",
-        "p",
-        "segment accuracy",
-        "macro-F1",
-    ]
+    several = results["seeds"] > 1
+    header = ["model", "track accuracy", f"difference to `{results['reference']}`"]
+    header += ["… over tracks and seeds"] if several else []
     rows = []
-    for name, model in _ranked(results):
+    for name, model in ranked(results):
         difference = model.get("difference")
-        told = ["–", "–"] if difference is None else [_signed(difference), _p(difference["p_holm"])]
-        segments = model["segment_accuracy"]
+        told = [signed(difference), *([spread(difference)] if several else [])]
+        told += [NONE if difference is None else p_value(difference["p_holm"])]
         rows.append(
-            [
-                f"`{name}`", _WHAT.get(name, ""), _interval(model["track_accuracy"]), *told,
-                "n/a" if segments is None else _interval(segments), _interval(model["macro_f1"]),
-            ]
+            [f"`{name}`", interval(model["track_accuracy"]), *told, interval(model["segment_accuracy"]),
+             interval(model["macro_f1"])]
         )  # fmt: skip
-    return _table(header, rows)
+    return table([*header, "p", "segment accuracy", "macro-F1"], rows)
 
 
-def _reading(results: dict[str, Any]) -> str:
+def _reading(results: dict[str, Any]) -> list[str]:
     """What the intervals mean, and which differences are told by them."""
-    reference, n = results["reference"], results["n_tracks"]
+    reference, n, several = results["reference"], results["n_tracks"], results["seeds"] > 1
     differences = {k: m["difference"] for k, m in results["models"].items() if "difference" in m}
-    better = [k for k, d in differences.items() if d["ci95"][0] > 0]
-    worse = [k for k, d in differences.items() if d["ci95"][1] < 0]
-    open_ = [k for k in differences if k not in (*better, *worse)]
+    told = {k: found(d, up="better", down="worse", neither="open") for k, d in differences.items()}
+    better, worse, open_ = ([k for k in told if told[k] == how] for how in ("better", "worse", "open"))
+    trainings = (
+        "the column of tracks and seeds draws trainings too, and is rough where seeds are few" if several
+        else "that other trainings would move them too is not in them"
+    )  # fmt: skip
     lines = [
-        f"In brackets: 95 % intervals. {n} tracks are few: one track is {100 / n:.1f} points of accuracy. "
-        f"The intervals come from {results['draws']:,} draws of {n} tracks with replacement, "
+        f"In brackets: 95 % intervals. One of {n} tracks is {100 / n:.1f} points of accuracy. "
+        f"The intervals come from {results['draws']:,} draws of {_drawn(results)} with replacement, "
         "the same draws for every model, so that differences are paired (segments of a track are not "
-        "independent and are drawn together). They say how far other tracks would move these figures; that "
-        "other trainings would move them too is not in them. p: exact paired test (McNemar's where there is "
-        "one seed), corrected by Holm for the number of models compared.",
-        f"**A difference whose interval includes 0 is not a finding.** Higher than `{reference}` beyond its "
-        f"interval: {_names(better)}. Lower: {_names(worse)}. Not told apart from `{reference}` by these "
-        f"tracks: {_names(open_)}.",
+        f"independent and are drawn together). They say how far other tracks would move these figures; {trainings}. "
+        "p: exact paired test (McNemar's where there is one seed), corrected by Holm for the number of models.",
+        f"**A difference whose interval{' over tracks and seeds' if several else ''} includes 0 is not a finding.** "
+        f"Higher than `{reference}` beyond its interval: {names(better)}. Lower: {names(worse)}. Not told apart from "
+        f"`{reference}` by these tracks: {names(open_)}.",
     ]
     without = differences.get("ban-feedforward")
     if reference == "ban" and without is not None:
-        low, high = without["ci95"]
-        verdict = (
-            "recurrence helps" if high < 0 else "recurrence hurts" if low > 0
-            else "whether recurrence helps cannot be told from these tracks"
+        verdict = found(
+            without, up="recurrence hurts", down="recurrence helps",
+            neither="whether recurrence helps cannot be told from these tracks",
         )  # fmt: skip
+        low, high = without["ci95"]
+        how = "in the same processor time" if results["settings"].get("plateau") is None else "each at its plateau"
         lines.append(
-            f"Recurrence on less recurrence off, in the same processor time: {-without['value']:+.3f} "
-            f"[{-high:+.3f}, {-low:+.3f}]; {verdict}."
+            f"Recurrence on less recurrence off, {how}: {-without['value']:+.3f} [{-high:+.3f}, {-low:+.3f}]; "
+            f"{verdict}."
         )
-    return "\n\n".join(lines)
+    return lines
 
 
-def _costs(results: dict[str, Any]) -> str:
-    header = ["model", "how", "parameters", "million multiply-adds a second of audio",
-              "training, processor s a fold", "steps a fold", "times real time"]  # fmt: skip
-    rows = [
-        [
-            f"`{name}`", m["kind"], _count(m["parameters"]), _millions(m["multiply_adds"]),
-            f"{m['training_cpu_seconds']:.0f}", _count(m["steps"]) if m["steps"] else "–",
-            f"{m['audio_seconds_per_cpu_second']:.0f}",
-        ]
-        for name, m in _ranked(results)
-    ]  # fmt: skip
-    return _table(header, rows)
+def _drawn(results: dict[str, Any]) -> str:
+    """What is drawn for the intervals."""
+    if results.get("group") is None:
+        return f"{results['n_tracks']} tracks"
+    few = "; of so few they are rough" if results["n_groups"] < 20 else ""
+    return f"{results['n_groups']} whole groups (`{results['group']}`{few})"
+
+
+def _heard(results: dict[str, Any], conditions: Sequence[str], mean: str) -> str:
+    """Accuracy in conditions, and the mean over them with its paired difference."""
+    rows = []
+    for name, model in ranked(results):
+        heard = model.get("heard", {})
+        whole = heard.get(mean)
+        rows.append(
+            [f"`{name}`", *(short(heard.get(c)) for c in conditions), NA if whole is None else interval(whole),
+             signed(None if whole is None else whole.get("difference"), _bounds(results))]
+        )  # fmt: skip
+    return table(["model", *conditions, "mean", f"difference to `{results['reference']}`"], rows)
+
+
+def _bounds(results: dict[str, Any]) -> str:
+    return "ci95_seeds" if results["seeds"] > 1 else "ci95"
+
+
+def _has(results: dict[str, Any], condition: str) -> bool:
+    return any(condition in m.get("heard", {}) for m in results["models"].values())
+
+
+def _about_differences(results: dict[str, Any]) -> str:
+    over = "tracks and seeds" if results["seeds"] > 1 else "tracks"
+    return f"Intervals of differences are paired, over {over}; those of means are over tracks."
+
+
+def _noise(results: dict[str, Any]) -> list[str]:
+    conditions = [f"{snr} dB" for snr in results.get("snrs", ())]
+    if not _has(results, "noise"):
+        return []
+    text = f"Track accuracy in noise, by signal-to-noise ratio. {_HEARD_NOISE} {_about_differences(results)}"
+    return ["## In noise", _heard(results, conditions, "noise"), text]
+
+
+def _pieces(results: dict[str, Any]) -> list[str]:
+    lengths = results.get("pieces", {})
+    conditions = [c for c in (f"{s:g} s" for s in lengths.get("seconds", ())) if _has(results, c)]
+    if not conditions:
+        return []
+    text = (
+        f"Share of pieces recognised, each on its own, by their length: {lengths['per track']} of every length from "
+        f"every held-out track, the same for all models, at starts spread evenly over it. Chance is "
+        f"{1 / len(results['genres']):.2f}. {_about_differences(results)}"
+    )
+    return ["## Short excerpts", _heard(results, conditions, "pieces"), text]
+
+
+def _code(results: dict[str, Any]) -> list[str]:
+    models = ranked(results)
+    shown = [m for m in _MEASURES if any(model.get("measures", {}).get(m) for _, model in models)]
+    if not shown:
+        return []
+    rows = []
+    for name, model in models:
+        measured = model.get("measures", {})
+        difference = (measured.get("dimension") or {}).get("difference")
+        rows.append([f"`{name}`", *(interval(measured.get(m)) for m in shown), signed(difference)])
+    header = ["model", *(_MEASURES[m] for m in shown), f"raw dimension less that of `{results['reference']}`"]
+    reasons = sorted({f"`{n}`: {why}" for n, m in models for why in m.get("not_measured", {}).values()})
+    text = (
+        "Of the last area (T2/T3; the only layer of a low-level model). Dimension: participation ratio "
+        "(tr C)²/tr C² of the covariance over the frames of a fold's held-out tracks, of the features as they are and "
+        "each divided by its standard deviation: on how many directions the activations are spread. Probes: linear; "
+        "that of modulation energies is fitted on some of the held-out tracks and tested on others, that of genre on "
+        "the training tracks (mean and deviation over time) and tested on the held-out ones. Means over trainings; "
+        "in brackets Student's 95 % interval over seeds, in parentheses, where there are fewer than three seeds, the "
+        "lowest and the highest training. These are measures of the code, not of its likeness to cortex."
+    )
+    return ["## What the last area holds", table(header, rows), " ".join([text, *(f"n/a: {r}." for r in reasons)])]
 
 
 def _calibrations(results: dict[str, Any]) -> str:
-    rows = [
-        [f"`{name}`", _interval(m["calibration_error"]), _interval(m["brier_score"])] for name, m in _ranked(results)
+    rows = [[f"`{n}`", interval(m["calibration_error"]), interval(m["brier_score"])] for n, m in ranked(results)]
+    return table(["model", "expected calibration error", "Brier score"], rows)
+
+
+def _about_calibration(results: dict[str, Any]) -> str:
+    return (
+        "On tracks. The calibration error has ten bins of equal width; where tracks are few it is too "
+        "high, and its interval more so. The Brier score runs from 0 to 2; a model that always answers "
+        f"with equal probabilities has {1 - 1 / len(results['genres']):.2f}."
+    )
+
+
+def _curves(results: dict[str, Any]) -> list[str]:
+    if not learning_curves(results):
+        return []
+    ended = {n: m["training"]["ended"] for n, m in ranked(results) if m["training"]["ended"]}
+    rows = [[f"`{n}`", *(str(e.get(why, 0)) for why in ("plateau", "time", "steps"))] for n, e in ended.items()]
+    return [
+        "## Learning curves",
+        "![Training loss against steps, one line a model](results_curves.svg)",
+        table(["model", "trainings that a plateau ended", "… the time", "… the steps"], rows),
+        "A training that time or steps ended may have been still learning: its figures are those of an unfinished one.",
     ]
-    return _table(["model", "expected calibration error", "Brier score"], rows)
+
+
+def _models(results: dict[str, Any]) -> str:
+    return table(
+        ["model", "what it is", "how it answers"],
+        [[f"`{name}`", _WHAT.get(name, ""), m["kind"]] for name, m in ranked(results)],
+    )
+
+
+def _costs(results: dict[str, Any]) -> str:
+    header = ["model", "parameters", "million multiply-adds a second of audio", "training, processor s a fold",
+              "steps a fold", "times real time"]  # fmt: skip
+    rows = [
+        [
+            f"`{name}`", count(m["parameters"]), millions(m["multiply_adds"]), f"{m['training_cpu_seconds']:.0f}",
+            _steps(m), f"{m['audio_seconds_per_cpu_second']:.0f}",
+        ]
+        for name, m in ranked(results)
+    ]  # fmt: skip
+    return table(header, rows)
+
+
+def _steps(model: Mapping[str, Any]) -> str:
+    if not model["steps"]:
+        return NONE
+    low, high = model.get("training", {}).get("steps", (model["steps"],) * 2)
+    return count(model["steps"]) if low == high else f"{count(model['steps'])} ({count(low)} to {count(high)})"
 
 
 def _settings(results: dict[str, Any]) -> str:
@@ -173,70 +329,6 @@ def _settings(results: dict[str, Any]) -> str:
     versions = ", ".join(f"{k} {v}" for k, v in results["versions"].items())
     said = ", ".join(f"`{k}` {v}" for k, v in {**plain, **inner}.items())
     return f"Training of every network: {said}.\n\nVersions: {versions}; code {', '.join(results['code'])}."
-
-
-def _interval(figure: dict[str, Any]) -> str:
-    low, high = figure["ci95"]
-    return f"{figure['value']:.3f} [{low:.3f}, {high:.3f}]"
-
-
-def _signed(figure: dict[str, Any]) -> str:
-    low, high = figure["ci95"]
-    return f"{figure['value']:+.3f} [{low:+.3f}, {high:+.3f}]"
-
-
-def _p(value: float) -> str:
-    return "< .001" if value < 0.001 else f"{value:.3f}"
-
-
-def _count(value: float) -> str:
-    return f"{value:,.0f}".replace(",", " ")
-
-
-def _millions(value: float | None) -> str:
-    return "n/a" if value is None else f"{value / 1e6:.1f}"
-
-
-def _names(names: Iterable[str]) -> str:
-    return ", ".join(f"`{name}`" for name in sorted(names)) or "none"
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def picture(results: dict[str, Any], out: Path) -> None:
-    """Accuracies and paired differences with their intervals, as SVG."""
-    ranked = _ranked(results)[::-1]
-    names, reference = [name for name, _ in ranked], results["reference"]
-    # a fixed salt and no date: the same results make the same file
-    with rc_context({"svg.hashsalt": "ban-bids", "svg.fonttype": "none", "font.family": "sans-serif"}):
-        figure = Figure(figsize=(9.5, 1.5 + 0.34 * len(ranked)), layout="constrained")
-        left, right = figure.subplots(1, 2, sharey=True)
-        _forest(left, [m["track_accuracy"] for _, m in ranked], names, reference)
-        left.axvline(1 / len(results["genres"]), color=_GREY, ls=":", lw=1)
-        left.set_xlabel("track accuracy, 95 % interval\n(dotted: chance)")
-        left.set_xlim(0, 1)
-        left.set_yticks(range(len(names)), names)
-        left.set_ylim(-0.6, len(names) - 0.4)
-        none = {"value": None, "ci95": None}
-        _forest(right, [m.get("difference", none) for _, m in ranked], names, reference)
-        right.axvline(0, color=_GREY, ls=":", lw=1)
-        right.set_xlabel(f"difference to {reference}, paired 95 % interval\n(across 0: not a finding)")
-        figure.savefig(out, format="svg", metadata={"Date": None})
-
-
-def _forest(axes: Axes, figures: Sequence[dict[str, Any]], names: Sequence[str], reference: str) -> None:
-    for row, (figure, name) in enumerate(zip(figures, names)):
-        if figure["value"] is None:
-            axes.text(0, row, "reference", ha="center", va="center", fontsize=8, backgroundcolor="white")
-            continue
-        colour = _COLOUR if name.startswith(reference) else _GREY
-        axes.plot(figure["ci95"], [row, row], color=colour, lw=2)
-        axes.plot(figure["value"], row, "o", color=colour)
-    axes.grid(axis="x", alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from ban_bids.models.checkpoint import check_no_overlap
 from ban_bids.models.controls import control_models, measured_model
 from ban_bids.models.presets import LOW_LEVEL, PRESETS
 from ban_bids.models.registry import load_model
+from ban_bids.models.shipped import shipped_weights
 from ban_bids.models.stored import StoredFeatures
 from ban_bids.scoring.behavioral import BehavioralScore
 from ban_bids.settings import ModelRequest, Settings
@@ -65,6 +66,12 @@ class PreparedModel:
         """The model's name, under which its tables and maps stand."""
         return self.model.name
 
+    @property
+    def origin(self) -> str:
+        """Where its weights come from, in words: the file's name, and that they are small-data weights if they are."""
+        file, card = self.weights.name if self.weights else "none", self.model.card
+        return f"{file} ({card.small_data})" if card and card.small_data else file
+
 
 def prepare_models(dataset: Dataset, settings: Settings, models: Sequence[Candidate] = ()) -> tuple[PreparedModel, ...]:
     """Load or train every model that was asked for; all that can be refused is refused here.
@@ -106,7 +113,7 @@ def refuse_namesakes(names: Sequence[str]) -> None:
 
 
 def _requested(request: ModelRequest, dataset: Dataset, settings: Settings) -> tuple[Candidate, Path | None]:
-    weights = request.weights or _trained(dataset, settings, request.name)
+    weights = request.weights or _trained(dataset, settings, request.name) or shipped_weights(request.name)
     return load_model(request.name, weights, settings.compute.device, settings.compute.random_seed), weights
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 
 from ban_bids.app.comparison import compare_group
 from ban_bids.bids.names import draws_name, sidecar
+from ban_bids.constants import SMALL_DATA
 from ban_bids.derivatives.comparisons import write_group_comparison
 from ban_bids.derivatives.draws import Draws, read_draws
 from ban_bids.derivatives.group_maps import check_maps, write_group_maps
@@ -137,6 +138,7 @@ def group_level(output_dir: Path, settings: Settings) -> int:
         stale.unlink(missing_ok=True)
     used = [*members.files["path"], *draw_files["path"], *maps["path"]]
     write_provenance(output_dir, "group", settings, used, {"Participants": members.labels})
+    notes = (*notes, *weights_notes(members.files))
     page = render_group(out, table, members.labels, members.missing, notes=notes, settings=settings, files=used)
     for label, reason in members.missing:
         _LOG.warning("sub-%s is not in the group: %s", label, reason)
@@ -264,6 +266,12 @@ def check_same(files: pd.DataFrame) -> None:
         if values.nunique() > 1:
             who = ", ".join(f"sub-{label} {value}" for label, value in zip(rows["participant"], values, strict=True))
             raise DataError(f"{what} in the group ({who}); run the participant level of all with the same {option}")
+
+
+def weights_notes(files: pd.DataFrame) -> list[str]:
+    """Say of which models few tracks have trained the weights, each once."""
+    known = files[files["weights"].astype(str).str.contains(SMALL_DATA, regex=False)]
+    return [f"{model}: weights {text}" for model, text in dict(zip(known["model"], known["weights"])).items()]
 
 
 def group_table(scores: pd.DataFrame, draw_files: pd.DataFrame, *, n_draws: int, seed: int) -> pd.DataFrame:
@@ -455,9 +463,14 @@ def _reasons(lacking: pd.DataFrame) -> list[str]:
 
 
 def _table_facts(members: Members) -> dict[str, Any]:
-    prints = members.files.drop_duplicates("model").set_index("model")["model_fingerprint"]
+    known = members.files.drop_duplicates("model").set_index("model")
+    prints, weights = (
+        {str(model): None if pd.isna(value) else value for model, value in known[column].items()}
+        for column in ("model_fingerprint", "weights")
+    )
     return {
         "Participants": members.labels,
         "MissingParticipants": [{"participant": p, "reason": why} for p, why in members.missing],
-        "ModelFingerprint": {str(k): None if pd.isna(v) else v for k, v in prints.items()},
+        "ModelFingerprint": prints,
+        "Weights": weights,
     }

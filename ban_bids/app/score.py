@@ -21,7 +21,7 @@ def score(bids_dir: str | Path, output_dir: str | Path, *models: str | Candidate
         The dataset, and the folder of the derivatives; models that are scored there already stay.
     *models : str or Candidate
         ``"NAME"`` or ``"NAME=WEIGHTS"`` as for ``--model``, or a model itself (see
-        :class:`ban_bids.models.candidate.Candidate`).
+        :class:`ban_bids.models.candidate.Candidate`). Without any, BAN, as on the command line.
     **options
         Fields of the parts of :class:`ban_bids.settings.Settings`, e.g. ``participant_labels=("01",)``,
         ``nprocs=2``, ``gtzan_dir=Path("gtzan")``.
@@ -45,6 +45,8 @@ def score(bids_dir: str | Path, output_dir: str | Path, *models: str | Candidate
     """
     root, out = Path(bids_dir).resolve(), Path(output_dir).resolve()
     requests = tuple(ModelRequest.parse(model) for model in models if isinstance(model, str))
+    if not models:
+        requests = (ModelRequest(),)
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     defaults = {"work_dir": out / "work", "nprocs": processors, "omp_nthreads": processors}
     settings = Settings.of(root, out, "participant", requests=requests, **(defaults | options))

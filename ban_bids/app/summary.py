@@ -127,6 +127,7 @@ def model_facts(shared: ParticipantInput, scored: ScoredCandidate, settings: Set
         **participant_facts(shared, settings),
         "Model": scored.prepared.name,
         "ModelFingerprint": scored.prepared.model.fingerprint,
+        "Weights": scored.prepared.origin,
         "TracksKnownToModel": scored.prepared.overlap,
         "Readout": scored.prepared.compared.readout,
         "CrossingFactors": {
@@ -235,7 +236,7 @@ def model_summary(shared: ParticipantInput, scored: ScoredCandidate, settings: S
         model=prepared.name,
         fingerprint=prepared.model.fingerprint,
         facts=[
-            ("Weights", prepared.weights.name if prepared.weights else "none"),
+            ("Weights", prepared.origin),
             ("Held-out tracks known to the model", prepared.overlap),
             ("Read-out of genres", prepared.compared.sentence),
             ("Features of each layer", ", ".join(f"{layer} {n}" for layer, n in scored.dimensions.items())),

@@ -172,7 +172,11 @@ _OPTIONS: Mapping[str, Sequence[tuple[str, Mapping[str, Any], str]]] = {
             "hf:FOLDER (transformers), torchaudio:BUNDLE[=FILE], features:FOLDER, an entry point, or "
             "package.module:factory; later calls add further models to OUTPUT_DIR",
         ),
-        ("--weights", _FILE, "trained weights (safetensors) of one model"),
+        (
+            "--weights",
+            _FILE,
+            "trained weights (safetensors) of one model (default of ban: small-data weights that ship)",
+        ),
         ("--gtzan-dir", _DIR, "folder of genres: train models and read-outs on it first, and find stimuli"),
         ("--allow-overlap", _YES, "score although training heard held-out tracks"),
         (

@@ -108,10 +108,6 @@ def check(settings: Settings) -> None:
     check_confounds(settings.preprocessing)
     if settings.compute.use_plugin is not None:
         read_plugin_file(settings.compute.use_plugin)
-    idle = settings.output.reports_only or settings.output.dry_run
-    without = [request.name for request in settings.models.requests if request.weights is None]
-    if "ban" in without and not idle and settings.models.gtzan_dir is None:
-        raise UsageError("no weights of ban: give --weights FILE, or --gtzan-dir DIR to train them first")
 
 
 def _check_paths(settings: Settings) -> None:

@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,7 +78,11 @@ def _parser() -> argparse.ArgumentParser:
         "--evaluate", type=Path, metavar="CKPT", help="print this checkpoint's accuracy on --data as JSON"
     )
     parser.add_argument(
-        "--report", type=Path, metavar="DIR", help="with --evaluate: also write tables and pictures into DIR"
+        "--report",
+        type=Path,
+        metavar="DIR",
+        help="with --evaluate: also measure the code on tracks that did not train it (effective dimension, linear "
+        "probes, profile), and write tables and pictures into DIR",
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="warnings and errors only")
     _add_tracks(parser.add_argument_group("tracks"))
@@ -114,8 +119,9 @@ def _add_tracks(group: argparse._ArgumentGroup) -> None:
     add(
         "--split",
         help="fault-filtered (torchaudio's lists of GTZAN), fmri-safe (the same without the tracks of "
-        "ds003720's Test runs and their twins), stratified, kfold-I-of-N, or random, which leaks (default: "
-        "fault-filtered; data that is not GTZAN is split by track, or by --group, stratified by genre)",
+        "ds003720's Test runs and their twins), stratified, kfold-I-of-N, all (none validates), or random, which "
+        "leaks (default: fault-filtered; data that is not GTZAN is split by track, or by --group, stratified by "
+        "genre)",
     )
     add(
         "--exclude-stimuli",
@@ -297,8 +303,11 @@ def _evaluate(options: argparse.Namespace) -> None:
         device=options.device, cache=AudioCache(options.cache_dir),
     )  # fmt: skip
     if options.report is not None:
+        from ban_bids.training.code_measures.comparison import compare_code
         from ban_bids.training.evaluation_report import write_report  # matplotlib takes a second to import
 
+        code = compare_code(options.evaluate, evaluation.untrained_parts, device=options.device)
+        evaluation = replace(evaluation, code=code)
         write_report(evaluation, options.report)
     print(json.dumps(evaluation.to_dict(), indent=2))
 

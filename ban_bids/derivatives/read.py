@@ -30,6 +30,7 @@ _MAP_KEYS = {
 
 _TABLE_KEYS = {
     "model_fingerprint": "ModelFingerprint",
+    "weights": "Weights",
     "sessions": "Sessions",
     "atlas": "Atlas",
     "feature_reduction": "FeatureReduction",
@@ -149,7 +150,7 @@ class Derivatives:
         Returns
         -------
         DataFrame
-            Columns ``path``, ``participant``, ``task``, ``model``, ``model_fingerprint``, ``sessions``,
+            Columns ``path``, ``participant``, ``task``, ``model``, ``model_fingerprint``, ``weights``, ``sessions``,
             ``atlas``, ``feature_reduction``.
         """
         rows = []

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ban_bids.constants import SHIPPED, SMALL_DATA
 from ban_bids.errors import BanBidsError
 from ban_bids.inputs.fetch import describe_missing
 from ban_bids.inputs.heldout import HeldOutPlan, held_out_plan, held_out_tracks
@@ -206,6 +207,8 @@ def _model(dataset: Dataset, models: Models) -> Iterator[str]:
             origin = f"weights {request.weights}"
         elif models.gtzan_dir is not None:
             origin = f"trained first on {models.gtzan_dir}, where its kind is trained"
+        elif request.name in SHIPPED:
+            origin = f"{SMALL_DATA} that come with ban-bids"
         else:
             origin = "no weights given (--model NAME=WEIGHTS or --gtzan-dir)"
         yield f"Model: {request.name}, {origin}"

@@ -4,8 +4,8 @@ Read in this order: ``candidate`` (the protocol), ``registry`` (models by name),
 every trainable network of ours shares), ``front_end`` (sound to log-mel frames), ``pieces`` (long sounds), ``ban``,
 ``conventional``, ``low_level``, ``foreign`` (any PyTorch module), ``hidden`` (networks by their hidden states),
 ``huggingface``, ``bundles``, ``stored`` (other people's); ``config`` and ``presets`` (sizes by name), ``checkpoint``
-(weights with their card, the guard against leaks), ``controls`` (what stands beside every score), ``random_weights``
-(any module untrained or permuted).
+(weights with their card, the guard against leaks), ``shipped`` (weights that come with the package), ``controls`` (what
+stands beside every score), ``random_weights`` (any module untrained or permuted).
 
 Training is in ``ban_bids.training``; nothing here knows of BOLD.
 """

@@ -15,7 +15,7 @@ import numpy as np
 from ban_bids.audio.sameness import Fingerprint, Identity, Index, identify
 from ban_bids.audio.waveforms import HASH_VERSION, HeardClip, audio_hash
 from ban_bids.bids.names import alphanumeric
-from ban_bids.constants import JOINT, REGIONS, SAMPLING_RATE
+from ban_bids.constants import JOINT, REGIONS, SAMPLING_RATE, SMALL_DATA
 from ban_bids.errors import UsageError
 
 _NAME = re.compile(r"[a-z][a-z0-9]*")
@@ -57,6 +57,8 @@ class ModelCard:
         Publications that describe the model, as a methods text cites them.
     training_known : bool
         Whether the hashes are those of all tracks; False where nobody says what trained the model.
+    sources : tuple of str
+        Collections that the tracks come from, each with its licence.
     """
 
     config: dict[str, Any]
@@ -74,6 +76,12 @@ class ModelCard:
     versions: dict[str, str] = field(default_factory=dict)
     references: tuple[str, ...] = ()
     training_known: bool = True
+    sources: tuple[str, ...] = ()
+
+    @property
+    def small_data(self) -> str | None:
+        """The note that few tracks have trained these weights, if that is so."""
+        return next((note for note in self.notes if note.startswith(SMALL_DATA)), None)
 
     @property
     def hashes(self) -> dict[str, str]:
@@ -139,7 +147,7 @@ class ModelCard:
             When they are not those of a card.
         """
         fields = {"hash_version": 1, **values}
-        for name in ("genres", "unreadable", "notes", "references"):
+        for name in ("genres", "unreadable", "notes", "references", "sources"):
             fields[name] = tuple(fields.get(name, ()))
         return cls(**fields)
 

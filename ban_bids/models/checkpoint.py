@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from ban_bids.audio.sameness import Identity, identify
+from ban_bids.constants import SMALL_DATA
 from ban_bids.errors import CheckpointError, LeakError
 from ban_bids.files.atomic import write_bytes
 from ban_bids.files.reading import opened
@@ -39,7 +40,7 @@ def library_versions() -> dict[str, str]:
     return {name: version(name) for name in ("ban-bids", "torch", "torchaudio", "lightning", "numpy", "soundfile")}
 
 
-def save_checkpoint(path: Path, network: AuditoryNetwork, card: ModelCard | None) -> Path:
+def save_checkpoint(path: Path, network: AuditoryNetwork, card: ModelCard | None, *, compact: bool = False) -> Path:
     """Write weights and card as one safetensors file, whole or not at all.
 
     Parameters
@@ -50,18 +51,31 @@ def save_checkpoint(path: Path, network: AuditoryNetwork, card: ModelCard | None
         Its state is stored in float32, on the CPU, and with it the statistics of its controls, if it has them.
     card : ModelCard or None
         None writes bare weights, which count as of unknown origin.
+    compact : bool
+        Round matrices of weights to float16, which halves the file; biases and statistics stay as they are. Of
+        bfloat16, as small, the rounding would be eight times as coarse. :func:`load_checkpoint` gives float32 again.
 
     Returns
     -------
     Path
         The file.
+
+    Raises
+    ------
+    CheckpointError
+        The file cannot be written, or weights are too large for float16.
     """
     controls = {
         f"{_CONTROLS}{control}/{name}": value
         for control, statistics in network.control_statistics.items()
         for name, value in statistics.items()
     }
-    return save_tensors(path, {**network.state_dict(), **controls}, network.architecture, card)
+    tensors = {**network.state_dict(), **controls}
+    if compact:
+        tensors |= {name: value.half() for name, value in network.named_parameters() if value.ndim > 1}
+        if infinite := [name for name, value in tensors.items() if not value.isfinite().all()]:
+            raise CheckpointError(f"{path}: {infinite[0]} is beyond float16 (65504) or not finite; store float32")
+    return save_tensors(path, tensors, network.architecture, card)
 
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], architecture: str, card: ModelCard | None) -> Path:
@@ -199,11 +213,14 @@ def check_no_overlap(card: ModelCard | None, audio_paths: Iterable[Path], allow_
     else:
         overlap = _overlap(card, {path: identify(path) for path in sorted(set(audio_paths))})
     tracks = overlap.tracks
-    if tracks and not allow_overlap:
+    if tracks and card is not None and not allow_overlap:
+        whose, remedy = "the model was", "train without them (ban-bids-train --exclude-stimuli, or --gtzan-dir)"
+        if card.small_data:  # nobody chose them: the remedy must be one that a first call can take
+            whose = f"the {SMALL_DATA} that are used without --weights and --gtzan-dir were"
+            remedy = "give --gtzan-dir DIR, a folder of genres such as GTZAN, on which a model is trained without them"
         raise LeakError(
-            f"the model was trained or validated on {len(tracks)} tracks of the held-out runs "
-            f"({_some(tracks)}); train without them "
-            "(ban-bids-train --exclude-stimuli, or --gtzan-dir), or pass --allow-overlap to mark every table"
+            f"{whose} trained or validated on {len(tracks)} tracks of the held-out runs ({_some(tracks)}); {remedy}, "
+            "or pass --allow-overlap to mark every table"
         )
     if tracks:
         _LOG.warning("the model knows %d tracks of the held-out runs; every table says so", len(tracks))
@@ -256,10 +273,15 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], Mapping[str, str]]:
         raise _refusal(path, "is a pickle, which can run code when loaded")
     try:
         with safe_open(path, framework="pt") as file:
-            names = list(file.keys())
-            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
+            return {name: _restored(tensor) for name, tensor in tensors.items()}, file.metadata() or {}
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError, LookupError, RuntimeError) as err:
         raise _refusal(path, f"not a readable safetensors file ({err})") from err
+
+
+def _restored(tensor: torch.Tensor) -> torch.Tensor:
+    """Float32 of what was stored in half precision, exactly."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def _from_shapes(path: Path, state: Mapping[str, torch.Tensor]) -> AuditoryNetwork:

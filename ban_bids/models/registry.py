@@ -17,6 +17,7 @@ from ban_bids.models.huggingface import load_huggingface
 from ban_bids.models.low_level import MODELS, load_low_level
 from ban_bids.models.network import NetworkModel
 from ban_bids.models.presets import LOW_LEVEL, PRESETS, build, preset_name
+from ban_bids.models.shipped import shipped_weights
 from ban_bids.models.stored import load_stored
 
 _LOG = logging.getLogger(__name__)
@@ -52,7 +53,8 @@ def load_model(name: str, weights: Path | None, device: str = "cpu", seed: int =
         of an entry point in the group ``ban_bids.models``, or ``package.module:factory`` (also
         ``torch:package.module:factory``).
     weights : Path or None
-        Weights file; presets need one, low-level models do only for their read-out.
+        Weights file. Without one ``ban`` has the weights that come with the package, and says so; other presets need
+        one, low-level models do only for their read-out.
     device : str
         ``cpu``, ``cuda`` or ``auto``.
     seed : int
@@ -95,9 +97,12 @@ def _loader(name: str) -> Loader:
 
 
 def _network(name: str, weights: Path | None, device: str, seed: int) -> Candidate:
+    weights = weights or shipped_weights(name)
     if weights is None:
         raise UsageError(f"--model {name} needs weights: give --weights FILE, or --gtzan-dir DIR to train them")
     network, card = load_checkpoint(weights)
+    if card is not None and card.small_data:
+        _LOG.warning("model %s: %s", name, card.small_data)
     # "ban" stands for the family; a preset's own name must be what the file holds
     if name not in ("ban", preset_name(network.config)):
         raise UsageError(

@@ -140,16 +140,22 @@ def _comparison(out: Derivatives, group: pd.DataFrame) -> pd.DataFrame:
 
 
 def _summary(out: Derivatives, group: pd.DataFrame, compared: pd.DataFrame, labels: Sequence[str]) -> list[Block]:
-    fingerprints = read_json(out.root / "group_bas.json")["ModelFingerprint"]
+    facts_of_table = read_json(out.root / "group_bas.json")
+    weights, fingerprints = facts_of_table.get("Weights", {}), facts_of_table["ModelFingerprint"]
     maps, (models, _) = out.group_maps(), ranking(group)
     blocks: list[Block] = [headlines(group, models[0])] if len(models) == 1 else []
     facts = (
         ("Participants", ", ".join(labels)),
         ("Models scored", ", ".join(models) or "none"),
-        ("Weights", ", ".join(f"{model}: {fingerprints.get(model) or 'unknown'}" for model in models)),
+        ("Weights", "; ".join(_weights(model, weights.get(model), fingerprints.get(model)) for model in models)),
         ("Spaces of the maps", ", ".join(sorted(set(maps["space"]))) or "no maps"),
     )
     return [*answer(group, compared), *blocks, *comparison_blocks(group, compared, _PEOPLE), Facts(facts)]
+
+
+def _weights(model: str, origin: str | None, fingerprint: str | None) -> str:
+    """Of one model: hash, and where they come from."""
+    return f"{model}: {fingerprint or 'unknown'}{f', {origin}' if origin else ''}"
 
 
 def _compared(out: Derivatives, group: pd.DataFrame, people: pd.DataFrame, compared: pd.DataFrame) -> list[Block]:

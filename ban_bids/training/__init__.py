@@ -8,7 +8,7 @@ learning rate, and when it ends), ``train`` (the order of a training, once for a
 averaged weights, early stopping; ``auxiliary``: read-outs beside the main one; ``code_losses``: what else is asked of
 the areas) or ``low_level`` (scikit-learn), ``readout`` (a linear read-out for a model that has none), ``records`` (the
 card, and the state of an unfinished training), ``evaluate`` (answers to whole tracks), ``scores`` (what they are
-worth), ``evaluation_report``.
+worth), ``code_measures`` (what a model's layers hold, beside an untrained network's), ``evaluation_report``.
 
 Lightning takes seconds to import, so only ``fit`` does, and only ``train`` imports that, when a network is trained.
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from ban_bids.models.low_level import load_low_level
 from ban_bids.models.network import AuditoryNetwork, resolve_device
 from ban_bids.models.presets import LOW_LEVEL
 from ban_bids.training.cache import AudioCache
+from ban_bids.training.code_measures.comparison import CodeComparison
 from ban_bids.training.datasets import Track, log_mel_frames, read_collection
 from ban_bids.training.scores import Answers, Evaluation, score
 from ban_bids.training.settings import TrainingSettings
@@ -61,12 +62,21 @@ class CheckpointEvaluation:
         Length of a segment; None for a model that hears whole tracks.
     parts : dict
         Name -> Part, or None where the folder has no such tracks.
+    code : dict of CodeComparison
+        Measures of the code by part, never of tracks that trained; empty where they were not asked for.
     """
 
     genres: tuple[str, ...]
     split: str
     crop_seconds: float | None
     parts: dict[str, Part | None]
+    code: dict[str, CodeComparison] = field(default_factory=dict)
+
+    @property
+    def untrained_parts(self) -> dict[str, tuple[Track, ...]]:
+        """Tracks of the parts that did not train the checkpoint."""
+        parts = {name: self.parts[name] for name in PARTS[:2]}
+        return {name: part.tracks for name, part in parts.items() if part is not None}
 
     @property
     def headline(self) -> str | None:
@@ -87,7 +97,7 @@ class CheckpointEvaluation:
                 "per_genre": dict(zip(self.genres, _plain_rows(part.evaluation.per_genre))),
                 "reliability": _plain_rows(part.evaluation.reliability),
             }  # fmt: skip
-        return plain
+        return plain | {"code": {name: comparison.to_dict() for name, comparison in self.code.items()}}
 
 
 def _plain_rows(table: pd.DataFrame) -> list[dict[Any, Any]]:

@@ -16,6 +16,7 @@ from ban_bids.files.atomic import write_bytes
 from ban_bids.files.json import write_json
 from ban_bids.files.shown import without_formulas
 from ban_bids.files.tsv import write_tsv
+from ban_bids.training.code_measures.pictures import code_figure
 from ban_bids.training.evaluate import CheckpointEvaluation, Part
 from ban_bids.training.scores import Evaluation
 
@@ -55,6 +56,9 @@ def write_report(evaluation: CheckpointEvaluation, folder: Path) -> list[Path]:
             title = f"{_DESCRIPTIONS[name]}: accuracy {part.evaluation.track_accuracy.value:.2f}"
             pictures[f"{name}_confusion.png"] = confusion_figure(part.evaluation, evaluation.genres, title)
             pictures[f"{name}_reliability.png"] = reliability_figure(part.evaluation, _DESCRIPTIONS[name])
+    for name, comparison in evaluation.code.items():
+        tables |= {f"{name}_{table}.tsv": rows for table, rows in comparison.tables.items()}
+        pictures[f"{name}_code.png"] = code_figure(comparison, f"Code on {_DESCRIPTIONS[name]}")
     try:
         return [
             write_json(folder / "report.json", evaluation.to_dict()),

@@ -110,12 +110,14 @@ def train_low_level(collection: Collection, split: Split, settings: TrainingSett
     labels = collection.labels(split.training)
     readout = fit_low_level(name, summaries_of(name, split.training), labels, n_genres=len(collection.genres)).readout
     assert readout is not None
-    probabilities = readout.probabilities(summaries_of(name, split.validation))
-    answers = Answers(np.array(collection.labels(split.validation)), [row[None] for row in probabilities])
+    evaluation = None
+    if split.validation:
+        probabilities = readout.probabilities(summaries_of(name, split.validation))
+        evaluation = score(Answers(np.array(collection.labels(split.validation)), [row[None] for row in probabilities]))
     model = MODELS[name]
     return Trained(
         config=asdict(model().config),  # type: ignore[call-arg]
-        evaluation=score(answers),
+        evaluation=evaluation,
         save=lambda path, card: save_low_level(path, model(readout=readout, card=card)),  # type: ignore[call-arg]
         settings={"preset": name, "split": settings.split, "seed": settings.seed, "C": PENALTY},
         metrics={},

@@ -34,8 +34,8 @@ class Trained:
     ----------
     config : dict
         Of the architecture, plain values.
-    evaluation : Evaluation
-        On the validation tracks.
+    evaluation : Evaluation or None
+        On the validation tracks, if there are any.
     save : callable
         Writes the weights with their card to a path.
     settings : dict
@@ -47,7 +47,7 @@ class Trained:
     """
 
     config: dict[str, Any]
-    evaluation: Evaluation
+    evaluation: Evaluation | None
     save: Callable[[Path, ModelCard], Path]
     settings: dict[str, Any]
     metrics: dict[str, Any]
@@ -88,7 +88,7 @@ def training_card(trained: Trained, collection: Collection, split: Split) -> Mod
         excluded={t.name: t.digest for t in collection.excluded},
         unreadable=collection.unreadable,
         notes=(*notes, *trained.notes),
-        metrics={**trained.evaluation.to_dict(), **counts, **trained.metrics},
+        metrics={**(trained.evaluation.to_dict() if trained.evaluation else {}), **counts, **trained.metrics},
         settings=trained.settings,
         versions=library_versions(),
     )

@@ -30,10 +30,11 @@ from ban_bids.training.grouped import group_of, held_out_at_random, held_out_fol
 
 _LOG = logging.getLogger(__name__)
 
-SPLITS = ("fault-filtered", "fmri-safe", "stratified", "kfold-I-of-N", "random")
+SPLITS = ("fault-filtered", "fmri-safe", "stratified", "kfold-I-of-N", "random", "all")
 """Names that ``--split`` takes; ``kfold-0-of-5`` is the first of five folds by track."""
 
 _ARTISTS = "tracks of one artist may lie on both sides of the split, which makes accuracy look higher"
+_UNKNOWN = "no track was kept apart, so the accuracy of these weights is not known"
 _BY_TRACK, _BY_GROUP = "by track, stratified by genre", "by group, stratified by genre"
 _COVERED = 0.8
 _VALIDATION_SHARE = 1 / 6
@@ -75,8 +76,9 @@ def split_tracks(tracks: Sequence[Track], split: str, seed: int, *, excluded: Se
         lists' tracks are there (counting ``excluded``), a stratified split by track takes their place,
         logged and noted. ``fmri-safe`` leaves out the tracks of ds003720's Test runs and their twins
         (:func:`fmri_tracks`, :data:`FMRI_TWINS`) by name, and every track that is the same recording as one of
-        these names in the collection, beside what was excluded. The other splits keep the tracks' groups whole
-        (:mod:`ban_bids.training.grouped`) or are by track, and then say that artists may lie on both sides.
+        these names in the collection, beside what was excluded. With ``all`` every track trains and none validates.
+        The other splits keep the tracks' groups whole (:mod:`ban_bids.training.grouped`) or are by track, and then
+        say that artists may lie on both sides.
     seed : int
         Of the stratified, k-fold and random splits.
     excluded : sequence of Track
@@ -91,12 +93,12 @@ def split_tracks(tracks: Sequence[Track], split: str, seed: int, *, excluded: Se
     UsageError
         For an unknown split, or for lists of tracks where groups must stay whole.
     DataError
-        When no track is left on one side, or there are fewer groups than folds.
+        When no track is left on one side (of ``all``: to train), or there are fewer groups than folds.
     """
     homes = list(dict.fromkeys(track.home for track in tracks)) or [""]
     parts = [[t for t in tracks if t.home == home] for home in homes]
     result = _divided(parts[0], split, seed, [t for t in excluded if t.home == homes[0]])
-    if not (result.training and result.validation):
+    if not (result.training and (result.validation or split == "all")):
         raise DataError(
             f"--split {split}: {len(result.training)} training and {len(result.validation)} validation "
             "tracks are left; exclude fewer or choose another split"
@@ -121,6 +123,8 @@ def _divided(tracks: Sequence[Track], split: str, seed: int, excluded: Sequence[
         return _stratified(tracks, seed)
     if split == "random":
         return _random(tracks, seed)
+    if split == "all":
+        return Split("all tracks train, none validates", tuple(tracks), (), (_UNKNOWN,))
     if fold and int(fold[2]) >= 2 and int(fold[1]) < int(fold[2]):
         return _fold(tracks, int(fold[1]), int(fold[2]), seed)
     raise UsageError(f"--split {split}: unknown; choose one of {', '.join(SPLITS)} (0 <= I < N)")

@@ -200,15 +200,20 @@ def train_collection(
     trained.metrics["minutes"] = round(minutes, 2)
     trained.settings.update(extra or {})
     card = training_card(trained, collection, split)
-    accuracy = trained.evaluation.track_accuracy
-    _LOG.info(
-        "track accuracy %.2f (95 %% interval %.2f-%.2f, %d validation tracks, split %s) after %.1f minutes",
-        accuracy.value, *accuracy.interval, trained.evaluation.n_tracks, split.name, minutes,
-    )  # fmt: skip
+    _LOG.info("%s; split %s; %.1f minutes", _accuracy(trained), split.name, minutes)
     trained.save(out, card)
     write_json(out.with_suffix(".json"), asdict(card))  # for people; the card inside the checkpoint is what counts
     state.remove()
     return out
+
+
+def _accuracy(trained: Trained) -> str:
+    """How well the validation tracks are recognised, in words."""
+    if trained.evaluation is None:
+        return "track accuracy n/a: no track validates"
+    accuracy, n_tracks = trained.evaluation.track_accuracy, trained.evaluation.n_tracks
+    low, high = accuracy.interval
+    return f"track accuracy {accuracy.value:.2f} (95 % interval {low:.2f}-{high:.2f}, {n_tracks} validation tracks)"
 
 
 def _check(out: Path, settings: TrainingSettings, device: str, parallel: Parallel) -> None:
@@ -281,7 +286,9 @@ def _train_network(
         )
     return Trained(
         config=average.config.to_dict(),
-        evaluation=evaluate(average, validation_frames, collection.labels(validation), crop_frames=crop_frames),
+        evaluation=evaluate(average, validation_frames, collection.labels(validation), crop_frames=crop_frames)
+        if validation
+        else None,
         save=lambda path, card: save_checkpoint(path, average, card),
         settings=asdict(settings),
         metrics={

@@ -7,19 +7,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import comparison_jobs as jobs
+import listeners
 import numpy as np
 import pytest
 import torch
+from classes_of_music import write_classes
 from compare_models import changed, main
 from comparison_cost import model_cost, multiply_adds
 from comparison_jobs import Job, Outcome, Plan
-from comparison_summary import compare, pool, sign_flip_p
-from scipy.stats import binomtest
+from comparison_summary import compare, conditions, figure, measures, over_trainings, pool, sign_flip_p, trainings
+from hearing import IN_NOISE, IN_PIECES
+from scipy.stats import binomtest, ttest_1samp
 from torch import nn
 
 from ban_bids.models.presets import build, preset
-from ban_bids.training.datasets import Collection, Track
-from ban_bids.training.scores import Answers
+from ban_bids.training.datasets import Collection, Track, read_collection
+from ban_bids.training.scores import Answers, draw_tracks
 from ban_bids.training.settings import TrainingSettings
 from ban_bids.training.splits import split_tracks
 
@@ -76,6 +79,116 @@ def test_folds_are_joined_by_track() -> None:
     assert answers.truth.tolist() == answers.tracks.argmax(axis=1).tolist() == [0, 1, 2]
     with pytest.raises(ValueError, match="two folds"):
         pool([one, one], GENRES)
+
+
+def _heard(names: list[str], right: np.ndarray, **more: object) -> Outcome:
+    """An outcome whose sounds (n_tracks, n_sounds) in every condition are recognised or not; all are of genre a."""
+    answers = np.where(right[..., None], np.eye(3)[0], np.eye(3)[1])
+    heard = dict.fromkeys((*IN_NOISE, *IN_PIECES), answers)
+    return Outcome(names, ["a"] * len(names), [np.eye(3)[[0]]] * len(names), 1.0, 5, "x", heard=heard, **more)  # type: ignore[arg-type]
+
+
+def test_planted_difference_in_noise_has_its_paired_interval() -> None:
+    """Of 80 tracks, 16 more are recognised; the two seeds have their folds in another order."""
+    rng = np.random.default_rng(1)
+    names = [f"t{k:02d}" for k in range(80)]
+    base = np.repeat(rng.random(80) < 0.5, 2).reshape(80, 2)
+    up = base.copy()
+    up[np.flatnonzero(~base[:, 0])[:16]] = True
+
+    def model(right: np.ndarray) -> list[list[Outcome]]:
+        first = [_heard(names[:40], right[:40]), _heard(names[40:], right[40:])]
+        return [first, [_heard([*names[40:], *names[:40]], np.vstack([right[40:], right[:40]]))]]
+
+    result = conditions({"ban": model(base), "up": model(up), "same": model(base)}, "ban", GENRES)
+    for condition in ("0 dB", "noise", "0.5 s", "pieces"):
+        difference = result["up"][condition]["difference"]
+        assert difference["value"] == pytest.approx(0.2)
+        half = 1.96 * np.sqrt(0.2 * 0.8 / 80)
+        for kind in ("ci95", "ci95_seeds"):  # the seeds agree, so they add nothing
+            assert difference[kind] == pytest.approx([0.2 - half, 0.2 + half], abs=0.015)
+        assert result["same"][condition]["difference"]["ci95"] == [0.0, 0.0]
+        assert "difference" not in result["ban"][condition]
+
+
+def test_seeds_that_differ_widen_the_interval() -> None:
+    scores = np.vstack([np.ones(50), np.zeros(50)])
+    found = figure(scores, draw_tracks(50, 5000, 0))
+    assert found["ci95"] == [0.5, 0.5]
+    assert found["ci95_seeds"] == [0.0, 1.0]
+    assert "ci95_seeds" not in figure(scores[:1], draw_tracks(50, 100, 0))
+
+
+def test_groups_are_drawn_whole() -> None:
+    """Ten tracks of each of six speakers, alike within a speaker: six are what there is."""
+    groups = np.repeat([f"speaker {k}" for k in range(6)], 10).tolist()
+    right = np.repeat([True, True, True, False, False, True], 10)
+    truth = np.zeros(60, int)
+    models = {"ban": [_answers(np.zeros(60, bool), truth)], "up": [_answers(right, truth)]}
+    whole, apart = compare(models, "ban", groups)["up"], compare(models, "ban")["up"]
+    assert whole["difference"]["value"] == apart["difference"]["value"] == pytest.approx(4 / 6, abs=1e-4)
+    assert whole["difference"]["p"] == pytest.approx(2 / 2**4) and apart["difference"]["p"] < 1e-6
+    width, narrow = (np.ptp(m["difference"]["ci95"]) for m in (whole, apart))
+    assert width == pytest.approx(narrow * 10**0.5, rel=0.2)
+
+
+def test_a_condition_that_one_job_lacks_is_left_out() -> None:
+    names = [f"t{k}" for k in range(6)]
+    whole, part = _heard(names[:3], np.ones((3, 2), bool)), _heard(names[3:], np.ones((3, 2), bool))
+    del part.heard["5 s"]
+    found = conditions({"ban": [[whole, part]]}, "ban", GENRES)["ban"]
+    assert "5 s" not in found and "pieces" not in found
+    assert found["2 s"]["value"] == found["noise"]["value"] == 1.0
+
+
+def test_measures_over_seeds_by_students_t() -> None:
+    values = np.array([[2.0, 4.0], [5.0, 5.0], [1.0, 3.0], [6.0, 8.0]])
+    found = over_trainings(values)
+    assert found is not None
+    interval = ttest_1samp(values.mean(axis=1), 0).confidence_interval(0.95)
+    assert found["ci95"] == pytest.approx([interval.low, interval.high], abs=1e-4)
+    assert (found["value"], found["lowest"], found["highest"]) == (4.25, 1.0, 8.0)
+    two = over_trainings(values[:2])
+    assert two is not None and two["ci95"] is None
+    assert over_trainings(np.array([[1.0, np.nan]])) is None
+
+
+def test_summaries_of_jobs_with_and_without_what_is_new() -> None:
+    bare = Outcome(["t1"], ["a"], [np.eye(3)[[0]]], 3.0, 7, "x")
+    full = replace(
+        bare, ended="plateau", curve=[[k, 1.0 / k] for k in range(1, 500)], measures={"dimension": 12.0, "probe": None}
+    )
+    assert trainings([[bare]])["training"] == {"ended": {}, "steps": [7, 7], "resumed": 0, "curve": []}
+    told = trainings([[full, replace(full, ended="time", resumed=[3])]])["training"]
+    assert told["ended"] == {"plateau": 1, "time": 1} and told["resumed"] == 1
+    assert len(told["curve"]) == 60 and told["curve"][0] == [1, 1.0] and told["curve"][-1][0] == 499
+    found = measures({"ban": [[full]], "old": [[bare]]}, "ban")
+    assert found["ban"]["dimension"]["value"] == 12.0 and found["ban"]["probe"] is None
+    assert found["old"] == {"dimension": None, "probe": None}
+
+
+def test_a_jobs_file_holds_all_that_was_measured(tmp_path: Path) -> None:
+    """A network of few steps and a low-level model, on tracks too short for the longest pieces."""
+    collection = read_collection(write_classes(tmp_path / "data"))
+    settings = TrainingSettings(epochs=2, crop_seconds=0.96, batch_size=4)
+    (tmp_path / "work").mkdir()
+    plan = Plan(collection, 3, settings, tmp_path / "work", by_step=True)
+    outcome = jobs.load(jobs.run(Job("ban-small", 0, 0), plan))
+    judge = jobs.load(jobs.run(Job("modulation", 0, 0), plan))
+    assert outcome.steps == 4 and judge.steps == 0
+    assert outcome.names == judge.names and len(outcome.names) == 5
+    assert set(outcome.heard) == set(judge.heard) == {"quiet", *IN_NOISE, *IN_PIECES[:3]}
+    assert outcome.heard["0 dB"].shape == (5, 1, 3) and outcome.heard["2 s"].shape == (5, 8, 3)
+    np.testing.assert_allclose(outcome.heard["quiet"][2, 0], outcome.segments[2].mean(axis=0), atol=1e-5)
+    # the network's own read-out of its last step is what the network answers
+    assert outcome.by_step["probe"]["2 s"].shape == (2, 5, 8, 3)
+    for condition in ("quiet", "-5 dB", "0.5 s"):
+        np.testing.assert_allclose(outcome.by_step["readout"][condition][-1], outcome.heard[condition], atol=2e-5)
+    assert judge.by_step == {}
+    measured = outcome.measures
+    assert 1 <= measured["dimension"] <= 256 and 0 <= measured["probe_genre"] <= 1  # type: ignore[operator]
+    assert judge.measures["probe_modulation"] is None and "read" in judge.not_measured["probe_modulation"]
+    assert list((tmp_path / "work" / "weights").iterdir()) == []  # they were not to be kept
 
 
 def _plan(folder: Path, settings: TrainingSettings) -> Plan:
@@ -136,7 +249,7 @@ def test_logistic_read_out_chooses_its_penalty_by_track() -> None:
     labels = np.repeat([0, 1, 2], 10)
     tracks = rng.normal(size=(30, 40)) + 2.0 * np.eye(3, 40)[labels]
     segments = [t + rng.normal(0, 0.05, size=(5, 40)) for t in tracks]
-    model = jobs.fit_logistic(segments, labels)
+    model = listeners.fit_logistic(segments, labels)
     fresh = rng.normal(size=(90, 40)) + 2.0 * np.eye(3, 40)[np.repeat([0, 1, 2], 30)]
     assert (model.predict(fresh) == np.repeat([0, 1, 2], 30)).mean() > 0.6
     assert model.best_score_ < 0.99
@@ -149,8 +262,8 @@ def test_logistic_read_out_chooses_its_penalty_by_group() -> None:
     labels[:15] = np.repeat([0, 1, 2], 5)
     tracks = rng.normal(size=(12, 40))[speakers] + rng.normal(0, 0.05, (60, 40))
     segments = [track[None] for track in tracks]
-    assert jobs.fit_logistic(segments, labels).best_score_ > 0.95
-    whole = jobs.fit_logistic(segments, labels, [f"speaker {k}" for k in speakers])
+    assert listeners.fit_logistic(segments, labels).best_score_ > 0.95
+    whole = listeners.fit_logistic(segments, labels, [f"speaker {k}" for k in speakers])
     assert whole.best_score_ < 0.8
 
 

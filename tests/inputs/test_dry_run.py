@@ -160,3 +160,13 @@ def test_sessions_and_a_lone_image(toy: Toy, capsys: pytest.CaptureFixture[str],
     _, lines, _ = dry_run(toy, capsys, "--participant-label", "01")
     [note] = [line for line in lines if line.startswith("  Note: ")]
     assert "left out" in note and "run-4" in note and "no events.tsv" in note
+
+
+def test_which_weights_would_be_used(toy: Toy, capsys: pytest.CaptureFixture[str]) -> None:
+    def told(*options: str) -> list[str]:
+        return [line for line in dry_run(toy, capsys, *options)[1] if line.startswith("Model: ")]
+
+    assert told() == ["Model: ban, small-data weights that come with ban-bids"]
+    assert told("--model", "crnn") == ["Model: crnn, no weights given (--model NAME=WEIGHTS or --gtzan-dir)"]
+    folder = toy.root / "stimuli"
+    assert told("--gtzan-dir", str(folder)) == [f"Model: ban, trained first on {folder}, where its kind is trained"]

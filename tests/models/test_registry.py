@@ -113,8 +113,8 @@ def test_requests_that_cannot_be_met(text: str, message: str) -> None:
 
 
 def test_unknown_names_and_missing_weights(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--weights FILE, or --gtzan-dir"):
-        load_model("ban", None)
+    with pytest.raises(UsageError, match="--model ban-small needs weights: give --weights FILE, or --gtzan-dir"):
+        load_model("ban-small", None)
     with pytest.raises(UsageError, match="unknown.*ban-feedback.*package.module:factory"):
         load_model("resnet1000", None)
     with pytest.raises(UsageError, match="cannot be imported"):

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ban_bids.training.crops import Augmentation
-from ban_bids.training.datasets import read_collection
+from ban_bids.training.datasets import Data, read_collection
 from ban_bids.training.settings import CLOCKS, TrainingSettings
 
 QUICK = TrainingSettings(
@@ -30,7 +30,7 @@ class Kill:
     where: str = "training_step"
 
 
-def train(genres: Path, out: Path, settings: TrainingSettings, kill: Kill | None = None) -> None:
+def train(genres: Path | Data, out: Path, settings: TrainingSettings, kill: Kill | None = None) -> None:
     """Train in a fresh process, and see that it ended as it should."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["ban_bids.training.train", "ban_bids.training.fit"])
@@ -40,7 +40,7 @@ def train(genres: Path, out: Path, settings: TrainingSettings, kill: Kill | None
     assert process.exitcode == (0 if kill is None else -signal.SIGKILL)
 
 
-def _train(genres: Path, out: Path, settings: TrainingSettings, kill: Kill | None) -> None:
+def _train(genres: Path | Data, out: Path, settings: TrainingSettings, kill: Kill | None) -> None:
     from ban_bids.training import fit
     from ban_bids.training.train import train_collection
 

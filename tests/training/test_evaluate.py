@@ -177,6 +177,21 @@ def test_report_keeps_parts_apart(noises: Path, tmp_path: Path, capsys: pytest.C
         for picture in ("confusion", "reliability"):
             with Image.open(tmp_path / "r" / f"{part}_{picture}.png") as image:
                 assert min(image.size) > 200
+    # the code is measured on what did not train, beside an untrained twin, and three recordings do for no probe
+    assert list(printed["code"]) == ["unseen", "validated"]
+    code = printed["code"]["unseen"]
+    assert "must be told apart" in code["notes"][0]
+    assert [one["model"] for one in code["models"]] == ["bansmall", "bansmalluntrained1"]
+    dimension = [row["raw"] for row in code["models"][0]["dimension"]]
+    assert all(value >= 1 for value in dimension)
+    assert dimension != [row["raw"] for row in code["models"][1]["dimension"]]
+    assert {row["value"] for row in code["models"][0]["probes"]} == {None}
+    assert "3 recordings" in code["models"][0]["probes"][0]["reason"]
+    rows = (tmp_path / "r" / "unseen_profile.tsv").read_text().splitlines()
+    assert len(rows) == 1 + 2 * 4
+    with Image.open(tmp_path / "r" / "unseen_code.png") as image:
+        assert min(image.size) > 200
+    assert not list((tmp_path / "r").glob("trained_*code*"))
     # nothing but training tracks: there is no figure to quote
     words += ["--exclude-stimuli", str(tmp_path / "others.txt")]
     others = [noises / n.split(".")[0] / f"{n}.wav" for n in digests if n not in card.training_hashes]
@@ -184,6 +199,7 @@ def test_report_keeps_parts_apart(noises: Path, tmp_path: Path, capsys: pytest.C
     assert main([*words, "--device", "cpu"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert (printed["headline"], printed["unseen"], printed["validated"]) == (None, None, None)
+    assert printed["code"] == {}
 
 
 def test_pictures_take_any_number_of_genres(answers: Answers) -> None:

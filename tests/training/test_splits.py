@@ -65,6 +65,15 @@ def test_excluded_tracks_do_not_change_which_split_is_used() -> None:
     assert len(split.training) == 143
 
 
+def test_all_tracks_may_train_and_the_note_says_what_that_costs() -> None:
+    tracks = _gtzan(7)
+    split = split_tracks(tracks, "all", seed=0)
+    assert _names(split.training) == _names(tuple(tracks)) and not split.validation
+    assert "accuracy of these weights is not known" in split.notes[0]
+    with pytest.raises(DataError, match="0 training and 0 validation"):
+        split_tracks([], "all", seed=0)
+
+
 def test_shipped_list_is_what_the_test_runs_played(shared_data: Path) -> None:
     heard = set()
     for events in (shared_data / "ds003720").rglob("*task-Test*events.tsv"):
