@@ -5,11 +5,20 @@ Exit statuses follow sysexits: 2 for usage, 65 (EX_DATAERR) for data.
 
 from __future__ import annotations
 
+import re
+
+_LONGEST = 4000
+_LINE_ENDS = re.compile(r"[\r\n]+[ \t]*")
+
 
 class BanBidsError(Exception):
-    """Base of every error that ban-bids raises on purpose."""
+    """Base of every error that ban-bids raises on purpose: one line, however much a file puts into it."""
 
     exit_status = 1
+
+    def __str__(self) -> str:
+        text = _LINE_ENDS.sub(" ", super().__str__())
+        return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 500]} […] {text[-400:]}"
 
 
 class UsageError(BanBidsError):

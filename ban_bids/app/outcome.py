@@ -14,6 +14,7 @@ import pandas as pd
 
 from ban_bids.constants import NOT_AVAILABLE
 from ban_bids.errors import BanBidsError
+from ban_bids.files.shown import one_line
 from ban_bids.reports.models import interval
 
 _LOG = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ def failure_logged(logs: Path, label: str, stop: bool) -> Iterator[list[str]]:
             raise
         crash = logs / f"{label}_crash.txt"
         crash.parent.mkdir(parents=True, exist_ok=True)
-        crash.write_text(traceback.format_exc(), encoding="utf-8")
+        crash.write_text(traceback.format_exc(), encoding="utf-8", errors="backslashreplace")
         known = isinstance(error, BanBidsError)
         reason.append(str(error) if known else f"{type(error).__name__}: {error} (see {crash})")
         _LOG.error("%s failed: %s", label, reason[0])
@@ -96,9 +97,10 @@ def show_table(outcomes: Sequence[Outcome]) -> None:
         scores = [_score(outcome.table, name) for name in ("C", "B", "BAS")]
         where = str(outcome.report) if done else str(outcome.failure)
         status = "done" if done else "failed"
-        table.add_row(f"sub-{outcome.participant}", outcome.model or "", status, *scores, where)
+        table.add_row(f"sub-{outcome.participant}", one_line(outcome.model or ""), status, *scores, one_line(where))
     # wide enough for a path where nobody looks at a terminal
-    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160).print(table)
+    width = None if sys.stdout.isatty() else 160
+    Console(file=sys.stdout, width=width, markup=False, emoji=False).print(table)
 
 
 def _score(table: pd.DataFrame | None, name: str) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from ban_bids.audio.excerpts import BLOCK_SECONDS, Piece, excerpt_blocks, in_pieces
 from ban_bids.constants import SAMPLING_RATE
 from ban_bids.errors import DataError
+from ban_bids.files.reading import opened
 from ban_bids.files.sounds import open_sound
 from ban_bids.inputs.types import Clip
 
@@ -100,11 +101,8 @@ def content_hash(path: Path) -> str:
     DataError
         When the file cannot be read.
     """
-    try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as err:
-        raise DataError(f"{path}: cannot be read ({err.strerror}); check the path and its permissions") from err
+    with opened(Path(path)) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 HASH_VERSION = 2

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
+
+from ban_bids.errors import DataError
+from ban_bids.files.images import open_image
+from ban_bids.files.reading import opened
 
 _BLOCK = 1 << 20
 _LOOK = "check left and right, and the images in the report"
@@ -66,20 +69,20 @@ def same_image(one: Path, other: Path) -> bool:
     try:
         if _content(one) == _content(other):
             return True
-        first, second = (nibabel.load(path, keep_file_open=True) for path in (one, other))
+        first, second = (open_image(path, keep_file_open=True) for path in (one, other))
         if first.shape != second.shape or not np.allclose(first.affine, second.affine, atol=1e-4):
             return False
         return all(
             np.array_equal(np.nan_to_num(first.dataobj[..., k]), np.nan_to_num(second.dataobj[..., k]))
             for k in range(first.shape[-1])
         )
-    except (ImageFileError, OSError, EOFError, zlib.error, ValueError):
+    except (DataError, OSError, EOFError, zlib.error, ValueError):
         return False
 
 
 def _content(path: Path) -> tuple[int, int]:
     """Checksum and length of what a file holds unpacked; of a compressed one they are written at its end."""
-    with path.open("rb") as file:
+    with opened(path) as file:
         if path.suffix == ".gz":
             file.seek(-8, 2)
             return int.from_bytes(file.read(4), "little"), int.from_bytes(file.read(4), "little")

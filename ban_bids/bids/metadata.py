@@ -11,11 +11,12 @@ from typing import Any
 
 import nibabel
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 
 from ban_bids.bids.names import entities, file_suffix
 from ban_bids.errors import DataError
+from ban_bids.files.images import open_image, unpacked, voxel_bytes
 from ban_bids.files.json import read_json
+from ban_bids.files.reading import as_number, check_ordinary, opened
 
 _FLAT = 1e-9  # mm³ of a voxel
 
@@ -76,11 +77,9 @@ def number(metadata: Mapping[str, Any], key: str, path: Path) -> float | None:
         The field holds something else.
     """
     value = metadata.get(key)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-        raise DataError(f"{path}: {key} of its sidecar is {value!r}; write a number")
-    return float(value)
+    if value is not None and as_number(value) is None:
+        raise DataError(f"{path}: {key} of its sidecar is {str(value)[:80]!r}; write a number")
+    return as_number(value)
 
 
 def load_header(path: Path) -> nibabel.Nifti1Image:
@@ -94,18 +93,11 @@ def load_header(path: Path) -> nibabel.Nifti1Image:
     """
     if not path.exists():
         raise DataError(f"{path}: link to a file that is not there; fetch the image (datalad get)")
-    if path.stat().st_size == 0:
+    if check_ordinary(path, "restore the image") == 0:
         raise DataError(f"{path}: empty file; restore the image")
-    try:
-        image = nibabel.load(path)
-        header_bytes = int(image.dataobj.offset)
-        needed = header_bytes + int(np.prod(image.shape)) * image.get_data_dtype().itemsize
-    except (ImageFileError, OSError, EOFError, zlib.error, ValueError, AttributeError) as error:
-        raise DataError(f"{path}: not a NIfTI image that can be read ({error}); restore it") from error
-    if path.suffix == ".nii" and path.stat().st_size < needed:
-        raise DataError(f"{path}: truncated ({path.stat().st_size} of {needed} bytes); restore the image")
+    image = open_image(path, "restore the image")
     if path.suffix == ".gz":
-        _check_end(path, needed)
+        _check_end(path, int(image.dataobj.offset) + voxel_bytes(image))
     affine = np.asarray(image.affine, float)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < _FLAT:
         raise DataError(f"{path}: its header gives voxels no place in space (flat or empty sform); restore the image")
@@ -117,15 +109,13 @@ def _check_end(path: Path, needed: int) -> None:
 
     Where they are another number (a file of several parts has that of its last one) the file is unpacked to its end.
     """
-    with path.open("rb") as file:
+    with opened(path) as file:
         file.seek(-4, 2)
         if int.from_bytes(file.read(4), "little") == needed % 2**32:
             return
-    length = 0
     try:
         with gzip.open(path) as stream:
-            while block := stream.read(1 << 20):
-                length += len(block)
+            length = unpacked(path, stream, needed)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: damaged ({error}); fetch the image again") from error
     if length < needed:

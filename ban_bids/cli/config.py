@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import tomllib
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ban_bids.cli.options import make_parser
-from ban_bids.errors import UsageError
+from ban_bids.errors import DataError, UsageError
+from ban_bids.files.toml import read_toml
 from ban_bids.settings import Encoding
 
 _NOT_IN_FILES = frozenset({"--help", "--version", "--config-file"})
@@ -61,9 +61,9 @@ def read_config(path: Path) -> dict[str, Any]:
 
     parser.error = fail  # type: ignore[method-assign]
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        fail(f"not readable TOML ({error})")
+        data = read_toml(path)
+    except DataError as error:
+        raise UsageError(f"--config-file {error}") from error
     known = {name: action for name, action in parser._option_string_actions.items() if name.startswith("--")}
     for name in _NOT_IN_FILES:
         del known[name]

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ban_bids.constants import WORK_MARK
 from ban_bids.errors import BanBidsError, UsageError
+from ban_bids.files.shown import LogFormatter, one_line
 from ban_bids.settings import Output
 
 _THREADS = (
@@ -76,7 +77,7 @@ def exit_status(program: str, work: Callable[[], int]) -> int:
     try:
         return work()
     except BanBidsError as error:
-        print(f"{program}: error: {error}", file=sys.stderr)
+        print(one_line(f"{program}: error: {error}"), file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
@@ -178,7 +179,7 @@ def set_logging(verbosity: int) -> None:
 
         handler = RichHandler(console=Console(stderr=True), show_path=False, markup=False)
         text = "%(message)s"
-    handler.setFormatter(logging.Formatter(text, datefmt="%H:%M:%S"))
+    handler.setFormatter(LogFormatter(text, datefmt="%H:%M:%S"))
     logging.basicConfig(level=logging.DEBUG if verbosity > 1 else logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("ban_bids").setLevel(logging.DEBUG if verbosity else logging.INFO)
     logging.captureWarnings(True)

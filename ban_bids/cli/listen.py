@@ -10,6 +10,7 @@ from pathlib import Path
 from ban_bids.cli.environment import exit_status, set_logging
 from ban_bids.cli.options import label, seed, whole
 from ban_bids.constants import DEFAULT_SEED
+from ban_bids.files.shown import shown
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -106,12 +107,11 @@ def _make(options: argparse.Namespace) -> int:
         participants=tuple(options.participants or ()), repeats=options.repeats, checks=options.checks,
         practice=options.practice, confidence=options.confidence, seed=options.seed,
     )  # fmt: skip
-    print(
-        make_experiment(
-            options.bids_dir, options.out, request, clips=options.clips, profile=options.profile,
-            stimuli_dir=options.stimuli_dir,
-        )
+    made = make_experiment(
+        options.bids_dir, options.out, request, clips=options.clips, profile=options.profile,
+        stimuli_dir=options.stimuli_dir,
     )  # fmt: skip
+    print(shown(made))
     return 0
 
 
@@ -125,12 +125,11 @@ def _serve(options: argparse.Namespace) -> int:
 def _import(options: argparse.Namespace) -> int:
     from ban_bids.listen.importing import import_answers
 
-    print(
-        import_answers(
-            options.answers, options.bids_dir, columns=options.columns, task=options.task, replace=options.replace,
-            stimuli_dir=options.stimuli_dir,
-        )
+    told = import_answers(
+        options.answers, options.bids_dir, columns=options.columns, task=options.task, replace=options.replace,
+        stimuli_dir=options.stimuli_dir,
     )  # fmt: skip
+    print(shown(told))
     return 0
 
 

@@ -20,6 +20,7 @@ from ban_bids.cli.environment import (
 )
 from ban_bids.cli.options import make_parser, spelled
 from ban_bids.errors import BanBidsError, DataError, UsageError
+from ban_bids.files.shown import shown
 from ban_bids.preprocessing.checks import check_confounds, read_plugin_file
 from ban_bids.settings import ModelRequest, Settings
 
@@ -161,7 +162,7 @@ def _dry_run(settings: Settings) -> int:
     from ban_bids.inputs.read import read_dataset
 
     dataset = with_checked_derivatives(read_dataset(settings, keep_unusable=True), settings)
-    print(describe_files(dataset, settings.models, everything=settings.output.verbosity > 0))
+    print(shown(describe_files(dataset, settings.models, everything=settings.output.verbosity > 0)))
     return 0 if anybody_usable(dataset) else DataError.exit_status
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from ban_bids.constants import DEFAULT_SEED
 from ban_bids.errors import BanBidsError, UsageError
+from ban_bids.files.shown import LogFormatter, one_line
 
 if TYPE_CHECKING:
     from ban_bids.training.tracks import Data
@@ -37,12 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(argv)
     level = logging.WARNING if options.quiet else logging.INFO
-    logging.basicConfig(
-        level=logging.ERROR if _is_helper(options) else level,
-        format="%(asctime)s %(levelname)s %(message)s",
-        datefmt="%H:%M:%S",
-        stream=sys.stderr,
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(LogFormatter("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"))
+    logging.basicConfig(level=logging.ERROR if _is_helper(options) else level, handlers=[handler])
     try:
         _check(options)
         if options.evaluate is not None:
@@ -50,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             _train(options)
     except BanBidsError as err:
-        print(f"ban-bids-train: error: {err}", file=sys.stderr)
+        print(one_line(f"ban-bids-train: error: {err}"), file=sys.stderr)
         return err.exit_status
     except KeyboardInterrupt:
         print(f"ban-bids-train: interrupted; {_left_behind(options)}", file=sys.stderr)

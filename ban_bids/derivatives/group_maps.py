@@ -15,9 +15,11 @@ from ban_bids.bids.names import map_name
 from ban_bids.derivatives.maps import write_map
 from ban_bids.derivatives.statistics import STATISTICS
 from ban_bids.errors import DataError
+from ban_bids.files.images import open_image
 
 _AT_LEAST_T, _AT_LEAST_P = 2, 3
 _LARGEST_R = 1 - 1e-7
+_REMEDY = "run the participant level again"
 _GRID_TOLERANCE = 1e-3
 
 
@@ -57,7 +59,7 @@ def write_group_maps(root: Path, maps: pd.DataFrame, labels: Sequence[str]) -> t
 def _write_layer(root: Path, space: str, model: str, layer: str, maps: pd.DataFrame) -> list[Path]:
     """Maps of one layer; ``maps`` has one row per participant. Nothing where no voxel is valid in all."""
     paths = [Path(path) for path in maps["path"]]
-    images = [nib.load(path) for path in paths]
+    images = [open_image(path, _REMEDY) for path in paths]
     r = np.stack([np.asarray(image.dataobj, dtype=np.float32) for image in images])
     # maps hold 0 outside the mask and NaN where not computable
     mask = (np.isfinite(r) & (r != 0)).all(axis=0)
@@ -129,9 +131,9 @@ def check_maps(maps: pd.DataFrame, labels: Sequence[str]) -> None:
         name = Path(twice["path"].iloc[0]).name
         raise DataError(f"{name}: not the only map of its layer; choose with --task-id")
     for _, rows in maps.groupby("space"):
-        first = nib.load(rows["path"].iloc[0])
+        first = open_image(Path(rows["path"].iloc[0]), _REMEDY)
         for row in rows.itertuples():
-            image = nib.load(str(row.path))
+            image = open_image(Path(str(row.path)), _REMEDY)
             if image.shape == first.shape and np.allclose(image.affine, first.affine, atol=_GRID_TOLERANCE):
                 continue
             raise DataError(

@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 
-from ban_bids.bids.voxels import read_through
 from ban_bids.encoding.cleaning import Nuisance, clean, crowding, nuisance_basis
 from ban_bids.encoding.folds import Fold, RunRows
 from ban_bids.encoding.rows import run_rows
 from ban_bids.errors import DataError
+from ban_bids.files.images import open_image, read_through
 from ban_bids.files.npz import scratch_array
 from ban_bids.inputs.types import Clip, Run
 from ban_bids.preprocessing.regions import absent_regions
@@ -27,6 +26,7 @@ _LOG = logging.getLogger(__name__)
 _VOLUMES_AT_ONCE = 16
 _IN_MEMORY_BYTES = 512 * 2**20
 _GRID_TOLERANCE = 1e-3
+_REMEDY = "make it again"
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,11 +97,11 @@ def load_participant(pre: PreprocessedParticipant, settings: Encoding, scratch: 
     DataError
         An image is missing, not 4-D, of another grid or of another length than its run.
     """
-    cortex = _load(pre.cortex)
+    cortex = open_image(pre.cortex, _REMEDY)
     mask = np.asarray(cortex.dataobj) > 0
     if not mask.any():
         raise DataError(f"{pre.cortex}: no voxel of cortex; check coregistration and masks")
-    seg = _load(pre.dseg)
+    seg = open_image(pre.dseg, _REMEDY)
     _same_grid(seg, cortex, pre.dseg)
     clips = tuple(dict.fromkeys(item.clip for run in pre.runs for item in run.run.presentations))
     lengths = [run.run.n_volumes for run in pre.runs]
@@ -215,14 +215,6 @@ def load_run(
     return RunRows(run.name, rows, presentations), nuisance, cleaned, usable
 
 
-def _load(path: Path) -> Any:
-    """Open an image, keeping the file open so that a compressed one is read through only once."""
-    try:
-        return nib.load(path, keep_file_open=True)
-    except (FileNotFoundError, nib.filebasedimages.ImageFileError) as error:
-        raise DataError(f"{path}: not a readable image ({error}); make it again") from error
-
-
 def _same_grid(image: Any, grid: Any, path: Path) -> None:
     if image.shape[:3] != grid.shape[:3] or not np.allclose(image.affine, grid.affine, atol=_GRID_TOLERANCE):
         raise DataError(f"{path}: not on the grid of the other images; use one space and resolution")
@@ -231,7 +223,7 @@ def _same_grid(image: Any, grid: Any, path: Path) -> None:
 def _voxels(path: Path, mask: np.ndarray, grid: Any, n_volumes: int) -> np.ndarray:
     """Read the voxels of a 4-D image, a few volumes at a time: (n_volumes, n_voxels), float32."""
     voxels = np.empty((n_volumes, int(mask.sum())), dtype=np.float32)
-    with read_through(path, "make it again") as image:
+    with read_through(path, _REMEDY) as image:
         _same_grid(image, grid, path)
         if len(image.shape) != 4 or image.shape[3] != n_volumes:
             raise DataError(f"{path}: shape {image.shape} where {n_volumes} volumes were expected")

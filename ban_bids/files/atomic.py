@@ -80,7 +80,7 @@ def write_once(path: Path, text: str) -> bool:
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{uuid.uuid4().hex}")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with temporary.open("x", encoding="utf-8") as stream:
+        with temporary.open("x", encoding="utf-8", errors="backslashreplace") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
@@ -115,8 +115,8 @@ def write_bytes(path: Path, content: bytes) -> Path:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write UTF-8 text atomically and return the path."""
-    return write_bytes(path, text.encode("utf-8"))
+    """Write UTF-8 text atomically and return the path; halves of letters (names that are no UTF-8) are escaped."""
+    return write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def place(source: Path, target: Path) -> Path:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from ban_bids.errors import DataError
+from ban_bids.files.reading import opened
+
 Absence = Literal["annex", "lfs", "link", "absent"]
 
 _POINTERS: tuple[tuple[bytes, Absence], ...] = (
@@ -34,7 +37,7 @@ def absence(path: Path) -> Absence | None:
         if not path.is_symlink():
             return "absent"
         return "annex" if {".git", "annex"} <= set(path.readlink().parts) else "link"
-    except OSError:
+    except (OSError, ValueError):
         return None
     return _pointer(path) if size < _LONGEST_POINTER else None
 
@@ -42,8 +45,8 @@ def absence(path: Path) -> Absence | None:
 def _pointer(path: Path) -> Absence | None:
     """Kind of pointer that a small file is, if it is one."""
     try:
-        with path.open("rb") as stream:
+        with opened(path) as stream:
             head = stream.read(64)
-    except OSError:
+    except DataError:
         return None
     return next((kind for start, kind in _POINTERS if head.startswith(start)), None)

@@ -12,6 +12,9 @@ import numpy as np
 from ban_bids.constants import NOT_AVAILABLE
 from ban_bids.errors import DataError
 from ban_bids.files.atomic import write_text
+from ban_bids.files.reading import MIB, check_content, read_bytes
+
+_LARGEST = 16 * MIB
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> Path:
@@ -59,12 +62,36 @@ def read_json(path: Path, *, remedy: str = "correct the file, or make it anew") 
     Raises
     ------
     DataError
-        The file is missing, damaged or holds no object.
+        The file is missing, no ordinary one, larger than 16 MiB, damaged, nested too deep, holds too large an integer
+        or no object.
     """
-    try:
-        content = json.loads(path.read_bytes())  # finds out which of Unicode's encodings it is
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not readable JSON ({error}); {remedy}") from error
+    content = parse_json(read_bytes(path, _LARGEST, remedy=remedy), path, remedy=remedy)
     if not isinstance(content, dict):
         raise DataError(f"{path}: not a JSON object; {remedy}")
+    return content
+
+
+def parse_json(raw: str | bytes, path: Path, *, remedy: str = "correct the file, or make it anew") -> Any:
+    """Parse what was read of a file.
+
+    Parameters
+    ----------
+    raw : str or bytes
+        JSON of any kind; of bytes it is found out which of Unicode's encodings they are in.
+    path : Path
+        For messages.
+    remedy : str
+        Their end.
+
+    Raises
+    ------
+    DataError
+        It is damaged, nested too deep or holds too large an integer.
+    """
+    try:
+        content = json.loads(raw)
+        check_content(content)
+    except (ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path}: not readable JSON ({reason}); {remedy}") from error
     return content

@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 import math
 import os
+import struct
 import tempfile
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
@@ -17,6 +20,12 @@ from ban_bids.errors import DataError
 from ban_bids.files.atomic import atomic_path
 
 _LOG = logging.getLogger(__name__)
+
+UNREADABLE = (
+    OSError, ValueError, TypeError, AttributeError, EOFError, LookupError, ArithmeticError, RuntimeError, SyntaxError,
+    zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError,
+)  # fmt: skip
+"""What archives of arrays, and headers of arrays, that make no sense end in."""
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -71,7 +80,7 @@ def read_arrays(path: Path, *names: str) -> dict[str, np.ndarray] | None:
         return None
     except PermissionError as error:
         raise DataError(f"{path}: may not be read; have its owner allow it, or give another -w") from error
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError) as error:
+    except UNREADABLE as error:
         _LOG.warning("%s: damaged (%s); it is made anew", path, type(error).__name__)
         path.unlink(missing_ok=True)
         return None

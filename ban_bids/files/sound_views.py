@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import mmap
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -162,7 +163,8 @@ def _flac(path: Path, raw: BinaryIO, head: bytes, size: int) -> View:
     if samples is None:
         raise DataError(
             f"{path}: stimulus does not tell its length and does not end with a whole frame (cut short while it was "
-            f"written?); fetch the original file again, or write it anew: ffmpeg -i {path.name} {path.stem}.wav"
+            f"written?); fetch the original file again, or write it anew: ffmpeg -i "
+            + shlex.join((path.name, f"{path.stem}.wav"))
         )
     note = f"{path.name}: its header does not tell its length (written into a pipe?); its last frame does"
     return View(raw, size, {LENGTH_AT: with_samples(head, samples)}, changed=True, note=note)

@@ -7,6 +7,7 @@ ffmpeg, programs that were stopped, MPEG of changing bitrate), libsndfile is giv
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,10 +16,16 @@ from pathlib import Path
 import soundfile
 
 from ban_bids.errors import DataError
+from ban_bids.files.reading import check_ordinary, opened, unreadable
 from ban_bids.files.sound_views import view_of
 
 _CONVERT = "convert it to .wav or .flac (ffmpeg -i {name} {made}) and name that file in the events"
 _FETCH = "datalad get or git annex get"
+_RIGHTS = "fetch the sound, or fix its rights"
+_UNFORESEEN = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RuntimeError)
+"""What headers that make no sense may end in."""
+MOST_CHANNELS = 64
+MOST_PER_SECOND = 768_000
 _OTHERS: tuple[tuple[bytes, str], ...] = (
     (rb"(?s).{4}ftypM4A", "AAC or ALAC in an .m4a"),
     (rb"(?s).{4}ftyp", "an MPEG-4 file (.mp4, .m4a, .mov)"),
@@ -105,7 +112,7 @@ def open_sound(path: Path) -> Iterator[OpenSound]:
     path = Path(path)
     _check_file(path)
     try:
-        with path.open("rb") as raw:
+        with opened(path, remedy=_RIGHTS) as raw:
             view = view_of(path, raw)
             with OpenSound(view.file if view.changed else path) as file:
                 file.note = view.note
@@ -113,22 +120,19 @@ def open_sound(path: Path) -> Iterator[OpenSound]:
                 yield file
     except soundfile.SoundFileError as error:
         raise _not_decoded(path, error) from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+    except (OSError, *_UNFORESEEN) as error:
+        raise unreadable(path, error, _RIGHTS) from error
 
 
 def _check_file(path: Path) -> None:
     """Refuse what is no file, and pointers that git-annex and git-lfs leave in its place."""
     if path.is_symlink() and not path.exists():
         raise DataError(f"{path}: stimulus cannot be read, a link to a file that is not there; fetch it ({_FETCH})")
-    if not path.is_file():
+    if not path.exists():
         raise DataError(f"{path}: no such audio file; put it there or point --stimuli-dir at its folder")
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            head = file.read(512)
-    except OSError as error:
-        raise DataError(f"{path}: stimulus cannot be read ({error.strerror}); check its permissions") from error
+    size = check_ordinary(path, _RIGHTS)
+    with opened(path, remedy=_RIGHTS) as file:
+        head = file.read(512)
     if size == 0:
         raise DataError(f"{path}: stimulus is an empty file (0 bytes); fetch the original file again")
     if head.startswith(b"version https://git-lfs"):
@@ -153,6 +157,11 @@ def _begins(head: bytes) -> str:
 def _check_opened(path: Path, file: OpenSound) -> None:
     if file.frames <= 0 or file.samplerate <= 0:
         raise DataError(f"{path}: stimulus has zero length, it holds no samples; fetch the original file again")
+    if file.channels > MOST_CHANNELS or file.samplerate > MOST_PER_SECOND:
+        raise DataError(
+            f"{path}: stimulus has {file.channels} channels of {file.samplerate} samples per second by its header; at "
+            f"most {MOST_CHANNELS} of {MOST_PER_SECOND} are read: fetch the original file again, or convert it"
+        )
     if file.format != "FLAC":
         return
     try:
@@ -171,10 +180,10 @@ def _check_opened(path: Path, file: OpenSound) -> None:
 def _not_decoded(path: Path, error: Exception) -> DataError:
     """What a file is instead of sound, and what helps."""
     size = path.stat().st_size
-    with path.open("rb") as file:
+    with opened(path) as file:
         head = file.read(64)
     made = path.with_suffix(".flac" if path.suffix.lower() == ".wav" else ".wav")
-    convert = _CONVERT.format(name=path.name, made=made.name)
+    convert = _CONVERT.format(name=shlex.quote(path.name), made=shlex.quote(made.name))
     if _PICTURES.match(head):
         return DataError(f"{path}: stimulus is not audio but a picture or document; correct the events file")
     reason = "too few bytes" if size < 44 else str(getattr(error, "error_string", error)).rstrip(".")

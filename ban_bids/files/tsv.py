@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,12 @@ import pandas as pd
 from ban_bids.constants import NOT_AVAILABLE
 from ban_bids.errors import DataError
 from ban_bids.files.atomic import write_text
+from ban_bids.files.reading import MIB, opened, too_large
+from ban_bids.files.shown import shown
 
+_LARGEST = 256 * MIB
+_LONGEST_HEADER = MIB
+_MOST_COLUMNS = 10_000
 _LABELS = ("participant", "session", "task", "space", "name", "abbreviation")
 
 
@@ -24,14 +30,14 @@ def write_tsv(path: Path, table: pd.DataFrame) -> Path:
         Target.
     table : DataFrame
         Its index is not written. Booleans become ``true`` and ``false``; tabs and line ends within
-        a cell become spaces.
+        a cell or name become spaces, other control characters escapes.
 
     Returns
     -------
     Path
         The target.
     """
-    text = table.astype(object).map(_cell).to_csv(sep="\t", index=False, lineterminator="\n")
+    text = table.astype(object).map(_cell).rename(columns=_cell).to_csv(sep="\t", index=False, lineterminator="\n")
     return write_text(path, text)
 
 
@@ -40,7 +46,7 @@ def _cell(value: Any) -> Any:
         return NOT_AVAILABLE
     if isinstance(value, bool | np.bool_):
         return str(bool(value)).lower()
-    return " ".join(value.split()) if isinstance(value, str) else value
+    return shown(" ".join(value.split())) if isinstance(value, str) else value
 
 
 def read_tsv(path: Path, *, foreign: bool = False) -> pd.DataFrame:
@@ -65,7 +71,36 @@ def read_tsv(path: Path, *, foreign: bool = False) -> pd.DataFrame:
     """
     remedy = "restore it, or preprocess that run again" if foreign else "run the participant level again"
     labels = dict.fromkeys(_LABELS, str)
+    return read_frame(path, remedy, dtype=labels, na_values=[NOT_AVAILABLE], keep_default_na=foreign)
+
+
+def read_frame(path: Path, remedy: str, *, sep: str = "\t", **options: Any) -> pd.DataFrame:
+    """Read a table as pandas does, with one message whatever is wrong with it.
+
+    Parameters
+    ----------
+    path : Path
+        UTF-8, with or without a byte-order mark.
+    remedy : str
+        End of the message.
+    sep : str
+        Between cells.
+    **options
+        Of :func:`pandas.read_csv`.
+
+    Raises
+    ------
+    DataError
+        The file is missing, no ordinary one, larger than 256 MiB, empty or no table.
+    """
+    with opened(path, remedy=remedy) as stream:
+        size, header = os.fstat(stream.fileno()).st_size, stream.readline(_LONGEST_HEADER)
+    if size > _LARGEST:
+        raise too_large(path, size, _LARGEST)
+    if header.count(sep.encode()) >= _MOST_COLUMNS:
+        raise DataError(f"{path}: more than {_MOST_COLUMNS} columns; leave out those that are not needed")
     try:
-        return pd.read_csv(path, sep="\t", dtype=labels, na_values=[NOT_AVAILABLE], keep_default_na=foreign)
-    except (OSError, ValueError) as error:  # pandas' own errors and those of decoding are ValueErrors
-        raise DataError(f"{path}: not a readable table ({error}); {remedy}") from error
+        return pd.read_csv(path, sep=sep, encoding="utf-8-sig", **options)
+    except (OSError, ValueError, OverflowError) as error:  # pandas' own errors and those of decoding are ValueErrors
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path}: not a readable table ({reason}); {remedy}") from error

@@ -16,8 +16,8 @@ from ban_bids.bids.fmriprep_index import FmriprepIndex
 from ban_bids.bids.index import Index
 from ban_bids.bids.metadata import load_header, number
 from ban_bids.bids.names import entities, sidecar
-from ban_bids.bids.voxels import check_there
 from ban_bids.errors import BanBidsError, DataError, MissingDerivative
+from ban_bids.files.images import check_there
 from ban_bids.files.json import read_json
 from ban_bids.inputs.heldout import held_out_plan
 from ban_bids.inputs.missing import MissingFile, missing_file

@@ -5,20 +5,24 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ban_bids.errors import DataError
+from ban_bids.files.reading import MIB, opened, read_bytes, text_of
 
 _MISSING = frozenset({"", "n/a", "na", "nan", "none", "null"})
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _SEPARATORS = {"commas": ",", "semicolons": ";", "bars": "|", "blanks": None}
 _KNOWN = frozenset({"onset", "duration", "stim_file", "response"})
 _BEGINNING = 1 << 16
+_LARGEST = 64 * MIB
+_MOST_LINES = 250_000
+_MOST_CELLS = 4_000_000
 _LINE_ENDS = re.compile(r"\r\n|\n|\r")
-_QUOTES = "'\"\u2018\u2019\u201c\u201d"
+_AROUND = "'\"\u2018\u2019\u201c\u201d" + "".join(filter(str.isspace, map(chr, range(0x3001))))
+"""Quotes and blanks of all kinds."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +95,7 @@ def clean_cell(text: str) -> str | None:
     str or None
         The bare text.
     """
-    bare = text.strip()
-    while bare and (bare[0] in _QUOTES or bare[-1] in _QUOTES):
-        bare = bare.strip(_QUOTES).strip()
+    bare = text.strip(_AROUND)
     return None if bare.lower() in _MISSING else bare
 
 
@@ -130,6 +132,11 @@ def parse_table(path: Path, lines: Sequence[str]) -> Table:
     if not numbered:
         raise DataError(f"{path}: empty table; write a header and rows, or delete the file")
     columns = _columns(path, numbered[0][1])
+    if len(columns) * len(numbered) > _MOST_CELLS:
+        raise DataError(
+            f"{path}: {len(columns)} columns of {len(numbered) - 1} rows, and at most {_MOST_CELLS} cells are read; "
+            "leave out what is not needed"
+        )
     if len(set(columns)) < len(columns) or "" in columns:
         raise DataError(f"{path}: columns {list(columns)}; give every column one name of its own")
     rows = []
@@ -165,39 +172,12 @@ def read_columns(path: Path) -> tuple[str, ...]:
     DataError
         As :func:`read_table`, as far as the first line tells.
     """
-    with _naming(path), path.open("rb") as file:
-        text = _decoded(file.read(_BEGINNING), path, whole=False)
+    with opened(path) as file:
+        text = text_of(file.read(_BEGINNING), path, whole=False)
     header = next((line for line in _LINE_ENDS.split(text) if line.strip()), "")
     if "\ufffd" in header:
         raise DataError(f"{path}: not UTF-8 text; save the table as UTF-8")
     return _columns(path, header)
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Errors of opening a table that name it; a pipe is refused, for reading one may never end."""
-    if path.exists() and not path.is_file():
-        raise DataError(f"{path}: cannot be read (no ordinary file); put the table there")
-    try:
-        yield
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); fetch the file or fix its rights") from error
-
-
-def _decoded(raw: bytes, path: Path, *, whole: bool = True) -> str:
-    """Text of UTF-8 or UTF-16; a beginning that is cut within a letter, or holds others, is no error."""
-    coding = "utf-8-sig"
-    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        coding = "utf-16"
-    elif len(raw) > 1 and (raw[0] == 0) != (raw[1] == 0):  # UTF-16 without its mark: every other byte of ASCII is 0
-        coding = "utf-16-be" if raw[0] == 0 else "utf-16-le"
-    try:
-        text = raw.decode(coding, "strict" if whole else "replace")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text; save the table as UTF-8") from error
-    if "\0" in text:
-        raise DataError(f"{path}: not text; save the table as UTF-8")
-    return text
 
 
 def read_table(path: Path) -> Table:
@@ -216,8 +196,13 @@ def read_table(path: Path) -> Table:
     Raises
     ------
     DataError
-        The file cannot be read or is not such a table.
+        The file cannot be read, is not such a table, or has more than 64 MiB or 250 000 lines.
     """
-    with _naming(path):
-        raw = path.read_bytes()
-    return parse_table(path, _LINE_ENDS.split(_decoded(raw, path)))
+    text = text_of(read_bytes(path, _LARGEST), path)
+    lines = _LINE_ENDS.split(text)
+    if len(lines) > _MOST_LINES:
+        raise DataError(
+            f"{path}: {len(lines)} lines, and at most {_MOST_LINES} are read of a table; leave out of it what are no "
+            "events (frames of a film, samples of a recording)"
+        )
+    return parse_table(path, lines)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 import re
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from ban_bids.errors import DataError
+from ban_bids.files.reading import as_number
+from ban_bids.files.toml import read_toml
 from ban_bids.inputs.rules import LEAD_IN_RULES, UNITS, Join, Patterns, Quantity, Rule, RuleFile, template_fields
 
 OWN_RULES = "ban-bids.toml"
@@ -93,12 +94,10 @@ class _Part:
         value = self.cells.get(key, default)
         if value is None:
             return None
-        least = f"a number {'from' if or_equal else 'above'} {above:g}"
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise self.wrong(key, least)
-        if value < above or (value == above and not or_equal):
-            raise self.wrong(key, least)
-        return float(value)
+        number = as_number(value)
+        if number is None or number < above or (number == above and not or_equal):
+            raise self.wrong(key, f"a number {'from' if or_equal else 'above'} {above:g}")
+        return number
 
     def patterns(self, key: str, known: Sequence[str] = ()) -> Patterns:
         """Entities or columns with one glob or several; numbers stand for their text."""
@@ -136,11 +135,12 @@ class _Part:
             if unit not in (*UNITS, "TR"):
                 raise part.wrong("unit", "s, ms or TR")
             return Quantity(column, shift=part.number("shift", 0.0, above=-math.inf) or 0.0, unit=unit)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        number = as_number(value)
+        if number is None:
             raise self.wrong(key, "a column, a number of seconds or a table {column, shift, unit}")
-        if key != "onset" and value < 0:
+        if key != "onset" and number < 0:
             raise self.wrong(key, "a number of seconds from 0")
-        return Quantity(number=float(value))
+        return Quantity(number=number)
 
 
 def _quantity(part: _Part, key: str, default: Quantity | None) -> Quantity | None:
@@ -261,10 +261,7 @@ def read_rules(path: Path) -> RuleFile:
     DataError
         Not TOML, unknown keys or entities, values of the wrong type, bad templates: one line with file and key.
     """
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8-sig").replace("\r\n", "\n"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise DataError(f"{path}: not a readable TOML file of rules ({' '.join(str(error).split())})") from error
+    data = read_toml(path, remedy="correct the file of rules")
     source = str(path)
     top = _Part.of(data, source, "")
     match, lead_in = top.part("match"), top.part("lead_in")

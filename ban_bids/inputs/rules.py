@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import string
 from collections.abc import Callable, Iterable, Mapping
@@ -14,6 +13,7 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 from ban_bids.errors import DataError
+from ban_bids.files.reading import as_number, as_numbers
 from ban_bids.inputs.events import Row, clean_cell
 
 LEAD_IN_RULES = ("none", "first-repeats-last")
@@ -323,11 +323,11 @@ class RuleFile:
 
 def repetition_time_of(metadata: Mapping[str, object]) -> float | None:
     """Repetition time that a sidecar states, or the usual step of its ``VolumeTiming``; None where it tells neither."""
-    stated = metadata.get("RepetitionTime")
-    if isinstance(stated, int | float) and not isinstance(stated, bool) and math.isfinite(stated) and stated > 0:
-        return float(stated)
-    starts = metadata.get("VolumeTiming")
-    if isinstance(starts, list) and len(starts) > 1 and all(isinstance(start, int | float) for start in starts):
-        steps = sorted(float(after) - float(before) for before, after in zip(starts, starts[1:]))
+    stated = as_number(metadata.get("RepetitionTime"))
+    if stated is not None and stated > 0:
+        return stated
+    starts = as_numbers(metadata.get("VolumeTiming"))
+    if starts is not None and len(starts) > 1:
+        steps = sorted(after - before for before, after in zip(starts, starts[1:]))
         return steps[len(steps) // 2] if steps[len(steps) // 2] > 0 else None
     return None

@@ -10,11 +10,26 @@ from pathlib import Path, PurePosixPath
 from ban_bids.errors import DataError
 from ban_bids.inputs.events import Row
 
+_LONGEST_NAME, _LONGEST_PATH = 255, 2000
+"""Bytes of a file's name, and of a path below a folder of stimuli, that file systems take."""
+
 
 def _safe_relative(text: str, row: Row) -> PurePosixPath:
+    """Path of a name below a folder of stimuli.
+
+    Raises
+    ------
+    DataError
+        It leads out of it, names no file, or is none that a file system takes.
+    """
     path = PurePosixPath(text.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts:
         raise DataError(f"{row.where}: stimulus {text!r} must be a path inside the stimuli folder")
+    lengths = [len(part.encode("utf-8", "surrogatepass")) for part in path.parts]
+    if max(lengths, default=0) > _LONGEST_NAME or sum(lengths) + len(lengths) > _LONGEST_PATH:
+        raise DataError(f"{row.where}: stimulus {text[:40]!r}… is a name of {len(text)} characters; correct it")
+    if not path.name or "\0" in text:
+        raise DataError(f"{row.where}: stimulus {text!r} names no file; correct it")
     return PurePosixPath(*path.parts[1:]) if len(path.parts) > 1 and path.parts[0] == "stimuli" else path
 
 

@@ -22,8 +22,6 @@ from ban_bids.inputs.unheard import FILMS, PICTURES, Unheard, is_placeholder, su
 
 __all__ = ["PAST_END", "SAME_DURATION", "Stimuli", "stimuli_of"]
 
-_LONGEST_NAME = 255
-
 
 @dataclass
 class Stimuli:
@@ -205,10 +203,7 @@ class Stimuli:
         """Name that the template gives; an error where a joined table lacks the row that it needs."""
         if rule.table is not None and any(column not in row.cells for column in rule.file_columns):
             raise self.joined(rule).missing(row)
-        name = fill(rule.file, row)
-        if name is not None and any(len(part.encode()) > _LONGEST_NAME for part in name.split("/")):
-            raise DataError(f"{row.where}: file in {rule.where} gives a name of {len(name)} characters; correct it")
-        return name
+        return fill(rule.file, row)
 
     def _is_sound(self, row: Row, name: str, folders: Sequence[str]) -> bool:
         """Whether a file with a film's suffix holds what libsndfile reads."""

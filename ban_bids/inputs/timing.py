@@ -13,6 +13,7 @@ import numpy as np
 from ban_bids.bids.images import orientation_notes
 from ban_bids.bids.metadata import load_header, number
 from ban_bids.errors import DataError
+from ban_bids.files.reading import as_numbers
 from ban_bids.inputs.types import HeardRun, Run
 
 JITTER = 0.01
@@ -208,10 +209,8 @@ def _volume_timing(
 
     The image's header cannot hold these.
     """
-    starts = metadata["VolumeTiming"]
-    if not isinstance(starts, list) or not all(
-        isinstance(t, int | float) and not isinstance(t, bool) and np.isfinite(t) for t in starts
-    ):
+    starts = as_numbers(metadata["VolumeTiming"])
+    if starts is None:
         raise _wrong(path, "VolumeTiming is not a list of numbers")
     if len(starts) != n_volumes:
         raise _wrong(path, f"VolumeTiming has {len(starts)} times for {n_volumes} volumes")
@@ -264,19 +263,21 @@ def _slice_timing(
 ) -> tuple[tuple[float, ...] | None, str]:
     """Slice times and their axis; the number of slices is checked where the raw image's shape is known."""
     direction = str(metadata.get("SliceEncodingDirection", "k"))
-    times = metadata.get("SliceTiming")
-    if times is None:
+    stated = metadata.get("SliceTiming")
+    if stated is None:
         return None, direction
+    times = as_numbers(stated)
     axis = {"i": 0, "j": 1, "k": 2}.get(direction[:1])
     if axis is None:
         problem, direction = f"SliceEncodingDirection {direction!r} unknown; SliceTiming", "k"
-    elif not isinstance(times, list) or not times or (shape is not None and len(times) != shape[axis]):
-        n = len(times) if isinstance(times, list) else 0
-        problem = f"SliceTiming has {n} entries for {shape[axis] if shape is not None else 'all'} slices;"
-    elif not all(isinstance(t, int | float) and 0 <= t <= tr for t in times):
+    elif times is None:
+        problem = "SliceTiming is not a list of numbers;"
+    elif not times or (shape is not None and len(times) != shape[axis]):
+        problem = f"SliceTiming has {len(times)} entries for {shape[axis] if shape is not None else 'all'} slices;"
+    elif not 0 <= min(times) <= max(times) <= tr:
         problem = f"SliceTiming outside 0 to {tr:g} s;"
     else:
-        return tuple(float(t) for t in times), direction
+        return tuple(times), direction
     notes.append(f"{problem} not used: slice timing is not corrected")
     return None, direction
 

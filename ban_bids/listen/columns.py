@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ban_bids.errors import DataError
+from ban_bids.files.toml import read_toml
 from ban_bids.inputs.events import clean_cell
 from ban_bids.listen.records import cell_text, read_records
 
@@ -108,9 +108,9 @@ def read_map(path: Path) -> ColumnMap:
         Not TOML, a key that is unknown, missing or of another type, or keys that exclude each other.
     """
     try:
-        given = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise DataError(f"--columns {path}: not readable TOML ({error}); correct the file") from error
+        given = read_toml(path)
+    except DataError as error:
+        raise DataError(f"--columns {error}") from error
     _check_keys(given, path)
     clips = path.parent / given["clips"] if "clips" in given else None
     found = ColumnMap(

@@ -21,6 +21,7 @@ from ban_bids.constants import NOT_AVAILABLE
 from ban_bids.errors import DataError, UsageError
 from ban_bids.files.atomic import write_bytes, write_text
 from ban_bids.files.json import read_json, write_json
+from ban_bids.files.reading import MIB, read_bytes, text_of
 from ban_bids.inputs.events import Row, clean_cell, plain_label, read_table
 from ban_bids.inputs.stimuli import PAST_END, Stimuli, stimuli_of
 from ban_bids.inputs.types import Clip
@@ -405,7 +406,7 @@ def _cells(path: Path) -> tuple[list[str], list[list[str]]]:
     """Header and rows of a table, cells as they are written."""
     if "participant_id" not in read_table(path).columns:  # it refuses what is no table
         raise DataError(f"{path}: no column participant_id; add it")
-    lines = [line for line in re.split(r"\r\n|\n|\r", path.read_text(encoding="utf-8-sig")) if line.strip()]
+    lines = [line for line in re.split(r"\r\n|\n|\r", text_of(read_bytes(path, 64 * MIB), path)) if line.strip()]
     header, *rows = [line.split("\t") for line in lines]
     return header, [[*row, *[NOT_AVAILABLE] * (len(header) - len(row))] for row in rows]
 

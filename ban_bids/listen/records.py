@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ban_bids.errors import DataError
+from ban_bids.files.reading import check_content, read_bytes, text_of
 from ban_bids.inputs.events import clean_cell
 
 _LARGEST = 200_000_000
@@ -48,7 +49,7 @@ class Record:
         outer, key = outer_column(column, self.cells)
         try:
             inner = json.loads(self.cells.get(outer) or "null")
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         return cell_text(inner.get(key)) if isinstance(inner, dict) else None
 
@@ -99,14 +100,11 @@ def read_records(path: Path) -> list[Record]:
     DataError
         It is too large or cannot be read.
     """
+    text = text_of(read_bytes(path, _LARGEST), path)
     try:
-        if path.stat().st_size > _LARGEST:
-            raise DataError(f"{path}: larger than {_LARGEST // 10**6} MB; give the table of answers only")
-        raw = path.read_bytes()
-        text = raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
         rows = _json_rows(text, path) if path.suffix.lower() == ".json" else _csv_rows(text, path)
         return [Record(path, line, {name: cell_text(cell) for name, cell in row.items()}) for line, row in rows]
-    except (OSError, ValueError, csv.Error, RecursionError) as error:
+    except (ValueError, csv.Error, RecursionError) as error:
         raise DataError(f"{path}: not a readable table ({error}); export it again as UTF-8") from error
 
 
@@ -116,6 +114,7 @@ def _json_rows(text: str, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]
         content = json.loads(text)
     except ValueError:
         content = [json.loads(line) for line in text.splitlines() if line.strip()]
+    check_content(content)
     rows = list(_flat(content))
     if not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{path}: not an array of trials; export jsPsych's data with data.json()")

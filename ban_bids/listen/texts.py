@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ban_bids.errors import DataError
+from ban_bids.files.toml import read_toml
 
 _LOG = logging.getLogger(__name__)
 
@@ -68,7 +68,4 @@ def _names(names: Any, language: str, path: Path) -> dict[str, str]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not readable TOML ({error}); correct it, or make the experiment again") from error
+    return read_toml(path, remedy="correct it, or make the experiment again")

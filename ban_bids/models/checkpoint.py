@@ -17,6 +17,7 @@ from ban_bids.audio.sameness import Identity, identify
 from ban_bids.constants import SMALL_DATA
 from ban_bids.errors import CheckpointError, LeakError
 from ban_bids.files.atomic import write_bytes
+from ban_bids.files.reading import opened
 from ban_bids.models.candidate import ModelCard
 from ban_bids.models.network import CONTROLS, AuditoryNetwork, normalisation
 from ban_bids.models.presets import PRESETS, build, build_stored
@@ -156,8 +157,8 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], str, ModelCard | 
         if about["format"] != _FORMAT:
             raise _refusal(path, f"has the format {about['format']!r}, not {_FORMAT!r}")
         return state, str(about["architecture"]), ModelCard.from_dict(about["card"])
-    except (ValueError, TypeError, KeyError) as err:
-        raise _refusal(path, f"the model card is damaged ({err})") from err
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as err:
+        raise _refusal(path, f"the model card is damaged ({' '.join(str(err).split())})") from err
 
 
 @dataclass(frozen=True)
@@ -263,7 +264,7 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], Mapping[str, str]]:
     """Tensors and metadata of a safetensors file; anything else is refused before it is opened."""
     if not path.is_file():
         raise _refusal(path, "no such weights file")
-    with path.open("rb") as file:
+    with opened(path, remedy="give another file of weights") as file:
         head = file.read(9)
     # a zip archive (torch.save) or a bare pickle would run code when loaded; safetensors starts with any
     # eight bytes, then a brace
@@ -274,7 +275,7 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], Mapping[str, str]]:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
             return {name: _restored(tensor) for name, tensor in tensors.items()}, file.metadata() or {}
-    except (SafetensorError, OSError) as err:
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError, LookupError, RuntimeError) as err:
         raise _refusal(path, f"not a readable safetensors file ({err})") from err
 
 

@@ -6,7 +6,6 @@ that of a hub's repository; a repository's name stands for what lies in the user
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -21,7 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ban_bids.errors import CheckpointError, UsageError
+from ban_bids.errors import CheckpointError, DataError, UsageError
+from ban_bids.files.json import read_json
 from ban_bids.models.candidate import Candidate
 from ban_bids.models.hidden import HOP_SECONDS, PIECE_SECONDS, Hearing, HiddenStates, card_of, piece_note, short_name
 
@@ -197,17 +197,12 @@ def _read(name: str, folder: Path) -> _Found:
 
 
 def _json(name: str, path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise UsageError(f"--model {name}: there is no {path}; give a folder that transformers' save_pretrained wrote")
     try:
-        written = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise UsageError(
-            f"--model {name}: there is no {path}; give a folder that transformers' save_pretrained wrote"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--model {name}: {path} is damaged ({type(error).__name__}); fetch it again") from error
-    if not isinstance(written, dict):
-        raise UsageError(f"--model {name}: {path} is no model's configuration; fetch it again")
-    return written
+        return read_json(path, remedy="fetch it again")
+    except DataError as error:
+        raise UsageError(f"--model {name}: {error}") from error
 
 
 def _extractor(name: str, folder: Path, kind: str, config: Any) -> tuple[Any, tuple[str, ...]]:

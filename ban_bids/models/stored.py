@@ -20,20 +20,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from math import ceil, floor, isfinite
+from math import ceil, floor, isfinite, prod
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
-import pandas as pd
 
 from ban_bids.audio.waveforms import HeardClip, audio_hash, content_hash
 from ban_bids.constants import NOT_AVAILABLE, SAMPLING_RATE
 from ban_bids.errors import DataError, NotComputable, UsageError
 from ban_bids.files.hashing import json_digest
 from ban_bids.files.json import read_json
+from ban_bids.files.npz import UNREADABLE
+from ban_bids.files.reading import as_number, check_ordinary
 from ban_bids.files.sounds import audio_seconds
+from ban_bids.files.tsv import read_frame
 from ban_bids.inputs.stimuli import SAME_DURATION
 from ban_bids.inputs.types import Clip
 from ban_bids.models.candidate import Candidate, ModelCard, check_mapping, layer_labels
@@ -43,6 +45,8 @@ _SILENCES = tuple(f"silence{suffix}" for suffix in _SUFFIXES)
 _START = re.compile(r"(.+)_start-(\d+(?:\.\d+)?)")
 _SAME_START = 1e-3
 _EDGE = 1e-6
+_LARGEST = 2**32
+"""Bytes of one array."""
 
 
 @dataclass(frozen=True)
@@ -170,8 +174,7 @@ def _layers(path: Path, layers: Any) -> dict[str, float]:
     rates: dict[str, float] = {}
     for layer in layers:
         name, rate = layer.get("name"), layer.get("frame_rate")
-        number = isinstance(rate, int | float) and not isinstance(rate, bool) and isfinite(rate) and rate > 0
-        if layer.keys() != {"name", "frame_rate"} or not isinstance(name, str) or not number:
+        if layer.keys() != {"name", "frame_rate"} or not isinstance(name, str) or (as_number(rate) or 0.0) <= 0:
             raise DataError(f"{path}: {layer!r} is no layer; {remedy}")
         if name in rates:
             raise DataError(f"{path}: layer {name!r} is there twice; rename one")
@@ -425,6 +428,8 @@ class StoredFeatures:
                 raise DataError(f"{path}: {layer!r} holds objects, which are not unpickled; save an array of numbers")
             if dtype.kind not in "fiub" or len(shape) != 2 or 0 in shape:
                 raise DataError(f"{path}: {layer!r} is {dtype} of shape {shape}; it must be numbers (frames, dims)")
+            if (size := prod(shape) * dtype.itemsize) > _LARGEST:
+                raise DataError(f"{path}: {layer!r} has {size} bytes, and at most {_LARGEST} are read; split the file")
             dims, first = self._dims.setdefault(layer, (shape[1], path))
             if shape[1] != dims:
                 raise DataError(f"{path}: {layer!r} has {shape[1]} dims, but {dims} in {first}; make one of them anew")
@@ -507,10 +512,7 @@ def _named(folder: Path) -> list[Entry]:
 
 def _read_table(path: Path) -> list[Entry]:
     """Files as ``clips.tsv`` lists them."""
-    try:
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not a readable table ({error}); write tabs between its columns") from error
+    table = read_frame(path, "write tabs between its columns", dtype=str, keep_default_na=False)
     if lacks := [column for column in ("file", "features") if column not in table]:
         raise DataError(f"{path}: lacks the column {lacks[0]!r}; write file, features and, if need be, start, duration")
     return [_entry_of(path, number, row) for number, row in enumerate(table.to_dict("records"), 2)]
@@ -546,10 +548,11 @@ def _seconds(table: Path, line: int, row: Mapping[Any, str], column: str) -> flo
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
     """Turn all that is wrong with a file into one line."""
+    check_ordinary(path, "make the file anew")
     try:
         yield
-    except (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: cannot be read ({error}); make the file anew") from error
+    except (*UNREADABLE, MemoryError) as error:
+        raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())}); make the file anew") from error
 
 
 def _npz_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
@@ -561,6 +564,8 @@ def _npz_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
                 version = np.lib.format.read_magic(stream)
                 read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
                 shape, _, dtype = read(stream)
+                if not dtype.hasobject and prod(shape) * dtype.itemsize > archive.getinfo(member).file_size:
+                    raise ValueError(f"{member} holds less than its header promises")
                 headers[member.removesuffix(".npy")] = (shape, dtype)
     return headers
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from sklearn.linear_model import LinearRegression
 
-from ban_bids.bids.voxels import read_through
 from ban_bids.errors import DataError
+from ban_bids.files.images import read_through
 from ban_bids.preprocessing.files import load_image, load_mask, save_image
 from ban_bids.preprocessing.functional import reference_and_motion
 from ban_bids.preprocessing.masks import head_mask, largest_component, tissue_probabilities

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ban_bids.constants import AROMA, CONFOUNDS
-from ban_bids.errors import UsageError
+from ban_bids.errors import DataError, UsageError
+from ban_bids.files.toml import read_toml
+from ban_bids.files.yaml import read_yaml
 from ban_bids.settings import Preprocessing
 
 
@@ -50,10 +49,9 @@ def read_plugin_file(path: Path) -> tuple[str, dict[str, Any]]:
         The file cannot be read, or names no plugin.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        content = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)  # JSON is YAML
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UsageError(f"--use-plugin {path}: cannot be read ({error})") from error
+        content = read_toml(path) if path.suffix == ".toml" else read_yaml(path)  # JSON is YAML
+    except DataError as error:
+        raise UsageError(f"--use-plugin {error}") from error
     if not isinstance(content, dict) or not isinstance(content.get("plugin"), str):
         raise UsageError(f"--use-plugin {path}: an entry 'plugin' with a name is needed, e.g. plugin: SLURM")
     arguments = content.get("plugin_args") or {}

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ban_bids.bids.names import sidecar
-from ban_bids.bids.voxels import read_through
 from ban_bids.errors import DataError
 from ban_bids.files import atomic
+from ban_bids.files.images import read_through
 from ban_bids.files.json import write_json
 from ban_bids.typing import Floats
 

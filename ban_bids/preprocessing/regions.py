@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from ban_bids.constants import ATLASES, NOT_AVAILABLE, REGIONS
 from ban_bids.errors import DataError
-from ban_bids.files.tsv import read_tsv, write_tsv
+from ban_bids.files.images import read_through
+from ban_bids.files.tsv import read_frame, read_tsv, write_tsv
 from ban_bids.preprocessing.files import load_image, load_mask, save_image
 from ban_bids.preprocessing.space.template import NATIVE, Target
 from ban_bids.preprocessing.space.transforms import Normalization, averaged_at, sample
@@ -86,7 +86,7 @@ def region_indices(atlas: AtlasFiles) -> dict[str, tuple[int, ...]]:
 
 
 def _read_table(atlas: AtlasFiles) -> pd.DataFrame:
-    table = pd.read_csv(atlas.table, sep="\t", dtype=str, keep_default_na=False)
+    table = read_frame(atlas.table, "give another --atlas", dtype=str, keep_default_na=False)
     if not {"index", "name"} <= set(table.columns):
         raise DataError(f"{atlas.table}: columns index and name are needed")
     table["index"] = table["index"].str.strip().replace("", NOT_AVAILABLE)
@@ -102,8 +102,8 @@ def read_atlas(atlas: AtlasFiles = HCP_MMP) -> tuple[NDArray[np.uint8], Floats]:
         See :func:`region_indices`; or a label of the table is nowhere in the image.
     """
     indices = region_indices(atlas)
-    image = nib.load(atlas.image)
-    data = np.rint(np.asarray(image.dataobj, np.float64)).astype(int)
+    with read_through(atlas.image, "give another --atlas") as image:
+        data = np.rint(np.asarray(image.dataobj, np.float64)).astype(int)
     labels = np.zeros(data.shape, np.uint8)
     for number, name in enumerate(REGIONS, 1):
         chosen = np.isin(data, indices[name])

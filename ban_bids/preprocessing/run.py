@@ -8,11 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
-
 from ban_bids.bids.fmriprep_folder import check_folder
-from ban_bids.bids.voxels import naming
 from ban_bids.errors import BanBidsError, DataError
+from ban_bids.files.images import open_image
 from ban_bids.files.json import read_json
 from ban_bids.files.locks import file_locks
 from ban_bids.inputs.types import Participant
@@ -126,8 +124,7 @@ def _check_raw(participant: Participant, options: Preprocessing) -> Participant:
     if not participant.t1w and options.space == NATIVE:
         raise DataError(f"sub-{participant.label}: --space {NATIVE} without a T1w image; add one, or take {TEMPLATE}")
     for run in participant.runs:
-        with naming(run.bold):
-            nib.load(run.bold)
+        open_image(run.bold)
     if options.use_syn_sdc:
         check_phase_encoding(participant)
     return participant
@@ -190,7 +187,7 @@ def _run_workflow(
     wf = Workflow(name=_WORKFLOW, base_dir=str(base))
     needed = []
     for participant in participants:
-        zooms = nib.load(participant.runs[0].bold).header.get_zooms()[:3]
+        zooms = open_image(participant.runs[0].bold).header.get_zooms()[:3]
         resolution = resolution_mm(options.res, tuple(float(size) for size in zooms))
         needed.append(_memory_gb(participant, resolution))
         part = init_participant_wf(participant, options, resolution=resolution, atlas=atlas, mem_gb=needed[-1])
@@ -202,6 +199,6 @@ def _memory_gb(participant: Participant, resolution: float) -> float:
     """Peak of the largest run's steps: the series as float32, twice the resampled one, working space."""
     needs = []
     for run in participant.runs:
-        shape = nib.load(run.bold).header["dim"][1:5].astype(float)
+        shape = open_image(run.bold).header["dim"][1:5].astype(float)
         needs.append(1.4 * shape.prod() + 2 * shape[3] * _BRAIN_MM3 / resolution**3)
     return round(_WORKER_GB + 4 * max(needs) / 1e9, 2)

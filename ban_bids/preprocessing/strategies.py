@@ -19,9 +19,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ban_bids.bids.fmriprep import series_tail
-from ban_bids.bids.voxels import check_there
 from ban_bids.constants import CONFOUNDS
 from ban_bids.errors import DataError
+from ban_bids.files.images import check_there
 from ban_bids.files.tsv import read_tsv
 from ban_bids.preprocessing.confounds import DVARS_OUTLIER, FD_OUTLIER, MOTION
 from ban_bids.preprocessing.result import PreprocessedParticipant, PreprocessedRun

@@ -12,6 +12,7 @@ from ban_bids import __version__
 from ban_bids.derivatives.summaries import ModelSummary, all_summaries, log_label
 from ban_bids.files.atomic import write_text
 from ban_bids.files.json import read_json
+from ban_bids.files.shown import one_line
 
 CITATION = "logs/CITATION.md"
 
@@ -48,7 +49,10 @@ def write_citation(root: Path) -> Path:
         **{name: any(one[name] for one in scored) for name in ("joint", "ceiling", "behavior", "trained")},
         "models": _of_models(models),
     }
-    environment = Environment(loader=PackageLoader("ban_bids.reports"), autoescape=False, undefined=StrictUndefined)
+    environment = Environment(
+        loader=PackageLoader("ban_bids.reports"), autoescape=False, undefined=StrictUndefined,
+        finalize=lambda value: one_line(value).replace("<", "&lt;"),  # Markdown, in which HTML would be taken as such
+    )  # fmt: skip
     text = environment.get_template("citation.txt").render(**facts)
     return write_text(root / CITATION, text.rstrip("\n") + "\n")
 

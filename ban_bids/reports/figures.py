@@ -15,6 +15,8 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.patches import Rectangle
 from nilearn import plotting
 
+from ban_bids.files.shown import without_formulas
+
 _DPI = 110
 HATCH = "////"
 _LABEL_LETTERS = 50
@@ -261,5 +263,5 @@ def _largest(image: nib.Nifti1Image) -> float:
 def png(canvas: Canvas) -> bytes:
     """Return a canvas as PNG."""
     buffer = io.BytesIO()
-    canvas.savefig(buffer, format="png", dpi=_DPI, facecolor="white")
+    without_formulas(canvas).savefig(buffer, format="png", dpi=_DPI, facecolor="white")
     return buffer.getvalue()

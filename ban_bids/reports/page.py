@@ -15,11 +15,13 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from ban_bids import __version__
 from ban_bids.constants import NOT_AVAILABLE
 from ban_bids.errors import DataError
 from ban_bids.files.atomic import write_text
+from ban_bids.files.shown import shown
 
 
 @dataclass(frozen=True)
@@ -287,8 +289,9 @@ def _contents(sections: Sequence[Section]) -> list[tuple[str, list[Section]]]:
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("ban_bids.reports"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
+        loader=PackageLoader("ban_bids.reports"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        finalize=lambda value: shown(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
+    )  # fmt: skip
     environment.filters.update(cell=format_cell, number=format_number, data_uri=data_uri, contents=_contents)
     return environment
 

@@ -14,6 +14,7 @@ from matplotlib.patches import Rectangle
 from ban_bids.errors import DataError
 from ban_bids.files.atomic import write_bytes
 from ban_bids.files.json import write_json
+from ban_bids.files.shown import without_formulas
 from ban_bids.files.tsv import write_tsv
 from ban_bids.training.code_measures.pictures import code_figure
 from ban_bids.training.evaluate import CheckpointEvaluation, Part
@@ -165,5 +166,5 @@ def reliability_figure(evaluation: Evaluation, title: str) -> bytes:
 
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI)
+    without_formulas(figure).savefig(buffer, format="png", dpi=_DPI)
     return buffer.getvalue()

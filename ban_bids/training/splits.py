@@ -19,6 +19,7 @@ import numpy as np
 from torchaudio.datasets.gtzan import filtered_train, filtered_valid
 
 from ban_bids.errors import DataError, UsageError
+from ban_bids.files.reading import MIB, read_bytes, text_of
 from ban_bids.inputs.heldout import held_out_tracks
 from ban_bids.inputs.read import read_dataset
 from ban_bids.inputs.types import Dataset
@@ -340,7 +341,7 @@ def named_tracks(
 def _lines(path: Path) -> list[str]:
     """Lines of a text file that are neither empty nor comments."""
     try:
-        lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as err:
+        lines = [line.strip() for line in text_of(read_bytes(path, MIB), path).splitlines()]
+    except DataError as err:
         raise UsageError(f"--exclude-stimuli {path}: not a text file with one path per line ({err})") from err
     return [line for line in lines if line and not line.startswith("#")]

@@ -7,25 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from small_datasets import Skeleton, Toy, plain_rows, write_audio, write_bold
+from small_datasets import Skeleton, Toy, make_toy, plain_rows, write_audio, write_bold
 
 
 @pytest.fixture
 def toy(tmp_path: Path) -> Toy:
-    dataset = Toy(tmp_path / "bids")
-    for genre in ("blues", "disco", "rock"):
-        for number in range(2):
-            write_audio(dataset.root / "stimuli" / f"{genre}.0000{number}.wav", 12.0)
-    (dataset.root / "dataset_description.json").write_text('{"Name": "toy", "BIDSVersion": "1.10.0"}')
-    (dataset.root / "task-music_bold.json").write_text('{"RepetitionTime": 2.0, "TaskName": "music"}')
-    for sub in ("01", "02"):
-        write_bold(dataset.root / f"sub-{sub}" / "anat" / f"sub-{sub}_T1w.nii.gz", (2, 2, 2))
-        for run, genre in enumerate(("blues", "disco", "rock"), start=1):
-            write_bold(dataset.func(run, "bold.nii.gz", sub), (2, 2, 2, 10))
-            dataset.events(
-                run, f"0\t8\t{genre}\t{genre}.00000.wav\t1.5\n8.0\t8\t{genre}\t{genre}.00001.wav\tn/a\n", sub
-            )
-    return dataset
+    return make_toy(tmp_path / "bids")
 
 
 @pytest.fixture

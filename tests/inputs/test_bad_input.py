@@ -252,7 +252,7 @@ UNFIT = [
     (overlap, "line 3: a clip begins at 7.5 s .* overlapping"),
     (short_bold, "BOLD lasts 20 s .* events last to 88 s"),
     (flat_bold, "is not a series of volumes"),
-    (not_nifti, "not a NIfTI image"),
+    (not_nifti, "cannot be read .*not a gzip file"),
     (empty_bold, "empty file"),
     (truncated_bold, "truncated"),
     (other_tr, "RepetitionTime 2.2 s in the JSON sidecar, 2 s in the image header"),

@@ -26,9 +26,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Counter[Path]:
         counts[path] += 1
         return read_table(path)
 
-    def counted_image(path: Path) -> object:
+    def counted_image(path: Path, **options: bool) -> object:
         counts[path] += 1
-        return load(path)
+        return load(path, **options)
 
     monkeypatch.setattr(read, "read_table", counted_table)
     monkeypatch.setattr(nibabel, "load", counted_image)

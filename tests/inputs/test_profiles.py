@@ -42,7 +42,7 @@ def test_template_of_ds003720() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name = ", "not a readable TOML"),
+        ("name = ", "not readable TOML"),
         ("[other]\n", "unknown keys .'other'."),
         ("stimuli = 3\n", "must be a table"),
         ('[lead_in]\nrule = "magic"\n', "lead-in rule 'magic'; known"),

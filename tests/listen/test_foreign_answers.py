@@ -395,7 +395,7 @@ def test_a_list_of_answers_from_one(tmp_path: Path) -> None:
         ("a.json", b"[{", "not a readable table"),
         ("a.json", b"[1, 2]", "not an array of trials"),
         ("a.json", b"[" * 100_000, "not a readable table"),
-        ("a.csv", b"id,clip,genre\n1,blues.00000,\xff\n", "not a readable table"),
+        ("a.csv", b"id,clip,genre\n1,blues.00000,\xff\n", "not UTF-8 text; save it as UTF-8"),
         ("a.csv", b'id,clip,genre\n1,blues.00000,"blues\n', "not a readable table"),
         ("a.csv", b"id,clip,genre\n1,blues.00000,blues,x\n", "a.csv, line 2: 4 cells under 3 columns"),
         ("a.csv", b"id,clip,genre,genre\n1,blues.00000,blues,x\n", "several columns are called genre"),

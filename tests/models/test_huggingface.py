@@ -407,8 +407,8 @@ def _others_extractor(folder: Path) -> None:
     ("spoil", "message"),
     [
         (_no_config, r"there is no .*config.json; give a folder that transformers"),
-        (_damaged_config, r"config.json is damaged \(JSONDecodeError\)"),
-        (_a_list, "is no model's configuration"),
+        (_damaged_config, "config.json: not readable JSON .*; fetch it again"),
+        (_a_list, "config.json: not a JSON object; fetch it again"),
         (lambda f: small.rewritten(f, model_type="wav2vec9"), "'wav2vec9', which transformers does not know"),
         (lambda f: small.rewritten(f, model_type="bert"), "'bert' cannot be laid on sound here, those of wav2vec2, "),
         (lambda f: small.rewritten(f, model_type="encodec"), "'encodec' cannot be laid on sound here"),

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from fmriprep_phantom import GRID, write_image, write_output
 
-from ban_bids.bids.voxels import read_through
 from ban_bids.errors import DataError
+from ban_bids.files.images import read_through
 from ban_bids.inputs.types import Participant, Run
 from ban_bids.preprocessing import run as preprocessing
 from ban_bids.preprocessing.fmriprep.ingest import ingest

@@ -150,5 +150,5 @@ def test_a_region_declared_absent_has_no_numbers_but_a_reason(users: AtlasFiles,
     reason = "atlas my_dseg.nii.gz has no region PB"
     assert absent_regions(tmp_path / "out.tsv") == {"PB": reason}
     assert notes == (f"{reason}: its scores are n/a, and so is C, the mean over all",)
-    with pytest.raises(DataError, match="gone.tsv: not a readable table"):
+    with pytest.raises(DataError, match="gone.tsv: cannot be read"):
         absent_regions(tmp_path / "gone.tsv")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +10,10 @@ import h5py
 import numpy as np
 
 from ban_bids.bids.names import entities
-from ban_bids.bids.voxels import naming
 from ban_bids.errors import DataError
 from ban_bids.files.fetched import absence
+from ban_bids.files.images import naming
+from ban_bids.files.json import read_json
 from ban_bids.inputs.derivatives import RESTORE, made_header
 from ban_bids.inputs.types import Participant
 from ban_bids.preprocessing.space.template import NATIVE, TEMPLATE
@@ -25,10 +25,10 @@ _NIFTI = (".nii.gz", ".nii")
 def version_of(folder: Path) -> str:
     """Version that made the derivatives, ``unknown`` where their description does not say."""
     try:
-        content = json.loads((folder / "dataset_description.json").read_text(encoding="utf-8"))
+        content = read_json(folder / "dataset_description.json")
         pipeline = (content.get("GeneratedBy") or [content.get("PipelineDescription") or {}])[0]
         return str(pipeline.get("Version", "unknown"))
-    except (OSError, ValueError, AttributeError, LookupError):
+    except (DataError, AttributeError, LookupError, TypeError):
         _LOG.warning("%s: no readable dataset_description.json; fMRIPrep's version is unknown", folder)
         return "unknown"
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import ants
-import nibabel as nib
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from ban_bids.errors import DataError
 from ban_bids.files.fetched import absence
+from ban_bids.files.images import open_image
 from ban_bids.inputs.derivatives import RESTORE, check_derivative, derived_sidecar, files_of_run
 from ban_bids.inputs.types import Participant, Run
 from ban_bids.preprocessing import figures
@@ -150,9 +150,9 @@ def _option_notes(options: Preprocessing) -> tuple[str, ...]:
 
 
 def _common_grid(masks: Sequence[Path]) -> Grid:
-    first = nib.load(masks[0])
+    first = open_image(masks[0], RESTORE)
     for path in masks[1:]:
-        image = nib.load(path)
+        image = open_image(path, RESTORE)
         if image.shape != first.shape or not np.allclose(image.affine, first.affine, atol=1e-3):
             raise DataError(f"{path}: another grid than {masks[0].name}; choose one resolution with --res")
     return Grid.of(first.shape, first.affine)

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ban_bids.bids.voxels import read_through
 from ban_bids.files.atomic import atomic_path
+from ban_bids.files.images import read_through
 from ban_bids.inputs.derivatives import RESTORE
 from ban_bids.preprocessing import quality
 from ban_bids.preprocessing.files import load_image, load_mask

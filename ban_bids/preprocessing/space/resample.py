@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ban_bids.bids.voxels import read_through
 from ban_bids.errors import DataError
+from ban_bids.files.images import read_through
 from ban_bids.preprocessing.space.template import Grid
 from ban_bids.preprocessing.space.transforms import apply_affine
 from ban_bids.typing import Floats
