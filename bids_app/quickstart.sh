@@ -40,7 +40,7 @@ stamp=$venv/.ban-bids$extras-$(cat pyproject.toml constraints.txt | cksum | tr -
 if [ ! -e "$stamp" ]; then
   echo "quickstart: installing ban-bids and its dependencies into $venv (several GB, once)" >&2
   "$venv/bin/python" -m pip install -q uv
-  "$venv/bin/uv" pip install -q --python "$venv/bin/python" -c constraints.txt -e ".$extras" ||
+  "$venv/bin/uv" pip install -q --compile-bytecode --python "$venv/bin/python" -c constraints.txt -e ".$extras" ||
     { echo "quickstart: uv failed; trying pip, which is slower" >&2
       "$venv/bin/python" -m pip install -q -c constraints.txt -e ".$extras"; }
   : >"$stamp"
