@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -44,6 +44,8 @@ class DemoSize:
         Passes through the training tracks; see ``networks.NETWORKS``.
     participants : int
         People, unless told otherwise.
+    motion : float
+        Largest excursion of the head in a run, millimetres and degrees: that of people who lie still.
     """
 
     training_runs: int
@@ -65,12 +67,13 @@ class DemoSize:
     choice_clips: int = 6
     choice_seconds: float = 5.0
     choice_trials: int = 3
+    motion: float = 0.3
 
     def scan(self, presentations: int) -> Scan:
         """Protocol of a run that presents so many clips."""
-        scan = Scan(self.shape, self.voxel)
+        scan = Scan(self.shape, self.voxel, motion=self.motion)
         seconds = self.lead + presentations * self.clip + self.tail
-        return Scan(self.shape, self.voxel, n_volumes=int(np.ceil(seconds / scan.repetition_time)))
+        return replace(scan, n_volumes=int(np.ceil(seconds / scan.repetition_time)))
 
     @property
     def stimuli_per_genre(self) -> int:
