@@ -168,7 +168,7 @@ def test_tracks_of_all_participants_are_held_out_whoever_is_chosen(toy: Toy) -> 
 
 
 def test_the_trainer_leaves_out_what_scoring_holds_out(toy: Toy) -> None:
-    options = Namespace(exclude_stimuli=toy.root, data=toy.root, test_task=[], test_runs=["2"])
+    options = Namespace(exclude_stimuli=toy.root, data=[str(toy.root)], test_task=[], test_runs=["2"])
     stimuli = toy.root / "stimuli"
     assert train._excluded(options) == [stimuli / "disco.00000.wav", stimuli / "disco.00001.wav"]
     choices = "stim_file\tresponse\ttrial_type\nrock.00001.wav\trock\trock\n"

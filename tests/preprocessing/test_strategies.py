@@ -155,7 +155,7 @@ def test_tables_that_do_not_fit_are_refused(ours: PreprocessedRun) -> None:
     with pytest.raises(DataError, match="no column rot_z"):
         choose(ours, "simple")
     ours.confounds.unlink()
-    with pytest.raises(DataError, match="not a readable table"):
+    with pytest.raises(DataError, match="restore it, or preprocess that run again"):
         choose(ours, "motion12")
 
 
