@@ -20,6 +20,7 @@ from ban_bids.training.settings import Objective
 _BANDS = 32
 """Bands, each the mean of its mel bands, that are predicted."""
 
+_NO_VARIANCE = 1e-12
 _TEMPERATURE = 0.2
 _PROJECTION = 64
 
@@ -138,7 +139,8 @@ def log_dimension(activation: Tensor) -> Tensor:
     rows = rows - rows.mean(dim=0)
     # tr(C²) is the same for the smaller of the two products
     product = rows @ rows.T if len(rows) < rows.shape[1] else rows.T @ rows
-    return 2 * rows.square().sum().log() - product.square().sum().log()
+    # a batch of silence has no variance: a dimension of one, and no gradient, instead of no number
+    return 2 * (rows.square().sum() + _NO_VARIANCE).log() - (product.square().sum() + _NO_VARIANCE**2).log()
 
 
 def contrast_loss(network: AuditoryNetwork, projection: nn.Module, top: Tensor) -> Tensor:

@@ -29,7 +29,14 @@ from ban_bids.training.datasets import Collection, Data, log_mel_frames, read_co
 from ban_bids.training.evaluate import evaluate, fitted_crops
 from ban_bids.training.low_level import train_low_level
 from ban_bids.training.records import ResumeState, Trained, training_card, training_fingerprint
-from ban_bids.training.settings import ONE_PROCESS, Parallel, TrainingSettings, check_hardware, check_settings
+from ban_bids.training.settings import (
+    ONE_PROCESS,
+    Parallel,
+    TrainingSettings,
+    check_hardware,
+    check_settings,
+    precision,
+)
 from ban_bids.training.splits import Split, inner_split, split_tracks
 
 _LOG = logging.getLogger(__name__)
@@ -261,13 +268,7 @@ def _train_network(
             with_sounds=settings.objective.prediction > 0,
         )  # fmt: skip
 
-    looks: list[tuple[Tensor, ...]] = []
-    if inner:  # the same unaugmented crops for every look of early stopping, which judges the main task
-        crops = CropBatches(
-            inner_frames, collection.targets(inner)[:, :n_genres], n_frames=crop_frames,
-            batch_size=len(inner), augmentation=PLAIN, seed=settings.seed + 2, crops_per_track=_INNER_CROPS,
-        )  # fmt: skip
-        looks = list(crops.epoch(0))
+    looks = _looks(inner_frames, collection.targets(inner)[:, :n_genres], crop_frames, seed=settings.seed + 2)
     module, is_first = fit(
         network, settings, batches, tasks=collection.tasks, inner=looks, state=state, device=device,
         parallel=parallel, progress=progress,
@@ -295,6 +296,7 @@ def _train_network(
             "steps": module.steps_done,
             "budget_minutes_used": round(minutes, 3),
             "resumed_after_steps": module.resumed,
+            "precision": precision(device),  # machines differ in it, and so do the weights that they train
             "ended": module.ended or "steps",
             "curve": module.schedule.curve.rounded(),
             **metrics,
@@ -303,6 +305,17 @@ def _train_network(
             asked, settings, ended=module.ended, resumed=module.resumed, n_inner=len(inner), best_step=best_step
         ),
     )
+
+
+def _looks(frames: Sequence[np.ndarray], targets: np.ndarray, n_frames: int, *, seed: int) -> list[tuple[Tensor, ...]]:
+    """The same unaugmented crops for every look of early stopping, which judges the main task."""
+    if not frames:
+        return []
+    crops = CropBatches(
+        frames, targets, n_frames=n_frames, batch_size=len(frames), augmentation=PLAIN, seed=seed,
+        crops_per_track=_INNER_CROPS,
+    )  # fmt: skip
+    return list(crops.epoch(0))
 
 
 def set_statistics(network: AuditoryNetwork, frames: Sequence[np.ndarray]) -> None:

@@ -32,6 +32,15 @@ def test_a_code_of_one_direction_has_one_dimension_and_its_scale_does_not_matter
     torch.testing.assert_close(log_dimension(100 * code), log_dimension(code), rtol=1e-4, atol=1e-4)
 
 
+def test_a_batch_of_silence_leaves_the_weights_alone() -> None:
+    silent = torch.zeros(2, 6, 2, 10, requires_grad=True)
+    found = log_dimension(silent)
+    found.backward()
+    assert float(found.detach()) == pytest.approx(0.0, abs=1e-4)
+    assert silent.grad is not None
+    assert not silent.grad.any()
+
+
 def test_a_head_that_knows_the_sound_predicts_it_and_one_that_says_the_mean_errs_by_one() -> None:
     generator = torch.Generator().manual_seed(1)
     frames = torch.randn(3, 32, 24, generator=generator)  # 32 bands are predicted as they are
