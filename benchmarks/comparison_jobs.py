@@ -25,7 +25,7 @@ from ban_bids.training.datasets import Collection
 from ban_bids.training.settings import TrainingSettings
 from ban_bids.training.splits import split_tracks
 
-_FORMAT = 2
+_FORMAT = 3
 _DIGITS = 5
 _DECIDING = ("hearing", "last_layer", "listeners", "step_probes")
 
@@ -54,8 +54,6 @@ class Plan:
         Preset, split and seed are the job's.
     folder : Path
         Holds one file per finished job, and the states of unfinished trainings.
-    by_step : bool
-        Also ask networks after every step of their last area.
     keep : bool
         Keep the weights of trained networks; without, they go when the job is done.
     device : str
@@ -66,7 +64,6 @@ class Plan:
     n_folds: int
     settings: TrainingSettings
     folder: Path
-    by_step: bool = False
     keep: bool = False
     device: str = "cpu"
 
@@ -86,7 +83,6 @@ class Plan:
             "settings": asdict(settings),
             "network": preset(settings.preset).to_dict(),
             "tracks": [(t.name, t.genre, t.digest, t.group) for t in self.collection.tracks],
-            "by_step": self.by_step,
             "device": self.device,
         }
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
@@ -151,7 +147,8 @@ def run(job: Job, plan: Plan) -> Path:
     assert fit is not None  # the names were checked before
     fold.weights.parent.mkdir(exist_ok=True)
     listener = fit(job.model, fold)
-    probes = StepProbes(listener, fold) if plan.by_step and listener.network is not None else None
+    # recurrence.py asks these networks about their steps: both benchmarks share their jobs
+    probes = StepProbes(listener, fold) if listener.n_steps > 1 else None
     result = {
         "names": [t.name for t in fold.validation],
         "genres": [t.genre for t in fold.validation],

@@ -103,6 +103,15 @@ class Listener:
         """The network, where the model is one."""
         return self.model.network if isinstance(self.model, NetworkModel) else None
 
+    @property
+    def n_steps(self) -> int:
+        """Steps of the network's last area; 0 where the model is no network."""
+        if self.network is None:
+            return 0
+        frames = torch.zeros(1, self.network.front_end.config.n_mels, self.network.config.time_stride)
+        with torch.no_grad():
+            return len(self.network.from_frames(self.network.front_end.standardise(frames))[1][AREAS[-1]])
+
     def last_layer(self, sound: np.ndarray) -> np.ndarray:
         """Features of the last layer, (n_frames, n_features)."""
         heard = self.model.features([HeardClip(None, SAMPLING_RATE, sound)])[0]

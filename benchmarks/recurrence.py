@@ -8,7 +8,8 @@ Three *regimes* end a training: ``steps`` (the same number for all), ``time`` (t
 stands beside BAN without recurrence (``ban-feedforward``) and beside one without recurrence that is as wide as it takes
 to have as many parameters (``ban-wide``). Cheaper unrollings (``ban-steps-1223`` makes one step in A1, two in Belt and
 PB, three in T2T3) are trained in the regime ``--unrollings-in``. Every network is asked after each step of its last
-area too (``time_course.py``). Jobs are those of ``compare_models.py``: kept, taken up again, independent.
+area too (``time_course.py``). Jobs are those of ``compare_models.py``: kept, taken up again, independent; with the same
+``--work`` and ``--plateau-minutes`` equal to its ``--cpu-minutes``, trainings on a plateau are made once for both.
 
 ``benchmarks/make_results.py`` makes a section of the results page from the file that this writes.
 """
@@ -86,7 +87,7 @@ def plans_of(options: argparse.Namespace) -> dict[str, Plan]:
     base = changed(TrainingSettings(epochs=_ENDLESS, budget_clock="cpu", controls=False), options.set)
     plan = Plan(
         collection_of(options), options.folds, base, work_folder(options),
-        by_step=True, keep=options.keep, device=options.device,
+        keep=options.keep, device=options.device,
     )  # fmt: skip
     if base.plateau is None and "plateau" in options.regimes:
         raise SystemExit("--set plateau=null: leaves nothing that ends a training in the regime plateau")

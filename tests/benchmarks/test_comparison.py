@@ -172,7 +172,7 @@ def test_a_jobs_file_holds_all_that_was_measured(tmp_path: Path) -> None:
     collection = read_collection(write_classes(tmp_path / "data"))
     settings = TrainingSettings(epochs=2, crop_seconds=0.96, batch_size=4)
     (tmp_path / "work").mkdir()
-    plan = Plan(collection, 3, settings, tmp_path / "work", by_step=True)
+    plan = Plan(collection, 3, settings, tmp_path / "work")
     outcome = jobs.load(jobs.run(Job("ban-small", 0, 0), plan))
     judge = jobs.load(jobs.run(Job("modulation", 0, 0), plan))
     assert outcome.steps == 4 and judge.steps == 0
