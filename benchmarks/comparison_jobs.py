@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,14 +20,14 @@ from step_probes import StepProbes
 import ban_bids
 from ban_bids.audio.waveforms import load_waveform
 from ban_bids.constants import DEFAULT_SEED
-from ban_bids.files.json import write_json
+from ban_bids.files.atomic import write_bytes
 from ban_bids.models.presets import LOW_LEVEL, PRESETS, preset
 from ban_bids.training.datasets import Collection
 from ban_bids.training.settings import TrainingSettings
 from ban_bids.training.splits import split_tracks
 
 _FORMAT = 3
-_DIGITS = 5
+_DIGITS = 4
 _DECIDING = ("hearing", "last_layer", "listeners", "step_probes")
 
 
@@ -86,14 +87,14 @@ class Plan:
             "device": self.device,
         }
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
-        return self.folder / f"{job.model}_seed-{job.seed}_fold-{job.fold}_{digest}.json"
+        return self.folder / f"{job.model}_seed-{job.seed}_fold-{job.fold}_{digest}.json.gz"
 
     def fold_of(self, job: Job) -> Fold:
         """Its tracks and settings."""
         settings = self.settings_of(job)
         split = split_tracks(self.collection.tracks, settings.split, settings.seed)
         # not beside the result: a card of the same name lies beside the weights
-        weights = self.folder / "weights" / f"{self.file_of(job).stem}.safetensors"
+        weights = self.folder / "weights" / self.file_of(job).name.replace(".json.gz", ".safetensors")
         return Fold(self.collection, split.training, split.validation, settings, weights, self.device)
 
 
@@ -161,7 +162,8 @@ def run(job: Job, plan: Plan) -> Path:
         **_answers(listener, fold, probes),
         **measure(listener, fold),
     }
-    written = write_json(plan.file_of(job), result)
+    # small enough to be kept with the figures that are computed from them
+    written = write_bytes(plan.file_of(job), gzip.compress(json.dumps(result).encode(), mtime=0))
     if not plan.keep:
         for path in (fold.weights, fold.weights.with_suffix(".json")):
             path.unlink(missing_ok=True)
@@ -177,13 +179,13 @@ def _answers(listener: Listener, fold: Fold, probes: StepProbes | None) -> dict[
         for condition, sounds in conditions(load_waveform(track.path), track.digest):
             answers = [listener.answer(sound) for sound in sounds]
             if condition == QUIET:
-                segments.append(np.round(answers[0], 6).tolist())
+                segments.append(_rounded(answers[0]).tolist())
             heard.setdefault(condition, []).append([a.mean(axis=0) for a in answers])
             for kind, by_step in {} if probes is None else probes.answers(sounds).items():
                 steps.setdefault(kind, {}).setdefault(condition, []).append(by_step)
     return {
         "segments": segments,
-        "heard": _complete(heard, len(fold.validation)),
+        "heard": {c: a.tolist() for c, a in _complete(heard, len(fold.validation)).items()},
         "by_step": {
             kind: {c: np.moveaxis(a, 1, 0).tolist() for c, a in _complete(of, len(fold.validation)).items()}
             for kind, of in steps.items()
@@ -191,13 +193,18 @@ def _answers(listener: Listener, fold: Fold, probes: StepProbes | None) -> dict[
     }
 
 
-def _complete(heard: Mapping[str, Sequence[Any]], n_tracks: int) -> dict[str, Any]:
-    return {c: np.round(a, _DIGITS).tolist() for c, a in heard.items() if len(a) == n_tracks}
+def _complete(heard: Mapping[str, Sequence[Any]], n_tracks: int) -> dict[str, np.ndarray]:
+    return {condition: _rounded(answers) for condition, answers in heard.items() if len(answers) == n_tracks}
+
+
+def _rounded(answers: Any) -> np.ndarray:
+    # in double precision, in which a rounded number is also short when written
+    return np.round(np.asarray(answers, dtype=float), _DIGITS)
 
 
 def load(path: Path) -> Outcome:
     """Read a result that :func:`run` wrote."""
-    values = json.loads(path.read_text())
+    values = json.loads(gzip.decompress(path.read_bytes()))
     arrays = {
         "segments": [np.array(s) for s in values["segments"]],
         "heard": {c: np.array(a) for c, a in values.get("heard", {}).items()},

@@ -179,11 +179,11 @@ def test_a_jobs_file_holds_all_that_was_measured(tmp_path: Path) -> None:
     assert outcome.names == judge.names and len(outcome.names) == 5
     assert set(outcome.heard) == set(judge.heard) == {"quiet", *IN_NOISE, *IN_PIECES[:3]}
     assert outcome.heard["0 dB"].shape == (5, 1, 3) and outcome.heard["2 s"].shape == (5, 8, 3)
-    np.testing.assert_allclose(outcome.heard["quiet"][2, 0], outcome.segments[2].mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(outcome.heard["quiet"][2, 0], outcome.segments[2].mean(axis=0), atol=2e-4)
     # the network's own read-out of its last step is what the network answers
     assert outcome.by_step["probe"]["2 s"].shape == (2, 5, 8, 3)
     for condition in ("quiet", "-5 dB", "0.5 s"):
-        np.testing.assert_allclose(outcome.by_step["readout"][condition][-1], outcome.heard[condition], atol=2e-5)
+        np.testing.assert_allclose(outcome.by_step["readout"][condition][-1], outcome.heard[condition], atol=2e-4)
     assert judge.by_step == {}
     measured = outcome.measures
     assert 1 <= measured["dimension"] <= 256 and 0 <= measured["probe_genre"] <= 1  # type: ignore[operator]
