@@ -145,7 +145,7 @@ def test_the_citation_file_follows_its_schema(tmp_path: Path) -> None:
 KINDS = ("Added", "Changed", "Deprecated", "Removed", "Fixed", "Security")
 
 
-def misformed(changes: str) -> list[str]:
+def malformed(changes: str) -> list[str]:
     """Faults of a change log: headings of releases and kinds are those of Keep a Changelog, the newest first."""
     faults: list[str] = []
     last = date.max
@@ -160,9 +160,9 @@ def misformed(changes: str) -> list[str]:
 
 
 def test_changes_are_in_their_form() -> None:
-    assert not misformed((ROOT / "CHANGES.md").read_text(encoding="utf-8"))
+    assert not malformed((ROOT / "CHANGES.md").read_text(encoding="utf-8"))
     wrong = "## Unreleased\n### New\n## 0.1.0\n## 0.1.0 - 2026-01-02\n## 0.2.0 - 2026-02-01\n### Fixed\n"
-    assert misformed(wrong) == ["### New", "## 0.1.0", "## 0.2.0 - 2026-02-01: newer than the one above"]
+    assert malformed(wrong) == ["### New", "## 0.1.0", "## 0.2.0 - 2026-02-01: newer than the one above"]
 
 
 def test_the_version_is_written_in_one_place() -> None:
