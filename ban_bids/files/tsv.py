@@ -20,7 +20,7 @@ _LARGEST = 256 * MIB
 _LONGEST_HEADER = MIB
 _MOST_COLUMNS = 10_000
 # from 3.1 on pandas reads numbers exactly, and warns of the option
-_EXACTLY = {} if Version(pd.__version__) >= Version("3.1") else {"float_precision": "round_trip"}
+_EXACTLY: dict[str, Any] = {} if Version(pd.__version__) >= Version("3.1") else {"float_precision": "round_trip"}
 _LABELS = ("participant", "session", "task", "space", "name", "abbreviation")
 
 
