@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ban_bids import __version__
 from ban_bids.cli.environment import available_cpus, exit_status, set_logging
 from ban_bids.cli.options import seed, whole
 from ban_bids.constants import DEFAULT_SEED
@@ -35,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
         "how much of the truth was recovered.",
     )
     add = parser.add_argument
+    add("--version", action="version", version=f"%(prog)s {__version__}")
     add("directory", type=Path, metavar="DIR", help="folder to write into; made if it is not there")
     add("--data-only", action="store_true", help="stop before running ban-bids")
     add("--participants", type=whole(1, 99), metavar="N", help="people (default: 2; 1 with --size small)")

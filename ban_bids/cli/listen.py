@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ban_bids import __version__
 from ban_bids.cli.environment import exit_status, set_logging
 from ban_bids.cli.options import label, seed, whole
 from ban_bids.constants import DEFAULT_SEED
@@ -37,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Collect people's choices on the clips of a listening dataset: make a web experiment, serve it, "
         "and import the answers as BIDS tables, from which ban-bids computes the behavioural score.",
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_make(commands.add_parser("make", help="make the experiment's folder from a dataset"))
     _add_serve(commands.add_parser("serve", help="serve an experiment to browsers"))

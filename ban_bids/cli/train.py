@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ban_bids import __version__
 from ban_bids.constants import DEFAULT_SEED
 from ban_bids.errors import BanBidsError, UsageError
 from ban_bids.files.shown import LogFormatter, one_line
@@ -63,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         "class (GTZAN in any of its usual layouts, .wav .au .flac .mp3), or evaluate a checkpoint on one. "
         "A training that was interrupted goes on when the same command is given again.",
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument(
         "--data",
         nargs="+",

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from packaging.version import Version
 
 from ban_bids.constants import NOT_AVAILABLE
 from ban_bids.errors import DataError
@@ -18,6 +19,8 @@ from ban_bids.files.shown import shown
 _LARGEST = 256 * MIB
 _LONGEST_HEADER = MIB
 _MOST_COLUMNS = 10_000
+# from 3.1 on pandas reads numbers exactly, and warns of the option
+_EXACTLY: dict[str, Any] = {} if Version(pd.__version__) >= Version("3.1") else {"float_precision": "round_trip"}
 _LABELS = ("participant", "session", "task", "space", "name", "abbreviation")
 
 
@@ -100,7 +103,7 @@ def read_frame(path: Path, remedy: str, *, sep: str = "\t", **options: Any) -> p
     if header.count(sep.encode()) >= _MOST_COLUMNS:
         raise DataError(f"{path}: more than {_MOST_COLUMNS} columns; leave out those that are not needed")
     try:
-        return pd.read_csv(path, sep=sep, encoding="utf-8-sig", **options)
+        return pd.read_csv(path, sep=sep, encoding="utf-8-sig", **_EXACTLY, **options)
     except (OSError, ValueError, OverflowError) as error:  # pandas' own errors and those of decoding are ValueErrors
         reason = " ".join(str(error).split())
         raise DataError(f"{path}: not a readable table ({reason}); {remedy}") from error
