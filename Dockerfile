@@ -4,7 +4,6 @@
 ARG BASE=debian:bookworm-slim
 
 FROM ${BASE} AS build
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN apt-get update \
  && apt-get install -y --no-install-recommends python3 python3-venv ca-certificates \
  && rm -rf /var/lib/apt/lists/*
@@ -19,9 +18,10 @@ ENV PATH=/opt/tools/bin:$PATH VIRTUAL_ENV=/opt/ban-bids UV_NO_CACHE=1 UV_LINK_MO
 # PyTorch's index has other versions of what they need.
 WORKDIR /src
 COPY pyproject.toml constraints.txt ./
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN [ -z "$TORCH_INDEX" ] || uv pip install -q --no-deps --index-url "$TORCH_INDEX" \
       "$(sed -n '/^torch==/p' constraints.txt)" "$(sed -n '/^torchaudio==/p' constraints.txt)"
-RUN uv pip install -q -c constraints.txt -r pyproject.toml --extra pretrained
+RUN uv pip install -q -c constraints.txt -r pyproject.toml --extra pretrained --extra listen
 
 COPY README.md LICENSE ./
 COPY ban_bids ban_bids
@@ -33,7 +33,7 @@ RUN uv pip install -q --no-deps .
 RUN mkdir -p /opt/ban-bids/share/doc/ban-bids \
  && cyclonedx-py environment --pyproject pyproject.toml --mc-type application --output-reproducible --of JSON \
       -o /opt/ban-bids/share/doc/ban-bids/sbom.cdx.json /opt/ban-bids/bin/python \
- && pip-licenses --python /opt/ban-bids/bin/python --from mixed --order license --with-urls --format markdown \
+ && pip-licenses --python /opt/ban-bids/bin/python --from mixed --with-system --with-urls --format markdown \
       --output-file /opt/ban-bids/share/doc/ban-bids/licenses.md \
  && cp LICENSE /opt/ban-bids/share/doc/ban-bids/ \
  && cd /opt/ban-bids/lib/python3*/site-packages \
@@ -43,14 +43,14 @@ RUN mkdir -p /opt/ban-bids/share/doc/ban-bids \
 
 # Byte code that is valid whatever the files' times, for a root that nobody may write; the fonts are looked for once.
 # Some packages ship templates that are no valid Python, on which compileall stumbles without harm.
-RUN { /opt/ban-bids/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/ban-bids/lib || true; } \
+RUN { /opt/ban-bids/bin/python -m compileall -qf -j 0 --invalidation-mode unchecked-hash /opt/ban-bids/lib || true; } \
  && MPLCONFIGDIR=/opt/ban-bids/fonts /opt/ban-bids/bin/python -c "import matplotlib.font_manager" \
  && chmod -R a+rX /opt/ban-bids
 
 FROM ${BASE}
 RUN apt-get update \
  && apt-get install -y --no-install-recommends python3 ca-certificates libgomp1 \
- && rm -rf /var/lib/apt/lists/* /var/cache/debconf/* /var/log/* \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/* /var/log/* \
  && useradd --uid 1000 --create-home --home-dir /home/ban ban
 COPY --from=build /opt/ban-bids /opt/ban-bids
 
@@ -62,7 +62,7 @@ ENV PATH=/opt/ban-bids/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     MPLCONFIGDIR=/opt/ban-bids/fonts \
     BAN_BIDS_CONTAINER=docker
-USER ban
+USER 1000:1000
 ENTRYPOINT ["ban-bids"]
 # It works a job off and ends, so there is nothing to ask from time to time; `ban-bids-demo` says whether it works.
 HEALTHCHECK NONE
