@@ -1,6 +1,6 @@
 # The image of ban-bids. `docker build -t ban-bids .` takes PyTorch's build for CPUs; an image for NVIDIA GPUs is made
 # by `--build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130`. With an empty TORCH_INDEX torch comes from the
-# same index as everything else (PyPI's build for x86-64 is one for CUDA). See docs/container.md.
+# same index as everything else (PyPI's build is one for CUDA). See docs/container.md.
 ARG BASE=debian:bookworm-slim
 
 FROM ${BASE} AS build
@@ -41,11 +41,12 @@ RUN mkdir -p /opt/ban-bids/share/doc/ban-bids \
  && find . -depth -type d \( -name tests -o -name test_data \) -exec rm -rf {} + \
  && find . -type f \( -name '*.a' -o -name '*.h' -o -name '*.hpp' -o -name '*.pxd' -o -name '*.pyx' \) -delete
 
-# Byte code that is valid whatever the files' times, for a root that nobody may write; the fonts are looked for once.
-# Some packages ship templates that are no valid Python, on which compileall stumbles without harm.
-RUN { /opt/ban-bids/bin/python -m compileall -qf -j 0 --invalidation-mode unchecked-hash /opt/ban-bids/lib || true; } \
+# Byte code that is valid whatever the files' times, for a root that nobody may write (what torch tests itself with may
+# be written for a newer Python); the fonts are looked for once.
+RUN /opt/ban-bids/bin/python -m compileall -qf -j 0 --invalidation-mode unchecked-hash -x torch/testing/_internal \
+      /opt/ban-bids/lib \
  && MPLCONFIGDIR=/opt/ban-bids/fonts /opt/ban-bids/bin/python -c "import matplotlib.font_manager" \
- && chmod -R a+rX /opt/ban-bids
+ && chmod -R a+rX /opt/ban-bids/fonts
 
 FROM ${BASE}
 RUN apt-get update \
