@@ -25,7 +25,7 @@ def docker_lines(text: str) -> list[str]:
 
 def confined(line: str, image: str, folders: Mapping[str, Path]) -> list[str]:
     """A line's arguments of docker, with this machine's folders and image, and nothing allowed that it does not ask."""
-    words = shlex.split(line.replace("$(id -u):$(id -g)", STRANGER))
+    words = shlex.split(line.replace("$(id -u):$(id -g)", STRANGER), comments=True)
     words = [image if word == "ban-bids" else word for word in words]
     mounts = [at for at, word in enumerate(words, 1) if word == "-v"]
     assert mounts, f"nothing is mounted: {line}"
@@ -38,7 +38,7 @@ def confined(line: str, image: str, folders: Mapping[str, Path]) -> list[str]:
 
 
 def test_lines_are_found_and_pointed_at_our_folders() -> None:
-    text = "text\n\n    docker run --rm -u $(id -u):$(id -g) -v /data/a:/bids:ro \\\n        ban-bids /bids group\n"
+    text = "text\n\n    docker run --rm -u $(id -u):$(id -g) -v /data/a:/bids:ro \\\n        ban-bids /bids group  # why\n"
     (line,) = docker_lines(text)
     words = confined(line, "other:1", {"a": Path("/tmp/a")})
     assert words[:3] == ["run", "--network", "none"]
