@@ -38,7 +38,7 @@ def confined(line: str, image: str, folders: Mapping[str, Path]) -> list[str]:
 
 
 def test_lines_are_found_and_pointed_at_our_folders() -> None:
-    text = "text\n\n    docker run --rm -u $(id -u):$(id -g) -v /data/a:/bids:ro \\\n        ban-bids /bids group  # why\n"
+    text = "\n\n    docker run --rm -u $(id -u):$(id -g) -v /data/a:/bids:ro \\\n      ban-bids /bids group  # x\n"
     (line,) = docker_lines(text)
     words = confined(line, "other:1", {"a": Path("/tmp/a")})
     assert words[:3] == ["run", "--network", "none"]
