@@ -34,7 +34,9 @@ def confined(line: str, image: str, folders: Mapping[str, Path]) -> list[str]:
         assert Path(host).parent == Path("/data"), f"no folder of ours stands for {host}"
         words[at] = f"{folders[Path(host).name]}:{rest}"
     assert STRANGER in words, f"the files would be root's or another's: {line}"
-    return [*words[1:2], *CONFINED, *words[2:]]
+    # ban-bids makes its temporary folder in the work folder; the other programs have none
+    room = ("--tmpfs", "/tmp") if "--entrypoint" in words else ()
+    return [*words[1:2], *CONFINED, *room, *words[2:]]
 
 
 def test_lines_are_found_and_pointed_at_our_folders() -> None:
