@@ -25,7 +25,7 @@ def docker_lines(text: str) -> list[str]:
 
 def confined(line: str, image: str, folders: Mapping[str, Path]) -> list[str]:
     """A line's arguments of docker, with this machine's folders and image, and nothing allowed that it does not ask."""
-    words = shlex.split(line.replace("$(id -u):$(id -g)", STRANGER))
+    words = shlex.split(line.replace("$(id -u):$(id -g)", STRANGER), comments=True)
     words = [image if word == "ban-bids" else word for word in words]
     mounts = [at for at, word in enumerate(words, 1) if word == "-v"]
     assert mounts, f"nothing is mounted: {line}"
@@ -34,11 +34,13 @@ def confined(line: str, image: str, folders: Mapping[str, Path]) -> list[str]:
         assert Path(host).parent == Path("/data"), f"no folder of ours stands for {host}"
         words[at] = f"{folders[Path(host).name]}:{rest}"
     assert STRANGER in words, f"the files would be root's or another's: {line}"
-    return [*words[1:2], *CONFINED, *words[2:]]
+    # ban-bids makes its temporary folder in the work folder; the other programs have none
+    room = ("--tmpfs", "/tmp") if "--entrypoint" in words else ()
+    return [*words[1:2], *CONFINED, *room, *words[2:]]
 
 
 def test_lines_are_found_and_pointed_at_our_folders() -> None:
-    text = "text\n\n    docker run --rm -u $(id -u):$(id -g) -v /data/a:/bids:ro \\\n        ban-bids /bids group\n"
+    text = "\n\n    docker run --rm -u $(id -u):$(id -g) -v /data/a:/bids:ro \\\n      ban-bids /bids group  # x\n"
     (line,) = docker_lines(text)
     words = confined(line, "other:1", {"a": Path("/tmp/a")})
     assert words[:3] == ["run", "--network", "none"]
