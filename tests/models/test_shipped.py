@@ -13,7 +13,7 @@ import soundfile
 import torch
 from made_music import music
 from safetensors.torch import load_file, save_file
-from tool_scripts import ROOT, load
+from tool_scripts import load
 
 from ban_bids.audio.sameness import identify
 from ban_bids.audio.waveforms import HeardClip
