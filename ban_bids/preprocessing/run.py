@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ban_bids.bids.fmriprep_folder import check_folder
-from ban_bids.errors import BanBidsError, DataError
+from ban_bids.errors import BanBidsError, DataError, DiskFull
 from ban_bids.files.images import open_image
 from ban_bids.files.json import read_json
 from ban_bids.files.locks import file_locks
+from ban_bids.files.room import told_when_full
 from ban_bids.inputs.types import Participant
 from ban_bids.preprocessing.atlases import find_atlas
 from ban_bids.preprocessing.checks import check_confounds
@@ -64,26 +65,29 @@ def preprocess(participants: Sequence[Participant], settings: Settings) -> Outco
     read_atlas(atlas)
     folder = dict(options.derivatives).get("fmriprep")
     whole = {participant.label: participant for participant in participants}
-    stop = settings.compute.stop_on_first_crash
-    outcome = _each(whole, partial(_check if folder else _check_raw, options=options), stop=stop)
+    each = partial(_each, stop=settings.compute.stop_on_first_crash, folders=(settings.output.output_dir, work_dir))
+    outcome = each(whole, partial(_check if folder else _check_raw, options=options))
     if folder is not None:
         output = settings.output.output_dir
         take = partial(ingest, folder=folder, options=options, atlas=atlas, output_dir=output, work_dir=work_dir)
         check_folder(folder, list(whole), settings.selection.bids_dir)
-        outcome = _each(outcome, take, stop=stop)
+        outcome = each(outcome, take)
     else:
         outcome |= _preprocess_raw([one for one in outcome.values() if isinstance(one, Participant)], settings, atlas)
-    return _each(outcome, partial(with_strategy, strategy=options.confounds), stop=stop)
+    return each(outcome, partial(with_strategy, strategy=options.confounds))
 
 
-def _each(subjects: Mapping[str, Any], work: Callable[[Any], Any], *, stop: bool = False) -> dict[str, Any]:
+def _each(
+    subjects: Mapping[str, Any], work: Callable[[Any], Any], *, folders: Sequence[Path], stop: bool = False
+) -> dict[str, Any]:
     """Do work for every participant without an error; one that fails keeps its error, and the others go on."""
     outcome = dict(subjects)
     for label, subject in subjects.items():
         if not isinstance(subject, BanBidsError):
             try:
-                outcome[label] = work(subject)
-            except DataError as error:
+                with told_when_full(*folders):
+                    outcome[label] = work(subject)
+            except (DataError, DiskFull) as error:
                 outcome[label] = error
             except _UNFORESEEN as error:  # of this one's files: where they came from, the log says
                 if stop:
@@ -131,32 +135,32 @@ def _check_raw(participant: Participant, options: Preprocessing) -> Participant:
 
 
 def _preprocess_raw(participants: Sequence[Participant], settings: Settings, atlas: AtlasFiles) -> Outcome:
-    outcome: Outcome = {}
     if not participants:
-        return outcome
-    base = settings.compute.work_dir / "nipype"
+        return {}
+    base, output = settings.compute.work_dir / "nipype", settings.output.output_dir
     set_environment(base)
     # the second of two runs on one participant finds the first one's finished nodes
     with file_locks(base / f"sub-{participant.label}.lock" for participant in participants):
         crashes = _run_workflow(participants, settings, atlas=atlas, base=base)
         stopped = bool(crashes) and settings.compute.stop_on_first_crash
-        for participant in participants:
+
+        def finish(participant: Participant) -> PreprocessedParticipant:
             name = participant_node(participant.label)
             summary = base / _WORKFLOW / name / "collect" / "summary.json"
             if name in crashes:
-                outcome[participant.label] = crashes[name]
-            elif stopped or not summary.is_file():
-                whose = participant_of(name)
-                outcome[participant.label] = DataError(f"{whose}: preprocessing was stopped before its end; run again")
-            else:
-                outcome[participant.label] = publish(
-                    participant,
-                    read_json(summary),
-                    settings.preprocessing,
-                    bids_dir=settings.selection.bids_dir,
-                    output_dir=settings.output.output_dir,
-                )
-    return outcome
+                raise crashes[name]
+            if stopped or not summary.is_file():
+                raise DataError(f"{participant_of(name)}: preprocessing was stopped before its end; run again")
+            return publish(
+                participant,
+                read_json(summary),
+                settings.preprocessing,
+                bids_dir=settings.selection.bids_dir,
+                output_dir=output,
+            )
+
+        everybody = {participant.label: participant for participant in participants}
+        return _each(everybody, finish, folders=(output, base), stop=settings.compute.stop_on_first_crash)
 
 
 def set_environment(base: Path) -> None:
