@@ -25,7 +25,7 @@ from ban_bids.app.summary import (
     participant_facts,
     participant_summary,
 )
-from ban_bids.app.work_folder import participant_lock
+from ban_bids.app.work_folder import check_room, participant_lock
 from ban_bids.audio.sameness import recordings
 from ban_bids.bids.names import bas_name
 from ban_bids.derivatives.confusions import write_confusions
@@ -99,6 +99,8 @@ def participant_level(settings: Settings, models: Sequence[Candidate] = ()) -> i
     outcomes += [Outcome(label, failure=why) for label, why in refused.items()]
     outcomes = _write_statuses(root, outcomes)
     usable = [person for person in dataset.usable if person.label not in refused]
+    if prepared:
+        check_room(usable, prepared, settings)
     with file_locks(participant_lock(settings.compute.work_dir, person.label) for person in usable):
         with clock.stage("preprocessing"):
             preprocessed = preprocess(usable, settings)

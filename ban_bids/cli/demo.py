@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ban_bids.cli.environment import available_cpus, exit_status, set_logging
@@ -15,7 +16,8 @@ from ban_bids.cli.options import seed, whole
 from ban_bids.constants import DEFAULT_SEED
 from ban_bids.demo.countdown import Countdown, demo_steps, is_news, stage_of
 from ban_bids.demo.networks import NETWORKS
-from ban_bids.errors import UsageError
+from ban_bids.errors import DiskFull, UsageError
+from ban_bids.files.room import told_when_full
 
 _WORK, _LOG_FILE = "work", "ban-bids.log"
 _OTHERS = ("ban-untrained", "logmel")
@@ -92,7 +94,9 @@ def _logged(command: Sequence[str], log: Path, countdown: Countdown) -> int:
     ):
         assert call.stdout is not None
         for line in call.stdout:
-            file.write(line)
+            with suppress(OSError):  # on a full disk the log ends, and the call goes on and says why it fails
+                file.write(line)
+                file.flush()
             if (stage := stage_of(line)) is not None:
                 countdown.begin(stage)
             elif is_news(line):
@@ -114,7 +118,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         0; 2 for usage; otherwise the status of the level that failed; 130 where interrupted.
     """
     options = _parser().parse_args(argv)
-    return exit_status("ban-bids-demo", lambda: _main(options))
+    return exit_status("ban-bids-demo", lambda: _told(options))
+
+
+def _told(options: argparse.Namespace) -> int:
+    """The demo; what a full disk interrupts is begun anew, so its line names the option for that."""
+    try:
+        with told_when_full(options.directory.absolute()):
+            return _main(options)
+    except DiskFull as error:
+        raise DiskFull(f"{error} -- add --force: the demo begins anew") from error
 
 
 def _main(options: argparse.Namespace) -> int:

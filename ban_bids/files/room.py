@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ban_bids.errors import BanBidsError, DiskFull
@@ -31,6 +31,16 @@ def nearest(path: Path) -> Path:
 def free_bytes(path: Path) -> int:
     """Bytes that this user may still write on the file system where a path lies, or would lie."""
     return shutil.disk_usage(nearest(path)).free
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes that the files of a folder take on disk; what goes meanwhile counts nothing."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                total += Path(place, name).lstat().st_blocks * 512
+    return total
 
 
 def nothing_free(path: Path) -> bool:

@@ -29,9 +29,9 @@ from nipype.pipeline.plugins.base import PluginBase
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 from nipype.pipeline.plugins.tools import report_crash
 
-from ban_bids.errors import BanBidsError, DataError, DiskFull
+from ban_bids.errors import BanBidsError, DataError
 from ban_bids.files.atomic import write_text
-from ban_bids.files.room import disk_full, nothing_free, tells_of_no_room, told_when_full
+from ban_bids.files.room import disk_full, nothing_free, tells_of_no_room
 from ban_bids.preprocessing.checks import read_plugin_file
 from ban_bids.preprocessing.files import participant_of
 from ban_bids.settings import Compute
@@ -83,13 +83,13 @@ class InThisProcess(PluginBase):
         RuntimeError
             A node crashed.
         """
-        folder, crashed, left_out = os.getcwd(), [], set()
+        folder, crashed, left_out = Path.cwd(), [], set()
         for node in topological_sort(graph)[0]:
             if node in left_out:
                 continue
             try:
                 node.run(updatehash=updatehash)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 -- as Nipype's plugins do: steps raise what they like
                 lines = traceback.format_exception(error)
                 self.crashes.report(node, lines, partial(report_crash, node, traceback=lines))
                 crashed.append(node.fullname)
@@ -226,8 +226,6 @@ def run_workflow(wf: Workflow, compute: Compute, *, needed_gb: float, crash_dir:
         See :func:`plugin_of`.
     DataError
         Nipype failed without saying where.
-    DiskFull
-        There is no room for anybody's steps.
     """
     before = set(crash_dir.iterdir())
     plugin, arguments = plugin_of(compute)
@@ -240,9 +238,9 @@ def run_workflow(wf: Workflow, compute: Compute, *, needed_gb: float, crash_dir:
             plugin.memory_gb,
         )
     try:
-        with _spared_from_collection(), told_when_full(crash_dir):
+        with _spared_from_collection():
             wf.run(plugin=plugin, plugin_args=arguments)
-    except (RuntimeError, DiskFull) as error:
+    except RuntimeError as error:
         _LOG.debug("Nipype: %s", error)
         texts = [] if isinstance(plugin, str) else plugin.crashes.texts
         crashes = read_crashes(sorted(set(crash_dir.iterdir()) - before), texts)

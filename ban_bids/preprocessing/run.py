@@ -20,6 +20,7 @@ from ban_bids.preprocessing.checks import check_confounds
 from ban_bids.preprocessing.distortion import check_phase_encoding
 from ban_bids.preprocessing.files import participant_node, participant_of
 from ban_bids.preprocessing.fmriprep.ingest import ingest
+from ban_bids.preprocessing.on_disk import BRAIN_MM3
 from ban_bids.preprocessing.publish import publish
 from ban_bids.preprocessing.regions import AtlasFiles, read_atlas
 from ban_bids.preprocessing.result import PreprocessedParticipant
@@ -29,7 +30,6 @@ from ban_bids.settings import Preprocessing, Settings
 
 _WORKFLOW = "preprocessing"
 _WORKER_GB = 0.4  # an idle worker with its libraries
-_BRAIN_MM3 = 1.9e6
 _FEWEST_VOLUMES = 5  # after --dummy-scans
 
 _UNFORESEEN = (OSError, EOFError, ValueError, RuntimeError, ArithmeticError, LookupError, TypeError, MemoryError)
@@ -204,5 +204,5 @@ def _memory_gb(participant: Participant, resolution: float) -> float:
     needs = []
     for run in participant.runs:
         shape = open_image(run.bold).header["dim"][1:5].astype(float)
-        needs.append(1.4 * shape.prod() + 2 * shape[3] * _BRAIN_MM3 / resolution**3)
+        needs.append(1.4 * shape.prod() + 2 * shape[3] * BRAIN_MM3 / resolution**3)
     return round(_WORKER_GB + 4 * max(needs) / 1e9, 2)
