@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
-import h5py
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -24,11 +23,11 @@ from ban_bids.errors import BanBidsError, DataError, DiskFull, UsageError
 from ban_bids.files import room
 from ban_bids.files.atomic import atomic_path, place, write_bytes
 from ban_bids.files.json import write_json
-from ban_bids.files.locks import file_lock
 from ban_bids.files.npz import GrowingRows, scratch_array, write_arrays
 from ban_bids.files.room import disk_full, folder_bytes, free_bytes, told_size, told_when_full
 from ban_bids.files.tsv import write_tsv
 from ban_bids.models.checkpoint import save_tensors
+from ban_bids.preprocessing.space.transforms import Displacement, write_composite
 
 NOISE = np.random.default_rng(0).normal(size=300_000).astype(np.float32)
 SIZE = 256 * 1024
@@ -56,8 +55,7 @@ def picture(path: Path) -> None:
 
 
 def transform(path: Path) -> None:
-    with h5py.File(path, "w") as file:
-        file.create_dataset("noise", data=NOISE, compression="gzip")
+    write_composite(path, [Displacement(NOISE.reshape(3, 100, 100, 10), np.eye(4))])
 
 
 def index(path: Path) -> None:
@@ -124,17 +122,6 @@ def test_arrays_on_a_full_disk_are_refused_before_they_are_touched(small: Path) 
     assert scratch_array((16, 256), small, in_memory=0).sum() == 0
     with pytest.raises(DiskFull):
         GrowingRows(small, in_memory=0).add(NOISE.reshape(1000, 300))
-
-
-def test_a_lock_without_room_is_a_full_disk(small: Path) -> None:
-    hog = small / "hog"
-    with hog.open("wb", buffering=0) as stream, pytest.raises(OSError, match="No space"):
-        while stream.write(b"x" * 4096):
-            pass
-    with pytest.raises(DiskFull) as told, told_when_full(small), file_lock(small / "locks" / "a.lock"):
-        pass
-    hog.unlink()
-    assert told.value.exit_status == 1
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
