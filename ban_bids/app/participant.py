@@ -14,6 +14,7 @@ import torch
 
 from ban_bids.app.candidates import PreparedModel, prepare_models
 from ban_bids.app.comparison import compare_participant
+from ban_bids.app.disk_need import check_room
 from ban_bids.app.kept import conditions, kept_draws
 from ban_bids.app.outcome import Outcome, failure_logged, show_table
 from ban_bids.app.scored import ceiling_maps, prepare_participant, score_control, score_model
@@ -25,7 +26,7 @@ from ban_bids.app.summary import (
     participant_facts,
     participant_summary,
 )
-from ban_bids.app.work_folder import check_room, participant_lock
+from ban_bids.app.work_folder import participant_lock
 from ban_bids.audio.sameness import recordings
 from ban_bids.bids.names import bas_name
 from ban_bids.derivatives.confusions import write_confusions

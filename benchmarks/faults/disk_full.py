@@ -39,7 +39,13 @@ from fmriprep_phantom import write_image, write_output  # noqa: E402
 LIMIT_S = 1200
 ROOM = "4g"
 PEOPLE, RUNS, VOLUMES, TR = ("01", "02"), (1, 2, 3), 40, 2.0
-TOLD = re.compile(r"/\S*.*: the disk is full .*?\d+ bytes (\([\d.]+ \w+\) )?free")
+TOLD = re.compile(r"/\S+: (the disk is full|one participant needs) .*?\d+ bytes (\([\d.]+ \w+\) )?(are )?free")
+LACKING = {
+    "raw-run": ("*/task_music_run_4/*", "*/collect", "*/quality", "*/figures"),
+    "raw-anat": ("sub_01/anat/normalize", "sub_01/anat/target", "sub_01/regions", "sub_01/collect"),
+}
+"""Steps that are yet to be done, of an undisturbed run's work folder with which a call begins."""
+
 OPTIONS = (
     *("--model", "logmel", "--controls", "low-level", "--voxels", "auditory", "--n-permutations", "20"),
     *("--device", "cpu", "--omp-nthreads", "1"),
@@ -76,9 +82,11 @@ POINTS = (
     *(Point("group", "out", share) for share in (0.0, 0.3, 0.8)),
     *(Point("train", "out", share) for share in (0.0, 0.5)),
     Point("train", "work", 0.5),
-    *(Point("raw", "work", share, 2) for share in (0.3, 0.6)),
-    Point("raw", "work", 0.6, 1),
-    Point("raw", "out", 0.5, 2),
+    Point("raw", "work", 0.1, 2),
+    *(Point("raw-run", "work", share, 2) for share in (0.0, 0.6)),
+    Point("raw-run", "work", 0.4),
+    *(Point("raw-anat", "work", share) for share in (0.3, 0.7)),
+    *(Point("raw-run", "out", share, 2) for share in (0.4, 0.7)),
 )
 
 
@@ -195,6 +203,7 @@ class Disks:
         """Unmount both."""
         for name in ("out", "work"):
             subprocess.run(["umount", "-l", str(self.place / name)], check=False)
+        shutil.rmtree(self.place, ignore_errors=True)
 
 
 # --- checks
@@ -257,7 +266,7 @@ def undisturbed(job: str, folder: Path, nprocs: int) -> dict[str, Any]:
     """What a command makes and takes where there is room; kept in FOLDER/undisturbed."""
     kept = folder / "undisturbed" / job
     if not (kept / "used.json").exists():
-        disks = Disks(folder / "disks")
+        disks = Disks(folder / f"disks-{os.getpid()}")
         try:
             seed(job, folder, disks.place)
             before = {name: disks.used(name) for name in ("out", "work")}
@@ -276,19 +285,26 @@ def undisturbed(job: str, folder: Path, nprocs: int) -> dict[str, Any]:
 
 
 def seed(job: str, folder: Path, place: Path) -> None:
-    """What a command starts from: the group from the participants' outputs."""
+    """What a command starts from: the group from the participants' outputs, some from work that is half done."""
     if job == "group":
         shutil.copytree(folder / "undisturbed" / "fmriprep" / "out", place / "out", symlinks=True, dirs_exist_ok=True)
+    if job in LACKING:
+        shutil.copytree(folder / "undisturbed" / "raw" / "work", place / "work", symlinks=True, dirs_exist_ok=True)
+        for pattern in LACKING[job]:
+            for step in list(place.glob(f"work/w/nipype/preprocessing/{pattern}")):
+                shutil.rmtree(step)
 
 
 def disturbed(point: Point, folder: Path) -> dict[str, Any]:
     """One point: the call on the small file system, the files it left, the second call with room."""
-    clean = undisturbed(point.job, folder, point.nprocs)
-    disks = Disks(folder / "disks")
+    clean = undisturbed(point.job.partition("-")[0], folder, point.nprocs)
+    disks = Disks(folder / f"disks-{os.getpid()}")
     log = folder / f"{point}.log"
     try:
         seed(point.job, folder, disks.place)
-        size = disks.used(point.disk) + max(16_384, int(point.share * clean[point.disk]))
+        there = disks.used(point.disk)
+        lacking = clean[point.disk] - (there if point.job in LACKING else 0)
+        size = there + max(16_384, int(point.share * lacking))
         disks.resize(point.disk, size)
         arguments = command(point.job, folder, disks.place, point.nprocs)
         status, seconds = call(*arguments, log)
