@@ -87,7 +87,7 @@ def _run_app(directory: Path, labels: Sequence[str], options: argparse.Namespace
 def _logged(command: Sequence[str], log: Path, countdown: Countdown) -> int:
     """Run a command with its output in a file; stages move the countdown, what is no log line is shown as well."""
     with (
-        log.open("a", encoding="utf-8") as file,
+        log.open("ab", buffering=0) as file,
         subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8", errors="replace"
         ) as call,
@@ -95,8 +95,7 @@ def _logged(command: Sequence[str], log: Path, countdown: Countdown) -> int:
         assert call.stdout is not None
         for line in call.stdout:
             with suppress(OSError):  # on a full disk the log ends, and the call goes on and says why it fails
-                file.write(line)
-                file.flush()
+                file.write(line.encode())
             if (stage := stage_of(line)) is not None:
                 countdown.begin(stage)
             elif is_news(line):

@@ -80,13 +80,14 @@ POINTS = (
     *(Point("fmriprep", "out", share) for share in (0.01, 0.2, 0.5, 0.7, 0.97)),
     *(Point("fmriprep", "work", share) for share in (0.01, 0.3, 0.6, 0.9)),
     *(Point("group", "out", share) for share in (0.0, 0.3, 0.8)),
-    *(Point("train", "out", share) for share in (0.0, 0.5)),
+    Point("train", "out", 0.5),
+    *(Point("train-late", "out", share) for share in (0.5, 4.0)),
     Point("train", "work", 0.5),
-    Point("raw", "work", 0.1, 2),
     *(Point("raw-run", "work", share, 2) for share in (0.0, 0.6)),
     Point("raw-run", "work", 0.4),
     *(Point("raw-anat", "work", share) for share in (0.3, 0.7)),
     *(Point("raw-run", "out", share, 2) for share in (0.4, 0.7)),
+    Point("raw", "work", 0.1, 2),
 )
 
 
@@ -130,10 +131,10 @@ def make_data(folder: Path) -> None:
 def command(job: str, folder: Path, place: Path, nprocs: int) -> tuple[str, list[str]]:
     """Program and arguments; ``place`` holds the file systems ``out`` and ``work``."""
     out, work = str(place / "out" / "o"), str(place / "work" / "w")
-    if job == "train":
+    if job.startswith("train"):
         arguments = ["--data", str(folder / "genres"), "--out", f"{place / 'out' / 'ban.safetensors'}"]
         more = ["--preset", "ban-small", "--epochs", "4", "--crop-seconds", "2", "--device", "cpu", "--seed", "1"]
-        return "train", [*arguments, *more, "--cache-dir", str(place / "work" / "cache")]
+        return job, [*arguments, *more, "--cache-dir", str(place / "work" / "cache")]
     if job == "group":
         return "run", [str(folder / "bids"), out, "group", "-w", work]
     given = ("-d", f"fmriprep={folder / 'fmriprep'}") if job == "fmriprep" else ("--sloppy",)
@@ -147,10 +148,12 @@ def _child(program: str, arguments: Sequence[str], log: Path) -> None:
     os.dup2(file, 1)
     os.dup2(file, 2)
     os.chdir("/")
-    if program == "train":
+    if program.startswith("train"):
         from ban_bids.cli.train import main as train
-        from ban_bids.training import fit
+        from ban_bids.training import fit, records
 
+        if program == "train-late":  # as if there had been room at the start
+            records._COPIES = 0
         fit.SECONDS_BETWEEN_STATES = 0.0  # these trainings are over before the first minute
         fit.STEPS_BETWEEN_LOOKS = 1
         status = train(arguments)
@@ -310,7 +313,7 @@ def disturbed(point: Point, folder: Path) -> dict[str, Any]:
         status, seconds = call(*arguments, log)
         text = log.read_text(errors="replace")
         told = [line for line in text.splitlines() if TOLD.search(line)]
-        output = disks.place / "out" / ("" if point.job == "train" else "o")
+        output = disks.place / "out" / ("" if point.job.startswith("train") else "o")
         bad = damaged(output)
         disks.resize(point.disk, ROOM)
         again, seconds_again = call(*arguments, folder / f"{point}-again.log")
