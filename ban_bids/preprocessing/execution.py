@@ -185,6 +185,8 @@ def configure(crash_dir: Path, *, verbose: bool, stop_on_first_crash: bool) -> N
     """Set Nipype up: hashes by content, crash files as text, and silence on stdout unless asked for."""
     # nipype writes every node's start and end to stdout, where the score table goes
     levels = dict.fromkeys(("workflow_level", "interface_level", "utils_level"), "INFO" if verbose else "WARNING")
+    if not verbose:  # it prints every crash with its traceback, which is in the crash file; the line is ours
+        levels["workflow_level"] = "CRITICAL"
     config.update_config(
         {
             "execution": {

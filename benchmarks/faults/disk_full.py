@@ -42,6 +42,7 @@ PEOPLE, RUNS, VOLUMES, TR = ("01", "02"), (1, 2, 3), 40, 2.0
 TOLD = re.compile(r"/\S+: (the disk is full|one participant needs) .*?\d+ bytes (\([\d.]+ \w+\) )?(are )?free")
 LACKING = {
     "raw-run": ("*/task_music_run_4/*", "*/collect", "*/quality", "*/figures"),
+    "raw-done": (),
     "raw-anat": ("sub_01/anat/normalize", "sub_01/anat/target", "sub_01/regions", "sub_01/collect"),
 }
 """Steps that are yet to be done, of an undisturbed run's work folder with which a call begins."""
@@ -86,7 +87,7 @@ POINTS = (
     *(Point("raw-run", "work", share, 2) for share in (0.0, 0.6)),
     Point("raw-run", "work", 0.4),
     *(Point("raw-anat", "work", share) for share in (0.3, 0.7)),
-    *(Point("raw-run", "out", share, 2) for share in (0.4, 0.7)),
+    *(Point("raw-done", "out", share, 2) for share in (0.3, 0.7)),
     Point("raw", "work", 0.1, 2),
 )
 
