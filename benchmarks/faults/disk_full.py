@@ -66,12 +66,15 @@ class Point:
     share : float
         Its size as a share of what the undisturbed run took there.
     nprocs : int
+    ends : int
+        Exit status that is right: 0 where a training goes on without its cache, or without its state.
     """
 
     job: str
     disk: str
     share: float
     nprocs: int = 1
+    ends: int = 1
 
     def __str__(self) -> str:
         return f"{self.job}-{self.disk}-{self.share:g}-n{self.nprocs}"
@@ -82,8 +85,9 @@ POINTS = (
     *(Point("fmriprep", "work", share) for share in (0.01, 0.3, 0.6, 0.9)),
     *(Point("group", "out", share) for share in (0.0, 0.3, 0.8)),
     Point("train", "out", 0.5),
-    *(Point("train-late", "out", share) for share in (0.5, 4.0)),
-    Point("train", "work", 0.5),
+    Point("train-late", "out", 0.5),
+    Point("train-late", "out", 4.0, ends=0),
+    Point("train", "work", 0.5, ends=0),
     *(Point("raw-run", "work", share, 2) for share in (0.0, 0.6)),
     Point("raw-run", "work", 0.4),
     *(Point("raw-anat", "work", share) for share in (0.3, 0.7)),
@@ -325,7 +329,7 @@ def disturbed(point: Point, folder: Path) -> dict[str, Any]:
     finally:
         disks.close()
     return {
-        "point": str(point), "KiB": size // 1024, "status": status, "s": round(seconds), "told": len(told),
+        "point": str(point), "ends": point.ends, "KiB": size // 1024, "status": status, "s": round(seconds), "told": len(told),
         "traceback": "Traceback" in text, "damaged": len(bad), "done": " ".join(finished(text)) or "-",
         "again": again, "s again": round(seconds_again), "differ": len(differ),
         "which": "; ".join([*bad[:2], *differ[:3]]), "line": told[0].strip()[:250] if told else "",
@@ -333,8 +337,8 @@ def disturbed(point: Point, folder: Path) -> dict[str, Any]:
 
 
 def good(row: dict[str, Any]) -> bool:
-    """Whether a point ended as it must; a cache of training that is full is told, and training goes on."""
-    ended = row["status"] == (0 if row["point"].startswith("train-work") else 1)
+    """Whether a point ended as it must."""
+    ended = row["status"] == row["ends"]
     whole = not (row["traceback"] or row["damaged"] or row["differ"])
     return bool(ended and row["told"] and whole and row["again"] == 0)
 
