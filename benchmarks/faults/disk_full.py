@@ -329,7 +329,8 @@ def disturbed(point: Point, folder: Path) -> dict[str, Any]:
     finally:
         disks.close()
     return {
-        "point": str(point), "ends": point.ends, "KiB": size // 1024, "status": status, "s": round(seconds), "told": len(told),
+        "point": str(point), "ends": point.ends, "KiB": size // 1024, "status": status, "s": round(seconds),
+        "told": len(told),
         "traceback": "Traceback" in text, "damaged": len(bad), "done": " ".join(finished(text)) or "-",
         "again": again, "s again": round(seconds_again), "differ": len(differ),
         "which": "; ".join([*bad[:2], *differ[:3]]), "line": told[0].strip()[:250] if told else "",
