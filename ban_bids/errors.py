@@ -55,3 +55,7 @@ class NotComputable(BanBidsError):
 
 class MemoryLimitError(BanBidsError):
     """Memory does not do for even a few voxels; the message names the remedy."""
+
+
+class DiskFull(BanBidsError):
+    """A file system, or a user's quota, is full: the path, the bytes free there, the remedy; nothing half is left."""

@@ -14,6 +14,7 @@ import pandas as pd
 
 from ban_bids.constants import NOT_AVAILABLE
 from ban_bids.errors import BanBidsError
+from ban_bids.files.atomic import write_text
 from ban_bids.files.shown import one_line
 from ban_bids.reports.models import interval
 
@@ -71,10 +72,14 @@ def failure_logged(logs: Path, label: str, stop: bool) -> Iterator[list[str]]:
         if stop:
             raise
         crash = logs / f"{label}_crash.txt"
-        crash.parent.mkdir(parents=True, exist_ok=True)
-        crash.write_text(traceback.format_exc(), encoding="utf-8", errors="backslashreplace")
+        where = f"see {crash}"
+        try:
+            write_text(crash, traceback.format_exc())
+        except (BanBidsError, OSError) as hindrance:  # a full disk stops neither the others nor the table
+            where = f"its traceback cannot be kept: {hindrance}"
+            _LOG.debug("%s", traceback.format_exc())
         known = isinstance(error, BanBidsError)
-        reason.append(str(error) if known else f"{type(error).__name__}: {error} (see {crash})")
+        reason.append(str(error) if known else f"{type(error).__name__}: {error} ({where})")
         _LOG.error("%s failed: %s", label, reason[0])
 
 

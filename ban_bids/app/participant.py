@@ -14,6 +14,7 @@ import torch
 
 from ban_bids.app.candidates import PreparedModel, prepare_models
 from ban_bids.app.comparison import compare_participant
+from ban_bids.app.disk_need import check_room
 from ban_bids.app.kept import conditions, kept_draws
 from ban_bids.app.outcome import Outcome, failure_logged, show_table
 from ban_bids.app.scored import ceiling_maps, prepare_participant, score_control, score_model
@@ -42,9 +43,10 @@ from ban_bids.encoding.design import design as make_design
 from ban_bids.encoding.finished import forget
 from ban_bids.encoding.fit import Fitting
 from ban_bids.encoding.ridge.backend import choose_engine
-from ban_bids.errors import BanBidsError, DataError, NotComputable
+from ban_bids.errors import BanBidsError, DataError, DiskFull, NotComputable
 from ban_bids.files.locks import file_locks
 from ban_bids.files.progress import StageClock, progress
+from ban_bids.files.room import told_when_full
 from ban_bids.inputs.derivatives import check_derivatives
 from ban_bids.inputs.heldout import held_out_plan
 from ban_bids.inputs.read import read_dataset
@@ -96,16 +98,17 @@ def participant_level(settings: Settings, models: Sequence[Candidate] = ()) -> i
     outcomes = [Outcome(person.label, failure=person.failure) for person in dataset.participants if person.failure]
     refused = {person.label: why for person in dataset.usable if (why := other_sessions(root, person))}
     outcomes += [Outcome(label, failure=why) for label, why in refused.items()]
-    _write_statuses(root, outcomes)
+    outcomes = _write_statuses(root, outcomes)
     usable = [person for person in dataset.usable if person.label not in refused]
+    if prepared:
+        check_room(usable, prepared, settings)
     with file_locks(participant_lock(settings.compute.work_dir, person.label) for person in usable):
         with clock.stage("preprocessing"):
             preprocessed = preprocess(usable, settings)
         for person in usable:
             own_clock = StageClock(list(clock.stages))
             ended = _finish(person, preprocessed[person.label], dataset, prepared, settings=settings, clock=own_clock)
-            _write_statuses(root, ended)
-            outcomes += ended
+            outcomes += _write_statuses(root, ended)
     show_table(sorted(outcomes, key=lambda outcome: outcome.participant))
     return int(any(outcome.failure for outcome in outcomes))
 
@@ -138,13 +141,20 @@ def other_sessions(root: Path, person: Participant) -> str | None:
     return None
 
 
-def _write_statuses(root: Path, outcomes: list[Outcome]) -> None:
-    """Status of every participant, and of every model in it."""
+def _write_statuses(root: Path, outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Status of every participant, and of every model in it; where it cannot be kept, the outcome is a failure."""
+    kept = []
     for outcome in outcomes:
         status: Status = "failed" if outcome.failure else "done"
-        if outcome.model is not None:
-            write_status(root, outcome.participant, "done")
-        write_status(root, outcome.participant, status, outcome.failure, model=outcome.model)
+        try:
+            if outcome.model is not None:
+                write_status(root, outcome.participant, "done")
+            write_status(root, outcome.participant, status, outcome.failure, model=outcome.model)
+        except DiskFull as error:  # the others go on
+            _LOG.error("sub-%s: how it ended is not kept for the group level: %s", outcome.participant, error)
+            outcome = replace(outcome, failure=outcome.failure or str(error))
+        kept.append(outcome)
+    return kept
 
 
 def _finish(
@@ -158,8 +168,9 @@ def _finish(
 ) -> list[Outcome]:
     """Score a participant with every model; a failure is reported and stops neither other models nor others."""
     logs, stop = settings.output.output_dir / "logs", settings.compute.stop_on_first_crash
+    folders = (settings.output.output_dir, settings.compute.work_dir)
     outcomes: list[Outcome] = []
-    with failure_logged(logs, f"sub-{person.label}", stop) as failure:
+    with failure_logged(logs, f"sub-{person.label}", stop) as failure, told_when_full(*folders):
         if isinstance(pre, BanBidsError):
             raise pre
         write_quality(settings.output.output_dir, person.label, pre.quality, pre.source)
@@ -169,12 +180,12 @@ def _finish(
         known: dict[str, CorticalScore] = {}
         for prepared in models:
             label = log_label(person.label, shared.plan.task_label, prepared.name)
-            with failure_logged(logs, label, stop) as model_failure:
+            with failure_logged(logs, label, stop) as model_failure, told_when_full(*folders):
                 own_clock = StageClock(list(clock.stages))
                 outcomes.append(_score_and_write(shared, prepared, settings, own_clock, known))
             if model_failure:
                 outcomes.append(Outcome(person.label, prepared.name, failure=model_failure[0]))
-        _write_statuses(settings.output.output_dir, outcomes)  # before the page, which tells of them
+        outcomes = _write_statuses(settings.output.output_dir, outcomes)  # before the page, which tells of them
         if any(outcome.failure is None for outcome in outcomes):
             compare_participant(settings.output.output_dir, person.label, shared.plan.task_label, settings)
             page = render_participant(settings.output.output_dir, person.label)

@@ -26,8 +26,9 @@ from ban_bids.bids.images import same_image
 from ban_bids.bids.listing import IMAGES, Listing
 from ban_bids.bids.metadata import Companions
 from ban_bids.bids.names import file_suffix
-from ban_bids.errors import DataError, UsageError
+from ban_bids.errors import DataError, DiskFull, UsageError
 from ban_bids.files.json import read_json
+from ban_bids.files.room import told_when_full
 from ban_bids.settings import Selection
 
 _DATABASE = "layout_index.sqlite"
@@ -259,9 +260,11 @@ def _kept(
     if not save:
         return _new(root, images, queries, None), ()
     try:
-        return _new(root, images, queries, database), ()
-    except OSError as error:
-        note = f"--bids-database-dir {database}: the index cannot be kept ({error.strerror})"
+        with told_when_full(database):
+            return _new(root, images, queries, database), ()
+    except (OSError, DiskFull) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        note = f"--bids-database-dir {database}: the index cannot be kept ({why})"
         return _new(root, images, queries, None), (note,)
 
 

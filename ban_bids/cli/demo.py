@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ban_bids import __version__
@@ -16,7 +17,8 @@ from ban_bids.cli.options import seed, whole
 from ban_bids.constants import DEFAULT_SEED
 from ban_bids.demo.countdown import Countdown, demo_steps, is_news, stage_of
 from ban_bids.demo.networks import NETWORKS
-from ban_bids.errors import UsageError
+from ban_bids.errors import DiskFull, UsageError
+from ban_bids.files.room import told_when_full
 
 _WORK, _LOG_FILE = "work", "ban-bids.log"
 _OTHERS = ("ban-untrained", "logmel")
@@ -87,14 +89,15 @@ def _run_app(directory: Path, labels: Sequence[str], options: argparse.Namespace
 def _logged(command: Sequence[str], log: Path, countdown: Countdown) -> int:
     """Run a command with its output in a file; stages move the countdown, what is no log line is shown as well."""
     with (
-        log.open("a", encoding="utf-8") as file,
+        log.open("ab", buffering=0) as file,
         subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8", errors="replace"
         ) as call,
     ):
         assert call.stdout is not None
         for line in call.stdout:
-            file.write(line)
+            with suppress(OSError):  # on a full disk the log ends, and the call goes on and says why it fails
+                file.write(line.encode())
             if (stage := stage_of(line)) is not None:
                 countdown.begin(stage)
             elif is_news(line):
@@ -116,7 +119,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         0; 2 for usage; otherwise the status of the level that failed; 130 where interrupted.
     """
     options = _parser().parse_args(argv)
-    return exit_status("ban-bids-demo", lambda: _main(options))
+    return exit_status("ban-bids-demo", lambda: _told(options))
+
+
+def _told(options: argparse.Namespace) -> int:
+    """The demo; what a full disk interrupts is begun anew, so its line names the option for that."""
+    try:
+        with told_when_full(options.directory.absolute()):
+            return _main(options)
+    except DiskFull as error:
+        raise DiskFull(f"{error} -- add --force: the demo begins anew") from error
 
 
 def _main(options: argparse.Namespace) -> int:

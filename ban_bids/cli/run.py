@@ -20,6 +20,7 @@ from ban_bids.cli.environment import (
 )
 from ban_bids.cli.options import make_parser, spelled
 from ban_bids.errors import BanBidsError, DataError, UsageError
+from ban_bids.files.room import told_when_full
 from ban_bids.files.shown import shown
 from ban_bids.preprocessing.checks import check_confounds, read_plugin_file
 from ban_bids.settings import ModelRequest, Settings
@@ -139,6 +140,11 @@ def _run(settings: Settings) -> int:
     set_logging(settings.output.verbosity)
     if settings.output.dry_run and settings.level == "participant":
         return _dry_run(settings)
+    with told_when_full(settings.output.output_dir, settings.compute.work_dir):
+        return _run_in_folders(settings)
+
+
+def _run_in_folders(settings: Settings) -> int:
     # the group level as well: a container may have no other folder for matplotlib's cache
     new_folders = set_environment(settings.compute.work_dir, settings.compute.omp_nthreads)
     try:

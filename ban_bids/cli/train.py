@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from ban_bids import __version__
 from ban_bids.constants import DEFAULT_SEED
 from ban_bids.errors import BanBidsError, UsageError
+from ban_bids.files.room import told_when_full
 from ban_bids.files.shown import LogFormatter, one_line
 
 if TYPE_CHECKING:
@@ -44,10 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.ERROR if _is_helper(options) else level, handlers=[handler])
     try:
         _check(options)
-        if options.evaluate is not None:
-            _evaluate(options)
-        else:
-            _train(options)
+        with told_when_full(*_written(options)):
+            if options.evaluate is not None:
+                _evaluate(options)
+            else:
+                _train(options)
     except BanBidsError as err:
         print(one_line(f"ban-bids-train: error: {err}"), file=sys.stderr)
         return err.exit_status
@@ -280,6 +283,12 @@ def _is_helper(options: argparse.Namespace) -> bool:
     """Whether this is one of several processes, but not the first, which speaks for all."""
     several = options.devices * options.num_nodes > 1
     return several and any(os.environ.get(name, "0") != "0" for name in _RANKS)
+
+
+def _written(options: argparse.Namespace) -> list[Path]:
+    """Where something is written: the checkpoint or the report, and the folder of temporary files."""
+    target = options.report if options.out is None else options.out
+    return [path for path in (target, Path(tempfile.gettempdir())) if path is not None]
 
 
 def _left_behind(options: argparse.Namespace) -> str:

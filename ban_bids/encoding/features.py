@@ -139,6 +139,11 @@ class FeatureCache:
         if isinstance(self.model, Control):
             self.model.release()
 
+    def bytes_per_second(self) -> float:
+        """Bytes on disk that a second of sound takes, all layers together; silence is computed for it and kept."""
+        self.compute(())
+        return self._path(None).stat().st_size / _SILENCE_SECONDS
+
     def silence(self, layer: str) -> np.ndarray:
         """Return the response to silence of one layer, (n_features,): the mean of the last second of four."""
         last = max(1, int(round(self.frame_rate(layer))))

@@ -1,6 +1,7 @@
 """Files of every kind, one way each: nothing else in the package opens, replaces or locks them its own way.
 
-Read in this order: ``atomic`` (a file is there whole or not at all), ``reading`` (what others made: ordinary files of
+Read in this order: ``atomic`` (a file is there whole or not at all), ``room`` (what is
+free, and a full disk in one line), ``reading`` (what others made: ordinary files of
 bounded size only), ``json``, ``toml``, ``yaml``, ``tsv`` and ``npz`` (what is written and read with these), ``images``
 (voxels, read to the file's end), ``hashing`` (by what finished work is known again), ``locks`` (one process at a time),
 ``fetched`` (is a file's content here), ``progress`` (how far along, how long, how much memory), ``shown`` (text that

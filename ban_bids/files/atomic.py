@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ban_bids.errors import UsageError
+from ban_bids.files.room import told_when_full
 
 TEMPORARY_PREFIX = ".tmp-"
 """Beginning of names of files that are being written; ``.bidsignore`` and all readers skip them."""
@@ -39,15 +40,18 @@ def atomic_path(path: Path, *, durable: bool = False) -> Iterator[Path]:
     ------
     UsageError
         The folder cannot be written.
+    DiskFull
+        There is no room for it.
     """
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{uuid.uuid4().hex[:8]}-{path.name}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        if durable:
-            with temporary.open("rb") as stream:
-                os.fsync(stream.fileno())
-        temporary.replace(path)
+        with told_when_full(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            if durable:
+                with temporary.open("rb") as stream:
+                    os.fsync(stream.fileno())
+            temporary.replace(path)
     except PermissionError as error:
         raise UsageError(f"{path}: user {os.getuid()} cannot write there; give another folder") from error
     finally:
@@ -126,6 +130,8 @@ def place(source: Path, target: Path) -> Path:
     ------
     UsageError
         The target's folder cannot be written.
+    DiskFull
+        There is no room for it.
     """
     with atomic_path(target) as temporary:
         try:

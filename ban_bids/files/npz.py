@@ -18,6 +18,7 @@ import numpy as np
 
 from ban_bids.errors import DataError
 from ban_bids.files.atomic import atomic_path
+from ban_bids.files.room import told_when_full
 
 _LOG = logging.getLogger(__name__)
 
@@ -40,8 +41,8 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
     Raises
     ------
-    DataError, UsageError
-        The folder has no room, or cannot be written.
+    DataError, UsageError, DiskFull
+        The folder cannot be written, or has no room.
     """
     try:
         # as numpy.savez does, which takes names as keywords: none may be called "file" or "allow_pickle" there
@@ -103,21 +104,26 @@ def scratch_array(shape: tuple[int, ...], folder: Path, in_memory: int) -> np.nd
 
     Raises
     ------
-    DataError
-        The folder has no room, or cannot be written.
+    DataError, DiskFull
+        The folder cannot be written, or has no room.
     """
     n_bytes = 4 * math.prod(shape)
     if n_bytes <= in_memory:
         return np.zeros(shape, dtype=np.float32)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as stream:
+        with told_when_full(folder, wanted=n_bytes), _unnamed(folder) as stream:
             if hasattr(os, "posix_fallocate"):  # or a full disk would kill the process at some later write
                 os.posix_fallocate(stream.fileno(), 0, n_bytes)
             return np.memmap(stream, dtype=np.float32, mode="w+", shape=shape)
     except OSError as error:
         gigabytes = n_bytes / 2**30
         raise DataError(f"{folder}: no {gigabytes:.1f} GiB ({error}); free space or give another -w") from error
+
+
+def _unnamed(folder: Path) -> IO[bytes]:
+    """A new file without a name in a folder that is made where it is missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryFile(dir=folder)
 
 
 class GrowingRows:
@@ -142,8 +148,8 @@ class GrowingRows:
 
         Raises
         ------
-        DataError
-            The folder has no room, or cannot be written.
+        DataError, DiskFull
+            The folder cannot be written, or has no room.
         """
         self._parts.append(rows)
         self._n_rows += len(rows)
@@ -152,11 +158,12 @@ class GrowingRows:
 
     def _to_file(self) -> None:
         try:
-            if self._stream is None:
-                self._stream = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115
-            for part in self._parts:
-                self._stream.write(np.ascontiguousarray(part, dtype=np.float32).data)
-            self._stream.flush()
+            with told_when_full(self._folder):
+                if self._stream is None:
+                    self._stream = _unnamed(self._folder)
+                for part in self._parts:
+                    self._stream.write(np.ascontiguousarray(part, dtype=np.float32).data)
+                self._stream.flush()
         except OSError as error:
             raise DataError(f"{self._folder}: cannot be written ({error}); free space or give another -w") from error
         self._parts = [self._parts[-1][:0]]

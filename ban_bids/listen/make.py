@@ -22,6 +22,7 @@ from ban_bids.constants import DEFAULT_SEED
 from ban_bids.errors import DataError, UsageError
 from ban_bids.files.atomic import TEMPORARY_PREFIX
 from ban_bids.files.progress import progress
+from ban_bids.files.room import told_when_full
 from ban_bids.files.sounds import sound_info
 from ban_bids.inputs.events import Row, read_table
 from ban_bids.inputs.heldout import held_out_plan
@@ -260,8 +261,9 @@ def _new_folder(out: Path) -> Iterator[Path]:
     except OSError as error:
         raise UsageError(f"OUT {out}: {error.strerror}; change its rights or the path") from error
     try:
-        yield folder
-        folder.rename(out)
+        with told_when_full(folder):
+            yield folder
+            folder.rename(out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -9,21 +9,29 @@ import gc
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import networkx as nx
 import psutil
 from nipype import config
 from nipype import logging as nipype_logging
 from nipype.pipeline.engine import Workflow
+from nipype.pipeline.engine.utils import topological_sort
+from nipype.pipeline.plugins.base import PluginBase
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin
+from nipype.pipeline.plugins.tools import report_crash
 
 from ban_bids.errors import BanBidsError, DataError
+from ban_bids.files.atomic import write_text
+from ban_bids.files.room import disk_full, nothing_free, tells_of_no_room
 from ban_bids.preprocessing.checks import read_plugin_file
 from ban_bids.preprocessing.files import participant_of
 from ban_bids.settings import Compute
@@ -44,17 +52,68 @@ def _start_worker(folder: str) -> None:
     os.environ.update(dict.fromkeys(_THREADS, "1"), NIPYPE_NO_ET="1")
 
 
-class LocalProcesses(MultiProcPlugin):
-    """Nipype's MultiProc, which waits for ever when a worker is killed; here its nodes fail by name.
+class Crashes:
+    """Crashes of nodes: a file each, as Nipype writes them; on a full disk they are kept here instead."""
 
-    A killed process breaks the pool: all nodes under way fail with :data:`KILLED`, a new pool takes the
-    nodes of the other participants.
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def report(self, node: Any, lines: Sequence[str], write: Callable[[], str]) -> str:
+        """Write a node's crash file; an empty name where there is no room for it."""
+        try:
+            return write()
+        except OSError as error:
+            text = "".join([*lines, "\n", str(error)])
+            self.texts.append(f"Node: {node.fullname}\nWorking directory: {node.output_dir()}\n\n{text}\n")
+            return ""
+
+
+class InThisProcess(PluginBase):
+    """Nipype's Linear, which ends at the first crash that it cannot write down; here the other nodes go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.crashes = Crashes()
+
+    def run(self, graph: Any, config: Any, updatehash: bool = False) -> None:
+        """Run all nodes in order, but for those that depend on one that crashed.
+
+        Raises
+        ------
+        RuntimeError
+            A node crashed.
+        """
+        folder, crashed, left_out = Path.cwd(), [], set()
+        for node in topological_sort(graph)[0]:
+            if node in left_out:
+                continue
+            try:
+                node.run(updatehash=updatehash)
+            except Exception as error:  # noqa: BLE001 -- as Nipype's plugins do: steps raise what they like
+                lines = traceback.format_exception(error)
+                self.crashes.report(node, lines, partial(report_crash, node, traceback=lines))
+                crashed.append(node.fullname)
+                left_out |= set(nx.dfs_preorder_nodes(graph, node))
+                if config["execution"]["stop_on_first_crash"] == "true":
+                    break
+        os.chdir(folder)
+        if crashed:
+            raise RuntimeError(f"crashed: {', '.join(crashed)}")
+
+
+class LocalProcesses(MultiProcPlugin):
+    """Nipype's MultiProc, which waits for ever when a worker is killed or cannot say how a node ended.
+
+    Here such nodes fail by name. A killed process breaks the pool: all nodes under way fail with :data:`KILLED`, a new
+    pool takes the nodes of the other participants. Of a node that failed where the disk is full no result is left,
+    which Nipype's worker does not survive.
     """
 
     def __init__(self, n_procs: int, memory_gb: float) -> None:
         super().__init__({"n_procs": n_procs, "memory_gb": memory_gb, "raise_insufficient": False})
         self.pool.shutdown()
         self.pool: ProcessPoolExecutor = self._new_pool()
+        self.crashes = Crashes()
 
     def _new_pool(self) -> ProcessPoolExecutor:
         # forkserver: a fork of this process would inherit the threads and locks of its libraries
@@ -63,31 +122,44 @@ class LocalProcesses(MultiProcPlugin):
         )
 
     def _async_callback(self, args: Future[Any]) -> None:
-        if not isinstance(args.exception(), BrokenProcessPool):
+        error = args.exception()
+        if error is None:
             super()._async_callback(args)
             return
+        killed = isinstance(error, BrokenProcessPool)
+        text = [f"KilledError: {KILLED}\n"] if killed else traceback.format_exception(error)
         for number, future in list(self._task_obj.items()):
             if future is args:
-                text = [f"KilledError: {KILLED}\n"]
                 self._taskresult[number] = {"result": None, "traceback": text, "taskid": number}
 
     def _submit_job(self, node: Any, updatehash: bool = False) -> int:
         try:
-            return int(super()._submit_job(node, updatehash))
+            number = int(super()._submit_job(node, updatehash))
         except BrokenProcessPool:
             self.pool.shutdown(wait=False)
             self.pool = self._new_pool()
-            return int(super()._submit_job(node, updatehash))
+            number = int(super()._submit_job(node, updatehash))
+        if (future := self._task_obj[number]).done():  # perhaps before it was known under its number
+            self._async_callback(future)
+        return number
+
+    def _report_crash(self, node: Any, result: Any = None) -> str:
+        lines = [] if result is None else result["traceback"]
+        return self.crashes.report(node, lines, partial(super()._report_crash, node, result))
+
+    def close(self) -> None:
+        """End the processes; what waits is not begun."""
+        self.pool.shutdown(cancel_futures=True)
 
 
 def plugin_of(compute: Compute) -> tuple[Any, dict[str, Any]]:
     """Nipype plugin and its arguments.
 
-    ``--use-plugin FILE`` comes first; else local processes with ``--nprocs`` and ``--mem``, or Linear for one process.
+    ``--use-plugin FILE`` comes first; else local processes with ``--nprocs`` and ``--mem``, or this one alone.
 
     Returns
     -------
-    plugin : str or LocalProcesses
+    plugin : str, InThisProcess or LocalProcesses
         What ``Workflow.run`` takes.
     arguments : dict
 
@@ -99,7 +171,7 @@ def plugin_of(compute: Compute) -> tuple[Any, dict[str, Any]]:
     if compute.use_plugin is not None:
         return read_plugin_file(compute.use_plugin)
     if compute.nprocs <= 1:
-        return "Linear", {}
+        return InThisProcess(), {}
     return LocalProcesses(compute.nprocs, memory_for_nodes(compute.mem_mb)), {}
 
 
@@ -113,6 +185,8 @@ def configure(crash_dir: Path, *, verbose: bool, stop_on_first_crash: bool) -> N
     """Set Nipype up: hashes by content, crash files as text, and silence on stdout unless asked for."""
     # nipype writes every node's start and end to stdout, where the score table goes
     levels = dict.fromkeys(("workflow_level", "interface_level", "utils_level"), "INFO" if verbose else "WARNING")
+    if not verbose:  # it prints every crash with its traceback, which is in the crash file; the line is ours
+        levels["workflow_level"] = "CRITICAL"
     config.update_config(
         {
             "execution": {
@@ -132,9 +206,8 @@ def configure(crash_dir: Path, *, verbose: bool, stop_on_first_crash: bool) -> N
     nipype_logging.update_logging(config)
     # nodes run in processes of their own, which read their configuration from a file
     folder = Path(os.environ["NIPYPE_CONFIG_DIR"])
-    folder.mkdir(parents=True, exist_ok=True)
     lines = ["[logging]", *(f"{name} = {level}" for name, level in levels.items()), ""]
-    (folder / "nipype.cfg").write_text("\n".join(lines), encoding="utf-8")
+    write_text(folder / "nipype.cfg", "\n".join(lines))
 
 
 def run_workflow(wf: Workflow, compute: Compute, *, needed_gb: float, crash_dir: Path) -> dict[str, BanBidsError]:
@@ -159,7 +232,7 @@ def run_workflow(wf: Workflow, compute: Compute, *, needed_gb: float, crash_dir:
     before = set(crash_dir.iterdir())
     plugin, arguments = plugin_of(compute)
     _LOG.info("preprocessing with %s", plugin if isinstance(plugin, str) else type(plugin).__name__)
-    if not isinstance(plugin, str) and needed_gb > plugin.memory_gb:
+    if isinstance(plugin, LocalProcesses) and needed_gb > plugin.memory_gb:
         _LOG.warning(
             "a run's steps need about %.1f GB and nodes may have %.1f; they run one at a time and may be "
             "killed: raise --mem, or lower the resolution with --res",
@@ -171,10 +244,14 @@ def run_workflow(wf: Workflow, compute: Compute, *, needed_gb: float, crash_dir:
             wf.run(plugin=plugin, plugin_args=arguments)
     except RuntimeError as error:
         _LOG.debug("Nipype: %s", error)
-        crashes = read_crashes(sorted(set(crash_dir.iterdir()) - before))
+        texts = [] if isinstance(plugin, str) else plugin.crashes.texts
+        crashes = read_crashes(sorted(set(crash_dir.iterdir()) - before), texts)
         if not crashes:
             raise DataError(f"preprocessing failed without a crash file: {error}") from error
         return crashes
+    finally:
+        if isinstance(plugin, LocalProcesses):
+            plugin.close()
     return {}
 
 
@@ -193,17 +270,30 @@ def _spared_from_collection() -> Iterator[None]:
         gc.unfreeze()
 
 
-def read_crashes(files: Sequence[Path]) -> dict[str, BanBidsError]:
-    """First crash of each participant as one line: what is wrong, the step, the crash file."""
+def read_crashes(files: Sequence[Path], texts: Sequence[str] = ()) -> dict[str, BanBidsError]:
+    """First crash of each participant as one line: what is wrong, the step, the crash file.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        Crash files.
+    texts : sequence of str
+        Further crashes, for whose files there was no room.
+    """
     crashes: dict[str, BanBidsError] = {}
-    for path in files:
-        text = path.read_text(encoding="utf-8", errors="replace")
+    known = [(path.read_text(encoding="utf-8", errors="replace"), f"; details in {path}") for path in files]
+    for text, details in (*((text, "") for text in texts), *known):
         node = re.search(r"^Node: (\S+)", text, re.MULTILINE)
         parts = node.group(1).split(".") if node else []
         name, step = (parts[1] if len(parts) > 1 else "unknown"), ".".join(parts[2:]) or "unknown"
         errors = [match for line in text.splitlines() if (match := _ERROR_LINE.match(line))]
         kind, message = errors[-1].groups() if errors else ("", "see the crash file")
+        folder = re.search(r"^Working directory: (.+)$", text, re.MULTILINE)
+        place = Path(folder.group(1)) if folder else Path.cwd()
+        if tells_of_no_room(text) or (kind == "KilledError" and nothing_free(place)):
+            crashes.setdefault(name, disk_full(place, f"{participant_of(name)}, step {step}{details}"))
+            continue
         if kind not in ("DataError", "UsageError", "KilledError"):
             message = f"{participant_of(name)}: {kind} {message}"
-        crashes.setdefault(name, DataError(f"{message} (step {step}; details in {path})"))
+        crashes.setdefault(name, DataError(f"{message} (step {step}{details})"))
     return crashes

@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from ban_bids.bids.fmriprep_folder import check_folder
-from ban_bids.errors import BanBidsError, DataError
+from ban_bids.errors import BanBidsError, DataError, DiskFull
 from ban_bids.files.images import open_image
 from ban_bids.files.json import read_json
 from ban_bids.files.locks import file_locks
+from ban_bids.files.room import told_when_full
 from ban_bids.inputs.types import Participant
 from ban_bids.preprocessing.atlases import find_atlas
 from ban_bids.preprocessing.checks import check_confounds
 from ban_bids.preprocessing.distortion import check_phase_encoding
 from ban_bids.preprocessing.files import participant_node, participant_of
 from ban_bids.preprocessing.fmriprep.ingest import ingest
+from ban_bids.preprocessing.on_disk import BRAIN_MM3
 from ban_bids.preprocessing.publish import publish
 from ban_bids.preprocessing.regions import AtlasFiles, read_atlas
 from ban_bids.preprocessing.result import PreprocessedParticipant
@@ -28,7 +30,6 @@ from ban_bids.settings import Preprocessing, Settings
 
 _WORKFLOW = "preprocessing"
 _WORKER_GB = 0.4  # an idle worker with its libraries
-_BRAIN_MM3 = 1.9e6
 _FEWEST_VOLUMES = 5  # after --dummy-scans
 
 _UNFORESEEN = (OSError, EOFError, ValueError, RuntimeError, ArithmeticError, LookupError, TypeError, MemoryError)
@@ -64,26 +65,29 @@ def preprocess(participants: Sequence[Participant], settings: Settings) -> Outco
     read_atlas(atlas)
     folder = dict(options.derivatives).get("fmriprep")
     whole = {participant.label: participant for participant in participants}
-    stop = settings.compute.stop_on_first_crash
-    outcome = _each(whole, partial(_check if folder else _check_raw, options=options), stop=stop)
+    each = partial(_each, stop=settings.compute.stop_on_first_crash, folders=(settings.output.output_dir, work_dir))
+    outcome = each(whole, partial(_check if folder else _check_raw, options=options))
     if folder is not None:
         output = settings.output.output_dir
         take = partial(ingest, folder=folder, options=options, atlas=atlas, output_dir=output, work_dir=work_dir)
         check_folder(folder, list(whole), settings.selection.bids_dir)
-        outcome = _each(outcome, take, stop=stop)
+        outcome = each(outcome, take)
     else:
         outcome |= _preprocess_raw([one for one in outcome.values() if isinstance(one, Participant)], settings, atlas)
-    return _each(outcome, partial(with_strategy, strategy=options.confounds), stop=stop)
+    return each(outcome, partial(with_strategy, strategy=options.confounds))
 
 
-def _each(subjects: Mapping[str, Any], work: Callable[[Any], Any], *, stop: bool = False) -> dict[str, Any]:
+def _each(
+    subjects: Mapping[str, Any], work: Callable[[Any], Any], *, folders: Sequence[Path], stop: bool = False
+) -> dict[str, Any]:
     """Do work for every participant without an error; one that fails keeps its error, and the others go on."""
     outcome = dict(subjects)
     for label, subject in subjects.items():
         if not isinstance(subject, BanBidsError):
             try:
-                outcome[label] = work(subject)
-            except DataError as error:
+                with told_when_full(*folders):
+                    outcome[label] = work(subject)
+            except (DataError, DiskFull) as error:
                 outcome[label] = error
             except _UNFORESEEN as error:  # of this one's files: where they came from, the log says
                 if stop:
@@ -131,32 +135,32 @@ def _check_raw(participant: Participant, options: Preprocessing) -> Participant:
 
 
 def _preprocess_raw(participants: Sequence[Participant], settings: Settings, atlas: AtlasFiles) -> Outcome:
-    outcome: Outcome = {}
     if not participants:
-        return outcome
-    base = settings.compute.work_dir / "nipype"
+        return {}
+    base, output = settings.compute.work_dir / "nipype", settings.output.output_dir
     set_environment(base)
     # the second of two runs on one participant finds the first one's finished nodes
     with file_locks(base / f"sub-{participant.label}.lock" for participant in participants):
         crashes = _run_workflow(participants, settings, atlas=atlas, base=base)
         stopped = bool(crashes) and settings.compute.stop_on_first_crash
-        for participant in participants:
+
+        def finish(participant: Participant) -> PreprocessedParticipant:
             name = participant_node(participant.label)
             summary = base / _WORKFLOW / name / "collect" / "summary.json"
             if name in crashes:
-                outcome[participant.label] = crashes[name]
-            elif stopped or not summary.is_file():
-                whose = participant_of(name)
-                outcome[participant.label] = DataError(f"{whose}: preprocessing was stopped before its end; run again")
-            else:
-                outcome[participant.label] = publish(
-                    participant,
-                    read_json(summary),
-                    settings.preprocessing,
-                    bids_dir=settings.selection.bids_dir,
-                    output_dir=settings.output.output_dir,
-                )
-    return outcome
+                raise crashes[name]
+            if stopped or not summary.is_file():
+                raise DataError(f"{participant_of(name)}: preprocessing was stopped before its end; run again")
+            return publish(
+                participant,
+                read_json(summary),
+                settings.preprocessing,
+                bids_dir=settings.selection.bids_dir,
+                output_dir=output,
+            )
+
+        everybody = {participant.label: participant for participant in participants}
+        return _each(everybody, finish, folders=(output, base), stop=settings.compute.stop_on_first_crash)
 
 
 def set_environment(base: Path) -> None:
@@ -200,5 +204,5 @@ def _memory_gb(participant: Participant, resolution: float) -> float:
     needs = []
     for run in participant.runs:
         shape = open_image(run.bold).header["dim"][1:5].astype(float)
-        needs.append(1.4 * shape.prod() + 2 * shape[3] * _BRAIN_MM3 / resolution**3)
+        needs.append(1.4 * shape.prod() + 2 * shape[3] * BRAIN_MM3 / resolution**3)
     return round(_WORKER_GB + 4 * max(needs) / 1e9, 2)

@@ -36,7 +36,7 @@ import torch
 
 from ban_bids.audio.sameness import Fingerprint, Identity, groups, identify
 from ban_bids.audio.waveforms import check_audio
-from ban_bids.errors import DataError, UsageError
+from ban_bids.errors import DataError, DiskFull, UsageError
 from ban_bids.files.atomic import atomic_path, write_text
 from ban_bids.files.hashing import json_digest
 from ban_bids.files.progress import progress
@@ -164,7 +164,7 @@ class AudioCache:
         """Say why something cannot be written, and go on without."""
         try:
             yield
-        except (OSError, UsageError) as err:
+        except (OSError, UsageError, DiskFull) as err:
             if not self._warned:
                 self._warned = True
                 remedy = "decoding is repeated next time, unless BAN_BIDS_CACHE names a folder that can be written"

@@ -29,7 +29,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from ban_bids.constants import AREAS
-from ban_bids.errors import UsageError
+from ban_bids.errors import DiskFull, UsageError
 from ban_bids.models.network import AuditoryNetwork, resolve_device
 from ban_bids.training.auxiliary import heads_of, task_loss
 from ban_bids.training.code_losses import CodeLosses
@@ -293,10 +293,11 @@ class KeepState(pl.Callback):
         self._last = time.monotonic()
         try:
             self._state.write(trainer.save_checkpoint, trainer.is_global_zero)
-        except OSError as err:
+        except (OSError, DiskFull) as err:
             if trainer.world_size > 1:  # the others would wait for this process
                 raise
-            _LOG.warning("%s: cannot be written (%s); a kill would lose the work", self._state.path, err.strerror)
+            why = err if isinstance(err, DiskFull) else f"{self._state.path}: cannot be written ({err.strerror})"
+            _LOG.warning("%s; training goes on, but a kill would lose the work since the last state", why)
 
 
 def fit(
@@ -342,7 +343,10 @@ def fit(
     ------
     UsageError
         For a strategy that Lightning does not know or cannot use here.
+    DiskFull
+        State and checkpoint do not fit where they are to be written.
     """
+    state.check_room(network)
     on_terminal = progress and sys.stderr.isatty()
     with _quiet_lightning(), TemporaryDirectory(prefix="ban-bids-train-") as folder:
         trainer = _trainer(

@@ -13,6 +13,7 @@ import torch
 
 from ban_bids.files.atomic import atomic_path, remove_with_leftovers
 from ban_bids.files.hashing import json_digest
+from ban_bids.files.room import disk_full, free_bytes
 from ban_bids.models.candidate import ModelCard
 from ban_bids.models.checkpoint import library_versions
 from ban_bids.models.low_level import MODELS
@@ -24,6 +25,8 @@ from ban_bids.training.splits import Split
 
 _LOG = logging.getLogger(__name__)
 _KEY = "ban_bids"
+_COPIES = 5
+"""Of a network's weights: in its state they stand four times (themselves, averages, two moments), once in the end."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,6 +158,18 @@ class ResumeState:
             return None
         _LOG.info("%s: an interrupted training goes on after step %d", self.path, step)
         return self.path
+
+    def check_room(self, network: torch.nn.Module) -> None:
+        """Refuse a training whose state and checkpoint do not fit, before hours are spent on it.
+
+        Raises
+        ------
+        DiskFull
+        """
+        wanted = _COPIES * sum(tensor.nbytes for tensor in network.state_dict().values())
+        there = self.path.stat().st_size if self.path.exists() else 0
+        if free_bytes(self.path) + there < wanted:
+            raise disk_full(self.path, "state and checkpoint of a training will not fit", wanted)
 
     def about(self, step: int) -> dict[str, Any]:
         """What is added to Lightning's checkpoint."""

@@ -17,6 +17,7 @@ from nipype.pipeline.engine import Node, Workflow
 from ban_bids.errors import UsageError
 from ban_bids.preprocessing.execution import (
     KILLED,
+    InThisProcess,
     LocalProcesses,
     configure,
     memory_for_nodes,
@@ -33,7 +34,7 @@ TWO = Compute(nprocs=2)
 
 
 def test_plugin_file_wins_over_nprocs(tmp_path: Path) -> None:
-    assert plugin_of(Compute(nprocs=1))[0] == "Linear"
+    assert isinstance(plugin_of(Compute(nprocs=1))[0], InThisProcess)
     for file, text in (
         ("p.yml", "plugin: SLURM\nplugin_args:\n  sbatch_args: -p short\n"),
         ("p.json", '{"plugin": "SLURM", "plugin_args": {"sbatch_args": "-p short"}}'),

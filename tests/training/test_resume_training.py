@@ -6,14 +6,17 @@ import os
 import pickle
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from safetensors import safe_open
 from short_trainings import QUICK, Kill, train
 
+from ban_bids.errors import DiskFull
 from ban_bids.models.checkpoint import load_checkpoint
 from ban_bids.models.presets import PRESETS, build, preset
+from ban_bids.training import fit, records
 from ban_bids.training.datasets import read_collection
 from ban_bids.training.fit import BANTraining
 from ban_bids.training.records import ResumeState, state_path, training_fingerprint
@@ -161,3 +164,37 @@ def test_state_belongs_to_data_settings_network_and_processes(
     changed = replace(PRESETS["ban-small"], dropout=0.123)
     monkeypatch.setitem(PRESETS, "ban-small", changed)
     assert training_fingerprint(one, SETTINGS) not in marks
+
+
+def test_a_full_disk_costs_the_state_and_not_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def save(path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(fit, "SECONDS_BETWEEN_STATES", 0.0)
+    state = ResumeState(tmp_path / "w.safetensors", "of a training", 1)
+    trainer = SimpleNamespace(
+        global_step=fit.STEPS_BETWEEN_LOOKS, should_stop=False, strategy=SimpleNamespace(broadcast=lambda due: due),
+        save_checkpoint=save, is_global_zero=True, world_size=1,
+    )  # fmt: skip
+    step = (None, None, None, 0)  # the module and what it heard and said
+    fit.KeepState(state).on_train_batch_end(trainer, *step)  # type: ignore[arg-type]
+    assert "the disk is full" in caplog.text and "training goes on" in caplog.text
+    assert not list(tmp_path.iterdir())
+    trainer.world_size = 2
+    with pytest.raises(DiskFull, match="w.safetensors.resume"):
+        fit.KeepState(state).on_train_batch_end(trainer, *step)  # type: ignore[arg-type]
+
+
+def test_a_training_that_will_not_fit_is_refused_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = ResumeState(tmp_path / "w.safetensors", "of a training", 1)
+    network = build(PRESETS["ban-small"], 3, 0)
+    state.check_room(network)
+    monkeypatch.setattr(records, "free_bytes", lambda path: 1000)
+    with pytest.raises(DiskFull, match="w.safetensors.resume: the disk is full .*will not fit; .* wanted"):
+        state.check_room(network)
+    state.path.write_bytes(b"0" * 5 * sum(tensor.nbytes for tensor in network.state_dict().values()))
+    state.check_room(network)  # what it replaces makes room

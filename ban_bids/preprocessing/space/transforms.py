@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,8 @@ def write_composite(path: Path, steps: Sequence[Floats | Displacement]) -> Path:
             group["TransformFixedParameters"] = fixed
             group.create_dataset("TransformParameters", **parameters)
 
-    with h5py.File(path, "w") as file:
+    content = BytesIO()  # on a full disk HDF5 takes the whole process with it
+    with h5py.File(content, "w") as file:
         write(0, "Composite")
         # ITK applies the last transform of the queue first
         for number, step in enumerate(reversed(steps), 1):
@@ -167,6 +169,7 @@ def write_composite(path: Path, steps: Sequence[Floats | Displacement]) -> Path:
                 write(number, "DisplacementField", grid, data=vectors.ravel(), compression="gzip")
             else:
                 write(number, "Affine", np.zeros(3), data=itk_parameters(step))
+    path.write_bytes(content.getbuffer())
     return path
 
 
