@@ -55,7 +55,7 @@ def compare_participant(root: Path, participant: str, task: str, settings: Setti
     out = load_derivatives(root)
     n_draws, seed = settings.encoding.n_bootstrap, settings.compute.random_seed
     scores, files = (
-        table[table["task"] == task] for table in (out.scores(participant), _of(out.draw_files(), participant))
+        table[table["task"] == task] for table in (out.scores(participant), out.draw_files(participant))
     )
     compared = Compared(entries(scores, files, n_draws=n_draws, seed=seed), task, n_draws, seed, of_one=True)
     compared.log()
