@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from ban_bids.app.comparison import compare_group
 from ban_bids.bids.names import draws_name, sidecar
@@ -116,6 +117,11 @@ def group_level(output_dir: Path, settings: Settings) -> int:
     UsageError
         A chosen participant is unknown.
     """
+    with threadpool_limits(1):  # its matrices are small: more threads wait for each other longer than they work
+        return _group_level(output_dir, settings)
+
+
+def _group_level(output_dir: Path, settings: Settings) -> int:
     out = load_derivatives(output_dir)
     members = find_members(out, settings.selection)
     maps = _taken(out.maps(stat="r"), members)
