@@ -103,9 +103,7 @@ class _Person:
         self.rng = np.random.default_rng(int(label))
         self.clips = tuple(f"{k:024x}@0+15000" for k in range(size.clips))
         n = _ROWS * size.clips
-        self.repeats = Repeats(
-            np.arange(_REPEATS * n).reshape(_REPEATS, n).T, np.repeat(np.arange(size.clips), _ROWS)
-        )
+        self.repeats = Repeats(np.arange(_REPEATS * n).reshape(_REPEATS, n).T, np.repeat(np.arange(size.clips), _ROWS))
         self.signal = {area: self.rng.normal(size=(n, _VOXELS)) for area in AREAS}
         self.bold = {
             area: np.tile(s, (_REPEATS, 1)) + self.rng.normal(size=(_REPEATS * n, _VOXELS))
@@ -156,9 +154,7 @@ class _Person:
         for (i, layer), (j, area) in itertools.product(enumerate(layers), enumerate(AREAS)):
             share = quality * (1 - 0.1 * abs(i - j)) + 0.05 * self.rng.normal()
             prediction = share * self.signal[area] + 0.2 * self.rng.normal(size=self.signal[area].shape)
-            statistics[layer, area] = clip_statistics(
-                np.tile(prediction, (_REPEATS, 1)), self.bold[area], self.repeats
-            )
+            statistics[layer, area] = clip_statistics(np.tile(prediction, (_REPEATS, 1)), self.bold[area], self.repeats)
         committed = {area: statistics[layers[min(j, n_layers - 1)], area] for j, area in enumerate(AREAS)}
         return KeptScore(statistics, committed, {a: a for a in AREAS} if n_layers == len(AREAS) else {})
 

@@ -248,7 +248,8 @@ def _bold(draws: Draws) -> Mapping[str, ClipStatistics]:
 def _alike(one: ClipStatistics, other: ClipStatistics) -> bool:
     pairs = [(getattr(one, name), getattr(other, name)) for name in _MEASURED]
     return all(
-        a is b or a.shape == b.shape and bool(np.all(np.abs(a - b) <= _SAME_BOLD * np.abs(a).max(initial=0))) for a, b in pairs
+        a is b or a.shape == b.shape and bool(np.all(np.abs(a - b) <= _SAME_BOLD * np.abs(a).max(initial=0)))
+        for a, b in pairs
     )
 
 

@@ -54,9 +54,7 @@ def compare_participant(root: Path, participant: str, task: str, settings: Setti
     """
     out = load_derivatives(root)
     n_draws, seed = settings.encoding.n_bootstrap, settings.compute.random_seed
-    scores, files = (
-        table[table["task"] == task] for table in (out.scores(participant), out.draw_files(participant))
-    )
+    scores, files = (table[table["task"] == task] for table in (out.scores(participant), out.draw_files(participant)))
     compared = Compared(entries(scores, files, n_draws=n_draws, seed=seed), task, n_draws, seed, of_one=True)
     compared.log()
     return write_comparison(root, _table(compared.rows()), facts(compared), participant=participant, task=task)
@@ -317,9 +315,7 @@ class Compared:
             if not isinstance(self._pair(label, model, model, compared, control=True), str)
         ]
         pairs = combinations(there, 2)
-        conflicts = {
-            (a, b): self._conflict(self.entry[label, a], self.entry[label, b], compared[0]) for a, b in pairs
-        }
+        conflicts = {(a, b): self._conflict(self.entry[label, a], self.entry[label, b], compared[0]) for a, b in pairs}
         return largest_class(there, conflicts)
 
     def _unranked(self, model: str, compared: Kind, most: int, n: int) -> str:

@@ -80,9 +80,7 @@ def times_heard(run: Listening, runs: Sequence[Listening]) -> int:
     return _times_heard(_played(run, numbers), played, _total(played), list(numbers))
 
 
-def _times_heard(
-    mine: Counter[int], played: Sequence[Counter[int]], total: Counter[int], clips: Sequence[Clip]
-) -> int:
+def _times_heard(mine: Counter[int], played: Sequence[Counter[int]], total: Counter[int], clips: Sequence[Clip]) -> int:
     """As :func:`times_heard`, of the clips (by number) that were played in one run, in each, and in all."""
     if not mine:
         return 0

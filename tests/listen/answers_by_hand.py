@@ -47,7 +47,8 @@ def make_dataset(root: Path, per_genre: int = 2) -> Path:
 
 
 def choices_of(root: Path, stimuli: Path | None = None) -> HumanChoices | None:
-    choices, notes = read_choices(list_dataset(root), stimuli=Stimuli([stimuli or root / "stimuli"]), read=Tables(read_table))
+    resolver = Stimuli([stimuli or root / "stimuli"])
+    choices, notes = read_choices(list_dataset(root), stimuli=resolver, read=Tables(read_table))
     assert not notes
     return choices
 
