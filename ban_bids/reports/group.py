@@ -188,7 +188,10 @@ def _group_scores(out: Derivatives, group: pd.DataFrame) -> list[Block]:
 
 
 def _participant_scores(scores: pd.DataFrame, models: Sequence[str]) -> list[Block]:
-    blocks: list[Block] = [Table("Each participant", _wide(scores), note=_WIDE, drop_empty=False)]
+    wide = _wide(scores)
+    blocks: list[Block] = [
+        Table("Each participant", wide, note=_WIDE, drop_empty=False, folded=len(wide) > _MANY_ROWS)
+    ]
     for model in models:
         rows = scores[scores["model"] == model].drop_duplicates(["row", "participant"])
         people = list(dict.fromkeys(rows["participant"]))
