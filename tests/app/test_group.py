@@ -20,6 +20,7 @@ from ban_bids.derivatives.tables import write_table
 from ban_bids.encoding.rows import Repeats
 from ban_bids.errors import DataError, UsageError
 from ban_bids.files.json import read_json
+from ban_bids.reports.group import _participant_scores
 from ban_bids.scoring.bas import COLUMNS
 from ban_bids.scoring.bootstrap import Estimate, clip_statistics
 from ban_bids.scoring.comparison import KeptScore
@@ -451,3 +452,16 @@ def test_draws_of_other_scores_than_the_table_s_are_refused(tmp_path):
     before_and_after_refusal(
         tree, r"sub-02: C of ban is .* in its score table .*desc-ban_draws.npz\); run the participant level"
     )
+
+
+@pytest.mark.parametrize("n_people", [60, 61])
+def test_tables_of_many_people_fold_and_no_picture_grows_too_wide(n_people):
+    lines = [
+        {"participant": f"{label:03d}", "model": "ban", "task": TASK, "row": row, "region": None}
+        | {"value": 0.3, "ci_low": 0.2, "ci_high": 0.4}
+        for label in range(n_people)
+        for row in ("C", "BAS")
+    ]
+    table, *pictures = _participant_scores(pd.DataFrame(lines), ["ban"])
+    assert table.folded and len(table.data) == n_people
+    assert len(pictures) == (n_people == 60)
