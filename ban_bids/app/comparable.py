@@ -126,7 +126,7 @@ def entries(scores: pd.DataFrame, draw_files: pd.DataFrame, *, n_draws: int, see
     own = scores["control_of"].where(scores["control_of"].notna(), scores["model"])
     paths = {(one.participant, one.model): Path(str(one.path)) for one in draw_files.itertuples()}
     groups = scores.groupby(["participant", own.rename("owner")])
-    keys = [(str(label), str(model)) for label, model in groups.groups]
+    keys: list[tuple[str, str]] = [(str(label), str(model)) for (label, model), _ in groups]
     # two passes: clips of all, and then the large statistics of one at a time
     clips = {key: read_clips(paths[key]) for key in keys if key in paths}
     counts = dict(zip(clips, clip_draws(list(clips.values()), n_draws, seed), strict=True))
@@ -165,8 +165,8 @@ class _Measured:
 
     def shared(self, statistics: ClipStatistics) -> ClipStatistics:
         """Statistics without those of predictions."""
-        arrays = {name: getattr(statistics, name) for name in _MEASURED}
-        arrays = {name: self._known.setdefault(array.tobytes(), array) for name, array in arrays.items()}
+        own = {name: getattr(statistics, name) for name in _MEASURED}
+        arrays: dict[str, Any] = {name: self._known.setdefault(array.tobytes(), array) for name, array in own.items()}
         return replace(statistics, **arrays, **dict.fromkeys(_PREDICTED, _NOTHING))
 
 

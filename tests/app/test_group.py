@@ -463,5 +463,5 @@ def test_tables_of_many_people_fold_and_no_picture_grows_too_wide(n_people):
         for row in ("C", "BAS")
     ]
     table, *pictures = _participant_scores(pd.DataFrame(lines), ["ban"])
-    assert table.folded and len(table.data) == n_people
+    assert table.folded and len(table.frame) == n_people
     assert len(pictures) == (n_people == 60)
