@@ -50,8 +50,8 @@ def _image(path: Path, n_volumes: int | None) -> bytes:
     return data
 
 
-def make_many(root: Path, participants: int, runs: int, rows: int) -> None:
-    """Write participants of whom each hears the sounds in an order of its own."""
+def make_many(root: Path, participants: int, runs: int, rows: int, *, sidecars: bool = False) -> None:
+    """Write participants of whom each hears the sounds in an order of its own, with a sidecar a run or one for all."""
     names, rng = _top_level(root), np.random.default_rng(1)
     bold, t1w = _image(root / "x.nii.gz", round(rows * _CLIP / _TR) + 5), _image(root / "x.nii.gz", None)
     for number in range(1, participants + 1):
@@ -65,6 +65,8 @@ def make_many(root: Path, participants: int, runs: int, rows: int) -> None:
             lines = [f"{k * _CLIP}\t{_CLIP}\t{name[:6]}\t{name}\t{k % 3}\n" for k, name in enumerate(chosen)]
             stem.with_name(f"{stem.name}_bold.nii.gz").write_bytes(bold)
             stem.with_name(f"{stem.name}_events.tsv").write_text(_HEADER + "".join(lines))
+            if sidecars:
+                stem.with_name(f"{stem.name}_bold.json").write_text(f'{{"RepetitionTime": {_TR}, "EchoTime": 0.03}}')
 
 
 def make_long(root: Path, rows: int) -> None:

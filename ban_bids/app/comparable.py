@@ -7,23 +7,26 @@ the JSON file of its draws; two models that differ there are not compared, and t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ban_bids.derivatives.draws import Draws, read_draws
+from ban_bids.derivatives.draws import Draws, read_clips, read_draws
 from ban_bids.errors import DataError
 from ban_bids.scoring.bootstrap import ClipStatistics, Estimate
-from ban_bids.scoring.comparison import clip_draws
+from ban_bids.scoring.comparison import KeptScore, clip_draws
 
 SAME = 1e-4
 """What tables and draws may differ by: a table's digits."""
 
 _AGAIN = "run the participant level of {} again"
 _MEASURED = ("n", "mm", "yy", "q_mm", "q_yy")  # of BOLD alone
+_PREDICTED = ("py", "pp", "q_py", "q_pp")
+_NOTHING = np.array([])
 _SAME_BOLD = 1e-3  # relative to the largest entry; what threads and devices make of the same rows is far less
 
 
@@ -37,6 +40,7 @@ class Entry:
     table : DataFrame
         Its rows of the score tables.
     draws : Draws or None
+        Of its statistics only those of BOLD are kept, which tell whether two models met the same.
     fault : str
         Why there are no draws.
     rho : mapping of str to mapping of (row, region) to ndarray of shape (1 + n_draws,)
@@ -49,9 +53,16 @@ class Entry:
     draws: Draws | None = None
     fault: str = ""
     rho: Mapping[str, Mapping[tuple[str, str], np.ndarray]] = field(default_factory=dict)
+    _scores: dict[tuple[str, str, str], np.ndarray | str] = field(default_factory=dict, repr=False)
 
     def score(self, name: str, row: str, region: str) -> np.ndarray | str:
         """Draws of C or of rho of a region, entry 0 the score itself; the reason where there are none."""
+        key = (name, row, region)
+        if key not in self._scores:  # asked for once in each of 19 pairs
+            self._scores[key] = self._score(*key)
+        return self._scores[key]
+
+    def _score(self, name: str, row: str, region: str) -> np.ndarray | str:
         stated = self._stated(name, row, region)
         if isinstance(stated, str):
             return stated
@@ -74,13 +85,26 @@ class Entry:
 
     def _stated(self, name: str, row: str, region: str) -> float | str:
         """What the score table says."""
-        rows = self.table[(self.table["model"] == name) & (self.table["row"] == row)]
-        rows = rows[rows["region"] == region] if region else rows
-        if rows.empty:
+        if (name, row, region) not in self._cells:
             return f"{name} has no {row} {region}".strip() + f" in its score table; {_AGAIN.format(self.model)}"
-        value = float(rows["rho" if row == "region" else "value"].iloc[0])
-        reason = rows["reason"].iloc[0]
+        value, reason = self._cells[name, row, region]
         return value if np.isfinite(value) else f"{name}: {'n/a' if pd.isna(reason) else reason}"
+
+    @cached_property
+    def _cells(self) -> dict[tuple[str, str, str], tuple[float, Any]]:
+        """Value and reason of every row that models are compared by, the first one of each kind."""
+        cells: dict[tuple[str, str, str], tuple[float, Any]] = {}
+        rows = self.table[self.table["row"].isin(["C", "region", "B"])]
+        columns = ["model", "row", "region", "rho", "value", "reason"]
+        for name, row, region, rho, value, reason in rows.reindex(columns=columns).itertuples(index=False):
+            own = (float(rho), str(region)) if row == "region" else (float(value), "")
+            cells.setdefault((name, row, own[1]), (own[0], reason))
+        return cells
+
+    @cached_property
+    def clips(self) -> frozenset[str]:
+        """Identities of its clips."""
+        return frozenset(self.draws.clips if self.draws else ())
 
 
 def entries(scores: pd.DataFrame, draw_files: pd.DataFrame, *, n_draws: int, seed: int) -> list[Entry]:
@@ -101,31 +125,49 @@ def entries(scores: pd.DataFrame, draw_files: pd.DataFrame, *, n_draws: int, see
     """
     own = scores["control_of"].where(scores["control_of"].notna(), scores["model"])
     paths = {(one.participant, one.model): Path(str(one.path)) for one in draw_files.itertuples()}
-    found = []
-    for key, table in scores.groupby(["participant", own.rename("owner")]):
-        label, model = map(str, key)
-        draws, fault = _read(paths.get((label, model)), model)
-        found.append(Entry(label, model, table, draws, fault))
-    there = [one.draws for one in found if one.draws is not None]
-    counts = dict(zip(map(id, there), clip_draws([one.clips for one in there], n_draws, seed), strict=True))
-    return [_scored(one, counts) for one in found]
+    groups = scores.groupby(["participant", own.rename("owner")])
+    keys: list[tuple[str, str]] = [(str(label), str(model)) for (label, model), _ in groups]
+    # two passes: clips of all, and then the large statistics of one at a time
+    clips = {key: read_clips(paths[key]) for key in keys if key in paths}
+    counts = dict(zip(clips, clip_draws(list(clips.values()), n_draws, seed), strict=True))
+    found, measured = [], _Measured()
+    for (label, model), table in groups:
+        key = (str(label), str(model))
+        draws, fault = _read(paths.get(key), key[1])
+        found.append(_scored(Entry(*key, table, draws, fault), counts.get(key), measured))
+    return found
 
 
 def _read(path: Path | None, model: str) -> tuple[Draws | None, str]:
     if path is None:
         return None, f"no draws of {model} were kept; {_AGAIN.format(model)}"
     try:
-        return read_draws(path), ""
+        return read_draws(path, layers=False), ""
     except DataError as error:
         return None, str(error)
 
 
-def _scored(entry: Entry, counts: Mapping[int, np.ndarray]) -> Entry:
-    if entry.draws is None or not entry.draws.clips:
+def _scored(entry: Entry, drawn: np.ndarray | None, measured: _Measured) -> Entry:
+    """The entry with its scores in draws, in place of the statistics that they follow from."""
+    draws = entry.draws
+    if draws is None or not draws.clips or drawn is None:
         return entry
-    drawn = counts[id(entry.draws)]
-    rho = {name: kept.rho(drawn) for name, kept in entry.draws.scores.items()}
-    return Entry(entry.participant, entry.model, entry.table, entry.draws, entry.fault, rho)
+    rho = {name: kept.rho(drawn) for name, kept in draws.scores.items()}
+    bold = {region: measured.shared(statistics) for region, statistics in _bold(draws).items()}
+    return replace(entry, draws=replace(draws, scores={draws.model: KeptScore({}, bold)}), rho=rho)
+
+
+@dataclass
+class _Measured:
+    """Statistics of BOLD, each once: they are the same for all models of a participant."""
+
+    _known: dict[bytes, np.ndarray] = field(default_factory=dict)
+
+    def shared(self, statistics: ClipStatistics) -> ClipStatistics:
+        """Statistics without those of predictions."""
+        own = {name: getattr(statistics, name) for name in _MEASURED}
+        arrays: dict[str, Any] = {name: self._known.setdefault(array.tobytes(), array) for name, array in own.items()}
+        return replace(statistics, **arrays, **dict.fromkeys(_PREDICTED, _NOTHING))
 
 
 def conflict(first: Entry, second: Entry, row: str) -> str:
@@ -206,7 +248,8 @@ def _bold(draws: Draws) -> Mapping[str, ClipStatistics]:
 def _alike(one: ClipStatistics, other: ClipStatistics) -> bool:
     pairs = [(getattr(one, name), getattr(other, name)) for name in _MEASURED]
     return all(
-        a.shape == b.shape and bool(np.all(np.abs(a - b) <= _SAME_BOLD * np.abs(a).max(initial=0))) for a, b in pairs
+        a is b or a.shape == b.shape and bool(np.all(np.abs(a - b) <= _SAME_BOLD * np.abs(a).max(initial=0)))
+        for a, b in pairs
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
@@ -54,9 +54,7 @@ def compare_participant(root: Path, participant: str, task: str, settings: Setti
     """
     out = load_derivatives(root)
     n_draws, seed = settings.encoding.n_bootstrap, settings.compute.random_seed
-    scores, files = (
-        table[table["task"] == task] for table in (out.scores(participant), _of(out.draw_files(), participant))
-    )
+    scores, files = (table[table["task"] == task] for table in (out.scores(participant), out.draw_files(participant)))
     compared = Compared(entries(scores, files, n_draws=n_draws, seed=seed), task, n_draws, seed, of_one=True)
     compared.log()
     return write_comparison(root, _table(compared.rows()), facts(compared), participant=participant, task=task)
@@ -89,8 +87,11 @@ def compare_group(scores: pd.DataFrame, draw_files: pd.DataFrame, *, n_draws: in
         group = Compared(entries(of_task, files, n_draws=n_draws, seed=seed), str(task), n_draws, seed)
         group.log()
         rows += group.rows()
+        clips = group.clips
         for label in group.people:
-            found = entries(_of(of_task, label), _of(files, label), n_draws=n_draws, seed=seed)
+            found = [one for one in group.found if one.participant == label]
+            if frozenset[str]().union(*(one.clips for one in found)) != clips:  # else they are in the same draws
+                found = entries(_of(of_task, label), _of(files, label), n_draws=n_draws, seed=seed)
             own += Compared(found, str(task), n_draws, seed, of_one=True).rows()
     return _table([*rows, *own])
 
@@ -123,6 +124,8 @@ class Compared:
     n_draws: int
     seed: int
     of_one: bool = False
+    _conflicts: dict[tuple[str, str, str, str], str] = field(default_factory=dict, repr=False)
+    _differences: dict[tuple[str, str, Kind], _Difference] = field(default_factory=dict, repr=False)
 
     @cached_property
     def people(self) -> tuple[str, ...]:
@@ -140,9 +143,18 @@ class Compared:
         return {(one.participant, one.model): one for one in self.found}
 
     @cached_property
-    def n_clips(self) -> int:
+    def clips(self) -> frozenset[str]:
         """Distinct repeated clips of everyone."""
-        return len({clip for one in self.found if one.draws for clip in one.draws.clips})
+        return frozenset[str]().union(*(one.clips for one in self.found))
+
+    @property
+    def n_clips(self) -> int:
+        """How many they are."""
+        return len(self.clips)
+
+    @cached_property
+    def _place(self) -> dict[str, int]:
+        return {label: k for k, label in enumerate(self.people)}
 
     @cached_property
     def weights(self) -> np.ndarray:
@@ -161,7 +173,7 @@ class Compared:
         for label in self.people:
             for pair in combinations(self.models, 2):
                 both = [self.entry.get((label, model)) for model in pair]
-                whys = {conflict(both[0], both[1], row) for row in ("C", "B")} if both[0] and both[1] else set()
+                whys = {self._conflict(both[0], both[1], row) for row in ("C", "B")} if both[0] and both[1] else set()
                 for why in sorted(whys - {""}):
                     _LOG.warning("sub-%s: %s and %s are not compared: %s", label, *pair, why)
 
@@ -213,7 +225,7 @@ class Compared:
         if one is None or other is None:
             return f"{first if one is None else second} was not scored"
         row = compared[0]
-        why = "" if control else conflict(one, other, row)
+        why = "" if control else self._conflict(one, other, row)
         if why:
             return why
         of_c = ("C", "") if row == "BAS" else compared
@@ -227,12 +239,28 @@ class Compared:
             [part for part in behaviors if not isinstance(part, str)],
         )
 
+    def _conflict(self, one: Entry, other: Entry, row: str) -> str:
+        """As :func:`conflict`; BOLD of two models is looked at once, not in each of their rows."""
+        key = (one.participant, one.model, other.model, "C" if row == "region" else row)
+        if key not in self._conflicts:
+            self._conflicts[key] = conflict(one, other, row)
+        return self._conflicts[key]
+
     def _difference(
         self, first: str, second: str, compared: Kind, *, control: bool = False, people: Sequence[str] | None = None
     ) -> _Difference:
-        """First less second over the people that have both."""
-        wanted = self.people if people is None else people
-        found = {label: self._pair(label, first, second, compared, control=control) for label in wanted}
+        """First less second over the people that have both; ranks ask for those of everyone again."""
+        if control or (people is not None and len(people) < len(self.people)):
+            return self._differing(first, second, compared, control=control, people=people or self.people)
+        key = (first, second, compared)
+        if key not in self._differences:
+            self._differences[key] = self._differing(first, second, compared, control=False, people=self.people)
+        return self._differences[key]
+
+    def _differing(
+        self, first: str, second: str, compared: Kind, *, control: bool, people: Sequence[str]
+    ) -> _Difference:
+        found = {label: self._pair(label, first, second, compared, control=control) for label in people}
         pairs = {label: pair for label, pair in found.items() if not isinstance(pair, str)}
         lacking = {label: why for label, why in found.items() if isinstance(why, str)}
         if not pairs:
@@ -243,7 +271,7 @@ class Compared:
         if compared[0] == "B":
             return _Difference(behavior, len(pairs), lacking, self._reach(next(iter(pairs)), first))
         a, b = (np.stack([pair.scores[k] for pair in pairs.values()], axis=1) for k in (0, 1))
-        columns = [self.people.index(label) for label in pairs]
+        columns = [self._place[label] for label in pairs]
         estimate = paired_difference(
             a[0], b[0], a[1:], b[1:], self.n_clips, seed=self.seed, weights=self.weights[:, columns]
         )
@@ -287,7 +315,7 @@ class Compared:
             if not isinstance(self._pair(label, model, model, compared, control=True), str)
         ]
         pairs = combinations(there, 2)
-        conflicts = {(a, b): conflict(self.entry[label, a], self.entry[label, b], compared[0]) for a, b in pairs}
+        conflicts = {(a, b): self._conflict(self.entry[label, a], self.entry[label, b], compared[0]) for a, b in pairs}
         return largest_class(there, conflicts)
 
     def _unranked(self, model: str, compared: Kind, most: int, n: int) -> str:
@@ -303,7 +331,7 @@ class Compared:
             return own
         others = [other for other in self.models if other != model and (label, other) in self.entry]
         pairs = [sorted((model, other)) for other in others]
-        whys = [conflict(self.entry[label, a], self.entry[label, b], compared[0]) for a, b in pairs]
+        whys = [self._conflict(self.entry[label, a], self.entry[label, b], compared[0]) for a, b in pairs]
         return next(filter(None, whys), "no other model has the score")
 
 
@@ -351,8 +379,8 @@ def _of_behavior(pairs: Sequence[_Pair]) -> Estimate | str:
     if not pairs[0].behaviors:
         return Estimate()
     one, other = pairs[0].behaviors
-    same = [np.isclose([b.value for b in pair.behaviors], [one.value, other.value]).all() for pair in pairs]
-    if not all(same):
+    values = np.array([[b.value for b in pair.behaviors] for pair in pairs])
+    if not np.isclose(values, [one.value, other.value]).all():
         return "participants' tables disagree on B: run the participant level of all again"
     n = min(len(one.draws), len(other.draws))
     return Estimate(**with_interval(one.value - other.value, one.draws[:n] - other.draws[:n]))

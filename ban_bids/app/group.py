@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from ban_bids.app.comparison import compare_group
 from ban_bids.bids.names import draws_name, sidecar
 from ban_bids.constants import SMALL_DATA
 from ban_bids.derivatives.comparisons import write_group_comparison
-from ban_bids.derivatives.draws import Draws, read_draws
+from ban_bids.derivatives.draws import read_clips, read_draws
 from ban_bids.derivatives.group_maps import check_maps, write_group_maps
 from ban_bids.derivatives.provenance import read_statuses, write_provenance
 from ban_bids.derivatives.quality import with_outliers, write_group_quality
@@ -116,6 +117,11 @@ def group_level(output_dir: Path, settings: Settings) -> int:
     UsageError
         A chosen participant is unknown.
     """
+    with threadpool_limits(1):  # its matrices are small: more threads wait for each other longer than they work
+        return _group_level(output_dir, settings)
+
+
+def _group_level(output_dir: Path, settings: Settings) -> int:
     out = load_derivatives(output_dir)
     members = find_members(out, settings.selection)
     maps = _taken(out.maps(stat="r"), members)
@@ -309,14 +315,35 @@ def group_table(scores: pd.DataFrame, draw_files: pd.DataFrame, *, n_draws: int,
     # sort=False keeps the order of the participants' tables, dropna=False the rows without layer
     for (task, owner), table in scores.groupby(["task", _owner(scores)], sort=False, dropna=False):
         mine = draw_files[(draw_files["task"] == task) & (draw_files["model"] == owner)]
-        draws = [read_draws(Path(path)) for path in mine["path"]]
+        samples = sample([Path(path) for path in mine["path"]], n_draws, seed=seed)
         for model, of_model in table.groupby("model", sort=False):
-            sampled = sample(draws, str(model), n_draws, seed=seed)
+            sampled = samples.of_model(str(model))
             for key, members in of_model.groupby(keys, sort=False, dropna=False):
                 rows.append({**dict(zip(keys, key, strict=True)), **_over_members(members, sampled)})
     people = scores.assign(level="participant", n=scores["value"].notna().astype(int))
     both = pd.concat([pd.DataFrame(rows).astype(object), people.astype(object)], ignore_index=True)
     return both.reindex(columns=list(COLUMNS)).infer_objects()
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Scores of a scored model and its controls in draws of clips that are the same for all members.
+
+    Parameters
+    ----------
+    scores : dict of model to dict of participant to dict of (row, layer, region) to ndarray of shape (1 + n_draws,)
+    behavior, n_clips, seed
+        As of :class:`Sampled`.
+    """
+
+    scores: dict[str, dict[str, dict[Cell, np.ndarray]]]
+    behavior: Estimate
+    n_clips: int
+    seed: int
+
+    def of_model(self, name: str) -> Sampled:
+        """Those of the model or of one of its controls; empty where no draws of it were kept."""
+        return Sampled(self.scores.get(name, {}), self.behavior, self.n_clips, self.seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -362,26 +389,28 @@ class Sampled:
         return np.stack(there, axis=1)
 
 
-def sample(draws: Sequence[Draws], model: str, n_draws: int, *, seed: int) -> Sampled:
-    """Score a model in draws of clips that are the same for all members.
+def sample(paths: Sequence[Path], n_draws: int, *, seed: int) -> Samples:
+    """Score a model and its controls in draws of clips that are the same for all members.
 
     Parameters
     ----------
-    draws : sequence of Draws
-        Of a scored model, one per member.
-    model : str
-        The scored model, or one of its controls.
+    paths : sequence of Path
+        Draws of a scored model, one file per member; one is read after the other, for its statistics are large.
     n_draws, seed : int
 
     Returns
     -------
-    Sampled
+    Samples
     """
-    counts = clip_draws([one.clips for one in draws], n_draws, seed)
-    pairs = zip(draws, counts, strict=True)
-    scores = {one.participant: one.scores[model].scores(drawn) for one, drawn in pairs if model in one.scores}
-    behavior = next((one.behavior for one in draws), Estimate())
-    return Sampled(scores, behavior, len({clip for one in draws for clip in one.clips}), seed)
+    clips = [read_clips(path) for path in paths]
+    scores: dict[str, dict[str, dict[Cell, np.ndarray]]] = {}
+    behavior: Estimate | None = None
+    for path, drawn in zip(paths, clip_draws(clips, n_draws, seed), strict=True):
+        draws = read_draws(path)
+        behavior = draws.behavior if behavior is None else behavior
+        for model, kept in draws.scores.items():
+            scores.setdefault(model, {})[draws.participant] = kept.scores(drawn)
+    return Samples(scores, behavior or Estimate(), len({clip for own in clips for clip in own}), seed)
 
 
 def _over_members(scores: pd.DataFrame, sampled: Sampled) -> dict[str, Any]:

@@ -130,8 +130,8 @@ def other_sessions(root: Path, person: Participant) -> str | None:
     str or None
         Names a table, and both lists of sessions; None where the sessions are the same or there is no table.
     """
-    files = load_derivatives(root).score_files()
-    for path, sessions in files.loc[files["participant"] == person.label, ["path", "sessions"]].itertuples(index=False):
+    files = load_derivatives(root).score_files(person.label)
+    for path, sessions in files[["path", "sessions"]].itertuples(index=False):
         if sessions != person.sessions:
             return (
                 f"{Path(path).name}: holds scores of sessions {', '.join(sessions) or 'none'}, not of "

@@ -89,8 +89,21 @@ def write_draws(root: Path, draws: Draws, metadata: Mapping[str, Any] | None = N
     return path
 
 
-def read_draws(path: Path) -> Draws:
+def read_clips(path: Path) -> tuple[str, ...]:
+    """Identities of the clips of a file that `write_draws` wrote, none of one that cannot be read."""
+    arrays = read_arrays(path, "format", "clips") if path.is_file() else None
+    return tuple(map(str, arrays["clips"])) if arrays and str(arrays["format"]) == FORMAT else ()
+
+
+def read_draws(path: Path, *, layers: bool = True) -> Draws:
     """Read a file that `write_draws` wrote.
+
+    Parameters
+    ----------
+    path : Path
+    layers : bool
+        Whether statistics of every layer in every region are wanted; else those of committed layers alone, which is
+        what models are compared by, and a seventh of it.
 
     Raises
     ------
@@ -109,7 +122,7 @@ def read_draws(path: Path) -> Draws:
             task=str(name.task),
             model=str(facts["Model"]),
             clips=tuple(map(str, arrays["clips"])),
-            scores=_scores(arrays),
+            scores=_scores(arrays, layers),
             behavior=Estimate(value=float(arrays["b"]), draws=arrays["b_draws"]),
             conditions=facts.get(_CONDITIONS, {}),
             behavior_conditions=facts.get(_BEHAVIOR_CONDITIONS, {}),
@@ -170,12 +183,14 @@ def _arrays(draws: Draws) -> dict[str, np.ndarray]:
     }
 
 
-def _scores(arrays: Mapping[str, np.ndarray]) -> dict[str, KeptScore]:
+def _scores(arrays: Mapping[str, np.ndarray], layers: bool) -> dict[str, KeptScore]:
     pairs = [(str(model), str(layer), str(region)) for model, layer, region in arrays["pairs"]]
     scores = {}
     for model in dict.fromkeys(model for model, _, _ in pairs):
         own = [(row, layer, region) for row, (whose, layer, region) in enumerate(pairs) if whose == model]
-        found = {(layer, region): _statistics(arrays, row) for row, layer, region in own}
+        found = {
+            (layer, region): _statistics(arrays, row) for row, layer, region in own if layers or layer == _COMMITTED
+        }
         scores[model] = KeptScore(
             statistics={pair: statistics for pair, statistics in found.items() if pair[0] != _COMMITTED},
             committed={region: statistics for (layer, region), statistics in found.items() if layer == _COMMITTED},

@@ -15,7 +15,7 @@ from ban_bids.bids.names import map_name
 from ban_bids.derivatives.maps import write_map
 from ban_bids.derivatives.statistics import STATISTICS
 from ban_bids.errors import DataError
-from ban_bids.files.images import open_image
+from ban_bids.files.images import naming, open_image
 
 _AT_LEAST_T, _AT_LEAST_P = 2, 3
 _LARGEST_R = 1 - 1e-7
@@ -59,10 +59,13 @@ def write_group_maps(root: Path, maps: pd.DataFrame, labels: Sequence[str]) -> t
 def _write_layer(root: Path, space: str, model: str, layer: str, maps: pd.DataFrame) -> list[Path]:
     """Maps of one layer; ``maps`` has one row per participant. Nothing where no voxel is valid in all."""
     paths = [Path(path) for path in maps["path"]]
-    images = [open_image(path, _REMEDY) for path in paths]
-    r = np.stack([np.asarray(image.dataobj, dtype=np.float32) for image in images])
-    # maps hold 0 outside the mask and NaN where not computable
-    mask = (np.isfinite(r) & (r != 0)).all(axis=0)
+    moments = Moments()
+    first = open_image(paths[0], _REMEDY)
+    for path in paths:  # one at a time: 500 people's maps of 2 mm would be 2 GiB
+        image = open_image(path, _REMEDY)
+        with naming(path, _REMEDY):
+            moments.add(np.asarray(image.dataobj, dtype=np.float32))
+    mask = moments.mask
     if not mask.any():
         return []
     facts = {
@@ -75,36 +78,66 @@ def _write_layer(root: Path, space: str, model: str, layer: str, maps: pd.DataFr
         "Sources": [f"bids::{path.relative_to(root)}" for path in paths],
     }
     written = []
-    for stat, values in group_statistics(r[:, mask]).items():
+    for stat, values in moments.statistics().items():
         path = map_name(None, stat=stat, space=space, model=model, layer=layer).path(root)
         text = STATISTICS["group p" if stat == "p" else stat]
-        written.append(write_map(path, values, mask, images[0].affine, {"Statistic": stat, **text, **facts}))
+        written.append(write_map(path, values, mask, first.affine, {"Statistic": stat, **text, **facts}))
     return written
 
 
-def group_statistics(r: np.ndarray) -> dict[str, np.ndarray]:
-    """Mean, t and p over participants, on Fisher's z.
+class Moments:
+    """Mean and variance of Fisher's z over participants, whose maps are given one at a time (Welford's recurrence).
 
-    Parameters
-    ----------
-    r : ndarray of shape (n_participants, n_voxels)
-        Correlations.
-
-    Returns
-    -------
-    dict of str to ndarray of shape (n_voxels,)
-        ``mean``: tanh of the mean z; ``t``: one-sample t of z, from two participants on; ``p``: one-sided
-        (r > 0), from three on. NaN where z does not vary.
+    Memory is that of one map and two numbers a voxel, however many participants there are.
     """
-    z = np.arctanh(np.clip(np.asarray(r, dtype=float), -_LARGEST_R, _LARGEST_R))
-    n = len(z)
-    statistics = {"mean": np.tanh(z.mean(axis=0))}
-    if n >= _AT_LEAST_T:
-        error = z.std(axis=0, ddof=1) / np.sqrt(n)
-        statistics["t"] = np.divide(z.mean(axis=0), error, out=np.full(z.shape[1], np.nan), where=error > 0)
-    if n >= _AT_LEAST_P:
-        statistics["p"] = stats.t.sf(statistics["t"], n - 1)
-    return statistics
+
+    def __init__(self) -> None:
+        self.n = 0
+        self._shape: tuple[int, ...] = ()
+        self._where = np.array([], dtype=np.intp)  # voxels that are computable in everyone so far
+        self._mean = self._squares = np.array([])
+
+    def add(self, r: np.ndarray) -> None:
+        """One more participant's map of r: 0 outside the mask, NaN where it is not computable."""
+        flat = np.asarray(r).ravel()
+        if self.n == 0:
+            self._shape, self._where = r.shape, np.flatnonzero(flat)
+            self._mean, self._squares = (np.zeros(len(self._where)) for _ in range(2))
+        own = flat[self._where]
+        there = np.isfinite(own) & (own != 0)
+        if not there.all():
+            self._where, own = self._where[there], own[there]
+            self._mean, self._squares = self._mean[there], self._squares[there]
+        self.n += 1
+        z = np.arctanh(np.clip(own.astype(float), -_LARGEST_R, _LARGEST_R))
+        deviation = z - self._mean
+        self._mean += deviation / self.n
+        self._squares += deviation * (z - self._mean)
+
+    @property
+    def mask(self) -> np.ndarray:
+        """Voxels that are computable in everyone."""
+        mask = np.zeros(self._shape, dtype=bool)
+        mask.flat[self._where] = True
+        return mask
+
+    def statistics(self) -> dict[str, np.ndarray]:
+        """Mean, t and p over participants, on Fisher's z.
+
+        Returns
+        -------
+        dict of str to ndarray of shape (n_voxels,)
+            In C order of the mask. ``mean``: tanh of the mean z; ``t``: one-sample t of z, from two participants on;
+            ``p``: one-sided (r > 0), from three on. NaN where z does not vary.
+        """
+        statistics = {"mean": np.tanh(self._mean)}
+        if self.n >= _AT_LEAST_T:
+            error = np.sqrt(self._squares / (self.n - 1) / self.n)
+            nothing = np.full(len(error), np.nan)
+            statistics["t"] = np.divide(self._mean, error, out=nothing, where=error > 0)
+        if self.n >= _AT_LEAST_P:
+            statistics["p"] = stats.t.sf(statistics["t"], self.n - 1)
+        return statistics
 
 
 def check_maps(maps: pd.DataFrame, labels: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ from ban_bids.derivatives.comparisons import COLUMNS as COMPARISON_COLUMNS
 from ban_bids.derivatives.comparisons import GROUP_FILE
 from ban_bids.derivatives.confusions import COLUMNS as CONFUSION_COLUMNS
 from ban_bids.derivatives.draws import Draws, read_draws
+from ban_bids.derivatives.filters import filtered, may_match
 from ban_bids.derivatives.quality import COLUMNS
 from ban_bids.errors import DataError, UsageError
 from ban_bids.files.json import read_json
@@ -111,14 +112,17 @@ class Derivatives:
         DataError
             A JSON file is damaged or its image is missing.
         """
-        rows = [_map_row(path) for path in self._participant_files("*_statmap.json")]
-        return _filtered(pd.DataFrame(rows, columns=_MAP_COLUMNS), filters)
+        # among the maps of 500 people only the JSON files are opened that may be asked for
+        files = self._participant_files("*_statmap.json", filters.get("participant"))
+        rows = [_map_row(path) for path in files if may_match(parse_name(path), filters)]
+        return filtered(pd.DataFrame(rows, columns=_MAP_COLUMNS), filters)
 
     def group_maps(self, **filters: Any) -> pd.DataFrame:
         """Maps of the group level; see :meth:`maps`."""
-        rows = [_map_row(path) for path in sorted(self.root.glob("group_*_statmap.json"))]
+        files = sorted(self.root.glob("group_*_statmap.json"))
+        rows = [_map_row(path) for path in files if may_match(parse_name(path), filters)]
         columns = [column for column in _MAP_COLUMNS if column not in ("participant", "task")]
-        return _filtered(pd.DataFrame(rows, columns=columns), filters)
+        return filtered(pd.DataFrame(rows, columns=columns), filters)
 
     def scores(self, participant: str | None = None, **filters: Any) -> pd.DataFrame:
         """Score tables, all participants one below the other.
@@ -141,11 +145,16 @@ class Derivatives:
         UsageError
             A filter is no column.
         """
-        tables = [_score_table(path) for path in self._participant_files("*_bas.json")]
-        return _filtered(_joined(tables, _SCORE_COLUMNS), filters, participant)
+        tables = [_score_table(path) for path in self._participant_files("*_bas.json", participant)]
+        return filtered(_joined(tables, _SCORE_COLUMNS), filters, participant)
 
-    def score_files(self) -> pd.DataFrame:
+    def score_files(self, participant: str | None = None) -> pd.DataFrame:
         """Score tables as files.
+
+        Parameters
+        ----------
+        participant : str, optional
+            Label, with or without ``sub-``.
 
         Returns
         -------
@@ -154,15 +163,20 @@ class Derivatives:
             ``atlas``, ``feature_reduction``.
         """
         rows = []
-        for path in self._participant_files("*_bas.json"):
+        for path in self._participant_files("*_bas.json", participant):
             name, content = parse_name(path), read_json(path)
             row = {"path": str(sidecar(path, ".tsv")), "participant": name.participant, "task": name.task}
             row |= {"model": _model(content, name)} | {key: content.get(name) for key, name in _TABLE_KEYS.items()}
             rows.append({**row, "sessions": tuple(row["sessions"] or ())})
         return pd.DataFrame(rows, columns=_FILE_COLUMNS)
 
-    def draw_files(self) -> pd.DataFrame:
+    def draw_files(self, participant: str | None = None) -> pd.DataFrame:
         """Files of what paired comparisons need.
+
+        Parameters
+        ----------
+        participant : str, optional
+            Label, with or without ``sub-``.
 
         Returns
         -------
@@ -170,7 +184,7 @@ class Derivatives:
             Columns ``path``, ``participant``, ``task``, ``model``.
         """
         rows = []
-        for path in self._participant_files("*_draws.json"):
+        for path in self._participant_files("*_draws.json", participant):
             name, content = parse_name(path), read_json(path)
             rows.append((str(sidecar(path, ".npz")), name.participant, name.task, _model(content, name)))
         return pd.DataFrame(rows, columns=_DRAW_COLUMNS)
@@ -197,7 +211,7 @@ class Derivatives:
         DataError
             A file is missing, damaged or of another format.
         """
-        files = _filtered(self.draw_files(), filters, participant)
+        files = filtered(self.draw_files(participant), filters, participant)
         return tuple(read_draws(Path(path)) for path in files["path"])
 
     def confusions(self, participant: str | None = None, **filters: Any) -> pd.DataFrame:
@@ -223,14 +237,14 @@ class Derivatives:
             A filter is no column.
         """
         tables = []
-        for path in self._participant_files("*_confusion.json"):
+        for path in self._participant_files("*_confusion.json", participant):
             name, content = parse_name(path), read_json(path)
             table = read_tsv(sidecar(path, ".tsv")).astype({"genre": str, "answer": str})
             known = (name.participant, name.task, _model(content, name))
             for position, (column, value) in enumerate(zip(_CONFUSION_COLUMNS, known, strict=False)):
                 table.insert(position, column, value)
             tables.append(table)
-        return _filtered(_joined(tables, _CONFUSION_COLUMNS), filters, participant)
+        return filtered(_joined(tables, _CONFUSION_COLUMNS), filters, participant)
 
     def comparisons(self, participant: str | None = None, **filters: Any) -> pd.DataFrame:
         """Paired differences and ranks of the models of each participant, one participant below the other.
@@ -252,8 +266,9 @@ class Derivatives:
         UsageError
             A filter is no column.
         """
-        tables = [read_tsv(sidecar(path, ".tsv")) for path in self._participant_files("*_comparison.json")]
-        return _filtered(_joined(tables, list(COMPARISON_COLUMNS)), filters, participant)
+        files = self._participant_files("*_comparison.json", participant)
+        tables = [read_tsv(sidecar(path, ".tsv")) for path in files]
+        return filtered(_joined(tables, list(COMPARISON_COLUMNS)), filters, participant)
 
     def group_comparison(self) -> pd.DataFrame:
         """Paired differences and ranks of the group level, then those of its participants; columns as `comparisons`.
@@ -265,9 +280,9 @@ class Derivatives:
         """
         return self._group_table(GROUP_FILE)
 
-    def score_definitions(self) -> dict[str, str]:
-        """What each column of the score tables means, from their JSON files."""
-        return _definitions(self._participant_files("*_bas.json"))
+    def score_definitions(self, participant: str | None = None) -> dict[str, str]:
+        """What each column of the score tables (of one participant) means, from their JSON files."""
+        return _definitions(self._participant_files("*_bas.json", participant))
 
     def group_definitions(self) -> dict[str, str]:
         """What each column of the group's score table means."""
@@ -295,8 +310,8 @@ class Derivatives:
         label = participant.removeprefix("sub-")
         tables = [
             path
-            for path in self._participant_files("*_desc-auditory_dseg.tsv")
-            if parse_name(path).participant == label and space in (None, parse_name(path).space)
+            for path in self._participant_files("*_desc-auditory_dseg.tsv", label)
+            if space in (None, parse_name(path).space)
         ]
         if len(tables) != 1:
             spaces = ", ".join(str(parse_name(path).space) for path in tables) or "none"
@@ -329,11 +344,12 @@ class Derivatives:
             A filter is no column.
         """
         tables = []
-        for path in sorted(self.root.glob("sub-*/sub-*_desc-quality_qc.tsv")):
-            table = read_tsv(path)
-            table.insert(0, "participant", parse_name(path).participant)
-            tables.append(table)
-        return _filtered(_joined(tables, _QUALITY_COLUMNS), filters, participant)
+        for folder in self._folders(participant):
+            for path in sorted(folder.glob("sub-*_desc-quality_qc.tsv")):
+                table = read_tsv(path)
+                table.insert(0, "participant", parse_name(path).participant)
+                tables.append(table)
+        return filtered(_joined(tables, _QUALITY_COLUMNS), filters, participant)
 
     def group_quality(self) -> pd.DataFrame:
         """Measures of quality of all members of the group, with the column ``outlier`` (low, high).
@@ -361,11 +377,18 @@ class Derivatives:
             raise DataError(f"{path}: not there; run 'ban-bids BIDS_DIR {self.root} group' first")
         return read_tsv(path)
 
-    def _participant_files(self, pattern: str) -> Iterator[Path]:
+    def _participant_files(self, pattern: str, participant: Any = None) -> Iterator[Path]:
         # the pattern starts with sub-, so that files which are just being written (.tmp-…) never match
-        for folder in sorted(self.root.glob("sub-*")):
-            if folder.is_dir():
-                yield from sorted(folder.glob(f"func/sub-{pattern}"))
+        for folder in self._folders(participant):
+            yield from sorted(folder.glob(f"func/sub-{pattern}"))
+
+    def _folders(self, participant: Any = None) -> list[Path]:
+        """Folders of all participants, or of one: whoever asks for one must not read those of 999 others."""
+        if isinstance(participant, str):
+            label = participant.removeprefix("sub-")
+            own = self.root / f"sub-{label}"
+            return [own] if own.parent == self.root and own.is_dir() else []
+        return sorted(folder for folder in self.root.glob("sub-*") if folder.is_dir())
 
 
 def load_derivatives(output_dir: str | Path) -> Derivatives:
@@ -448,21 +471,6 @@ def _joined(tables: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
         return pd.DataFrame(columns=columns)
     # an all-missing column has no type to speak of, and says nothing on the type of the others'
     return pd.concat([table.astype(object) for table in tables], ignore_index=True).infer_objects()
-
-
-def _filtered(table: pd.DataFrame, filters: dict[str, Any], participant: str | None = None) -> pd.DataFrame:
-    if participant is not None:
-        filters = {**filters, "participant": participant.removeprefix("sub-")}
-    keep = pd.Series(True, index=table.index)
-    for column, wanted in filters.items():
-        if column not in table:
-            raise UsageError(f"'{column}' is no column to filter by: choose from {', '.join(map(str, table.columns))}")
-        values = list(wanted) if isinstance(wanted, list | tuple | set | frozenset) else [wanted]
-        match = table[column].isin([value for value in values if value is not None])
-        if any(value is None for value in values):
-            match |= table[column].isna()
-        keep &= match
-    return table[keep].reset_index(drop=True)
 
 
 def remove_stale_maps(root: Path, written: Sequence[Path], **labels: str) -> None:

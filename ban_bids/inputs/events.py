@@ -6,7 +6,8 @@ import math
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from ban_bids.errors import DataError
@@ -20,6 +21,10 @@ _BEGINNING = 1 << 16
 _LARGEST = 64 * MIB
 _MOST_LINES = 250_000
 _MOST_CELLS = 4_000_000
+_ANSWERS = "response"
+_LATEST = 64
+_SHORT = 64
+"""Characters of a cell that is looked up rather than read again; long ones would fill the memory."""
 _LINE_ENDS = re.compile(r"\r\n|\n|\r")
 _AROUND = "'\"\u2018\u2019\u201c\u201d" + "".join(filter(str.isspace, map(chr, range(0x3001))))
 """Quotes and blanks of all kinds."""
@@ -63,10 +68,16 @@ class Row:
         text = self.text(column)
         if text is None:
             return None
-        value = float(text) if _NUMBER.fullmatch(text) else math.nan
+        value = _number(text) if len(text) <= _SHORT else _number.__wrapped__(text)
         if not math.isfinite(value):
             raise DataError(f"{self.where}: {column} is {text!r}; write a number with a decimal point, or n/a")
         return value
+
+
+@lru_cache(maxsize=2**16)
+def _number(text: str) -> float:
+    """A number with a decimal point; NaN for anything else."""
+    return float(text) if _NUMBER.fullmatch(text) else math.nan
 
 
 @dataclass(frozen=True)
@@ -79,7 +90,7 @@ class Table:
 
 
 TableReader = Callable[[Path], Table]
-""":func:`read_table`, or one that remembers what it has read."""
+""":func:`read_table`, or :class:`Tables`, which remembers what it has read."""
 
 
 def clean_cell(text: str) -> str | None:
@@ -95,6 +106,11 @@ def clean_cell(text: str) -> str | None:
     str or None
         The bare text.
     """
+    return _cleaned(text) if len(text) <= _SHORT else _cleaned.__wrapped__(text)
+
+
+@lru_cache(maxsize=2**16)  # the same names and times stand in the tables of a thousand people
+def _cleaned(text: str) -> str | None:
     bare = text.strip(_AROUND)
     return None if bare.lower() in _MISSING else bare
 
@@ -206,3 +222,40 @@ def read_table(path: Path) -> Table:
             "events (frames of a film, samples of a recording)"
         )
     return parse_table(path, lines)
+
+
+@dataclass
+class Tables:
+    """Reads each table once, and keeps what may be asked for again: a thousand people's tables whole fill the memory.
+
+    Whole ones are kept where they hold a column of answers, and the latest ones, which several runs may share; of the
+    others the columns.
+
+    Parameters
+    ----------
+    read : callable
+        As :func:`read_table`.
+    """
+
+    read: TableReader
+    _latest: dict[Path, Table] = field(default_factory=dict, repr=False)
+    _answers: dict[Path, Table] = field(default_factory=dict, repr=False)
+    _columns: dict[Path, tuple[str, ...]] = field(default_factory=dict, repr=False)
+
+    def __call__(self, path: Path) -> Table:
+        """The table; see :func:`read_table`."""
+        if path in self._answers:
+            return self._answers[path]
+        table = self._latest.pop(path, None) or self.read(path)
+        self._columns[path] = table.columns
+        if _ANSWERS in table.columns:
+            self._answers[path] = table
+        else:
+            self._latest[path] = table
+            if len(self._latest) > _LATEST:
+                del self._latest[next(iter(self._latest))]
+        return table
+
+    def columns(self, path: Path) -> tuple[str, ...]:
+        """Names of its columns; of a table that was not read, from its beginning alone."""
+        return self._columns[path] if path in self._columns else read_columns(path)

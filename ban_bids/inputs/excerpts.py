@@ -63,6 +63,7 @@ class Excerpts:
     snapped: set[Path] = field(default_factory=set)
     remarks: set[str] = field(default_factory=set)
     _durations: dict[tuple[Path, float], list[float]] = field(default_factory=dict, repr=False)
+    _made: dict[tuple[object, ...], Clip] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self._measure = cache(self._measured)
@@ -121,6 +122,11 @@ class Excerpts:
             The file was gathered as missing, and the row does not tell how long it was played.
         """
         length = self.seconds(audio)
+        written = row.text(rule.duration.column or "") if isinstance(rule.duration, Quantity) else None
+        genre = _genre(row, rule)
+        key = (audio, start, rule.duration, written, whole_file, genre, rule.fade, rule.rms)
+        if key in self._made and length < math.inf:
+            return self._made[key]
         stated = None if rule.duration == "file" else rule.duration.seconds(row, repetition_time)
         to_the_end = rule.duration == "file" or (stated is None and whole_file)
         if to_the_end and math.isinf(length):
@@ -132,19 +138,23 @@ class Excerpts:
                 '"file" in a rule'
             )
         over = start + duration - length
-        if start < 0 or start >= length or over > PAST_END:
+        outside = start < 0 or start >= length or over > PAST_END
+        if outside:
             self._check_silence(row, rule, audio, (start, duration, length), repetition_time)
-        return Clip(
+        clip = Clip(
             audio=audio,
             # a microsecond: numbers written differently are the same excerpt
             start=round(start, 6),
             duration=self._one_duration(audio, round(start, 6), round(duration, 6)),
             track=audio.stem,
-            genre=_genre(row, rule),
+            genre=genre,
             fade=rule.fade,
             rms=rule.rms,
             file_end=length if over > PAST_END else None,
         )
+        if not outside and (rule.duration == "file" or rule.duration.unit != "TR"):
+            self._made[key] = clip  # of others the run's repetition time decides
+        return clip
 
     def _check_silence(
         self, row: Row, rule: Rule, audio: Path, times: tuple[float, float, float], repetition_time: RepetitionTime

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -75,26 +75,35 @@ def times_heard(run: Listening, runs: Sequence[Listening]) -> int:
         different ones at least. One clip alone counts where it is all that the run holds, and then as often as it is
         heard in runs that hold nothing else. 0 for a run of lead-ins.
     """
-    played = [_played(other) for other in runs]
-    return _times_heard(_played(run), played, sum(played, Counter()))
+    numbers: dict[Clip, int] = {}
+    played = [_played(other, numbers) for other in runs]
+    return _times_heard(_played(run, numbers), played, _total(played), list(numbers))
 
 
-def _times_heard(mine: Counter[Clip], played: Sequence[Counter[Clip]], total: Counter[Clip]) -> int:
-    """As :func:`times_heard`, of what was played in one run, in each, and in all."""
+def _times_heard(mine: Counter[int], played: Sequence[Counter[int]], total: Counter[int], clips: Sequence[Clip]) -> int:
+    """As :func:`times_heard`, of the clips (by number) that were played in one run, in each, and in all."""
     if not mine:
         return 0
-    counts = total if len(mine) > 1 else sum((one for one in played if one.keys() == mine.keys()), Counter())
-    needed = _FAIR_SHARE * sum(clip.duration * n for clip, n in mine.items())
-    seconds, clips = 0.0, 0
+    counts = total if len(mine) > 1 else _total(one for one in played if one.keys() == mine.keys())
+    needed = _FAIR_SHARE * sum(clips[clip].duration * n for clip, n in mine.items())
+    seconds, different = 0.0, 0
     for clip in sorted(mine, key=lambda clip: -counts[clip]):
-        seconds, clips = seconds + clip.duration * mine[clip], clips + 1
-        if seconds >= needed and clips >= min(_FEWEST_CLIPS, len(mine)):
+        seconds, different = seconds + clips[clip].duration * mine[clip], different + 1
+        if seconds >= needed and different >= min(_FEWEST_CLIPS, len(mine)):
             return counts[clip]
     return counts[clip]
 
 
-def _played(run: Listening) -> Counter[Clip]:
-    return Counter(item.clip for item in run.presentations if not item.lead_in)
+def _played(run: Listening, numbers: dict[Clip, int]) -> Counter[int]:
+    """How often each clip was played, clips by number: comparing two of them costs more than all the rest."""
+    return Counter(numbers.setdefault(item.clip, len(numbers)) for item in run.presentations if not item.lead_in)
+
+
+def _total(played: Iterable[Counter[int]]) -> Counter[int]:
+    total: Counter[int] = Counter()
+    for one in played:
+        total.update(one)
+    return total
 
 
 def _index(label: str) -> str:
@@ -258,9 +267,10 @@ def _declared(run: Listening, declared: Mapping[str, Sequence[str]]) -> bool:
 
 def _by_repeats(runs: Sequence[Listening], before: str) -> HeldOutPlan:
     """Runs that are heard more often than the others; or all in turn."""
-    played = [_played(run) for run in runs]
-    total: Counter[Clip] = sum(played, Counter())
-    times = [_times_heard(mine, played, total) for mine in played]
+    numbers: dict[Clip, int] = {}
+    played = [_played(run, numbers) for run in runs]
+    total, clips = _total(played), list(numbers)
+    times = [_times_heard(mine, played, total, clips) for mine in played]
     for often in sorted(set(times)):
         others = [n for n in times if n < often]
         if len(others) >= _FEWEST_TRAINING_RUNS and often >= _MORE_OFTEN * max(1, *others):

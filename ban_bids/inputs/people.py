@@ -11,7 +11,7 @@ import pandas as pd
 from ban_bids.bids.listing import Listing
 from ban_bids.bids.names import entity
 from ban_bids.errors import DataError
-from ban_bids.inputs.events import Row, Table, TableReader, plain_label, read_columns
+from ban_bids.inputs.events import Row, Table, TableReader, Tables, plain_label
 from ban_bids.inputs.missing import NotThere
 from ban_bids.inputs.stimuli import Stimuli
 from ban_bids.inputs.types import COLUMNS, Clip, HumanChoices
@@ -81,13 +81,13 @@ def _may_hold_choices(columns: Sequence[str], stimuli: Stimuli) -> bool:
     return "response" in columns and stimuli.describes_clips(columns)
 
 
-def _readable(paths: Sequence[Path], stimuli: Stimuli, read: TableReader) -> tuple[list[Table], dict[Path, DataError]]:
+def _readable(paths: Sequence[Path], stimuli: Stimuli, read: Tables) -> tuple[list[Table], dict[Path, DataError]]:
     """Tables that may hold choices by their columns, and what hinders reading those and their columns."""
     tables: list[Table] = []
     faults: dict[Path, DataError] = {}
     for path in paths:
         try:
-            if _may_hold_choices(read_columns(path), stimuli):
+            if _may_hold_choices(read.columns(path), stimuli):
                 tables.append(read(path))
         except DataError as error:
             faults[path] = error
@@ -149,7 +149,7 @@ def given_choices(path: Path, *, stimuli: Stimuli, read: TableReader) -> HumanCh
 
 
 def read_choices(
-    listing: Listing, *, stimuli: Stimuli, read: TableReader, told: Collection[str] = ()
+    listing: Listing, *, stimuli: Stimuli, read: Tables, told: Collection[str] = ()
 ) -> tuple[HumanChoices | None, tuple[str, ...]]:
     """Read human genre choices of all the dataset's participants, also of those not chosen.
 
@@ -162,7 +162,7 @@ def read_choices(
         The dataset's files.
     stimuli : Stimuli
         Resolves rows to clips.
-    read : callable
+    read : Tables
         Reads a table, once.
     told : collection of str
         Sentences that were told already: a table that they name is not told again.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from ban_bids.files.json import read_json
 from ban_bids.files.progress import progress
 from ban_bids.inputs.anatomy import read_anatomy
 from ban_bids.inputs.derivatives import name_as_fmriprep, take_derivatives
-from ban_bids.inputs.events import TableReader, read_table
+from ban_bids.inputs.events import Tables, read_table
 from ban_bids.inputs.heldout import check_test_options, unknown_tracks
 from ban_bids.inputs.images import read_images
 from ban_bids.inputs.missing import Missing, MissingFile, NotThere, missing_message
@@ -40,7 +39,7 @@ class _Source:
 
     index: Index
     stimuli: Stimuli
-    read: TableReader
+    read: Tables
     settings: Settings
     missing: Missing
 
@@ -87,7 +86,7 @@ def read_dataset(settings: Settings, *, keep_unusable: bool = False) -> Dataset:
     rules = choose_rules(name, str(doi) if doi else None, root=root, folders=folders, given=selection.rules)
     notes += [] if rules.note is None else [f"{rules.name}: {rules.note}"]
     missing = Missing()
-    stimuli, read = Stimuli(folders, rules, root, missing), cache(read_table)
+    stimuli, read = Stimuli(folders, rules, root, missing), Tables(read_table)
     outside = listing.outside_scanner - set(labels)
     everyone = [label for label in listing.labels if label not in outside]
     without = f"{len(outside)} participants have no func folder: of them only choices are read"

@@ -175,19 +175,19 @@ class Stimuli:
         """What a name made of some columns stands for."""
         if name is None:
             return None
+        key = (name, *columns, "", *suffixes, "", *folders)
+        if key in self._audio:
+            return self._audio[key]
         if suffix(name) in PICTURES:
             return Unheard(name)
         if suffix(name) in FILMS and not self._is_sound(row, name, folders):
             return Unheard(name, "film")
         if is_placeholder(row.text(column) for column in columns) and not self._files.holds(name, suffixes):
             return Unheard(name)
-        key = (name, *suffixes, "", *folders)
-        if key not in self._audio:
-            found = self._gathered(row, name, suffixes[0], self._files.search(row, name, suffixes, folders))
-            if not isinstance(found, Path):
-                return found
+        found = self._gathered(row, name, suffixes[0], self._files.search(row, name, suffixes, folders))
+        if isinstance(found, Path):
             self._audio[key] = found
-        return self._audio[key]
+        return found
 
     def _gathered(
         self, row: Row, name: str, end: str, found: Path | DataError | Unheard | None

@@ -39,6 +39,9 @@ from ban_bids.settings import Settings
 
 _MANY_ROWS = 24
 _FEW_MODELS = 3
+_MOST_BARS = 60
+"""Participants beside each other in a picture; of 500 it would be wider than pictures can be."""
+
 _WIDE = (
     "c: share of explainable variance that a region's committed layer predicts. Intervals and reasons for n/a stand in "
     "group_bas.tsv."
@@ -188,8 +191,10 @@ def _group_scores(out: Derivatives, group: pd.DataFrame) -> list[Block]:
 
 
 def _participant_scores(scores: pd.DataFrame, models: Sequence[str]) -> list[Block]:
-    blocks: list[Block] = [Table("Each participant", _wide(scores), note=_WIDE, drop_empty=False)]
-    for model in models:
+    wide, n_people = _wide(scores), scores["participant"].nunique()
+    note = _WIDE if n_people <= _MOST_BARS else f"{_WIDE} Bars are drawn of up to {_MOST_BARS} participants."
+    blocks: list[Block] = [Table("Each participant", wide, note=note, drop_empty=False, folded=len(wide) > _MANY_ROWS)]
+    for model in models if n_people <= _MOST_BARS else ():
         rows = scores[scores["model"] == model].drop_duplicates(["row", "participant"])
         people = list(dict.fromkeys(rows["participant"]))
         by_name = {name: rows[rows["row"] == name].set_index("participant").reindex(people) for name in ("C", "BAS")}

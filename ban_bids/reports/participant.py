@@ -147,7 +147,7 @@ def _model_blocks(
     out: Derivatives, summary: ParticipantSummary, model: ModelSummary, scores: pd.DataFrame, *, folded: bool
 ) -> list[Block]:
     """Everything about one model: scores, layers and regions, controls, maps, significance."""
-    definitions = out.score_definitions()
+    definitions = out.score_definitions(summary.participant)
     rows = scored_rows(scores, model.model)
     blocks: list[Block] = [Facts(model.facts)]
     blocks += _score_tables("Scores", rows, definitions)

@@ -19,6 +19,7 @@ MARK = "⚠"
 """Before a value beyond its threshold: colour alone is not seen by everyone."""
 
 _SHOWN_CARPETS = 2
+_MANY_ROWS = 24
 _CAPTIONS = tomllib.loads(Path(__file__).with_name("captions.toml").read_text(encoding="utf-8"))
 
 
@@ -139,10 +140,12 @@ def group_quality_tables(table: pd.DataFrame) -> list[Table]:
                 "in the group": marked["outlier"],
             }
         )
-        tables.append(Table("Outliers and warnings", frame, note=f"{OUTLIER_RULE}."))
+        folded = len(frame) > _MANY_ROWS
+        tables.append(Table("Outliers and warnings", frame, note=f"{OUTLIER_RULE}.", folded=folded))
     people, styles, _ = _spread(table[table["scope"] != "region"], "participant")
     note = f"Of several runs the worst value; where both sides are bad, the median. {MARK}: beyond a threshold."
-    return [*tables, Table("Each participant", people, note=note, drop_empty=False, styles=styles)]
+    folded = len(people) > _MANY_ROWS
+    return [*tables, Table("Each participant", people, note=note, drop_empty=False, styles=styles, folded=folded)]
 
 
 def _worst(values: pd.Series[float], measure: str) -> float:

@@ -228,7 +228,8 @@ def explained_power(statistics: ClipStatistics, counts: np.ndarray) -> np.ndarra
     ndarray of shape (n_draws,)
     """
     s = statistics
-    return 2 * _moment(s.n, s.py, s.q_py, counts) - _moment(s.n, s.pp, s.q_pp, counts)
+    # a moment is linear in products and sums: one of both instead of two
+    return _moment(s.n, 2 * s.py - s.pp, 2 * s.q_py - s.q_pp, counts)
 
 
 def signal_power(statistics: ClipStatistics, counts: np.ndarray) -> np.ndarray:
@@ -246,11 +247,11 @@ def signal_power(statistics: ClipStatistics, counts: np.ndarray) -> np.ndarray:
         Negative values are kept.
     """
     s = statistics
-    mean_power, total_power = (_moment(s.n, x, q, counts) for x, q in ((s.mm, s.q_mm), (s.yy, s.q_yy)))
-    return (s.n_repeats * mean_power - total_power) / (s.n_repeats - 1) - s.sp_bias
+    power = _moment(s.n, s.n_repeats * s.mm - s.yy, s.n_repeats * s.q_mm - s.q_yy, counts)
+    return power / (s.n_repeats - 1) - s.sp_bias
 
 
-def share(statistics: ClipStatistics, counts: np.ndarray) -> np.ndarray:
+def share(statistics: ClipStatistics, counts: np.ndarray, signal: np.ndarray | None = None) -> np.ndarray:
     """Share c of explainable variance that the prediction explains, in every draw of clips.
 
     Parameters
@@ -259,18 +260,21 @@ def share(statistics: ClipStatistics, counts: np.ndarray) -> np.ndarray:
         Of K clips.
     counts : ndarray of shape (n_draws, K)
         How often each clip is drawn; a row of ones gives c itself.
+    signal : ndarray of shape (n_draws,), optional
+        `signal_power` in the same draws, where it is known: it is the same for all layers in a region.
 
     Returns
     -------
     ndarray of shape (n_draws,)
         `explained_power` over `signal_power`; NaN where the signal power is not positive.
     """
-    explained, signal = explained_power(statistics, counts), signal_power(statistics, counts)
+    explained = explained_power(statistics, counts)
+    signal = signal_power(statistics, counts) if signal is None else signal
     return np.divide(explained, signal, out=np.full(len(counts), np.nan), where=signal > 0)
 
 
 def _moment(n: np.ndarray, products: np.ndarray, of_sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Covariance over the rows of drawn clips, summed over voxels, with one degree of freedom for the mean."""
     rows = counts @ n
-    means = np.einsum("da,ab,db->d", counts, of_sums, counts, optimize=True)
+    means = np.einsum("db,db->d", counts @ of_sums, counts)
     return (counts @ products - means / rows) / (rows - 1)

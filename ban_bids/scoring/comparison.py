@@ -29,6 +29,7 @@ from ban_bids.scoring.bootstrap import (
     Estimate,
     resample_counts,
     share,
+    signal_power,
     widening,
     with_interval,
 )
@@ -90,10 +91,15 @@ class KeptScore:
             positive.
         """
         informative = (counts > 0).sum(axis=1) >= _FEWEST_DIFFERENT
+        drawn = counts[informative]
+        signals: dict[bytes, np.ndarray] = {}
 
         def shares(statistics: ClipStatistics) -> np.ndarray:
+            bold = b"".join(getattr(statistics, name).tobytes() for name in ("n", "mm", "yy", "q_mm", "q_yy"))
+            if bold not in signals:  # the same for all layers in a region
+                signals[bold] = signal_power(statistics, drawn)
             c = np.full(len(counts), np.nan)
-            c[informative] = share(statistics, counts[informative])
+            c[informative] = share(statistics, drawn, signals[bold])
             return c
 
         def mean_rho(c: list[np.ndarray]) -> np.ndarray:
@@ -181,7 +187,9 @@ def over_people(
 
 def _variance(draws: np.ndarray) -> np.ndarray:
     """Variance of draws along the first axis from their central half, so that a few far ones do not make it."""
-    low, high = np.nanpercentile(draws, [25, 75], axis=0)
+    # the same numbers, but nanpercentile takes one column after the other
+    percentile = np.percentile if np.isfinite(draws).all() else np.nanpercentile
+    low, high = percentile(draws, [25, 75], axis=0)
     return ((high - low) / (2 * stats.norm.ppf(0.75))) ** 2
 
 

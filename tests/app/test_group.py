@@ -13,13 +13,14 @@ from ban_bids.app.group import group_level
 from ban_bids.bids.names import bas_name
 from ban_bids.constants import AREAS, JOINT
 from ban_bids.derivatives.draws import Draws, write_draws
-from ban_bids.derivatives.group_maps import group_statistics
+from ban_bids.derivatives.group_maps import Moments
 from ban_bids.derivatives.maps import write_statmap
 from ban_bids.derivatives.provenance import write_status
 from ban_bids.derivatives.tables import write_table
 from ban_bids.encoding.rows import Repeats
 from ban_bids.errors import DataError, UsageError
 from ban_bids.files.json import read_json
+from ban_bids.reports.group import _participant_scores
 from ban_bids.scoring.bas import COLUMNS
 from ban_bids.scoring.bootstrap import Estimate, clip_statistics
 from ban_bids.scoring.comparison import KeptScore
@@ -309,13 +310,45 @@ def test_an_unknown_participant_is_a_usage_error(tmp_path):
         group_level(tree.root, settings(tree.root, participant_labels=("99",)))
 
 
+def moments_of(r: np.ndarray) -> Moments:
+    moments = Moments()
+    for own in r:
+        moments.add(own)
+    return moments
+
+
 def test_voxels_without_variance_have_no_t():
-    r = np.array([[0.2, 0.1], [0.2, 0.3], [0.2, 1.0]])
-    found = group_statistics(r)
+    found = moments_of(np.array([[0.2, 0.1], [0.2, 0.3], [0.2, 1.0]])).statistics()
     assert np.isnan(found["t"][0])
     assert np.isnan(found["p"][0])
     assert np.isfinite(found["t"][1])
     assert found["mean"][0] == pytest.approx(0.2)
+
+
+def test_maps_taken_one_by_one_give_what_all_of_them_at_once_give():
+    rng = np.random.default_rng(3)
+    r = rng.uniform(-0.9, 0.99, (9, 4, 5, 6)).astype(np.float32)
+    r[rng.random(r.shape) < 0.02] = np.nan
+    r[:, 0] = 0
+    r[7, 1, 2, 3] = 0  # outside one person's mask
+    r[2, 3, 3, 3] = 1
+    moments = moments_of(r)
+    mask = (np.isfinite(r) & (r != 0)).all(axis=0)
+    assert 0 < mask.sum() < mask[1:].size
+    np.testing.assert_array_equal(moments.mask, mask)
+    z = np.arctanh(np.minimum(r[:, mask].astype(float), 1 - 1e-7))
+    t, p = stats.ttest_1samp(z, 0, alternative="greater")
+    found = moments.statistics()
+    np.testing.assert_allclose(found["mean"], np.tanh(z.mean(axis=0)), rtol=1e-12)
+    np.testing.assert_allclose(found["t"], t, rtol=1e-12)
+    np.testing.assert_allclose(found["p"], p, rtol=1e-12)
+
+
+def test_voxels_that_anybody_lacks_are_gone_for_good():
+    moments = moments_of(np.array([[0.1, 0.2, 0.3], [0.1, np.nan, 0.3], [0.2, 0.2, 0.0]]))
+    assert moments.mask.tolist() == [True, False, False]
+    moments.add(np.zeros(3))
+    assert not moments.mask.any() and not len(moments.statistics()["mean"])
 
 
 N_CLIPS = 12
@@ -419,3 +452,16 @@ def test_draws_of_other_scores_than_the_table_s_are_refused(tmp_path):
     before_and_after_refusal(
         tree, r"sub-02: C of ban is .* in its score table .*desc-ban_draws.npz\); run the participant level"
     )
+
+
+@pytest.mark.parametrize("n_people", [60, 61])
+def test_tables_of_many_people_fold_and_no_picture_grows_too_wide(n_people):
+    lines = [
+        {"participant": f"{label:03d}", "model": "ban", "task": TASK, "row": row, "region": None}
+        | {"value": 0.3, "ci_low": 0.2, "ci_high": 0.4}
+        for label in range(n_people)
+        for row in ("C", "BAS")
+    ]
+    table, *pictures = _participant_scores(pd.DataFrame(lines), ["ban"])
+    assert table.folded and len(table.frame) == n_people
+    assert len(pictures) == (n_people == 60)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from itertools import combinations
 from pathlib import Path
 
@@ -12,12 +13,13 @@ import pytest
 from fake_derivatives import TASK, fake_settings, score_rows, write_model
 
 from ban_bids import load_derivatives
-from ban_bids.app.comparison import compare_participant
+from ban_bids.app import comparable
+from ban_bids.app.comparison import compare_group, compare_participant
 from ban_bids.bids.names import bas_name, draws_name
 from ban_bids.constants import AREAS
 from ban_bids.derivatives.comparisons import COLUMNS
 from ban_bids.derivatives.dataset import write_dataset_files
-from ban_bids.derivatives.draws import Draws, write_draws
+from ban_bids.derivatives.draws import Draws, read_draws, write_draws
 from ban_bids.derivatives.provenance import write_status
 from ban_bids.encoding.rows import Repeats
 from ban_bids.files.json import read_json, write_json
@@ -322,3 +324,35 @@ def test_a_model_of_few_participants_does_not_decide_who_is_ranked(root):
     ranks = group[(group["kind"] == "rank") & (group["row"] == "C")].set_index("model")
     assert ranks.loc[["a", "b"], "value"].tolist() == [1, 2] and (ranks.loc[["a", "b"], "n"] == 3).all()
     assert ranks.loc["new", "reason"] == "has the score in 1 participants, the ranked models in 3"
+
+
+def test_each_file_of_draws_is_read_once_and_its_statistics_are_let_go(root, monkeypatch):
+    for label in ("01", "02"):
+        for model, quality in (("a", 0.7), ("b", 0.5), ("c", 0.4)):
+            score(root, label, model, quality)
+    counts = Counter()
+
+    def counted(path, **options):
+        counts[path.name] += 1
+        return read_draws(path, **options)
+
+    monkeypatch.setattr(comparable, "read_draws", counted)
+    out = load_derivatives(root)
+    compare_group(out.scores(), out.draw_files(), n_draws=50, seed=0)
+    assert len(counts) == 6 and set(counts.values()) == {1}  # for the group and again for each of its members
+    found = comparable.entries(out.scores("01"), out.draw_files("01"), n_draws=50, seed=0)
+    bold = [next(iter(one.draws.scores.values())).committed["A1"] for one in found]
+    assert [list(one.draws.scores) for one in found] == [["a"], ["b"], ["c"]]
+    assert all(one.q_yy is bold[0].q_yy and one.q_pp.size == 0 for one in bold)
+
+
+def test_members_with_other_clips_are_compared_in_draws_of_their_own(root):
+    for label, clips in (("01", CLIPS), ("02", CLIPS[:10])):
+        for model, quality in (("a", 0.7), ("b", 0.5)):
+            score(root, label, model, quality, clips=clips)
+    out = load_derivatives(root)
+    seed = fake_settings(root).compute.random_seed
+    table = compare_group(out.scores(), out.draw_files(), n_draws=N_DRAWS, seed=seed)
+    own = compare(root, "02")
+    of_group = table[table["participant"] == "02"].reset_index(drop=True)
+    np.testing.assert_allclose(of_group["ci_low"].astype(float), own["ci_low"].astype(float), atol=1e-5)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from bids.layout import BIDSLayout
 
+from ban_bids.bids import index as of_images
 from ban_bids.bids.index import Index, build_index
 from ban_bids.bids.listing import list_dataset
 from ban_bids.errors import DataError, UsageError
@@ -75,6 +76,15 @@ def test_folders_above_the_dataset_change_nothing(tmp_path: Path, above: str) ->
         "bold": ["sub-01/func/sub-01_task-a_run-02_echo-2_bold.nii"],
         "t1w": ["sub-a+b/ses-anat/anat/sub-a+b_ses-anat_rec-x_T1w.nii.gz"],
     }
+
+
+def test_without_filters_place_alone_says_what_pybids_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    others = ("sub-01/func/sub-01_task-a_run-1_sbref.nii.gz", "sub-01/fmap/sub-01_phasediff.nii.gz")
+    root = dataset(tmp_path / "data", (*IMAGES, *others))
+    by_pybids = found(index(root, bids_filter_file=choose(tmp_path, bold={}, t1w={})))
+    monkeypatch.setattr(of_images, "BIDSLayout", None)  # which would fail
+    assert found(index(root)) == by_pybids
+    assert len(by_pybids["fmap"]) == 2 and others[0] not in by_pybids["bold"]
 
 
 def test_every_bold_image_whatever_the_filter(tmp_path: Path) -> None:

@@ -10,13 +10,14 @@ from nilearn.image import load_img
 from ban_bids import load_derivatives
 from ban_bids.bids.names import bas_name
 from ban_bids.constants import AREAS, JOINT
+from ban_bids.derivatives import read
 from ban_bids.derivatives.comparisons import COLUMNS, write_comparison, write_group_comparison
 from ban_bids.derivatives.maps import write_statmap
 from ban_bids.derivatives.read import Regions, remove_stale_maps
 from ban_bids.derivatives.tables import write_table
 from ban_bids.errors import DataError, UsageError
 from ban_bids.files.atomic import write_text
-from ban_bids.files.json import write_json
+from ban_bids.files.json import read_json, write_json
 
 
 @pytest.fixture(scope="module")
@@ -191,3 +192,23 @@ def test_maps_of_layers_that_a_model_has_no_more_go_and_no_others(tmp_path):
     assert set(out.maps(**labels)["layer"]) == {"A1"}
     assert set(out.maps(participant="02", model="ban")["layer"]) == {"A1", "Belt"}
     assert len(out.maps(participant="01", model=None)) == 1
+
+
+def test_who_asks_for_one_participant_opens_no_file_of_another(tree, monkeypatch):
+    opened = []
+
+    def counted(path, **options):
+        opened.append(path)
+        return read_json(path, **options)
+
+    monkeypatch.setattr(read, "read_json", counted)
+    out = load_derivatives(tree.root)
+    maps = out.maps(participant="02", stat="r")
+    assert len(maps) == 5 and [path.name for path in opened[1:]] == [Path(name).name for name in maps["json"]]
+    out.scores("sub-02")
+    out.score_files("02")
+    out.score_definitions("02")
+    assert {path.parent.parent.name for path in opened[1:]} == {"sub-02"}
+    assert out.scores("../out/sub-01").empty
+    opened.clear()
+    assert len(out.maps(stat="r")) == 20 and len(opened) == 20  # of everybody those of r alone

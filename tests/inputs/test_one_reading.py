@@ -9,7 +9,9 @@ import nibabel
 import pytest
 from small_datasets import Toy, write_bold
 
+from ban_bids.bids import metadata
 from ban_bids.errors import DataError
+from ban_bids.files.json import read_json
 from ban_bids.inputs import events, read
 from ban_bids.inputs.describe import describe_files
 from ban_bids.inputs.heldout import held_out_tracks
@@ -142,3 +144,43 @@ def test_notes_of_a_participant_stand_with_that_participant_only(toy: Toy, caplo
     assert f"sub-02: {second.notes[0]}" in caplog.text
     before, after = describe_files(dataset, settings.models).split("\nsub-02\n")
     assert "field maps" in after and "field maps" not in before
+
+
+def test_of_people_who_are_not_asked_for_only_tables_of_events_are_opened(
+    toy: Toy, opened: Counter[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sidecars: list[Path] = []
+
+    def counted_json(path: Path, **options: str) -> object:
+        sidecars.append(path)
+        return read_json(path, **options)
+
+    monkeypatch.setattr(metadata, "read_json", counted_json)
+    for sub in ("01", "02"):
+        for run in (1, 2):
+            toy.func(run, "bold.json", sub).write_text('{"RepetitionTime": 2.0}')
+    read_dataset(toy.settings(participant_labels=("01",), test_runs=("2",)))
+    others = [path for path in (*opened, *sidecars) if "sub-02" in path.name]
+    assert others and {path.name[-11:] for path in others} == {"_events.tsv"}
+    assert any("sub-01" in path.name for path in sidecars)
+
+
+def test_tables_are_read_once_and_not_all_kept() -> None:
+    counts: Counter[Path] = Counter()
+
+    def counted(path: Path) -> events.Table:
+        counts[path] += 1
+        columns = ("onset", "response") if "answers" in path.name else ("onset",)
+        return events.Table(path, columns, ())
+
+    tables = events.Tables(counted)
+    shared, answers = Path("events.tsv"), Path("answers_events.tsv")
+    for path in (answers, *(Path(f"{number}_events.tsv") for number in range(200))):
+        tables(path)
+        tables(shared)  # that every run inherits
+    assert tables(answers).columns == tables.columns(answers) == ("onset", "response")
+    assert set(counts.values()) == {1}
+    assert tables.columns(Path("0_events.tsv")) == ("onset",)
+    assert set(counts.values()) == {1}  # its columns are known still
+    tables(Path("0_events.tsv"))
+    assert counts[Path("0_events.tsv")] == 2

@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 
 from ban_bids.bids.listing import list_dataset
-from ban_bids.inputs.events import read_table
+from ban_bids.inputs.events import Tables, read_table
 from ban_bids.inputs.people import read_choices
 from ban_bids.inputs.stimuli import Stimuli
 from ban_bids.inputs.types import HumanChoices
@@ -47,7 +47,8 @@ def make_dataset(root: Path, per_genre: int = 2) -> Path:
 
 
 def choices_of(root: Path, stimuli: Path | None = None) -> HumanChoices | None:
-    choices, notes = read_choices(list_dataset(root), stimuli=Stimuli([stimuli or root / "stimuli"]), read=read_table)
+    resolver = Stimuli([stimuli or root / "stimuli"])
+    choices, notes = read_choices(list_dataset(root), stimuli=resolver, read=Tables(read_table))
     assert not notes
     return choices
 
