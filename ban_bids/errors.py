@@ -41,6 +41,10 @@ class UnfitRun(DataError):
     """A run's image or events cannot be used: the run is left out, and the participant goes on with the others."""
 
 
+class StaleLock(DataError):
+    """A lock was left by a process that gives no sign of life; the message names it, its machine and the file."""
+
+
 class CheckpointError(DataError):
     """A weights file cannot be used: another architecture, a pickle, a damaged or missing card."""
 

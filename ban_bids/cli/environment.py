@@ -5,17 +5,19 @@ Set before numpy, torch, nipype or ants is imported, as these read it once.
 
 from __future__ import annotations
 
+import getpass
 import logging
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ban_bids.constants import WORK_MARK
 from ban_bids.errors import BanBidsError, UsageError
+from ban_bids.files.atomic import TEMPORARY_PREFIX
 from ban_bids.files.shown import LogFormatter, one_line
 from ban_bids.settings import Output
 
@@ -51,6 +53,60 @@ _QUIET = {
 }
 
 
+_NO_HOME = "/nonexistent"
+"""Where Debian's users without a home have it: nothing is there, and nobody can make it."""
+
+_LONGEST_WORK_DIR = 3500
+"""Bytes; a system's longest path has 4096, and what is made in a work folder needs some hundred."""
+
+
+def complete_environment() -> None:
+    """Give a home and a name to a user without, as containers have: libraries end in a traceback where they ask."""
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = _NO_HOME
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # OSError from Python 3.13 on
+        os.environ["LOGNAME"] = "ban-bids"
+
+
+@contextmanager
+def temporary_folder(near: Sequence[Path]) -> Iterator[None]:
+    """Where a system has no folder for temporary files that can be written, make one beside what is written anyway.
+
+    Parameters
+    ----------
+    near : sequence of Path
+        Folders that exist or are to be made; the first that can be written holds it. It goes at the end.
+
+    Raises
+    ------
+    UsageError
+        There is none; the message names the variable to set.
+    """
+    tempfile.tempdir = None
+    with suppress(FileNotFoundError):
+        tempfile.gettempdir()
+        yield
+        return
+    places = [next(place for place in (folder, *folder.parents) if place.is_dir()) for folder in near]
+    place = next((place for place in places if os.access(place, os.W_OK | os.X_OK)), None)
+    if place is None:
+        raise UsageError("no folder for temporary files can be written; let TMPDIR name one")
+    saved = {name: os.environ.get(name) for name in ("TMPDIR", "MPLCONFIGDIR")}
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=place, ignore_cleanup_errors=True) as folder:
+        os.environ["TMPDIR"] = tempfile.tempdir = folder
+        os.environ.setdefault("MPLCONFIGDIR", folder)
+        try:
+            yield
+        finally:
+            tempfile.tempdir = None
+            for name, value in saved.items():
+                os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
 def available_cpus(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
     """Processors that this process may use, by affinity and by a container's quota.
 
@@ -74,6 +130,7 @@ def available_cpus(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
 
 def exit_status(program: str, work: Callable[[], int]) -> int:
     """Status of a command line's work; errors of ours and interruptions become one line and their own status."""
+    complete_environment()
     try:
         return work()
     except BanBidsError as error:
@@ -232,6 +289,12 @@ def check_folders(bids_dir: Path, work_dir: Path, output: Output) -> None:
     UsageError
         Names the option, the path and, for rights, the user.
     """
+    length = len(os.fsencode(work_dir))
+    if length > _LONGEST_WORK_DIR:
+        raise UsageError(
+            f"--work-dir: a path of {length} bytes leaves too little of the system's 4096 for what is made in it; "
+            f"give one of at most {_LONGEST_WORK_DIR}"
+        )
     for option, folder in (("OUTPUT_DIR", output.output_dir), ("--work-dir", work_dir)):
         _check_outside(folder, bids_dir, option)
         if not output.dry_run:

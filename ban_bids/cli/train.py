@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ban_bids.cli.environment import complete_environment, temporary_folder
 from ban_bids.constants import DEFAULT_SEED
 from ban_bids.errors import BanBidsError, UsageError
 from ban_bids.files.shown import LogFormatter, one_line
@@ -41,12 +42,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     handler = logging.StreamHandler()
     handler.setFormatter(LogFormatter("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"))
     logging.basicConfig(level=logging.ERROR if _is_helper(options) else level, handlers=[handler])
+    complete_environment()
+    written = [path.absolute().parent for path in (options.out, options.report, options.cache_dir) if path is not None]
     try:
-        _check(options)
-        if options.evaluate is not None:
-            _evaluate(options)
-        else:
-            _train(options)
+        with temporary_folder(written):
+            _check(options)
+            if options.evaluate is not None:
+                _evaluate(options)
+            else:
+                _train(options)
     except BanBidsError as err:
         print(one_line(f"ban-bids-train: error: {err}"), file=sys.stderr)
         return err.exit_status
