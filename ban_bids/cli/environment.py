@@ -86,25 +86,32 @@ def temporary_folder(near: Sequence[Path]) -> Iterator[None]:
     UsageError
         There is none; the message names the variable to set.
     """
-    tempfile.tempdir = None
-    with suppress(FileNotFoundError):
-        tempfile.gettempdir()
+    if _has_temporary_folder():
         yield
         return
     places = [next(place for place in (folder, *folder.parents) if place.is_dir()) for folder in near]
     place = next((place for place in places if os.access(place, os.W_OK | os.X_OK)), None)
     if place is None:
         raise UsageError("no folder for temporary files can be written; let TMPDIR name one")
-    saved = {name: os.environ.get(name) for name in ("TMPDIR", "MPLCONFIGDIR")}
+    saved = {name: os.environ.pop(name, None) for name in ("TMPDIR", "MPLCONFIGDIR")}
     with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=place, ignore_cleanup_errors=True) as folder:
-        os.environ["TMPDIR"] = tempfile.tempdir = folder
-        os.environ.setdefault("MPLCONFIGDIR", folder)
+        tempfile.tempdir = None  # it remembers the folder of its first call
+        os.environ.update(dict.fromkeys(saved, folder))
         try:
             yield
         finally:
             tempfile.tempdir = None
             for name, value in saved.items():
-                os.environ.pop(name) if value is None else os.environ.update({name: value})
+                del os.environ[name]
+                os.environ.update({} if value is None else {name: value})
+
+
+def _has_temporary_folder() -> bool:
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def available_cpus(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ban_bids.files.processes import no_semaphores
+from ban_bids.files.sharing import no_semaphores
 
 _LOG = logging.getLogger(__name__)
 

@@ -2,9 +2,9 @@
 
 Where the file system has locks of its own, the system's lock is taken, which ends with its holder. Network file
 systems may have none, or locks that other machines do not see: there a *lease* is taken (as well), a file beside the
-lock that its holder touches every half minute (``filelock.SoftFileLease``). A lease whose holder is dead, or silent for
-an hour, is taken over where names can be exchanged in one step; elsewhere, as on NFS, nobody could do
-that without a moment in which two hold it, and it is told by name for a person to delete.
+lock that its holder touches every half minute (``filelock.SoftFileLease``). A lease whose holder died on this machine,
+or fell silent for an hour while we waited, is taken over where names can be exchanged in one step; elsewhere, as on
+NFS, nobody could do that without a moment in which two hold it, and it is told by name for a person to delete.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def file_lock(path: Path) -> Iterator[None]:
         lease = _take(path, stack, wait=True)
         try:
             yield
-        except KeyboardInterrupt as error:
+        except BaseException as error:
             if lease is not None and lease.compromise is not None:  # which interrupted us
                 raise _lost(lease) from error
             raise
@@ -143,8 +143,8 @@ def _lease(path: Path, stack: ExitStack, *, wait: bool) -> SoftFileLease:
     before = _holder(lease)
     _acquire(lease, Path(lease.lock_file), wait=wait)
     stack.callback(lease.release)
-    if before is not None and not before.released:
-        _LOG.warning("%s: taken over from %s", lease.lock_file, before)
+    if before is not None and before.is_dead:
+        _LOG.warning("%s: taken over from %s, which is no more", lease.lock_file, before)
     return lease
 
 
@@ -234,12 +234,17 @@ def _holder(lock: BaseFileLock) -> Holder | None:
 
 
 class _Watch:
-    """Whether a lease's holder is dead, or has been silent for too long by our own clock."""
+    """Whether a lease's holder is dead, or has been silent for too long, and the lease was not taken over.
+
+    One that was silent before we came is told at once: to watch it for as long again would cost a job its time.
+    """
 
     def __init__(self, lease: SoftFileLease) -> None:
         self.lease = lease
         self.seen: tuple[int, int] | None = None
         self.since = self.dead_since = time.monotonic()
+        found = _holder(lease)
+        self.silent = found is not None and found.seconds > LEASE_SECONDS  # no two clocks differ by as much
 
     def is_stale(self) -> bool:
         """Look once more; called at every try."""
@@ -247,11 +252,12 @@ class _Watch:
         try:
             status = Path(self.lease.lock_file).lstat()
         except OSError:  # released, or taken by another who waits
-            self.since = self.dead_since = now
+            self.since, self.dead_since, self.silent = now, now, False
             return False
         key = (status.st_ino, status.st_mtime_ns)
         if key != self.seen:
+            self.silent &= self.seen is None
             self.seen, self.since = key, now
         if holder is None or not holder.is_dead:
             self.dead_since = now
-        return now - self.since > LEASE_SECONDS + _GRACE or now - self.dead_since > _GRACE
+        return self.silent or now - self.since > LEASE_SECONDS + _GRACE or now - self.dead_since > _GRACE

@@ -24,7 +24,7 @@ from nipype.pipeline.engine import Workflow
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 
 from ban_bids.errors import BanBidsError, DataError
-from ban_bids.files.processes import no_semaphores, start_method
+from ban_bids.files.sharing import no_semaphores, start_method
 from ban_bids.preprocessing.checks import read_plugin_file
 from ban_bids.preprocessing.files import participant_of
 from ban_bids.settings import Compute
