@@ -5,6 +5,7 @@ Exit statuses follow sysexits: 2 for usage, 65 (EX_DATAERR) for data.
 
 from __future__ import annotations
 
+import os
 import re
 
 _LONGEST = 4000
@@ -59,3 +60,12 @@ class NotComputable(BanBidsError):
 
 class MemoryLimitError(BanBidsError):
     """Memory does not do for even a few voxels; the message names the remedy."""
+
+
+def one_reason(error: Exception) -> str:
+    """Why something failed, as one line; of the system's errors, the file and what to do about it."""
+    if not isinstance(error, OSError) or error.filename is None:
+        return str(error)
+    rights = f"user {os.getuid()} has no right to it; give the right, or another path"
+    remedy = rights if isinstance(error, PermissionError) else "give another path"
+    return str(DataError(f"{error.filename}: {error.strerror}; {remedy}"))

@@ -5,6 +5,7 @@ Set before numpy, torch, nipype or ants is imported, as these read it once.
 
 from __future__ import annotations
 
+import errno
 import getpass
 import logging
 import os
@@ -16,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ban_bids.constants import WORK_MARK
-from ban_bids.errors import BanBidsError, UsageError
+from ban_bids.errors import BanBidsError, DataError, UsageError, one_reason
 from ban_bids.files.atomic import TEMPORARY_PREFIX
 from ban_bids.files.shown import LogFormatter, one_line
 from ban_bids.settings import Output
@@ -135,6 +136,11 @@ def available_cpus(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
         return count
 
 
+def is_of_the_place(error: OSError) -> bool:
+    """Whether an error tells of rights, of a system that is read-only or of a path too long, and not of a fault."""
+    return error.filename is not None and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
+
+
 def exit_status(program: str, work: Callable[[], int]) -> int:
     """Status of a command line's work; errors of ours and interruptions become one line and their own status."""
     complete_environment()
@@ -143,6 +149,11 @@ def exit_status(program: str, work: Callable[[], int]) -> int:
     except BanBidsError as error:
         print(one_line(f"{program}: error: {error}"), file=sys.stderr)
         return error.exit_status
+    except OSError as error:
+        if not is_of_the_place(error):
+            raise
+        print(one_line(f"{program}: error: {one_reason(error)}"), file=sys.stderr)
+        return DataError.exit_status
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         return 130

@@ -13,9 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ban_bids.cli.environment import complete_environment, temporary_folder
+from ban_bids.cli.environment import complete_environment, is_of_the_place, temporary_folder
 from ban_bids.constants import DEFAULT_SEED
-from ban_bids.errors import BanBidsError, UsageError
+from ban_bids.errors import BanBidsError, DataError, UsageError, one_reason
 from ban_bids.files.shown import LogFormatter, one_line
 
 if TYPE_CHECKING:
@@ -54,6 +54,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BanBidsError as err:
         print(one_line(f"ban-bids-train: error: {err}"), file=sys.stderr)
         return err.exit_status
+    except OSError as err:
+        if not is_of_the_place(err):
+            raise
+        print(one_line(f"ban-bids-train: error: {one_reason(err)}"), file=sys.stderr)
+        return DataError.exit_status
     except KeyboardInterrupt:
         print(f"ban-bids-train: interrupted; {_left_behind(options)}", file=sys.stderr)
         return 130
