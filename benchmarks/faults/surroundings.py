@@ -68,8 +68,8 @@ def _read_only_root(place: Place) -> str:
     """All file systems read-only but the cell's own folder; the locks of the command, too, are in it."""
     own = shlex.quote(str(place.root))
     return (
-        f"mount --bind {own} {own} && mount -o remount,bind,ro / && for m in /tmp /var/tmp /usr/tmp /dev/shm; "
-        "do test ! -d $m || mount -t tmpfs -o ro none $m || exit 1; done && cd /"
+        f"mount --bind {own} {own} && mount -o remount,bind,ro / && for m in /tmp /var/tmp /dev/shm; "
+        "do mountpoint -q $m && { mount -o remount,bind,ro $m || exit 1; }; done; cd /"
     )
 
 
@@ -193,19 +193,22 @@ def _made(demo: Path, scratch: Path, surrounding: Surrounding, command: str) -> 
     return place
 
 
+def argv_of(place: Place, surrounding: Surrounding, python: str) -> list[str]:
+    """Words that run this Python with arguments in a surrounding."""
+    line = f"exec {surrounding.before}{shlex.quote(sys.executable)} {python}"
+    reachable = _python_for_all(place) if _AS_NOBODY in surrounding.before else ""
+    script = "\n".join(("set -e", reachable, surrounding.mounts(place), line))
+    return ["unshare", "--mount", *([] if surrounding.network else ["--net"]), "sh", "-c", script]
+
+
 def run_cell(demo: Path, scratch: Path, surrounding: Surrounding, command: str) -> End:
     """Run one command in one surrounding."""
     place = _made(demo, scratch, surrounding, command)
-    arguments = COMMANDS[command](place, surrounding.work(place))
-    line = f"exec {surrounding.before}{shlex.quote(sys.executable)} -m {arguments}"
-    python = _python_for_all(place) if _AS_NOBODY in surrounding.before else ""
-    script = " && ".join(part for part in (python, surrounding.mounts(place), line) if part)
-    namespaces = ["unshare", "--mount", *([] if surrounding.network else ["--net"])]
+    argv = argv_of(place, surrounding, f"-m {COMMANDS[command](place, surrounding.work(place))}")
     started = time.monotonic()
     try:
         done = subprocess.run(
-            [*namespaces, "sh", "-c", script], capture_output=True, text=True, errors="replace", timeout=_SECONDS,
-            check=False,
+            argv, capture_output=True, text=True, errors="replace", timeout=_SECONDS, check=False,
         )  # fmt: skip
         status, output = done.returncode, done.stdout + done.stderr
     except subprocess.TimeoutExpired as late:
