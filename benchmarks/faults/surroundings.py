@@ -142,7 +142,8 @@ def _listen(place: Place, work: Path) -> str:
 
 
 def _demo(place: Place, work: Path) -> str:
-    return f"ban_bids.cli.demo {place.root}/demo --size small --nprocs 2"
+    # what follows the data are participant and group
+    return f"ban_bids.cli.demo {place.root}/demo --size small --nprocs 2 --data-only"
 
 
 COMMANDS = {
