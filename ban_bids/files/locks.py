@@ -107,7 +107,7 @@ def _take(path: Path, stack: ExitStack, *, wait: bool) -> SoftFileLease | None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        by_lease = shared_between_machines(path.parent)
+        by_lease, alone = shared_between_machines(path.parent), True
         try:
             # FileLock's own soft lock would outlive its machine
             system = FileLock(
@@ -119,8 +119,8 @@ def _take(path: Path, stack: ExitStack, *, wait: bool) -> SoftFileLease | None:
             if isinstance(error, Timeout) or error.errno not in _NO_LOCKS:
                 raise
             _LOG.debug("%s: no locks of the file system (%s), a lease instead", path, error.strerror)
-            by_lease = True
-        return _lease(path, stack, wait=wait) if by_lease else None
+            by_lease, alone = True, False
+        return _lease(path, stack, wait=wait, alone=alone) if by_lease else None
     except Timeout:
         raise
     except LeaseSettingsMismatch as error:
@@ -132,7 +132,8 @@ def _take(path: Path, stack: ExitStack, *, wait: bool) -> SoftFileLease | None:
         ) from error
 
 
-def _lease(path: Path, stack: ExitStack, *, wait: bool) -> SoftFileLease:
+def _lease(path: Path, stack: ExitStack, *, wait: bool, alone: bool) -> SoftFileLease:
+    """Take a lease; ``alone`` where the system's lock keeps the other processes of this machine away."""
     in_main = threading.current_thread() is threading.main_thread()
     lease = SoftFileLease(
         path.with_name(path.name + LEASE_SUFFIX), lease_duration=LEASE_SECONDS,
@@ -141,9 +142,13 @@ def _lease(path: Path, stack: ExitStack, *, wait: bool) -> SoftFileLease:
         on_compromise=lambda _: _thread.interrupt_main() if in_main else None,
     )  # fmt: skip
     before = _holder(lease)
+    dead = before is not None and before.is_dead
+    if dead and alone:
+        # where names cannot be exchanged: nobody else may judge this process dead, for other machines cannot know
+        lease.force_break()
     _acquire(lease, Path(lease.lock_file), wait=wait)
     stack.callback(lease.release)
-    if before is not None and before.is_dead:
+    if dead:
         _LOG.warning("%s: taken over from %s, which is no more", lease.lock_file, before)
     return lease
 

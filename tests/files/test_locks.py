@@ -35,7 +35,9 @@ def refuse(*args):
     raise OSError(errno.ENOLCK, "No locks available")
 
 path, host, seconds = Path(sys.argv[1]), *sys.argv[2:]
-if host != "flock":
+if host == "network":
+    locks.shared_between_machines = lambda folder: True
+elif host != "flock":
     fcntl.flock = refuse
     locks.LEASE_SECONDS = float(seconds)
     socket.gethostname = lambda: host
@@ -156,6 +158,40 @@ def test_a_lease_of_a_killed_process_of_this_machine_is_taken_over_and_told(
         with file_lock(path):
             assert (tmp_path / f"x.lock{LEASE_SUFFIX}").exists()
     assert f"taken over from process {other.pid} on {host}" in caplog.text
+
+
+@pytest.fixture
+def no_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system that cannot exchange names, as NFS: there the library takes over nothing."""
+    monkeypatch.setattr(locks.SoftFileLease, "_try_break_stale_lock", lambda self: None)
+
+
+@pytest.mark.usefixtures("no_exchange")
+def test_on_nfs_the_systems_lock_lets_a_lease_of_a_killed_process_be_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(locks, "shared_between_machines", lambda folder: True)
+    path = tmp_path / "x.lock"
+    with holder(path, "network") as other:
+        with all_free([path]) as free:
+            assert not free
+        other.kill()
+        other.wait()
+        with file_lock(path):
+            pass
+    assert f"taken over from process {other.pid} on {socket.gethostname()}" in caplog.text
+
+
+@pytest.mark.usefixtures("no_exchange", "no_flock")
+def test_without_any_of_these_it_is_told_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "_GRACE", 0.0)
+    path, host = tmp_path / "x.lock", socket.gethostname()
+    with holder(path, host) as other:
+        other.kill()
+        other.wait()
+    told = rf"x\.lock{LEASE_SUFFIX}: left by process {other.pid} on {host} .*delete this file and start again"
+    with pytest.raises(StaleLock, match=told), file_lock(path):
+        pass
 
 
 @pytest.mark.usefixtures("no_flock")
