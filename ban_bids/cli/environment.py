@@ -307,13 +307,23 @@ def check_folders(bids_dir: Path, work_dir: Path, output: Output) -> None:
     UsageError
         Names the option, the path and, for rights, the user.
     """
+    for option, folder in (("OUTPUT_DIR", output.output_dir), ("--work-dir", work_dir)):
+        _check_outside(folder, bids_dir, option)
+        if not output.dry_run:
+            check_writable(folder, option)
+
+
+def check_length(work_dir: Path) -> None:
+    """Check that the paths of what preprocessing makes in the work folder fit into what the system takes.
+
+    Raises
+    ------
+    UsageError
+        They do not.
+    """
     length = len(os.fsencode(work_dir))
     if length > _LONGEST_WORK_DIR:
         raise UsageError(
             f"--work-dir: a path of {length} bytes leaves too little of the system's 4096 for what is made in it; "
             f"give one of at most {_LONGEST_WORK_DIR}"
         )
-    for option, folder in (("OUTPUT_DIR", output.output_dir), ("--work-dir", work_dir)):
-        _check_outside(folder, bids_dir, option)
-        if not output.dry_run:
-            check_writable(folder, option)

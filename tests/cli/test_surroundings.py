@@ -18,9 +18,8 @@ import pytest
 from faults.surroundings import SURROUNDINGS, UID, Place, argv_of
 from inputs.small_datasets import make_toy
 
-from ban_bids.cli.environment import check_folders, complete_environment, exit_status, temporary_folder
+from ban_bids.cli.environment import check_length, complete_environment, exit_status, temporary_folder
 from ban_bids.errors import UsageError
-from ban_bids.settings import Output
 
 NAMED = {one.name: one for one in SURROUNDINGS}
 
@@ -151,12 +150,11 @@ def test_rights_are_told_in_one_line_and_faults_are_not_hidden(capsys: pytest.Ca
 @pytest.mark.parametrize(("length", "fits"), [(3000, True), (3900, False)])
 def test_a_work_path_too_long_for_what_is_made_in_it_is_refused(tmp_path: Path, length: int, fits: bool) -> None:
     work = tmp_path.joinpath(*["w" * 99] * ((length - len(str(tmp_path))) // 100))
-    output = Output(tmp_path / "out", dry_run=True)
     if fits:
-        check_folders(tmp_path / "bids", work, output)
+        check_length(work)
     else:
         with pytest.raises(UsageError, match=r"--work-dir: a path of 3\d+ bytes .*at most 3500"):
-            check_folders(tmp_path / "bids", work, output)
+            check_length(work)
 
 
 def test_the_interpreter_is_the_same_in_the_surroundings(place: Place) -> None:
