@@ -27,5 +27,8 @@ def shared_between_machines(folder: Path) -> bool:
 @cache
 def _kind(folder: Path) -> str | None:
     """Name of the file system, or None where no list of mounts tells."""
-    kinds = {Path(mount.mountpoint): mount.fstype for mount in psutil.disk_partitions(all=True)}
+    try:
+        kinds = {Path(mount.mountpoint): mount.fstype for mount in psutil.disk_partitions(all=True)}
+    except OSError:  # no /proc
+        return None
     return next((kinds[place] for place in (folder, *folder.parents) if place in kinds), None)

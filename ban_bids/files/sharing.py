@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 import tempfile
 from typing import Literal
 
-_SOCKET_PATH = 107
-"""Bytes of a socket's path that fit on Linux; on macOS 103."""
+_SOCKET_PATH = 107 if sys.platform == "linux" else 103
+"""Bytes that the path of a socket may have."""
 
-_SOCKET_NAME = len("/pymp-12345678/listener-12345678") + 4
-"""Longest that the library appends to the folder of temporary files."""
+_SOCKET_NAME = len("/pymp-12345678/listener-12345678")
+"""What multiprocessing appends to the folder of temporary files."""
 
 
 def no_semaphores() -> str | None:
@@ -30,5 +31,5 @@ def no_semaphores() -> str | None:
 
 def start_method() -> Literal["forkserver", "spawn"]:
     """How to start workers: by a server, which is fast and listens at a socket, or anew where its path is too long."""
-    longest = len(os.fsencode(tempfile.gettempdir())) + _SOCKET_NAME
-    return "forkserver" if longest <= _SOCKET_PATH - 4 else "spawn"
+    length = len(os.fsencode(tempfile.gettempdir())) + _SOCKET_NAME
+    return "forkserver" if length <= _SOCKET_PATH else "spawn"
