@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from surroundings import _QUICK
@@ -58,7 +59,7 @@ def _round(bids: Path, primed: Path, place: Path, *, kill: bool) -> None:
     print(f"{begun}\nthe second: {_until(second, 'waiting for it')}")
     if kill:
         os.killpg(first.pid, signal.SIGKILL)
-        print(f"the second: {_until(second, 'taken over')}")
+        print(f"killed at {time.strftime('%H:%M:%S')}; the second: {_until(second, 'INFO preprocessing ...')}")
     statuses = [(call.communicate(), call.returncode)[1] for call in (first, second)]
     tables = [sorted(folder.rglob("*_bas.tsv"))[0].read_bytes() for folder in (place / "out", primed / "out")]
     left = [path.name for path in (place / "out" / "logs").glob(".*")]
