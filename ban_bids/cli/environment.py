@@ -137,7 +137,7 @@ def available_cpus(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
 
 
 def is_of_the_place(error: OSError) -> bool:
-    """Whether an error tells of rights, of a system that is read-only or of a path too long, and not of a fault."""
+    """Whether an error is about rights, a system that is read-only or a path too long, and no fault."""
     return error.filename is not None and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
 
 

@@ -37,6 +37,7 @@ LEASE_SECONDS = 3600.0
 
 _HEARTBEAT_SECONDS = 30.0
 LEASE_SUFFIX = ".lease"
+_TAKEN_OVER = "%s: taken over from %s, which is no more"
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
@@ -142,18 +143,29 @@ def _lease(path: Path, stack: ExitStack, *, wait: bool, alone: bool) -> SoftFile
         on_compromise=lambda _: _thread.interrupt_main() if in_main else None,
     )  # fmt: skip
     before = _holder(lease)
-    dead = before is not None and before.is_dead
-    if dead and alone:
-        # where names cannot be exchanged: nobody else may judge this process dead, for other machines cannot know
-        lease.force_break()
-    _acquire(lease, Path(lease.lock_file), wait=wait)
+    if alone:
+        _break_dead(lease)
+    _acquire(lease, Path(lease.lock_file), wait=wait, alone=alone)
     stack.callback(lease.release)
-    if dead:
-        _LOG.warning("%s: taken over from %s, which is no more", lease.lock_file, before)
+    if before is not None and before.is_dead and not alone:
+        _LOG.warning(_TAKEN_OVER, lease.lock_file, before)
     return lease
 
 
-def _acquire(lock: BaseFileLock, path: Path, *, wait: bool) -> None:
+def _break_dead(lease: SoftFileLease) -> bool:
+    """Remove a lease of a dead process of this machine while we hold the system's lock, which keeps its others away.
+
+    Other machines cannot know that it is dead, so nobody else does this at the same time, and no exchange is needed.
+    """
+    holder = _holder(lease)
+    if holder is None or not holder.is_dead:
+        return False
+    lease.force_break()
+    _LOG.warning(_TAKEN_OVER, lease.lock_file, holder)
+    return True
+
+
+def _acquire(lock: BaseFileLock, path: Path, *, wait: bool, alone: bool = False) -> None:
     """Acquire a lock, and say for whom we wait.
 
     Raises
@@ -169,7 +181,7 @@ def _acquire(lock: BaseFileLock, path: Path, *, wait: bool) -> None:
         if not wait:
             raise
         _LOG.info("%s: %s is at work; waiting for it", path, _holder(lock) or "another process")
-        watch = _Watch(lock) if isinstance(lock, SoftFileLease) else None
+        watch = _Watch(lock, alone) if isinstance(lock, SoftFileLease) else None
         try:
             lock.acquire(cancel_check=None if watch is None else watch.is_stale)
         except Timeout as error:
@@ -221,7 +233,14 @@ class Holder:
     @property
     def is_dead(self) -> bool:
         """Whether it was a process of this machine that is no more; of other machines nobody knows."""
-        return self.host == socket.gethostname() and not psutil.pid_exists(self.pid)
+        if self.host != socket.gethostname():
+            return False
+        try:
+            return psutil.Process(self.pid).status() == psutil.STATUS_ZOMBIE  # killed, where nobody asks how it ended
+        except psutil.NoSuchProcess:
+            return True
+        except psutil.AccessDenied:
+            return False
 
 
 def _holder(lock: BaseFileLock) -> Holder | None:
@@ -244,8 +263,8 @@ class _Watch:
     One that was silent before we came is told at once: to watch it for as long again would cost a job its time.
     """
 
-    def __init__(self, lease: SoftFileLease) -> None:
-        self.lease = lease
+    def __init__(self, lease: SoftFileLease, alone: bool) -> None:
+        self.lease, self.alone = lease, alone
         self.seen: tuple[int, int] | None = None
         self.since = self.dead_since = time.monotonic()
         found = _holder(lease)
@@ -253,6 +272,8 @@ class _Watch:
 
     def is_stale(self) -> bool:
         """Look once more; called at every try."""
+        if self.alone and _break_dead(self.lease):
+            return False
         now, holder = time.monotonic(), _holder(self.lease)
         try:
             status = Path(self.lease.lock_file).lstat()

@@ -59,6 +59,7 @@ def _round(bids: Path, primed: Path, place: Path, *, kill: bool) -> None:
     print(f"{begun}\nthe second: {_until(second, 'waiting for it')}")
     if kill:
         os.killpg(first.pid, signal.SIGKILL)
+        first.wait()
         print(f"killed at {time.strftime('%H:%M:%S')}; the second: {_until(second, 'INFO preprocessing ...')}")
     statuses = [(call.communicate(), call.returncode)[1] for call in (first, second)]
     tables = [sorted(folder.rglob("*_bas.tsv"))[0].read_bytes() for folder in (place / "out", primed / "out")]
