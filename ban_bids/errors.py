@@ -5,6 +5,7 @@ Exit statuses follow sysexits: 2 for usage, 65 (EX_DATAERR) for data.
 
 from __future__ import annotations
 
+import os
 import re
 
 _LONGEST = 4000
@@ -41,6 +42,10 @@ class UnfitRun(DataError):
     """A run's image or events cannot be used: the run is left out, and the participant goes on with the others."""
 
 
+class StaleLock(DataError):
+    """A lock was left by a process that gives no sign of life; the message names it, its machine and the file."""
+
+
 class CheckpointError(DataError):
     """A weights file cannot be used: another architecture, a pickle, a damaged or missing card."""
 
@@ -59,3 +64,12 @@ class MemoryLimitError(BanBidsError):
 
 class DiskFull(BanBidsError):
     """A file system, or a user's quota, is full: the path, the bytes free there, the remedy; nothing half is left."""
+
+
+def one_reason(error: Exception) -> str:
+    """Why something failed, as one line; of the system's errors, the file and what to do about it."""
+    if not isinstance(error, OSError) or error.filename is None:
+        return str(error)
+    rights = f"user {os.getuid()} has no right to it; give the right, or another path"
+    remedy = rights if isinstance(error, PermissionError) else "give another path"
+    return str(DataError(f"{error.filename}: {error.strerror}; {remedy}"))

@@ -26,7 +26,7 @@ from ban_bids.app.summary import (
     participant_facts,
     participant_summary,
 )
-from ban_bids.app.work_folder import participant_lock
+from ban_bids.app.work_folder import held
 from ban_bids.audio.sameness import recordings
 from ban_bids.bids.names import bas_name
 from ban_bids.derivatives.confusions import write_confusions
@@ -44,7 +44,6 @@ from ban_bids.encoding.finished import forget
 from ban_bids.encoding.fit import Fitting
 from ban_bids.encoding.ridge.backend import choose_engine
 from ban_bids.errors import BanBidsError, DataError, DiskFull, NotComputable
-from ban_bids.files.locks import file_locks
 from ban_bids.files.progress import StageClock, progress
 from ban_bids.files.room import told_when_full
 from ban_bids.inputs.derivatives import check_derivatives
@@ -102,7 +101,9 @@ def participant_level(settings: Settings, models: Sequence[Candidate] = ()) -> i
     usable = [person for person in dataset.usable if person.label not in refused]
     if prepared:
         check_room(usable, prepared, settings)
-    with file_locks(participant_lock(settings.compute.work_dir, person.label) for person in usable):
+    with held([person.label for person in usable], settings.compute.work_dir, root) as stale:
+        outcomes += [Outcome(label, failure=why) for label, why in stale.items()]  # whose status is not ours to write
+        usable = [person for person in usable if person.label not in stale]
         with clock.stage("preprocessing"):
             preprocessed = preprocess(usable, settings)
         for person in usable:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ban_bids.constants import WORK_MARK
-from ban_bids.files.locks import all_free
+from ban_bids.errors import StaleLock
+from ban_bids.files.locks import all_free, file_lock
 
 _LOG = logging.getLogger(__name__)
 
@@ -24,6 +26,39 @@ _PARTS = (
 def participant_lock(work_dir: Path, label: str) -> Path:
     """Lock of a participant."""
     return work_dir / LOCKS / f"sub-{label}.lock"
+
+
+def output_lock(output_dir: Path, label: str) -> Path:
+    """Lock of a participant's results, for calls that share them and no work folder; there during a call only."""
+    return output_dir / "logs" / f".sub-{label}.lock"
+
+
+@contextmanager
+def held(labels: Sequence[str], work_dir: Path, output_dir: Path) -> Iterator[dict[str, str]]:
+    """Hold the locks of participants, in the work folder and in the output directory.
+
+    Yields
+    ------
+    dict
+        By label, why a participant is not held: its lock was left by a process that gives no sign of life.
+    """
+    refused: dict[str, str] = {}
+    with ExitStack() as everybody:
+        for label in sorted(labels):
+            ours, reasons = output_lock(output_dir, label), []
+            with ExitStack() as own:
+                for path in sorted((participant_lock(work_dir, label), ours)):
+                    try:
+                        own.enter_context(file_lock(path))
+                    except StaleLock as error:
+                        reasons.append(str(error))
+                if not reasons:
+                    own.callback(ours.unlink, missing_ok=True)  # while it is held: who waits for it makes another
+                    everybody.push(own.pop_all())
+            if reasons:
+                refused[label] = "; ".join(reasons)
+                _LOG.error("sub-%s: %s", label, refused[label])
+        yield refused
 
 
 def clean_work_folder(work_dir: Path) -> None:

@@ -106,7 +106,8 @@ class Index:
             return f"sub-{label}: --bids-filter-file, --session-id or --task-id leave out all {len(there)} BOLD images"
         passed = "".join(f" ({note})" for note in self.listing.notes(label))
         pattern = f"sub-{label}/[ses-*/]func/sub-{label}_*_bold.nii[.gz]"
-        return f"sub-{label}: no BOLD image {pattern}{passed}; add it"
+        remedy = "give the right to list it" if "cannot be listed" in passed else "add it"
+        return f"sub-{label}: no BOLD image {pattern}{passed}; {remedy}"
 
     def check_twins(self, images: Iterable[Path]) -> list[str]:
         """Compare images that lie there as ``.nii`` and ``.nii.gz`` with their other form.

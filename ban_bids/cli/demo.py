@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ban_bids import __version__
-from ban_bids.cli.environment import available_cpus, exit_status, set_logging
+from ban_bids.cli.environment import available_cpus, exit_status, set_logging, temporary_folder
 from ban_bids.cli.options import seed, whole
 from ban_bids.constants import DEFAULT_SEED
 from ban_bids.demo.countdown import Countdown, demo_steps, is_news, stage_of
@@ -143,7 +143,8 @@ def _main(options: argparse.Namespace) -> int:
     size = SIZES[options.size]
     labels = [participant_label(index) for index in range(options.participants or size.participants)]
     countdown = Countdown(demo_steps(labels, [name.replace("-", "") for name in (*NETWORKS, *_OTHERS)]))
-    make_demo(directory, size, len(labels), options.seed, options.nprocs, begin=countdown.begin)
+    with temporary_folder([directory]):
+        make_demo(directory, size, len(labels), options.seed, options.nprocs, begin=countdown.begin)
     if options.data_only:
         print(f"dataset in {directory / 'bids'}, truth in {directory / 'truth'}")
         return 0

@@ -5,17 +5,20 @@ Set before numpy, torch, nipype or ants is imported, as these read it once.
 
 from __future__ import annotations
 
+import errno
+import getpass
 import logging
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ban_bids.constants import WORK_MARK
-from ban_bids.errors import BanBidsError, UsageError
+from ban_bids.errors import BanBidsError, DataError, UsageError, one_reason
+from ban_bids.files.atomic import TEMPORARY_PREFIX
 from ban_bids.files.shown import LogFormatter, one_line
 from ban_bids.settings import Output
 
@@ -51,6 +54,67 @@ _QUIET = {
 }
 
 
+_NO_HOME = "/nonexistent"
+"""Where Debian's users without a home have it: nothing is there, and nobody can make it."""
+
+_LONGEST_WORK_DIR = 3500
+"""Bytes; a system's longest path has 4096, and what is made in a work folder needs some hundred."""
+
+
+def complete_environment() -> None:
+    """Give a home and a name to a user without, as containers have: libraries end in a traceback where they ask."""
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = _NO_HOME
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # OSError from Python 3.13 on
+        os.environ["LOGNAME"] = "ban-bids"
+
+
+@contextmanager
+def temporary_folder(near: Sequence[Path]) -> Iterator[None]:
+    """Where a system has no folder for temporary files that can be written, make one beside what is written anyway.
+
+    Parameters
+    ----------
+    near : sequence of Path
+        Folders that exist or are to be made; the first that can be written holds it. It goes at the end.
+
+    Raises
+    ------
+    UsageError
+        There is none; the message names the variable to set.
+    """
+    if _has_temporary_folder():
+        yield
+        return
+    places = [next(place for place in (folder, *folder.parents) if place.is_dir()) for folder in near]
+    place = next((place for place in places if os.access(place, os.W_OK | os.X_OK)), None)
+    if place is None:
+        raise UsageError("no folder for temporary files can be written; let TMPDIR name one")
+    saved = {name: os.environ.pop(name, None) for name in ("TMPDIR", "MPLCONFIGDIR")}
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=place, ignore_cleanup_errors=True) as folder:
+        tempfile.tempdir = None  # it remembers the folder of its first call
+        os.environ.update(dict.fromkeys(saved, folder))
+        try:
+            yield
+        finally:
+            tempfile.tempdir = None
+            for name, value in saved.items():
+                del os.environ[name]
+                os.environ.update({} if value is None else {name: value})
+
+
+def _has_temporary_folder() -> bool:
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def available_cpus(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
     """Processors that this process may use, by affinity and by a container's quota.
 
@@ -72,13 +136,24 @@ def available_cpus(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
         return count
 
 
+def is_of_the_place(error: OSError) -> bool:
+    """Whether an error is about rights, a system that is read-only or a path too long, and no fault."""
+    return error.filename is not None and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
+
+
 def exit_status(program: str, work: Callable[[], int]) -> int:
     """Status of a command line's work; errors of ours and interruptions become one line and their own status."""
+    complete_environment()
     try:
         return work()
     except BanBidsError as error:
         print(one_line(f"{program}: error: {error}"), file=sys.stderr)
         return error.exit_status
+    except OSError as error:
+        if not is_of_the_place(error):
+            raise
+        print(one_line(f"{program}: error: {one_reason(error)}"), file=sys.stderr)
+        return DataError.exit_status
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         return 130
@@ -236,3 +311,19 @@ def check_folders(bids_dir: Path, work_dir: Path, output: Output) -> None:
         _check_outside(folder, bids_dir, option)
         if not output.dry_run:
             check_writable(folder, option)
+
+
+def check_length(work_dir: Path) -> None:
+    """Check that the paths of what preprocessing makes in the work folder fit into what the system takes.
+
+    Raises
+    ------
+    UsageError
+        They do not.
+    """
+    length = len(os.fsencode(work_dir))
+    if length > _LONGEST_WORK_DIR:
+        raise UsageError(
+            f"--work-dir: a path of {length} bytes leaves too little of the system's 4096 for what is made in it; "
+            f"give one of at most {_LONGEST_WORK_DIR}"
+        )

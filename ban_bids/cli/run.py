@@ -13,6 +13,7 @@ from ban_bids.cli.config import read_config
 from ban_bids.cli.environment import (
     available_cpus,
     check_folders,
+    check_length,
     exit_status,
     remove_empty,
     set_environment,
@@ -105,6 +106,7 @@ def check(settings: Settings) -> None:
     check_folders(settings.selection.bids_dir, settings.compute.work_dir, settings.output)
     if settings.level == "group":
         return
+    check_length(settings.compute.work_dir)
     _check_paths(settings)
     check_confounds(settings.preprocessing)
     if settings.compute.use_plugin is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +66,7 @@ def judged_tracks(root: Path, size: DemoSize, seed: int) -> list[Path]:
     )
 
 
-def make_music(root: Path, size: DemoSize, seed: int, pool: ProcessPoolExecutor) -> Music:
+def make_music(root: Path, size: DemoSize, seed: int, pool: Executor) -> Music:
     """Synthesise all tracks, a folder of files at a time."""
     parts = [pool.submit(make, root, size, seed) for make in (training_tracks, stimulus_tracks, judged_tracks)]
     return Music(*(tuple(part.result()) for part in parts))

@@ -9,11 +9,16 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from ban_bids.files.sharing import no_semaphores
+
+_LOG = logging.getLogger(__name__)
 
 NETWORKS = {"ban": 1.0, "ban-feedforward": 1.0, "deepcnn": 0.16}
 """Presets, BAN first, and the share of the epochs that each is trained: one of deepcnn's costs five of BAN's."""
@@ -67,9 +72,25 @@ def _quiet() -> None:
     logging.getLogger("ban_bids").setLevel(logging.ERROR)
 
 
+class _Here(Executor):
+    """Does what it is given at once, in this process."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(fn(*args, **kwargs))
+        return done
+
+
 @contextmanager
-def workers(count: int) -> Iterator[ProcessPoolExecutor]:
-    """Fresh processes with one numerical thread each; the thread settings of this process are put back."""
+def workers(count: int) -> Iterator[Executor]:
+    """Fresh processes with one numerical thread each; the thread settings of this process are put back.
+
+    Where processes can share nothing, this one does all, one thing after the other.
+    """
+    if why := no_semaphores():
+        _LOG.warning("%s: everything is done in one process", why)
+        yield _Here()
+        return
     saved = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
     try:

@@ -12,7 +12,7 @@ from ban_bids.bids.fmriprep_index import with_derivatives
 from ban_bids.bids.index import Index, build_index, chosen_labels
 from ban_bids.bids.listing import list_dataset
 from ban_bids.bids.names import entity
-from ban_bids.errors import DataError, UsageError
+from ban_bids.errors import DataError, UsageError, one_reason
 from ban_bids.files.json import read_json
 from ban_bids.files.progress import progress
 from ban_bids.inputs.anatomy import read_anatomy
@@ -246,8 +246,8 @@ def _listen(label: str, source: _Source) -> Listener:
     except NotThere:
         gone = missing.taken()
         return Listener(label, (), failure=missing_message(gone), missing=gone)
-    except DataError as error:
-        return Listener(label, (), failure=str(error), missing=missing.taken())
+    except (DataError, PermissionError) as error:
+        return Listener(label, (), failure=one_reason(error), missing=missing.taken())
     return Listener(label, runs, notes=(*notes, *more, *echoes), missing=missing.taken())
 
 
@@ -269,10 +269,10 @@ def _participant(heard: Listener, source: _Source) -> Participant:
         taken, left_out = take_derivatives(heard, source.index, settings, source.stimuli.rules.held_out)
         notes += left_out
         runs, more = read_images(taken, source.index.companions, settings.preprocessing, settings.selection)
-    except DataError as error:
+    except (DataError, PermissionError) as error:
         missing.update(source.missing.taken())
         told = tuple(told_once(notes))
-        return Participant(label, (), (), failure=str(error), notes=told, missing=tuple(sorted(missing)))
+        return Participant(label, (), (), failure=one_reason(error), notes=told, missing=tuple(sorted(missing)))
     notes += (*more, *row_notes(runs), *_field_map_notes(label, source))
     return Participant(label, t1w, runs, notes=tuple(told_once(notes)), files=_files_of(t1w, runs, source.index))
 

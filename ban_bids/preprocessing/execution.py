@@ -32,6 +32,7 @@ from nipype.pipeline.plugins.tools import report_crash
 from ban_bids.errors import BanBidsError, DataError
 from ban_bids.files.atomic import write_text
 from ban_bids.files.room import disk_full, nothing_free, tells_of_no_room
+from ban_bids.files.sharing import no_semaphores, start_method
 from ban_bids.preprocessing.checks import read_plugin_file
 from ban_bids.preprocessing.files import participant_of
 from ban_bids.settings import Compute
@@ -116,9 +117,9 @@ class LocalProcesses(MultiProcPlugin):
         self.crashes = Crashes()
 
     def _new_pool(self) -> ProcessPoolExecutor:
-        # forkserver: a fork of this process would inherit the threads and locks of its libraries
+        # no fork of this process, which would inherit the threads and locks of its libraries
         return ProcessPoolExecutor(
-            self.processors, get_context("forkserver"), initializer=_start_worker, initargs=(self._cwd,)
+            self.processors, get_context(start_method()), initializer=_start_worker, initargs=(self._cwd,)
         )
 
     def _async_callback(self, args: Future[Any]) -> None:
@@ -155,7 +156,8 @@ class LocalProcesses(MultiProcPlugin):
 def plugin_of(compute: Compute) -> tuple[Any, dict[str, Any]]:
     """Nipype plugin and its arguments.
 
-    ``--use-plugin FILE`` comes first; else local processes with ``--nprocs`` and ``--mem``, or this one alone.
+    ``--use-plugin FILE`` comes first; else local processes with ``--nprocs`` and ``--mem``, or this one alone, also
+    where the system lets processes share nothing.
 
     Returns
     -------
@@ -171,6 +173,9 @@ def plugin_of(compute: Compute) -> tuple[Any, dict[str, Any]]:
     if compute.use_plugin is not None:
         return read_plugin_file(compute.use_plugin)
     if compute.nprocs <= 1:
+        return InThisProcess(), {}
+    if why := no_semaphores():
+        _LOG.warning("%s: steps run one at a time; let it be written (docker run --tmpfs /dev/shm) for --nprocs", why)
         return InThisProcess(), {}
     return LocalProcesses(compute.nprocs, memory_for_nodes(compute.mem_mb)), {}
 

@@ -2,12 +2,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from ban_bids.app.work_folder import clean_work_folder, participant_lock
+from ban_bids.app import work_folder
+from ban_bids.app.work_folder import clean_work_folder, held, output_lock, participant_lock
 from ban_bids.constants import WORK_MARK
+from ban_bids.errors import StaleLock
+from ban_bids.files.locks import all_free, file_lock
 
 HOLDER = """
 import sys
@@ -64,3 +69,35 @@ def test_nothing_goes_while_another_call_is_at_work(tmp_path: Path) -> None:
         holder.communicate()
     clean_work_folder(tmp_path)
     assert not tmp_path.exists()
+
+
+def test_who_holds_participants_keeps_calls_with_another_work_folder_away(tmp_path: Path) -> None:
+    work, out = tmp_path / "work", tmp_path / "out"
+    with held(["02", "01"], work, out) as refused:
+        assert not refused
+        with all_free([output_lock(out, "01")]) as free:
+            assert not free
+        with all_free([participant_lock(work, "02")]) as free:
+            assert not free
+    assert not list((out / "logs").iterdir())
+    with all_free([participant_lock(work, "02"), output_lock(out, "01")]) as free:
+        assert free
+
+
+def test_one_participants_stale_lock_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work, out = tmp_path / "work", tmp_path / "out"
+
+    @contextmanager
+    def lock(path: Path) -> Iterator[None]:
+        if "01" in path.name:
+            raise StaleLock(f"{path}.lease: left by process 7 on node7")
+        with file_lock(path):
+            yield
+
+    monkeypatch.setattr(work_folder, "file_lock", lock)
+    with held(["01", "02"], work, out) as refused:
+        assert list(refused) == ["01"]
+        # both files are told at once
+        assert refused["01"].count("left by process 7 on node7") == 2
+        with all_free([output_lock(out, "02")]) as free:
+            assert not free
