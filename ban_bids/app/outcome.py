@@ -12,12 +12,20 @@ from pathlib import Path
 
 import pandas as pd
 
-from ban_bids.constants import NOT_AVAILABLE
+from ban_bids.constants import NOT_AVAILABLE, OUT_OF_MEMORY
 from ban_bids.errors import BanBidsError
 from ban_bids.files.shown import one_line
 from ban_bids.reports.models import interval
 
 _LOG = logging.getLogger(__name__)
+_ALLOCATION = (
+    "DefaultCPUAllocator",
+    "OutOfMemoryError",
+    "bad_alloc",
+    "Cannot allocate memory",
+    "can't start new thread",
+)
+"""In what libraries say where memory runs out and they raise another error."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,9 +81,18 @@ def failure_logged(logs: Path, label: str, stop: bool) -> Iterator[list[str]]:
         crash = logs / f"{label}_crash.txt"
         crash.parent.mkdir(parents=True, exist_ok=True)
         crash.write_text(traceback.format_exc(), encoding="utf-8", errors="backslashreplace")
-        known = isinstance(error, BanBidsError)
-        reason.append(str(error) if known else f"{type(error).__name__}: {error} (see {crash})")
+        reason.append(_reason(error, crash))
         _LOG.error("%s failed: %s", label, reason[0])
+
+
+def _reason(error: Exception, crash: Path) -> str:
+    """Why somebody failed, in one line."""
+    if isinstance(error, BanBidsError):
+        return str(error)
+    text = one_line(f"{type(error).__name__}: {error}")
+    if isinstance(error, MemoryError) or any(words in text for words in _ALLOCATION):
+        return f"out of memory ({text}); {OUT_OF_MEMORY} (see {crash})"
+    return f"{text} (see {crash})"
 
 
 def show_table(outcomes: Sequence[Outcome]) -> None:

@@ -14,6 +14,7 @@ import torch
 
 from ban_bids.app.candidates import PreparedModel, prepare_models
 from ban_bids.app.comparison import compare_participant
+from ban_bids.app.ended import KILLED, NOTHING, Ended
 from ban_bids.app.kept import conditions, kept_draws
 from ban_bids.app.outcome import Outcome, failure_logged, show_table
 from ban_bids.app.scored import ceiling_maps, prepare_participant, score_control, score_model
@@ -60,7 +61,7 @@ from ban_bids.settings import Settings
 _LOG = logging.getLogger(__name__)
 
 
-def participant_level(settings: Settings, models: Sequence[Candidate] = ()) -> int:
+def participant_level(settings: Settings, models: Sequence[Candidate] = (), *, ended: Ended = NOTHING) -> int:
     """Run the participant level: every participant with every model that was asked for.
 
     Parameters
@@ -68,6 +69,8 @@ def participant_level(settings: Settings, models: Sequence[Candidate] = ()) -> i
     settings : Settings
     models : sequence of Candidate
         Scored after those that the settings ask for.
+    ended : Ended
+        Participants that an earlier process of this call was killed at fail by name; those that it finished are done.
 
     Returns
     -------
@@ -98,16 +101,27 @@ def participant_level(settings: Settings, models: Sequence[Candidate] = ()) -> i
     outcomes += [Outcome(label, failure=why) for label, why in refused.items()]
     _write_statuses(root, outcomes)
     usable = [person for person in dataset.usable if person.label not in refused]
+    outcomes += _ended_before(root, ended, usable)
+    usable = [person for person in usable if person.label not in {outcome.participant for outcome in outcomes}]
     with file_locks(participant_lock(settings.compute.work_dir, person.label) for person in usable):
         with clock.stage("preprocessing"):
             preprocessed = preprocess(usable, settings)
         for person in usable:
             own_clock = StageClock(list(clock.stages))
-            ended = _finish(person, preprocessed[person.label], dataset, prepared, settings=settings, clock=own_clock)
-            _write_statuses(root, ended)
-            outcomes += ended
+            ended.begin(person.label)
+            own = _finish(person, preprocessed[person.label], dataset, prepared, settings=settings, clock=own_clock)
+            _write_statuses(root, own)
+            ended.end(person.label, own)
+            outcomes += own
     show_table(sorted(outcomes, key=lambda outcome: outcome.participant))
     return int(any(outcome.failure for outcome in outcomes))
+
+
+def _ended_before(root: Path, ended: Ended, people: Sequence[Participant]) -> list[Outcome]:
+    """How participants ended in processes of this call before this one, which were killed."""
+    killed = [Outcome(label, failure=f"sub-{label}: {KILLED}") for label in ended.killed()]
+    _write_statuses(root, killed)
+    return killed + [outcome for person in people for outcome in ended.outcomes(person.label) or ()]
 
 
 def prepare_output(dataset: Dataset, settings: Settings) -> None:

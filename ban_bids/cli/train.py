@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ban_bids.cli.watch import watched
 from ban_bids.constants import DEFAULT_SEED
 from ban_bids.errors import BanBidsError, UsageError
 from ban_bids.files.shown import LogFormatter, one_line
@@ -31,11 +32,23 @@ _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments without the program's name; those of the process by default, which is then watched: see
+        `ban_bids.cli.watch`.
+
     Returns
     -------
     int
-        0, or the exit status of the error that was reported: 2 for usage, 65 for data.
+        0, or the exit status of the error that was reported: 2 for usage, 65 for data; 143 after SIGTERM.
     """
+    if argv is not None:
+        return _main(argv)
+    return watched("ban-bids-train", lambda _: _main(None), lambda: "the same command goes on from the last state kept")
+
+
+def _main(argv: Sequence[str] | None) -> int:
     options = _parser().parse_args(argv)
     level = logging.WARNING if options.quiet else logging.INFO
     handler = logging.StreamHandler()

@@ -23,7 +23,9 @@ from nipype import logging as nipype_logging
 from nipype.pipeline.engine import Workflow
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 
+from ban_bids.constants import OUT_OF_MEMORY
 from ban_bids.errors import BanBidsError, DataError
+from ban_bids.files.processes import die_with_parent
 from ban_bids.preprocessing.checks import read_plugin_file
 from ban_bids.preprocessing.files import participant_of
 from ban_bids.settings import Compute
@@ -32,14 +34,14 @@ _LOG = logging.getLogger(__name__)
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _LEAST_GB = 0.5
 _ERROR_LINE = re.compile(r"^\s*(?:[\w.]*\.)?(\w*(?:Error|Exception|NotComputable)\w*): (.*)$")
-KILLED = (
-    "a worker process was killed, most likely for want of memory; give the run more memory, or --nprocs 1, "
-    "and start it again (finished steps are kept)"
-)
+KILLED = f"a worker process was killed, most likely for want of memory; {OUT_OF_MEMORY}"
+_MEMORY = ("MemoryError", "ArrayMemoryError", "OutOfMemoryError")
+_ALLOCATION = re.compile(r"bad_alloc|DefaultCPUAllocator|[Cc]annot allocate memory|failed to allocate memory", re.I)
 
 
 def _start_worker(folder: str) -> None:
-    """One thread per worker: as many nodes run at once as there are processors."""
+    """One thread per worker: as many nodes run at once as there are processors. It ends with who started it."""
+    die_with_parent()
     os.chdir(folder)
     os.environ.update(dict.fromkeys(_THREADS, "1"), NIPYPE_NO_ET="1")
 
@@ -203,7 +205,9 @@ def read_crashes(files: Sequence[Path]) -> dict[str, BanBidsError]:
         name, step = (parts[1] if len(parts) > 1 else "unknown"), ".".join(parts[2:]) or "unknown"
         errors = [match for line in text.splitlines() if (match := _ERROR_LINE.match(line))]
         kind, message = errors[-1].groups() if errors else ("", "see the crash file")
-        if kind not in ("DataError", "UsageError", "KilledError"):
+        if kind in _MEMORY or _ALLOCATION.search(message):
+            message = f"{participant_of(name)}: out of memory ({message}); {OUT_OF_MEMORY}"
+        elif kind not in ("DataError", "UsageError", "KilledError"):
             message = f"{participant_of(name)}: {kind} {message}"
         crashes.setdefault(name, DataError(f"{message} (step {step}; details in {path})"))
     return crashes
