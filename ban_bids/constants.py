@@ -37,8 +37,8 @@ NOT_AVAILABLE = "n/a"
 """Of a cell or a field without a value, as BIDS writes it."""
 
 OUT_OF_MEMORY = (
-    "give the job more memory, or let the run take less: a lower --mem, or --nprocs 1, with the same command, which goes "
-    "on from finished steps"
+    "give the job more memory, or let the run take less with a lower --mem or --nprocs 1; the same command goes on "
+    "from finished steps"
 )
 """What helps where memory ran out."""
 

@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 from encoding_speed import put
 from measuring import Found, ProcessTree, hardware
-from simulated_dataset import LABEL, Design, Heard, make_dataset, make_weights, planned, responses
+from simulated_dataset import LABEL, Design, make_dataset, make_weights, planned, responses
 from simulated_head import Head
 
 from ban_bids.demo.phantom import Scan

@@ -156,19 +156,17 @@ def make_dataset(root: Path, design: Design, nprocs: int = 1, *, images: bool = 
     for run in runs:
         (root / f"sub-{LABEL}" / "func" / f"{run.stem}_events.tsv").write_bytes(events(run))
     tracks = sorted({(_track(root, clip), clip.genre, clip.track) for run in runs for clip in run.clips})
-    jobs = [(root, design.scan, run, seed) for seed, run in enumerate(runs)] if images else []
-    if not images:
-        for run in runs:
-            _write_header(root, design.scan, run)
+    jobs = [(root, design.scan, run, seed) for seed, run in enumerate(runs)]
+    write = _write_images if images else _write_header
     if nprocs == 1:
         for track in tracks:
             _write_track(track)
         for job in jobs:
-            _write_images(job)
+            write(job)
         return root
     with workers(nprocs) as pool:
         list(pool.map(_write_track, tracks, chunksize=16))
-        list(pool.map(_write_images, jobs))
+        list(pool.map(write, jobs))
     return root
 
 
@@ -221,8 +219,9 @@ def _write_images(job: tuple[Path, Scan, Heard, int]) -> None:
         _head().write_run(path, scan, seed, responses(root, run, scan))
 
 
-def _write_header(root: Path, scan: Scan, run: Heard) -> None:
+def _write_header(job: tuple[Path, Scan, Heard, int]) -> None:
     """Write a run's image of zeros, which takes no space."""
+    root, scan, run, _ = job
     path = root / f"sub-{LABEL}" / "func" / f"{run.stem}_bold.nii"
     image = nib.Nifti1Image(
         np.broadcast_to(np.int16(0), (*scan.shape, scan.n_volumes)), np.diag([scan.voxel] * 3 + [1])

@@ -45,6 +45,7 @@ from ban_bids.encoding.fit import Fitting
 from ban_bids.encoding.ridge.backend import choose_engine
 from ban_bids.errors import BanBidsError, DataError, NotComputable
 from ban_bids.files.locks import file_locks
+from ban_bids.files.memory import give_back, keep_little
 from ban_bids.files.progress import StageClock, progress
 from ban_bids.inputs.derivatives import check_derivatives
 from ban_bids.inputs.heldout import held_out_plan
@@ -84,6 +85,7 @@ def participant_level(settings: Settings, models: Sequence[Candidate] = (), *, e
         Something that concerns every participant.
     """
     torch.set_num_threads(settings.compute.omp_nthreads)
+    keep_little()
     if settings.output.reports_only:
         return _reports_only(settings)
     clock = StageClock()
@@ -106,6 +108,7 @@ def participant_level(settings: Settings, models: Sequence[Candidate] = (), *, e
     with file_locks(participant_lock(settings.compute.work_dir, person.label) for person in usable):
         with clock.stage("preprocessing"):
             preprocessed = preprocess(usable, settings)
+        give_back()
         for person in usable:
             own_clock = StageClock(list(clock.stages))
             ended.begin(person.label)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ban_bids import __version__
-from ban_bids.app.ended import Ended
+from ban_bids.app.ended import NOTHING, Ended
 from ban_bids.cli.config import read_config
 from ban_bids.cli.environment import (
     available_cpus,
@@ -137,7 +137,7 @@ def _check_paths(settings: Settings) -> None:
             raise UsageError(f"{option} {folder}: no such folder; correct the path")
 
 
-def _run(settings: Settings, ended: Ended) -> int:
+def _run(settings: Settings, ended: Ended = NOTHING) -> int:
     set_logging(settings.output.verbosity)
     if settings.output.dry_run and settings.level == "participant":
         return _dry_run(settings)
@@ -198,7 +198,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return exit_status("ban-bids", lambda: _run(parse(argv), ended))
 
     if argv is not None:
-        return work(Ended())
+        return work(NOTHING)
     return watched("ban-bids", work, lambda: "finished work is kept, and the same command goes on from there")
 
 

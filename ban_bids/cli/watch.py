@@ -21,7 +21,7 @@ from ban_bids.app.ended import KILLED, Ended
 from ban_bids.files.processes import adopt_orphans, die_with_parent, end_descendants
 
 GRACE = 5.0
-"""Seconds that the command has to end by itself; schedulers wait for 30, clouds that take a machine back for 10 less."""
+"""Seconds that the command has to end by itself; schedulers wait for 30 before they kill."""
 
 _ENDING = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
@@ -117,7 +117,7 @@ def _work(work: Callable[[Ended], int], ended: Ended, heeded: set[signal.Signals
         status = 128 + asked.number
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BaseException:
+    except BaseException:  # noqa: BLE001 (as the interpreter would show it)
         sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
         status = 1
     finally:

@@ -1,4 +1,4 @@
-"""Processes that leave nobody behind: those below one, its orphans adopted, and an end together (Linux; else nothing)."""
+"""Processes that leave nobody behind: orphans are adopted, and all end together (on Linux)."""
 
 from __future__ import annotations
 

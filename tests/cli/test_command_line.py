@@ -379,7 +379,7 @@ def test_exit_status(
     status: int,
     line: str,
 ) -> None:
-    def fail(settings: Settings) -> int:
+    def fail(*_: object) -> int:
         raise error
 
     monkeypatch.setattr(cli, "_run", fail)
