@@ -16,6 +16,7 @@ from ban_bids.app.candidates import PreparedModel, prepare_models
 from ban_bids.app.comparison import compare_participant
 from ban_bids.app.ended import KILLED, NOTHING, Ended
 from ban_bids.app.kept import conditions, kept_draws
+from ban_bids.app.least_memory import check_memory
 from ban_bids.app.outcome import Outcome, failure_logged, show_table
 from ban_bids.app.scored import ceiling_maps, prepare_participant, score_control, score_model
 from ban_bids.app.summary import (
@@ -92,19 +93,15 @@ def participant_level(settings: Settings, models: Sequence[Candidate] = (), *, e
     with clock.stage("reading the dataset"):
         dataset = read_dataset(settings)
         problems = check_derivatives(dataset, settings)
+        check_memory([person for person in dataset.usable if person.label not in problems], dataset, settings)
     prepare_output(dataset, settings)
     prepared: tuple[PreparedModel, ...] = ()
     if len(problems) < len(dataset.usable):  # else preprocessing says why, and no model need be trained before
         with clock.stage("models"):
             prepared = prepare_models(dataset, settings, models)
     root = settings.output.output_dir
-    outcomes = [Outcome(person.label, failure=person.failure) for person in dataset.participants if person.failure]
-    refused = {person.label: why for person in dataset.usable if (why := other_sessions(root, person))}
-    outcomes += [Outcome(label, failure=why) for label, why in refused.items()]
-    _write_statuses(root, outcomes)
-    usable = [person for person in dataset.usable if person.label not in refused]
-    outcomes += _ended_before(root, ended, usable)
-    usable = [person for person in usable if person.label not in {outcome.participant for outcome in outcomes}]
+    outcomes = _ended_already(dataset, root, ended)
+    usable = [person for person in dataset.usable if person.label not in {one.participant for one in outcomes}]
     with file_locks(participant_lock(settings.compute.work_dir, person.label) for person in usable):
         with clock.stage("preprocessing"):
             preprocessed = preprocess(usable, settings)
@@ -120,11 +117,15 @@ def participant_level(settings: Settings, models: Sequence[Candidate] = (), *, e
     return int(any(outcome.failure for outcome in outcomes))
 
 
-def _ended_before(root: Path, ended: Ended, people: Sequence[Participant]) -> list[Outcome]:
-    """How participants ended in processes of this call before this one, which were killed."""
-    killed = [Outcome(label, failure=f"sub-{label}: {KILLED}") for label in ended.killed()]
-    _write_statuses(root, killed)
-    return killed + [outcome for person in people for outcome in ended.outcomes(person.label) or ()]
+def _ended_already(dataset: Dataset, root: Path, ended: Ended) -> list[Outcome]:
+    """Participants that cannot be used, and those that ended in a process of this call before this one."""
+    outcomes = [Outcome(person.label, failure=person.failure) for person in dataset.participants if person.failure]
+    refused = {person.label: why for person in dataset.usable if (why := other_sessions(root, person))}
+    killed = {label: f"sub-{label}: {KILLED}" for label in ended.killed()}
+    done = [person.label for person in dataset.usable if ended.outcomes(person.label)]
+    outcomes += [Outcome(label, failure=why) for label, why in {**refused, **killed}.items() if label not in done]
+    _write_statuses(root, outcomes)
+    return outcomes + [outcome for label in done for outcome in ended.outcomes(label)]
 
 
 def prepare_output(dataset: Dataset, settings: Settings) -> None:
