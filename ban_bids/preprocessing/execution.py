@@ -37,7 +37,7 @@ WORKER_GB = 0.3
 """Of a worker that waits, with its libraries."""
 _ERROR_LINE = re.compile(r"^\s*(?:[\w.]*\.)?(\w*(?:Error|Exception|NotComputable)\w*): (.*)$")
 KILLED = f"a worker process was killed, most likely for want of memory; {OUT_OF_MEMORY}"
-_MEMORY = ("MemoryError", "ArrayMemoryError", "OutOfMemoryError")
+_MEMORY = ("MemoryError", "_ArrayMemoryError", "OutOfMemoryError")
 _ALLOCATION = re.compile(r"bad_alloc|DefaultCPUAllocator|[Cc]annot allocate memory|failed to allocate memory", re.I)
 
 

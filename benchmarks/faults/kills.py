@@ -20,7 +20,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,22 +71,28 @@ def main() -> int:
     while waiting:
         outputs += 1
         name = f"disturbed-{outputs}"
-        while True:
-            after = float(rng.uniform(0, lasts)) if waiting else None
-            found = run_until(folder, name, options, after, waiting[0] if waiting else "")
-            if found is None:
-                break
-            waiting.pop(0)
-            kills.append(found)
-            print(pd.DataFrame([found]).to_string(index=False, header=len(kills) == 1), flush=True)
+        kills += disturbed(folder, name, options, waiting, moments=lambda: float(rng.uniform(0, lasts)))
         now = contents(folder / name)
         others = sorted(path for path in whole.keys() | now.keys() if whole.get(path) != now.get(path))
         differ += [f"{name}/{path}" for path in others]
         print(f"{name}: {len(now)} files, {len(others)} differ: {', '.join(others) or 'none'}", flush=True)
-        shutil.rmtree(folder / name)
+        if not others:
+            shutil.rmtree(folder / name)
     ends = pd.DataFrame(kills).groupby("signal")["ended_s"].agg(["size", "median", "max"])
     print(f"\n{ends.round(2).to_string()}\noutputs {outputs}, files that differ {len(differ)}")
     return int(bool(differ) or any(map(_wrong, kills)))
+
+
+def disturbed(
+    folder: Path, name: str, options: Sequence[str], waiting: list[str], *, moments: Callable[[], float]
+) -> list[Kill]:
+    """Run until it ends by itself, killed meanwhile by what waits; those kills."""
+    kills: list[Kill] = []
+    while found := run_until(folder, name, options, moments() if waiting else None, waiting[0] if waiting else ""):
+        waiting.pop(0)
+        kills.append(found)
+        print(pd.DataFrame([found]).to_string(index=False, header=len(kills) == 1), flush=True)
+    return kills
 
 
 def _wrong(kill: Kill) -> bool:

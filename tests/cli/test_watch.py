@@ -34,8 +34,8 @@ def work(ended):
     apart = {"preexec_fn": die_with_parent, "start_new_session": True}
     below = subprocess.Popen([sys.executable, "-c", WAIT], **pipes, **apart)
     below.stdout.readline()
-    print(os.getpid(), below.pid, flush=True)
     try:
+        print(os.getpid(), below.pid, flush=True)
         below.wait()
     finally:
         print("tidied", flush=True)
