@@ -8,7 +8,8 @@ memory, and prints: asked, most memory of all processes together (proportional s
 ``/proc/*/smaps_rollup``, five times a second, so that a page that processes share counts once; pages of files that are
 mapped count), the same without pages of files, wall and processor minutes, exit status, and whether all maps and tables
 are those of the first size. With ``--raw`` the raw images are made too (10 GB) and Nipype preprocesses them.
-A trial of a minute: ``--runs-training 2 --runs-test 2 --volumes 130 --voxel 6``.
+``--weightings`` shortens the search for the joint model's weights, which takes most of the time and, however many there
+are, the same memory. A trial of a minute: ``--runs-training 2 --runs-test 2 --volumes 130 --voxel 6``.
 """
 
 from __future__ import annotations
@@ -38,6 +39,19 @@ from ban_bids.preprocessing.space.transforms import sample
 
 GREY = 128_000
 """Voxels of 2 mm that count as cortex, as many as in a participant whom we preprocessed."""
+APP = """
+import sys
+from ban_bids.cli.environment import set_environment, set_logging
+from ban_bids.cli.run import parse
+
+settings = parse(sys.argv[2:]).changed(n_band_weights=int(sys.argv[1]))
+set_logging(1)
+set_environment(settings.compute.work_dir, settings.compute.omp_nthreads)
+from ban_bids.app.participant import participant_level
+
+sys.exit(participant_level(settings))
+"""
+"""``ban-bids`` with another number of weightings, which is no option."""
 _MOTION = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z", "csf", "white_matter")
 
 
@@ -56,7 +70,7 @@ def main() -> int:
     for mem in given.mem:
         options = [*images, "--model", f"{given.model}={weights}", "--mem", mem, "--nprocs", str(given.nprocs)]
         options += ["--omp-nthreads", str(given.omp_nthreads), *shlex.split(given.more)]
-        found.append({"asked": mem, **run_app(raw, given.folder / f"out-{mem}", options)})
+        found.append({"asked": mem, **run_app(raw, given.folder / f"out-{mem}", options, given.weightings)})
         found[-1]["same"] = same(given.folder / f"out-{given.mem[0]}", given.folder / f"out-{mem}")
         print(pd.DataFrame(found).round(3).to_string(index=False), flush=True)
     if given.out:
@@ -76,6 +90,7 @@ def _parsed() -> argparse.Namespace:
     parser.add_argument("--nprocs", type=int, default=2)
     parser.add_argument("--omp-nthreads", type=int, default=2)
     parser.add_argument("--raw", action="store_true", help="raw images, preprocessed by Nipype")
+    parser.add_argument("--weightings", type=int, default=50, help="tried for the joint model (as the app: 50)")
     parser.add_argument("--more", default="", help="further options of ban-bids, in one word")
     parser.add_argument("--out", type=Path, help="JSON to put the results into, as its section 'memory'")
     return parser.parse_args()
@@ -138,19 +153,32 @@ def _save(path: Path, values: np.ndarray, grid: Grid) -> None:
     nib.save(nib.Nifti1Image(values.reshape(grid.shape), grid.affine), path)
 
 
-def run_app(root: Path, out: Path, options: Sequence[str]) -> Found:
-    """Run the participant level in a process of its own, watched; outputs of an earlier call are removed."""
-    work = out.with_name(f"{out.name}-work")
-    for old in (out, work):
+def run_app(root: Path, out: Path, options: Sequence[str], weightings: int) -> Found:
+    """Run the participant level in a process of its own, watched; outputs of an earlier call are removed.
+
+    What was measured of the quality of fMRIPrep's images, minutes of reading, and features are kept between calls.
+    """
+    work = out.with_name("work")
+    for old in (out, work / "encoding"):
         shutil.rmtree(old, ignore_errors=True)
-    command = [sys.executable, "-m", "ban_bids", str(root), str(out), "participant", "-w", str(work), *options]
+    command = [
+        sys.executable,
+        "-c",
+        APP,
+        str(weightings),
+        str(root),
+        str(out),
+        "participant",
+        "-w",
+        str(work),
+        *options,
+    ]
     start = time.monotonic()
     with out.with_suffix(".log").open("w") as log:
         app = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         with ProcessTree(app.pid, every=0.2) as tree:
             status = app.wait()
     end = time.monotonic()
-    shutil.rmtree(work)
     return {
         "peak_gib": tree.peak_gib(), "without_files_gib": max(one.anonymous_gib for one in tree.samples),
         "wall_min": (end - start) / 60, "cpu_min": tree.cpu_s(start, end) / 60, "status": status,

@@ -139,7 +139,7 @@ def _killed(app: subprocess.Popen[bytes], log: Path, after: float, how: str) -> 
     status = app.wait()
     _, alive = psutil.wait_procs(processes, timeout=MOST_SECONDS)
     alive = [one for one in alive if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
-    says = "the same command goes on" in log.read_text(errors="replace").splitlines()[-1] if lines else False
+    says = "the same command goes on" in "".join(log.read_text(errors="replace").splitlines()[len(lines) :])
     at = lines[-1][9:60] if lines else ""
     ended = time.monotonic() - start
     for one in alive:
