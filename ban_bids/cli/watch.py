@@ -68,7 +68,10 @@ def watched(program: str, work: Callable[[Ended], int], how_to_go_on: Callable[[
     before = signal.pthread_sigmask(signal.SIG_BLOCK, heeded | {signal.SIGCHLD})
     try:
         while True:
-            status, asked = _wait(_started(work, ended, heeded, before), heeded)
+            child = _started()
+            if child == 0:
+                return _work(work, ended, heeded, before)
+            status, asked = _wait(child, heeded)
             end_descendants()
             if asked or status != _KILLED or len(ended.killed()) == killed:
                 return _told(program, status, asked, how_to_go_on)
@@ -95,35 +98,24 @@ def _told(program: str, status: int, asked: int | None, how_to_go_on: Callable[[
     return status
 
 
-def _started(work: Callable[[Ended], int], ended: Ended, heeded: set[signal.Signals], mask: set[int]) -> int:
-    """Start the process that works; its id."""
+def _started() -> int:
+    """Fork; 0 in the process that works, whose id is returned in the one that watches."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    child = os.fork()
-    if child == 0:
-        _work(work, ended, heeded, mask)
-    return child
+    return os.fork()
 
 
-def _work(work: Callable[[Ended], int], ended: Ended, heeded: set[signal.Signals], mask: set[int]) -> NoReturn:
-    status = 70  # never seen: whatever ends the work sets another
+def _work(work: Callable[[Ended], int], ended: Ended, heeded: set[signal.Signals], mask: set[int]) -> int:
+    die_with_parent()
     try:
-        die_with_parent()
         for number in heeded:
             signal.signal(number, _raise)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        status = work(ended)
+        return work(ended)
     except EndedBySignal as asked:
-        status = 128 + asked.number
-    except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BaseException:  # noqa: BLE001 (as the interpreter would show it)
-        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
-        status = 1
-    finally:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
-        os._exit(status)
+        os._exit(128 + asked.number)  # the interpreter's own end may wait for threads
 
 
 def _raise(number: int, _: FrameType | None) -> NoReturn:

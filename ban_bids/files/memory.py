@@ -33,7 +33,7 @@ def _proportional(process: psutil.Process) -> int:
         lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
     except (FileNotFoundError, PermissionError):  # another system, or none of our own processes
         return int(process.memory_info().rss)
-    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))  # none of one that ended
 
 
 def there_is(groups: Path = _CONTROL_GROUPS, own: Path = Path("/proc/self/cgroup")) -> int:

@@ -106,7 +106,7 @@ def _parsed() -> argparse.Namespace:
     parser.add_argument("--sigkill", type=int, default=20)
     parser.add_argument("--sigterm", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1, help="of the moments")
-    parser.add_argument("--within", type=float, help="seconds from a start to the next kill, at most (as long as a run)")
+    parser.add_argument("--within", type=float, help="most seconds from a start to the next kill (as a run lasts)")
     return parser.parse_args()
 
 
