@@ -47,8 +47,8 @@ sys.exit(watch.watched("it", work, lambda: "the same command goes on"))
 @contextmanager
 def running(how: str) -> Iterator[tuple[subprocess.Popen[str], list[psutil.Process]]]:
     """The command at work, and the processes below it."""
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen([sys.executable, "-c", COMMAND, how], **pipes) as command:
+    call = [sys.executable, "-c", COMMAND, how]
+    with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as command:
         assert command.stdout is not None
         below = [psutil.Process(int(pid)) for pid in command.stdout.readline().split()]
         assert len(below) == 2 and all(one.is_running() for one in below)
