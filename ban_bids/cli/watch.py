@@ -8,6 +8,7 @@ how to go on. A command that is killed for want of memory is started again witho
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -70,7 +71,7 @@ def watched(program: str, work: Callable[[Ended], int], how_to_go_on: Callable[[
         while True:
             child = _started()
             if child == 0:
-                return _work(work, ended, heeded, before)
+                _work(work, ended, heeded, before)
             status, asked = _wait(child, heeded)
             end_descendants()
             if asked or status != _KILLED or len(ended.killed()) == killed:
@@ -105,17 +106,20 @@ def _started() -> int:
     return os.fork()
 
 
-def _work(work: Callable[[Ended], int], ended: Ended, heeded: set[signal.Signals], mask: set[int]) -> int:
+def _work(work: Callable[[Ended], int], ended: Ended, heeded: set[signal.Signals], mask: set[int]) -> NoReturn:
     die_with_parent()
     try:
         for number in heeded:
             signal.signal(number, _raise)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        return work(ended)
+        status = work(ended)
     except EndedBySignal as asked:
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        os._exit(128 + asked.number)  # the interpreter's own end may wait for threads
+        status = 128 + asked.number
+    else:
+        atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(status)  # taking a million objects apart takes seconds, and may wait for threads
 
 
 def _raise(number: int, _: FrameType | None) -> NoReturn:
