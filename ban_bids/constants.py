@@ -36,5 +36,11 @@ SAMPLING_RATE = 22_050
 NOT_AVAILABLE = "n/a"
 """Of a cell or a field without a value, as BIDS writes it."""
 
+OUT_OF_MEMORY = (
+    "give the job more memory, or let the run take less with a lower --mem or --nprocs 1; the same command goes on "
+    "from finished steps"
+)
+"""What helps where memory ran out."""
+
 WORK_MARK = ".made-by-ban-bids"
 """File in a work folder that was empty or not there before: ``--clean-workdir`` empties no other."""

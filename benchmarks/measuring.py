@@ -110,10 +110,11 @@ class Sample:
     time: float
     gib: float
     cpu_s: float
+    anonymous_gib: float = 0.0
 
 
 class ProcessTree:
-    """Memory and processor seconds of a process and its descendants in a ``with`` block, twice a second.
+    """Memory and processor seconds of a process and its descendants in a ``with`` block, twice a second or so.
 
     Memory is the proportional set size: a page that n processes share counts 1/n in each.
 
@@ -121,9 +122,12 @@ class ProcessTree:
     ----------
     pid : int
         Of the topmost process.
+    every : float
+        Seconds between two looks.
     """
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, every: float = _SAMPLED) -> None:
+        self._every = every
         self.samples: list[Sample] = []
         self._spent: dict[psutil.Process, float] = {}
         self._pid, self._done = pid, threading.Event()
@@ -154,20 +158,28 @@ class ProcessTree:
             done = False
             while not done:
                 self.samples.append(self._sample([top, *top.children(recursive=True)]))
-                done = self._done.wait(_SAMPLED)
+                done = self._done.wait(self._every)
         except psutil.NoSuchProcess:
             return
 
     def _sample(self, processes: Iterable[psutil.Process]) -> Sample:
         """Look at processes; those seen before keep their seconds, for not every parent waits for its children."""
-        gib = 0.0
+        gib = anonymous = 0.0
         for process in processes:
             try:
-                gib += process.memory_full_info().pss / 2**30
+                sizes = _rollup(process.pid)
+                gib += sizes["Pss"] / 2**30
+                anonymous += sizes.get("Pss_Anon", sizes["Pss"]) / 2**30
                 self._spent[process] = sum(process.cpu_times()[:2])
-            except psutil.Error:
+            except (psutil.Error, OSError, KeyError):  # it ended meanwhile
                 continue
-        return Sample(time.monotonic(), gib, sum(self._spent.values()))
+        return Sample(time.monotonic(), gib, sum(self._spent.values()), anonymous)
+
+
+def _rollup(pid: int) -> dict[str, int]:
+    """Bytes by kind, summed by the kernel over all mappings of a process."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+    return {line.split(":")[0]: 1024 * int(line.split()[1]) for line in lines}
 
 
 def least(measure: Callable[[], Found], repeats: int, long: float = 30) -> Found:

@@ -9,12 +9,14 @@ frequencies each, through a haemodynamic response.
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import soundfile
 from simulated_head import Head
@@ -115,7 +117,7 @@ def planned(design: Design) -> tuple[Heard, ...]:
     return (*runs, *tests)
 
 
-def make_dataset(root: Path, design: Design, nprocs: int = 1) -> Path:
+def make_dataset(root: Path, design: Design, nprocs: int = 1, *, images: bool = True) -> Path:
     """Write the dataset, run by run; files that are there stay as they are.
 
     Parameters
@@ -125,6 +127,8 @@ def make_dataset(root: Path, design: Design, nprocs: int = 1) -> Path:
     design : Design
     nprocs : int
         Runs that are simulated at a time: each takes its own size in memory.
+    images : bool
+        Simulate images; else their headers alone, which do where preprocessed ones are taken.
 
     Returns
     -------
@@ -152,16 +156,17 @@ def make_dataset(root: Path, design: Design, nprocs: int = 1) -> Path:
     for run in runs:
         (root / f"sub-{LABEL}" / "func" / f"{run.stem}_events.tsv").write_bytes(events(run))
     tracks = sorted({(_track(root, clip), clip.genre, clip.track) for run in runs for clip in run.clips})
-    images = [(root, design.scan, run, seed) for seed, run in enumerate(runs)]
+    jobs = [(root, design.scan, run, seed) for seed, run in enumerate(runs)]
+    write = _write_images if images else _write_header
     if nprocs == 1:
         for track in tracks:
             _write_track(track)
-        for image in images:
-            _write_images(image)
+        for job in jobs:
+            write(job)
         return root
     with workers(nprocs) as pool:
         list(pool.map(_write_track, tracks, chunksize=16))
-        list(pool.map(_write_images, images))
+        list(pool.map(write, jobs))
     return root
 
 
@@ -212,6 +217,20 @@ def _write_images(job: tuple[Path, Scan, Heard, int]) -> None:
     path = root / f"sub-{LABEL}" / "func" / f"{run.stem}_bold.nii"
     if not path.exists():
         _head().write_run(path, scan, seed, responses(root, run, scan))
+
+
+def _write_header(job: tuple[Path, Scan, Heard, int]) -> None:
+    """Write a run's image of zeros, which takes no space."""
+    root, scan, run, _ = job
+    path = root / f"sub-{LABEL}" / "func" / f"{run.stem}_bold.nii"
+    image = nib.Nifti1Image(
+        np.broadcast_to(np.int16(0), (*scan.shape, scan.n_volumes)), np.diag([scan.voxel] * 3 + [1])
+    )
+    image.header.set_xyzt_units("mm", "sec")
+    image.header.set_zooms((*image.header.get_zooms()[:3], scan.repetition_time))
+    with path.open("wb") as stream:
+        stream.write(image.header.binaryblock + bytes(4))
+        stream.truncate(352 + 2 * math.prod((*scan.shape, scan.n_volumes)))
 
 
 def responses(root: Path, run: Heard, scan: Scan) -> np.ndarray:

@@ -12,13 +12,21 @@ from pathlib import Path
 
 import pandas as pd
 
-from ban_bids.constants import NOT_AVAILABLE
+from ban_bids.constants import NOT_AVAILABLE, OUT_OF_MEMORY
 from ban_bids.errors import BanBidsError
 from ban_bids.files.atomic import write_text
 from ban_bids.files.shown import one_line
 from ban_bids.reports.models import interval
 
 _LOG = logging.getLogger(__name__)
+_ALLOCATION = (
+    "DefaultCPUAllocator",
+    "OutOfMemoryError",
+    "bad_alloc",
+    "Cannot allocate memory",
+    "can't start new thread",
+)
+"""In what libraries say where memory runs out and they raise another error."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,9 +86,18 @@ def failure_logged(logs: Path, label: str, stop: bool) -> Iterator[list[str]]:
         except (BanBidsError, OSError) as hindrance:  # a full disk stops neither the others nor the table
             where = f"its traceback cannot be kept: {hindrance}"
             _LOG.debug("%s", traceback.format_exc())
-        known = isinstance(error, BanBidsError)
-        reason.append(str(error) if known else f"{type(error).__name__}: {error} ({where})")
+        reason.append(_reason(error, where))
         _LOG.error("%s failed: %s", label, reason[0])
+
+
+def _reason(error: Exception, where: str) -> str:
+    """Why somebody failed, in one line, and where more is told."""
+    if isinstance(error, BanBidsError):
+        return str(error)
+    text = one_line(f"{type(error).__name__}: {error}")
+    if isinstance(error, MemoryError) or any(words in text for words in _ALLOCATION):
+        return f"out of memory ({text}); {OUT_OF_MEMORY} ({where})"
+    return f"{text} ({where})"
 
 
 def show_table(outcomes: Sequence[Outcome]) -> None:

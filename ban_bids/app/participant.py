@@ -15,7 +15,9 @@ import torch
 from ban_bids.app.candidates import PreparedModel, prepare_models
 from ban_bids.app.comparison import compare_participant
 from ban_bids.app.disk_need import check_room
+from ban_bids.app.ended import KILLED, NOTHING, Ended
 from ban_bids.app.kept import conditions, kept_draws
+from ban_bids.app.least_memory import check_memory
 from ban_bids.app.outcome import Outcome, failure_logged, show_table
 from ban_bids.app.scored import ceiling_maps, prepare_participant, score_control, score_model
 from ban_bids.app.summary import (
@@ -44,6 +46,7 @@ from ban_bids.encoding.finished import forget
 from ban_bids.encoding.fit import Fitting
 from ban_bids.encoding.ridge.backend import choose_engine
 from ban_bids.errors import BanBidsError, DataError, DiskFull, NotComputable
+from ban_bids.files.memory import give_back, keep_little
 from ban_bids.files.progress import StageClock, progress
 from ban_bids.files.room import told_when_full
 from ban_bids.inputs.derivatives import check_derivatives
@@ -61,7 +64,7 @@ from ban_bids.settings import Settings
 _LOG = logging.getLogger(__name__)
 
 
-def participant_level(settings: Settings, models: Sequence[Candidate] = ()) -> int:
+def participant_level(settings: Settings, models: Sequence[Candidate] = (), *, ended: Ended = NOTHING) -> int:
     """Run the participant level: every participant with every model that was asked for.
 
     Parameters
@@ -69,6 +72,8 @@ def participant_level(settings: Settings, models: Sequence[Candidate] = ()) -> i
     settings : Settings
     models : sequence of Candidate
         Scored after those that the settings ask for.
+    ended : Ended
+        Participants that an earlier process of this call was killed at fail by name; those that it finished are done.
 
     Returns
     -------
@@ -82,23 +87,21 @@ def participant_level(settings: Settings, models: Sequence[Candidate] = ()) -> i
         Something that concerns every participant.
     """
     torch.set_num_threads(settings.compute.omp_nthreads)
+    keep_little()
     if settings.output.reports_only:
         return _reports_only(settings)
     clock = StageClock()
     with clock.stage("reading the dataset"):
         dataset = read_dataset(settings)
         problems = check_derivatives(dataset, settings)
+        check_memory([person for person in dataset.usable if person.label not in problems], dataset, settings)
     prepare_output(dataset, settings)
     prepared: tuple[PreparedModel, ...] = ()
     if len(problems) < len(dataset.usable):  # else preprocessing says why, and no model need be trained before
         with clock.stage("models"):
             prepared = prepare_models(dataset, settings, models)
     root = settings.output.output_dir
-    outcomes = [Outcome(person.label, failure=person.failure) for person in dataset.participants if person.failure]
-    refused = {person.label: why for person in dataset.usable if (why := other_sessions(root, person))}
-    outcomes += [Outcome(label, failure=why) for label, why in refused.items()]
-    outcomes = _write_statuses(root, outcomes)
-    usable = [person for person in dataset.usable if person.label not in refused]
+    outcomes, usable = _left_to_do(dataset, root, ended)
     if prepared:
         check_room(usable, prepared, settings)
     with held([person.label for person in usable], settings.compute.work_dir, root) as stale:
@@ -106,12 +109,27 @@ def participant_level(settings: Settings, models: Sequence[Candidate] = ()) -> i
         usable = [person for person in usable if person.label not in stale]
         with clock.stage("preprocessing"):
             preprocessed = preprocess(usable, settings)
+        give_back()
         for person in usable:
+            ended.begin(person.label)
             own_clock = StageClock(list(clock.stages))
-            ended = _finish(person, preprocessed[person.label], dataset, prepared, settings=settings, clock=own_clock)
-            outcomes += _write_statuses(root, ended)
+            own = _finish(person, preprocessed[person.label], dataset, prepared, settings=settings, clock=own_clock)
+            outcomes += ended.end(person.label, _write_statuses(root, own))
     show_table(sorted(outcomes, key=lambda outcome: outcome.participant))
     return int(any(outcome.failure for outcome in outcomes))
+
+
+def _left_to_do(dataset: Dataset, root: Path, ended: Ended) -> tuple[list[Outcome], list[Participant]]:
+    """Participants that cannot be used or that ended in a process of this call before this one, and all others."""
+    outcomes = [Outcome(person.label, failure=person.failure) for person in dataset.participants if person.failure]
+    refused = {person.label: why for person in dataset.usable if (why := other_sessions(root, person))}
+    killed = {label: f"sub-{label}: {KILLED}" for label in ended.killed()}
+    done = [person.label for person in dataset.usable if ended.outcomes(person.label)]
+    outcomes += [Outcome(label, failure=why) for label, why in {**refused, **killed}.items() if label not in done]
+    outcomes = _write_statuses(root, outcomes)
+    outcomes += [outcome for label in done for outcome in ended.outcomes(label)]
+    ended_already = {outcome.participant for outcome in outcomes}
+    return outcomes, [person for person in dataset.usable if person.label not in ended_already]
 
 
 def prepare_output(dataset: Dataset, settings: Settings) -> None:

@@ -14,13 +14,16 @@ from pathlib import Path
 from ban_bids import __version__
 from ban_bids.cli.environment import available_cpus, exit_status, set_logging, temporary_folder
 from ban_bids.cli.options import seed, whole
+from ban_bids.cli.watch import watched
 from ban_bids.constants import DEFAULT_SEED
 from ban_bids.demo.countdown import Countdown, demo_steps, is_news, stage_of
 from ban_bids.demo.networks import NETWORKS
-from ban_bids.errors import DiskFull, UsageError
+from ban_bids.errors import UsageError
 from ban_bids.files.room import told_when_full
 
 _WORK, _LOG_FILE = "work", "ban-bids.log"
+_UNFINISHED = ".unfinished"
+"""File in a demo's folder until it is finished: what was asked for, so that the same command goes on."""
 _OTHERS = ("ban-untrained", "logmel")
 """Models beside the networks that are trained."""
 
@@ -50,8 +53,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _prepare(directory: Path, force: bool) -> None:
-    """Make the folder; refuse to mix with what lies there."""
+def _prepare(directory: Path, force: bool, asked: str) -> None:
+    """Make the folder; refuse to mix with what lies there, unless that is the same demo, unfinished."""
+    mark = directory / _UNFINISHED
+    if not force and mark.is_file() and mark.read_text(encoding="utf-8") == asked:
+        return
     present = [path for name in _PARTS if (path := directory / name).exists()] + sorted(directory.glob("*.safetensors"))
     if present and not force:
         raise UsageError(f"{present[0]}: already there; give an empty DIR, or --force to replace the demo")
@@ -62,6 +68,7 @@ def _prepare(directory: Path, force: bool) -> None:
             path.unlink()
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        mark.write_text(asked, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"DIR {directory}: {error.strerror}; give a folder that can be written") from error
 
@@ -111,29 +118,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        Arguments without the program's name.
+        Arguments without the program's name; those of the process by default, which is then watched: see
+        `ban_bids.cli.watch`.
 
     Returns
     -------
     int
-        0; 2 for usage; otherwise the status of the level that failed; 130 where interrupted.
+        0; 2 for usage; otherwise the status of the level that failed; 143 after SIGTERM, 130 where interrupted.
     """
-    options = _parser().parse_args(argv)
-    return exit_status("ban-bids-demo", lambda: _told(options))
+
+    def work(_: object) -> int:
+        options = _parser().parse_args(argv)
+        return exit_status("ban-bids-demo", lambda: _told(options))
+
+    if argv is not None:
+        return work(None)
+    return watched("ban-bids-demo", work, lambda: "the same command goes on from there")
 
 
 def _told(options: argparse.Namespace) -> int:
-    """The demo; what a full disk interrupts is begun anew, so its line names the option for that."""
-    try:
-        with told_when_full(options.directory.absolute()):
-            return _main(options)
-    except DiskFull as error:
-        raise DiskFull(f"{error} -- add --force: the demo begins anew") from error
+    """The demo; a full disk is told in one line."""
+    with told_when_full(options.directory.absolute()):
+        return _main(options)
 
 
 def _main(options: argparse.Namespace) -> int:
     directory = options.directory.absolute()
-    _prepare(directory, options.force)
+    _prepare(directory, options.force, f"{options.size} {options.participants} {options.seed}\n")
     os.environ.setdefault("BAN_BIDS_CACHE", str(directory / _WORK / "audio"))  # training and app share it
     from ban_bids.demo.build import make_demo
     from ban_bids.demo.dataset import participant_label
@@ -146,10 +157,12 @@ def _main(options: argparse.Namespace) -> int:
     with temporary_folder([directory]):
         make_demo(directory, size, len(labels), options.seed, options.nprocs, begin=countdown.begin)
     if options.data_only:
+        (directory / _UNFINISHED).unlink()
         print(f"dataset in {directory / 'bids'}, truth in {directory / 'truth'}")
         return 0
     status = _run_app(directory, labels, options, countdown)
     if status == 0:
+        (directory / _UNFINISHED).unlink()
         from ban_bids.demo.recovery import recover
         from ban_bids.demo.story import story
 

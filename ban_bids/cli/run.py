@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ban_bids import __version__
+from ban_bids.app.ended import NOTHING, Ended
 from ban_bids.cli.config import read_config
 from ban_bids.cli.environment import (
     available_cpus,
@@ -20,6 +21,7 @@ from ban_bids.cli.environment import (
     set_logging,
 )
 from ban_bids.cli.options import make_parser, spelled
+from ban_bids.cli.watch import watched
 from ban_bids.errors import BanBidsError, DataError, UsageError
 from ban_bids.files.room import told_when_full
 from ban_bids.files.shown import shown
@@ -138,19 +140,19 @@ def _check_paths(settings: Settings) -> None:
             raise UsageError(f"{option} {folder}: no such folder; correct the path")
 
 
-def _run(settings: Settings) -> int:
+def _run(settings: Settings, ended: Ended = NOTHING) -> int:
     set_logging(settings.output.verbosity)
     if settings.output.dry_run and settings.level == "participant":
         return _dry_run(settings)
     with told_when_full(settings.output.output_dir, settings.compute.work_dir):
-        return _run_in_folders(settings)
+        return _run_in_folders(settings, ended)
 
 
-def _run_in_folders(settings: Settings) -> int:
+def _run_in_folders(settings: Settings, ended: Ended) -> int:
     # the group level as well: a container may have no other folder for matplotlib's cache
     new_folders = set_environment(settings.compute.work_dir, settings.compute.omp_nthreads)
     try:
-        status = _run_level(settings)
+        status = _run_level(settings, ended)
     except BanBidsError:
         remove_empty(new_folders)
         raise
@@ -174,14 +176,14 @@ def _dry_run(settings: Settings) -> int:
     return 0 if anybody_usable(dataset) else DataError.exit_status
 
 
-def _run_level(settings: Settings) -> int:
+def _run_level(settings: Settings, ended: Ended) -> int:
     if settings.level == "group":
         from ban_bids.app.group import group_level
 
         return group_level(settings.output.output_dir, settings)
     from ban_bids.app.participant import participant_level
 
-    return participant_level(settings)
+    return participant_level(settings, ended=ended)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -190,14 +192,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        Arguments without the program's name.
+        Arguments without the program's name; those of the process by default, which is then watched: see
+        `ban_bids.cli.watch`.
 
     Returns
     -------
     int
-        0; 2 for usage, 65 for data, 1 where a participant failed, 130 where interrupted.
+        0; 2 for usage, 65 for data, 1 where a participant failed; 128 and the number of a signal that ended it, 143
+        for SIGTERM, 130 where interrupted.
     """
-    return exit_status("ban-bids", lambda: _run(parse(argv)))
+
+    def work(ended: Ended) -> int:
+        return exit_status("ban-bids", lambda: _run(parse(argv), ended))
+
+    if argv is not None:
+        return work(NOTHING)
+    return watched("ban-bids", work, lambda: "finished work is kept, and the same command goes on from there")
 
 
 if __name__ == "__main__":

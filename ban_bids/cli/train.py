@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from ban_bids import __version__
 from ban_bids.cli.environment import complete_environment, is_of_the_place, temporary_folder
+from ban_bids.cli.watch import watched
 from ban_bids.constants import DEFAULT_SEED
 from ban_bids.errors import BanBidsError, DataError, UsageError, one_reason
 from ban_bids.files.room import told_when_full
@@ -35,11 +36,23 @@ _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments without the program's name; those of the process by default, which is then watched: see
+        `ban_bids.cli.watch`.
+
     Returns
     -------
     int
-        0, or the exit status of the error that was reported: 2 for usage, 65 for data.
+        0, or the exit status of the error that was reported: 2 for usage, 65 for data; 143 after SIGTERM.
     """
+    if argv is not None:
+        return _main(argv)
+    return watched("ban-bids-train", lambda _: _main(None), lambda: "the same command goes on from the last state kept")
+
+
+def _main(argv: Sequence[str] | None) -> int:
     options = _parser().parse_args(argv)
     level = logging.WARNING if options.quiet else logging.INFO
     handler = logging.StreamHandler()

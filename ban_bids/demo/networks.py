@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ban_bids.files.processes import die_with_parent
 from ban_bids.files.sharing import no_semaphores
 
 _LOG = logging.getLogger(__name__)
@@ -56,19 +57,20 @@ class TrainingJob:
 
 
 def train_network(job: TrainingJob) -> Path:
-    """Train one network with one thread (runs in a process of its own)."""
+    """Train one network with one thread (runs in a process of its own), unless an earlier call of the demo did."""
     from ban_bids.training.settings import TrainingSettings
-    from ban_bids.training.train import train_model
+    from ban_bids.training.train import train_once
 
     # as long as was promised, and without random controls, which the demo does not score
     settings = TrainingSettings(
         job.preset, split="stratified", seed=job.seed, epochs=job.epochs, plateau=None, controls=False
     )
-    return train_model(job.genres, job.out, settings, exclude=job.exclude, nthreads=1, device="cpu", progress=False)
+    return train_once(job.genres, job.out, settings, exclude=job.exclude, nthreads=1, device="cpu", progress=False)
 
 
-def _quiet() -> None:
-    """Keep notes on synthesised tracks (two may sound alike) off the terminal; the networks' cards hold them."""
+def _start_worker() -> None:
+    """End with the process that started this one; keep notes on tracks, which may sound alike, off the terminal."""
+    die_with_parent()
     logging.getLogger("ban_bids").setLevel(logging.ERROR)
 
 
@@ -95,7 +97,7 @@ def workers(count: int) -> Iterator[Executor]:
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
     try:
         with ProcessPoolExecutor(
-            max(count, 1), mp_context=multiprocessing.get_context("spawn"), initializer=_quiet
+            max(count, 1), mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
         ) as pool:
             yield pool
     finally:

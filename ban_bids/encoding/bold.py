@@ -15,6 +15,7 @@ from ban_bids.encoding.folds import Fold, RunRows
 from ban_bids.encoding.rows import run_rows
 from ban_bids.errors import DataError
 from ban_bids.files.images import open_image, read_through
+from ban_bids.files.memory import forget_pages
 from ban_bids.files.npz import scratch_array
 from ban_bids.inputs.types import Clip, Run
 from ban_bids.preprocessing.regions import absent_regions
@@ -24,6 +25,8 @@ from ban_bids.settings import Encoding
 
 _LOG = logging.getLogger(__name__)
 _VOLUMES_AT_ONCE = 16
+_VOXELS_AT_ONCE = 16_384
+_ROWS_AT_ONCE = 64
 _IN_MEMORY_BYTES = 512 * 2**20
 _GRID_TOLERANCE = 1e-3
 _REMEDY = "make it again"
@@ -114,13 +117,16 @@ def load_participant(pre: PreprocessedParticipant, settings: Encoding, scratch: 
     for run, length in zip(pre.runs, lengths):
         heard, nuisance, cleaned, fine = load_run(run, mask, cortex, settings=settings, clips=clips)
         bold[first : first + length] = cleaned
+        forget_pages(bold)
         usable &= fine
         notes += crowding(heard.name, nuisance)
         runs.append(heard)
         removed.append(nuisance)
         first += length
-    bold[:, ~usable] = 0
     if not usable.all():
+        for first in range(0, len(bold), _ROWS_AT_ONCE):
+            bold[first : first + _ROWS_AT_ONCE, ~usable] = 0
+            forget_pages(bold)
         notes.append(f"{int((~usable).sum())} voxels are not finite or do not vary in some run: n/a")
         _LOG.debug("sub-%s: %s", pre.participant.label, notes[-1])
     return ParticipantData(
@@ -144,6 +150,9 @@ def columns(bold: np.ndarray, rows: np.ndarray, voxels: np.ndarray) -> np.ndarra
     out = np.empty((len(rows), len(voxels)), dtype=np.float32)
     for i, row in enumerate(rows):
         out[i] = bold[row][voxels]
+        if i % _ROWS_AT_ONCE == _ROWS_AT_ONCE - 1:
+            forget_pages(bold)
+    forget_pages(bold)
     return out
 
 
@@ -205,7 +214,7 @@ def load_run(
     nuisance = nuisance_basis(
         regressors(pre), run.repetition_time, settings.high_pass, keep=rows.scored, times=run.since_first
     )
-    cleaned, usable = clean(_voxels(pre.bold, mask, grid, run.n_volumes), nuisance)
+    cleaned, usable = _cleaned(_voxels(pre.bold, mask, grid, run.n_volumes), nuisance)
     if not usable.any():
         raise DataError(
             f"{pre.bold}: no voxel of the cortex is finite and varies; make the image again or leave the run "
@@ -213,6 +222,15 @@ def load_run(
         )
     presentations = tuple(sorted(run.presentations, key=lambda item: item.onset))
     return RunRows(run.name, rows, presentations), nuisance, cleaned, usable
+
+
+def _cleaned(voxels: np.ndarray, nuisance: Nuisance) -> tuple[np.ndarray, np.ndarray]:
+    """Clean BOLD in place, some voxels at a time: what that takes on the way is several times theirs."""
+    usable = np.empty(voxels.shape[1], dtype=bool)
+    for first in range(0, voxels.shape[1], _VOXELS_AT_ONCE):
+        some = slice(first, first + _VOXELS_AT_ONCE)
+        voxels[:, some], usable[some] = clean(voxels[:, some], nuisance)
+    return voxels, usable
 
 
 def _same_grid(image: Any, grid: Any, path: Path) -> None:

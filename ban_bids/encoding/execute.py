@@ -11,10 +11,11 @@ from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.crossed import CrossingFactor, crossing_factors
 from ban_bids.encoding.design import Design
 from ban_bids.encoding.finished import Finished, kept
-from ban_bids.encoding.fit import Choices, Encoded, Fitting, choose_models, encode, slab_size
+from ban_bids.encoding.fit import Choices, Encoded, Fitting, alive_arrays, choose_models, encode, slab_size
 from ban_bids.encoding.permutation import PermutationPlan
 from ban_bids.encoding.ridge.backend import CLOSED_FORM
 from ban_bids.encoding.rows import Repeats
+from ban_bids.files.memory import give_back
 from ban_bids.files.progress import progress
 
 Score = Callable[[Encoded, np.ndarray], Mapping[str, np.ndarray]]
@@ -32,7 +33,7 @@ def in_slabs(
     repeats: Repeats | None = None,
     finished: Finished | None = None,
     tested: bool = True,
-) -> list[Mapping[str, np.ndarray]]:
+) -> list[dict[str, np.ndarray]]:
     """Fit voxels, as many at a time as memory allows, and keep what is made of them.
 
     Parameters
@@ -57,11 +58,14 @@ def in_slabs(
 
     Returns
     -------
-    list of mapping of str to ndarray
+    list of dict of str to ndarray
         One per slab, in the order of voxels; one without voxels if there are none.
     """
     columns = np.arange(len(data.region)) if voxels is None else voxels
-    size = slab_size(design, fitting.settings, fitting.engine.limits)
+    # predictions of the regions' voxels are all that is large and stays: of every layer, and of the joint model
+    kept_bytes = 4 * len(design.index) * (len(design.layers) + 1) * int((data.region > 0).sum())
+    alive = alive_arrays(design, joint=joint, tested=tested)
+    size = slab_size(design, fitting.settings, fitting.engine.limits, alive, kept_bytes)
     choices: tuple[Choices, ...] | None = None
 
     def fitted(slab: np.ndarray) -> Mapping[str, np.ndarray]:
@@ -71,11 +75,15 @@ def in_slabs(
         places = np.searchsorted(columns, slab)
         own = None if choices is None else [{name: one.of(places) for name, one in fold.items()} for fold in choices]
         encoded = encode(data, design, fitting, voxels=slab, joint=joint, repeats=repeats, choices=own, tested=tested)
-        return score(encoded, slab)
+        scored = dict(score(encoded, slab))
+        del encoded
+        give_back()
+        return scored
 
     slabs = [columns[first : first + size] for first in range(0, max(1, len(columns)), size)]
     title = f"sub-{data.label}: encoding with {design.model}"
-    return [kept(finished, slab, partial(fitted, slab)) for slab in progress(slabs, title)]
+    give_back()
+    return [dict(kept(finished, slab, partial(fitted, slab))) for slab in progress(slabs, title)]
 
 
 def kept_crossing_factors(

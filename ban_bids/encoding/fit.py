@@ -235,17 +235,41 @@ def search_size(n_training: int, limits: Limits) -> int:
     return int(max(256, 2 * limits.memory // 5 // (4 * n_training + 256)))
 
 
-def slab_size(design: Design, settings: Encoding, limits: Limits = CPU.limits) -> int:
+def alive_arrays(design: Design, *, joint: bool, tested: bool) -> int:
+    """Count arrays of held-out rows that a slab's encoding holds at once.
+
+    The prediction of each layer and, where they are tested, two more; those of the joint model, what each layer adds to
+    it and what the others predict without it; what a fit returns, and BOLD.
+    """
+    layers = len(design.layers)
+    return 5 * layers + 5 if joint else (3 * layers + 5 if tested else layers + 3)
+
+
+def slab_size(
+    design: Design, settings: Encoding, limits: Limits = CPU.limits, alive: int | None = None, kept: int = 0
+) -> int:
     """Return how many voxels to encode at a time: ``settings.slab``, fewer where memory asks for it.
 
-    Alive at once where memory peaks: 5 A + 5 arrays of (held-out rows, voxels) with a joint model of A layers,
-    one of (training rows, voxels), and coefficients in float64 with what makes them. A process without voxels
-    takes less than 1 GiB. What makes a weighting's fit is repeated slab by slab: large slabs pay.
+    Alive at once where memory peaks: arrays of (held-out rows, voxels), one of (training rows, voxels), and
+    coefficients in float64 with what makes them. A process without voxels takes less than 1 GiB. What makes a
+    weighting's fit is repeated slab by slab: large slabs pay.
+
+    Parameters
+    ----------
+    design : Design
+    settings : Encoding
+    limits : Limits
+    alive : int, optional
+        Arrays of held-out rows, see `alive_arrays`; those of a joint model by default.
+    kept : int
+        Bytes that earlier slabs' results take in the end.
     """
+    alive = alive_arrays(design, joint=True, tested=True) if alive is None else alive
     training = max(len(fold.fold.training) for fold in design.folds)
     coefficients = max(fold.n_coefficients for fold in design.folds)
-    arrays = 4 * ((5 * len(design.layers) + 5) * len(design.index) + training)
-    room = max(limits.memory // 4, limits.memory - _WITHOUT_VOXELS)
+    arrays = 4 * (alive * len(design.index) + training)
+    memory = max(limits.memory // 2, limits.memory - kept)
+    room = max(memory // 4, memory - _WITHOUT_VOXELS)
     return int(max(256, min(settings.slab, room // (arrays + 16 * coefficients))))
 
 

@@ -11,6 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from ban_bids.files.memory import forget_pages
+
+_BYTES = 2**26
+"""Of an array at a time: one on disk is not to be in memory as a whole."""
+
 
 def json_digest(value: Any) -> str:
     """SHA-256 of a value of JSON's types, whatever the order of its keys."""
@@ -61,4 +66,7 @@ def _feed_array(hashed: hashlib._Hash, array: np.ndarray) -> None:
     if array.dtype.hasobject:
         raise TypeError("arrays of objects cannot be hashed for resuming")
     hashed.update(f"array:{array.dtype.str}{array.shape}".encode())
-    hashed.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    for first in range(0, len(flat), _BYTES):
+        hashed.update(flat[first : first + _BYTES].data)
+        forget_pages(array)

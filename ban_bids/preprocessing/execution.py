@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import networkx as nx
-import psutil
 from nipype import config
 from nipype import logging as nipype_logging
 from nipype.pipeline.engine import Workflow
@@ -29,8 +28,11 @@ from nipype.pipeline.plugins.base import PluginBase
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 from nipype.pipeline.plugins.tools import report_crash
 
+from ban_bids.constants import OUT_OF_MEMORY
 from ban_bids.errors import BanBidsError, DataError
 from ban_bids.files.atomic import write_text
+from ban_bids.files.memory import keep_little, taken, there_is
+from ban_bids.files.processes import die_with_parent
 from ban_bids.files.room import disk_full, nothing_free, tells_of_no_room
 from ban_bids.files.sharing import no_semaphores, start_method
 from ban_bids.preprocessing.checks import read_plugin_file
@@ -39,16 +41,19 @@ from ban_bids.settings import Compute
 
 _LOG = logging.getLogger(__name__)
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-_LEAST_GB = 0.5
+LEAST_GB = 0.5
+WORKER_GB = 0.3
+"""Of a worker that waits, with its libraries."""
 _ERROR_LINE = re.compile(r"^\s*(?:[\w.]*\.)?(\w*(?:Error|Exception|NotComputable)\w*): (.*)$")
-KILLED = (
-    "a worker process was killed, most likely for want of memory; give the run more memory, or --nprocs 1, "
-    "and start it again (finished steps are kept)"
-)
+KILLED = f"a worker process was killed, most likely for want of memory; {OUT_OF_MEMORY}"
+_MEMORY = ("MemoryError", "_ArrayMemoryError", "OutOfMemoryError")
+_ALLOCATION = re.compile(r"bad_alloc|DefaultCPUAllocator|[Cc]annot allocate memory|failed to allocate memory", re.I)
 
 
 def _start_worker(folder: str) -> None:
-    """One thread per worker: as many nodes run at once as there are processors."""
+    """One thread per worker: as many nodes run at once as there are processors. It ends with who started it."""
+    die_with_parent()
+    keep_little()
     os.chdir(folder)
     os.environ.update(dict.fromkeys(_THREADS, "1"), NIPYPE_NO_ET="1")
 
@@ -111,6 +116,9 @@ class LocalProcesses(MultiProcPlugin):
     """
 
     def __init__(self, n_procs: int, memory_gb: float) -> None:
+        # workers that wait hold their libraries
+        n_procs = max(1, min(n_procs, int(memory_gb / WORKER_GB)))
+        memory_gb = max(LEAST_GB, round(memory_gb - (n_procs - 1) * WORKER_GB, 2))
         super().__init__({"n_procs": n_procs, "memory_gb": memory_gb, "raise_insufficient": False})
         self.pool.shutdown()
         self.pool: ProcessPoolExecutor = self._new_pool()
@@ -181,9 +189,9 @@ def plugin_of(compute: Compute) -> tuple[Any, dict[str, Any]]:
 
 
 def memory_for_nodes(mem_mb: int | None) -> float:
-    """GB that nodes may take together: ``--mem``, or nine tenths of the machine's, less our own."""
-    total = mem_mb / 1024 if mem_mb else 0.9 * psutil.virtual_memory().total / 1024**3
-    return max(_LEAST_GB, round(total - psutil.Process().memory_info().rss / 1024**3, 2))
+    """GB that nodes may take together: ``--mem``, or nine tenths of the machine's or job's, less our own."""
+    total = mem_mb / 1024 if mem_mb else 0.9 * there_is() / 1024**3
+    return max(LEAST_GB, round(total - taken() / 1024**3, 2))
 
 
 def configure(crash_dir: Path, *, verbose: bool, stop_on_first_crash: bool) -> None:
@@ -298,7 +306,9 @@ def read_crashes(files: Sequence[Path], texts: Sequence[str] = ()) -> dict[str, 
         if tells_of_no_room(text) or (kind == "KilledError" and nothing_free(place)):
             crashes.setdefault(name, disk_full(place, f"{participant_of(name)}, step {step}{details}"))
             continue
-        if kind not in ("DataError", "UsageError", "KilledError"):
+        if kind in _MEMORY or _ALLOCATION.search(message):
+            message = f"{participant_of(name)}: out of memory ({message}); {OUT_OF_MEMORY}"
+        elif kind not in ("DataError", "UsageError", "KilledError"):
             message = f"{participant_of(name)}: {kind} {message}"
         crashes.setdefault(name, DataError(f"{message} (step {step}{details})"))
     return crashes

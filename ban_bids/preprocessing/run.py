@@ -191,17 +191,29 @@ def _run_workflow(
     wf = Workflow(name=_WORKFLOW, base_dir=str(base))
     needed = []
     for participant in participants:
-        zooms = open_image(participant.runs[0].bold).header.get_zooms()[:3]
-        resolution = resolution_mm(options.res, tuple(float(size) for size in zooms))
-        needed.append(_memory_gb(participant, resolution))
+        resolution = _resolution(participant, options)
+        needed.append(memory_gb(participant, options))
         part = init_participant_wf(participant, options, resolution=resolution, atlas=atlas, mem_gb=needed[-1])
         wf.add_nodes([part])
     return run_workflow(wf, settings.compute, needed_gb=max(needed), crash_dir=crash_dir)
 
 
-def _memory_gb(participant: Participant, resolution: float) -> float:
-    """Peak of the largest run's steps: the series as float32, twice the resampled one, working space."""
-    needs = []
+def _resolution(participant: Participant, options: Preprocessing) -> float:
+    """Size of the output's voxels, mm."""
+    zooms = open_image(participant.runs[0].bold).header.get_zooms()[:3]
+    return resolution_mm(options.res, tuple(float(size) for size in zooms))
+
+
+def memory_gb(participant: Participant, options: Preprocessing) -> float:
+    """GB at the peak of the largest run's steps: the series as float32, twice the resampled one, working space.
+
+    Parameters
+    ----------
+    participant : Participant
+    options : Preprocessing
+        Its resolution.
+    """
+    resolution, needs = _resolution(participant, options), []
     for run in participant.runs:
         shape = open_image(run.bold).header["dim"][1:5].astype(float)
         needs.append(1.4 * shape.prod() + 2 * shape[3] * BRAIN_MM3 / resolution**3)

@@ -225,21 +225,21 @@ class CortexScores:
 
     Parameters
     ----------
-    slabs : sequence of mapping of str to ndarray
-        From `slab_scores`, in the order of voxels.
+    slabs : sequence of dict of str to ndarray
+        From `slab_scores`, in the order of voxels; they are empty afterwards.
     usable : ndarray of shape (n_voxels,), bool
     voxels : ndarray of int, optional
         Those that the slabs hold, if not all; maps and inner scores are NaN in the others.
     """
 
     def __init__(
-        self, slabs: Sequence[Mapping[str, np.ndarray]], usable: np.ndarray, voxels: np.ndarray | None = None
+        self, slabs: Sequence[dict[str, np.ndarray]], usable: np.ndarray, voxels: np.ndarray | None = None
     ) -> None:
         self.usable = usable
         self._kinds: dict[str, dict[str, np.ndarray]] = {}
-        for key in slabs[0]:
+        for key in list(slabs[0]):
             kind, _, name = key.partition("/")
-            parts = [slab[key] for slab in slabs]
+            parts = [slab.pop(key) for slab in slabs]  # not to hold all arrays twice
             joined = sum(parts[1:], parts[0]) if kind in _SUMMED else np.concatenate(parts, axis=-1)
             if voxels is not None and kind in ("map", "inner"):
                 everywhere = np.full((*joined.shape[:-1], len(usable)), np.nan, dtype=joined.dtype)

@@ -12,6 +12,7 @@ import copy
 import logging
 import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -284,10 +285,12 @@ class KeepState(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save when it is time; a training that ends with this step needs no state."""
-        if trainer.global_step % STEPS_BETWEEN_LOOKS or trainer.should_stop:
+        """Save when it is time, or all is to end; a training that ends with this step needs no state."""
+        # several processes save together, at steps that all of them look at
+        last = trainer.received_sigterm and trainer.world_size == 1
+        if trainer.should_stop or (trainer.global_step % STEPS_BETWEEN_LOOKS and not last):
             return
-        due = time.monotonic() - self._last >= SECONDS_BETWEEN_STATES
+        due = last or time.monotonic() - self._last >= SECONDS_BETWEEN_STATES
         if not trainer.strategy.broadcast(due):
             return
         self._last = time.monotonic()
@@ -406,15 +409,31 @@ def _compiled(device: str, parallel: Parallel) -> bool:
 
 @contextmanager
 def _interruptible(trainer: Any) -> Iterator[None]:
-    """Turn Lightning's exit after Ctrl-C back into KeyboardInterrupt, and let the signal act again."""
+    """Let SIGTERM wait for the end of a step, and turn Lightning's exits after signals back into what they do here."""
     handler = signal.getsignal(signal.SIGINT)
     try:
-        yield
+        with _waiting(signal.SIGTERM):
+            yield
     except SystemExit as exit_:
+        if trainer.received_sigterm:
+            signal.raise_signal(signal.SIGTERM)
         if not trainer.interrupted:
             raise
         signal.signal(signal.SIGINT, handler)
         raise KeyboardInterrupt from exit_
+
+
+@contextmanager
+def _waiting(number: signal.Signals) -> Iterator[None]:
+    """Leave a signal to Lightning, which looks for it after every step, and take it back then."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(number, handler)
 
 
 @contextmanager

@@ -110,7 +110,7 @@ def test_notes_of_the_data_and_reasons_for_missing_p_reach_the_log_and_the_summa
     ("error", "expected"),
     [
         (DataError("run.nii.gz: no voxel of the cortex is finite"), "run.nii.gz: no voxel of the cortex is"),
-        (MemoryError("Unable to allocate 9 TiB"), "MemoryError: Unable to allocate 9 TiB (see "),
+        (MemoryError("Unable to allocate 9 TiB"), "out of memory (MemoryError: Unable to allocate 9 TiB); "),
     ],
 )
 def test_a_run_that_cannot_be_used_is_the_reason_of_the_failure(

@@ -379,7 +379,7 @@ def test_exit_status(
     status: int,
     line: str,
 ) -> None:
-    def fail(settings: Settings) -> int:
+    def fail(*_: object) -> int:
         raise error
 
     monkeypatch.setattr(cli, "_run", fail)
@@ -408,7 +408,7 @@ def test_environment_points_into_the_work_folder(place: Path, monkeypatch: pytes
 def test_a_call_that_fails_takes_back_its_empty_folders(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kept: tuple[str, ...]
 ) -> None:
-    def fail(settings: Settings) -> int:
+    def fail(settings: Settings, **_: object) -> int:
         for name in kept:
             (settings.compute.work_dir / name).write_text("")
         raise DataError("x.tsv: wrong; correct it")
@@ -468,7 +468,7 @@ def test_only_a_folder_that_was_empty_is_marked_as_ours(
 def test_the_work_folder_goes_only_where_asked_and_nobody_failed(
     place: Path, monkeypatch: pytest.MonkeyPatch, more: list[str], status: int, stays: bool
 ) -> None:
-    def participant(settings: Settings) -> int:
+    def participant(settings: Settings, **_: object) -> int:
         (settings.compute.work_dir / "features").mkdir()
         return status
 

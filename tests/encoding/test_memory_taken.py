@@ -121,7 +121,7 @@ def test_what_the_process_holds_already_counts() -> None:
     held = used.rss - getattr(used, "shared", 0)
     left = Limits(held + 2**31).left()
     assert abs(left - 2**31) < 2**27
-    assert Limits(held // 2).left() == 256 * 2**20
+    assert Limits(held // 2).left() == 128 * 2**20
 
 
 def test_himalaya_is_given_batches_by_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:

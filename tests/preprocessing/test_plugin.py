@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +15,11 @@ from nipype.interfaces.utility import Function
 from nipype.pipeline import plugins
 from nipype.pipeline.engine import Node, Workflow
 
+from ban_bids.constants import OUT_OF_MEMORY
 from ban_bids.errors import UsageError
 from ban_bids.preprocessing.execution import (
     KILLED,
+    WORKER_GB,
     InThisProcess,
     LocalProcesses,
     configure,
@@ -52,11 +55,14 @@ def test_plugin_file_wins_over_nprocs(tmp_path: Path) -> None:
 
 def test_local_processes_keep_to_the_memory_and_processors_asked_for() -> None:
     plugin, _ = plugin_of(replace(TWO, mem_mb=8192))
-    own = psutil.Process().memory_info().rss / 1024**3
-    assert plugin.memory_gb == pytest.approx(8 - own, abs=0.1)
+    own = psutil.Process().memory_full_info().pss / 1024**3
+    assert plugin.memory_gb == pytest.approx(8 - own - WORKER_GB, abs=0.1)
     assert plugin.processors == 2
     plugin.pool.shutdown()
     assert memory_for_nodes(1) == 0.5
+    few = LocalProcesses(16, 1.0)  # workers that wait hold their libraries
+    assert (few.processors, few.memory_gb) == (3, 0.5)
+    few.pool.shutdown()
 
 
 @pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.yml")), ids=lambda path: path.stem)
@@ -78,13 +84,25 @@ def _die() -> int:
     return 0
 
 
+def _exhaust() -> int:
+    import resource
+
+    import numpy as np
+
+    resource.setrlimit(resource.RLIMIT_AS, (2**32, 2**32))
+    return int(np.ones(2**33, np.uint8).sum())
+
+
 def _threads(after: int) -> str:
     import os
 
     return os.environ["OMP_NUM_THREADS"]
 
 
-def test_a_killed_worker_fails_its_node_and_not_the_others(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("fail", "words"), [(_die, KILLED), (_exhaust, "sub-01: out of memory (Unable to allocate")])
+def test_a_worker_without_memory_fails_its_node_and_not_the_others(
+    tmp_path: Path, fail: Callable[[], int], words: str
+) -> None:
     # without our plugin this test would never end
     crashes = tmp_path / "crash"
     crashes.mkdir()
@@ -95,7 +113,7 @@ def test_a_killed_worker_fails_its_node_and_not_the_others(tmp_path: Path) -> No
     for label in ("sub_01", "sub_02"):
         wf = Workflow(label)
         if label == "sub_01":
-            wf.add_nodes([Node(Function([], ["out"], _die), "anat")])
+            wf.add_nodes([Node(Function([], ["out"], fail), "anat")])
         else:
             wf.add_nodes([Node(Function(["after"], ["out"], _threads), "anat")])
             wf.inputs.anat.after = 1
@@ -110,6 +128,6 @@ def test_a_killed_worker_fails_its_node_and_not_the_others(tmp_path: Path) -> No
             os.environ.update({name: value} if value is not None else {})
     found = read_crashes(sorted(crashes.iterdir()))
     assert list(found) == ["sub_01"]
-    assert KILLED in str(found["sub_01"])
+    assert words in str(found["sub_01"]) and OUT_OF_MEMORY in str(found["sub_01"])
     assert "step anat" in str(found["sub_01"])
     assert list((tmp_path / "preprocessing/sub_02/anat").glob("result_*"))

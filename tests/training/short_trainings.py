@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -28,6 +29,7 @@ class Kill:
 
     step: int
     where: str = "training_step"
+    by: signal.Signals = signal.SIGKILL
 
 
 def train(genres: Path | Data, out: Path, settings: TrainingSettings, kill: Kill | None = None) -> None:
@@ -37,10 +39,13 @@ def train(genres: Path | Data, out: Path, settings: TrainingSettings, kill: Kill
     process = context.Process(target=_train, args=(genres, out, settings, kill))
     process.start()
     process.join()
-    assert process.exitcode == (0 if kill is None else -signal.SIGKILL)
+    assert process.exitcode == (0 if kill is None else -kill.by if kill.by == signal.SIGKILL else 128 + kill.by)
 
 
 def _train(genres: Path | Data, out: Path, settings: TrainingSettings, kill: Kill | None) -> None:
+    def end(number: int, _: object) -> None:
+        raise _Ended(128 + number)
+
     from ban_bids.training import fit
     from ban_bids.training.train import train_collection
 
@@ -52,7 +57,15 @@ def _train(genres: Path | Data, out: Path, settings: TrainingSettings, kill: Kil
             patch.setitem(CLOCKS, settings.budget_clock, lambda: float(next(seconds)))
         if kill is not None:
             _kill(patch, kill)
-        train_collection(read_collection(genres), out, settings, device="cpu", progress=False)
+        signal.signal(signal.SIGTERM, end)
+        try:
+            train_collection(read_collection(genres), out, settings, device="cpu", progress=False)
+        except _Ended as ended:
+            sys.exit(ended.args[0])
+
+
+class _Ended(BaseException):
+    """As a command that is watched ends after a signal."""
 
 
 def _kill(patch: pytest.MonkeyPatch, kill: Kill) -> None:
@@ -60,7 +73,7 @@ def _kill(patch: pytest.MonkeyPatch, kill: Kill) -> None:
     from ban_bids.training.records import ResumeState
 
     def die(*_: Any) -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), kill.by)
 
     def half(path: Path) -> None:
         path.write_bytes(b"half a st")
@@ -73,7 +86,7 @@ def _kill(patch: pytest.MonkeyPatch, kill: Kill) -> None:
 
     def step(module: BANTraining, *args: Any, **kwargs: Any) -> Any:
         if module.steps_done == kill.step:
-            die()
+            die()  # a signal that waits for the step's end returns
         return original(module, *args, **kwargs)
 
     if kill.where == "write":

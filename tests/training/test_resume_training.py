@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -75,6 +76,15 @@ def test_killed_training_ends_with_the_same_weights(
     assert _weights(out) == _weights(uninterrupted)
     assert _card(out) == _card(uninterrupted)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["w.json", "w.safetensors"]
+
+
+def test_sigterm_keeps_the_state_of_the_very_step(uninterrupted: Path, genres: Path, tmp_path: Path) -> None:
+    out = tmp_path / "w.safetensors"
+    train(genres, out, SETTINGS, Kill(7, by=signal.SIGTERM))
+    assert not out.exists() and state_path(out).exists()
+    train(genres, out, SETTINGS)
+    assert _resumed(out) == [8]  # states else lie three steps apart
+    assert _weights(out) == _weights(uninterrupted)
 
 
 def test_early_stopping_goes_on_too(genres: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import torch
 
 from ban_bids.encoding.ridge.limits import Limits
 from ban_bids.errors import UsageError
+from ban_bids.files.memory import there_is
 
 CLOSED_FORM = "closed-form"
 """Name of our own solver."""
@@ -26,6 +27,9 @@ HIMALAYA = "himalaya"
 _CUDA = "torch_cuda"
 _OF_FREE = 0.8
 """Share of a GPU's free memory that is planned with."""
+
+_OF_ALL = 0.9
+"""Share of the memory of the machine, or of the job, that is planned with where no ``--mem`` is given."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ def choose_engine(device: str, solver: str = "auto", mem_mb: int | None = None) 
     solver : {"auto", "closed-form", "himalaya"}
         ``auto`` is the closed form.
     mem_mb : int, optional
-        Most memory of the process, MB.
+        Most memory of the run, MB.
 
     Returns
     -------
@@ -78,7 +82,7 @@ def choose_engine(device: str, solver: str = "auto", mem_mb: int | None = None) 
     cuda = device != "cpu" and torch.cuda.is_available()
     if device == "cuda" and not cuda:
         raise UsageError("--device cuda: torch finds no CUDA device; use --device cpu or auto")
-    limits = Limits() if mem_mb is None else Limits(mem_mb * 2**20)
+    limits = Limits(min(Limits.memory, int(_OF_ALL * there_is()))) if mem_mb is None else Limits(mem_mb * 2**20)
     return Engine(HIMALAYA if solver == HIMALAYA else CLOSED_FORM, _CUDA if cuda else "numpy", limits)
 
 

@@ -7,15 +7,15 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import psutil
 import torch
 from threadpoolctl import threadpool_info
 
 from ban_bids.errors import MemoryLimitError
+from ban_bids.files.memory import taken
 
 _LOG = logging.getLogger(__name__)
 _LEAST = 16
-_FLOOR_BYTES = 256 * 2**20
+_FLOOR_BYTES = 128 * 2**20
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Limits:
     Parameters
     ----------
     memory : int
-        Bytes of the whole process (``--mem``).
+        Bytes of all processes of the run together (``--mem``).
     threads : int or None
         Factorisations at a time; as many as BLAS has threads by default.
     """
@@ -34,12 +34,8 @@ class Limits:
     threads: int | None = None
 
     def left(self) -> int:
-        """Return bytes that the process may still take; at least 256 MiB, or nothing could be computed.
-
-        Pages of files (BOLD that lies on disk) do not count: the system takes them back when it needs to.
-        """
-        used = psutil.Process().memory_info()
-        return max(_FLOOR_BYTES, self.memory - (used.rss - getattr(used, "shared", 0)))
+        """Return bytes that may still be taken; at least 128 MiB, or nothing could be computed."""
+        return max(_FLOOR_BYTES, self.memory - taken())
 
     def workers(self) -> int:
         """Return how many factorisations may run at a time, if memory allows."""
