@@ -32,10 +32,17 @@ _LOG = logging.getLogger(__name__)
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _LEAST_GB = 0.5
 _ERROR_LINE = re.compile(r"^\s*(?:[\w.]*\.)?(\w*(?:Error|Exception|NotComputable)\w*): (.*)$")
+_JOB_WITHOUT_RESULT = re.compile(r"Job id \((\S+)\) finished or terminated, but results file does not exist")
 KILLED = (
     "a worker process was killed, most likely for want of memory; give the run more memory, or --nprocs 1, "
     "and start it again (finished steps are kept)"
 )
+JOB_ENDED = (
+    "job {} of the cluster ended without a result, most likely for want of time or memory; give the jobs more of it in "
+    "the file of --use-plugin, and start the run again (finished steps are kept)"
+)
+_SECONDS_BETWEEN_LOOKS = {"local": "0.2", "cluster": "2"}
+_SECONDS_TO_SEE_RESULTS = "60"  # as long as a client of NFS may take a folder's listing from its cache
 
 
 def _start_worker(folder: str) -> None:
@@ -124,7 +131,8 @@ def configure(crash_dir: Path, *, verbose: bool, stop_on_first_crash: bool) -> N
                 "remove_unnecessary_outputs": "false",
                 "create_report": "false",
                 "check_version": "false",
-                "poll_sleep_duration": "0.2",
+                "poll_sleep_duration": _SECONDS_BETWEEN_LOOKS["local"],
+                "job_finished_timeout": _SECONDS_TO_SEE_RESULTS,
             },
             "logging": {"log_to_file": "false", **levels},
         }
@@ -159,6 +167,8 @@ def run_workflow(wf: Workflow, compute: Compute, *, needed_gb: float, crash_dir:
     before = set(crash_dir.iterdir())
     plugin, arguments = plugin_of(compute)
     _LOG.info("preprocessing with %s", plugin if isinstance(plugin, str) else type(plugin).__name__)
+    if compute.use_plugin is not None:  # every look asks the scheduler of the cluster once a job
+        config.set("execution", "poll_sleep_duration", _SECONDS_BETWEEN_LOOKS["cluster"])
     if not isinstance(plugin, str) and needed_gb > plugin.memory_gb:
         _LOG.warning(
             "a run's steps need about %.1f GB and nodes may have %.1f; they run one at a time and may be "
@@ -203,6 +213,9 @@ def read_crashes(files: Sequence[Path]) -> dict[str, BanBidsError]:
         name, step = (parts[1] if len(parts) > 1 else "unknown"), ".".join(parts[2:]) or "unknown"
         errors = [match for line in text.splitlines() if (match := _ERROR_LINE.match(line))]
         kind, message = errors[-1].groups() if errors else ("", "see the crash file")
+        ended = _JOB_WITHOUT_RESULT.match(message)
+        if ended:
+            kind, message = "KilledError", f"{participant_of(name)}: {JOB_ENDED.format(ended.group(1))}"
         if kind not in ("DataError", "UsageError", "KilledError"):
             message = f"{participant_of(name)}: {kind} {message}"
         crashes.setdefault(name, DataError(f"{message} (step {step}; details in {path})"))
