@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from slurm_here import CannotStart, SlurmHere
+from small_study import options, write_fmriprep_study
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +31,16 @@ def slurm() -> Iterator[SlurmHere]:
             yield cluster
         finally:
             cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of two people, and in ``local`` what one call and the group make of it."""
+    root = tmp_path_factory.mktemp("study")
+    write_fmriprep_study(root)
+    given = [root / "bids", root / "local"]
+    for words in (["participant", *options(root), "--nprocs", "1", "--omp-nthreads", "1"], ["group"]):
+        command = [sys.executable, "-m", "ban_bids", *map(str, given), *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    return root

@@ -39,6 +39,6 @@ if __name__ == "__main__":
         file.write(f"{os.environ['SLURM_ARRAY_TASK_ID']} {LIFE}\n")
     if os.environ["SLURM_ARRAY_TASK_ID"] != "2":
         sys.exit(0)
-    if LIFE < len(STOPS):
+    if len(STOPS) > LIFE:
         setattr(participant, STOPS[LIFE][0], _stopped)
     sys.exit(main(sys.argv[1:]))

@@ -17,6 +17,7 @@ CLIPS = ((0, 1, 2, 3), (4, 5, 6, 7), (8, 9, 10, 11), (8, 9, 10, 11))
 RUNS = tuple(f"task-music_run-{run}" for run in range(1, len(CLIPS) + 1))
 SECONDS, TR, RATE = 10.0, 1.0, 4000
 N_VOLUMES = int(len(CLIPS[0]) * SECONDS / TR)
+OPTIONS = ("--model", "logmel", "--controls", "low-level", "--n-permutations", "50", "--voxels", "auditory")
 
 
 def write_fmriprep_study(root: Path, people: tuple[str, ...] = ("01", "02")) -> tuple[Path, Path]:
@@ -74,3 +75,28 @@ def _heard(image: np.ndarray, levels: dict[int, np.ndarray], sub: str, run: int)
     response = np.interp(TR * (np.arange(N_VOLUMES) + 0.5) - 5.0, np.arange(len(played)) + 0.5, played)
     noise = np.random.default_rng([int(sub), run]).normal(0, 0.01, (*image.shape, N_VOLUMES))
     return (image[..., None] * (1 + 0.2 * response + noise)).astype(np.float32)
+
+
+def options(root: Path) -> list[str]:
+    """Options of a quick call for a study in ``root``."""
+    return [*OPTIONS, "-d", f"fmriprep={root / 'fmriprep'}"]
+
+
+def results(out: Path) -> dict[str, bytes]:
+    """Every image, table and sidecar; logs and pages tell times."""
+    files = (path for path in out.rglob("*") if path.is_file() and path.suffix in (".gz", ".tsv", ".json", ".npz"))
+    return {
+        str(path.relative_to(out)): path.read_bytes()
+        for path in files
+        if path.relative_to(out).parts[0] not in ("work", "logs")
+    }
+
+
+def same(one: Path, other: Path, *parts: str) -> None:
+    """See that two outputs hold the same, byte for byte; ``parts`` are beginnings of names that alone are compared."""
+    found, expected = (
+        {name: content for name, content in results(out).items() if not parts or name.startswith(parts)}
+        for out in (one, other)
+    )
+    assert found.keys() == expected.keys() and len(found) > 20
+    assert [name for name in found if found[name] != expected[name]] == []

@@ -2,55 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from slurm_here import SlurmHere
-from small_study import write_fmriprep_study
+from small_study import options, same
 
 pytestmark = pytest.mark.slow
 FILES = Path(__file__).resolve().parents[2] / "bids_app" / "slurm"
-OPTIONS = ("--model", "logmel", "--controls", "low-level", "--n-permutations", "50", "--voxels", "auditory")
 BAN_BIDS = f"{sys.executable} -m ban_bids"
 ONE = ("--cpus-per-task=1", "--mem=2G")
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dataset of two people, and in ``local`` what one call and the group make of it."""
-    root = tmp_path_factory.mktemp("study")
-    write_fmriprep_study(root)
-    given = [root / "bids", root / "local"]
-    for words in (["participant", *options(root), "--nprocs", "1", "--omp-nthreads", "1"], ["group"]):
-        command = [sys.executable, "-m", "ban_bids", *map(str, given), *words]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-    return root
-
-
-def options(root: Path) -> list[str]:
-    return [*OPTIONS, "-d", f"fmriprep={root / 'fmriprep'}"]
-
-
-def results(out: Path) -> dict[str, bytes]:
-    """Every image, table and sidecar; logs and pages tell times."""
-    files = (path for path in out.rglob("*") if path.is_file() and path.suffix in (".gz", ".tsv", ".json", ".npz"))
-    return {
-        str(path.relative_to(out)): path.read_bytes()
-        for path in files
-        if path.relative_to(out).parts[0] not in ("work", "logs")
-    }
-
-
-def same(one: Path, other: Path, *parts: str) -> None:
-    found, expected = (
-        {name: content for name, content in results(out).items() if not parts or name.startswith(parts)}
-        for out in (one, other)
-    )
-    assert found.keys() == expected.keys() and len(found) > 20
-    assert [name for name in found if found[name] != expected[name]] == []
 
 
 def test_array_of_participants_and_a_group_that_depends_on_it(slurm: SlurmHere, study: Path, tmp_path: Path) -> None:

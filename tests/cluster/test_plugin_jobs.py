@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 from slurm_here import SlurmHere
-from small_study import write_raw_study
-from test_participants_jobs import OPTIONS, same
+from small_study import OPTIONS, same, write_raw_study
 
 pytestmark = pytest.mark.slow
 PLUGIN = Path(__file__).resolve().parents[2] / "bids_app" / "plugins" / "slurm.yml"
