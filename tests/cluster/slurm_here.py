@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "sinfo", "scancel")
@@ -166,7 +167,7 @@ class SlurmHere:
     def _said(self, *command: str) -> str:
         return self.run(*command, check=False).stdout.strip()
 
-    def _until(self, what: str, ready) -> None:  # type: ignore[no-untyped-def]
+    def _until(self, what: str, ready: Callable[[], bool]) -> None:
         """Wait for a daemon of its own; nothing tells us but asking."""
         end = time.monotonic() + _SECONDS
         while not ready():
