@@ -20,7 +20,9 @@ from typing import Any
 import psutil
 from nipype import config
 from nipype import logging as nipype_logging
+from nipype.pipeline import plugins
 from nipype.pipeline.engine import Workflow
+from nipype.pipeline.plugins.base import SGELikeBatchManagerBase
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 
 from ban_bids.errors import BanBidsError, DataError
@@ -85,6 +87,26 @@ class LocalProcesses(MultiProcPlugin):
             self.pool.shutdown(wait=False)
             self.pool = self._new_pool()
             return int(super()._submit_job(node, updatehash))
+
+
+class _Told:
+    """Of Nipype's batch plugins: a job that ends without a result fails its node, and not the whole run.
+
+    They hand on the traceback of such a job as text; the report of a crash adds lines to a list.
+    """
+
+    def _report_crash(self, node: Any, result: Any = None) -> Any:
+        if result is not None and isinstance(result["traceback"], str):
+            result["traceback"] = result["traceback"].splitlines(keepends=True)
+        return super()._report_crash(node, result)  # type: ignore[misc]
+
+
+def _batch_plugin(name: str, arguments: dict[str, Any]) -> Any:
+    """Plugin of a batch system that tells how jobs ended; the name of any other plugin, as it is."""
+    kind = getattr(plugins, f"{name}Plugin", None)
+    if not (isinstance(kind, type) and issubclass(kind, SGELikeBatchManagerBase)):
+        return name
+    return type(kind.__name__, (_Told, kind), {})(plugin_args=arguments)
 
 
 def plugin_of(compute: Compute) -> tuple[Any, dict[str, Any]]:
@@ -169,7 +191,8 @@ def run_workflow(wf: Workflow, compute: Compute, *, needed_gb: float, crash_dir:
     _LOG.info("preprocessing with %s", plugin if isinstance(plugin, str) else type(plugin).__name__)
     if compute.use_plugin is not None:  # every look asks the scheduler of the cluster once a job
         config.set("execution", "poll_sleep_duration", _SECONDS_BETWEEN_LOOKS["cluster"])
-    if not isinstance(plugin, str) and needed_gb > plugin.memory_gb:
+        plugin = _batch_plugin(plugin, arguments)
+    if isinstance(plugin, LocalProcesses) and needed_gb > plugin.memory_gb:
         _LOG.warning(
             "a run's steps need about %.1f GB and nodes may have %.1f; they run one at a time and may be "
             "killed: raise --mem, or lower the resolution with --res",
