@@ -44,7 +44,7 @@ JOB_ENDED = (
     "the file of --use-plugin, and start the run again (finished steps are kept)"
 )
 _SECONDS_BETWEEN_LOOKS = {"local": "0.2", "cluster": "2"}
-_SECONDS_TO_SEE_RESULTS = "60"  # as long as a client of NFS may take a folder's listing from its cache
+_SECONDS_TO_SEE_RESULTS = "30"  # as long as clients of NFS may take the listing of a folder from their caches
 
 
 def _start_worker(folder: str) -> None:
