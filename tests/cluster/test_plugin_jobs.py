@@ -40,6 +40,7 @@ def test_a_job_that_is_killed_fails_its_participant_by_name(slurm: SlurmHere, tm
     plugin.write_text('plugin: SLURM\nplugin_args: {template: "#!/bin/bash\\nkill -KILL $$", sbatch_args: --mem=1}\n')
     done = preprocess(raw, tmp_path / "out", "--use-plugin", plugin, **slurm.environment)
     assert done.returncode == 1
-    told = [line for line in done.stderr.splitlines() if "failed" in line]
-    assert len(told) == 1 and "sub-01: job " in told[0] and "ended without a result" in told[0]
-    assert "--use-plugin" in told[0] and "Traceback" not in done.stderr
+    told = [line for line in done.stderr.splitlines() if "sub-01 failed: " in line]
+    assert len(told) == 1 and "sub-01: job " in told[0] and "ended without a result" in told[0], done.stderr
+    assert "--use-plugin" in told[0] and "step anat.from_bold" in told[0]
+    assert "sub-01: job " in done.stdout.replace("\n", " ")  # the table of outcomes has it, too
