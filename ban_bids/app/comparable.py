@@ -165,9 +165,11 @@ class _Measured:
 
     def shared(self, statistics: ClipStatistics) -> ClipStatistics:
         """Statistics without those of predictions."""
-        own = {name: getattr(statistics, name) for name in _MEASURED}
-        arrays: dict[str, Any] = {name: self._known.setdefault(array.tobytes(), array) for name, array in own.items()}
-        return replace(statistics, **arrays, **dict.fromkeys(_PREDICTED, _NOTHING))
+        arrays: dict[str, Any] = dict.fromkeys(_PREDICTED, _NOTHING)
+        for name in _MEASURED:
+            array = getattr(statistics, name)
+            arrays[name] = self._known.setdefault(array.tobytes(), array)
+        return replace(statistics, **arrays)
 
 
 def conflict(first: Entry, second: Entry, row: str) -> str:

@@ -4,8 +4,8 @@ Read in this order: ``run`` (all participants in one Nipype workflow), ``result`
 rooms ``workflows`` (factories), ``interfaces`` (typed nodes), ``space`` (realign, register, resample),
 ``fmriprep``. The steps: ``checks`` (of options), ``anatomy``, ``masks``, ``functional`` (one run), ``distortion``,
 ``confounds``, ``strategies`` (what ``--confounds`` takes out), ``atlases``, ``regions``, ``figures``, ``quality``
-and ``quality_figures``. How nodes run: ``execution``. What is kept: ``publish``, ``files``; how
-much that will be: ``on_disk``.
+and ``quality_figures``. How nodes run: ``execution``; why they failed: ``crashes``.
+What is kept: ``publish``, ``files``; how much that will be: ``on_disk``.
 """
 
 import os

@@ -8,9 +8,8 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import re
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -22,21 +21,20 @@ from typing import Any
 import networkx as nx
 from nipype import config
 from nipype import logging as nipype_logging
+from nipype.pipeline import plugins
 from nipype.pipeline.engine import Workflow
 from nipype.pipeline.engine.utils import topological_sort
-from nipype.pipeline.plugins.base import PluginBase
+from nipype.pipeline.plugins.base import PluginBase, SGELikeBatchManagerBase
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 from nipype.pipeline.plugins.tools import report_crash
 
-from ban_bids.constants import OUT_OF_MEMORY
 from ban_bids.errors import BanBidsError, DataError
 from ban_bids.files.atomic import write_text
 from ban_bids.files.memory import keep_little, taken, there_is
 from ban_bids.files.processes import die_with_parent
-from ban_bids.files.room import disk_full, nothing_free, tells_of_no_room
 from ban_bids.files.sharing import no_semaphores, start_method
 from ban_bids.preprocessing.checks import read_plugin_file
-from ban_bids.preprocessing.files import participant_of
+from ban_bids.preprocessing.crashes import KILLED, Crashes, read_crashes
 from ban_bids.settings import Compute
 
 _LOG = logging.getLogger(__name__)
@@ -44,10 +42,8 @@ _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEX
 LEAST_GB = 0.5
 WORKER_GB = 0.3
 """Of a worker that waits, with its libraries."""
-_ERROR_LINE = re.compile(r"^\s*(?:[\w.]*\.)?(\w*(?:Error|Exception|NotComputable)\w*): (.*)$")
-KILLED = f"a worker process was killed, most likely for want of memory; {OUT_OF_MEMORY}"
-_MEMORY = ("MemoryError", "_ArrayMemoryError", "OutOfMemoryError")
-_ALLOCATION = re.compile(r"bad_alloc|DefaultCPUAllocator|[Cc]annot allocate memory|failed to allocate memory", re.I)
+_SECONDS_BETWEEN_LOOKS = {"local": "0.2", "cluster": "2"}
+_SECONDS_TO_SEE_RESULTS = "30"  # as long as clients of NFS may take the listing of a folder from their caches
 
 
 def _start_worker(folder: str) -> None:
@@ -56,22 +52,6 @@ def _start_worker(folder: str) -> None:
     keep_little()
     os.chdir(folder)
     os.environ.update(dict.fromkeys(_THREADS, "1"), NIPYPE_NO_ET="1")
-
-
-class Crashes:
-    """Crashes of nodes: a file each, as Nipype writes them; on a full disk they are kept here instead."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def report(self, node: Any, lines: Sequence[str], write: Callable[[], str]) -> str:
-        """Write a node's crash file; an empty name where there is no room for it."""
-        try:
-            return write()
-        except OSError as error:
-            text = "".join([*lines, "\n", str(error)])
-            self.texts.append(f"Node: {node.fullname}\nWorking directory: {node.output_dir()}\n\n{text}\n")
-            return ""
 
 
 class InThisProcess(PluginBase):
@@ -161,6 +141,26 @@ class LocalProcesses(MultiProcPlugin):
         self.pool.shutdown(cancel_futures=True)
 
 
+class _Told:
+    """Of Nipype's batch plugins: a job that ends without a result fails its node, and not the whole run.
+
+    They hand on the traceback of such a job as text; the report of a crash adds lines to a list.
+    """
+
+    def _report_crash(self, node: Any, result: Any = None) -> Any:
+        if result is not None and isinstance(result["traceback"], str):
+            result["traceback"] = result["traceback"].splitlines(keepends=True)
+        return super()._report_crash(node, result)  # type: ignore[misc]
+
+
+def _batch_plugin(name: str, arguments: dict[str, Any]) -> Any:
+    """Plugin of a batch system that tells how jobs ended; the name of any other plugin, as it is."""
+    kind = getattr(plugins, f"{name}Plugin", None)
+    if not (isinstance(kind, type) and issubclass(kind, SGELikeBatchManagerBase)):
+        return name
+    return type(kind.__name__, (_Told, kind), {})(plugin_args=arguments)
+
+
 def plugin_of(compute: Compute) -> tuple[Any, dict[str, Any]]:
     """Nipype plugin and its arguments.
 
@@ -211,7 +211,8 @@ def configure(crash_dir: Path, *, verbose: bool, stop_on_first_crash: bool) -> N
                 "remove_unnecessary_outputs": "false",
                 "create_report": "false",
                 "check_version": "false",
-                "poll_sleep_duration": "0.2",
+                "poll_sleep_duration": _SECONDS_BETWEEN_LOOKS["local"],
+                "job_finished_timeout": _SECONDS_TO_SEE_RESULTS,
             },
             "logging": {"log_to_file": "false", **levels},
         }
@@ -245,6 +246,9 @@ def run_workflow(wf: Workflow, compute: Compute, *, needed_gb: float, crash_dir:
     before = set(crash_dir.iterdir())
     plugin, arguments = plugin_of(compute)
     _LOG.info("preprocessing with %s", plugin if isinstance(plugin, str) else type(plugin).__name__)
+    if compute.use_plugin is not None:  # every look asks the scheduler of the cluster once a job
+        config.set("execution", "poll_sleep_duration", _SECONDS_BETWEEN_LOOKS["cluster"])
+        plugin = _batch_plugin(plugin, arguments)
     if isinstance(plugin, LocalProcesses) and needed_gb > plugin.memory_gb:
         _LOG.warning(
             "a run's steps need about %.1f GB and nodes may have %.1f; they run one at a time and may be "
@@ -257,7 +261,7 @@ def run_workflow(wf: Workflow, compute: Compute, *, needed_gb: float, crash_dir:
             wf.run(plugin=plugin, plugin_args=arguments)
     except RuntimeError as error:
         _LOG.debug("Nipype: %s", error)
-        texts = [] if isinstance(plugin, str) else plugin.crashes.texts
+        texts = plugin.crashes.texts if isinstance(plugin, (InThisProcess, LocalProcesses)) else []
         crashes = read_crashes(sorted(set(crash_dir.iterdir()) - before), texts)
         if not crashes:
             raise DataError(f"preprocessing failed without a crash file: {error}") from error
@@ -281,34 +285,3 @@ def _spared_from_collection() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
-
-
-def read_crashes(files: Sequence[Path], texts: Sequence[str] = ()) -> dict[str, BanBidsError]:
-    """First crash of each participant as one line: what is wrong, the step, the crash file.
-
-    Parameters
-    ----------
-    files : sequence of Path
-        Crash files.
-    texts : sequence of str
-        Further crashes, for whose files there was no room.
-    """
-    crashes: dict[str, BanBidsError] = {}
-    known = [(path.read_text(encoding="utf-8", errors="replace"), f"; details in {path}") for path in files]
-    for text, details in (*((text, "") for text in texts), *known):
-        node = re.search(r"^Node: (\S+)", text, re.MULTILINE)
-        parts = node.group(1).split(".") if node else []
-        name, step = (parts[1] if len(parts) > 1 else "unknown"), ".".join(parts[2:]) or "unknown"
-        errors = [match for line in text.splitlines() if (match := _ERROR_LINE.match(line))]
-        kind, message = errors[-1].groups() if errors else ("", "see the crash file")
-        folder = re.search(r"^Working directory: (.+)$", text, re.MULTILINE)
-        place = Path(folder.group(1)) if folder else Path.cwd()
-        if tells_of_no_room(text) or (kind == "KilledError" and nothing_free(place)):
-            crashes.setdefault(name, disk_full(place, f"{participant_of(name)}, step {step}{details}"))
-            continue
-        if kind in _MEMORY or _ALLOCATION.search(message):
-            message = f"{participant_of(name)}: out of memory ({message}); {OUT_OF_MEMORY}"
-        elif kind not in ("DataError", "UsageError", "KilledError"):
-            message = f"{participant_of(name)}: {kind} {message}"
-        crashes.setdefault(name, DataError(f"{message} (step {step}{details})"))
-    return crashes

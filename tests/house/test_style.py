@@ -128,5 +128,6 @@ def test_configuration_of_habits_names_what_is_there() -> None:
         for step in (step for job in jobs.values() for step in job["steps"] if "run" in step):
             for script in re.findall(r"\b[\w/]+\.(?:sh|py)\b", step["run"]):
                 assert (ROOT / script).is_file(), f"{path.name}: {script}"
-    assert {path.stem for path in (ROOT / ".github" / "workflows").glob("*.yml")} == {"tests", "docs", "image"}
+    workflows = {path.stem for path in (ROOT / ".github" / "workflows").glob("*.yml")}
+    assert workflows == {"tests", "docs", "image", "cluster"}
     assert (ROOT / "ban_bids" / "py.typed").is_file()

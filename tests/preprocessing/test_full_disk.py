@@ -13,7 +13,8 @@ from nipype.pipeline.engine import Node, Workflow
 from nipype.pipeline.plugins import tools
 
 from ban_bids.errors import DataError, DiskFull
-from ban_bids.preprocessing.execution import configure, read_crashes, run_workflow
+from ban_bids.preprocessing.crashes import read_crashes
+from ban_bids.preprocessing.execution import configure, run_workflow
 from ban_bids.preprocessing.run import set_environment
 from ban_bids.settings import Compute
 

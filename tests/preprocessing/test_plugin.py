@@ -17,15 +17,16 @@ from nipype.pipeline.engine import Node, Workflow
 
 from ban_bids.constants import OUT_OF_MEMORY
 from ban_bids.errors import UsageError
+from ban_bids.preprocessing import execution
+from ban_bids.preprocessing.crashes import KILLED, read_crashes
 from ban_bids.preprocessing.execution import (
-    KILLED,
     WORKER_GB,
     InThisProcess,
     LocalProcesses,
     configure,
     memory_for_nodes,
     plugin_of,
-    read_crashes,
+    run_workflow,
 )
 from ban_bids.preprocessing.run import set_environment
 from ban_bids.settings import Compute
@@ -131,3 +132,38 @@ def test_a_worker_without_memory_fails_its_node_and_not_the_others(
     assert words in str(found["sub_01"]) and OUT_OF_MEMORY in str(found["sub_01"])
     assert "step anat" in str(found["sub_01"])
     assert list((tmp_path / "preprocessing/sub_02/anat").glob("result_*"))
+
+
+@pytest.mark.parametrize(
+    ("system", "programs"),
+    [
+        ("slurm", {"sbatch": "echo Submitted batch job 7", "squeue": "echo JOBID"}),
+        ("pbs", {"qsub": "echo 7.server", "qstat": "echo qstat: Unknown Job Id 7.server >&2; exit 153"}),
+    ],
+)
+def test_a_job_of_a_cluster_without_a_result_is_told(
+    system: str, programs: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # as when SLURM or PBS ends a job for its memory or time: it was there, it is gone, and it has written nothing
+    for name, text in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    for name in ("NIPYPE_CONFIG_DIR", "NO_ET", "NIPYPE_NO_ET", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "LOGNAME"):
+        monkeypatch.setenv(name, os.environ.get(name, "1"))
+    monkeypatch.setenv("NIPYPE_CONFIG_DIR", str(tmp_path / "config"))
+    monkeypatch.setattr(execution, "_SECONDS_TO_SEE_RESULTS", "0")
+    crashes = tmp_path / "crash"
+    crashes.mkdir()
+    configure(crashes, verbose=False, stop_on_first_crash=False)
+    whole, wf = Workflow("preprocessing", base_dir=str(tmp_path)), Workflow("sub_01")
+    wf.add_nodes([Node(Function([], ["out"], _die), "anat")])
+    whole.add_nodes([wf])
+    try:
+        found = run_workflow(whole, replace(TWO, use_plugin=EXAMPLES / f"{system}.yml"), needed_gb=1, crash_dir=crashes)
+    finally:
+        config.set_default_config()
+    assert list(found) == ["sub_01"]
+    told = str(found["sub_01"])
+    assert told.startswith("sub-01: job 7 of the cluster ended without a result") and "--use-plugin" in told
+    assert "step anat" in told
