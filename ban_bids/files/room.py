@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import shutil
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,7 +19,7 @@ _TEXT = re.compile(r"No space left on device|Disk quota exceeded|disk is full|\d
 _NOTHING = 64 * 1024
 """Bytes free at which a library that failed without a reason (libsndfile, ITK) is taken to have had no room."""
 
-_SPEECHLESS = (OSError, RuntimeError, AssertionError)
+_SPEECHLESS = (OSError, EOFError, zlib.error, RuntimeError, AssertionError)
 _FEW_FILES = 16
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 

@@ -27,6 +27,7 @@ from ban_bids.files.npz import GrowingRows, scratch_array, write_arrays
 from ban_bids.files.room import disk_full, folder_bytes, free_bytes, told_size, told_when_full
 from ban_bids.files.tsv import write_tsv
 from ban_bids.models.checkpoint import save_tensors
+from ban_bids.preprocessing.space.register import ants_folder
 from ban_bids.preprocessing.space.transforms import Displacement, write_composite
 
 NOISE = np.random.default_rng(0).normal(size=300_000).astype(np.float32)
@@ -165,6 +166,15 @@ def test_a_library_without_words_is_believed_where_nothing_is_free(
         raise AssertionError
     with pytest.raises(KeyError), told_when_full(tmp_path):
         raise KeyError("a fault of ours stays one")
+
+
+def test_a_file_that_itk_cut_short_is_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(EOFError), ants_folder(tmp_path):
+        raise EOFError("Compressed file ended before the end-of-stream marker was reached")
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda path: SimpleNamespace(free=100))
+    with pytest.raises(DiskFull, match="100 bytes free"), ants_folder(tmp_path):
+        raise EOFError("Compressed file ended before the end-of-stream marker was reached")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_file_is_named_among_several_folders(tmp_path: Path) -> None:

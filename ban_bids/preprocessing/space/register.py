@@ -14,6 +14,7 @@ import numpy as np
 from nibabel.affines import from_matvec
 from numpy.typing import NDArray
 
+from ban_bids.files.room import told_when_full
 from ban_bids.preprocessing.space.transforms import (
     FLIP,
     Displacement,
@@ -35,7 +36,8 @@ def ants_folder(parent: Path) -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="ants-", dir=parent, ignore_cleanup_errors=True) as folder:
         tempfile.tempdir = folder
         try:
-            yield
+            with told_when_full(Path(folder)):  # ITK cuts a file short without a word
+                yield
         finally:
             tempfile.tempdir = before
 
