@@ -6,8 +6,8 @@ or trained once, leaks refused), ``behavior`` (compared with people, a read-out 
 (what was computed, as facts for sidecars and pages), ``outcome`` (how a call ended, for the closing table and the
 exit status), ``ended`` (the same, kept over a kill), ``least_memory`` (what ``--mem`` must be at least),
 ``work_folder`` (what lies there, and how it goes), ``disk_need`` (how much that will be), ``score`` (the participant
-level from Python), ``group`` (means over participants, from derivatives alone), ``comparable`` and ``comparison``
-(differences and ranks of the models of one output directory).
+level from Python), ``group`` (from derivatives alone) and ``group_table`` (means over participants), ``comparable`` and
+``comparison`` (differences and ranks of the models of one output directory).
 
 It may import from every room but ``cli``, ``demo`` and ``listen``.
 """

@@ -12,7 +12,6 @@ from ban_bids.bids.fmriprep_folder import check_folder
 from ban_bids.errors import BanBidsError, DataError, DiskFull
 from ban_bids.files.images import open_image
 from ban_bids.files.json import read_json
-from ban_bids.files.locks import file_locks
 from ban_bids.files.room import told_when_full
 from ban_bids.inputs.types import Participant
 from ban_bids.preprocessing.atlases import find_atlas
@@ -139,28 +138,26 @@ def _preprocess_raw(participants: Sequence[Participant], settings: Settings, atl
         return {}
     base, output = settings.compute.work_dir / "nipype", settings.output.output_dir
     set_environment(base)
-    # the second of two runs on one participant finds the first one's finished nodes
-    with file_locks(base / f"sub-{participant.label}.lock" for participant in participants):
-        crashes = _run_workflow(participants, settings, atlas=atlas, base=base)
-        stopped = bool(crashes) and settings.compute.stop_on_first_crash
+    crashes = _run_workflow(participants, settings, atlas=atlas, base=base)
+    stopped = bool(crashes) and settings.compute.stop_on_first_crash
 
-        def finish(participant: Participant) -> PreprocessedParticipant:
-            name = participant_node(participant.label)
-            summary = base / _WORKFLOW / name / "collect" / "summary.json"
-            if name in crashes:
-                raise crashes[name]
-            if stopped or not summary.is_file():
-                raise DataError(f"{participant_of(name)}: preprocessing was stopped before its end; run again")
-            return publish(
-                participant,
-                read_json(summary),
-                settings.preprocessing,
-                bids_dir=settings.selection.bids_dir,
-                output_dir=output,
-            )
+    def finish(participant: Participant) -> PreprocessedParticipant:
+        name = participant_node(participant.label)
+        summary = base / _WORKFLOW / name / "collect" / "summary.json"
+        if name in crashes:
+            raise crashes[name]
+        if stopped or not summary.is_file():
+            raise DataError(f"{participant_of(name)}: preprocessing was stopped before its end; run again")
+        return publish(
+            participant,
+            read_json(summary),
+            settings.preprocessing,
+            bids_dir=settings.selection.bids_dir,
+            output_dir=output,
+        )
 
-        everybody = {participant.label: participant for participant in participants}
-        return _each(everybody, finish, folders=(output, base), stop=settings.compute.stop_on_first_crash)
+    everybody = {participant.label: participant for participant in participants}
+    return _each(everybody, finish, folders=(output, base), stop=settings.compute.stop_on_first_crash)
 
 
 def set_environment(base: Path) -> None:
