@@ -70,7 +70,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def distribution(session: nox.Session) -> None:
-    """Build wheel and source distribution into dist/, check them, and run the wheel outside of the tree."""
+    """Build wheel and source distribution, check them, and run the wheel outside of the tree."""
     session.install("-c", "constraints.txt", "build", "twine")
     out = Path(session.create_tmp()) / "dist"
     session.run("python", "-m", "build", "--outdir", str(out))

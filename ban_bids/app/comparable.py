@@ -161,14 +161,14 @@ def _scored(entry: Entry, drawn: np.ndarray | None, measured: _Measured) -> Entr
 class _Measured:
     """Statistics of BOLD, each once: they are the same for all models of a participant."""
 
-    _known: dict[bytes, np.ndarray] = field(default_factory=dict)
+    _known: dict[tuple[str, tuple[int, ...], bytes], np.ndarray] = field(default_factory=dict)
 
     def shared(self, statistics: ClipStatistics) -> ClipStatistics:
         """Statistics without those of predictions."""
         arrays: dict[str, Any] = dict.fromkeys(_PREDICTED, _NOTHING)
         for name in _MEASURED:
             array = getattr(statistics, name)
-            arrays[name] = self._known.setdefault(array.tobytes(), array)
+            arrays[name] = self._known.setdefault((array.dtype.str, array.shape, array.tobytes()), array)
         return replace(statistics, **arrays)
 
 

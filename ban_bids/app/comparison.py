@@ -250,8 +250,9 @@ class Compared:
         self, first: str, second: str, compared: Kind, *, control: bool = False, people: Sequence[str] | None = None
     ) -> _Difference:
         """First less second over the people that have both; ranks ask for those of everyone again."""
-        if control or (people is not None and len(people) < len(self.people)):
-            return self._differing(first, second, compared, control=control, people=people or self.people)
+        people = self.people if people is None else people
+        if control or len(people) < len(self.people):
+            return self._differing(first, second, compared, control=control, people=people)
         key = (first, second, compared)
         if key not in self._differences:
             self._differences[key] = self._differing(first, second, compared, control=False, people=self.people)

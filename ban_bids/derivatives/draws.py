@@ -25,7 +25,7 @@ import numpy as np
 from ban_bids.bids.names import draws_name, parse_name, sidecar
 from ban_bids.errors import DataError
 from ban_bids.files.json import read_json, write_json
-from ban_bids.files.npz import read_arrays, write_arrays
+from ban_bids.files.npz import UNREADABLE, read_arrays, write_arrays
 from ban_bids.scoring.bootstrap import ClipStatistics, Estimate
 from ban_bids.scoring.comparison import KeptScore
 
@@ -90,9 +90,13 @@ def write_draws(root: Path, draws: Draws, metadata: Mapping[str, Any] | None = N
 
 
 def read_clips(path: Path) -> tuple[str, ...]:
-    """Identities of the clips of a file that `write_draws` wrote, none of one that cannot be read."""
-    arrays = read_arrays(path, "format", "clips") if path.is_file() else None
-    return tuple(map(str, arrays["clips"])) if arrays and str(arrays["format"]) == FORMAT else ()
+    """Identities of the clips of a file that `write_draws` wrote; none of one of which `read_draws` says a fault."""
+    try:
+        read_json(sidecar(path))
+        with np.load(path, allow_pickle=False) as stored:
+            return tuple(map(str, stored["clips"])) if str(stored["format"]) == FORMAT else ()
+    except (DataError, *UNREADABLE):
+        return ()
 
 
 def read_draws(path: Path, *, layers: bool = True) -> Draws:

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager, nullcontext
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -257,7 +257,9 @@ def run_workflow(wf: Workflow, compute: Compute, *, needed_gb: float, crash_dir:
             plugin.memory_gb,
         )
     try:
-        with _spared_from_collection():
+        # Nipype's plugin for PBS leaves files where it runs; not in crash_dir, whose new files are read as crashes
+        here = nullcontext() if compute.use_plugin is None else chdir(crash_dir.parent)
+        with _spared_from_collection(), here:
             wf.run(plugin=plugin, plugin_args=arguments)
     except RuntimeError as error:
         _LOG.debug("Nipype: %s", error)

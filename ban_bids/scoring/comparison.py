@@ -92,10 +92,11 @@ class KeptScore:
         """
         informative = (counts > 0).sum(axis=1) >= _FEWEST_DIFFERENT
         drawn = counts[informative]
-        signals: dict[bytes, np.ndarray] = {}
+        signals: dict[tuple[int, float, bytes], np.ndarray] = {}
 
         def shares(statistics: ClipStatistics) -> np.ndarray:
-            bold = b"".join(getattr(statistics, name).tobytes() for name in ("n", "mm", "yy", "q_mm", "q_yy"))
+            moments = b"".join(getattr(statistics, name).tobytes() for name in ("n", "mm", "yy", "q_mm", "q_yy"))
+            bold = (statistics.n_repeats, statistics.sp_bias, moments)
             if bold not in signals:  # the same for all layers in a region
                 signals[bold] = signal_power(statistics, drawn)
             c = np.full(len(counts), np.nan)

@@ -6,7 +6,7 @@ from fake_derivatives import TASK, make_tree
 
 from ban_bids import load_derivatives
 from ban_bids.bids.names import draws_name, parse_name
-from ban_bids.derivatives.draws import Draws, read_draws, write_draws
+from ban_bids.derivatives.draws import Draws, read_clips, read_draws, write_draws
 from ban_bids.encoding.rows import Repeats
 from ban_bids.errors import DataError, UsageError
 from ban_bids.files.json import read_json
@@ -85,6 +85,20 @@ def test_damage_and_other_formats_are_errors_with_a_remedy(tmp_path):
     path.write_bytes(content)
     with pytest.raises(DataError, match="missing or damaged; run the participant level"):
         read_draws(path)
+
+
+def test_clips_alone_are_read_and_files_that_are_no_draws_stay(tmp_path):
+    path = write_draws(tmp_path, some_draws())
+    assert read_clips(path) == some_draws().clips
+    assert read_clips(tmp_path / "sub-09_task-a_desc-ban_draws.npz") == ()
+    arrays = read_arrays(path)
+    for other in ({**arrays, "format": np.array("ban-bids draws 0")}, {"x": np.arange(3)}):
+        write_arrays(path, other)
+        assert read_clips(path) == () and path.is_file()
+    sidecar = path.with_suffix(".json")
+    write_arrays(path, arrays)
+    sidecar.write_text("{")  # draws that nobody can use have no part in what clips are drawn
+    assert read_clips(path) == ()
 
 
 def test_draws_are_found_by_participant_and_model(tmp_path):

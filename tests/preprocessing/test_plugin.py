@@ -153,8 +153,10 @@ def test_a_job_of_a_cluster_without_a_result_is_told(
         monkeypatch.setenv(name, os.environ.get(name, "1"))
     monkeypatch.setenv("NIPYPE_CONFIG_DIR", str(tmp_path / "config"))
     monkeypatch.setattr(execution, "_SECONDS_TO_SEE_RESULTS", "0")
-    crashes = tmp_path / "crash"
+    crashes, here = tmp_path / "crash", tmp_path / "here"
     crashes.mkdir()
+    here.mkdir()
+    monkeypatch.chdir(here)
     configure(crashes, verbose=False, stop_on_first_crash=False)
     whole, wf = Workflow("preprocessing", base_dir=str(tmp_path)), Workflow("sub_01")
     wf.add_nodes([Node(Function([], ["out"], _die), "anat")])
@@ -167,3 +169,4 @@ def test_a_job_of_a_cluster_without_a_result_is_told(
     told = str(found["sub_01"])
     assert told.startswith("sub-01: job 7 of the cluster ended without a result") and "--use-plugin" in told
     assert "step anat" in told
+    assert not list(here.iterdir())
