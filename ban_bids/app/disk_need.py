@@ -14,13 +14,11 @@ from ban_bids.errors import DataError, DiskFull
 from ban_bids.files.room import folder_bytes, free_bytes, nearest, told_size
 from ban_bids.inputs.types import Participant
 from ban_bids.models.controls import Control
+from ban_bids.preprocessing.files import participant_node
 from ban_bids.preprocessing.on_disk import anatomy_bytes, cortex_bytes, series_bytes
 from ban_bids.settings import Settings
 
 _LOG = logging.getLogger(__name__)
-
-_KEPT = ("nipype", "fmriprep", "encoding", "features")
-"""Parts that hold finished work."""
 
 _BEGUN = 0.05
 """Share of the whole need from which on what lies there is work that has begun: it is never refused."""
@@ -105,6 +103,14 @@ def feature_rate(models: Iterable[PreparedModel], folder: Path) -> float:
     return sum(rates.values())
 
 
+def _kept(work: Path, participants: Sequence[Participant]) -> list[Path]:
+    """Folders of finished work: these participants' alone, for many jobs may share the work folder."""
+    labels = [person.label for person in participants]
+    steps = [path for label in labels for path in (work / "nipype").glob(f"*/{participant_node(label)}")]
+    own = [work / part / f"sub-{label}" for part in ("fmriprep", "encoding") for label in labels]
+    return [work / "features", *steps, *own]
+
+
 def check_room(participants: Sequence[Participant], models: Sequence[PreparedModel], settings: Settings) -> None:
     """Tell what the work folder will hold and what is free; warn, or refuse, where that cannot fit.
 
@@ -114,7 +120,7 @@ def check_room(participants: Sequence[Participant], models: Sequence[PreparedMod
         No participant's work has begun there, and not even one can fit.
     """
     work, output = settings.compute.work_dir, settings.output.output_dir
-    there = sum(folder_bytes(work / part) for part in _KEPT)
+    there = sum(map(folder_bytes, _kept(work, participants)))
     rate = feature_rate(models, work / "features")
     need, free = needed(participants, rate, settings), free_bytes(work)
     _LOG.info(

@@ -46,16 +46,24 @@ class Ended:
         self._write({"end": label, "outcomes": pickle.dumps(outcomes).hex()})
         return outcomes
 
+    def leave(self, label: str) -> None:
+        """Note that a participant is not worked on for now."""
+        self._write({"leave": label})
+
     def outcomes(self, label: str) -> Any:
         """How a participant ended in a process before this one; None where it did not."""
         found = [record["outcomes"] for record in self._read() if record.get("end") == label]
         return pickle.loads(bytes.fromhex(found[0])) if found else None  # noqa: S301 (of our own parent)
 
     def killed(self) -> tuple[str, ...]:
-        """Participants that were begun and never ended."""
-        begun = dict.fromkeys(record["begin"] for record in self._read() if "begin" in record)
-        ended = {record["end"] for record in self._read() if "end" in record}
-        return tuple(label for label in begun if label not in ended)
+        """Participants that were worked on when a process ended."""
+        at_work: dict[str, None] = {}
+        for record in self._read():
+            if "begin" in record:
+                at_work[record["begin"]] = None
+            else:
+                at_work.pop(record.get("end", record.get("leave", "")), None)
+        return tuple(at_work)
 
     def _write(self, record: dict[str, str]) -> None:
         if self.stream is not None:

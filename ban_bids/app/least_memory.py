@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,6 +13,8 @@ from ban_bids.inputs.heldout import held_out_plan
 from ban_bids.inputs.types import Dataset, Participant
 from ban_bids.preprocessing.run import memory_gb
 from ban_bids.settings import Settings
+
+_LOG = logging.getLogger(__name__)
 
 _LIBRARIES = 0.8
 """GiB of a process with its libraries and a model."""
@@ -25,12 +28,12 @@ _STEP = 0.25
 
 
 def check_memory(people: Sequence[Participant], dataset: Dataset, settings: Settings) -> None:
-    """Refuse a ``--mem`` that does not do for somebody.
+    """Refuse a ``--mem`` that does not do for anybody, and warn of those for whom it does not.
 
     Raises
     ------
     UsageError
-        Names the least that does for all.
+        Names the least that does for the smallest.
     """
     asked = settings.compute.mem_mb
     if asked is None or not people:
@@ -39,17 +42,27 @@ def check_memory(people: Sequence[Participant], dataset: Dataset, settings: Sett
     for person in people:
         with suppress(BanBidsError):  # what is wrong with somebody's files is told where they are read
             needs.append(_least(person, dataset, settings))
-    least, label, what = max(needs, default=(0.0, "", ""))
-    least = math.ceil(least / _STEP) * _STEP
-    if asked / 1024 < least:
-        enough = math.ceil(1024 * least)
-        raise UsageError(f"--mem {asked}: {what} of sub-{label} takes {least:g} GB; give --mem {enough} (MB) or more")
+    too_much = [_told(need) for need in needs if asked / 1024 < _rounded(need)]
+    if needs and len(too_much) == len(needs):
+        raise UsageError(f"--mem {asked}: {_told(min(needs))}")
+    for told in too_much:
+        _LOG.warning("--mem %d: %s", asked, told)
+
+
+def _rounded(need: tuple[float, str, str]) -> float:
+    return math.ceil(need[0] / _STEP) * _STEP
+
+
+def _told(need: tuple[float, str, str]) -> str:
+    least, (_, label, what) = _rounded(need), need
+    return f"{what} of sub-{label} takes about {least:g} GB; give --mem {math.ceil(1024 * least)} (MB) or more"
 
 
 def _least(person: Participant, dataset: Dataset, settings: Settings) -> tuple[float, str, str]:
     """GiB, whose, and what of it takes them."""
     encoding = (_LIBRARIES + _encoding(person, dataset, settings) / 2**30, person.label, "encoding")
-    if dict(settings.preprocessing.derivatives).get("fmriprep") is not None:
+    elsewhere = settings.compute.use_plugin is not None  # whose memory is in the plugin's file
+    if elsewhere or dict(settings.preprocessing.derivatives).get("fmriprep") is not None:
         return encoding
     gib = memory_gb(person, settings.preprocessing) * 1e9 / 2**30
     return max(encoding, (_LIBRARIES + gib, person.label, "preprocessing"))

@@ -54,6 +54,7 @@ from ban_bids.inputs.heldout import held_out_plan
 from ban_bids.inputs.read import read_dataset
 from ban_bids.inputs.types import Dataset, Participant
 from ban_bids.models.candidate import Candidate
+from ban_bids.preprocessing.checks import runs_here
 from ban_bids.preprocessing.result import PreprocessedParticipant
 from ban_bids.preprocessing.run import preprocess
 from ban_bids.reports.participant import render_participant
@@ -101,14 +102,14 @@ def participant_level(settings: Settings, models: Sequence[Candidate] = (), *, e
         with clock.stage("models"):
             prepared = prepare_models(dataset, settings, models)
     root = settings.output.output_dir
-    outcomes, usable = _left_to_do(dataset, root, ended)
+    outcomes, usable = _left_to_do(dataset, root, ended, stop=settings.compute.stop_on_first_crash)
     if prepared:
         check_room(usable, prepared, settings)
     with held([person.label for person in usable], settings.compute.work_dir, root) as stale:
         outcomes += [Outcome(label, failure=why) for label, why in stale.items()]  # whose status is not ours to write
         usable = [person for person in usable if person.label not in stale]
         with clock.stage("preprocessing"):
-            preprocessed = preprocess(usable, settings)
+            preprocessed = _preprocessed(usable, settings, ended)
         give_back()
         for person in usable:
             ended.begin(person.label)
@@ -119,11 +120,27 @@ def participant_level(settings: Settings, models: Sequence[Candidate] = (), *, e
     return int(any(outcome.failure for outcome in outcomes))
 
 
-def _left_to_do(dataset: Dataset, root: Path, ended: Ended) -> tuple[list[Outcome], list[Participant]]:
+def _preprocessed(
+    usable: Sequence[Participant], settings: Settings, ended: Ended
+) -> dict[str, PreprocessedParticipant | BanBidsError]:
+    """All participants together; one after the other where a step's want of memory would be this process's end."""
+    if not runs_here(settings.compute):
+        return preprocess(usable, settings)
+    found: dict[str, PreprocessedParticipant | BanBidsError] = {}
+    for person in usable:
+        ended.begin(person.label)
+        found |= preprocess([person], settings)
+        ended.leave(person.label)
+    return found
+
+
+def _left_to_do(dataset: Dataset, root: Path, ended: Ended, *, stop: bool) -> tuple[list[Outcome], list[Participant]]:
     """Participants that cannot be used or that ended in a process of this call before this one, and all others."""
     outcomes = [Outcome(person.label, failure=person.failure) for person in dataset.participants if person.failure]
     refused = {person.label: why for person in dataset.usable if (why := other_sessions(root, person))}
     killed = {label: f"sub-{label}: {KILLED}" for label in ended.killed()}
+    if killed and stop:
+        raise DataError("; ".join(killed.values()))
     done = [person.label for person in dataset.usable if ended.outcomes(person.label)]
     outcomes += [Outcome(label, failure=why) for label, why in {**refused, **killed}.items() if label not in done]
     outcomes = _write_statuses(root, outcomes)

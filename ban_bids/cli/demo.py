@@ -7,9 +7,10 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from ban_bids import __version__
 from ban_bids.cli.environment import available_cpus, exit_status, set_logging, temporary_folder
@@ -102,14 +103,22 @@ def _logged(command: Sequence[str], log: Path, countdown: Countdown) -> int:
         ) as call,
     ):
         assert call.stdout is not None
-        for line in call.stdout:
-            with suppress(OSError):  # on a full disk the log ends, and the call goes on and says why it fails
-                file.write(line.encode())
-            if (stage := stage_of(line)) is not None:
-                countdown.begin(stage)
-            elif is_news(line):
-                print(line, end="", flush=True)
+        try:
+            _follow(call.stdout, file, countdown)
+        except BaseException:  # a signal: the call tidies up as well
+            call.terminate()
+            raise
     return call.returncode
+
+
+def _follow(lines: Iterable[str], log: IO[bytes], countdown: Countdown) -> None:
+    for line in lines:
+        with suppress(OSError):  # on a full disk the log ends, and the call goes on and says why it fails
+            log.write(line.encode())
+        if (stage := stage_of(line)) is not None:
+            countdown.begin(stage)
+        elif is_news(line):
+            print(line, end="", flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -15,11 +15,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
 from ban_bids.app.ended import KILLED, Ended
-from ban_bids.files.processes import adopt_orphans, die_with_parent, end_descendants
+from ban_bids.files.processes import adopt_orphans, descendants, die_with_parent, end_descendants
 
 GRACE = 5.0
 """Seconds that the command has to end by itself; schedulers wait for 30 before they kill."""
@@ -62,7 +63,7 @@ def watched(program: str, work: Callable[[Ended], int], how_to_go_on: Callable[[
     possible = hasattr(os, "fork") and hasattr(signal, "sigtimedwait") and threading.active_count() == 1
     if not possible or _HELPER in os.environ:
         return work(Ended())
-    ended, killed = Ended.kept(), 0
+    ended, killed, others = Ended.kept(), 0, descendants()
     adopt_orphans()
     # what nohup made ignored stays so
     heeded = {number for number in _ENDING if signal.getsignal(number) is not signal.SIG_IGN}
@@ -73,12 +74,14 @@ def watched(program: str, work: Callable[[Ended], int], how_to_go_on: Callable[[
             if child == 0:
                 _work(work, ended, heeded, before)
             status, asked = _wait(child, heeded)
-            end_descendants()
+            end_descendants(others)
             if asked or status != _KILLED or len(ended.killed()) == killed:
                 return _told(program, status, asked, how_to_go_on)
             killed = len(ended.killed())
             print(f"{program}: sub-{ended.killed()[-1]} {KILLED}; going on with the others", file=sys.stderr)
     finally:
+        while signal.sigtimedwait(heeded | {signal.SIGCHLD}, 0) is not None:
+            pass  # a late second signal would end this process in place of the status
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
@@ -101,9 +104,15 @@ def _told(program: str, status: int, asked: int | None, how_to_go_on: Callable[[
 
 def _started() -> int:
     """Fork; 0 in the process that works, whose id is returned in the one that watches."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+    _flush()
     return os.fork()
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # nobody reads any more
+            if stream is not None:  # a daemon's may be closed
+                stream.flush()
 
 
 def _work(work: Callable[[Ended], int], ended: Ended, heeded: set[signal.Signals], mask: set[int]) -> NoReturn:
@@ -117,8 +126,7 @@ def _work(work: Callable[[Ended], int], ended: Ended, heeded: set[signal.Signals
         status = 128 + asked.number
     else:
         atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+    _flush()
     os._exit(status)  # taking a million objects apart takes seconds, and may wait for threads
 
 
@@ -126,6 +134,11 @@ def _raise(number: int, _: FrameType | None) -> NoReturn:
     for one in _ENDING:
         signal.signal(one, signal.SIG_IGN)  # to end is asked once
     raise EndedBySignal(number)
+
+
+def _is_impatient(number: int | None, until: float) -> bool:
+    """Whether somebody pressed Ctrl-C again; a scheduler's signals come in pairs, and so may one Ctrl-C."""
+    return number == signal.SIGINT and until - time.monotonic() < GRACE - 1.0
 
 
 def _wait(child: int, heeded: set[signal.Signals]) -> tuple[int, int | None]:
@@ -138,7 +151,7 @@ def _wait(child: int, heeded: set[signal.Signals]) -> tuple[int, int | None]:
         if number in heeded and asked is None:
             asked, until = number, time.monotonic() + GRACE
             os.kill(child, signal.SIGTERM)
-        elif asked is not None and number != signal.SIGCHLD:  # time is up, or asked again
+        elif asked is not None and (time.monotonic() >= until or _is_impatient(number, until)):
             return _KILLED, asked
         done, code = os.waitpid(child, os.WNOHANG)
         if done:

@@ -9,7 +9,7 @@ NFS, nobody could do that without a moment in which two hold it, and it is told 
 
 from __future__ import annotations
 
-import _thread
+import ctypes
 import errno
 import logging
 import os
@@ -61,7 +61,7 @@ def file_lock(path: Path) -> Iterator[None]:
         lease = _take(path, stack, wait=True)
         try:
             yield
-        except BaseException as error:
+        except (KeyboardInterrupt, Exception) as error:  # a signal that asks for the end goes through
             if lease is not None and lease.compromise is not None:  # which interrupted us
                 raise _lost(lease) from error
             raise
@@ -140,7 +140,7 @@ def _lease(path: Path, stack: ExitStack, *, wait: bool, alone: bool) -> SoftFile
         path.with_name(path.name + LEASE_SUFFIX), lease_duration=LEASE_SECONDS,
         heartbeat_interval=min(_HEARTBEAT_SECONDS, LEASE_SECONDS / 3), poll_interval=_SECONDS_BETWEEN_TRIES,
         # the work would go on beside another's: it ends as by Ctrl-C, and file_lock says why
-        on_compromise=lambda _: _thread.interrupt_main() if in_main else None,
+        on_compromise=lambda _: _interrupt_main() if in_main else None,
     )  # fmt: skip
     before = _holder(lease)
     if alone:
@@ -150,6 +150,12 @@ def _lease(path: Path, stack: ExitStack, *, wait: bool, alone: bool) -> SoftFile
     if before is not None and before.is_dead and not alone:
         _LOG.warning(_TAKEN_OVER, lease.lock_file, before)
     return lease
+
+
+def _interrupt_main() -> None:
+    """As by Ctrl-C, also where SIGINT is ignored (a shell's ``&``) or means something else (`ban_bids.cli.watch`)."""
+    main = ctypes.c_ulong(threading.main_thread().ident or 0)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(main, ctypes.py_object(KeyboardInterrupt))
 
 
 def _break_dead(lease: SoftFileLease) -> bool:

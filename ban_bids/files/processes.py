@@ -14,6 +14,7 @@ import psutil
 _DIE_WITH_PARENT, _ADOPT = 1, 36  # PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER of <linux/prctl.h>
 _LINUX = sys.platform == "linux"
 _SECONDS_TO_GO = 2.0
+_SECONDS_TO_CLEAN = 0.5
 _BETWEEN_LOOKS = 0.02
 
 
@@ -35,17 +36,34 @@ def adopt_orphans() -> None:
         ctypes.CDLL(None).prctl(_ADOPT, 1, 0, 0, 0)
 
 
-def end_descendants() -> None:
-    """Kill all processes below this one, and those that they start meanwhile, and wait for their end."""
-    until = time.monotonic() + _SECONDS_TO_GO
-    while time.monotonic() < until:
-        alive = psutil.Process().children(recursive=True)
+def descendants() -> frozenset[psutil.Process]:
+    """All processes below this one."""
+    return frozenset(psutil.Process().children(recursive=True))
+
+
+def end_descendants(spared: frozenset[psutil.Process] = frozenset()) -> None:
+    """Kill all processes below this one, and those that they start meanwhile, and wait for their end.
+
+    Parameters
+    ----------
+    spared : frozenset of psutil.Process
+        Not ours to end.
+    """
+    begun = time.monotonic()
+    while time.monotonic() < begun + _SECONDS_TO_GO:
+        alive = descendants() - spared
         for process in alive:
             with suppress(psutil.Error):
-                process.kill()
+                # multiprocessing's own ends by itself, when it has given back the semaphores of those that were killed
+                if time.monotonic() > begun + _SECONDS_TO_CLEAN or not _tracks_resources(process):
+                    process.kill()
         with suppress(ChildProcessError):  # there is none left
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
         if not alive:
             return
         time.sleep(_BETWEEN_LOOKS)
+
+
+def _tracks_resources(process: psutil.Process) -> bool:
+    return "resource_tracker" in " ".join(process.cmdline())

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import shutil
+import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +15,7 @@ from pathlib import Path
 from ban_bids.errors import BanBidsError, DiskFull
 
 _NUMBERS = (errno.ENOSPC, errno.EDQUOT)
+_OTHER_REASONS = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS)
 # libraries that keep the number to themselves: sqlite, HDF5, what a step of preprocessing printed; numpy's tofile
 _TEXT = re.compile(r"No space left on device|Disk quota exceeded|disk is full|\d+ requested and \d+ written")
 _NOTHING = 64 * 1024
@@ -31,7 +33,8 @@ def nearest(path: Path) -> Path:
 
 def free_bytes(path: Path) -> int:
     """Bytes that this user may still write on the file system where a path lies, or would lie."""
-    return shutil.disk_usage(nearest(path)).free
+    usage = shutil.disk_usage(nearest(path))
+    return usage.free if usage.total else sys.maxsize  # ramfs and some file systems of user space do not tell
 
 
 def folder_bytes(folder: Path) -> int:
@@ -122,7 +125,8 @@ def _cause(error: BaseException, free: int) -> BaseException | None:
         if numbered or (not isinstance(seen, BanBidsError) and tells_of_no_room(str(seen))):
             return seen
         seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
-    return error if free < _NOTHING and isinstance(error, _SPEECHLESS) else None
+    speaks = isinstance(error, OSError) and error.errno in _OTHER_REASONS
+    return error if free < _NOTHING and isinstance(error, _SPEECHLESS) and not speaks else None
 
 
 def _place(error: BaseException, paths: tuple[Path, ...]) -> Path:

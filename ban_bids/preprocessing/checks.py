@@ -7,9 +7,10 @@ from typing import Any
 
 from ban_bids.constants import AROMA, CONFOUNDS
 from ban_bids.errors import DataError, UsageError
+from ban_bids.files.sharing import no_semaphores
 from ban_bids.files.toml import read_toml
 from ban_bids.files.yaml import read_yaml
-from ban_bids.settings import Preprocessing
+from ban_bids.settings import Compute, Preprocessing
 
 
 def check_confounds(preprocessing: Preprocessing) -> None:
@@ -58,3 +59,8 @@ def read_plugin_file(path: Path) -> tuple[str, dict[str, Any]]:
     if not isinstance(arguments, dict):
         raise UsageError(f"--use-plugin {path}: plugin_args must be names with values")
     return content["plugin"], arguments
+
+
+def runs_here(compute: Compute) -> bool:
+    """Whether the steps of preprocessing run in this process, so that what kills one kills all."""
+    return compute.use_plugin is None and (compute.nprocs <= 1 or bool(no_semaphores()))

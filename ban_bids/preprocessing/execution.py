@@ -33,7 +33,7 @@ from ban_bids.files.atomic import write_text
 from ban_bids.files.memory import keep_little, taken, there_is
 from ban_bids.files.processes import die_with_parent
 from ban_bids.files.sharing import no_semaphores, start_method
-from ban_bids.preprocessing.checks import read_plugin_file
+from ban_bids.preprocessing.checks import read_plugin_file, runs_here
 from ban_bids.preprocessing.crashes import KILLED, Crashes, read_crashes
 from ban_bids.settings import Compute
 
@@ -136,6 +136,11 @@ class LocalProcesses(MultiProcPlugin):
         lines = [] if result is None else result["traceback"]
         return self.crashes.report(node, lines, partial(super()._report_crash, node, result))
 
+    def kill(self) -> None:
+        """Kill the workers; what they were at is done again."""
+        for process in list((self.pool._processes or {}).values()):
+            process.kill()
+
     def close(self) -> None:
         """End the processes; what waits is not begun."""
         self.pool.shutdown(cancel_futures=True)
@@ -180,10 +185,12 @@ def plugin_of(compute: Compute) -> tuple[Any, dict[str, Any]]:
     """
     if compute.use_plugin is not None:
         return read_plugin_file(compute.use_plugin)
-    if compute.nprocs <= 1:
-        return InThisProcess(), {}
-    if why := no_semaphores():
-        _LOG.warning("%s: steps run one at a time; let it be written (docker run --tmpfs /dev/shm) for --nprocs", why)
+    if runs_here(compute):
+        if compute.nprocs > 1:
+            _LOG.warning(
+                "%s: steps run one at a time; let it be written (docker run --tmpfs /dev/shm) for --nprocs",
+                no_semaphores(),
+            )
         return InThisProcess(), {}
     return LocalProcesses(compute.nprocs, memory_for_nodes(compute.mem_mb)), {}
 
@@ -268,6 +275,10 @@ def run_workflow(wf: Workflow, compute: Compute, *, needed_gb: float, crash_dir:
         if not crashes:
             raise DataError(f"preprocessing failed without a crash file: {error}") from error
         return crashes
+    except BaseException:  # a signal, Ctrl-C or a lost lock: nobody waits for the steps under way
+        if isinstance(plugin, LocalProcesses):
+            plugin.kill()
+        raise
     finally:
         if isinstance(plugin, LocalProcesses):
             plugin.close()

@@ -25,8 +25,6 @@ from ban_bids.training.splits import Split
 
 _LOG = logging.getLogger(__name__)
 _KEY = "ban_bids"
-_COPIES = 5
-"""Of a network's weights: in its state they stand four times (themselves, averages, two moments), once in the end."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,16 +158,18 @@ class ResumeState:
         return self.path
 
     def check_room(self, network: torch.nn.Module) -> None:
-        """Refuse a training whose state and checkpoint do not fit, before hours are spent on it.
+        """Refuse a training whose checkpoint does not fit, before hours are spent on it.
+
+        Where its state does not fit beside it, the training goes on without, and says so.
 
         Raises
         ------
         DiskFull
         """
-        wanted = _COPIES * sum(tensor.nbytes for tensor in network.state_dict().values())
+        wanted = sum(tensor.nbytes for tensor in network.state_dict().values())
         there = self.path.stat().st_size if self.path.exists() else 0
         if free_bytes(self.path) + there < wanted:
-            raise disk_full(self.path, "state and checkpoint of a training will not fit", wanted)
+            raise disk_full(self.path, "the checkpoint of a training will not fit", wanted)
 
     def about(self, step: int) -> dict[str, Any]:
         """What is added to Lightning's checkpoint."""

@@ -93,7 +93,12 @@ def test_what_cannot_fit_is_refused_and_what_has_begun_is_not(
     monkeypatch.setattr(disk_need, "free_bytes", lambda path: 10_000_000)
     with pytest.raises(DiskFull, match="one participant needs about .* 10000000 bytes .*free; give a -w"):
         check_room(people, models(), settings)
-    done = settings.compute.work_dir / "nipype" / "bold.nii.gz"
+    others = settings.compute.work_dir / "nipype" / "preprocessing" / "sub_other" / "bold.nii.gz"
+    others.parent.mkdir(parents=True)
+    others.write_bytes(b"x" * 20_000_000)  # of another job, which shares the folder
+    with pytest.raises(DiskFull, match="one participant needs"):
+        check_room(people, models(), settings)
+    done = others.parent.with_name(f"sub_{people[0].label}") / "bold.nii.gz"
     done.parent.mkdir(parents=True)
     done.write_bytes(b"x" * 20_000_000)
     check_room(people, models(), settings)

@@ -62,9 +62,29 @@ def test_a_participant_whose_process_was_killed_fails_and_the_others_are_done(
     table = capsys.readouterr().out
     assert "of its own" in table and "SIGKILL" in table and table.count("done") == 1
     assert ended.killed() == ("02",)
+    with pytest.raises(DataError, match="sub-02"):
+        level.participant_level(settings.changed(stop_on_first_crash=True), ended=ended)
     scored.clear()
     assert level.participant_level(settings) == 0  # the same command, called again, takes everybody
     assert scored == ["01", "02", "03"]
+
+
+@pytest.mark.parametrize(("nprocs", "calls"), [(1, [["01"], ["02"]]), (2, [["01", "02"]])])
+def test_steps_that_run_in_this_process_belong_to_one_participant_at_a_time(
+    settings: Settings, nprocs: int, calls: list[list[str]]
+) -> None:
+    people: list[Any] = [SimpleNamespace(label=label) for label in ("01", "02")]
+    ended, seen = Ended.kept(), []
+
+    def preprocess(usable: list[Any], _: Settings) -> dict[str, Any]:
+        seen.append([person.label for person in usable])
+        assert ended.killed() == (tuple(seen[-1]) if nprocs == 1 else ())
+        return {person.label: person for person in usable}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(level, "preprocess", preprocess)
+        found = level._preprocessed(people, settings.changed(nprocs=nprocs), ended)
+    assert list(found) == ["01", "02"] and seen == calls and ended.killed() == ()
 
 
 def allocates_with(allocate: Callable[[], object]) -> None:
@@ -98,7 +118,7 @@ def person(folder: Path, label: str, n_volumes: int) -> Any:
 
 
 def test_too_little_memory_is_refused_with_the_least_that_does(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     plan = SimpleNamespace(folds=(("run-2",),))
     monkeypatch.setattr(least_memory, "held_out_plan", lambda *_: plan)
@@ -111,14 +131,19 @@ def test_too_little_memory_is_refused_with_the_least_that_does(
 
     check([small], 2048)
     check([small, large], None)
-    with pytest.raises(UsageError, match=r"^--mem 2048: encoding of sub-02 takes [\d.]+ GB; give --mem (\d+)") as error:
-        check([small, large], 2048)
+    with pytest.raises(UsageError, match=r"^--mem 2048: encoding of sub-02 takes about [\d.]+ GB; give --mem") as error:
+        check([large], 2048)
     least = int(str(error.value).split("give --mem ")[1].split()[0])
-    check([small, large], least)
+    check([large], least)
     with pytest.raises(UsageError):
-        check([small, large], least - 1)
+        check([large], least - 1)
+    assert not caplog.messages
+    check([small, large], 2048)  # the one that fits goes on
+    assert "sub-02 takes about" in caplog.text and "sub-01" not in caplog.text
+    plugin = tmp_path / "plugin.yml"  # of its jobs' memory its file tells
+    check([small], 2048, settings.changed(use_plugin=plugin))
     monkeypatch.setattr(least_memory, "memory_gb", lambda *_: 3.0)
-    with pytest.raises(UsageError, match="preprocessing of sub-01 takes 3.75 GB"):
+    with pytest.raises(UsageError, match="preprocessing of sub-01 takes about 3.75 GB"):
         check([small], 2048, settings)
 
 

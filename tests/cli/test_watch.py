@@ -163,3 +163,6 @@ def test_ends_are_kept_between_processes() -> None:
         os._exit(0)
     os.waitpid(child, 0)
     assert ended.outcomes("01") == {"any": "thing"} and ended.killed() == ("02",)
+    ended.begin("03")
+    ended.leave("03")  # to be worked on again later
+    assert ended.killed() == ("02",)

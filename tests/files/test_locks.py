@@ -67,10 +67,17 @@ for _ in range(20):
 
 
 @contextmanager
-def holder(path: Path, host: str = "flock", seconds: float = 3600.0) -> Iterator[subprocess.Popen[str]]:
+def holder(
+    path: Path, host: str = "flock", seconds: float = 3600.0, *, in_background: bool = False
+) -> Iterator[subprocess.Popen[str]]:
     """A process that holds the lock: the system's, or a lease of a machine with this name."""
     command = [sys.executable, "-c", HOLDER, str(path), host, str(seconds)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+
+    def ignore() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell's & does
+
+    before = ignore if in_background else None
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=before) as process:
         try:
             assert process.stdout is not None and process.stdout.readline() == "held\n"
             yield process
@@ -221,12 +228,13 @@ def test_a_lease_that_another_machine_left_long_ago_is_refused_with_the_remedy(t
 
 
 @pytest.mark.usefixtures("no_flock")
+@pytest.mark.parametrize("in_background", [False, True])
 def test_a_lease_that_falls_silent_is_taken_over_and_its_holder_stops(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    in_background: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(locks, "LEASE_SECONDS", 3.0)
     path = tmp_path / "x.lock"
-    with holder(path, "node7", 3.0) as other:
+    with holder(path, "node7", 3.0, in_background=in_background) as other:
         other.send_signal(signal.SIGSTOP)
         with file_lock(path):
             other.send_signal(signal.SIGCONT)

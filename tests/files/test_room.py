@@ -161,17 +161,25 @@ def test_other_errors_are_left_as_they_are(tmp_path: Path, error: Exception) -> 
 def test_a_library_without_words_is_believed_where_nothing_is_free(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room.shutil, "disk_usage", lambda path: SimpleNamespace(free=100))
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda path: SimpleNamespace(total=1 << 40, free=100))
     with pytest.raises(DiskFull, match="100 bytes free"), told_when_full(tmp_path):
         raise AssertionError
     with pytest.raises(KeyError), told_when_full(tmp_path):
         raise KeyError("a fault of ours stays one")
+    with pytest.raises(FileNotFoundError), told_when_full(tmp_path):
+        (tmp_path / "none").read_bytes()
+
+
+def test_a_file_system_that_does_not_tell_has_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda path: SimpleNamespace(total=0, free=0))
+    with pytest.raises(EOFError), told_when_full(tmp_path):
+        raise EOFError
 
 
 def test_a_file_that_itk_cut_short_is_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(EOFError), ants_folder(tmp_path):
         raise EOFError("Compressed file ended before the end-of-stream marker was reached")
-    monkeypatch.setattr(room.shutil, "disk_usage", lambda path: SimpleNamespace(free=100))
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda path: SimpleNamespace(total=1 << 40, free=100))
     with pytest.raises(DiskFull, match="100 bytes free"), ants_folder(tmp_path):
         raise EOFError("Compressed file ended before the end-of-stream marker was reached")
     assert not list(tmp_path.iterdir())

@@ -206,5 +206,5 @@ def test_a_training_that_will_not_fit_is_refused_before_it_begins(
     monkeypatch.setattr(records, "free_bytes", lambda path: 1000)
     with pytest.raises(DiskFull, match="w.safetensors.resume: the disk is full .*will not fit; .* wanted"):
         state.check_room(network)
-    state.path.write_bytes(b"0" * 5 * sum(tensor.nbytes for tensor in network.state_dict().values()))
+    state.path.write_bytes(b"0" * sum(tensor.nbytes for tensor in network.state_dict().values()))
     state.check_room(network)  # what it replaces makes room
