@@ -18,7 +18,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import networkx as nx
 from nipype import config
 from nipype import logging as nipype_logging
 from nipype.pipeline import plugins
@@ -69,9 +68,11 @@ class InThisProcess(PluginBase):
         RuntimeError
             A node crashed.
         """
-        folder, crashed, left_out = Path.cwd(), [], set()
+        folder, crashed = Path.cwd(), []
+        undone: set[Any] = set()
         for node in topological_sort(graph)[0]:
-            if node in left_out:
+            if not undone.isdisjoint(graph.predecessors(node)):
+                undone.add(node)
                 continue
             try:
                 node.run(updatehash=updatehash)
@@ -79,7 +80,7 @@ class InThisProcess(PluginBase):
                 lines = traceback.format_exception(error)
                 self.crashes.report(node, lines, partial(report_crash, node, traceback=lines))
                 crashed.append(node.fullname)
-                left_out |= set(nx.dfs_preorder_nodes(graph, node))
+                undone.add(node)
                 if config["execution"]["stop_on_first_crash"] == "true":
                     break
         os.chdir(folder)

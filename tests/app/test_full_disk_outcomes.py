@@ -69,7 +69,7 @@ def test_one_participants_full_disk_is_its_own(tmp_path: Path) -> None:
 def test_the_call_ends_in_one_line_and_status_1(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], deed: str
 ) -> None:
-    def work(settings: object) -> int:
+    def work(*_: object) -> int:
         if deed == "full":
             raise NO_ROOM
         raise DataError("nobody to make a group of")

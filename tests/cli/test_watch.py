@@ -25,6 +25,10 @@ from ban_bids.files.processes import die_with_parent
 
 WAIT = "import sys, signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('on', flush=True); sys.stdin.read()"
 how = sys.argv[1]
+for number in watch._ENDING:  # whoever runs the tests may ignore some, as nohup and a shell's & do
+    signal.signal(number, signal.SIG_DFL)
+if how == "ignores":
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 watch.GRACE = 0.5 if how == "sits in C" else 60
 
 def work(ended):
@@ -52,7 +56,10 @@ def running(how: str) -> Iterator[tuple[subprocess.Popen[str], list[psutil.Proce
         assert command.stdout is not None
         below = [psutil.Process(int(pid)) for pid in command.stdout.readline().split()]
         assert len(below) == 2 and all(one.is_running() for one in below)
-        yield command, below
+        try:
+            yield command, below
+        finally:
+            command.kill()
 
 
 def gone(processes: list[psutil.Process]) -> bool:
@@ -79,6 +86,15 @@ def test_a_signal_ends_all_processes_and_says_how_to_go_on(how: str, number: sig
     assert told == f"it: ended by {number.name}; the same command goes on\n"
     assert ("tidied" in said) is tidied
     assert not any(one.is_running() for one in below)
+
+
+def test_what_nohup_made_ignored_stays_so() -> None:
+    with running("ignores") as (command, below):
+        command.send_signal(signal.SIGHUP)
+        below[0].send_signal(signal.SIGHUP)
+        command.send_signal(signal.SIGTERM)
+        _, told = command.communicate(timeout=30)
+    assert command.returncode == 143 and "ended by SIGTERM" in told
 
 
 def test_a_signal_to_the_process_that_works_alone_is_told_as_well() -> None:

@@ -18,7 +18,7 @@ from ban_bids.encoding.folds import offsets
 from ban_bids.encoding.matrices import KernelFold
 from ban_bids.encoding.ridge.limits import Limits
 from ban_bids.encoding.timeline import lags
-from ban_bids.errors import DataError, NotComputable
+from ban_bids.errors import DiskFull, NotComputable
 from ban_bids.files.hashing import digest
 from ban_bids.files.npz import scratch_array
 from ban_bids.inputs.heldout import HeldOutPlan
@@ -216,7 +216,7 @@ def test_a_full_disk_is_told_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("os.posix_fallocate", full)
-    with pytest.raises(DataError, match=f"{tmp_path}: no 0.2 GiB .*No space left.*-w"):
+    with pytest.raises(DiskFull, match=f"{tmp_path}: the disk is full .*No space left.* 186.9 MiB wanted"):
         scratch_array((7000, 7000), tmp_path, 2**20)
 
 

@@ -186,7 +186,7 @@ def test_a_full_disk_costs_the_state_and_not_the_training(
     state = ResumeState(tmp_path / "w.safetensors", "of a training", 1)
     trainer = SimpleNamespace(
         global_step=fit.STEPS_BETWEEN_LOOKS, should_stop=False, strategy=SimpleNamespace(broadcast=lambda due: due),
-        save_checkpoint=save, is_global_zero=True, world_size=1,
+        save_checkpoint=save, is_global_zero=True, world_size=1, received_sigterm=False,
     )  # fmt: skip
     step = (None, None, None, 0)  # the module and what it heard and said
     fit.KeepState(state).on_train_batch_end(trainer, *step)  # type: ignore[arg-type]
