@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
 import signal
 import sys
@@ -26,7 +27,9 @@ def die_with_parent() -> None:
     if _LINUX:
         parent = os.getppid()
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:  # it ended just before
+        # it ended just before, or, of a worker whose imports took their time, with the process that wants its work
+        master = multiprocessing.parent_process()
+        if os.getppid() != parent or (master is not None and not master.is_alive()):
             os.kill(os.getpid(), signal.SIGKILL)
 
 

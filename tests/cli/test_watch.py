@@ -88,6 +88,16 @@ def test_a_signal_ends_all_processes_and_says_how_to_go_on(how: str, number: sig
     assert not any(one.is_running() for one in below)
 
 
+@pytest.mark.parametrize("alive", [True, False])
+def test_a_worker_that_comes_too_late_ends(alive: bool) -> None:
+    late = (
+        "import multiprocessing, types; from ban_bids.files.processes import die_with_parent\n"
+        f"multiprocessing.parent_process = lambda: types.SimpleNamespace(is_alive=lambda: {alive})\n"
+        "die_with_parent()\n"
+    )
+    assert subprocess.run([sys.executable, "-c", late], check=False).returncode == (0 if alive else -signal.SIGKILL)
+
+
 def test_what_nohup_made_ignored_stays_so() -> None:
     with running("ignores") as (command, below):
         command.send_signal(signal.SIGHUP)
