@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import sys
 import tempfile
-from typing import Literal
+from multiprocessing.context import BaseContext
 
 _SOCKET_PATH = 107 if sys.platform == "linux" else 103
 """Bytes that the path of a socket may have."""
@@ -29,7 +29,11 @@ def no_semaphores() -> str | None:
     return None
 
 
-def start_method() -> Literal["forkserver", "spawn"]:
+def worker_context() -> BaseContext:
     """How to start workers: by a server, which is fast and listens at a socket, or anew where its path is too long."""
-    length = len(os.fsencode(tempfile.gettempdir())) + _SOCKET_NAME
-    return "forkserver" if length <= _SOCKET_PATH else "spawn"
+    if len(os.fsencode(tempfile.gettempdir())) + _SOCKET_NAME > _SOCKET_PATH:
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    # the server waits for the end of a pipe, which its own workers hold open, who wait for its end
+    context.set_forkserver_preload(["__main__", "ban_bids.files.server"])
+    return context

@@ -14,7 +14,6 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import chdir, contextmanager, nullcontext
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from ban_bids.errors import BanBidsError, DataError
 from ban_bids.files.atomic import write_text
 from ban_bids.files.memory import keep_little, taken, there_is
 from ban_bids.files.processes import die_with_parent
-from ban_bids.files.sharing import no_semaphores, start_method
+from ban_bids.files.sharing import no_semaphores, worker_context
 from ban_bids.preprocessing.checks import read_plugin_file, runs_here
 from ban_bids.preprocessing.crashes import KILLED, Crashes, read_crashes
 from ban_bids.settings import Compute
@@ -107,9 +106,7 @@ class LocalProcesses(MultiProcPlugin):
 
     def _new_pool(self) -> ProcessPoolExecutor:
         # no fork of this process, which would inherit the threads and locks of its libraries
-        return ProcessPoolExecutor(
-            self.processors, get_context(start_method()), initializer=_start_worker, initargs=(self._cwd,)
-        )
+        return ProcessPoolExecutor(self.processors, worker_context(), initializer=_start_worker, initargs=(self._cwd,))
 
     def _async_callback(self, args: Future[Any]) -> None:
         error = args.exception()
