@@ -89,13 +89,13 @@ def comparison(folder: Path, options: argparse.Namespace) -> dict[str, Found]:
 def _output(folder: Path, size: Size) -> Path:
     root = folder / "out"
     if not root.exists():
-        folder.mkdir(parents=True)
+        (folder / "bids").mkdir(parents=True)  # which the group level does not read
         make_output(root, size)
     return root
 
 
 def _group_level(root: Path) -> Found:
-    return command(root.parent, root, "group", "-w", root.parent / "work")
+    return command(root.parent / "bids", root, "group", "-w", root.parent / "work")
 
 
 def lazy(folder: Path, options: argparse.Namespace) -> dict[str, Found]:
