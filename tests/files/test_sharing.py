@@ -19,7 +19,7 @@ from ban_bids.files.sharing import no_semaphores, worker_context
 def test_a_socket_path_too_long_makes_workers_start_without_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", "/tmp/work/tmp")
+    monkeypatch.setattr(tempfile, "tempdir", "/tmp/short")
     assert worker_context().get_start_method() == "forkserver"
     long = tmp_path / ("w" * 120)
     long.mkdir()
