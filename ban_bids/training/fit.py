@@ -347,7 +347,7 @@ def fit(
     UsageError
         For a strategy that Lightning does not know or cannot use here.
     DiskFull
-        State and checkpoint do not fit where they are to be written.
+        The checkpoint does not fit where it is to be written.
     """
     state.check_room(network)
     on_terminal = progress and sys.stderr.isatty()
