@@ -2,9 +2,9 @@
 
     python benchmarks/make_speed.py [docs/speed.json]
 
-``benchmarks/encoding_speed.py``, ``encoding_scaling.py``, ``scoring_speed.py``, ``whole_participant.py`` and
-``scale.py`` each write a section of the JSON. Beside it go ``speed.md`` and, where there is a section of scaling,
-``speed.svg``.
+``benchmarks/encoding_speed.py``, ``encoding_scaling.py``, ``scoring_speed.py``, ``whole_participant.py``,
+``memory_held.py`` and ``scale.py`` each write a section of the JSON. Beside it go ``speed.md`` and, where there is a
+section of scaling, ``speed.svg``.
 """
 
 from __future__ import annotations
@@ -232,8 +232,29 @@ def _scale(found: _Found) -> list[str]:
     ]
 
 
+def _memory(found: _Found) -> list[str]:
+    """Whether ``--mem`` is held."""
+    rows = [
+        [
+            one["asked"], f"{one['peak_gib']:.2f}", f"{one['without_files_gib']:.2f}", f"{one['wall_min']:.1f}",
+            f"{one['cpu_min']:.1f}", "yes" if one["same"] else "**no**", str(one["status"]),
+        ]
+        for one in found["sizes"]
+    ]  # fmt: skip
+    header = ["`--mem`", "peak GiB", "without pages of files", "minutes", "processor minutes"]
+    return [
+        "## What `--mem` is held to",
+        f"{found['what']} Memory is that of all processes together, shared pages counted once, five times a "
+        "second. Results: whether maps and tables are those of the first row, to the rounding of float32. "
+        f"{_machine(found['hardware'])}",
+        _table([*header, "same results", "exit status"], rows),
+        f"    {found['command']}",
+    ]
+
+
 _SECTIONS = (
     ("whole", _whole),
+    ("memory", _memory),
     ("scale", _scale),
     ("headline", _headline),
     ("pipeline", _pipeline),

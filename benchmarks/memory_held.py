@@ -74,7 +74,8 @@ def main() -> int:
         found[-1]["same"] = same(given.folder / f"out-{given.mem[0]}", given.folder / f"out-{mem}")
         print(pd.DataFrame(found).round(3).to_string(index=False), flush=True)
     if given.out:
-        put(given.out, "memory", {"hardware": hardware(given.omp_nthreads), "sizes": found})
+        told = {"command": shlex.join(["python", "benchmarks/memory_held.py", "FOLDER", *sys.argv[2:]])}
+        put(given.out, "memory", {**told, "what": _what(given), "hardware": hardware(given.omp_nthreads), "sizes": found})
     return int(any(one["status"] or one["peak_gib"] > 1.1 * gib(one["asked"]) for one in found))
 
 
@@ -94,6 +95,15 @@ def _parsed() -> argparse.Namespace:
     parser.add_argument("--more", default="", help="further options of ban-bids, in one word")
     parser.add_argument("--out", type=Path, help="JSON to put the results into, as its section 'memory'")
     return parser.parse_args()
+
+
+def _what(given: argparse.Namespace) -> str:
+    images = "raw images" if given.raw else "fMRIPrep's derivatives, simulated"
+    fewer = "" if given.weightings == 50 else f", {given.weightings} weightings of the joint model in place of 50"
+    return (
+        f"One participant, {images}: {given.runs_training} training and {given.runs_test} held-out runs of "
+        f"{given.volumes} volumes, {given.voxel:g} mm; model {given.model} with its controls{fewer}."
+    )
 
 
 def gib(size: str) -> float:
