@@ -19,7 +19,8 @@ from ban_bids.errors import CheckpointError, LeakError
 from ban_bids.files.atomic import write_bytes
 from ban_bids.files.reading import opened
 from ban_bids.models.candidate import ModelCard
-from ban_bids.models.network import CONTROLS, AuditoryNetwork, normalisation
+from ban_bids.models.network import CONTROLS, AuditoryNetwork
+from ban_bids.models.normalisation import normalisation
 from ban_bids.models.presets import PRESETS, build, build_stored
 
 _LOG = logging.getLogger(__name__)

@@ -31,7 +31,8 @@ from torch.utils.data import DataLoader
 
 from ban_bids.constants import AREAS
 from ban_bids.errors import DiskFull, UsageError
-from ban_bids.models.network import AuditoryNetwork, resolve_device
+from ban_bids.models.devices import resolve_device
+from ban_bids.models.network import AuditoryNetwork
 from ban_bids.training.auxiliary import heads_of, task_loss
 from ban_bids.training.code_losses import CodeLosses
 from ban_bids.training.crops import BatchOrder, CropBatches
