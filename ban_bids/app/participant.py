@@ -124,12 +124,9 @@ def participant_level(settings: Settings, models: Sequence[Candidate] = (), *, e
 
 def _cite(root: Path, outcomes: Sequence[Outcome]) -> None:
     """Write what to cite of all in the folder, if a page was made that links to it; scores stand, whatever hinders."""
-    if not any(outcome.report for outcome in outcomes):
-        return
-    try:
-        write_citation(root)
-    except BanBidsError as error:
-        _LOG.error("%s: not up to date: %s", root / CITATION, error)
+    if any(outcome.report for outcome in outcomes):
+        with failure_logged(root / "logs", "citation", stop=False):
+            write_citation(root)
 
 
 def _preprocessed(

@@ -45,5 +45,6 @@ def test_a_damaged_log_of_somebody_is_told_and_the_call_ends_as_it_would(
     others = replace(settings, selection=replace(settings.selection, participant_labels=("01", "02")))
     assert level.participant_level(others) == 0
     assert {path.name for path in root.glob("*.html")} == {"sub-01.html", "sub-02.html"}
-    assert "sub-03" in caplog.text and "CITATION.md: not up to date" in caplog.text
+    assert "citation failed: " in caplog.text and "sub-03_task-" in caplog.text
     assert not (root / CITATION).exists()
+    assert "sub-03" in (root / "logs" / "citation_crash.txt").read_text()
