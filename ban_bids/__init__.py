@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tomllib
 from importlib import import_module
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,7 +13,17 @@ if TYPE_CHECKING:
     from ban_bids.derivatives.read import load_derivatives as load_derivatives
     from ban_bids.models.ban import BAN as BAN
 
-__version__ = version("ban-bids")
+
+def _version(project: Path) -> str:
+    """Version of the checkout that holds this file, whatever was installed from it before; else of the installation."""
+    if project.is_file():
+        about = tomllib.loads(project.read_text(encoding="utf-8")).get("project", {})
+        if about.get("name") == "ban-bids":
+            return str(about["version"])
+    return version("ban-bids")
+
+
+__version__ = _version(Path(__file__).parents[1] / "pyproject.toml")
 __all__ = ["BAN", "__version__", "load_derivatives", "score"]
 
 _LAZY = {

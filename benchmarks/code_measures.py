@@ -21,7 +21,8 @@ from ban_bids.audio.waveforms import load_waveform
 from ban_bids.files.sounds import audio_seconds
 from ban_bids.inputs.types import Clip
 from ban_bids.models.controls import sound_batches
-from ban_bids.models.network import NetworkModel, measure_normalisation
+from ban_bids.models.network import NetworkModel
+from ban_bids.models.normalisation import measure_normalisation
 from ban_bids.models.presets import build, preset
 from ban_bids.training.code_measures.measure import STAND_IN, measure_code
 from ban_bids.training.code_measures.sounds import Sound, held_out

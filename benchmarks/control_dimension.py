@@ -20,7 +20,8 @@ import torch
 from ban_bids.audio.waveforms import HeardClip, load_waveform
 from ban_bids.models.checkpoint import load_checkpoint
 from ban_bids.models.controls import control_networks, sound_batches
-from ban_bids.models.network import AuditoryNetwork, NetworkModel, measure_normalisation, set_normalisation
+from ban_bids.models.network import AuditoryNetwork, NetworkModel
+from ban_bids.models.normalisation import measure_normalisation, set_normalisation
 from ban_bids.training.code_measures.dimension import Scatter, effective_dimension
 from ban_bids.training.settings import TrainingSettings
 from ban_bids.training.train import train_model

@@ -15,7 +15,8 @@ import torch
 
 from ban_bids.audio.waveforms import HeardClip
 from ban_bids.constants import SAMPLING_RATE
-from ban_bids.models.network import NetworkModel, measure_normalisation
+from ban_bids.models.network import NetworkModel
+from ban_bids.models.normalisation import measure_normalisation
 from ban_bids.models.presets import PRESETS, build, preset
 
 SECONDS = 15.0

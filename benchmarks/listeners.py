@@ -19,7 +19,8 @@ from ban_bids.audio.waveforms import HeardClip
 from ban_bids.constants import AREAS, SAMPLING_RATE
 from ban_bids.models.candidate import Candidate
 from ban_bids.models.checkpoint import load_checkpoint
-from ban_bids.models.network import AuditoryNetwork, NetworkModel, measure_normalisation
+from ban_bids.models.network import AuditoryNetwork, NetworkModel
+from ban_bids.models.normalisation import measure_normalisation
 from ban_bids.models.presets import LOW_LEVEL, PRESETS, build, preset
 from ban_bids.training.datasets import Collection, Track, log_mel_frames
 from ban_bids.training.evaluate import crop_length, fitted_crops, segment_frames, segment_probabilities

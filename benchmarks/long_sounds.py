@@ -25,7 +25,8 @@ from ban_bids.inputs.types import Clip
 from ban_bids.models import pieces
 from ban_bids.models.candidate import Candidate
 from ban_bids.models.low_level import MODELS
-from ban_bids.models.network import NetworkModel, measure_normalisation
+from ban_bids.models.network import NetworkModel
+from ban_bids.models.normalisation import measure_normalisation
 from ban_bids.models.presets import PRESETS, build, preset
 
 RATE = 44_100

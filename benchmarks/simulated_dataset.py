@@ -34,7 +34,7 @@ from ban_bids.inputs.types import Clip
 from ban_bids.models.candidate import ModelCard
 from ban_bids.models.checkpoint import save_checkpoint
 from ban_bids.models.controls import control_statistics, sound_batches
-from ban_bids.models.network import measure_normalisation
+from ban_bids.models.normalisation import measure_normalisation
 from ban_bids.models.presets import PRESETS, build
 
 LABEL = "001"

@@ -21,7 +21,8 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ban_bids.audio.waveforms import HeardClip
-from ban_bids.models.network import AuditoryNetwork, NetworkModel, measure_normalisation
+from ban_bids.models.network import AuditoryNetwork, NetworkModel
+from ban_bids.models.normalisation import measure_normalisation
 from ban_bids.models.presets import build, preset
 from ban_bids.training.crops import CropBatches
 from ban_bids.training.evaluate import crop_length

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import pkgutil
 from importlib import import_module
-from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any, get_origin
 
@@ -17,9 +16,11 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 
+from ban_bids import __version__
+
 project = "ban-bids"
 author = "The ban-bids developers"
-release = version = version_of("ban-bids")
+release = version = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "numpydoc"]
 exclude_patterns = ["_build"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from ban_bids.models.network import AuditoryNetwork, measure_normalisation
+from ban_bids.models.network import AuditoryNetwork
+from ban_bids.models.normalisation import measure_normalisation
 
 
 def hear_noise(network: AuditoryNetwork, seed: int = 0) -> None:

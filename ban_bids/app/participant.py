@@ -57,6 +57,7 @@ from ban_bids.models.candidate import Candidate
 from ban_bids.preprocessing.checks import runs_here
 from ban_bids.preprocessing.result import PreprocessedParticipant
 from ban_bids.preprocessing.run import preprocess
+from ban_bids.reports.citation import CITATION, write_citation
 from ban_bids.reports.participant import render_participant
 from ban_bids.scoring.bas import COLUMNS, ModelScores, score_table
 from ban_bids.scoring.cortical import CorticalScore
@@ -116,8 +117,16 @@ def participant_level(settings: Settings, models: Sequence[Candidate] = (), *, e
             own_clock = StageClock(list(clock.stages))
             own = _finish(person, preprocessed[person.label], dataset, prepared, settings=settings, clock=own_clock)
             outcomes += ended.end(person.label, _write_statuses(root, own))
+    _cite(root, outcomes)
     show_table(sorted(outcomes, key=lambda outcome: outcome.participant))
     return int(any(outcome.failure for outcome in outcomes))
+
+
+def _cite(root: Path, outcomes: Sequence[Outcome]) -> None:
+    """Write what to cite of all in the folder, if a page was made that links to it; scores stand, whatever hinders."""
+    if any(outcome.report for outcome in outcomes):
+        with failure_logged(root / "logs", "citation", stop=False):
+            write_citation(root)
 
 
 def _preprocessed(
@@ -226,6 +235,8 @@ def _finish(
             compare_participant(settings.output.output_dir, person.label, shared.plan.task_label, settings)
             page = render_participant(settings.output.output_dir, person.label)
             outcomes = [outcome if outcome.failure else replace(outcome, report=page) for outcome in outcomes]
+            if not (settings.output.output_dir / CITATION).is_file():  # the call may not come to its end
+                _cite(settings.output.output_dir, outcomes)
         if not any(outcome.failure for outcome in outcomes):
             forget(_batches(settings, person.label))
         return outcomes
@@ -391,6 +402,9 @@ def table_of(scored: ScoredCandidate) -> pd.DataFrame:
 def _reports_only(settings: Settings) -> int:
     """Make the reports anew from the derivatives."""
     root = settings.output.output_dir
+    outcomes = []
     for label in settings.selection.participant_labels or load_derivatives(root).participants:
-        _LOG.info("sub-%s: %s", label, render_participant(root, label))
+        outcomes.append(Outcome(label, report=render_participant(root, label)))
+        _LOG.info("sub-%s: %s", label, outcomes[-1].report)
+    _cite(root, outcomes)
     return 0

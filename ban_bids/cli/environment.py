@@ -141,8 +141,21 @@ def is_of_the_place(error: OSError) -> bool:
     return error.filename is not None and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
 
 
-def exit_status(program: str, work: Callable[[], int]) -> int:
-    """Status of a command line's work; errors of ours and interruptions become one line and their own status."""
+def exit_status(program: str, work: Callable[[], int], left_behind: Callable[[], str] | None = None) -> int:
+    """Status of a command line's work; errors of ours and interruptions become one line and their own status.
+
+    Parameters
+    ----------
+    program : str
+    work : callable
+        Returns the status where nothing goes wrong.
+    left_behind : callable, optional
+        What the line about an interruption says besides.
+
+    Returns
+    -------
+    int
+    """
     complete_environment()
     try:
         return work()
@@ -155,7 +168,7 @@ def exit_status(program: str, work: Callable[[], int]) -> int:
         print(one_line(f"{program}: error: {one_reason(error)}"), file=sys.stderr)
         return DataError.exit_status
     except KeyboardInterrupt:
-        print(f"{program}: interrupted", file=sys.stderr)
+        print(f"{program}: interrupted" + ("" if left_behind is None else f"; {left_behind()}"), file=sys.stderr)
         return 130
 
 

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ban_bids import __version__
-from ban_bids.cli.environment import complete_environment, is_of_the_place, temporary_folder
+from ban_bids.cli.environment import exit_status, temporary_folder
 from ban_bids.cli.watch import watched
 from ban_bids.constants import DEFAULT_SEED
-from ban_bids.errors import BanBidsError, DataError, UsageError, one_reason
+from ban_bids.errors import UsageError
 from ban_bids.files.room import told_when_full
-from ban_bids.files.shown import LogFormatter, one_line
+from ban_bids.files.shown import LogFormatter
 
 if TYPE_CHECKING:
     from ban_bids.training.tracks import Data
@@ -58,27 +58,18 @@ def _main(argv: Sequence[str] | None) -> int:
     handler = logging.StreamHandler()
     handler.setFormatter(LogFormatter("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"))
     logging.basicConfig(level=logging.ERROR if _is_helper(options) else level, handlers=[handler])
-    complete_environment()
+    return exit_status("ban-bids-train", lambda: _run(options), lambda: _left_behind(options))
+
+
+def _run(options: argparse.Namespace) -> int:
     folders = [path.absolute().parent for path in (options.out, options.report, options.cache_dir) if path is not None]
-    try:
-        with temporary_folder(folders):
-            _check(options)
-            with told_when_full(*_written(options)):
-                if options.evaluate is not None:
-                    _evaluate(options)
-                else:
-                    _train(options)
-    except BanBidsError as err:
-        print(one_line(f"ban-bids-train: error: {err}"), file=sys.stderr)
-        return err.exit_status
-    except OSError as err:
-        if not is_of_the_place(err):
-            raise
-        print(one_line(f"ban-bids-train: error: {one_reason(err)}"), file=sys.stderr)
-        return DataError.exit_status
-    except KeyboardInterrupt:
-        print(f"ban-bids-train: interrupted; {_left_behind(options)}", file=sys.stderr)
-        return 130
+    with temporary_folder(folders):
+        _check(options)
+        with told_when_full(*_written(options)):
+            if options.evaluate is not None:
+                _evaluate(options)
+            else:
+                _train(options)
     return 0
 
 

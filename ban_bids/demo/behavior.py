@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ban_bids.bids.behavior import write_choices
 from ban_bids.demo.styles import GENRES
 
 ACCURACY = 0.7
@@ -18,6 +19,40 @@ _TEMPERATURES = np.geomspace(0.1, 10, 60)
 
 LAPSE = 0.03
 """Share of answers that are guesses."""
+
+
+def write_everybodys_choices(
+    bids: Path,
+    people: Sequence[str],
+    clips: Sequence[Path],
+    teacher: npt.NDArray[np.float64],
+    *,
+    trials: int,
+    seed: int,
+) -> None:
+    """Draw and write every person's answers.
+
+    Parameters
+    ----------
+    bids : Path
+        The dataset.
+    people : sequence of str
+        Labels; a person's answers depend on the place in it.
+    clips : sequence of Path
+        Audio files named ``<genre>.<number>.wav``.
+    teacher : ndarray, shape (n_clips, n_genres)
+        Softmax of the teacher.
+    trials : int
+        Times each clip is judged.
+    seed : int
+        The dataset's seed.
+    """
+    right = [GENRES.index(clip.name.split(".")[0]) for clip in clips]
+    probabilities = choice_probabilities(teacher, human_temperature(teacher, right))
+    task = "Ten-way choice of the genre of a music clip"
+    for index, label in enumerate(people):
+        answers = draw_choices(probabilities, clips, trials, np.random.default_rng([seed, index, 13]))
+        write_choices(bids, label, answers, task="genre", choices=GENRES, description=task)
 
 
 def choice_probabilities(

@@ -11,12 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ban_bids.bids.behavior import write_choices
 from ban_bids.demo.anatomy import head_template
-from ban_bids.demo.behavior import choice_probabilities, draw_choices, human_temperature
+from ban_bids.demo.behavior import write_everybodys_choices
 from ban_bids.demo.dataset import participant_label, write_top_level
 from ban_bids.demo.music import write_tracks
-from ban_bids.demo.networks import NETWORKS, TrainingJob, train_network, workers
+from ban_bids.demo.networks import TrainingJob, train_network, training_jobs, workers
 from ban_bids.demo.participants import RESPONSIVE, ParticipantJob, make_participant
 from ban_bids.demo.phantom import responsive_in_mni
 from ban_bids.demo.plan import FIRST_CHOICE, FIRST_STIMULUS, DemoSize, plan_runs
@@ -159,29 +158,14 @@ def make_demo(
         kept_out = (*music.stimuli, *music.choices)
         pool.submit(read_once, genres, kept_out).result()  # not once per network
         begin("networks")
-        trained = [
-            pool.submit(
-                train,
-                TrainingJob(
-                    genres, root / f"{name}.safetensors", seed, epochs=round(share * size.epochs), preset=name,
-                    exclude=kept_out,
-                ),
-            )
-            for name, share in NETWORKS.items()
-        ]  # fmt: skip
+        trained = [pool.submit(train, job) for job in training_jobs(genres, root, seed, size.epochs, kept_out)]
         heard, probabilities = teacher.result()
         source = follow(heard, read_directions())
         runs = plan_runs(size, len(music.stimuli), seed)
         jobs = [ParticipantJob(root, label, size, seed, runs, music.stimuli, source) for label in labels]
         table = pd.concat(list(pool.map(make_participant, jobs)), ignore_index=True)
         weights = [training.result() for training in trained]
-    right = [GENRES.index(clip.name.split(".")[0]) for clip in music.choices]
-    people = choice_probabilities(probabilities, human_temperature(probabilities, right))
-    for index, label in enumerate(judges):
-        rng = np.random.default_rng([seed, index, 13])
-        answers = draw_choices(people, music.choices, size.choice_trials, rng)
-        task = "Ten-way choice of the genre of a music clip"
-        write_choices(root / "bids", label, answers, task="genre", choices=GENRES, description=task)
+    write_everybodys_choices(root / "bids", judges, music.choices, probabilities, trials=size.choice_trials, seed=seed)
     extra = {
         "scored_seed": seed,
         "n_components": source.n_components,

@@ -56,6 +56,14 @@ class TrainingJob:
     exclude: tuple[Path, ...] = ()
 
 
+def training_jobs(genres: Path, folder: Path, seed: int, epochs: int, exclude: tuple[Path, ...]) -> list[TrainingJob]:
+    """One job per network of the demo, each for its share of the epochs, into ``folder/<preset>.safetensors``."""
+    return [
+        TrainingJob(genres, folder / f"{name}.safetensors", seed, round(share * epochs), preset=name, exclude=exclude)
+        for name, share in NETWORKS.items()
+    ]
+
+
 def train_network(job: TrainingJob) -> Path:
     """Train one network with one thread (runs in a process of its own), unless an earlier call of the demo did."""
     from ban_bids.training.settings import TrainingSettings

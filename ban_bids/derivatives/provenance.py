@@ -132,13 +132,15 @@ def write_status(
     return write_json(root / "logs" / f"sub-{participant}{suffix}_status.json", content)
 
 
-def read_statuses(root: Path) -> dict[tuple[str, str | None], tuple[str, str | None]]:
+def read_statuses(root: Path, participant: str | None = None) -> dict[tuple[str, str | None], tuple[str, str | None]]:
     """Read back all that :func:`write_status` wrote.
 
     Parameters
     ----------
     root : Path
         The derivatives folder.
+    participant : str, optional
+        Whose files are opened alone; label without ``sub-``.
 
     Returns
     -------
@@ -151,7 +153,7 @@ def read_statuses(root: Path) -> dict[tuple[str, str | None], tuple[str, str | N
         A file lacks the participant or the status.
     """
     statuses: dict[tuple[str, str | None], tuple[str, str | None]] = {}
-    for path in sorted((root / "logs").glob("sub-*_status.json")):
+    for path in sorted((root / "logs").glob(f"sub-{participant or '*'}_*status.json")):
         content = read_json(path)
         if "status" not in content or "participant" not in content:
             raise DataError(f"{path}: names no status; delete it and run the participant level again")

@@ -26,6 +26,7 @@ from filelock import BaseFileLock, FileLock, LeaseSettingsMismatch, SoftFileLeas
 
 from ban_bids.errors import DataError, StaleLock
 from ban_bids.files.filesystems import shared_between_machines
+from ban_bids.files.room import disk_full, tells_of_no_room
 
 _LOG = logging.getLogger(__name__)
 _SECONDS_BETWEEN_TRIES = 0.2
@@ -53,9 +54,12 @@ def file_lock(path: Path) -> Iterator[None]:
     Raises
     ------
     StaleLock
-        Its holder gives no sign of life, or took it over from us; the message names it and the file to delete.
+        Its holder gives no sign of life, or took it over from us, or it could not be renewed; the message names it and
+        the file to delete.
     DataError
         The file cannot be written.
+    DiskFull
+        There is no room for it.
     """
     with ExitStack() as stack:
         lease = _take(path, stack, wait=True)
@@ -115,7 +119,7 @@ def _take(path: Path, stack: ExitStack, *, wait: bool) -> SoftFileLease | None:
                 path, poll_interval=_SECONDS_BETWEEN_TRIES, fallback_to_soft=False, on_acquired=_sign
             )  # fmt: skip
             _acquire(system, path, wait=wait)
-            stack.callback(system.release)
+            stack.callback(_release, system)
         except OSError as error:
             if isinstance(error, Timeout) or error.errno not in _NO_LOCKS:
                 raise
@@ -127,6 +131,8 @@ def _take(path: Path, stack: ExitStack, *, wait: bool) -> SoftFileLease | None:
     except LeaseSettingsMismatch as error:
         raise DataError(f"{path}: held by another version of ban-bids ({error}); let that one end first") from error
     except OSError as error:
+        if tells_of_no_room(str(error)):
+            raise disk_full(path, str(error.strerror)) from error
         raise DataError(
             f"{path}: cannot be locked ({error.strerror}); choose a folder that can be written, on a file system "
             "that can make a file exclusively"
@@ -146,7 +152,7 @@ def _lease(path: Path, stack: ExitStack, *, wait: bool, alone: bool) -> SoftFile
     if alone:
         _break_dead(lease)
     _acquire(lease, Path(lease.lock_file), wait=wait, alone=alone)
-    stack.callback(lease.release)
+    stack.callback(_release, lease)
     if before is not None and before.is_dead and not alone:
         _LOG.warning(_TAKEN_OVER, lease.lock_file, before)
     return lease
@@ -197,7 +203,25 @@ def _acquire(lock: BaseFileLock, path: Path, *, wait: bool, alone: bool = False)
             ) from error
 
 
+def _release(lock: BaseFileLock) -> None:
+    """Release a lock; what was done under it is done, whatever its file system says now."""
+    try:
+        lock.release()
+    except OSError as error:
+        _LOG.warning(
+            "%s: cannot be released (%s); it is free when this process ends, and others wait until then",
+            lock.lock_file,
+            error.strerror or error,
+        )
+
+
 def _lost(lease: SoftFileLease) -> StaleLock:
+    if lease.compromise is not None and lease.compromise.reason == "refresh-failed":
+        why = getattr(lease.compromise.error, "strerror", None) or lease.compromise.error
+        return StaleLock(
+            f"{lease.lock_file}: could not be renewed for {LEASE_SECONDS / 60:.0f} min ({why}), and another process "
+            "may take it; we stop, so that two do not write at once: start again when the file system answers"
+        )
     return StaleLock(
         f"{lease.lock_file}: {_holder(lease) or 'another process'} took this lock over or it was deleted while we were "
         f"at work (no sign of life of ours for {LEASE_SECONDS / 60:.0f} min, or a person's doing); we stop, so that "

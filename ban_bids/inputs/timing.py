@@ -81,18 +81,7 @@ def read_run(
     own = path is None or path == heard.bold
     path = path or heard.bold
     image = load_header(path)
-    if len(image.shape) > 4 and image.shape[3] == 1:
-        raise DataError(
-            f"{path}: shape {image.shape} has its volumes on the fifth axis, BIDS wants them on the fourth; save it "
-            "without the empty axis, e.g. mrconvert IN OUT -axes 0,1,2,4"
-        )
-    if len(image.shape) != 4 or image.shape[3] < 2:
-        raise DataError(f"{path}: shape {image.shape} is not a series of volumes (4-D); give the BOLD run itself")
-    if image.shape[3] < FEWEST_VOLUMES:
-        raise DataError(
-            f"{path}: {image.shape[3]} volumes, and {FEWEST_VOLUMES} are needed; restore the whole image or leave the "
-            "run out (--bids-filter-file)"
-        )
+    _check_shape(image.shape, path)
     notes = list(orientation_notes(image))
     starts: tuple[float, ...] | None = None
     stated_starts = metadata.get("VolumeTiming") is not None
@@ -123,6 +112,22 @@ def read_run(
     )
     size = tuple(float(z) for z in image.header.get_zooms()[:3])
     return run, Voxels(size, tuple(int(n) for n in image.shape[:3])), tuple(notes)
+
+
+def _check_shape(shape: tuple[int, ...], path: Path) -> None:
+    """Refuse what is no series of enough volumes."""
+    if len(shape) > 4 and shape[3] == 1:
+        raise DataError(
+            f"{path}: shape {shape} has its volumes on the fifth axis, BIDS wants them on the fourth; save it without "
+            "the empty axis, e.g. mrconvert IN OUT -axes 0,1,2,4"
+        )
+    if len(shape) != 4 or shape[3] < 2:
+        raise DataError(f"{path}: shape {shape} is not a series of volumes (4-D); give the BOLD run itself")
+    if shape[3] < FEWEST_VOLUMES:
+        raise DataError(
+            f"{path}: {shape[3]} volumes, and {FEWEST_VOLUMES} are needed; restore the whole image or leave the run "
+            "out (--bids-filter-file)"
+        )
 
 
 def _phase_encoding(metadata: Mapping[str, Any], *, notes: list[str]) -> str | None:

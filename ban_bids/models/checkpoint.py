@@ -13,13 +13,15 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from ban_bids import __version__
 from ban_bids.audio.sameness import Identity, identify
 from ban_bids.constants import SMALL_DATA
 from ban_bids.errors import CheckpointError, LeakError
 from ban_bids.files.atomic import write_bytes
 from ban_bids.files.reading import opened
 from ban_bids.models.candidate import ModelCard
-from ban_bids.models.network import CONTROLS, AuditoryNetwork, normalisation
+from ban_bids.models.network import CONTROLS, AuditoryNetwork
+from ban_bids.models.normalisation import normalisation
 from ban_bids.models.presets import PRESETS, build, build_stored
 
 _LOG = logging.getLogger(__name__)
@@ -37,7 +39,8 @@ def _refusal(path: Path, fault: str) -> CheckpointError:
 
 def library_versions() -> dict[str, str]:
     """Versions of the libraries that decide what a checkpoint holds."""
-    return {name: version(name) for name in ("ban-bids", "torch", "torchaudio", "lightning", "numpy", "soundfile")}
+    libraries = ("torch", "torchaudio", "lightning", "numpy", "soundfile")
+    return {"ban-bids": __version__} | {name: version(name) for name in libraries}
 
 
 def save_checkpoint(path: Path, network: AuditoryNetwork, card: ModelCard | None, *, compact: bool = False) -> Path:

@@ -29,15 +29,8 @@ from ban_bids.inputs.types import Clip
 from ban_bids.models.candidate import Candidate, ModelCard
 from ban_bids.models.front_end import FrontEnd
 from ban_bids.models.low_level import LogMelModel, LowLevelModel, ModulationModel
-from ban_bids.models.network import (
-    CONTROLS,
-    UNTRAINED_SEEDS,
-    AuditoryNetwork,
-    NetworkModel,
-    measure_normalisation,
-    normalisation,
-    set_normalisation,
-)
+from ban_bids.models.network import CONTROLS, UNTRAINED_SEEDS, AuditoryNetwork, NetworkModel
+from ban_bids.models.normalisation import measure_normalisation, normalisation, set_normalisation
 from ban_bids.models.pieces import in_pieces
 from ban_bids.models.presets import build
 from ban_bids.models.random_weights import permuted_module, untrained_module
@@ -97,7 +90,7 @@ def control_statistics(
     Returns
     -------
     dict of dict of Tensor
-        Control -> :func:`~ban_bids.models.network.normalisation` of it.
+        Control -> :func:`~ban_bids.models.normalisation.normalisation` of it.
     """
     statistics = {}
     for name, control in control_networks(network):

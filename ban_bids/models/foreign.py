@@ -19,7 +19,7 @@ from ban_bids.audio.waveforms import HeardClip
 from ban_bids.constants import SAMPLING_RATE
 from ban_bids.errors import NotComputable, UsageError
 from ban_bids.models.candidate import ModelCard, check_mapping, layer_labels, mapping_by_name, waveforms
-from ban_bids.models.network import resolve_device
+from ban_bids.models.devices import resolve_device
 from ban_bids.models.pieces import is_long
 
 _LOG = logging.getLogger(__name__)

@@ -20,8 +20,8 @@ from ban_bids.audio.waveforms import HeardClip
 from ban_bids.bids.names import alphanumeric
 from ban_bids.errors import NotComputable, UsageError
 from ban_bids.models.candidate import ModelCard, waveforms
+from ban_bids.models.devices import resolve_device
 from ban_bids.models.foreign import module_digest
-from ban_bids.models.network import resolve_device
 
 LEAST_RATE = 10.0
 """Frames per second that every layer keeps: neighbouring frames are averaged as long as so many are left.

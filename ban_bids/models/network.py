@@ -8,9 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from functools import cached_property
 from itertools import islice
@@ -27,6 +26,7 @@ from ban_bids.constants import AREAS
 from ban_bids.errors import NotComputable, UsageError
 from ban_bids.models.candidate import ModelCard, waveforms
 from ban_bids.models.config import NetworkConfig
+from ban_bids.models.devices import resolve_device, torch_threads
 from ban_bids.models.front_end import FrontEnd
 from ban_bids.models.pieces import Plan, is_long, joined, own_frames, side_by_side, time_reach
 
@@ -70,7 +70,7 @@ class AuditoryNetwork(nn.Module, ABC):
     readout : nn.Linear
         Pooled activation of the last area to genres.
     control_statistics : dict of dict of Tensor
-        Control -> :func:`normalisation` of it on this network's training music
+        Control -> :func:`~ban_bids.models.normalisation.normalisation` of it on this network's training music
         (:func:`ban_bids.models.controls.control_statistics`); empty where it is not known.
     """
 
@@ -404,101 +404,6 @@ def fingerprint(network: AuditoryNetwork) -> str:
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def measure_normalisation(
-    module: nn.Module, batches: Iterable[Any], forward: Callable[[Any], object] | None = None
-) -> None:
-    """Set the running statistics of every normalisation to the plain average over batches; then it evaluates.
-
-    Parameters
-    ----------
-    module : nn.Module
-        Any; its weights stay as they are.
-    batches : iterable
-        Inputs; standardised log-mel frames, (batch, 1, mels, frames), for :meth:`AuditoryNetwork.from_frames`.
-    forward : callable, optional
-        What hears a batch; the module itself when None.
-    """
-    norms = _norms(module).values()
-    momenta = [norm.momentum for norm in norms]
-    module.eval()  # nothing but the normalisations learns or is random
-    with ExitStack() as hooks, torch.no_grad():
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # plain average over the batches seen
-            norm.train()
-            if isinstance(norm, nn.modules.instancenorm._InstanceNorm):
-                hooks.callback(norm.register_forward_pre_hook(_count).remove)
-        for batch in batches:
-            (forward or module)(batch)
-        if not all(norm.training for norm in norms):
-            raise RuntimeError("the forward pass puts the module into evaluation mode: nothing could be measured")
-    module.eval()
-    for norm, momentum in zip(norms, momenta):
-        norm.momentum = momentum
-
-
-def _count(norm: Any, inputs: object) -> None:
-    """Weigh the next batch as a plain average does, which torch does for batch normalisations only."""
-    norm.num_batches_tracked += 1
-    norm.momentum = 1.0 / int(norm.num_batches_tracked)
-
-
-def normalisation(module: nn.Module) -> dict[str, Tensor]:
-    """Copies of the running statistics of every normalisation that has them, by their names in the module's state."""
-    return {
-        f"{name}.{buffer}": value.detach().cpu().clone()
-        for name, norm in _norms(module).items()
-        for buffer, value in norm.named_buffers()
-    }
-
-
-def set_normalisation(module: nn.Module, statistics: Mapping[str, Tensor]) -> None:
-    """Set what :func:`normalisation` returned for a module of the same architecture; the module then evaluates.
-
-    Raises
-    ------
-    ValueError
-        For statistics of another architecture.
-    """
-    own = {name: value.shape for name, value in normalisation(module).items()}
-    if own != {name: value.shape for name, value in statistics.items()}:
-        raise ValueError("the statistics are those of another architecture's normalisations")
-    module.load_state_dict(statistics, strict=False)
-    module.eval()
-
-
-def _norms(module: nn.Module) -> dict[str, nn.modules.batchnorm._NormBase]:
-    """Batch and instance normalisations that have running statistics."""
-    base = nn.modules.batchnorm._NormBase
-    return {name: norm for name, norm in module.named_modules() if isinstance(norm, base) and norm.track_running_stats}
-
-
-@contextmanager
-def torch_threads(n: int) -> Iterator[None]:
-    """Let torch use this many CPU threads for a while."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def resolve_device(device: str) -> torch.device:
-    """``auto`` takes a GPU where there is one.
-
-    Raises
-    ------
-    UsageError
-        For ``cuda`` where there is none.
-    """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: torch finds no CUDA GPU here; choose --device cpu or auto")
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(device)
 
 
 def _flatten(activation: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """Features from files, one per clip or recording: ``features:FOLDER``.
 
-``FOLDER/features.json`` describes the model (:class:`Description`); every other file holds an array (frames, dims) per
-layer, in ``.npz`` or ``.h5``. Which file belongs to which clip is said by its name, or by a table ``FOLDER/clips.tsv``:
+``FOLDER/features.json`` describes the model (:class:`~ban_bids.models.stored_description.Description`); every other
+file holds an array (frames, dims) per layer, in ``.npz`` or ``.h5``. Which file belongs to which clip is said by its
+name, or by a table ``FOLDER/clips.tsv``:
 
 * ``song.npz`` belongs to ``song.wav`` (or ``.mp3``, …), from its start on; ``song_start-30.npz`` from second 30 on;
 * ``rock/song.npz`` belongs to ``song.wav`` in a folder ``rock`` only; the longest path that fits counts;
@@ -14,204 +15,32 @@ A file of a whole recording, or of a row's excerpt, also serves clips that lie w
 
 from __future__ import annotations
 
-import re
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
-from math import ceil, floor, isfinite, prod
-from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from math import ceil, floor, prod
+from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 
 from ban_bids.audio.waveforms import HeardClip, audio_hash, content_hash
-from ban_bids.constants import NOT_AVAILABLE, SAMPLING_RATE
+from ban_bids.constants import SAMPLING_RATE
 from ban_bids.errors import DataError, NotComputable, UsageError
 from ban_bids.files.hashing import json_digest
-from ban_bids.files.json import read_json
 from ban_bids.files.npz import UNREADABLE
-from ban_bids.files.reading import as_number, check_ordinary
+from ban_bids.files.reading import check_ordinary
 from ban_bids.files.sounds import audio_seconds
-from ban_bids.files.tsv import read_frame
-from ban_bids.inputs.stimuli import SAME_DURATION
 from ban_bids.inputs.types import Clip
-from ban_bids.models.candidate import Candidate, ModelCard, check_mapping, layer_labels
+from ban_bids.models.candidate import Candidate, check_mapping, layer_labels
+from ban_bids.models.stored_description import Description
+from ban_bids.models.stored_entries import SILENCES, Entry, entries_by_name, entries_of_table
 
-_SUFFIXES = (".npz", ".h5", ".hdf5")
-_SILENCES = tuple(f"silence{suffix}" for suffix in _SUFFIXES)
-_START = re.compile(r"(.+)_start-(\d+(?:\.\d+)?)")
-_SAME_START = 1e-3
 _EDGE = 1e-6
 _LARGEST = 2**32
 """Bytes of one array."""
-
-
-@dataclass(frozen=True)
-class Description:
-    """What ``features.json`` says.
-
-    Parameters
-    ----------
-    name : str
-        ``[a-z][a-z0-9]*``; enters file names.
-    layers : dict of str to float
-        Layer -> frames per second, in order from the sound on. In the file a list of objects with ``name`` and
-        ``frame_rate``: objects of JSON have no order.
-    mapping : dict of str to str
-        Layer -> region that it stands for.
-    references : tuple of str
-        Publications that describe the model.
-    training : str or dict
-        What trained the model. In words; or an object with ``split`` (words), ``hashes`` and ``fingerprints``
-        (track -> text, see :class:`~ban_bids.models.candidate.ModelCard`), with which the overlap with the stimuli is
-        known. ``{"hashes": {}}``: nothing did.
-    sampling : str
-        How the features were made, for readers.
-    tolerance : int
-        Whole frames by which a file may be shorter or longer than its sound.
-    """
-
-    name: str
-    layers: dict[str, float]
-    mapping: dict[str, str]
-    references: tuple[str, ...]
-    training: str | dict[str, Any] | None
-    sampling: str
-    tolerance: int
-
-    @classmethod
-    def read(cls, path: Path) -> Description:
-        """Read and check the file.
-
-        Raises
-        ------
-        DataError
-            It is missing or no JSON; a key is missing, unknown or of another type.
-        """
-        if not path.is_file():
-            raise DataError(f"{path}: not there; it names the model and its layers with their frame rates")
-        content = read_json(path)
-        known = {"name", "layers", "mapping", "references", "training", "sampling", "tolerance"}
-        if unknown := sorted(content.keys() - known):
-            raise DataError(f"{path}: unknown key {unknown[0]!r}; the keys are {', '.join(sorted(known))}")
-        training = content.get("training")
-        if isinstance(training, dict):
-            _check_training(path, training)
-        elif training is not None:
-            _text(path, content, "training")
-        tolerance = content.get("tolerance", 1)
-        if not isinstance(tolerance, int) or isinstance(tolerance, bool) or tolerance < 0:
-            raise DataError(f"{path}: tolerance must be a number of whole frames, not {tolerance!r}")
-        references = content.get("references", [])
-        if not isinstance(references, list) or not all(isinstance(one, str) for one in references):
-            raise DataError(f"{path}: references must be a list of texts")
-        return cls(
-            name=_name(path, content),
-            layers=_layers(path, content.get("layers")),
-            mapping=_texts(path, content, "mapping"),
-            references=tuple(references),
-            training=training,
-            sampling=_text(path, content, "sampling") if "sampling" in content else "",
-            tolerance=tolerance,
-        )
-
-    @property
-    def card(self) -> ModelCard | None:
-        """What is known of the weights; None without references and training."""
-        if self.training is None and not self.references:
-            return None
-        told: dict[str, Any] = (
-            self.training if isinstance(self.training, dict) else {"split": self.training or "unknown"}
-        )
-        return ModelCard(
-            {"name": self.name},
-            (),
-            split=told.get("split", "unknown"),
-            training_hashes=told.get("hashes", {}),
-            fingerprints=told.get("fingerprints", {}),
-            references=self.references,
-            notes=(self.sampling,) if self.sampling else (),
-            training_known="hashes" in told,
-        )
-
-
-def _text(path: Path, content: Mapping[str, Any], key: str) -> str:
-    if not isinstance(content.get(key), str) or not content[key].strip():
-        raise DataError(f"{path}: {key} must be a text, not {content.get(key)!r}")
-    return str(content[key])
-
-
-def _name(path: Path, content: Mapping[str, Any]) -> str:
-    name = _text(path, content, "name")
-    if not re.fullmatch(r"[a-z][a-z0-9]*", name):
-        raise DataError(f"{path}: name {name!r} enters file names; write lower-case letters and digits")
-    return name
-
-
-def _texts(path: Path, content: Mapping[str, Any], key: str) -> dict[str, str]:
-    values = content.get(key, {})
-    if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
-        raise DataError(f"{path}: {key} must be an object of texts")
-    return values
-
-
-def _check_training(path: Path, training: Mapping[str, Any]) -> None:
-    if unknown := sorted(training.keys() - {"split", "hashes", "fingerprints"}):
-        raise DataError(f"{path}: unknown key {unknown[0]!r} in training; the keys are split, hashes, fingerprints")
-    if "split" in training:
-        _text(path, training, "split")
-    for key in ("hashes", "fingerprints"):
-        _texts(path, training, key)
-
-
-def _layers(path: Path, layers: Any) -> dict[str, float]:
-    remedy = 'layers must be a list such as [{"name": "conv1", "frame_rate": 50.0}, …], in order from the sound on'
-    if not isinstance(layers, list) or not layers or not all(isinstance(one, dict) for one in layers):
-        raise DataError(f"{path}: {remedy}")
-    rates: dict[str, float] = {}
-    for layer in layers:
-        name, rate = layer.get("name"), layer.get("frame_rate")
-        if layer.keys() != {"name", "frame_rate"} or not isinstance(name, str) or (as_number(rate) or 0.0) <= 0:
-            raise DataError(f"{path}: {layer!r} is no layer; {remedy}")
-        if name in rates:
-            raise DataError(f"{path}: layer {name!r} is there twice; rename one")
-        rates[name] = float(rate)
-    return rates
-
-
-class Entry(NamedTuple):
-    """A file of features, and the sound that it stands for.
-
-    Parameters
-    ----------
-    path : Path
-    audio : tuple of str
-        End of the audio file's path: with suffix where a table says so, else without.
-    start : float
-        Seconds.
-    duration : float or None
-        Seconds; None: a clip that starts there, or to the recording's end.
-    """
-
-    path: Path
-    audio: tuple[str, ...]
-    start: float
-    duration: float | None
-
-    def is_of(self, clip: Clip) -> bool:
-        """Whether it was made of this very clip."""
-        same_end = self.duration is None or abs(self.duration - clip.duration) <= SAME_DURATION
-        return abs(self.start - clip.start) <= _SAME_START and same_end
-
-    def contains(self, clip: Clip) -> bool:
-        """Whether the clip is an excerpt of it: of a whole recording, or of what a table says."""
-        if self.duration is None:
-            return self.start == 0
-        late = clip.start + clip.duration - self.start - self.duration
-        return clip.start >= self.start - _SAME_START and late <= SAME_DURATION
 
 
 class StoredFeatures:
@@ -245,13 +74,13 @@ class StoredFeatures:
         self._tolerance = about.tolerance
         table = folder / "clips.tsv"
         self._by_table = table.is_file()
-        entries = _read_table(table) if self._by_table else _named(folder)
+        entries = entries_of_table(table) if self._by_table else entries_by_name(folder)
         if not entries:
             raise DataError(f"{folder}: holds no features; write one .npz or .h5 per clip")
         self._entries: dict[str, list[Entry]] = {}
         for entry in entries:
             self._entries.setdefault(entry.audio[-1], []).append(entry)
-        self._silence = next((path for path in map(folder.joinpath, _SILENCES) if path.is_file()), None)
+        self._silence = next((path for path in map(folder.joinpath, SILENCES) if path.is_file()), None)
         self._files = sorted({entry.path for entry in entries})
         self._stamps: dict[Path, tuple[int, ...]] = {}
         self._audio: dict[Path, Path] = {}
@@ -476,13 +305,6 @@ def load_stored(name: str, weights: Path | None, device: str, seed: int) -> Cand
     return StoredFeatures(folder)
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """Files of features of a folder and its subfolders, sorted; hidden ones are none."""
-    for path in sorted(folder.rglob("*")):
-        if path.suffix in _SUFFIXES and not any(part.startswith(".") for part in path.relative_to(folder).parts):
-            yield path
-
-
 def _sounds(entry: Entry, clip: Clip) -> Iterator[float]:
     """Seconds that a file may last; the recording is opened only if the clip's own duration does not do."""
     if entry.duration is not None:
@@ -491,58 +313,6 @@ def _sounds(entry: Entry, clip: Clip) -> Iterator[float]:
     if entry.is_of(clip):
         yield clip.duration
     yield audio_seconds(clip.audio) - entry.start
-
-
-def _named(folder: Path) -> list[Entry]:
-    """Files by their names; one that ends in ``_start-N`` may also belong to an audio file of that very name."""
-    entries: dict[tuple[tuple[str, ...], float], Entry] = {}
-    for path in _files(folder):
-        inner = path.relative_to(folder).with_suffix("").parts
-        if path.name in _SILENCES and len(inner) == 1:
-            continue
-        keys = [(inner, 0.0)]
-        if match := _START.fullmatch(inner[-1]):
-            keys.append(((*inner[:-1], match[1]), float(match[2])))
-        for key in keys:
-            if key in entries:
-                raise DataError(f"{path}: stands for the same sound as {entries[key].path}; remove one")
-            entries[key] = Entry(path, *key, None)
-    return list(entries.values())
-
-
-def _read_table(path: Path) -> list[Entry]:
-    """Files as ``clips.tsv`` lists them."""
-    table = read_frame(path, "write tabs between its columns", dtype=str, keep_default_na=False)
-    if lacks := [column for column in ("file", "features") if column not in table]:
-        raise DataError(f"{path}: lacks the column {lacks[0]!r}; write file, features and, if need be, start, duration")
-    return [_entry_of(path, number, row) for number, row in enumerate(table.to_dict("records"), 2)]
-
-
-def _entry_of(table: Path, line: int, row: Mapping[Any, str]) -> Entry:
-    inner = PurePosixPath(row["features"].strip())
-    path = table.parent / inner
-    if inner.is_absolute() or ".." in inner.parts or path.suffix not in _SUFFIXES or not path.is_file():
-        raise DataError(f"{table}, line {line}: {row['features']!r} is no .npz or .h5 inside {table.parent}")
-    audio = PurePosixPath(row["file"].strip()).parts
-    if not audio:
-        raise DataError(f"{table}, line {line}: names no audio file; write its name with its suffix")
-    start, duration = (_seconds(table, line, row, column) for column in ("start", "duration"))
-    if duration == 0:
-        raise DataError(f"{table}, line {line}: duration is 0; write seconds, or n/a for the rest of the recording")
-    return Entry(path, audio, start or 0.0, duration)
-
-
-def _seconds(table: Path, line: int, row: Mapping[Any, str], column: str) -> float | None:
-    text = row.get(column, "").strip()
-    if text in ("", NOT_AVAILABLE):
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not isfinite(value) or value < 0:
-        raise DataError(f"{table}, line {line}: {column} is {text!r}; write seconds, or n/a")
-    return value
 
 
 @contextmanager

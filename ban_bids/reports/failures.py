@@ -43,8 +43,8 @@ def failures_of(root: Path, participant: str) -> list[tuple[str, str | None, str
     """Participant, model and reason of what failed in a participant, as :func:`error_sections` takes them."""
     return [
         (label, model, reason or "no reason was recorded")
-        for (label, model), (status, reason) in read_statuses(root).items()
-        if label == participant and status == "failed"
+        for (label, model), (status, reason) in read_statuses(root, participant).items()
+        if status == "failed"
     ]
 
 

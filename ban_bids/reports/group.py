@@ -14,7 +14,7 @@ from ban_bids.derivatives.read import Derivatives
 from ban_bids.files.atomic import write_text
 from ban_bids.files.json import read_json
 from ban_bids.reports.answer import answer
-from ban_bids.reports.citation import write_citation
+from ban_bids.reports.citation import CITATION, write_citation
 from ban_bids.reports.comparison import NO_COMPARISON, comparison_blocks, depth_blocks, difference_blocks, ranking
 from ban_bids.reports.failures import error_sections, with_models
 from ban_bids.reports.figures import bar_figure, map_figure
@@ -172,7 +172,8 @@ def _compared(out: Derivatives, group: pd.DataFrame, people: pd.DataFrame, compa
 
 
 def _methods(root: Path) -> list[Block]:
-    cited = Link("What to cite", str(write_citation(root).relative_to(root)))
+    write_citation(root)
+    cited = Link("What to cite", CITATION)
     return [Paragraphs((*_METHODS, "How each participant was analysed stands in its own page.")), Links((cited,))]
 
 

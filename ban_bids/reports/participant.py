@@ -14,7 +14,7 @@ from ban_bids.errors import DataError
 from ban_bids.files.atomic import write_text
 from ban_bids.files.json import read_json
 from ban_bids.reports.answer import answer
-from ban_bids.reports.citation import write_citation
+from ban_bids.reports.citation import CITATION
 from ban_bids.reports.comparison import NO_COMPARISON, comparison_blocks, depth_blocks, difference_blocks, ranking
 from ban_bids.reports.failures import error_sections, failures_of
 from ban_bids.reports.figures import bar_figure, map_figure
@@ -51,7 +51,10 @@ _FEW_MODELS = 3
 
 
 def render_participant(root: Path, participant: str) -> Path:
-    """Write ``sub-<label>.html`` from the participant's derivatives.
+    """Write ``sub-<label>.html`` from the participant's derivatives; nobody else's files are opened.
+
+    What to cite stands in a file of all participants, to which it links:
+    :func:`ban_bids.reports.citation.write_citation`.
 
     Parameters
     ----------
@@ -86,7 +89,7 @@ def render_participant(root: Path, participant: str) -> Path:
             "Preprocessing quality", [*quality_tables(out.quality(participant)), *_quality_figures(root, participants)]
         ),
         Section("Warnings", _warnings(participants, models), "No stage had anything to warn of."),
-        Section("Methods", _methods(root, models)),
+        Section("Methods", _methods(models)),
         Section("Provenance", _provenance(root, models)),
     ]
     links = LINKS if (root / GROUP_PAGE).is_file() else ()
@@ -226,10 +229,10 @@ def _warnings(participants: Sequence[ParticipantSummary], models: Sequence[Model
     return [Bullets(list(dict.fromkeys(notes)), alert=True)] if notes else []
 
 
-def _methods(root: Path, models: Sequence[ModelSummary]) -> list[Block]:
+def _methods(models: Sequence[ModelSummary]) -> list[Block]:
     """Paragraphs of all models' methods, each once, and where it says what to cite."""
     texts = dict.fromkeys(paragraph for model in models for paragraph in model.methods)
-    return [Paragraphs(list(texts)), Links((Link("What to cite", str(write_citation(root).relative_to(root))),))]
+    return [Paragraphs(list(texts)), Links((Link("What to cite", CITATION),))]
 
 
 def _provenance(root: Path, models: Sequence[ModelSummary]) -> list[Block]:

@@ -20,8 +20,9 @@ from ban_bids.constants import AREAS
 from ban_bids.errors import CheckpointError, DataError
 from ban_bids.models.candidate import ModelCard
 from ban_bids.models.checkpoint import load_checkpoint, load_tensors
+from ban_bids.models.devices import resolve_device
 from ban_bids.models.low_level import load_low_level
-from ban_bids.models.network import AuditoryNetwork, resolve_device
+from ban_bids.models.network import AuditoryNetwork
 from ban_bids.models.presets import LOW_LEVEL
 from ban_bids.training.cache import AudioCache
 from ban_bids.training.code_measures.comparison import CodeComparison

@@ -31,7 +31,8 @@ from torch.utils.data import DataLoader
 
 from ban_bids.constants import AREAS
 from ban_bids.errors import DiskFull, UsageError
-from ban_bids.models.network import AuditoryNetwork, resolve_device
+from ban_bids.models.devices import resolve_device
+from ban_bids.models.network import AuditoryNetwork
 from ban_bids.training.auxiliary import heads_of, task_loss
 from ban_bids.training.code_losses import CodeLosses
 from ban_bids.training.crops import BatchOrder, CropBatches
@@ -43,7 +44,6 @@ from ban_bids.training.tracks import Task, task_slices
 
 _LOG = logging.getLogger(__name__)
 _EMA_RAMP = 9.0
-_LOOKS_WITHIN_PATIENCE = 10
 _SECONDS_BETWEEN_LINES = 60.0
 SECONDS_BETWEEN_STATES = 60.0
 STEPS_BETWEEN_LOOKS = 5
@@ -360,9 +360,7 @@ def fit(
         n_steps = max(1, settings.epochs * len(batches) // trainer.world_size)
         stopping = None
         if settings.patience is not None:
-            patience = max(1, settings.patience * len(batches) // trainer.world_size)
-            between = max(1, patience // _LOOKS_WITHIN_PATIENCE)
-            stopping = EarlyStopping(network, inner, steps_between=between, patience=patience)
+            stopping = EarlyStopping.within(network, inner, settings.patience * len(batches) // trainer.world_size)
         module = BANTraining(
             network, settings, n_steps, tasks=tasks, stopping=stopping, compiled=_compiled(device, parallel),
             log_lines=progress and not on_terminal,

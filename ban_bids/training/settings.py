@@ -14,7 +14,7 @@ import torch
 
 from ban_bids.constants import DEFAULT_SEED
 from ban_bids.errors import UsageError
-from ban_bids.models.network import resolve_device
+from ban_bids.models.devices import resolve_device
 from ban_bids.training.crops import Augmentation
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.monotonic, "cpu": time.process_time}

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from ban_bids.models.network import AuditoryNetwork
 from ban_bids.training.evaluate import genre_logits
 
+_LOOKS_WITHIN_PATIENCE = 10
+
 
 class EarlyStopping(nn.Module):
     """Keep the averaged weights with the lowest loss on an inner part of the training tracks.
@@ -43,6 +45,12 @@ class EarlyStopping(nn.Module):
         self.steps_between = steps_between
         self.patience = patience
         self._batches = batches
+
+    @classmethod
+    def within(cls, network: AuditoryNetwork, batches: Sequence[tuple[Tensor, ...]], patience: int) -> EarlyStopping:
+        """One that looks some ten times within its patience, of at least one step."""
+        patience = max(1, patience)
+        return cls(network, batches, steps_between=max(1, patience // _LOOKS_WITHIN_PATIENCE), patience=patience)
 
     def is_due(self, step: int) -> bool:
         """Whether to look after this step."""

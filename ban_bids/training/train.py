@@ -19,7 +19,9 @@ from ban_bids.files.json import write_json
 from ban_bids.files.locks import file_lock
 from ban_bids.models.checkpoint import load_tensors, save_checkpoint
 from ban_bids.models.controls import control_statistics
-from ban_bids.models.network import AuditoryNetwork, measure_normalisation, torch_threads
+from ban_bids.models.devices import torch_threads
+from ban_bids.models.network import AuditoryNetwork
+from ban_bids.models.normalisation import measure_normalisation
 from ban_bids.models.presets import LOW_LEVEL, build
 from ban_bids.models.presets import preset as preset_config
 from ban_bids.training.auxiliary import evaluate_heads

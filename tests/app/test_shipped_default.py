@@ -24,7 +24,8 @@ from ban_bids.inputs.types import Clip
 from ban_bids.models import shipped
 from ban_bids.models.candidate import ModelCard
 from ban_bids.models.checkpoint import save_checkpoint
-from ban_bids.models.network import CONTROLS, normalisation
+from ban_bids.models.network import CONTROLS
+from ban_bids.models.normalisation import normalisation
 from ban_bids.models.presets import PRESETS, build
 from ban_bids.settings import ModelRequest, Settings
 from ban_bids.training import splits

@@ -15,7 +15,8 @@ from ban_bids.inputs.types import Clip
 from ban_bids.models.candidate import ModelCard
 from ban_bids.models.checkpoint import save_checkpoint
 from ban_bids.models.controls import clip_batches
-from ban_bids.models.network import fingerprint, measure_normalisation
+from ban_bids.models.network import fingerprint
+from ban_bids.models.normalisation import measure_normalisation
 from ban_bids.models.presets import PRESETS, build
 from ban_bids.settings import Settings
 from ban_bids.training import splits

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -82,6 +84,55 @@ def test_who_holds_participants_keeps_calls_with_another_work_folder_away(tmp_pa
     assert not list((out / "logs").iterdir())
     with all_free([participant_lock(work, "02"), output_lock(out, "01")]) as free:
         assert free
+
+
+def refuse_to_open(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the file is another user's."""
+    opened = os.open
+
+    def refuse(name: str, *args: int, **more: int) -> int:
+        if str(name) == str(path):
+            raise PermissionError(errno.EACCES, "Permission denied", name)
+        return opened(name, *args, **more)
+
+    monkeypatch.setattr(os, "open", refuse)
+
+
+def test_another_users_lock_leaves_the_other_participants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work, out = tmp_path / "work", tmp_path / "out"
+    refuse_to_open(participant_lock(work, "01"), monkeypatch)
+    with held(["01", "02"], work, out) as refused:
+        assert list(refused) == ["01"]
+        assert "sub-01.lock: cannot be locked (Permission denied)" in refused["01"]
+        with all_free([participant_lock(work, "02")]) as free:
+            assert not free
+
+
+def test_a_lock_that_cannot_be_removed_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    removed, out = Path.unlink, tmp_path / "out"
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path == output_lock(out, "01"):
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+        removed(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with held(["01", "02"], tmp_path / "work", out) as refused:
+        assert not refused
+    assert ".sub-01.lock: cannot be removed (Read-only file system); it does no harm" in caplog.text
+    assert [path.name for path in (out / "logs").iterdir()] == [".sub-01.lock"]
+
+
+def test_a_work_folder_that_cannot_be_cleaned_is_told_when_all_else_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    refuse_to_open(filled(tmp_path), monkeypatch)
+    before = sorted(tmp_path.rglob("*"))
+    clean_work_folder(tmp_path)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert "sub-01.lock: cannot be locked (Permission denied)" in caplog.text
 
 
 def test_one_participants_stale_lock_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,3 +95,10 @@ def test_statuses_read_back(tmp_path):
     write_text(tmp_path / "logs" / "sub-03_status.json", "{}")
     with pytest.raises(DataError, match="sub-03_status.json"):
         read_statuses(tmp_path)
+    with pytest.raises(DataError, match="sub-03_status.json"):
+        read_statuses(tmp_path, "03")
+    write_status(tmp_path, "011", "done")
+    assert read_statuses(tmp_path, "01") == {
+        ("01", None): ("done", None),
+        ("01", "ban-a"): ("failed", "features are not finite"),
+    }

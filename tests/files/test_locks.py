@@ -20,7 +20,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from ban_bids.errors import DataError, StaleLock
+from ban_bids.errors import DataError, DiskFull, StaleLock
 from ban_bids.files import filesystems, locks
 from ban_bids.files.filesystems import shared_between_machines
 from ban_bids.files.locks import LEASE_SUFFIX, all_free, file_lock, file_locks
@@ -140,6 +140,54 @@ def test_another_fault_of_the_file_system_is_named(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(fcntl, "flock", refuse)
     with pytest.raises(DataError, match=r"x\.lock: cannot be locked \(Input"), file_lock(tmp_path / "x.lock"):
         pass
+
+
+def test_a_full_disk_is_told_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = os.open
+
+    def refuse(path: str, *args: int, **more: int) -> int:
+        if str(path).endswith("x.lock"):
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return opened(path, *args, **more)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(DiskFull, match=r"x\.lock: the disk is full \(.*; make room"), file_lock(tmp_path / "x.lock"):
+        pass
+
+
+def test_what_was_done_is_not_lost_where_the_lock_cannot_be_released(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    flock = fcntl.flock
+
+    def refuse(descriptor: int, operation: int) -> None:
+        if operation == fcntl.LOCK_UN:
+            raise OSError(errno.EIO, "Input/output error")
+        flock(descriptor, operation)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", refuse)
+        with file_lock(tmp_path / "x.lock"):
+            pass
+        assert "x.lock: cannot be released (Input/output error)" in caplog.text
+        # nor does it hide what went wrong inside
+        with pytest.raises(ValueError, match="inside"), file_lock(tmp_path / "y.lock"):
+            raise ValueError("inside")
+
+
+@pytest.mark.usefixtures("no_flock")
+def test_a_lease_that_cannot_be_renewed_ends_the_work_and_blames_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object, **more: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(locks, "LEASE_SECONDS", 1.5)
+    monkeypatch.setattr(os, "utime", refuse)
+    told = r"x\.lock\.lease: could not be renewed .*Input/output error.*start again when the file system answers"
+    with pytest.raises(StaleLock, match=told), file_lock(tmp_path / "x.lock"):
+        for _ in range(600):
+            time.sleep(0.05)
 
 
 def test_without_locks_of_the_file_system_two_processes_take_turns(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from fake_derivatives import TASK, fake_settings, make_tree, score_rows, write_model
 
-from ban_bids import load_derivatives
+from ban_bids import __version__, load_derivatives
 from ban_bids.app.group import group_level
 from ban_bids.errors import DataError
 from ban_bids.files.tsv import read_tsv, write_tsv
@@ -78,7 +78,7 @@ def test_models_stand_in_order_of_bas_where_all_have_it(tool: ModuleType, tmp_pa
     group = load_derivatives(out).group_scores()
     c = group[(group["row"] == "C") & (group["model"] == "vgg") & (group["level"] == "group")].iloc[0]
     assert rows["vgg"][3] == f"{c['value']:.3f} [{c['ci_low']:.3f}, {c['ci_high']:.3f}]"
-    assert "openneuro.ds003720" in text and "3 people" in text and "ban-bids 0.1.0, torch 2." in text
+    assert "openneuro.ds003720" in text and "3 people" in text and f"ban-bids {__version__}, torch 2." in text
     assert max(len(line) for line in text.splitlines() if line[:1] != "|") <= 116
 
 

@@ -21,6 +21,8 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+import ban_bids
+
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 AT_RUN_TIME = ("pretrained", "listen")
@@ -163,6 +165,58 @@ def test_changes_are_in_their_form() -> None:
     assert not malformed((ROOT / "CHANGES.md").read_text(encoding="utf-8"))
     wrong = "## Unreleased\n### New\n## 0.1.0\n## 0.1.0 - 2026-01-02\n## 0.2.0 - 2026-02-01\n### Fixed\n"
     assert malformed(wrong) == ["### New", "## 0.1.0", "## 0.2.0 - 2026-02-01: newer than the one above"]
+
+
+def misnamed(own: str, changes: str, citation: Mapping[str, Any]) -> list[str]:
+    """Faults of a tree's version: a release is what it is called, what comes after it is on the way to the next one."""
+    known, newest = Version(own), re.findall(r"^## (.*)$", changes, re.MULTILINE)
+    faults = [] if str(known) == own else [f"{own}: PEP 440 writes {known}"]
+    faults += [] if citation["version"] == own else [f"CITATION.cff: {citation['version']}, not {own}"]
+    released = citation.get("date-released")
+    if known.is_devrelease:
+        last = max((Version(line.split()[0]) for line in newest if line != "Unreleased"), default=Version("0"))
+        faults += [] if Version(known.base_version) > last else [f"{own}: is not after {last}"]
+        faults += [] if released is None else [f"CITATION.cff: {own} was not released on {released}"]
+        faults += [] if newest[0] == "Unreleased" else [f"CHANGES.md: {own} has no Unreleased on top"]
+    elif newest[0] != f"{own} - {released}":
+        faults.append(f"CHANGES.md: has {newest[0]} on top, not {own} - {released}")
+    return faults
+
+
+def test_the_tree_is_called_what_it_is() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert not misnamed(PROJECT["version"], (ROOT / "CHANGES.md").read_text(encoding="utf-8"), citation)
+
+
+@pytest.mark.parametrize(
+    ("own", "released", "top", "fault"),
+    [
+        ("0.2.0", "2026-02-01", "## 0.2.0 - 2026-02-01\n", None),
+        ("0.3.0.dev0", None, "## Unreleased\n", None),
+        ("0.2.0", "2026-02-01", "## Unreleased\n", "has Unreleased on top"),  # code after a release under its name
+        ("0.2.0", "2026-02-03", "", "not 0.2.0 - 2026-02-03"),
+        ("0.2.0.dev0", None, "## Unreleased\n", "is not after 0.2.0"),
+        ("0.3.0.dev0", "2026-02-01", "## Unreleased\n", "was not released"),
+        ("0.3.0.dev0", None, "", "no Unreleased on top"),
+        ("0.3.0-dev", None, "## Unreleased\n", "PEP 440 writes 0.3.0.dev0"),
+    ],
+)
+def test_a_wrong_name_is_seen(own: str, released: str | None, top: str, fault: str | None) -> None:
+    changes = top + ("" if "0.2.0" in top else "## 0.2.0 - 2026-02-01\n") + "## 0.1.0 - 2026-01-01\n"
+    citation = {"version": own} | ({} if released is None else {"date-released": released})
+    faults = misnamed(own, changes, citation)
+    assert (fault in faults[0] and len(faults) == 1) if fault else not faults
+    assert len(misnamed(own, changes, {**citation, "version": "0.0.1"})) == len(faults) + 1
+
+
+def test_a_checkout_has_its_own_version_whatever_was_installed_from_it(tmp_path: Path) -> None:
+    assert ban_bids.__version__ == PROJECT["version"]
+    project = tmp_path / "pyproject.toml"
+    assert ban_bids._version(project) == version("ban-bids")
+    project.write_text('[project]\nname = "other"\nversion = "7"\n')
+    assert ban_bids._version(project) == version("ban-bids")
+    project.write_text('[project]\nname = "ban-bids"\nversion = "7"\n')
+    assert ban_bids._version(project) == "7"
 
 
 def test_the_version_is_written_in_one_place() -> None:

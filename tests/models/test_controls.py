@@ -23,7 +23,8 @@ from ban_bids.models.controls import (
     measured_model,
     sound_batches,
 )
-from ban_bids.models.network import CONTROLS, NetworkModel, fingerprint, measure_normalisation, normalisation
+from ban_bids.models.network import CONTROLS, NetworkModel, fingerprint
+from ban_bids.models.normalisation import measure_normalisation, normalisation
 from ban_bids.models.presets import PRESETS, build
 from ban_bids.models.registry import load_model
 

@@ -17,7 +17,8 @@ from ban_bids.models.config import PRESETS as BANS
 from ban_bids.models.controls import Control, control_models, control_networks
 from ban_bids.models.foreign import LayerModel
 from ban_bids.models.low_level import MODELS
-from ban_bids.models.network import NetworkModel, measure_normalisation
+from ban_bids.models.network import NetworkModel
+from ban_bids.models.normalisation import measure_normalisation
 from ban_bids.models.pieces import in_pieces, joined, time_reach
 from ban_bids.models.presets import PRESETS, build, preset
 

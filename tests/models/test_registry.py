@@ -20,8 +20,9 @@ from ban_bids.models.candidate import ModelCard
 from ban_bids.models.checkpoint import save_checkpoint
 from ban_bids.models.config import PRESETS, FrontEndConfig
 from ban_bids.models.controls import control_models, untrained_network
+from ban_bids.models.devices import resolve_device
 from ban_bids.models.low_level import LogMelModel, ModulationModel
-from ban_bids.models.network import NetworkModel, resolve_device
+from ban_bids.models.network import NetworkModel
 from ban_bids.models.random_weights import permuted_module
 from ban_bids.models.registry import load_model
 from ban_bids.settings import ModelRequest

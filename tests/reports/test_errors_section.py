@@ -6,6 +6,7 @@ from fake_derivatives import TASK, fake_settings, make_tree
 
 from ban_bids.app.group import group_level
 from ban_bids.derivatives.provenance import write_status
+from ban_bids.errors import DataError
 from ban_bids.reports.participant import render_participant
 
 WHY = "features are not finite <script>x</script>"
@@ -45,6 +46,16 @@ def test_models_and_participants_that_failed_stand_first_with_their_logs(tree):
         html = page(tree.root / name)
         assert html.xpath("//h2/text()")[0] == "Errors" and not html.xpath("//script")
         assert told in html.xpath("//p[@class='status']/text()")[0]
+
+
+def test_damaged_logs_of_others_leave_a_page_as_it_is(tree):
+    before = render_participant(tree.root, "01").read_text()
+    write_status(tree.root, "02", "failed", WHY)
+    for path in (tree.root / "logs").glob("sub-02_*.json"):
+        path.write_text("{")
+    assert render_participant(tree.root, "01").read_text() == before
+    with pytest.raises(DataError, match="sub-02"):
+        render_participant(tree.root, "02")
 
 
 def test_without_failures_there_is_no_section(tree):

@@ -22,7 +22,8 @@ from ban_bids.models.ban import BAN
 from ban_bids.models.candidate import ModelCard
 from ban_bids.models.checkpoint import check_no_overlap, load_checkpoint, save_checkpoint
 from ban_bids.models.controls import control_models, control_networks
-from ban_bids.models.network import CONTROLS, NetworkModel, fingerprint, normalisation
+from ban_bids.models.network import CONTROLS, NetworkModel, fingerprint
+from ban_bids.models.normalisation import normalisation
 from ban_bids.models.presets import preset
 from ban_bids.training import train as module
 from ban_bids.training.crops import PLAIN, CropBatches

@@ -17,13 +17,8 @@ from ban_bids.models.candidate import Candidate
 from ban_bids.models.checkpoint import load_checkpoint, load_tensors
 from ban_bids.models.controls import clip_batches, untrained_network
 from ban_bids.models.low_level import load_low_level
-from ban_bids.models.network import (
-    CONTROLS,
-    UNTRAINED_SEEDS,
-    NetworkModel,
-    measure_normalisation,
-    set_normalisation,
-)
+from ban_bids.models.network import CONTROLS, UNTRAINED_SEEDS, NetworkModel
+from ban_bids.models.normalisation import measure_normalisation, set_normalisation
 from ban_bids.models.presets import LOW_LEVEL
 from ban_bids.training.code_measures.measure import STAND_IN, CodeMeasures, measure_code
 from ban_bids.training.code_measures.sounds import MAX_ROWS, HeldOutSounds, Sound, held_out
