@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from page_parts import NA, NONE, count, found, interval, millions, names, p_value, short, signed, spread, table
-from recurrence_page import recurrence_section
+from recurrence_page import recurrence_section, turned
 from results_pictures import curves, forest
 
 _WHAT = {
@@ -92,7 +92,8 @@ _ABOUT_COST = (
     "Multiply-adds count convolutions and matrix products for a second of audio, not the Fourier "
     "transform. Training seconds are processor time of one thread and fold: of the steps and the crops "
     "they see for networks, of features and fit for the others. Speed is from the waveform to the "
-    "answer in float32 on one thread, one track of 30 s at a time."
+    "answer in float32 on one thread, one track of 30 s at a time, which networks hear whole here: in its "
+    "half-overlapping segments, as they answer above, it costs them about twice as much."
 )
 
 
@@ -109,7 +110,9 @@ def learning_curves(results: dict[str, Any]) -> dict[str, Any]:
 def _preface(results: dict[str, Any]) -> str:
     counts = set(results["genres"].values())
     per_genre = f"{counts.pop()} of each" if len(counts) == 1 else "unequally many of each"
-    seeds = "once" if results["seeds"] == 1 else f"with {results['seeds']} seeds (a seed also draws the folds)"
+    fixed = results.get("group") is not None and results["n_groups"] == results["folds"]
+    folds = "each fold is one group, whatever the seed" if fixed else "a seed also draws the folds"
+    seeds = "once" if results["seeds"] == 1 else f"with {results['seeds']} seeds ({folds})"
     about = results.get("about", "Real tracks of GTZAN")
     listed = (
         "These are not figures on GTZAN's fault-filtered split, which needs all its tracks, and they are not the "
@@ -171,24 +174,54 @@ def _reading(results: dict[str, Any]) -> list[str]:
         f"The intervals come from {results['draws']:,} draws of {_drawn(results)} with replacement, "
         "the same draws for every model, so that differences are paired (segments of a track are not "
         f"independent and are drawn together). They say how far other tracks would move these figures; {trainings}. "
-        "p: exact paired test (McNemar's where there is one seed), corrected by Holm for the number of models.",
+        f"{_about_p(results)}{_certainty(results)}",
         f"**A difference whose interval{' over tracks and seeds' if several else ''} includes 0 is not a finding.** "
         f"Higher than `{reference}` beyond its interval: {names(better)}. Lower: {names(worse)}. Not told apart from "
         f"`{reference}` by these tracks: {names(open_)}.",
     ]
-    without = differences.get("ban-feedforward")
-    if reference == "ban" and without is not None:
-        verdict = found(
-            without, up="recurrence hurts", down="recurrence helps",
-            neither="whether recurrence helps cannot be told from these tracks",
-        )  # fmt: skip
-        low, high = without["ci95"]
-        how = "in the same processor time" if results["settings"].get("plateau") is None else "each at its plateau"
-        lines.append(
-            f"Recurrence on less recurrence off, {how}: {-without['value']:+.3f} [{-high:+.3f}, {-low:+.3f}]; "
-            f"{verdict}."
+    if better or worse:
+        by_p = [k for k in (*better, *worse) if differences[k]["p_holm"] < 0.05]
+        lines[-1] += (
+            " Intervals are not corrected for the number of models; of the differences beyond them, these have a "
+            f"corrected p under .05, too: {names(by_p)}."
         )
-    return lines
+    without = differences.get("ban-feedforward")
+    return [*lines, *([_recurrence(results, without)] if reference == "ban" and without is not None else [])]
+
+
+def _about_p(results: dict[str, Any]) -> str:
+    """Which test p is of, and what it does not know."""
+    several, grouped = results["seeds"] > 1, results.get("group") is not None
+    exchanged = "the differences of whole groups" if grouped else "the tracks' differences"
+    test = f"exact test by the signs of {exchanged}, {'summed over seeds' if several else 'of these trainings'}"
+    test = test if several or grouped else "exact paired test (McNemar's) of these trainings"
+    warning = "; unlike the column of tracks and seeds it takes these trainings as given" if several else ""
+    return f"p: {test}, corrected by Holm for the number of models{warning}."
+
+
+def _certainty(results: dict[str, Any]) -> str:
+    """What an interval without width does not say."""
+    sure = [n for n, m in results["models"].items() if len({*m["track_accuracy"]["ci95"]}) == 1]
+    if not sure:
+        return ""
+    n, what = results["n_tracks"], "tracks"
+    if results.get("group") is not None:
+        n, what = results["n_groups"], "groups"
+    return (
+        f" An interval without width is no certainty: {names(sure)} answered to all tracks alike, all right or all "
+        f"wrong, and so does every draw of them; by {n} {what} alone, up to {100 * (1 - 0.025 ** (1 / n)):.1f} % of "
+        "others may differ (Clopper and Pearson)."
+    )
+
+
+def _recurrence(results: dict[str, Any], without: dict[str, Any]) -> str:
+    """What recurrence adds, by the interval that decides."""
+    verdict = found(
+        without, up="recurrence hurts", down="recurrence helps",
+        neither="whether recurrence helps cannot be told from these tracks",
+    )  # fmt: skip
+    how = "in the same processor time" if results["settings"].get("plateau") is None else "each at its plateau"
+    return f"Recurrence on less recurrence off, {how}: {signed(turned(without))}; {verdict}."
 
 
 def _drawn(results: dict[str, Any]) -> str:
