@@ -82,7 +82,8 @@ def page(
     blocks += [] if recurrence is None else recurrence_section(recurrence)
     for other in others:
         blocks += [f"## {other['about']}", _preface(other), *_choices_of(other), _accuracies(other)]
-        blocks += [*_reading(other), *(block.replace("## ", "### ", 1) for block in _noise(other))]
+        blocks += [*_reading(other), *_endings(other)]
+        blocks += [block.replace("## ", "### ", 1) for block in _noise(other)]
     blocks += ["## Models and cost", _models(results), _costs(results), _ABOUT_COST]
     blocks += ["## Settings", _settings(results)]
     return "\n\n".join(blocks) + "\n"
@@ -221,6 +222,8 @@ def _recurrence(results: dict[str, Any], without: dict[str, Any]) -> str:
         neither="whether recurrence helps cannot be told from these tracks",
     )  # fmt: skip
     how = "in the same processor time" if results["settings"].get("plateau") is None else "each at its plateau"
+    unfinished = sum(n for m in ("ban", "ban-feedforward") for why, n in _ended(results, m).items() if why != "plateau")
+    how += f" but for {unfinished} of their trainings, which ended before" if unfinished and "plateau" in how else ""
     return f"Recurrence on less recurrence off, {how}: {signed(turned(without))}; {verdict}."
 
 
@@ -294,13 +297,21 @@ def _code(results: dict[str, Any]) -> list[str]:
     text = (
         "Of the last area (T2/T3; the only layer of a low-level model). Dimension: participation ratio "
         "(tr C)²/tr C² of the covariance over the frames of a fold's held-out tracks, of the features as they are and "
-        "each divided by its standard deviation: on how many directions the activations are spread. Probes: linear; "
+        "each divided by its standard deviation: on how many directions the activations are spread. It grows with the "
+        f"number of tracks that are heard (here {_per_fold(results)} a fold): figures on other folds or collections "
+        "are no match for these. Probes: linear; "
         "that of modulation energies is fitted on some of the held-out tracks and tested on others, that of genre on "
         "the training tracks (mean and deviation over time) and tested on the held-out ones. Means over trainings; "
         "in brackets Student's 95 % interval over seeds, in parentheses, where there are fewer than three seeds, the "
         "lowest and the highest training. These are measures of the code, not of its likeness to cortex."
     )
     return ["## What the last area holds", table(header, rows), " ".join([text, *(f"n/a: {r}." for r in reasons)])]
+
+
+def _per_fold(results: dict[str, Any]) -> str:
+    """How many tracks a fold holds out, in the mean."""
+    n = results["n_tracks"] / results["folds"]
+    return f"{n:.0f}" if n == int(n) else f"about {n:.0f}"
 
 
 def _calibrations(results: dict[str, Any]) -> str:
@@ -319,11 +330,23 @@ def _about_calibration(results: dict[str, Any]) -> str:
 def _curves(results: dict[str, Any]) -> list[str]:
     if not learning_curves(results):
         return []
-    ended = {n: m["training"]["ended"] for n, m in ranked(results) if m["training"]["ended"]}
+    return ["## Learning curves", "![Training loss against steps, one line a model](results_curves.svg)",
+            *_endings(results)]  # fmt: skip
+
+
+def _ended(results: dict[str, Any], model: str) -> dict[str, int]:
+    """Why a model's trainings ended -> how many."""
+    ended: dict[str, int] = results["models"][model].get("training", {}).get("ended", {})
+    return ended
+
+
+def _endings(results: dict[str, Any]) -> list[str]:
+    """Which trainings came to their end."""
+    ended = {n: _ended(results, n) for n, _ in ranked(results) if _ended(results, n)}
+    if not ended:
+        return []
     rows = [[f"`{n}`", *(str(e.get(why, 0)) for why in ("plateau", "time", "steps"))] for n, e in ended.items()]
     return [
-        "## Learning curves",
-        "![Training loss against steps, one line a model](results_curves.svg)",
         table(["model", "trainings that a plateau ended", "… the time", "… the steps"], rows),
         "A training that time or steps ended may have been still learning: its figures are those of an unfinished one.",
     ]

@@ -62,6 +62,10 @@ def _arms(arms: Sequence[str], models: dict[str, Any]) -> str:
     rows.append(["steps, mean", *(count(models[arm]["steps"]) for arm in arms), *([""] * len(others))])
     seconds = [f"{models[arm]['training_cpu_seconds']:.0f}" for arm in arms]
     rows.append(["processor seconds, mean", *seconds, *([""] * len(others))])
+    ended = [models[arm]["training"]["ended"] for arm in arms]
+    if any("plateau" in e for e in ended):
+        told = [f"{e.get('plateau', 0)} of {sum(e.values())}" for e in ended]
+        rows.append(["trainings that a plateau ended", *told, *([""] * len(others))])
     return table(["", *(f"`{arm}`" for arm in arms), *(f"less `{arm}`" for arm in others)], rows)
 
 
