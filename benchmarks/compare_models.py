@@ -60,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         collection_of(options), options.folds, changed(base, options.set), work_folder(options),
         keep=options.keep, device=options.device,
     )  # fmt: skip
+    jobs.check_folds(plan, options.seeds)
     todo = [(job, plan) for job in jobs_of(options.models, options.seeds, options.folds)]
     failed = run_jobs(todo, options.nprocs) if options.nprocs else 0
     summary = summarise(plan, options)
@@ -183,12 +184,20 @@ def figures_of(outcomes: dict[str, Trainings], reference: str, plan: Plan) -> di
             **compared[model],
             "heard": heard[model],
             "measures": measured[model],
-            "not_measured": outcomes[model][0][0].not_measured,
+            "not_measured": _reasons(outcomes[model]),
             **trainings(outcomes[model]),
             "not_recognised": [_wrong(names, answers) for names, answers in pooled[model]],
         }
         for model in outcomes
     }
+
+
+def _reasons(seeds: Trainings) -> dict[str, str]:
+    """Why a measure is n/a: the first of all trainings in which it is."""
+    first: dict[str, str] = {}
+    for outcome in (o for folds in seeds for o in folds):
+        first = {**outcome.not_measured, **first}
+    return first
 
 
 def codes_of(outcomes: Iterable[Trainings]) -> list[str]:

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +224,21 @@ def check(name: str) -> None:
         )
 
 
+def check_folds(plan: Plan, n_seeds: int) -> None:
+    """Refuse folds without a training track of some class.
+
+    A read-out that is fitted there numbers the classes that it met: its answers would be taken for those of others.
+    """
+    for seed, fold in product(range(n_seeds), range(plan.n_folds)):
+        settings = plan.settings_of(Job("", seed, fold))
+        trained = {t.genre for t in split_tracks(plan.collection.tracks, settings.split, settings.seed).training}
+        if missing := sorted(set(plan.collection.genres) - trained):
+            raise SystemExit(
+                f"--folds {plan.n_folds}: of seed {seed}, fold {fold} leaves no track of {', '.join(missing)} to train "
+                "on; choose other folds, or give a folder without such classes"
+            )
+
+
 def default_models() -> list[str]:
     """Every preset, BAN without training, and every low-level model."""
     return [*PRESETS, f"ban{UNTRAINED}", *LOW_LEVEL]
@@ -231,7 +247,7 @@ def default_models() -> list[str]:
 def code_hash() -> str:
     """Hash over the code that decides a result."""
     root = Path(ban_bids.__file__).parent
-    files = sorted(file for part in ("audio", "models", "training") for file in (root / part).glob("*.py"))
+    files = sorted(file for part in ("audio", "models", "training") for file in (root / part).rglob("*.py"))
     files += [Path(__file__).with_name(f"{name}.py") for name in _DECIDING]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from page_parts import NA, NONE, count, found, interval, millions, names, p_value, short, signed, spread, table
-from recurrence_page import recurrence_section
+from recurrence_page import recurrence_section, turned
 from results_pictures import curves, forest
 
 _WHAT = {
@@ -82,7 +82,8 @@ def page(
     blocks += [] if recurrence is None else recurrence_section(recurrence)
     for other in others:
         blocks += [f"## {other['about']}", _preface(other), *_choices_of(other), _accuracies(other)]
-        blocks += [*_reading(other), *(block.replace("## ", "### ", 1) for block in _noise(other))]
+        blocks += [*_reading(other), *_endings(other)]
+        blocks += [block.replace("## ", "### ", 1) for block in _noise(other)]
     blocks += ["## Models and cost", _models(results), _costs(results), _ABOUT_COST]
     blocks += ["## Settings", _settings(results)]
     return "\n\n".join(blocks) + "\n"
@@ -92,7 +93,8 @@ _ABOUT_COST = (
     "Multiply-adds count convolutions and matrix products for a second of audio, not the Fourier "
     "transform. Training seconds are processor time of one thread and fold: of the steps and the crops "
     "they see for networks, of features and fit for the others. Speed is from the waveform to the "
-    "answer in float32 on one thread, one track of 30 s at a time."
+    "answer in float32 on one thread, one track of 30 s at a time, which networks hear whole here: in its "
+    "half-overlapping segments, as they answer above, it costs them about twice as much."
 )
 
 
@@ -109,7 +111,9 @@ def learning_curves(results: dict[str, Any]) -> dict[str, Any]:
 def _preface(results: dict[str, Any]) -> str:
     counts = set(results["genres"].values())
     per_genre = f"{counts.pop()} of each" if len(counts) == 1 else "unequally many of each"
-    seeds = "once" if results["seeds"] == 1 else f"with {results['seeds']} seeds (a seed also draws the folds)"
+    fixed = results.get("group") is not None and results["n_groups"] == results["folds"]
+    folds = "each fold is one group, whatever the seed" if fixed else "a seed also draws the folds"
+    seeds = "once" if results["seeds"] == 1 else f"with {results['seeds']} seeds ({folds})"
     about = results.get("about", "Real tracks of GTZAN")
     listed = (
         "These are not figures on GTZAN's fault-filtered split, which needs all its tracks, and they are not the "
@@ -171,24 +175,56 @@ def _reading(results: dict[str, Any]) -> list[str]:
         f"The intervals come from {results['draws']:,} draws of {_drawn(results)} with replacement, "
         "the same draws for every model, so that differences are paired (segments of a track are not "
         f"independent and are drawn together). They say how far other tracks would move these figures; {trainings}. "
-        "p: exact paired test (McNemar's where there is one seed), corrected by Holm for the number of models.",
+        f"{_about_p(results)}{_certainty(results)}",
         f"**A difference whose interval{' over tracks and seeds' if several else ''} includes 0 is not a finding.** "
         f"Higher than `{reference}` beyond its interval: {names(better)}. Lower: {names(worse)}. Not told apart from "
         f"`{reference}` by these tracks: {names(open_)}.",
     ]
-    without = differences.get("ban-feedforward")
-    if reference == "ban" and without is not None:
-        verdict = found(
-            without, up="recurrence hurts", down="recurrence helps",
-            neither="whether recurrence helps cannot be told from these tracks",
-        )  # fmt: skip
-        low, high = without["ci95"]
-        how = "in the same processor time" if results["settings"].get("plateau") is None else "each at its plateau"
-        lines.append(
-            f"Recurrence on less recurrence off, {how}: {-without['value']:+.3f} [{-high:+.3f}, {-low:+.3f}]; "
-            f"{verdict}."
+    if better or worse:
+        by_p = [k for k in (*better, *worse) if differences[k]["p_holm"] < 0.05]
+        lines[-1] += (
+            " Intervals are not corrected for the number of models; of the differences beyond them, these have a "
+            f"corrected p under .05, too: {names(by_p)}."
         )
-    return lines
+    without = differences.get("ban-feedforward")
+    return [*lines, *([_recurrence(results, without)] if reference == "ban" and without is not None else [])]
+
+
+def _about_p(results: dict[str, Any]) -> str:
+    """Which test p is of, and what it does not know."""
+    several, grouped = results["seeds"] > 1, results.get("group") is not None
+    exchanged = "the differences of whole groups" if grouped else "the tracks' differences"
+    test = f"exact test by the signs of {exchanged}, {'summed over seeds' if several else 'of these trainings'}"
+    test = test if several or grouped else "exact paired test (McNemar's) of these trainings"
+    warning = "; unlike the column of tracks and seeds it takes these trainings as given" if several else ""
+    return f"p: {test}, corrected by Holm for the number of models{warning}."
+
+
+def _certainty(results: dict[str, Any]) -> str:
+    """What an interval without width does not say."""
+    sure = [n for n, m in results["models"].items() if len({*m["track_accuracy"]["ci95"]}) == 1]
+    if not sure:
+        return ""
+    n, what = results["n_tracks"], "tracks"
+    if results.get("group") is not None:
+        n, what = results["n_groups"], "groups"
+    return (
+        f" An interval without width is no certainty: {names(sure)} answered to all tracks alike, all right or all "
+        f"wrong, and so does every draw of them; by {n} {what} alone, up to {100 * (1 - 0.025 ** (1 / n)):.1f} % of "
+        "others may differ (Clopper and Pearson)."
+    )
+
+
+def _recurrence(results: dict[str, Any], without: dict[str, Any]) -> str:
+    """What recurrence adds, by the interval that decides."""
+    verdict = found(
+        without, up="recurrence hurts", down="recurrence helps",
+        neither="whether recurrence helps cannot be told from these tracks",
+    )  # fmt: skip
+    how = "in the same processor time" if results["settings"].get("plateau") is None else "each at its plateau"
+    unfinished = sum(n for m in ("ban", "ban-feedforward") for why, n in _ended(results, m).items() if why != "plateau")
+    how += f" but for {unfinished} of their trainings, which ended before" if unfinished and "plateau" in how else ""
+    return f"Recurrence on less recurrence off, {how}: {signed(turned(without))}; {verdict}."
 
 
 def _drawn(results: dict[str, Any]) -> str:
@@ -261,13 +297,21 @@ def _code(results: dict[str, Any]) -> list[str]:
     text = (
         "Of the last area (T2/T3; the only layer of a low-level model). Dimension: participation ratio "
         "(tr C)²/tr C² of the covariance over the frames of a fold's held-out tracks, of the features as they are and "
-        "each divided by its standard deviation: on how many directions the activations are spread. Probes: linear; "
+        "each divided by its standard deviation: on how many directions the activations are spread. It grows with the "
+        f"number of tracks that are heard (here {_per_fold(results)} a fold): figures on other folds or collections "
+        "are no match for these. Probes: linear; "
         "that of modulation energies is fitted on some of the held-out tracks and tested on others, that of genre on "
         "the training tracks (mean and deviation over time) and tested on the held-out ones. Means over trainings; "
         "in brackets Student's 95 % interval over seeds, in parentheses, where there are fewer than three seeds, the "
         "lowest and the highest training. These are measures of the code, not of its likeness to cortex."
     )
     return ["## What the last area holds", table(header, rows), " ".join([text, *(f"n/a: {r}." for r in reasons)])]
+
+
+def _per_fold(results: dict[str, Any]) -> str:
+    """How many tracks a fold holds out, in the mean."""
+    n = results["n_tracks"] / results["folds"]
+    return f"{n:.0f}" if n == int(n) else f"about {n:.0f}"
 
 
 def _calibrations(results: dict[str, Any]) -> str:
@@ -286,11 +330,23 @@ def _about_calibration(results: dict[str, Any]) -> str:
 def _curves(results: dict[str, Any]) -> list[str]:
     if not learning_curves(results):
         return []
-    ended = {n: m["training"]["ended"] for n, m in ranked(results) if m["training"]["ended"]}
+    return ["## Learning curves", "![Training loss against steps, one line a model](results_curves.svg)",
+            *_endings(results)]  # fmt: skip
+
+
+def _ended(results: dict[str, Any], model: str) -> dict[str, int]:
+    """Why a model's trainings ended -> how many."""
+    ended: dict[str, int] = results["models"][model].get("training", {}).get("ended", {})
+    return ended
+
+
+def _endings(results: dict[str, Any]) -> list[str]:
+    """Which trainings came to their end."""
+    ended = {n: _ended(results, n) for n, _ in ranked(results) if _ended(results, n)}
+    if not ended:
+        return []
     rows = [[f"`{n}`", *(str(e.get(why, 0)) for why in ("plateau", "time", "steps"))] for n, e in ended.items()]
     return [
-        "## Learning curves",
-        "![Training loss against steps, one line a model](results_curves.svg)",
         table(["model", "trainings that a plateau ended", "… the time", "… the steps"], rows),
         "A training that time or steps ended may have been still learning: its figures are those of an unfinished one.",
     ]

@@ -37,7 +37,7 @@ from compare_models import (
     work_folder,
 )
 from comparison_cost import network_cost
-from comparison_jobs import Job, Plan, jobs_of
+from comparison_jobs import Job, Plan, check_folds, jobs_of
 from comparison_summary import Trainings
 from recurrence_variants import UNROLLINGS, step_cost, unrolling_name
 from time_course import time_course
@@ -61,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.unrollings_in not in options.regimes:
         raise SystemExit(f"--unrollings-in {options.unrollings_in}: is not among --regimes {' '.join(options.regimes)}")
     plans = plans_of(options)
+    check_folds(plans[options.regimes[0]], options.seeds)
     todo = [(job, plan) for regime, plan in plans.items() for job in _jobs(options, regime)]
     failed = run_jobs(todo, options.nprocs, first="recurrence_variants") if options.nprocs else 0
     summary = summarise(plans, options)

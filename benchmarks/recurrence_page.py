@@ -39,7 +39,7 @@ def _preface(study: dict[str, Any]) -> str:
         "all networks. `ban-wide` has more channels and no recurrence, so that it has as many parameters as `ban`: "
         + ", ".join(f"`{m}` {count(c['parameters'])}" for m, c in study["cost"].items() if m in ("ban", *_PARTNERS))
         + ". Differences are `ban` less the other, paired; their intervals are over tracks and seeds (over seeds alone "
-        "for the dimension). Noise and excerpts as above.\n\n"
+        "for the dimension), and are not corrected for their number. Noise and excerpts as above.\n\n"
         f"    {study['command']}"
     )
 
@@ -62,6 +62,10 @@ def _arms(arms: Sequence[str], models: dict[str, Any]) -> str:
     rows.append(["steps, mean", *(count(models[arm]["steps"]) for arm in arms), *([""] * len(others))])
     seconds = [f"{models[arm]['training_cpu_seconds']:.0f}" for arm in arms]
     rows.append(["processor seconds, mean", *seconds, *([""] * len(others))])
+    ended = [models[arm]["training"]["ended"] for arm in arms]
+    if any("plateau" in e for e in ended):
+        told = [f"{e.get('plateau', 0)} of {sum(e.values())}" for e in ended]
+        rows.append(["trainings that a plateau ended", *told, *([""] * len(others))])
     return table(["", *(f"`{arm}`" for arm in arms), *(f"less `{arm}`" for arm in others)], rows)
 
 
@@ -73,7 +77,7 @@ def _less(figure: dict[str, Any] | None) -> str:
 def turned(difference: dict[str, Any]) -> dict[str, Any]:
     """The other way round, with the widest interval that there is as ``ci95``."""
     bounds = difference.get("ci95_seeds") or difference.get("ci95")
-    return {"value": -difference["value"], "ci95": None if bounds is None else [-bounds[1], -bounds[0]]}
+    return {"value": -difference["value"], "ci95": None if bounds is None else [0.0 - b for b in bounds[::-1]]}
 
 
 def _verdict(arms: Sequence[str], models: dict[str, Any]) -> str:

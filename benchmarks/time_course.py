@@ -108,7 +108,9 @@ def time_course(
 def _of_read_out(
     kind: str, trained: Trainings, judge: Trainings | None, truth: np.ndarray, counts: np.ndarray
 ) -> dict[str, Any]:
-    shared = trained[0][0].by_step[kind]
+    # a fold with a sound that is too short for a piece has no such condition
+    every = [outcome.by_step[kind] for folds in trained for outcome in folds]
+    shared = [condition for condition in every[0] if all(condition in of_fold for of_fold in every)]
     by_step = [
         {c: np.moveaxis(joined(folds, partial(_answers, kind=kind, condition=c)), 0, 1) for c in shared}
         for folds in trained

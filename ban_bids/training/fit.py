@@ -203,7 +203,8 @@ class BANTraining(pl.LightningModule):
         if not last and used >= 1.0:
             self._end("time")
         elif not last and self.schedule.fallen(self.steps_done, used) >= 1.0:
-            self._end("plateau")
+            # half as many steps again may be over before the budget that let the rate fall
+            self._end("plateau" if self.schedule.found_plateau else "time")
 
     def _look(self, used: float) -> None:
         """Note the losses, and see whether the rate falls from here on; the first process decides for all."""

@@ -97,6 +97,11 @@ class Schedule:
         by_steps = (step - first) / max(1.0, first * _DECAY / (1 - _DECAY))
         return min(1.0, max(by_steps, (used - used_then) / max(1 - used_then, 1e-9)))
 
+    @property
+    def found_plateau(self) -> bool:
+        """Whether the rate falls because the learning curve is flat, and not because the budget nears its end."""
+        return self.falls_from is not None and self.falls_from[1] < 1 - _DECAY
+
     def look(self, step: int, used: float) -> None:
         """After a step: decide whether the rate falls from here on."""
         if self.plateau is None or self.falls_from is not None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from classes_of_music import write_classes
-from compare_models import changed, main
+from compare_models import changed, figures_of, main
 from comparison_cost import model_cost, multiply_adds
 from comparison_jobs import Job, Outcome, Plan
 from comparison_summary import compare, conditions, figure, measures, over_trainings, pool, sign_flip_p, trainings
@@ -210,6 +210,29 @@ def test_a_result_belongs_to_its_settings_and_tracks(tmp_path: Path) -> None:
         replace(plan, collection=replace(plan.collection, tracks=plan.collection.tracks[1:])).file_of(job),
     }
     assert len(files) == 5
+
+
+def test_the_reason_of_any_training_is_told(tmp_path: Path) -> None:
+    plan = _plan(tmp_path, TrainingSettings())
+    names = [t.name for t in plan.collection.tracks]
+    known = Outcome(names[::2], [n[0] for n in names[::2]], [np.full((1, 3), 1 / 3)] * 6, 1.0, 5, "x")
+    known = replace(known, measures={"dimension": 12.0})
+    other = replace(known, names=names[1::2], genres=[n[0] for n in names[1::2]])
+    missing = replace(other, measures={"dimension": None}, not_measured={"dimension": "its layer is constant"})
+    figures = figures_of({"ban": [[known, other]], "vgg": [[known, missing]]}, "ban", plan)
+    assert figures["vgg"]["measures"] == {"dimension": None}
+    assert figures["vgg"]["not_measured"] == {"dimension": "its layer is constant"}
+    assert figures["ban"]["not_measured"] == {}
+
+
+def test_folds_that_leave_no_track_of_a_class_to_train_on_are_refused(tmp_path: Path) -> None:
+    """One speaker says all of a class: where it is held out, a read-out would number the others' classes anew."""
+    plan = replace(_plan(tmp_path, TrainingSettings()), n_folds=4)
+    tracks = tuple(replace(t, group=f"speaker {t.name[-1]}") for t in plan.collection.tracks)
+    jobs.check_folds(replace(plan, collection=replace(plan.collection, tracks=tracks)), 2)
+    of_one = tuple(t for t in tracks if t.genre != "b" or t.group == "speaker 2")
+    with pytest.raises(SystemExit, match="--folds 4: of seed 0, fold 2 leaves no track of b"):
+        jobs.check_folds(replace(plan, collection=replace(plan.collection, tracks=of_one)), 2)
 
 
 def test_unknown_names_are_refused(tmp_path: Path) -> None:

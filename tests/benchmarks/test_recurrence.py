@@ -133,5 +133,9 @@ def test_the_section_follows_the_numbers(study: dict[str, Any]) -> None:
     assert "harder half 90 gained, 20 lost" in text
     assert "n/a, too few" in text
     assert "| 1500" not in text and "1 500" in text
+    assert "trainings that a plateau ended" not in text
+    study["models"]["steps"]["ban"]["training"]["ended"] = {"plateau": 20, "time": 5}
+    text = "\n\n".join(recurrence_page.recurrence_section(study))
+    assert "| trainings that a plateau ended | 20 of 25 | 0 of 0 | 0 of 0 |  |  |" in text
     study["models"]["steps"]["ban-feedforward"] = _model(0.9, 0.0)
     assert "No difference is told apart" in "\n\n".join(recurrence_page.recurrence_section(study))

@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from scipy.stats import binomtest
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -77,7 +78,11 @@ def test_the_whole_page(generator: ModuleType, full: dict[str, Any], tmp_path: P
     assert "trained until its training loss stopped falling (`plateau` 0.01), for at most 2 processor minutes" in text
     # with several seeds the interval over tracks and seeds decides
     assert "Higher than `ban` beyond its interval: none. Lower: none." in text
-    assert "each at its plateau" in text
+    line = "each at its plateau but for 2 of their trainings, which ended before: +0.020 [-0.280, +0.320]; whether"
+    assert f"{line} recurrence helps cannot be told" in text
+    assert "tracks that are heard (here 14 a fold)" in text
+    assert "by the signs of the tracks' differences, summed over seeds" in text and "McNemar" not in text
+    assert "takes these trainings as given" in text and "(a seed also draws the folds)" in text
     assert "| `vgg` | 0.50 | 0.50 | 0.500 [0.400, 0.600] | -0.050 [-0.200, +0.100] |" in text
     assert "n/a: `vgg`: its layer is empty." in text
     assert "| `vgg` | 14 | 1 | 0 |" in text and "| `logmel` | 14" not in text
@@ -88,7 +93,11 @@ def test_the_whole_page(generator: ModuleType, full: dict[str, Any], tmp_path: P
     source.write_text(json.dumps(full))
     (tmp_path / "results_digits.json").write_text(json.dumps(full | {"about": "Spoken digits"}))
     generator.main([str(source)])
-    assert "## Spoken digits" in source.with_suffix(".md").read_text("utf-8")
+    _, digits = source.with_suffix(".md").read_text("utf-8").split("## Spoken digits")
+    assert "| `vgg` | 14 | 1 | 0 |" in digits and "its figures are those of an unfinished one" in digits
+    for model in full["models"].values():
+        model["training"]["ended"].pop("time", None)
+    assert "each at its plateau: +0.020" in generator.page(full)
     drawn = (tmp_path / "results_curves.svg").read_text("utf-8")
     assert "crnn" not in drawn and all(name in drawn for name in ("ban", "vgg", "ban-feedforward"))
 
@@ -106,6 +115,38 @@ def test_words_follow_the_numbers(generator: ModuleType, results: dict[str, Any]
     assert not any(word in text for word in ("## In noise", "## Short excerpts", "## Learning curves", "seeds, "))
     assert "whether or not it was still learning" in text
     assert "| n/a |" in rows[0]
+
+
+def test_a_finding_by_its_interval_alone_is_not_told_as_one_of_the_corrected_test(
+    generator: ModuleType, results: dict[str, Any]
+) -> None:
+    assert "a corrected p under .05, too: `logmel`, `vgg`." in generator.page(results)
+    results["models"]["vgg"]["difference"]["p_holm"] = 0.56
+    assert "a corrected p under .05, too: `logmel`." in generator.page(results)
+    for name in ("vgg", "logmel"):
+        results["models"][name]["difference"]["ci95"] = [-0.1, 0.1]
+    assert "corrected p under" not in generator.page(results)
+
+
+def test_a_model_that_never_failed_is_not_certain(generator: ModuleType, results: dict[str, Any]) -> None:
+    assert "without width" not in generator.page(results)
+    results["models"]["vgg"]["track_accuracy"] = {"value": 1.0, "ci95": [1.0, 1.0]}
+    # where 5.1 % are missed, 70 are all recognised with a probability of .025
+    assert "`vgg` answered to all tracks alike" in generator.page(results)
+    assert "by 70 tracks alone, up to 5.1 % of others" in generator.page(results)
+    assert binomtest(70, 70).proportion_ci(0.95, "exact").low == pytest.approx(1 - 0.051, abs=0.0005)
+
+
+def test_groups_that_are_the_folds(generator: ModuleType, full: dict[str, Any]) -> None:
+    """With as many folds as speakers a seed draws no folds; with one seed the test is of speakers, not McNemar's."""
+    full |= {"group": "speaker", "n_groups": 5}
+    text = generator.page(full)
+    assert "with 3 seeds (each fold is one group, whatever the seed)" in text and "also draws the folds" not in text
+    full["seeds"] = 1
+    text = generator.page(full)
+    assert "McNemar" not in text and "by the signs of the differences of whole groups, of these trainings" in text
+    full |= {"n_groups": 6, "seeds": 3}
+    assert "(a seed also draws the folds)" in generator.page(full)
 
 
 def test_picture_is_small_and_repeatable(generator: ModuleType, results: dict[str, Any], tmp_path: Path) -> None:

@@ -76,6 +76,19 @@ def test_harder_sounds_need_later_steps_where_that_was_planted(planted: bool) ->
     assert sum(n["lost"] for n in told["changed"].values()) == 0
 
 
+def test_a_condition_that_a_later_fold_lacks_is_left_out() -> None:
+    network, judge = _outcomes(0, True)
+    other, its_judge = _outcomes(1, True)
+    for outcome in (other, its_judge):
+        outcome.names[:] = [f"u{name}" for name in outcome.names]
+    without = {condition: told for condition, told in other.by_step[PROBE].items() if condition != PIECE}
+    other.by_step.update({PROBE: without, READOUT: without})
+    told = time_course.time_course([[network, other]], [[judge, its_judge]], GENRES)[PROBE]
+    assert set(told["accuracy"]) == set(told["gain"]) == {"quiet", *HARD}
+    assert told["harder"]["value"] == 1.0
+    assert told["ease"] is None and "shorter than 2 s" in told["why_no_ease"]
+
+
 def test_without_a_judge_ease_is_not_available() -> None:
     network, judge = _outcomes(0, True)
     told = time_course.time_course([[network]], None, GENRES)[PROBE]

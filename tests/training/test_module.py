@@ -82,6 +82,23 @@ def test_a_loss_that_no_longer_falls_ends_the_training(monkeypatch: pytest.Monke
     assert len(module.schedule.curve.points) == len(rates) // 25
 
 
+@pytest.mark.parametrize(("falling", "ended"), [(True, "time"), (False, "plateau")])
+def test_a_loss_that_still_falls_is_not_said_to_have_ended_on_a_plateau(
+    monkeypatch: pytest.MonkeyPatch, falling: bool, ended: str
+) -> None:
+    """Steps become quicker: half as many again are over before the time is, which let the rate fall."""
+    now = [0.0]
+    monkeypatch.setitem(CLOCKS, "wall", lambda: now[0])
+    module = _module(monkeypatch, 10**6, plateau=0.03, max_minutes=4.0)
+    while not module.trainer.should_stop:
+        step = module.steps_done
+        module._losses.append(torch.tensor(3.0 - step / 1000 if falling else 1.0 + float(np.exp(-step / 100))))
+        now[0] += 20.0 if step == 0 else 0.1
+        _rates(module, 1)
+    assert now[0] < 240.0
+    assert module.ended == ended
+
+
 def test_average_forgets_the_start_and_then_decays(monkeypatch: pytest.MonkeyPatch) -> None:
     module = _module(monkeypatch, 100, ema=0.5)
     expected = None
