@@ -16,15 +16,13 @@ from ban_bids.bids.names import entities, file_suffix
 from ban_bids.errors import DataError
 from ban_bids.files.images import open_image, unpacked, voxel_bytes, voxel_sizes
 from ban_bids.files.json import read_json
-from ban_bids.files.reading import MIB, as_number, check_ordinary, opened
+from ban_bids.files.reading import as_number, check_ordinary, opened
 
 _FLAT = 1e-9  # mm³ of a voxel
 _SIDES = (0.05, 50.0)
 """Sides that a voxel of a head may have, mm: with others the affine is in metres or micrometres."""
 _FARTHEST = 1e4
 """Millimetres from the scanner's centre at which a head may lie."""
-_PADDING = 8 * MIB
-"""Bytes that may follow a compressed image: gzip goes through zeros one by one."""
 
 
 @dataclass(frozen=True)
@@ -157,13 +155,9 @@ def _check_end(path: Path, needed: int) -> None:
     Where they are another number (a file of several parts has that of its last one) the file is unpacked to its end.
     """
     with opened(path) as file:
-        size = file.seek(-4, 2) + 4
-        if size <= needed + needed // 100 + _PADDING and int.from_bytes(file.read(4), "little") == needed % 2**32:
+        file.seek(-4, 2)
+        if int.from_bytes(file.read(4), "little") == needed % 2**32:
             return
-        file.seek(max(0, size - MIB))
-        zeros = size > MIB and not any(file.read(MIB))
-    if zeros or size > needed + needed // 100 + _PADDING:
-        raise DataError(f"{path}: goes on after its voxels ({size} bytes for {needed} unpacked); fetch the image again")
     try:
         with gzip.open(path) as stream:
             length = unpacked(path, stream, needed)

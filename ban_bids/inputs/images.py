@@ -153,10 +153,10 @@ def _within_image(run: Run) -> Run:
     DataError
         Less than half of what was played was scanned, or volumes hear nothing.
     """
-    end, begin = run.duration, run.first_volume - run.repetition_time
+    end, opening = run.duration, run.first_volume - run.repetition_time
     kept = tuple(item for item in run.presentations if item.onset < end)
     played = sum(item.clip.duration for item in run.presentations)
-    scanned = sum(max(0.0, min(item.end, end) - max(item.onset, begin)) for item in kept)
+    scanned = sum(max(0.0, min(item.end, end) - max(item.onset, opening)) for item in kept)
     if scanned < _LEAST_SCANNED * played:
         raise DataError(
             f"{run.bold}: BOLD lasts {_span(run.first_volume, end)} ({run.n_volumes} volumes), but events last "
@@ -169,7 +169,7 @@ def _within_image(run: Run) -> Run:
     if dropped:
         begin = "clip begins" if dropped == 1 else "clips begin"
         notes.append(f"{dropped} {begin} after the image's end at {end:g} s: dropped")
-    early = sum(item.end <= begin for item in kept)
+    early = sum(item.end <= opening for item in kept)
     if early:
         ends = "clip ends" if early == 1 else "clips end"
         notes.append(f"{early} {ends} before the image begins at {run.first_volume:g} s: no volume hears it")

@@ -279,8 +279,8 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], Mapping[str, str]]:
         raise _refusal(path, f"not a readable safetensors file ({err})") from err
     restored = {name: _restored(tensor) for name, tensor in tensors.items()}
     if senseless := next((name for name, tensor in restored.items() if not _makes_sense(name, tensor)), None):
-        what = "are not finite, variances below 0, or of a type that no weights are stored in"
-        raise _refusal(path, f"values of {senseless!r} {what} ({tensors[senseless].dtype})")
+        kind = f"{tensors[senseless].dtype}, not finite, or variances below 0"
+        raise _refusal(path, f"the values of {senseless!r} make no sense ({kind})")
     return restored, metadata
 
 
