@@ -39,6 +39,13 @@ def _safe_relative(text: str, row: Row) -> PurePosixPath:
     return PurePosixPath(*path.parts[1:]) if len(path.parts) > 1 and path.parts[0] == "stimuli" else path
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_symlink() or path.is_file()
+    except OSError:  # a path that is too long
+        return False
+
+
 def files_below(root: Path) -> list[Path]:
     """Files of a folder and its subfolders, sorted; links count, also those to files that were not fetched.
 
@@ -47,7 +54,7 @@ def files_below(root: Path) -> list[Path]:
     found: list[Path] = []
     for folder, inner, names in os.walk(root):
         place = Path(folder)
-        found += (path for name in (*inner, *names) if (path := place / name).is_symlink() or path.is_file())
+        found += filter(_is_file, (place / name for name in (*inner, *names)))
         if len(place.parts) - len(root.parts) >= _DEEPEST:
             inner.clear()
     return sorted(found)

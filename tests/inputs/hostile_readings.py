@@ -411,7 +411,7 @@ def _tree() -> Iterator[Case]:
         (_BOLD, "run-1_events"),
         (_T1W, "T1w"),
     ):
-        told = "no such file|not there"
+        told = "(?i)no such file|not there"
         yield Case("vanishes", f"{name} at {when}", lambda toy: None, _vanishing(name, when), True, told=told)
     yield Case(
         "tree", "a participant who is another", lambda toy: _swap(toy.root), dry, told="does not say sub-01", alone=True
