@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from ban_bids.errors import BanBidsError, UsageError
-from ban_bids.files.images import open_image
+from ban_bids.files.images import open_image, voxel_sizes
 from ban_bids.inputs.heldout import held_out_plan
 from ban_bids.inputs.types import Dataset, Participant
 from ban_bids.preprocessing.run import memory_gb
@@ -74,7 +74,7 @@ def _encoding(person: Participant, dataset: Dataset, settings: Settings) -> floa
     rows = sum(run.n_volumes for run in person.runs)
     predicted = sum(run.n_volumes for run in person.runs if run.name in held_out)
     first = person.runs[0]
-    zooms = open_image(first.bold if first.derivative is None else first.derivative.bold).header.get_zooms()[:3]
-    voxels = _AUDITORY_MM3 / max(1.0, math.prod(map(float, zooms)))
+    sides = voxel_sizes(open_image(first.bold if first.derivative is None else first.derivative.bold))
+    voxels = _AUDITORY_MM3 / max(1.0, math.prod(sides))
     columns = min(rows, _COLUMNS)
     return 4 * _PREDICTIONS * predicted * voxels + 8 * (2 * rows * columns + 5 * columns**2)

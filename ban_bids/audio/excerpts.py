@@ -18,6 +18,9 @@ _LOG = logging.getLogger(__name__)
 MAX_PADDING = 0.1
 """Seconds that an excerpt may reach past its file's end: some GTZAN files last 29.98 s of their 30 s."""
 
+_LOUD, _LOUDEST = 10.0, 1e10
+"""Samples of floats beyond which it is told, and beyond which it is no sound: 24-bit integers reach 8e6, 32-bit 2e9."""
+
 BLOCK_SECONDS = 60.0
 """Length of the blocks; what is not longer is one, and decoded and resampled as a whole."""
 
@@ -116,6 +119,13 @@ def _mono(path: Path, file: OpenSound, first: int, wanted: int) -> Iterator[np.n
             at = (first + done + int(np.flatnonzero(~np.isfinite(mono))[0])) / rate
             raise DataError(
                 f"{path}: holds samples that are not numbers (the first at {at:.2f} s); decode the original again"
+            )
+        loudest = float(np.abs(mono).max(initial=0.0))
+        if loudest > _LOUD:
+            _LOG.warning("%s: samples up to %.3g, where 1 is the loudest: integers written as floats?", path, loudest)
+        if loudest > _LOUDEST:
+            raise DataError(
+                f"{path}: holds samples up to {loudest:.3g}, where 1 is the loudest; decode the original again"
             )
         done += len(samples)
         yield np.pad(mono, (0, missing)) if missing and done == available else mono

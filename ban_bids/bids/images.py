@@ -11,10 +11,11 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 
 from ban_bids.errors import DataError
-from ban_bids.files.images import open_image
+from ban_bids.files.images import open_image, voxel_sizes
 from ban_bids.files.reading import opened
 
 _BLOCK = 1 << 20
+_SAME_SIZE = 0.01
 _LOOK = "check left and right, and the images in the report"
 
 
@@ -34,6 +35,21 @@ def orientation_notes(image: nibabel.Nifti1Image) -> tuple[str, ...]:
     header = image.header
     if not isinstance(header, nibabel.Nifti1Header):
         return ()
+    return (*_size_notes(image), *_side_notes(image))
+
+
+def _size_notes(image: nibabel.Nifti1Image) -> tuple[str, ...]:
+    """Whether the header tells sizes of voxels that are not those of the affine, which everything is computed with."""
+    told, sides = [float(side) for side in image.header["pixdim"][1:4]], voxel_sizes(image)
+    if np.allclose(told, sides, rtol=_SAME_SIZE):
+        return ()
+    mm = [" x ".join(f"{side:.3g}" for side in of) for of in (told, sides)]
+    return (f"voxels of {mm[0]} mm by pixdim, of {mm[1]} mm by the affine, which is used",)
+
+
+def _side_notes(image: nibabel.Nifti1Image) -> tuple[str, ...]:
+    """What sform and qform leave open about left and right."""
+    header = image.header
     sform_code, qform_code = int(header["sform_code"]), int(header["qform_code"])
     if sform_code <= 0 and qform_code <= 0:
         axes = "".join(str(axis) for axis in nibabel.aff2axcodes(image.affine))

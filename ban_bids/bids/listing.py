@@ -26,6 +26,8 @@ _BESIDE = (".json", ".tsv")
 _READ = ("anat", "func", "fmap")
 _OTHER = ("beh", "dwi", "eeg", "emg", "ieeg", "meg", "micr", "motion", "mrs", "nirs", "perf", "pet")
 _LABEL = r"[0-9a-zA-Z+]+"
+_NEARLY = re.compile(r".*_(bold|t1w)\b[^_]*\.nii(\.gz)?", re.IGNORECASE)
+"""Names of images that were meant to be taken: in capitals, with another sign before the ending."""
 _SHOWN = 3
 
 
@@ -225,6 +227,8 @@ def _read_folder(folder: os.DirEntry[str], person: Person, session: str | None, 
                 person.images.append(image)
             else:
                 person.passed_over.append(f"{place}/{entry.name} ({why})")
+        elif _NEARLY.fullmatch(entry.name):
+            person.passed_over.append(f"{place}/{entry.name} (no image's name ends so: it ends _bold.nii.gz)")
 
 
 def _misnamed(image: Path, label: str, session: str | None) -> str | None:

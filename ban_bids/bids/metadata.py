@@ -14,11 +14,15 @@ import numpy as np
 
 from ban_bids.bids.names import entities, file_suffix
 from ban_bids.errors import DataError
-from ban_bids.files.images import open_image, unpacked, voxel_bytes
+from ban_bids.files.images import open_image, unpacked, voxel_bytes, voxel_sizes
 from ban_bids.files.json import read_json
 from ban_bids.files.reading import as_number, check_ordinary, opened
 
 _FLAT = 1e-9  # mm³ of a voxel
+_SIDES = (0.05, 50.0)
+"""Sides that a voxel of a head may have, mm: with others the affine is in metres or micrometres."""
+_FARTHEST = 1e4
+"""Millimetres from the scanner's centre at which a head may lie."""
 
 
 @dataclass(frozen=True)
@@ -52,20 +56,54 @@ class Companions:
             applying += [path for path, _ in sorted(here, key=lambda one: (-len(one[1]), one[0]))]
         return applying
 
-    def metadata(self, image: Path) -> dict[str, Any]:
-        """Sidecar fields of an image: those of nearer files win.
+    def table(self, image: Path) -> Path | None:
+        """The table of events that is an image's; None where there is none.
 
         Raises
         ------
         DataError
-            A sidecar is not JSON.
+            Of two in one folder neither is nearer.
+        """
+        first, *others = self.inherited(image, "events.tsv") or [None]
+        rival = next((path for path in others if first is not None and path is not None and _rivals(first, path)), None)
+        if rival is not None:
+            raise DataError(
+                f"{first}: {rival.name} is for {image.name} as well; leave one, or name it by more entities"
+            )
+        return first
+
+    def metadata(self, image: Path, kind: str | None = None) -> dict[str, Any]:
+        """Sidecar fields of an image: those of nearer files win.
+
+        Parameters
+        ----------
+        image : Path
+        kind : str, optional
+            Suffix of the sidecar, where it is not the image's own (``events``).
+
+        Raises
+        ------
+        DataError
+            A sidecar is not JSON, or two in one folder, of which neither is nearer, contradict each other.
         """
         fields: dict[str, Any] = {}
-        for path in reversed(self.inherited(image, f"{file_suffix(image)}.json")):
+        origin: dict[str, Path] = {}
+        for path in reversed(self.inherited(image, f"{kind or file_suffix(image)}.json")):
             if path not in self._read:
                 self._read[path] = read_json(path)
-            fields |= self._read[path]
+            for key, value in self._read[path].items():
+                if fields.get(key, value) != value and _rivals(origin[key], path):
+                    raise DataError(
+                        f"{path}: {key} is another one in {origin[key].name}, for the same image; leave one"
+                    )
+                fields[key], origin[key] = value, path
         return fields
+
+
+def _rivals(one: Path, other: Path) -> bool:
+    """Whether of two files in one folder neither has all entities of the other."""
+    first, second = set(entities(one)), set(entities(other))
+    return one.parent == other.parent and not first <= second and not second <= first
 
 
 def number(metadata: Mapping[str, Any], key: str, path: Path) -> float | None:
@@ -101,6 +139,13 @@ def load_header(path: Path) -> nibabel.Nifti1Image:
     affine = np.asarray(image.affine, float)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < _FLAT:
         raise DataError(f"{path}: its header gives voxels no place in space (flat or empty sform); restore the image")
+    sides, centre = voxel_sizes(image), np.abs(affine[:3, 3]).max()
+    if not _SIDES[0] <= min(sides) <= max(sides) <= _SIDES[1] or centre > _FARTHEST:
+        text = " x ".join(f"{side:g}" for side in sides)
+        raise DataError(
+            f"{path}: voxels of {text} mm, {centre:g} mm from the centre, by its affine are no head's; correct the "
+            "header (lengths in mm)"
+        )
     return image
 
 

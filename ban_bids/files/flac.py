@@ -11,6 +11,11 @@ _BLOCKS = {1: 192, **{k: 144 << k for k in range(2, 6)}, **{k: 1 << k for k in r
 """Samples of a frame by their code; 6 and 7 say that they stand behind its number."""
 
 
+_LONGEST_HEADER = 16
+_MOST_TRIED = 32
+"""Headers of frames, checked by 8 bits, behind which the file does not end: one in 256 is by chance."""
+
+
 def told_samples(head: bytes) -> int:
     """Samples that the first 26 bytes of a file tell; 0 where they do not."""
     return int.from_bytes(head[LENGTH_AT : LENGTH_AT + 8], "big") & ((1 << 36) - 1)
@@ -38,17 +43,18 @@ def counted_samples(head: bytes, tail: bytes) -> int | None:
         None where no frame ends there: something was cut off, or comes behind.
     """
     size = int.from_bytes(head[8:10], "big")
-    place = len(tail)
-    while (place := tail.rfind(b"\xff", 0, place)) >= 0:
-        end = _end_of_frame(tail[place:], size)
+    place, tried = len(tail), 0
+    while tried < _MOST_TRIED and (place := tail.rfind(b"\xff", 0, place)) >= 0:
+        end = _end_of_frame(tail[place : place + _LONGEST_HEADER], size)
         if end is not None and _crc(tail[place:], _CRC16, 16) == 0:
             return end
+        tried += end is not None
     return None
 
 
 def _end_of_frame(frame: bytes, size: int) -> int | None:
     """Samples to the end of a frame, or None where there is none."""
-    if len(frame) < 16 or frame[1] & 0xFE != 0xF8 or frame[3] & 1:
+    if len(frame) < _LONGEST_HEADER or frame[1] & 0xFE != 0xF8 or frame[3] & 1:
         return None
     code, rate = frame[2] >> 4, frame[2] & 15
     # as UTF-8 writes a character: as many leading ones as bytes, if there are several

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import IO, Any
 
 import nibabel
+import nibabel.affines
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError, ImageDataError
 
 from ban_bids.errors import DataError
 from ban_bids.files.fetched import absence
-from ban_bids.files.reading import check_ordinary
+from ban_bids.files.reading import check_ordinary, opened
 
 _BYTES_AT_ONCE = 2**20
 _LARGEST = 2**36
@@ -100,7 +101,11 @@ def open_image(path: Path, remedy: str = "fetch the file again", *, keep_file_op
     """
     with naming(path, remedy):
         size = check_ordinary(path, remedy)
+        if path.suffix == ".gz" and size > _BYTES_AT_ONCE:
+            _check_padding(path)
         image = nibabel.load(path, keep_file_open=keep_file_open)
+        if _is_cifti(image):
+            raise ValueError("CIFTI, values of grayordinates, and no image of voxels")
         needed = int(image.dataobj.offset) + voxel_bytes(image)
     if not 0 < needed <= _LARGEST:
         raise DataError(
@@ -110,6 +115,32 @@ def open_image(path: Path, remedy: str = "fetch the file again", *, keep_file_op
     if needed > size * (_DENSEST if path.suffix == ".gz" else 1):
         raise DataError(f"{path}: truncated ({size} bytes for {needed} of voxels and header); {remedy}")
     return image
+
+
+def _check_padding(path: Path) -> None:
+    """Refuse a compressed file that ends with a megabyte of zeros, which gzip would go through one by one.
+
+    Raises
+    ------
+    ValueError
+    """
+    with opened(path) as file:
+        for last in (64, _BYTES_AT_ONCE):
+            file.seek(-last, 2)
+            if any(file.read(last)):
+                return
+    raise ValueError("it goes on with zeros after its end, as copies do that were broken off")
+
+
+def _is_cifti(image: Any) -> bool:
+    """Whether it is CIFTI-2, which is kept in NIfTI-2 files, whatever its file is called."""
+    header = getattr(image, "nifti_header", image.header)
+    return isinstance(header, nibabel.Nifti1Header) and 3000 <= int(header["intent_code"]) < 3100
+
+
+def voxel_sizes(image: Any) -> tuple[float, ...]:
+    """Sides of an image's voxels by its affine, mm; what else its header says of them is not used anywhere."""
+    return tuple(round(float(side), 3) for side in nibabel.affines.voxel_sizes(image.affine))
 
 
 def voxel_bytes(image: Any) -> int:

@@ -62,8 +62,8 @@ def read_json(path: Path, *, remedy: str = "correct the file, or make it anew") 
     Raises
     ------
     DataError
-        The file is missing, no ordinary one, larger than 16 MiB, damaged, nested too deep, holds too large an integer
-        or no object.
+        The file is missing, no ordinary one, larger than 16 MiB, damaged, nested too deep, holds too large an integer,
+        a key twice or no object.
     """
     content = parse_json(read_bytes(path, _LARGEST, remedy=remedy), path, remedy=remedy)
     if not isinstance(content, dict):
@@ -86,12 +86,22 @@ def parse_json(raw: str | bytes, path: Path, *, remedy: str = "correct the file,
     Raises
     ------
     DataError
-        It is damaged, nested too deep or holds too large an integer.
+        It is damaged, nested too deep, holds too large an integer, or a key twice with different values.
     """
     try:
-        content = json.loads(raw)
+        content = json.loads(raw, object_pairs_hook=_once)
         check_content(content)
     except (ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{path}: not readable JSON ({reason}); {remedy}") from error
     return content
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; of a key that is there twice Python takes the last value, other programs the first."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        for key, value in pairs:
+            if value != found[key]:
+                raise ValueError(f"{key!r} is there twice, with different values")
+    return found

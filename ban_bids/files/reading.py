@@ -70,6 +70,8 @@ def _ordinary(path: Path, status: os.stat_result) -> int:
 def unreadable(path: Path, error: Exception, remedy: str = _RIGHTS) -> DataError:
     """The error for a file that cannot be read, in one line."""
     reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, PermissionError):
+        remedy = f"give user {os.getuid()} the right to read it"
     return DataError(f"{path}: cannot be read ({reason}); {remedy}")
 
 

@@ -114,7 +114,8 @@ def open_sound(path: Path) -> Iterator[OpenSound]:
     try:
         with opened(path, remedy=_RIGHTS) as raw:
             view = view_of(path, raw)
-            with OpenSound(view.file if view.changed else path) as file:
+            headless = path.suffix.lower() == ".raw"  # soundfile would want to be told what it is: its bytes decide
+            with OpenSound(view.file if view.changed or headless else path) as file:
                 file.note = view.note
                 _check_opened(path, file)
                 yield file

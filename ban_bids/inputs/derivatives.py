@@ -281,7 +281,12 @@ def check_derivative(run: Run) -> None:
 def _check_times(run: Run, bold: Path, stated: float | None) -> None:
     """Compare the run's repetition time with the derivative's."""
     derived = derived_sidecar(bold)
-    number(derived, "StartTime", bold)
+    reference, interval = number(derived, "StartTime", bold), max(run.repetition_time, run.mean_interval)
+    if reference is not None and not 0 <= reference <= interval:
+        raise DataError(
+            f"{bold}: StartTime of its JSON sidecar is {reference:g} s, no time within a volume (0 to {interval:g} s); "
+            f"{RESTORE}"
+        )
     if derived.get("VolumeTiming") is not None or run.volume_times is not None:
         return
     for where, tr in (("its JSON sidecar", number(derived, "RepetitionTime", bold)), ("its header", stated)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -26,8 +26,12 @@ _LATEST = 64
 _SHORT = 64
 """Characters of a cell that is looked up rather than read again; long ones would fill the memory."""
 _LINE_ENDS = re.compile(r"\r\n|\n|\r")
-_AROUND = "'\"\u2018\u2019\u201c\u201d" + "".join(filter(str.isspace, map(chr, range(0x3001))))
-"""Quotes and blanks of all kinds."""
+_INVISIBLE = "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
+_AROUND = "'\"\u2018\u2019\u201c\u201d" + _INVISIBLE + "".join(filter(str.isspace, map(chr, range(0x3001))))
+"""Quotes and blanks of all kinds, also those of no width: a second byte-order mark, what a web page left behind."""
+_UNIT = re.compile(r"\s*[(\[].*[)\]]$")
+_OF_BIDS = ("onset", "duration", "stim_file", "stim_start", "stim_id")
+_OF_ANSWERS = (*_OF_BIDS[1:], "response", "genre")
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,35 @@ def plain_label(genre: object) -> str:
     return "".join(sign for sign in text if unicodedata.category(sign)[0] in "LMN") or text.strip()
 
 
+def misspelt(columns: Collection[str], *, answers: bool = False) -> dict[str, str]:
+    """Find columns that are nearly BIDS's, which a table lacks: they would not be read, and nothing would tell.
+
+    Parameters
+    ----------
+    columns : collection of str
+        Names of a table's columns, without those that a rule names.
+    answers : bool
+        Whether it holds people's answers.
+
+    Returns
+    -------
+    dict of str to str
+        Name as it is written to its right spelling: small and capital letters, blanks and hyphens for underscores, a
+        unit behind the name.
+    """
+    known = [name for name in (_OF_ANSWERS if answers else _OF_BIDS) if name != "stim_id" or "stim_file" not in columns]
+    wanted = {name.replace("_", ""): name for name in known}
+    plain = {name: "".join(filter(str.isalnum, _UNIT.sub("", name).casefold())) for name in columns}
+    near = {name: wanted[text] for name, text in plain.items() if text in wanted}
+    return {name: right for name, right in near.items() if right not in columns}
+
+
+def misspelt_text(path: Path, names: Mapping[str, str]) -> str:
+    """What to say of columns that :func:`misspelt` found."""
+    columns = " and ".join(f"{name!r} to {right}" for name, right in names.items())
+    return f"{path}: columns that are not read, as they are not spelled as in BIDS: rename {columns}"
+
+
 def parse_table(path: Path, lines: Sequence[str]) -> Table:
     """Parse lines of a tab-separated table with a header.
 
@@ -142,7 +175,8 @@ def parse_table(path: Path, lines: Sequence[str]) -> Table:
     Raises
     ------
     DataError
-        No header, a column named twice, or a row with more cells than columns.
+        No header, a column named twice, a row with more cells than columns, or one whose cells are not separated by
+        tabs, or lie on several lines.
     """
     numbered = [(n, line) for n, line in enumerate(lines, start=1) if line.strip()]
     if not numbered:
@@ -157,14 +191,31 @@ def parse_table(path: Path, lines: Sequence[str]) -> Table:
         raise DataError(f"{path}: columns {list(columns)}; give every column one name of its own")
     rows = []
     for number, line in numbered[1:]:
-        cells = [clean_cell(cell) for cell in line.split("\t")]
+        written = line.split("\t")
+        cells = [clean_cell(cell) for cell in written]
         if any(cell is not None for cell in cells[len(columns) :]):
-            raise DataError(
-                f"{path}, line {number}: {len(cells)} cells under {len(columns)} columns; separate cells by one tab"
-            )
+            under = f"{len(cells)} cells under {len(columns)} columns"
+            remedy = "separate cells by one tab" if len(columns) > 1 else f"leave out line {numbered[0][0]}, no header"
+            raise DataError(f"{path}, line {number}: {under}; {remedy}")
+        if len(cells) < len(columns):
+            _check_short(f"{path}, line {number}", written, len(columns))
         cells += [None] * (len(columns) - len(cells))
         rows.append(Row(path, number, dict(zip(columns, cells))))
     return Table(path, columns, tuple(rows))
+
+
+def _check_short(where: str, cells: Sequence[str], n_columns: int) -> None:
+    """Refuse a row of too few cells of which the others are not left out, but written otherwise: it would be lost.
+
+    Raises
+    ------
+    DataError
+    """
+    if cells[-1].lstrip().startswith('"') and cells[-1].count('"') % 2:
+        raise DataError(f"{where}: a cell in quotes goes on in the next line; write every row in one line")
+    for name, sign in _SEPARATORS.items():
+        if len(cells) == 1 and len(cells[0].split(sign)) == n_columns > 1:
+            raise DataError(f"{where}: cells are separated by {name}; separate them by tabs, as in the header")
 
 
 def _columns(path: Path, header: str) -> tuple[str, ...]:

@@ -20,6 +20,9 @@ PAST_END = 0.1
 SAME_DURATION = 0.05
 """Seconds by which measured durations of one excerpt may differ and still be the same clip."""
 
+_SHORTEST = 0.01
+"""Seconds that a sound lasts at least: events of no length mark moments, and say nothing of what was heard."""
+
 _ROUNDING = 1e-6
 
 
@@ -132,9 +135,10 @@ class Excerpts:
         if to_the_end and math.isinf(length):
             raise NotThere(f"{row.where}: {audio} is missing, and no duration is given")
         duration = length - start if to_the_end else stated
-        if duration is None or (duration <= 0 and not to_the_end):
+        if duration is None or (duration < _SHORTEST and not to_the_end):
+            what = "is not given" if duration is None else f"is {duration:g} s, and no sound is so short"
             raise DataError(
-                f"{row.where}: duration of {audio.name} is not given; write its length in seconds, or duration = "
+                f"{row.where}: duration of {audio.name} {what}; write its length in seconds, or duration = "
                 '"file" in a rule'
             )
         over = start + duration - length

@@ -10,13 +10,19 @@ from pathlib import Path
 from ban_bids.bids.metadata import Companions
 from ban_bids.bids.names import entities, entity
 from ban_bids.errors import DataError, UnfitRun
-from ban_bids.inputs.events import Table, TableReader
+from ban_bids.inputs.events import Table, TableReader, misspelt, misspelt_text
 from ban_bids.inputs.missing import NotThere
 from ban_bids.inputs.played import Setting, played, presentations, rows_of
-from ban_bids.inputs.rules import Rule, repetition_time_of
+from ban_bids.inputs.rules import Quantity, Rule, repetition_time_of
 from ban_bids.inputs.starting_rule import nothing_heard, starting_rule
 from ban_bids.inputs.stimuli import Stimuli
 from ban_bids.inputs.types import HeardRun
+
+_NO_SECONDS = re.compile(
+    r"(milli|micro|nano|[mµμun])-?s(ec(ond)?s?)?|min(ute)?s?|h(our)?s?|trs?|volumes?|scans?|samples?|frames?",
+    re.IGNORECASE,
+)
+"""Units of a column of times that are told, and are none that a column without a unit is read in."""
 
 RunIdentity = tuple[tuple[str, str], ...]
 """Entities that tell runs apart."""
@@ -70,6 +76,11 @@ def _note_on_gaps(task: str, labels: Sequence[str]) -> str:
         f"task-{task}: runs are counted in the order {', '.join(labels)}, whose numbers leave gaps; if a run is "
         "missing, those after it get another's sound: name the files by {run} in the rule"
     )
+
+
+def _plain(path: Path) -> list[tuple[str, str]]:
+    """Entities of a name, however its labels are written: with zeros, in capitals."""
+    return [(key, label.lstrip("0").casefold()) for key, label in entities(path)]
 
 
 @dataclass(frozen=True)
@@ -182,14 +193,7 @@ class Hearing:
             raise DataError(f"{bold}: no task- in the file name; rename the file")
         table, reason = None, None
         if rules[0].events == "table":
-            events = self.companions.inherited(bold, "events.tsv")
-            if events and self.stimuli.lacks(events[0]):
-                raise NotThere(f"{events[0]}: not there; fetch or restore the table")
-            table = self.read(events[0]) if events else None
-            if table is None:
-                reason = f"{bold}: no events.tsv for this run; add it beside the image"
-            elif all(rule.bids for rule in rules) and not self.stimuli.describes_clips(table.columns):
-                reason = starting_rule(table, self.stimuli)
+            table, reason = self._table(bold, rules)
         run = HeardRun(
             participant=labels["sub"],
             session=labels.get("ses"),
@@ -202,6 +206,28 @@ class Hearing:
         )
         return run, table, reason
 
+    def _table(self, bold: Path, rules: Sequence[Rule]) -> tuple[Table | None, str | None]:
+        """Events of a run, and why they cannot be used."""
+        path = self.companions.table(bold)
+        if path is None:
+            return None, f"{bold}: no events.tsv for this run{self._other_table(bold)}"
+        if self.stimuli.lacks(path):
+            raise NotThere(f"{path}: not there; fetch or restore the table")
+        table = self.read(path)
+        named = {column for rule in rules for column in rule.columns}
+        if wrong := misspelt([name for name in table.columns if name not in named]):
+            return table, misspelt_text(path, wrong) if all(rule.bids for rule in rules) else None
+        if all(rule.bids for rule in rules) and not self.stimuli.describes_clips(table.columns):
+            return table, starting_rule(table, self.stimuli)
+        return table, None
+
+    def _other_table(self, bold: Path) -> str:
+        """What to do about a missing table: there may be one that is named nearly so."""
+        wanted = _plain(bold)
+        there = (path for path, _ in self.companions.files.get((bold.parent, "events.tsv"), ()))
+        near = next((path.name for path in there if _plain(path) == wanted), None)
+        return "; add it beside the image" if near is None else f"; there is {near}: name it as the image is named"
+
     def _played(self, run: HeardRun, table: Table | None, rules: Sequence[Rule]) -> HeardRun:
         """The run with what was played in it."""
         labels, order = dict(run.entities), self.orders.get(run_identity(run.bold))
@@ -210,8 +236,34 @@ class Hearing:
             labels if order is None else {**labels, "order": str(order)},
             lambda: repetition_time_of(self.companions.metadata(run.bold)),
         )
-        items, notes = played(rows_of(table, run.bold), rules, self.stimuli, setting)
-        return replace(run, presentations=presentations(items), row_notes=notes)
+        notes = () if table is None else self._check_units(run.bold, table, rules)
+        items, more = played(rows_of(table, run.bold), rules, self.stimuli, setting)
+        return replace(run, presentations=presentations(items), row_notes=(*notes, *more))
+
+    def _check_units(self, bold: Path, table: Table, rules: Sequence[Rule]) -> tuple[str, ...]:
+        """Refuse columns of which their sidecar says that they are not in seconds, and nothing else says so.
+
+        Raises
+        ------
+        UnfitRun
+        """
+        try:
+            described = self.companions.metadata(bold, "events")
+        except DataError as error:
+            return (
+                f"what describes the columns of {table.path.name} is not read, they are taken in seconds ({error})",
+            )
+        times = [value for rule in rules for value in (rule.onset, rule.start, rule.end, rule.duration)]
+        columns = {value.column for value in times if isinstance(value, Quantity) and value.unit == "s"}
+        for column in ({*columns, "stim_start"} if any(rule.bids for rule in rules) else columns) & {*table.columns}:
+            about = described.get(column)
+            unit = about.get("Units") if isinstance(about, dict) else None
+            if isinstance(unit, str) and _NO_SECONDS.fullmatch(unit.strip()):
+                raise UnfitRun(
+                    f"{table.path}: {column} is in {unit} by its JSON sidecar, and read in seconds; correct one of "
+                    f'them, or write a rule with {{ column = "{column}", unit = … }} (ms or TR; docs/rules.md)'
+                )
+        return ()
 
     def _check_number(self, labels: Mapping[str, str], rules: Sequence[Rule]) -> None:
         """Refuse other numbers of runs than a rule's ``of``: every later run would get another's sound."""

@@ -151,16 +151,16 @@ def _within_image(run: Run) -> Run:
     Raises
     ------
     DataError
-        Less than half of what was played was scanned, or sparse volumes hear nothing.
+        Less than half of what was played was scanned, or volumes hear nothing.
     """
-    end = run.duration
+    end, opening = run.duration, run.first_volume - run.repetition_time
     kept = tuple(item for item in run.presentations if item.onset < end)
     played = sum(item.clip.duration for item in run.presentations)
-    scanned = sum(min(item.end, end) - item.onset for item in kept)
+    scanned = sum(max(0.0, min(item.end, end) - max(item.onset, opening)) for item in kept)
     if scanned < _LEAST_SCANNED * played:
-        last = max(item.end for item in run.presentations)
         raise DataError(
-            f"{run.bold}: BOLD lasts {end:g} s ({run.n_volumes} volumes), but events last to {last:g} s "
+            f"{run.bold}: BOLD lasts {_span(run.first_volume, end)} ({run.n_volumes} volumes), but events last "
+            f"{_span(run.presentations[0].onset, max(item.end for item in run.presentations), 'to ')} "
             f"({run.played_by.name}), so that most of what was played was not scanned; restore the whole image or "
             "correct the events"
         )
@@ -169,6 +169,10 @@ def _within_image(run: Run) -> Run:
     if dropped:
         begin = "clip begins" if dropped == 1 else "clips begin"
         notes.append(f"{dropped} {begin} after the image's end at {end:g} s: dropped")
+    early = sum(item.end <= opening for item in kept)
+    if early:
+        ends = "clip ends" if early == 1 else "clips end"
+        notes.append(f"{early} {ends} before the image begins at {run.first_volume:g} s: no volume hears it")
     cut = sum(item.end > end + run.repetition_time for item in kept)
     if cut:
         notes.append(f"{cut} clip goes on after the image's end at {end:g} s: the volumes that heard it are used")
@@ -180,6 +184,11 @@ def _within_image(run: Run) -> Run:
             f"({run.played_by.name}); correct the onsets (seconds) or leave the run out (--bids-filter-file)"
         )
     return run
+
+
+def _span(first: float, last: float, until: str = "") -> str:
+    """From when to when, seconds; of what begins at 0 or later only its end."""
+    return f"{until}{last:g} s" if first >= 0 and (until or first == 0) else f"from {first:g} to {last:g} s"
 
 
 def _of_one_kind(images: Sequence[_Image]) -> tuple[list[_Image], list[tuple[HeardRun | Run, str]]]:

@@ -11,7 +11,7 @@ import pandas as pd
 from ban_bids.bids.listing import Listing
 from ban_bids.bids.names import entity
 from ban_bids.errors import DataError
-from ban_bids.inputs.events import Row, Table, TableReader, Tables, plain_label
+from ban_bids.inputs.events import Row, Table, TableReader, Tables, misspelt, misspelt_text, plain_label
 from ban_bids.inputs.missing import NotThere
 from ban_bids.inputs.stimuli import Stimuli
 from ban_bids.inputs.types import COLUMNS, Clip, HumanChoices
@@ -87,8 +87,13 @@ def _readable(paths: Sequence[Path], stimuli: Stimuli, read: Tables) -> tuple[li
     faults: dict[Path, DataError] = {}
     for path in paths:
         try:
-            if _may_hold_choices(read.columns(path), stimuli):
-                tables.append(read(path))
+            columns = read.columns(path)
+            wrong = misspelt(columns, answers=True)
+            if not _may_hold_choices([wrong.get(name, name) for name in columns], stimuli):
+                continue
+            if wrong:
+                raise DataError(misspelt_text(path, wrong))
+            tables.append(read(path))
         except DataError as error:
             faults[path] = error
     return tables, faults
@@ -137,6 +142,8 @@ def given_choices(path: Path, *, stimuli: Stimuli, read: TableReader) -> HumanCh
         The table cannot be read, holds no choices, or has a row that cannot be used.
     """
     table = read(path)
+    if wrong := misspelt(table.columns, answers=True):
+        raise DataError(f"--behavior {misspelt_text(path, wrong)}")
     if not _with_choices([table], stimuli):
         raise DataError(
             f"--behavior {path}: needs columns stim_file, response and genre (or trial_type), "
@@ -179,7 +186,7 @@ def read_choices(
     answers = [path for one in people for path in one.answers]
     events = [path for one in people for path in one.beside if path.name.endswith("_events.tsv")]
     for paths in (answers, events):
-        there = sorted(path for path in paths if path.is_symlink() or path.stat().st_size > 0)
+        there = sorted(path for path in paths if not _is_empty(path))
         tables, unread = _readable(there, stimuli, read)
         choices, unused = _collect(_with_choices(tables, stimuli), stimuli)
         new = [fault for path, fault in unread.items() if not any(path.name in text for text in told)]
@@ -188,6 +195,14 @@ def read_choices(
         if choices is not None:
             return choices, tuple(notes)
     return None, tuple(notes)
+
+
+def _is_empty(path: Path) -> bool:
+    """Whether a table has no bytes: a person without answers. One that cannot be looked at is told by its reader."""
+    try:
+        return not path.is_symlink() and path.stat().st_size == 0
+    except OSError:
+        return False
 
 
 def _counted(faults: Sequence[DataError], what: str) -> list[str]:

@@ -209,7 +209,8 @@ def _description(selection: Selection) -> tuple[dict[str, Any], list[str]]:
             raise DataError(f"{path}: missing; add it, or give --skip-bids-validation")
         return {}, [f"{_DESCRIPTION} is missing; the dataset is called {selection.bids_dir.name}"]
     description = read_json(path)
-    if description.get("DatasetType") == "derivative":
+    kind = description.get("DatasetType") or ("derivative" if description.get("PipelineDescription") else "raw")
+    if str(kind).strip().casefold() == "derivative":  # versions before BIDS 1.4 tell by their pipeline only
         raise DataError(f"{path}: this is a derivative dataset; give the raw one, and this one with -d NAME=PATH")
     absent = [key for key in ("Name", "BIDSVersion") if not description.get(key)]
     if absent and not selection.skip_bids_validation:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ban_bids.errors import DataError
+from ban_bids.files.fetched import absence
 from ban_bids.files.reading import as_number
 from ban_bids.files.toml import read_toml
 from ban_bids.inputs.rules import LEAD_IN_RULES, UNITS, Join, Patterns, Quantity, Rule, RuleFile, template_fields
@@ -315,7 +316,7 @@ def choose_rules(
         return read_rules(given)
     own = [root / "code" / OWN_RULES, *(folder / OWN_PROFILE for folder in (*folders, root / "code"))]
     for path in own:
-        if path.is_file() or path.is_symlink():
+        if absence(path) != "absent":  # where that cannot be found out, reading it says why
             return read_rules(path)
     bare = normal_doi(doi) if doi else ""
     for shipped in shipped_rules():

@@ -114,6 +114,7 @@ def _identity(run: HeardRun) -> tuple[object, ...]:
     one scan may carry them, too: those have the same events.
     """
     labels = dict(run.entities)
+    labels |= {"run": labels["run"].lstrip("0")} if "run" in labels else {}  # run-1 and run-01 are one
     identity = tuple(labels.get(key) for key in _IDENTITY)
     numbers = {key: labels[key] for key in ("acq", "rec", "ce") if labels.get(key, "").isdigit()}
     if run.run is not None or not numbers:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 from ban_bids.errors import DataError
 from ban_bids.inputs.events import Row
 
 _LONGEST_NAME, _LONGEST_PATH = 255, 2000
 """Bytes of a file's name, and of a path below a folder of stimuli, that file systems take."""
+
+_DEEPEST = 32
+"""Folders in each other below a folder of stimuli that are looked into."""
 
 
 def _safe_relative(text: str, row: Row) -> PurePosixPath:
@@ -33,13 +39,44 @@ def _safe_relative(text: str, row: Row) -> PurePosixPath:
     return PurePosixPath(*path.parts[1:]) if len(path.parts) > 1 and path.parts[0] == "stimuli" else path
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_symlink() or path.is_file()
+    except OSError:  # a path that is too long
+        return False
+
+
+def files_below(root: Path) -> list[Path]:
+    """Files of a folder and its subfolders, sorted; links count, also those to files that were not fetched.
+
+    Folders that cannot be listed are passed over, and none is entered by a link.
+    """
+    found: list[Path] = []
+    for folder, inner, names in os.walk(root):
+        place = Path(folder)
+        found += filter(_is_file, (place / name for name in (*inner, *names)))
+        if len(place.parts) - len(root.parts) >= _DEEPEST:
+            inner.clear()
+    return sorted(found)
+
+
 def _files_by_name(root: Path) -> dict[str, list[Path]]:
-    """Files of a folder and its subfolders by name; links count, also those to files that were not fetched."""
     index: dict[str, list[Path]] = {}
-    for path in sorted(root.rglob("*")):
-        if path.is_file() or path.is_symlink():
-            index.setdefault(path.name, []).append(path)
+    for path in files_below(root):
+        index.setdefault(path.name, []).append(path)
     return index
+
+
+def _plain(name: str) -> str:
+    """Letters and digits of a name: without case, signs, percent codes and other ways to write the same."""
+    text = unicodedata.normalize("NFKC", unquote(name)).casefold()
+    return "".join(filter(str.isalnum, text))
+
+
+def _files_by_plain_name(root: Path) -> dict[str, Path]:
+    """One file of each plain name, with its ending and without."""
+    paths = files_below(root)
+    return {_plain(path.stem): path for path in paths} | {_plain(path.name): path for path in paths}
 
 
 @dataclass
@@ -55,7 +92,7 @@ class SoundFiles:
     folders: Sequence[Path]
 
     def __post_init__(self) -> None:
-        self._by_name = cache(_files_by_name)
+        self._by_name, self._by_plain_name = cache(_files_by_name), cache(_files_by_plain_name)
 
     def holds(self, name: str, suffixes: Sequence[str] = ("",)) -> bool:
         """Whether some folder holds a file of this name, wherever it lies."""
@@ -86,13 +123,16 @@ class SoundFiles:
         """
         relative = _safe_relative(name, row)
         wanted = [relative.with_name(relative.name + suffix) for suffix in suffixes]
-        for path in _asked_for(self.folders, inner, wanted):
+        # accents may be signs of their own (names from a Mac): the same text in other bytes
+        spelled = (unicodedata.normalize(form, str(path)) for form in ("NFC", "NFD") for path in wanted)
+        ways = list(dict.fromkeys((*wanted, *map(PurePosixPath, spelled))))
+        for path in _asked_for(self.folders, inner, ways):
             # links stay unresolved: datalad's lead to files without the track's name
             if path.exists() or path.is_symlink():
                 return path
         if "/" not in name.replace("\\", "/"):
             for root in self.folders:
-                if found := self._anywhere(row, root, wanted):
+                if found := self._anywhere(row, root, ways):
                     return found
         return self._not_found(row, inner, wanted)
 
@@ -133,7 +173,16 @@ class SoundFiles:
             hint = f"; there is {written}: write small and capital letters alike"
         elif near:
             hint = f"; {near[0]} has this name, but is not in the folder that is asked for: correct one of them"
+        elif alike := self._alike(wanted):
+            asked = ascii(" or ".join(path.name for path in wanted))
+            hint = f"; in {alike.parent} is {ascii(alike.name)}, asked for is {asked}: correct one of them"
         return DataError(f"{row.where}: stimulus {files} not found under {searched}{hint}")
+
+    def _alike(self, wanted: Sequence[PurePosixPath]) -> Path | None:
+        """A file that is called nearly so: with other signs, or another ending."""
+        names = [_plain(name) for path in wanted for name in (path.name, path.stem)]
+        found = (self._by_plain_name(root).get(name) for root in self.folders for name in names if name)
+        return next((path for path in found if path is not None), None)
 
 
 def _asked_for(roots: Sequence[Path], inner: Sequence[str], wanted: Sequence[PurePosixPath]) -> Iterator[Path]:

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 
 from ban_bids.inputs.events import Table
 from ban_bids.inputs.rules import Rule, template_fields
+from ban_bids.inputs.sound_files import files_below
 from ban_bids.inputs.stimuli import Stimuli
 from ban_bids.inputs.types import HeardRun
 from ban_bids.inputs.unheard import FILMS, PICTURES, is_placeholder, suffix
@@ -94,7 +95,7 @@ def _file_column(table: Table, stimuli: Stimuli) -> tuple[str | None, tuple[str,
 def _stems(stimuli: Stimuli) -> Mapping[str, set[str]]:
     """Suffixes of the sounds under the stimulus folders, by name without suffix."""
     stems: dict[str, set[str]] = {}
-    for path in (path for folder in stimuli.folders for path in folder.rglob("*")):
+    for path in (path for folder in stimuli.folders for path in files_below(folder)):
         if path.suffix.lower() in SOUNDS:
             stems.setdefault(path.stem, set()).add(path.suffix)
     return stems

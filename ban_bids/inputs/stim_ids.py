@@ -14,6 +14,7 @@ from pathlib import Path
 from ban_bids.bids.names import entity, file_suffix
 from ban_bids.errors import DataError
 from ban_bids.inputs.events import Row, read_table
+from ban_bids.inputs.sound_files import files_below
 from ban_bids.inputs.unheard import Unheard
 
 CATALOG = "stimuli.tsv"
@@ -122,8 +123,8 @@ class StimIds:
     def _of(self, label: str) -> list[Path]:
         if not self._files:
             for folder in self.folders:
-                for path in sorted(folder.rglob("stim-*")):
-                    own = entity(path, "stim")
-                    if own is not None and (path.is_file() or path.is_symlink()):
+                for path in files_below(folder):
+                    own = entity(path, "stim") if path.name.startswith("stim-") else None
+                    if own is not None:
                         self._files.setdefault(own, []).append(path)
         return self._files.get(label, [])

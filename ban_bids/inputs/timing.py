@@ -13,6 +13,7 @@ import numpy as np
 from ban_bids.bids.images import orientation_notes
 from ban_bids.bids.metadata import load_header, number
 from ban_bids.errors import DataError
+from ban_bids.files.images import voxel_sizes
 from ban_bids.files.reading import as_numbers
 from ban_bids.inputs.types import HeardRun, Run
 
@@ -36,6 +37,12 @@ _LONGEST_TR = 30.0
 _SAME = 1e-3
 _NEAR = 0.05
 _DURATIONS = ("FrameAcquisitionDuration", "AcquisitionDuration")  # BIDS renamed the field
+_SHORTEST = 0.02
+"""Seconds that taking a volume lasts at least: a few slices at once are the least that there is."""
+_FIELDS = (
+    "RepetitionTime", "VolumeTiming", "SliceTiming", "SliceEncodingDirection", "StartTime", "DelayTime", *_DURATIONS,
+)  # fmt: skip
+_AXES = {"i": 0, "j": 1, "k": 2, "i-": 0, "j-": 1, "k-": 2}
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,7 @@ def read_run(
     """
     own = path is None or path == heard.bold
     path = path or heard.bold
+    _check_spelling(metadata, path)
     image = load_header(path)
     _check_shape(image.shape, path)
     notes = list(orientation_notes(image))
@@ -104,14 +112,37 @@ def read_run(
         n_volumes=int(image.shape[3]),
         slice_timing=_usable_slice_times(times, duration, interval, starts=starts, notes=notes),
         slice_encoding_direction=direction,
-        start_time=number(metadata, "StartTime", path),
+        start_time=_start_time(metadata, first + interval, path, notes=notes),
         acquisition_time=duration,
         first_volume=first,
         phase_encoding=_phase_encoding(metadata, notes=notes),
         volume_times=starts,
     )
-    size = tuple(float(z) for z in image.header.get_zooms()[:3])
-    return run, Voxels(size, tuple(int(n) for n in image.shape[:3])), tuple(notes)
+    return run, Voxels(voxel_sizes(image), tuple(int(n) for n in image.shape[:3])), tuple(notes)
+
+
+def _check_spelling(metadata: Mapping[str, Any], path: Path) -> None:
+    """Refuse fields of time that are spelled otherwise than BIDS's, and say something else than these.
+
+    Raises
+    ------
+    DataError
+        Such a field would not be read, and nothing would tell.
+    """
+    wanted = {name.casefold(): name for name in _FIELDS}
+    for key, value in metadata.items():
+        right = wanted.get("".join(filter(str.isalnum, key)).casefold(), key)
+        if right != key and value is not None and value != metadata.get(right):
+            raise DataError(f"{path}: {key!r} of its JSON sidecar is not read, for BIDS spells it {right}: rename it")
+
+
+def _start_time(metadata: Mapping[str, Any], latest: float, path: Path, *, notes: list[str]) -> float | None:
+    """Time that the first volume refers to, where the sidecar states one within it."""
+    stated = number(metadata, "StartTime", path)
+    if stated is None or 0 <= stated <= latest:
+        return stated
+    notes.append(f"StartTime {stated:g} s is no time in the first volume (0 to {latest:g} s); not used")
+    return None
 
 
 def _check_shape(shape: tuple[int, ...], path: Path) -> None:
@@ -239,7 +270,7 @@ def _volume_timing(
 def _acquisition_time(metadata: Mapping[str, Any], tr: float, path: Path, *, notes: list[str]) -> float | None:
     """How long taking a volume lasts, where the sidecar states it."""
     durations = [(key, seconds) for key in _DURATIONS if (seconds := number(metadata, key, path)) is not None]
-    fitting = [min(seconds, tr) for _, seconds in durations if 0 < seconds <= tr + _SAME]
+    fitting = [min(seconds, tr) for _, seconds in durations if _SHORTEST <= seconds <= tr + _SAME]
     duration = fitting[0] if fitting else None
     if durations and duration is None:  # converters write the whole scan's duration under this name
         key, seconds = durations[-1]
@@ -272,7 +303,7 @@ def _slice_timing(
     if stated is None:
         return None, direction
     times = as_numbers(stated)
-    axis = {"i": 0, "j": 1, "k": 2}.get(direction[:1])
+    axis = _AXES.get(direction)
     if axis is None:
         problem, direction = f"SliceEncodingDirection {direction!r} unknown; SliceTiming", "k"
     elif times is None:
@@ -281,6 +312,8 @@ def _slice_timing(
         problem = f"SliceTiming has {len(times)} entries for {shape[axis] if shape is not None else 'all'} slices;"
     elif not 0 <= min(times) <= max(times) <= tr:
         problem = f"SliceTiming outside 0 to {tr:g} s;"
+    elif len(times) > 1 and min(times) == max(times):
+        problem = f"SliceTiming is {times[0]:g} s for all {len(times)} slices;"
     else:
         return tuple(times), direction
     notes.append(f"{problem} not used: slice timing is not corrected")

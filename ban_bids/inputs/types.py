@@ -224,7 +224,7 @@ class Run(Listening):
 
     def reference_time_of(self, sidecar: Mapping[str, Any]) -> float:
         """Reference time of a derivative of this run: what its sidecar states, else as for the run itself."""
-        if "StartTime" in sidecar:
+        if sidecar.get("StartTime") is not None:
             return self.first_volume + float(sidecar["StartTime"])
         corrected = sidecar.get("SliceTimingCorrected", self.slice_timing is not None)
         return (self if corrected else replace(self, slice_timing=None)).reference_time

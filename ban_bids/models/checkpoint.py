@@ -277,9 +277,22 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], Mapping[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
-            return {name: _restored(tensor) for name, tensor in tensors.items()}, file.metadata() or {}
+            metadata = file.metadata() or {}
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError, LookupError, RuntimeError) as err:
         raise _refusal(path, f"not a readable safetensors file ({err})") from err
+    restored = {name: _restored(tensor) for name, tensor in tensors.items()}
+    if senseless := next((name for name, tensor in restored.items() if not _makes_sense(name, tensor)), None):
+        kind = f"{tensors[senseless].dtype}, not finite, or variances below 0"
+        raise _refusal(path, f"the values of {senseless!r} make no sense ({kind})")
+    return restored, metadata
+
+
+def _makes_sense(name: str, tensor: torch.Tensor) -> bool:
+    """Whether a network can compute with these numbers; integers are counts."""
+    if not tensor.is_floating_point():
+        return tensor.dtype == torch.int64
+    usual = tensor.dtype in (torch.float32, torch.float64) and bool(tensor.isfinite().all())
+    return usual and not (name.endswith("running_var") and bool((tensor < 0).any()))
 
 
 def _restored(tensor: torch.Tensor) -> torch.Tensor:
@@ -301,6 +314,10 @@ def _from_shapes(path: Path, state: Mapping[str, torch.Tensor]) -> AuditoryNetwo
 
 
 def _fill(path: Path, network: AuditoryNetwork, state: Mapping[str, torch.Tensor]) -> None:
+    own = network.state_dict()
+    for name in own.keys() & state:
+        if own[name].is_floating_point() != state[name].is_floating_point():
+            raise _refusal(path, f"{name!r} holds {state[name].dtype}, not {own[name].dtype}")
     try:
         network.load_state_dict(state, strict=True)
     except RuntimeError as err:

@@ -13,6 +13,9 @@ from ban_bids.files.json import read_json
 from ban_bids.files.reading import as_number
 from ban_bids.models.candidate import ModelCard
 
+_LONGEST = 64
+"""Letters of names that enter file names, of which file systems take 255."""
+
 
 @dataclass(frozen=True)
 class Description:
@@ -111,8 +114,10 @@ def _text(path: Path, content: Mapping[str, Any], key: str) -> str:
 
 def _name(path: Path, content: Mapping[str, Any]) -> str:
     name = _text(path, content, "name")
-    if not re.fullmatch(r"[a-z][a-z0-9]*", name):
-        raise DataError(f"{path}: name {name!r} enters file names; write lower-case letters and digits")
+    if not re.fullmatch(rf"[a-z][a-z0-9]{{0,{_LONGEST - 1}}}", name):
+        raise DataError(
+            f"{path}: name {name[:80]!r} enters file names; write lower-case letters and digits, at most {_LONGEST}"
+        )
     return name
 
 
@@ -141,6 +146,8 @@ def _layers(path: Path, layers: Any) -> dict[str, float]:
         name, rate = layer.get("name"), layer.get("frame_rate")
         if layer.keys() != {"name", "frame_rate"} or not isinstance(name, str) or (as_number(rate) or 0.0) <= 0:
             raise DataError(f"{path}: {layer!r} is no layer; {remedy}")
+        if len(name) > _LONGEST:
+            raise DataError(f"{path}: layer {name[:40]!r}… enters file names; write at most {_LONGEST} letters")
         if name in rates:
             raise DataError(f"{path}: layer {name!r} is there twice; rename one")
         rates[name] = float(rate)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ban_bids.files.images import open_image
+from ban_bids.files.images import open_image, voxel_sizes
 from ban_bids.inputs.types import Participant
 from ban_bids.preprocessing.space.template import resolution_mm
 
@@ -61,6 +61,5 @@ def _values(participant: Participant, res: str, volume: float) -> float:
     """Values of all runs within a volume, mm³, on the output grid."""
     total = 0.0
     for run in participant.runs:
-        zooms = open_image(run.bold).header.get_zooms()[:3]
-        total += run.n_volumes * volume / resolution_mm(res, tuple(float(size) for size in zooms)) ** 3
+        total += run.n_volumes * volume / resolution_mm(res, voxel_sizes(open_image(run.bold))) ** 3
     return total

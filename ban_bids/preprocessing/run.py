@@ -10,7 +10,7 @@ from typing import Any
 
 from ban_bids.bids.fmriprep_folder import check_folder
 from ban_bids.errors import BanBidsError, DataError, DiskFull
-from ban_bids.files.images import open_image
+from ban_bids.files.images import open_image, voxel_sizes
 from ban_bids.files.json import read_json
 from ban_bids.files.room import told_when_full
 from ban_bids.inputs.types import Participant
@@ -197,8 +197,7 @@ def _run_workflow(
 
 def _resolution(participant: Participant, options: Preprocessing) -> float:
     """Size of the output's voxels, mm."""
-    zooms = open_image(participant.runs[0].bold).header.get_zooms()[:3]
-    return resolution_mm(options.res, tuple(float(size) for size in zooms))
+    return resolution_mm(options.res, voxel_sizes(open_image(participant.runs[0].bold)))
 
 
 def memory_gb(participant: Participant, options: Preprocessing) -> float:

@@ -29,6 +29,8 @@ from ban_bids.typing import Floats
 
 _SEGMENT = 5  # volumes; shorter stretches between outliers are scrubbed as well (Power et al. 2014)
 
+_LARGEST = 1e30  # of what is squared and summed in float64
+
 MOTION12 = (*MOTION, *(f"{name}_derivative1" for name in MOTION), "csf", "white_matter")
 """Columns of ``motion12``: motion and its first differences, CSF, white matter.
 
@@ -98,6 +100,8 @@ def confounds_table(run: PreprocessedRun) -> pd.DataFrame:
     if run.confounds.is_symlink():
         check_there(run.confounds)
     table = read_tsv(run.confounds, foreign=True)
+    numbers = table.select_dtypes("float")
+    table[numbers.columns] = numbers.where(numbers.abs() < _LARGEST)  # infinite: as little known as n/a
     if len(table) != run.run.n_volumes:
         raise DataError(
             f"{run.confounds}: {len(table)} rows for {run.run.n_volumes} volumes of {run.bold.name}; "
@@ -106,7 +110,8 @@ def confounds_table(run: PreprocessedRun) -> pd.DataFrame:
     absent = [name for name in MOTION if name not in table]
     if absent:
         raise DataError(f"{run.confounds}: no column {', '.join(absent)}; fMRIPrep's names are expected")
-    words = [name for name in MOTION12 if name in table and not pd.api.types.is_numeric_dtype(table[name])]
+    needed = (*MOTION12, "framewise_displacement", "global_signal", "std_dvars")
+    words = [name for name in needed if name in table and not pd.api.types.is_numeric_dtype(table[name])]
     if words:
         raise DataError(f"{run.confounds}: column {', '.join(words)} holds what is no number; restore the table")
     missing = {f"{name}_derivative1": table[name].diff() for name in MOTION}

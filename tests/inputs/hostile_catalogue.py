@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import re
 import resource
 import shutil
 import socket
@@ -17,7 +18,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import soundfile
-from small_datasets import HEADER, Toy, write_audio
+from small_datasets import HEADER, Toy
 
 SECONDS = 20
 """After which a case is stopped."""
@@ -41,6 +42,10 @@ class Case:
         Reads it; returns a dataset, where one is read.
     alone : bool
         It belongs to participant 01 only: participant 02 must stay usable.
+    told : str
+        Pattern of what must be told of it, in an error, a failure or a note; else it was misread in silence.
+    read : str
+        Pattern of what must be read (:func:`what_was_read`) where nothing is told.
     """
 
     kind: str
@@ -48,6 +53,8 @@ class Case:
     spoil: Spoil
     use: Use
     alone: bool = False
+    told: str = ""
+    read: str = ""
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.name}"
@@ -848,8 +855,9 @@ class Outcome:
 
     Parameters
     ----------
-    what : {"used", "told", "traceback", "memory", "hangs", "killed", "others"}
-        ``used``: taken, or left out with a note. ``told``: one line of ours. ``others``: another participant's fault.
+    what : {"used", "told", "silent", "traceback", "memory", "hangs", "killed", "others"}
+        ``used``: taken, or left out with a note. ``told``: one line of ours. ``silent``: taken for something else than
+        it is, or without the word that it needs. ``others``: another participant's fault.
     message : str
     """
 
@@ -897,6 +905,8 @@ def _used(case: Case, toy: Toy) -> Outcome:
         text = str(error)
         if case.alone:
             return Outcome("others", text)
+        if not re.search(case.told, text) or case.read:
+            return Outcome("silent", text)
         return Outcome("told" if "\n" not in text else "traceback", text)
     except MemoryError:
         return Outcome("memory")
@@ -905,7 +915,33 @@ def _used(case: Case, toy: Toy) -> Outcome:
     people = {one.label: one for one in getattr(found, "participants", ())}
     if case.alone and people["02"].failure is not None:
         return Outcome("others", str(people["02"].failure))
+    if case.told or case.read:
+        told, read = what_was_told(found), what_was_read(found)
+        well = re.search(case.told, told) and re.search(case.read, read)
+        return Outcome("used" if well else "silent", f"{told} | {read}"[:1000])
     return Outcome("used", "; ".join(str(one.failure) for one in people.values() if one.failure)[:300])
+
+
+def what_was_told(found: object) -> str:
+    """Failures and notes of a dataset; nothing of anything else."""
+    people = getattr(found, "participants", ())
+    notes = [*getattr(found, "notes", ()), *(note for one in people for note in one.notes)]
+    return "; ".join([*(str(one.failure) for one in people if one.failure), *notes])
+
+
+def what_was_read(found: object) -> str:
+    """What participant 01 heard in the first run that is used, and on which clock; of other things their text."""
+    people = getattr(found, "participants", None)
+    if people is None:
+        return str(found)
+    runs = [run for one in people if one.label == "01" for run in one.runs]
+    heard = (
+        f"{item.onset:g}+{item.clip.duration:g} {item.clip.audio.name}@{item.clip.start:g}"
+        for run in runs[:1]
+        for item in run.presentations
+    )
+    clock = f"{runs[0].name} from {runs[0].reference_time:g} every {runs[0].repetition_time:g}" if runs else "no run"
+    return f"{clock}: {', '.join(heard)}"
 
 
 def import_all() -> None:
@@ -922,4 +958,4 @@ def import_all() -> None:
     assert ban_bids.__file__
 
 
-__all__ = ["Case", "Outcome", "cases", "import_all", "run_case", "write_audio"]
+__all__ = ["HEADER", "Case", "Outcome", "Spoil", "Toy", "Use", "cases", "import_all", "run_case", "stored", "weights"]

@@ -153,6 +153,10 @@ def not_a_number(path: Path) -> None:
     write_image(path, np.full(GRID.shape, np.nan, np.float32))
 
 
+def in_percent(path: Path) -> None:
+    write_image(path, np.full(GRID.shape, 40, np.float32))
+
+
 @pytest.mark.parametrize(
     ("piece", "change"),
     [
@@ -165,6 +169,7 @@ def not_a_number(path: Path) -> None:
         (GREY, four_dimensions),
         (GREY, nothing_in_it),
         (GREY, not_a_number),
+        (GREY, in_percent),
     ],
 )
 def test_images_that_do_not_fit_are_named(output: Path, piece: str, change: Callable[[Path], None]) -> None:
@@ -195,7 +200,9 @@ def test_tables_that_do_not_fit_are_named(output: Path, change: Callable[[str], 
     assert message.startswith(str(path)) and said in message
 
 
-@pytest.mark.parametrize("content", [{"StartTime": "late"}, {"RepetitionTime": 3.0}, {"RepetitionTime": [2]}])
+@pytest.mark.parametrize(
+    "content", [{"StartTime": "late"}, {"StartTime": 900}, {"RepetitionTime": 3.0}, {"RepetitionTime": [2]}]
+)
 def test_sidecars_that_contradict_the_run_are_named(output: Path, content: dict[str, object]) -> None:
     (output / "sub-01" / SIDE).write_text(json.dumps(content))
     assert Path(BOLD).name in failure(output)

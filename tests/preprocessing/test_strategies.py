@@ -147,6 +147,28 @@ def test_what_is_missing_is_filled_and_told(ours: PreprocessedRun) -> None:
     assert np.isfinite(values).all()
 
 
+def test_what_is_infinite_is_as_little_known_as_what_is_missing(ours: PreprocessedRun) -> None:
+    table = pd.read_csv(ours.confounds, sep="\t")
+    table.loc[5, "white_matter"], table.loc[7, "csf"] = np.nan, np.nan
+    text = table.to_csv(sep="\t", index=False, na_rep="n/a").splitlines()
+    for row, cell in ((5, "inf"), (7, "1e308")):
+        text[row + 1] = text[row + 1].replace("n/a", cell)
+    ours.confounds.write_text("\n".join(text) + "\n")
+    done = with_strategy(participant(ours), "motion12")
+    assert "taken as the mean: csf, white_matter" in done.notes[0]
+    values = regressors(done.runs[0])
+    assert values[5, -1] == pytest.approx(table["white_matter"].mean())
+    assert values[7, -2] == pytest.approx(table["csf"].mean())
+
+
+def test_a_word_among_displacements_is_named(ours: PreprocessedRun) -> None:
+    table = pd.read_csv(ours.confounds, sep="\t").astype({"framewise_displacement": object})
+    table.loc[5, "framewise_displacement"] = "far"
+    write_confounds(table, ours.confounds)
+    with pytest.raises(DataError, match="framewise_displacement holds what is no number"):
+        choose(ours, "motion12")
+
+
 def test_tables_that_do_not_fit_are_refused(ours: PreprocessedRun) -> None:
     with pytest.raises(DataError, match=f"{N} rows for {N + 1} volumes"):
         choose(replace(ours, run=make_run(N + 1)), "motion12")

@@ -12,7 +12,7 @@ import numpy as np
 from ban_bids.bids.names import entities
 from ban_bids.errors import DataError
 from ban_bids.files.fetched import absence
-from ban_bids.files.images import naming
+from ban_bids.files.images import naming, voxel_sizes
 from ban_bids.files.json import read_json
 from ban_bids.inputs.derivatives import RESTORE, made_header
 from ban_bids.inputs.types import Participant
@@ -70,7 +70,7 @@ def find_anatomical(
 
 
 def _voxel_volume(path: Path) -> float:
-    return float(np.prod(made_header(path).header.get_zooms()[:3]))
+    return float(np.prod(voxel_sizes(made_header(path))))
 
 
 def find_transform(participant: Participant, folder: Path) -> Path:

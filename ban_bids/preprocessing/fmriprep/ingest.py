@@ -30,6 +30,9 @@ from ban_bids.preprocessing.strategies import confounds_table
 from ban_bids.settings import Preprocessing
 from ban_bids.typing import Floats
 
+_MOST_PROBABLE = 1.05
+"""Probability that interpolation may give."""
+
 
 def ingest(
     participant: Participant,
@@ -203,6 +206,9 @@ def _grey_matter(
         if paths:
             # the finest resolution: probabilities are interpolated, so any will do
             data, affine = load_image(paths[0], RESTORE)
+            largest = float(np.nanmax(data, initial=0.0))
+            if tail != "dseg" and largest > _MOST_PROBABLE:
+                raise DataError(f"{paths[0]}: values up to {largest:.3g} are no probabilities (percents?); {RESTORE}")
             if tail == "dseg":
                 data = (np.rint(data) == 1).astype(np.float32)
             grey = sample(np.nan_to_num(data), affine, points) > floor

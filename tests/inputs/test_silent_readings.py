@@ -1,0 +1,85 @@
+"""Inputs that were once misread without a word are told, or read as what they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hostile_catalogue import Case, import_all, run_case
+from hostile_readings import readings
+from small_datasets import Toy, make_toy
+
+from ban_bids.inputs.events import misspelt
+from ban_bids.inputs.read import read_dataset
+
+
+def _one_of_each_answer() -> list[Case]:
+    """``benchmarks/hostile_inputs.py`` runs all."""
+    return list({(case.kind, case.told, case.read): case for case in reversed(readings())}.values())
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import_all()
+    return make_toy(tmp_path_factory.mktemp("good") / "bids").root
+
+
+@pytest.mark.parametrize("case", _one_of_each_answer(), ids=str)
+def test_it_is_told_or_read(case: Case, template: Path, tmp_path: Path) -> None:
+    outcome = run_case(case, template, tmp_path / "case")
+    assert outcome.good, f"{outcome.what}: {outcome.message}"
+
+
+@pytest.mark.parametrize("name", ["told", "read"])
+def test_the_runner_tells_what_is_read_in_silence(name: str, template: Path, tmp_path: Path) -> None:
+    wanted = {name: "nobody says this"}
+    case = Case("made", name, lambda toy: None, lambda toy: read_dataset(toy.settings()), **wanted)
+    assert run_case(case, template, tmp_path / name).what == "silent"
+
+
+@pytest.mark.parametrize(
+    ("columns", "answers", "found"),
+    [
+        (("onset", "duration", "stim_file", "stim_start"), False, {}),
+        (
+            ("Onset", "DURATION", "stim file"),
+            False,
+            {"Onset": "onset", "DURATION": "duration", "stim file": "stim_file"},
+        ),
+        (("onset (s)", "duration [ms]"), False, {"onset (s)": "onset", "duration [ms]": "duration"}),
+        (("onset", "Onset", "duration"), False, {}),  # the right one is there: the other is somebody's own
+        (("stim_file", "StimID"), False, {}),  # which of two names counts is no question of spelling
+        (("StimID",), False, {"StimID": "stim_id"}),
+        (("onset_ms", "stim_onset", "duration2", "Response"), False, {}),
+        (("stim_file", "Response", "Onset"), True, {"Response": "response"}),
+    ],
+)
+def test_columns_that_are_nearly_those_of_bids(columns: tuple[str, ...], answers: bool, found: dict[str, str]) -> None:
+    assert misspelt(columns, answers=answers) == found
+
+
+def test_a_rule_may_name_columns_as_they_are_spelled(tmp_path: Path) -> None:
+    toy: Toy = make_toy(tmp_path / "bids")
+    toy.events(1, "0\t8\tblues\tblues.00000.wav\n", header="Onset\tDuration\ttrial_type\tStim_File\n")
+    rules = tmp_path / "rules.toml"
+    rules.write_text(
+        '[[rule]]\nruns = { run = "1" }\nfile = "{Stim_File}"\nonset = "Onset"\nduration = "Duration"\n[[rule]]\n'
+        'file = "{stim_file}"\n'
+    )
+    (first, *_), second = (one.runs for one in read_dataset(toy.settings(rules=rules)).participants)
+    assert [item.clip.audio.name for item in first.presentations] == ["blues.00000.wav"]
+    assert len(second) == 3
+
+
+def test_units_of_a_sidecar_are_a_rules_to_say(tmp_path: Path) -> None:
+    toy = make_toy(tmp_path / "bids")
+    rows = "0\t8\tblues.00000.wav\n8000\t8\tblues.00001.wav\n"
+    toy.events(1, rows, header="onset\tduration\tstim_file\n")
+    (toy.root / "sub-01/func/sub-01_task-music_run-1_events.json").write_text('{"onset": {"Units": "ms"}}')
+    rules = tmp_path / "rules.toml"
+    rules.write_text(
+        '[[rule]]\nruns = { sub = "01", run = "1" }\nfile = "{stim_file}"\n'
+        'onset = { column = "onset", unit = "ms" }\n[[rule]]\nfile = "{stim_file}"\n'
+    )
+    run = read_dataset(toy.settings(rules=rules)).participants[0].runs[0]
+    assert [item.onset for item in run.presentations] == [0, 8]
