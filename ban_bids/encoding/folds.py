@@ -36,6 +36,9 @@ _FEWEST_ROWS = 1.5
 _GOOD_ROWS = 2.0
 """Rows of a part per nuisance column: under `_FEWEST_ROWS` little would be left of it; `_GOOD_ROWS` are aimed at."""
 
+_ROUNDING = 0.1
+"""Seconds by which rows that go on in one file may overlap there."""
+
 _FEW_SHARED = 0.1
 """Share of training rows that may be dropped so that inner folds are whole runs."""
 
@@ -280,6 +283,31 @@ def stretches(sounds: Sounds, n_stretches: int) -> Sounds:
     return Sounds(begin, end, np.searchsorted(edges, begin, side="right"))
 
 
+def heard_again(sounds: Sounds, presentations: Sequence[Presentation]) -> bool:
+    """Whether any moment of a recording is heard twice in a run, or may be: stretches of time would share it.
+
+    Parameters
+    ----------
+    sounds : Sounds
+        From `sounds_of`, of the run.
+    presentations : sequence of Presentation
+        Of the run, in the same order.
+
+    Returns
+    -------
+    bool
+        True where excerpts of one file overlap by more than rounding does; and where a recording is in two files, for
+        nothing is known of where one of them lies in the other.
+    """
+    for unit in np.unique(sounds.unit):
+        clips = [item.clip for own, item in zip(sounds.unit, presentations) if own == unit]
+        begin, end = np.array(sorted((clip.start, clip.start + clip.duration) for clip in clips)).T
+        overlap = np.maximum.accumulate(end)[:-1] - begin[1:]
+        if len({clip.audio for clip in clips}) > 1 or (overlap > _ROUNDING).any():
+            return True
+    return False
+
+
 def stretches_of_files(sounds: Sequence[Sounds], runs: Sequence[RunRows], n_stretches: int) -> tuple[Sounds, ...]:
     """Cut recordings into stretches of equal length, each a unit of its own: the same one wherever it is heard.
 
@@ -366,8 +394,8 @@ class FoldMaker:
         if len(sounds) > 1 and self.few_recordings:
             return stretches_of_files(sounds, self.runs, _MOST_GROUPS)
         if len(sounds) == 1 and len(sounds[0].unit) and not _enough_units(sounds[0].unit):
-            repeated = len({item.clip for item in self.runs[0].presentations}) < len(self.runs[0].presentations)
-            return sounds if repeated else (stretches(sounds[0], _MOST_GROUPS),)
+            again = heard_again(sounds[0], self.runs[0].presentations)
+            return sounds if again else (stretches(sounds[0], _MOST_GROUPS),)
         return sounds
 
     @cached_property

@@ -46,8 +46,8 @@ class Rows:
     presentation : ndarray of shape (n_volumes,), int32
         Index of the presentation within the run, in order of onset; -1 for rest.
     position : ndarray of shape (n_volumes,), int32
-        0, 1, ... counting volumes since the presentation began (at irregular intervals: whole repetition times since
-        its onset); -1 for rest.
+        0, 1, ... counting volumes since the presentation began, also before the run's first one (at irregular
+        intervals: whole repetition times since its onset); -1 for rest.
     lead_in : ndarray of shape (n_volumes,), bool
         Volumes within a lead-in presentation.
     keep : ndarray of shape (n_volumes,), bool
@@ -284,12 +284,10 @@ class _Heard:
         width = rows.width(lag_step)
         first, step = (_on_grid if rows.regular else _between_gaps)(rows, width)
         made = cls(rows, width, [], [], [], [])
-        for j, stop in enumerate([*first[1:], rows.n_volumes]):
-            for k in range(max(first[j], 0), min(stop, rows.n_volumes)):
+        for j, (start, stop) in enumerate(zip(first, [*first[1:], rows.n_volumes])):
+            for k in range(max(start, 0), min(stop, rows.n_volumes)):
                 since = float(rows.times[k] - rows.onset[j])
-                counted = (
-                    (int(step[j]), int(k - first[j])) if rows.regular else (int(np.floor(since / width + _TIMING)),)
-                )
+                counted = (int(step[j]), int(k - start)) if rows.regular else (int(np.floor(since / width + _TIMING)),)
                 made.volume.append(k)
                 made.presentation.append(j)
                 made.moment.append((rows.repetition_time, int(rows.presented[j]), *counted))
@@ -393,8 +391,10 @@ def run_rows(run: Run, t_ref: float, non_steady: int, *, scrubbed: Sequence[int]
     for j, (heard, inside) in enumerate(zip(presentations, map(np.flatnonzero, hearing))):
         clip[inside] = index_of[heard.clip]
         presentation[inside] = j
-        position[inside] = np.arange(len(inside))
-        if not regular:
+        if regular:  # volumes that were not taken count too: a clip may have begun before the first one
+            first = np.ceil((heard.onset - _EDGE - times[0]) / run.repetition_time)
+            position[inside] = inside - first
+        else:
             position[inside] = np.floor((times[inside] - heard.onset) / run.repetition_time + _EDGE)
         lead_in[inside] = heard.lead_in
     keep = np.ones(n, dtype=bool)
