@@ -247,7 +247,9 @@ def test_layers_of_different_dimension_are_told_of() -> None:
     matched = made_of(data, replace(KERNELS, n_components=64))
     assert matched.dimensions == dict.fromkeys(AREAS, 2)
     assert not any("matched" in note for note in matched.notes)
-    assert "reduced to 2 of 64 components, for A1 has no more" in matched.notes[0] and "leave A1 out" in matched.notes[0]
+    assert (
+        "reduced to 2 of 64 components, for A1 has no more" in matched.notes[0] and "leave A1 out" in matched.notes[0]
+    )
     assert made_of(data, replace(KERNELS, n_components=2)).notes == ()  # as was asked for
     assert made_of(data, replace(KERNELS, n_components=3)).notes == ()  # little is lost
 
