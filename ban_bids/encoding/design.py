@@ -11,7 +11,6 @@ import numpy as np
 from ban_bids.constants import JOINT
 from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.features import FeatureCache
-from ban_bids.encoding.folds import Folds, RunRows
 from ban_bids.encoding.matrices import (
     AnyFold,
     FoldDesign,
@@ -23,7 +22,8 @@ from ban_bids.encoding.matrices import (
     fit_scaler,
     layer_kernels,
 )
-from ban_bids.encoding.rows import HeldOutRows
+from ban_bids.encoding.planned import Folds
+from ban_bids.encoding.rows import HeldOutRows, RunRows
 from ban_bids.encoding.timeline import Binned, lay_features, steps
 from ban_bids.errors import NotComputable, UsageError
 from ban_bids.models.candidate import Candidate

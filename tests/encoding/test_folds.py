@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 from listening import all_clips, listen, make_clip, make_run
 
 from ban_bids.encoding.cleaning import Nuisance, nuisance_basis, side_of
-from ban_bids.encoding.folds import Fold, FoldMaker, RunRows, offsets, sounds_of
-from ban_bids.encoding.rows import held_out_rows, repeat_rows
+from ban_bids.encoding.folds import Fold, FoldMaker
+from ban_bids.encoding.heard import held_out_rows
+from ban_bids.encoding.repeats import repeat_rows
+from ban_bids.encoding.rows import RunRows, offsets
+from ban_bids.encoding.sounds import sounds_of
 from ban_bids.errors import NotComputable
 from ban_bids.inputs.types import Presentation, Run
 

@@ -14,9 +14,9 @@ from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.cleaning import nuisance_basis
 from ban_bids.encoding.design import Design, bin_run
 from ban_bids.encoding.fit import Fitting, choose_models, encode, slab_size
-from ban_bids.encoding.folds import offsets
 from ban_bids.encoding.matrices import KernelFold
 from ban_bids.encoding.ridge.limits import Limits
+from ban_bids.encoding.rows import offsets
 from ban_bids.encoding.timeline import lags
 from ban_bids.errors import DiskFull, NotComputable
 from ban_bids.files.hashing import digest

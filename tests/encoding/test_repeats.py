@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from listening import all_clips, listen, make_clip, make_run
 
-from ban_bids.encoding.rows import HeldOutRows, held_out_rows, repeat_rows, sounds_heard
+from ban_bids.encoding.heard import held_out_rows, sounds_heard
+from ban_bids.encoding.repeats import repeat_rows
+from ban_bids.encoding.rows import HeldOutRows
 from ban_bids.errors import NotComputable
 from ban_bids.inputs.types import Presentation, Run
 from ban_bids.scoring.bootstrap import clip_statistics, share

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from listening import all_clips, listen, make_run
 
-from ban_bids.encoding.rows import held_out_rows, run_rows
+from ban_bids.encoding.heard import held_out_rows
+from ban_bids.encoding.rows import run_rows
 from ban_bids.encoding.timeline import lags, lay_features, steps
 
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ban_bids.encoding.rows import HeldOutRows, Repeats
+from ban_bids.encoding.repeats import Repeats
+from ban_bids.encoding.rows import HeldOutRows
 from ban_bids.scoring.bootstrap import Estimate, clip_statistics
 from ban_bids.scoring.comparison import KeptScore, clip_draws, over_people, paired_difference
 from ban_bids.scoring.cortical import MeasuredRegions, cortical_score
