@@ -35,7 +35,9 @@ from listening import all_clips, listen, make_run  # noqa: E402
 from simulated_listening import FIR  # noqa: E402
 
 from ban_bids.encoding.cleaning import Nuisance, nuisance_basis  # noqa: E402
-from ban_bids.encoding.rows import HeldOutRows, Repeats, held_out_rows, repeat_rows, with_noise  # noqa: E402
+from ban_bids.encoding.heard import held_out_rows  # noqa: E402
+from ban_bids.encoding.repeats import Repeats, repeat_rows, with_noise  # noqa: E402
+from ban_bids.encoding.rows import HeldOutRows  # noqa: E402
 from ban_bids.errors import NotComputable  # noqa: E402
 from ban_bids.scoring.bootstrap import (  # noqa: E402
     ClipStatistics,

@@ -27,7 +27,7 @@ from itertools import combinations, product
 
 import numpy as np
 
-from ban_bids.encoding.rows import Repeats
+from ban_bids.encoding.repeats import Repeats
 from ban_bids.scoring.bootstrap import Estimate, clip_statistics
 from ban_bids.scoring.comparison import KeptScore, clip_draws, paired_difference
 from ban_bids.scoring.cortical import correlation_form

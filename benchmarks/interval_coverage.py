@@ -33,7 +33,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ban_bids.encoding.rows import Repeats
+from ban_bids.encoding.repeats import Repeats
 from ban_bids.inputs.types import Clip
 from ban_bids.scoring.bas import bas_score
 from ban_bids.scoring.behavioral import behavioral_score

@@ -24,7 +24,7 @@ from ban_bids.derivatives.provenance import write_provenance, write_status
 from ban_bids.derivatives.quality import write_quality
 from ban_bids.derivatives.summaries import ModelSummary, ParticipantSummary, log_label, write_summary
 from ban_bids.derivatives.tables import write_table
-from ban_bids.encoding.rows import Repeats
+from ban_bids.encoding.repeats import Repeats
 from ban_bids.preprocessing.quality import DEFINITIONS, Measurement
 from ban_bids.scoring.bas import COLUMNS
 from ban_bids.scoring.bootstrap import ClipStatistics, Estimate, clip_statistics

@@ -29,8 +29,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "inputs")]
 from dataset_skeletons import BUILDERS, Published  # noqa: E402
 
 from ban_bids.encoding.cleaning import nuisance_basis  # noqa: E402
-from ban_bids.encoding.folds import Folds, RunRows, participant_folds  # noqa: E402
-from ban_bids.encoding.rows import run_rows  # noqa: E402
+from ban_bids.encoding.planned import Folds, participant_folds  # noqa: E402
+from ban_bids.encoding.rows import RunRows, run_rows  # noqa: E402
 from ban_bids.errors import NotComputable  # noqa: E402
 from ban_bids.inputs.heldout import HeldOutPlan, held_out_plan  # noqa: E402
 from ban_bids.inputs.read import read_dataset  # noqa: E402

@@ -15,8 +15,8 @@ from ban_bids.encoding.design import Design
 from ban_bids.encoding.execute import in_slabs, kept_crossing_factors
 from ban_bids.encoding.finished import Finished
 from ban_bids.encoding.fit import Encoded, Fitting
-from ban_bids.encoding.folds import Folds, participant_folds
 from ban_bids.encoding.penalties import Penalties
+from ban_bids.encoding.planned import Folds, participant_folds
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.inputs.types import Clip
 from ban_bids.scoring.ceiling import noise_ceiling

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ban_bids.encoding.cleaning import Nuisance, clean, crowding, nuisance_basis
-from ban_bids.encoding.folds import Fold, RunRows
-from ban_bids.encoding.rows import run_rows
+from ban_bids.encoding.folds import Fold
+from ban_bids.encoding.rows import RunRows, run_rows
 from ban_bids.errors import DataError
 from ban_bids.files.images import open_image, read_through
 from ban_bids.files.memory import forget_pages

@@ -25,8 +25,8 @@ from scipy import stats
 from ban_bids.encoding.bold import ParticipantData, columns
 from ban_bids.encoding.design import Design
 from ban_bids.encoding.fit import Fitting, encode, slab_size
-from ban_bids.encoding.folds import Folds
 from ban_bids.encoding.permutation import CROSSED, SOUND, PermutationPlan
+from ban_bids.encoding.planned import Folds
 from ban_bids.encoding.rows import HeldOut
 from ban_bids.encoding.significance import distances, null_from_sums, relative_distance, roi_sums
 

@@ -11,7 +11,6 @@ import numpy as np
 from ban_bids.constants import JOINT
 from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.features import FeatureCache
-from ban_bids.encoding.folds import Folds, RunRows
 from ban_bids.encoding.matrices import (
     AnyFold,
     FoldDesign,
@@ -23,7 +22,8 @@ from ban_bids.encoding.matrices import (
     fit_scaler,
     layer_kernels,
 )
-from ban_bids.encoding.rows import HeldOutRows
+from ban_bids.encoding.planned import Folds
+from ban_bids.encoding.rows import HeldOutRows, RunRows
 from ban_bids.encoding.timeline import Binned, lay_features, steps
 from ban_bids.errors import NotComputable, UsageError
 from ban_bids.models.candidate import Candidate
@@ -49,7 +49,7 @@ class Design:
     index : ndarray of shape (n_held_out,), intp
         Their rows, counted through all runs.
     notes : tuple of str
-        Layers of different dimensions.
+        Layers of different dimensions, or that lose most of theirs to one that has few.
     """
 
     model: str
@@ -97,9 +97,14 @@ def design(data: ParticipantData, model: Candidate, folds: Folds, *, n_component
     store = FeatureCache(model, cache)
     store.compute(data.clips)
     features = _Features(data, store, folds)
-    matrices = _reduced_folds(features, n_components) if n_components else _kernel_folds(features, cache)
-    dimensions = {layer: min(fold.dimensions[layer] for fold in matrices) for layer in model.layers}
     notes: tuple[str, ...] = ()
+    matrices: tuple[AnyFold, ...]
+    if n_components:
+        matrices, own = _reduced_folds(features, n_components)
+        notes = _much_cut(model.name, own, n_components)
+    else:
+        matrices = _kernel_folds(features, cache)
+    dimensions = {layer: min(fold.dimensions[layer] for fold in matrices) for layer in model.layers}
     if len(set(dimensions.values())) > 1:
         widths = ", ".join(f"{layer} {width}" for layer, width in dimensions.items())
         notes = (
@@ -131,8 +136,20 @@ class _Features:
         return NotComputable(f"model {name}: features of {layer} do not vary over training rows")
 
 
-def _reduced_folds(features: _Features, n_components: int) -> tuple[FoldDesign, ...]:
-    """Reduce every layer, in every fold, to the same number of components."""
+def _much_cut(model: str, own: Mapping[str, int], n_components: int) -> tuple[str, ...]:
+    """Note where one layer of few dimensions takes most of theirs from the others, which are reduced to as many."""
+    least = min(own, key=lambda layer: own[layer])
+    count = own[least]
+    if 2 * count > min(n_components, max(own.values())):
+        return ()
+    return (
+        f"{model}: every layer is reduced to {count} of {n_components} components, for {least} has no more, and scores "
+        f"of the others may be lower for it; leave {least} out, or take all features (--n-components all)",
+    )
+
+
+def _reduced_folds(features: _Features, n_components: int) -> tuple[tuple[FoldDesign, ...], dict[str, int]]:
+    """Reduce every layer, in every fold, to the same number of components; also how many each layer could have."""
     folds = features.folds.folds
     reduced: list[dict[str, tuple[Binned, ...]]] = [{} for _ in folds]
     specific: list[dict[str, tuple[Binned, ...]]] = [{} for _ in folds]
@@ -144,11 +161,12 @@ def _reduced_folds(features: _Features, n_components: int) -> tuple[FoldDesign, 
                 raise features.silent(layer)
             whole[layer] = tuple(Binned(reduction.apply(run.bins), run.index) for run in binned)
             tested[layer] = _less(whole[layer], reduction, common)
-    counts = [min(runs[0].bins.shape[1] for runs in layers.values()) for layers in reduced]
-    return tuple(
-        FoldDesign(fold, _cut(whole, count), _cut(tested, count))
-        for fold, whole, tested, count in zip(folds, reduced, specific, counts)
+    widths = [{layer: runs[0].bins.shape[1] for layer, runs in layers.items()} for layers in reduced]
+    cut = tuple(
+        FoldDesign(fold, _cut(whole, min(width.values())), _cut(tested, min(width.values())))
+        for fold, whole, tested, width in zip(folds, reduced, specific, widths)
     )
+    return cut, {layer: min(width[layer] for width in widths) for layer in features.store.model.layers}
 
 
 def _kernel_folds(features: _Features, folder: Path) -> tuple[KernelFold, ...]:

@@ -13,8 +13,8 @@ from ban_bids.encoding.design import Design
 from ban_bids.encoding.finished import Finished, kept
 from ban_bids.encoding.fit import Choices, Encoded, Fitting, alive_arrays, choose_models, encode, slab_size
 from ban_bids.encoding.permutation import PermutationPlan
+from ban_bids.encoding.repeats import Repeats
 from ban_bids.encoding.ridge.backend import CLOSED_FORM
-from ban_bids.encoding.rows import Repeats
 from ban_bids.files.memory import give_back
 from ban_bids.files.progress import progress
 

@@ -16,16 +16,16 @@ from ban_bids.constants import DEFAULT_SEED, JOINT
 from ban_bids.encoding.bold import ParticipantData, columns, held_out_bold
 from ban_bids.encoding.design import Design
 from ban_bids.encoding.finished import Finished, kept
-from ban_bids.encoding.folds import offsets
 from ban_bids.encoding.matrices import AnyFold, LayerMatrices
 from ban_bids.encoding.penalties import penalty_counts
+from ban_bids.encoding.repeats import Repeats
 from ban_bids.encoding.ridge.backend import CLOSED_FORM, CPU, Engine
 from ban_bids.encoding.ridge.bands import Bands
 from ban_bids.encoding.ridge.hyperparameters import Choice, Hyperparameters, band_weights, lattice_order
 from ban_bids.encoding.ridge.limits import Limits
 from ban_bids.encoding.ridge.refitted import OwnRows, score_of_zero
 from ban_bids.encoding.ridge.solvers import BandedRidge, Inner, predict_without
-from ban_bids.encoding.rows import HeldOut, Repeats
+from ban_bids.encoding.rows import HeldOut, offsets
 from ban_bids.encoding.variance import variances
 from ban_bids.files.progress import progress
 from ban_bids.settings import Encoding

@@ -1,6 +1,6 @@
 """Outer folds and inner folds without any recording on both sides; each side is cleaned on its own rows.
 
-`participant_folds` makes them once per participant: every model meets the same.
+`ban_bids.encoding.planned.participant_folds` makes them once per participant: every model meets the same.
 
 Which recordings are the same is told by their sound (`ban_bids.audio.sameness`): here a recording is a *unit* that is
 never split over both sides. A row belongs to what was heard within its lags. Held-out rows either are those of whole
@@ -20,12 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from ban_bids.encoding.cleaning import Nuisance, Side, side_of
-from ban_bids.encoding.rows import HeldOutRows, Rows, held_out_rows
-from ban_bids.encoding.timeline import lags
-from ban_bids.errors import DataError, NotComputable
-from ban_bids.inputs.heldout import HeldOutPlan
-from ban_bids.inputs.types import Presentation, Run
-from ban_bids.settings import Encoding
+from ban_bids.encoding.rows import RunRows, offsets
+from ban_bids.encoding.sounds import Sounds, heard_again, sounds_of, stretches, stretches_of_files
+from ban_bids.errors import NotComputable
 
 _MOST_GROUPS = 5
 _LEAST_SHARE = 0.25
@@ -38,15 +35,6 @@ _GOOD_ROWS = 2.0
 
 _FEW_SHARED = 0.1
 """Share of training rows that may be dropped so that inner folds are whole runs."""
-
-
-@dataclass(frozen=True, eq=False)
-class RunRows:
-    """What one run heard: its rows and its presentations in order of onset."""
-
-    name: str
-    rows: Rows
-    presentations: tuple[Presentation, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,219 +93,6 @@ class Fold:
 
 
 @dataclass(frozen=True, eq=False)
-class Folds:
-    """What every model of a participant meets alike: folds, lags and the table of held-out rows.
-
-    Parameters
-    ----------
-    folds : tuple of Fold
-    delays : ndarray of shape (n_lags,), float64
-        Lags of the features, seconds.
-    first : ndarray of shape (n_runs + 1,), intp
-        From `offsets`.
-    rows : HeldOutRows
-        The held-out rows of all folds, by run and volume.
-    index : ndarray of shape (n_held_out,), intp
-        Their rows, counted through all runs.
-    notes : tuple of str
-        How folds were made, what was dropped.
-    """
-
-    folds: tuple[Fold, ...]
-    delays: np.ndarray
-    first: np.ndarray
-    rows: HeldOutRows
-    index: np.ndarray
-    notes: tuple[str, ...]
-
-
-def participant_folds(
-    sources: Sequence[Run],
-    runs: Sequence[RunRows],
-    nuisance: Sequence[Nuisance],
-    *,
-    plan: HeldOutPlan,
-    settings: Encoding,
-    recording: Mapping[Path, Path] | None = None,
-) -> Folds:
-    """Turn a plan of held-out runs into folds of rows, the same for every model.
-
-    Parameters
-    ----------
-    sources : sequence of Run
-    runs : sequence of RunRows
-        What was heard in each of them.
-    nuisance : sequence of Nuisance
-        What is regressed out of each of them.
-    plan : HeldOutPlan
-        Which runs are held out together. Where every run is held out in turn, rows are held out by run if runs
-        share few recordings, and else by groups of recordings over all runs.
-    settings : Encoding
-        ``lag_max``, ``lag_step`` and ``min_training_rows`` are used here.
-    recording : mapping of Path to Path, optional
-        File -> one file that stands for all with the same sound; those not in it stand for themselves.
-
-    Returns
-    -------
-    Folds
-
-    Raises
-    ------
-    DataError
-        A held-out run was not preprocessed.
-    NotComputable
-        No split leaves enough training rows.
-    """
-    delays = lags(max(run.rows.repetition_time for run in runs), settings.lag_max, settings.lag_step)
-    maker = FoldMaker(
-        runs, nuisance, longest_lag=float(delays[-1]), least=settings.min_training_rows, recording=recording or {}
-    )
-    folds, notes = maker.folds(plan_indices(sources, plan), in_turn=plan.leave_one_out)
-    return Folds(
-        folds=folds,
-        delays=delays,
-        first=offsets(runs),
-        rows=held_out_rows(
-            [run.rows for run in runs],
-            [fold.held_out for fold in folds],
-            longest_lag=float(delays[-1]),
-            lag_step=settings.lag_step,
-        ),
-        index=np.sort(np.concatenate([fold.held_out for fold in folds])),
-        notes=notes,
-    )
-
-
-def plan_indices(sources: Sequence[Run], plan: HeldOutPlan) -> list[tuple[list[int], list[int]]]:
-    """Return the held-out and the training runs of each planned fold, as indices of ``sources``.
-
-    Raises
-    ------
-    DataError
-        A held-out run was not preprocessed.
-    NotComputable
-        No run is left to train on.
-    """
-    index = {run.name: i for i, run in enumerate(sources)}
-    folds = []
-    for i, names in enumerate(plan.folds):
-        missing = [name for name in names if name not in index]
-        if missing:
-            raise DataError(f"held-out run {missing[0]} is not among the preprocessed runs; name another")
-        training = [index[name] for name in plan.training(i, sources) if name in index]
-        if not training and not plan.leave_one_out:
-            raise NotComputable(f"no run is left to train on when {', '.join(names)} is held out")
-        folds.append(([index[name] for name in names], training))
-    return folds
-
-
-def offsets(runs: Sequence[RunRows]) -> np.ndarray:
-    """Return the first row of each run, and the total number of rows at the end."""
-    return np.concatenate([[0], np.cumsum([run.rows.n_volumes for run in runs])])
-
-
-@dataclass(frozen=True, eq=False)
-class Sounds:
-    """Pieces of sound in a run, in order of onset, and the unit that each belongs to.
-
-    Parameters
-    ----------
-    onset, stop : ndarray of shape (n_pieces,), float64
-        Seconds on the run's clock.
-    unit : ndarray of shape (n_pieces,), int
-        Recording; or, where a run is one long recording, stretch of it.
-    """
-
-    onset: np.ndarray
-    stop: np.ndarray
-    unit: np.ndarray
-
-    def reach(self, rows: Rows, longest_lag: float) -> np.ndarray:
-        """Tell which pieces enter the lagged features of which volumes.
-
-        Parameters
-        ----------
-        rows : Rows
-        longest_lag : float
-            Seconds.
-
-        Returns
-        -------
-        ndarray of shape (n_volumes, n_pieces), bool
-            True where the piece overlaps ``[t - longest_lag - TR/2, t + TR/2]``.
-        """
-        half = rows.repetition_time / 2
-        begin, end = (rows.times - longest_lag - half)[:, None], (rows.times + half)[:, None]
-        return (self.onset < end - 1e-6) & (self.stop > begin + 1e-6)
-
-    def latest(self, rows: Rows) -> np.ndarray:
-        """Unit of the piece that began last, for each volume (of the first one before it began); -1 without any."""
-        if not len(self.onset):
-            return np.full(rows.n_volumes, -1)
-        return self.unit[np.maximum(np.searchsorted(self.onset, rows.times + 1e-6, side="right") - 1, 0)]
-
-
-def sounds_of(runs: Sequence[RunRows], recording: Mapping[Path, Path]) -> tuple[Sounds, ...]:
-    """Number the recordings of all runs in order of their first presentation."""
-    number: dict[Path, int] = {}
-    sounds = []
-    for run in runs:
-        heard = [recording.get(item.clip.audio, item.clip.audio) for item in run.presentations]
-        unit = np.array([number.setdefault(path, len(number)) for path in heard], dtype=int)
-        onset = np.array([item.onset for item in run.presentations], dtype=float)
-        sounds.append(Sounds(onset, onset + [item.clip.duration for item in run.presentations], unit))
-    return tuple(sounds)
-
-
-def stretches(sounds: Sounds, n_stretches: int) -> Sounds:
-    """Cut a run's sound into stretches of equal length, each a unit of its own."""
-    edges = np.linspace(sounds.onset.min(), sounds.stop.max(), n_stretches + 1)[1:-1]
-    pieces = []
-    for onset, stop in zip(sounds.onset, sounds.stop):
-        cuts = [onset, *edges[(edges > onset) & (edges < stop)], stop]
-        pieces += list(zip(cuts[:-1], cuts[1:]))
-    begin, end = np.array(pieces).T
-    return Sounds(begin, end, np.searchsorted(edges, begin, side="right"))
-
-
-def stretches_of_files(sounds: Sequence[Sounds], runs: Sequence[RunRows], n_stretches: int) -> tuple[Sounds, ...]:
-    """Cut recordings into stretches of equal length, each a unit of its own: the same one wherever it is heard.
-
-    Parameters
-    ----------
-    sounds : sequence of Sounds
-        From `sounds_of`; each unit is one file.
-    runs : sequence of RunRows
-    n_stretches : int
-        Of each recording, between the first and the last moment of it that is heard in any run.
-
-    Returns
-    -------
-    tuple of Sounds
-    """
-    heard = [
-        (int(unit), item.clip) for one, run in zip(sounds, runs) for unit, item in zip(one.unit, run.presentations)
-    ]
-    edges = {}
-    for unit in {unit for unit, _ in heard}:
-        begin = min(clip.start for other, clip in heard if other == unit)
-        end = max(clip.start + clip.duration for other, clip in heard if other == unit)
-        edges[unit] = np.linspace(begin, end, n_stretches + 1)
-    cut = []
-    for one, run in zip(sounds, runs):
-        pieces = []
-        for unit, item in zip(one.unit, run.presentations):
-            begin, end = item.clip.start, item.clip.start + item.clip.duration
-            inner = edges[int(unit)][1:-1]
-            places = np.r_[begin, inner[(inner > begin) & (inner < end)], end]
-            number = unit * n_stretches + np.searchsorted(inner, places[:-1], side="right")
-            pieces.append(np.stack([item.onset - begin + places[:-1], item.onset - begin + places[1:], number]))
-        onset, stop, number = np.concatenate(pieces, axis=1) if pieces else np.zeros((3, 0))
-        cut.append(Sounds(onset, stop, number.astype(int)))
-    return tuple(cut)
-
-
-@dataclass(frozen=True, eq=False)
 class FoldMaker:
     """Runs, what is regressed out of them and what counts as one recording.
 
@@ -366,8 +141,8 @@ class FoldMaker:
         if len(sounds) > 1 and self.few_recordings:
             return stretches_of_files(sounds, self.runs, _MOST_GROUPS)
         if len(sounds) == 1 and len(sounds[0].unit) and not _enough_units(sounds[0].unit):
-            repeated = len({item.clip for item in self.runs[0].presentations}) < len(self.runs[0].presentations)
-            return sounds if repeated else (stretches(sounds[0], _MOST_GROUPS),)
+            again = heard_again(sounds[0], self.runs[0].presentations)
+            return sounds if again else (stretches(sounds[0], _MOST_GROUPS),)
         return sounds
 
     @cached_property

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ban_bids.errors import DataError
+from ban_bids.inputs.played import OVERLAP
 
 _EDGE = 1e-9
 _COLUMNS_AT_ONCE = 128
@@ -69,7 +70,8 @@ def steps(
     Parameters
     ----------
     onsets, durations : sequence of float
-        Clips in order of onset, seconds on the run's clock; they do not overlap.
+        Clips in order of onset, seconds on the run's clock; they do not overlap but for the jitter of measured
+        onsets, in which the earlier one is heard.
     frames : sequence of ndarray of shape (n_frames, n_features)
         Features of each clip; frame k covers ``[k, k + 1) / rate`` seconds after the onset. Frames beyond
         the clip's duration are cut; if they end earlier, the last one is held.
@@ -94,14 +96,14 @@ def steps(
     values = [silence[None]]
     end = -np.inf
     for onset, duration, clip in zip(onsets, durations, frames):
-        if onset < end - 1e-3:
+        if onset < end - OVERLAP - _EDGE:
             raise DataError(f"clips overlap at {onset:.3f} s of the run: give events that do not overlap")
         starts = onset + np.arange(len(clip)) / rate
         inside = starts < onset + duration - _EDGE
         first = max(onset, end)
-        edges += [np.maximum(starts[inside], first), np.array([onset + duration])]
+        end = max(onset + duration, first)
+        edges += [np.maximum(starts[inside], first), np.array([end])]
         values += [clip[inside], silence[None]]
-        end = onset + duration
     edges.append(np.array([np.inf]))
     return np.concatenate(edges), np.concatenate(values).astype(np.float32)
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from ban_bids.constants import JOINT
-from ban_bids.encoding.rows import HeldOut, Repeats, compared
+from ban_bids.encoding.repeats import Repeats, compared
+from ban_bids.encoding.rows import HeldOut
 
 
 def variances(
@@ -32,7 +33,7 @@ def variances(
         By layer, what it adds to the joint model's prediction, and the prediction of all others; empty
         without a joint model.
     repeats : Repeats or None
-        See `ban_bids.encoding.rows.compared`.
+        See `ban_bids.encoding.repeats.compared`.
     usable : ndarray of shape (n_voxels,), bool
         NaN in the others.
     """

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from ban_bids.encoding.rows import Repeats, mean_over_repeats
+from ban_bids.encoding.repeats import Repeats, mean_over_repeats
 
 LEVEL = 0.95
 """Coverage of every interval."""

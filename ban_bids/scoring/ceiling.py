@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ban_bids.encoding.rows import HeldOutRows, Repeats, compared, mean_over_repeats
+from ban_bids.encoding.repeats import Repeats, compared, mean_over_repeats
+from ban_bids.encoding.rows import HeldOutRows
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +57,7 @@ def noise_ceiling(bold: np.ndarray, repeats: Repeats) -> Ceiling:
     bold : ndarray of shape (n, V)
         Cleaned BOLD of all held-out rows, z-scored per run.
     repeats : Repeats
-        From `ban_bids.encoding.rows.repeat_rows`.
+        From `ban_bids.encoding.repeats.repeat_rows`.
 
     Returns
     -------
@@ -111,7 +112,7 @@ def voxel_correlation(
         Of all held-out rows.
     rows : HeldOutRows
     repeats : Repeats or None
-        See `ban_bids.encoding.rows.compared`.
+        See `ban_bids.encoding.repeats.compared`.
 
     Returns
     -------

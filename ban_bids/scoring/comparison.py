@@ -113,7 +113,10 @@ class KeptScore:
         if committed:
             scores["C", "", ""] = mean_rho(list(committed.values()))
         if self.mapping and all(pair in c for pair in self.mapping.items()):
-            scores["C_mapped", "", ""] = mean_rho([c[pair] for pair in self.mapping.items()])
+            # a mean over regions, as of the score itself: several layers may stand for one of them
+            regions = dict.fromkeys(self.mapping.values())
+            own = [[correlation_form(c[pair]) for pair in self.mapping.items() if pair[1] == one] for one in regions]
+            scores["C_mapped", "", ""] = np.mean([np.mean(of_region, axis=0) for of_region in own], axis=0)
         return scores
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from ban_bids.constants import JOINT
-from ban_bids.encoding.rows import HeldOutRows, Repeats
+from ban_bids.encoding.repeats import Repeats
+from ban_bids.encoding.rows import HeldOutRows
 from ban_bids.scoring.bootstrap import (
     ClipStatistics,
     Estimate,

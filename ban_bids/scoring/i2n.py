@@ -33,7 +33,8 @@ MAX_HALF = 50
 """Answers per half and clip at most: more take time and change little, for all answers enter over many halvings."""
 
 _NEARLY_CONSTANT = 1e-12
-"""Variance, relative to the sum of squares, that rounding could make."""
+"""Variance that rounding could make, relative to the sum of squares, and to one z squared per clip: where a model
+answers all genres alike its pattern is 0 but for rounding."""
 
 _CELLS = 2_000_000
 
@@ -364,8 +365,11 @@ def consistency(patterns: Patterns, counts: np.ndarray) -> tuple[np.ndarray, np.
         for products in (patterns.model, patterns.shared, patterns.people, patterns.half)
     )
     missing = np.full(len(counts), np.nan)
-    vary = half > _NEARLY_CONSTANT * (counts @ np.diag(patterns.half))
-    both = vary & (model > _NEARLY_CONSTANT * (counts @ np.diag(patterns.model)))
+    vary, model_varies = (
+        varied > _NEARLY_CONSTANT * (counts @ (1 + np.diag(products)))
+        for varied, products in ((half, patterns.half), (model, patterns.model))
+    )
+    both = vary & model_varies
     rho = np.divide(shared, np.sqrt(np.maximum(model * half, 0)), out=missing.copy(), where=both)
     reliability = np.divide(people, half, out=missing.copy(), where=vary)
     root = np.sqrt(np.maximum(np.nan_to_num(reliability), 0))

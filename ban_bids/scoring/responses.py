@@ -103,7 +103,8 @@ def match_responses(
         Of the rows of ``probabilities``; matched by audio, start and duration.
     probabilities : ndarray of shape (n_clips, G)
     genres : sequence of str
-        Genres of the columns.
+        Genres of the columns. Those that no clip is of and nobody answered are left out, and the probabilities of the
+        others divided by their sum.
     excluded : ndarray of shape (n_clips,), bool, optional
         Clips whose tracks the model was trained or validated on.
 
@@ -118,8 +119,7 @@ def match_responses(
     """
     _check_model(probabilities, genres)
     known_clips = {_key(clip.audio, clip.start, clip.duration): i for i, clip in enumerate(clips)}
-    order = sorted(range(len(genres)), key=lambda g: plain_label(genres[g]))
-    genres, probabilities = [genres[g] for g in order], np.asarray(probabilities, dtype=float)[:, order]
+    genres, probabilities, unasked = _asked(choices, genres, np.asarray(probabilities, dtype=float))
     known_genres = {plain_label(genre): i for i, genre in enumerate(genres)}
     keys = zip(choices["audio"], choices["start"], choices["duration"])
     clip = np.array([known_clips.get(_key(*key), OTHER) for key in keys], dtype=int)
@@ -150,7 +150,7 @@ def match_responses(
         genres=tuple(genres),
         clip=used,
         n_excluded=len(np.unique(clip[trained])),
-        notes=_notes(int(np.sum(~known)), answered, true, int(np.sum(answer < 0))),
+        notes=(*unasked, *_notes(int(np.sum(~known)), answered, true, int(np.sum(answer < 0)))),
     )
 
 
@@ -162,6 +162,28 @@ def _check_model(probabilities: np.ndarray, genres: Sequence[str]) -> None:
     rows = np.asarray(probabilities, dtype=float)
     if not (np.all(rows >= 0) and np.allclose(rows.sum(axis=1), 1, atol=_SUMS)):
         raise NotComputable("the model's genre probabilities are not finite, or do not sum to 1")
+
+
+def _asked(
+    choices: pd.DataFrame, genres: Sequence[str], probabilities: np.ndarray
+) -> tuple[list[str], np.ndarray, tuple[str, ...]]:
+    """Genres that people chose among, in order of the alphabet, the model's probabilities of these, and a note.
+
+    People could answer none of the others: a model that could would be told apart from them by the question alone.
+    """
+    asked = {plain_label(name) for column in ("true_genre", "response") for name in choices[column].dropna()}
+    order = sorted(range(len(genres)), key=lambda g: plain_label(genres[g]))
+    kept = [g for g in order if plain_label(genres[g]) in asked]
+    if len(kept) == len(genres) or not kept:
+        return [genres[g] for g in order], probabilities[:, order], ()
+    chosen = probabilities[:, kept]
+    total = chosen.sum(axis=1, keepdims=True)
+    # who thinks of none of them could only guess
+    among = np.divide(chosen, total, out=np.full_like(chosen, 1 / len(kept)), where=total > 0)
+    others = ", ".join(genres[g] for g in order if g not in kept)
+    note = f"people neither chose nor heard {others}: the model answers among the other {len(kept)} genres"
+    _LOG.info(note)
+    return [genres[g] for g in kept], among, (note,)
 
 
 def _notes(n_unknown: int, clip: np.ndarray, true: np.ndarray, n_other: int) -> tuple[str, ...]:

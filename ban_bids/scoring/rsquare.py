@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ban_bids.encoding.rows import Repeats, mean_over_repeats
+from ban_bids.encoding.repeats import Repeats, mean_over_repeats
 from ban_bids.scoring.ceiling import noise_ceiling
 
 _VOXELS = 256

@@ -14,7 +14,8 @@ from ban_bids.encoding.crossed import CrossingFactor, Factors, tested
 from ban_bids.encoding.fit import Encoded
 from ban_bids.encoding.penalties import Penalties
 from ban_bids.encoding.permutation import QUESTIONS, PermutationPlan, permutation_plan
-from ban_bids.encoding.rows import HeldOut, HeldOutRows, Repeats, repeat_rows, with_noise
+from ban_bids.encoding.repeats import Repeats, repeat_rows, with_noise
+from ban_bids.encoding.rows import HeldOut, HeldOutRows
 from ban_bids.encoding.significance import RoiSums, fdr_bh, max_statistic_p, null_from_sums, roi_p, roi_sums, voxel_p
 from ban_bids.errors import NotComputable
 from ban_bids.scoring.ceiling import cc_norm, noise_ceiling, voxel_correlation

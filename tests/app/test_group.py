@@ -17,7 +17,7 @@ from ban_bids.derivatives.group_maps import Moments
 from ban_bids.derivatives.maps import write_statmap
 from ban_bids.derivatives.provenance import write_status
 from ban_bids.derivatives.tables import write_table
-from ban_bids.encoding.rows import Repeats
+from ban_bids.encoding.repeats import Repeats
 from ban_bids.errors import DataError, UsageError
 from ban_bids.files.json import read_json
 from ban_bids.reports.group import _participant_scores

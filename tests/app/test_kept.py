@@ -11,7 +11,8 @@ from fake_derivatives import fake_settings
 from ban_bids.app.kept import clip_identity, conditions, kept_draws
 from ban_bids.constants import AREAS
 from ban_bids.derivatives.draws import read_draws, write_draws
-from ban_bids.encoding.rows import HeldOutRows, repeat_rows
+from ban_bids.encoding.repeats import repeat_rows
+from ban_bids.encoding.rows import HeldOutRows
 from ban_bids.files.json import read_json, write_json
 from ban_bids.inputs.types import Clip
 from ban_bids.scoring.behavioral import BehavioralScore

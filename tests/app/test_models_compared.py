@@ -21,7 +21,7 @@ from ban_bids.derivatives.comparisons import COLUMNS
 from ban_bids.derivatives.dataset import write_dataset_files
 from ban_bids.derivatives.draws import Draws, read_draws, write_draws
 from ban_bids.derivatives.provenance import write_status
-from ban_bids.encoding.rows import Repeats
+from ban_bids.encoding.repeats import Repeats
 from ban_bids.files.json import read_json, write_json
 from ban_bids.scoring.bootstrap import Estimate, clip_statistics
 from ban_bids.scoring.comparison import KeptScore, clip_draws

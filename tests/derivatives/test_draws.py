@@ -7,7 +7,7 @@ from fake_derivatives import TASK, make_tree
 from ban_bids import load_derivatives
 from ban_bids.bids.names import draws_name, parse_name
 from ban_bids.derivatives.draws import Draws, read_clips, read_draws, write_draws
-from ban_bids.encoding.rows import Repeats
+from ban_bids.encoding.repeats import Repeats
 from ban_bids.errors import DataError, UsageError
 from ban_bids.files.json import read_json
 from ban_bids.files.npz import read_arrays, write_arrays

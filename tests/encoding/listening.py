@@ -11,8 +11,9 @@ from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.cleaning import clean, nuisance_basis
 from ban_bids.encoding.design import Design
 from ban_bids.encoding.design import design as make_design
-from ban_bids.encoding.folds import Folds, RunRows, offsets, participant_folds
-from ban_bids.encoding.rows import HeldOutRows, Repeats, run_rows
+from ban_bids.encoding.planned import Folds, participant_folds
+from ban_bids.encoding.repeats import Repeats
+from ban_bids.encoding.rows import HeldOutRows, RunRows, offsets, run_rows
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.inputs.types import Clip, Presentation, Run
 from ban_bids.scoring.ceiling import voxel_correlation

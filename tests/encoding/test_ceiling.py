@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import signal
 
-from ban_bids.encoding.rows import HeldOutRows, repeat_rows
+from ban_bids.encoding.repeats import repeat_rows
+from ban_bids.encoding.rows import HeldOutRows
 from ban_bids.errors import NotComputable
 from ban_bids.scoring.ceiling import cc_norm, noise_ceiling, voxel_correlation
 

@@ -12,9 +12,10 @@ from ban_bids.encoding import design as design_module
 from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.design import Design
 from ban_bids.encoding.fit import Fitting, encode, slab_size
-from ban_bids.encoding.folds import offsets, plan_indices
 from ban_bids.encoding.matrices import fit_reduction
-from ban_bids.encoding.rows import repeat_rows
+from ban_bids.encoding.planned import plan_indices
+from ban_bids.encoding.repeats import repeat_rows
+from ban_bids.encoding.rows import offsets
 from ban_bids.errors import DataError, NotComputable
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.inputs.types import Run

@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from listening import all_clips, listen, make_run
+from listening import all_clips, listen, make_clip, make_run
 
 from ban_bids.encoding.cleaning import Nuisance, nuisance_basis, side_of
-from ban_bids.encoding.folds import Fold, FoldMaker, RunRows, offsets, sounds_of
-from ban_bids.encoding.rows import held_out_rows, repeat_rows
+from ban_bids.encoding.folds import Fold, FoldMaker
+from ban_bids.encoding.heard import held_out_rows
+from ban_bids.encoding.repeats import repeat_rows
+from ban_bids.encoding.rows import RunRows, offsets
+from ban_bids.encoding.sounds import sounds_of
 from ban_bids.errors import NotComputable
-from ban_bids.inputs.types import Run
+from ban_bids.inputs.types import Presentation, Run
 
 LAG = 9.0
 
@@ -212,6 +215,43 @@ def test_one_long_recording_is_cut_into_stretches() -> None:
     twice = maker([make_run("a", ["story", "story"], n_volumes=400, duration=290.0)])
     with pytest.raises(NotComputable, match="recording"):
         twice.folds([([0], [])], in_turn=True)
+
+
+def excerpts_of(*parts: tuple[str, float, float]) -> Run:
+    """One run of excerpts (track, start, duration), one after another with 5 s between them."""
+    run, onset, played = make_run("a", [], n_volumes=400), 5.0, []
+    for track, start, duration in parts:
+        played.append(Presentation(make_clip(track, duration, start), onset))
+        onset += duration + 5.0
+    return replace(run, presentations=tuple(played), n_volumes=int(onset / run.repetition_time))
+
+
+@pytest.mark.parametrize("heard_twice", [False, True])
+@pytest.mark.parametrize(
+    ("once", "again"),
+    [
+        # a story in rows, and one whose rows begin before the last one ended
+        ([("story", 60.0 * k, 60.0) for k in range(10)], [("story", 30.0 * k, 60.0) for k in range(10)]),
+        # another excerpt of the first song
+        ([("s", 0, 200), ("t", 0, 200), ("s", 200, 200)], [("s", 0, 200), ("t", 0, 200), ("s", 150, 200)]),
+        # the first song in another file
+        ([("s", 0, 200), ("t", 0, 200), ("u", 0, 200)], [("s", 0, 200), ("t", 0, 200), ("copy", 0, 200)]),
+    ],
+)
+def test_time_is_not_cut_where_a_moment_of_a_recording_may_be_heard_twice(
+    once: list[tuple[str, float, float]], again: list[tuple[str, float, float]], heard_twice: bool
+) -> None:
+    made = maker([excerpts_of(*(again if heard_twice else once))], copy="s")
+    if heard_twice:
+        with pytest.raises(NotComputable, match="recording"):
+            made.folds([([0], [])], in_turn=True)
+        return
+    folds, _ = made.folds([([0], [])], in_turn=True)
+    assert len(folds) == 5
+    for fold in folds:
+        trained, tested = (file_seconds(made.runs[0], rows) for rows in (fold.training, fold.held_out))
+        # a tenth that a border lies in belongs to both
+        assert trained and tested and len(trained & tested) <= 2
 
 
 def file_seconds(run: RunRows, volumes: np.ndarray) -> set[tuple[str, int]]:

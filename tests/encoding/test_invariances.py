@@ -12,8 +12,8 @@ from listening import ToyModel, ToyStore, design, make_run, participant
 from ban_bids.encoding import design as design_module
 from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.fit import Encoded, Fitting, encode
-from ban_bids.encoding.folds import offsets
-from ban_bids.encoding.rows import repeat_rows
+from ban_bids.encoding.repeats import repeat_rows
+from ban_bids.encoding.rows import offsets
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.inputs.types import Clip, Run
 from ban_bids.settings import Encoding

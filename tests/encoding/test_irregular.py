@@ -15,9 +15,11 @@ from scipy.signal import lfilter
 from ban_bids.encoding import design as design_module
 from ban_bids.encoding.cleaning import cosine_drifts, nuisance_basis, settling
 from ban_bids.encoding.fit import Fitting, encode
+from ban_bids.encoding.heard import held_out_rows, sounds_heard
 from ban_bids.encoding.noise import layout_noise
 from ban_bids.encoding.permutation import SOUND, SPECIFIC, permutation_plan
-from ban_bids.encoding.rows import HeldOutRows, held_out_rows, repeat_rows, sounds_heard
+from ban_bids.encoding.repeats import repeat_rows
+from ban_bids.encoding.rows import HeldOutRows
 from ban_bids.encoding.timeline import lags, lay_features, steps
 from ban_bids.errors import NotComputable
 from ban_bids.inputs.heldout import HeldOutPlan

@@ -14,9 +14,9 @@ from ban_bids.encoding.bold import ParticipantData
 from ban_bids.encoding.cleaning import nuisance_basis
 from ban_bids.encoding.design import Design, bin_run
 from ban_bids.encoding.fit import Fitting, choose_models, encode, slab_size
-from ban_bids.encoding.folds import offsets
 from ban_bids.encoding.matrices import KernelFold
 from ban_bids.encoding.ridge.limits import Limits
+from ban_bids.encoding.rows import offsets
 from ban_bids.encoding.timeline import lags
 from ban_bids.errors import DiskFull, NotComputable
 from ban_bids.files.hashing import digest
@@ -247,6 +247,11 @@ def test_layers_of_different_dimension_are_told_of() -> None:
     matched = made_of(data, replace(KERNELS, n_components=64))
     assert matched.dimensions == dict.fromkeys(AREAS, 2)
     assert not any("matched" in note for note in matched.notes)
+    assert (
+        "reduced to 2 of 64 components, for A1 has no more" in matched.notes[0] and "leave A1 out" in matched.notes[0]
+    )
+    assert made_of(data, replace(KERNELS, n_components=2)).notes == ()  # as was asked for
+    assert made_of(data, replace(KERNELS, n_components=3)).notes == ()  # little is lost
 
 
 def test_a_deaf_layer_is_refused() -> None:

@@ -8,7 +8,9 @@ from listening import all_clips, listen, make_run
 from scipy.signal import lfilter
 
 from ban_bids.encoding.cleaning import Nuisance, nuisance_basis
-from ban_bids.encoding.rows import HeldOutRows, Repeats, held_out_rows, repeat_rows, with_noise
+from ban_bids.encoding.heard import held_out_rows
+from ban_bids.encoding.repeats import Repeats, repeat_rows, with_noise
+from ban_bids.encoding.rows import HeldOutRows
 from ban_bids.inputs.types import Run
 from ban_bids.scoring.bootstrap import clip_statistics, signal_power
 from ban_bids.scoring.ceiling import noise_ceiling

@@ -13,8 +13,8 @@ from ban_bids.app.scored import prepare_participant, score_model
 from ban_bids.constants import JOINT
 from ban_bids.encoding import design as design_module
 from ban_bids.encoding.fit import Fitting
-from ban_bids.encoding.folds import offsets
 from ban_bids.encoding.penalties import Penalties, penalty_counts
+from ban_bids.encoding.rows import offsets
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.models.candidate import mapping_by_name
 from ban_bids.scoring.voxels import ScoredModel

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from listening import all_clips, listen, make_clip, make_run
 
-from ban_bids.encoding.rows import HeldOutRows, held_out_rows, repeat_rows, sounds_heard
+from ban_bids.encoding.heard import held_out_rows, sounds_heard
+from ban_bids.encoding.repeats import repeat_rows
+from ban_bids.encoding.rows import HeldOutRows
 from ban_bids.errors import NotComputable
 from ban_bids.inputs.types import Presentation, Run
 from ban_bids.scoring.bootstrap import clip_statistics, share
@@ -164,3 +166,12 @@ def test_a_perfect_prediction_scores_one_in_random_order(duration: float, gap: f
     assert share(clip_statistics(response, bold, repeats), counts)[0] == pytest.approx(1, abs=0.02)
     scaled = (1 - np.sqrt(2 / 3)) * response  # 2 b - b^2 = 1/3
     assert share(clip_statistics(scaled, bold, repeats), counts)[0] == pytest.approx(1 / 3, abs=0.01)
+
+
+def test_a_run_in_which_nothing_is_heard_repeats_nothing() -> None:
+    runs = [make_run("a", ["x", "y", "x", "y"], TR, 50), make_run("b", [], TR, 20)]
+    heard = [listen(run, all_clips(runs)).rows for run in runs]
+    (_, _), (sound, begun) = sounds_heard(heard, longest_lag=LAG, lag_step=STEP)
+    assert (sound == -1).all() and (begun == -1).all()
+    both, alone = repeat_rows(rows_of(runs)), repeat_rows(rows_of(runs[:1]))
+    assert np.array_equal(both.index, alone.index)

@@ -10,9 +10,9 @@ from listening import make_run, participant
 
 from ban_bids.app.scored import finished_batches
 from ban_bids.encoding.fit import Fitting
-from ban_bids.encoding.folds import offsets
+from ban_bids.encoding.heard import held_out_rows
 from ban_bids.encoding.ridge.backend import HIMALAYA, Engine
-from ban_bids.encoding.rows import held_out_rows
+from ban_bids.encoding.rows import offsets
 from ban_bids.scoring.voxels import held_out_tests
 from ban_bids.settings import Encoding
 

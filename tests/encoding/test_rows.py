@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from listening import all_clips, listen, make_run
 
-from ban_bids.encoding.rows import held_out_rows, run_rows
+from ban_bids.encoding.heard import held_out_rows
+from ban_bids.encoding.rows import run_rows
 from ban_bids.encoding.timeline import lags, lay_features, steps
 
 
@@ -23,6 +24,16 @@ def test_rows_by_hand() -> None:
     assert rows.lead_in.tolist() == [False, True, True, True] + [False] * 6
     assert np.flatnonzero(~rows.keep).tolist() == [0, 6]
     assert np.flatnonzero(rows.scored).tolist() == [4, 5, 7, 8, 9]
+
+
+def test_positions_of_a_clip_that_began_before_the_first_volume_count_from_its_onset() -> None:
+    # both last from 5 s before to 5 s after a place 10 s apart: the first one's first two volumes were not taken
+    run = make_run("a", ["x", "y"], tr=2.0, n_volumes=8, first=-5.0, duration=10.0)
+    rows = run_rows(run, 1.0, 0, scrubbed=(), clips=all_clips([run]))
+    assert rows.clip.tolist() == [0, 0, 1, 1, 1, 1, 1, -1]
+    assert rows.position.tolist() == [3, 4, 0, 1, 2, 3, 4, -1]
+    since = rows.times[:-1] - rows.onset[rows.presentation[:-1]]
+    assert np.array_equal(rows.position[:-1], since // 2.0)
 
 
 def test_features_of_sparse_volumes_are_averaged_over_their_acquisition() -> None:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from ban_bids.encoding.timeline import interval_means, lags, lay_features, steps
 from ban_bids.errors import DataError
+from ban_bids.inputs.played import OVERLAP
 
 
 def sampled(
@@ -81,6 +82,18 @@ def test_frames_beyond_the_clip_are_cut_and_missing_ones_held() -> None:
     assert np.allclose(interval_means(*long, grid, grid + 0.1), interval_means(*exact, grid, grid + 0.1))
     short = steps([0.0], [1.0], [np.arange(9.0)[:, None]], rate=10.0, silence=silence)
     assert np.allclose(interval_means(*short, np.array([0.9]), np.array([1.0])), 8.0)
+
+
+def test_clips_overlap_by_as_much_as_their_reader_allows() -> None:
+    frames = [np.full((20, 1), 1.0), np.full((20, 1), 2.0), np.full((20, 1), 3.0)]
+    # the second begins while the first is heard; the third lies within what is left of the second
+    edges, values = steps([0.0, 1.9, 3.85], [2.0, 2.0, 0.04], frames, rate=10.0, silence=np.zeros(1))
+    assert (np.diff(edges) >= 0).all()
+    begin = np.array([0.0, 1.9, 2.0, 3.8, 3.9])
+    means = interval_means(edges, values, begin, np.array([1.9, 2.0, 3.8, 3.9, 5.0]))
+    assert means[:, 0] == pytest.approx([1.0, 1.0, 2.0, 2.0, 0.0])
+    with pytest.raises(DataError, match="overlap"):
+        steps([0.0, 2.0 - OVERLAP - 0.01], [2.0, 2.0], frames[:2], rate=10.0, silence=np.zeros(1))
 
 
 def test_overlapping_clips_are_refused() -> None:

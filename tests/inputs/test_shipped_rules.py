@@ -18,7 +18,7 @@ from dataset_skeletons import BUILDERS, Published, noise, story_seconds
 from dataset_tables import HONG_KONG_BYTES, HUTH_VOLUMES, NARRATIVES, PRINCE, PRINCE_RUNS
 from small_datasets import notes_of
 
-from ban_bids.encoding.rows import repeat_rows
+from ban_bids.encoding.repeats import repeat_rows
 from ban_bids.errors import BanBidsError
 from ban_bids.inputs.read import read_dataset
 from ban_bids.inputs.types import Dataset, Run

@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ban_bids.encoding.rows import HeldOutRows, repeat_rows
+from ban_bids.encoding.repeats import repeat_rows
+from ban_bids.encoding.rows import HeldOutRows
 from ban_bids.scoring.bas import ModelScores, bas_score, score_table
 from ban_bids.scoring.behavioral import no_behavior
 from ban_bids.scoring.bootstrap import (

@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ban_bids.encoding.rows import Repeats
+from ban_bids.encoding.repeats import Repeats
+from ban_bids.encoding.rows import HeldOutRows
 from ban_bids.scoring.bootstrap import Estimate, clip_statistics
 from ban_bids.scoring.comparison import KeptScore, clip_draws, over_people, paired_difference
+from ban_bids.scoring.cortical import MeasuredRegions, cortical_score
 
 
 def means_in_draws(cells: np.ndarray, seed: int = 0, n_draws: int = 4000) -> tuple[np.ndarray, np.ndarray]:
@@ -57,6 +59,28 @@ def test_scores_in_draws_are_those_of_the_drawn_rows():
         assert scores["region", "", "PB"][draw] == pytest.approx(np.sign(rho[1]) * rho[1] ** 2)
         assert scores["C_mapped", "", ""][draw] == pytest.approx(rho[0])
     assert np.isnan(scores["C", "", ""][2])  # one and the same clip tells nothing of differences between clips
+
+
+def test_c_of_a_mapping_is_a_mean_over_regions_also_where_layers_share_one():
+    """As `cortical_score` has it: else the group refuses a participant's own number."""
+    rng = np.random.default_rng(0)
+    n, n_voxels, layers, regions = 24, 5, ("a", "b", "c"), ("A1", "Belt")
+    repeats = Repeats(np.arange(2 * n).reshape(2, n).T, np.repeat(np.arange(8), 3))
+    signal = rng.normal(size=(n, 2 * n_voxels))
+    rows = HeldOutRows(*np.zeros((5, 2 * n), dtype=int), scored=np.ones(2 * n, dtype=bool), fold=np.zeros(2 * n, int))
+    bold = np.tile(signal, (2, 1)) + 0.5 * rng.normal(size=(2 * n, 2 * n_voxels))
+    measured = MeasuredRegions(
+        bold=bold, labels=np.repeat([1, 2], n_voxels), rows=rows, repeats=repeats, regions=regions, n_bootstrap=20
+    )
+    predictions = {layer: np.tile(w * signal, (2, 1)) for layer, w in zip(layers, (0.2, 0.9, 0.5), strict=True)}
+    inner = {layer: np.zeros((1, 2 * n_voxels)) for layer in layers}
+    mapping = {"a": "A1", "b": "A1", "c": "Belt"}
+    score = cortical_score("m", predictions, inner, measured, mapping=mapping)
+    rho = {layer: cell.rho.value for cell in score.layers for layer in [cell.layer] if cell.region == mapping[layer]}
+    expected = np.mean([np.mean([rho["a"], rho["b"]]), rho["c"]])
+    assert score.mapped.value == pytest.approx(expected)
+    kept = KeptScore(score.statistics, score.committed_statistics, mapping)
+    assert kept.scores(measured.counts)["C_mapped", "", ""][0] == pytest.approx(expected)
 
 
 def test_people_who_differ_alike_on_all_clips_have_the_t_interval():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ban_bids.encoding.rows import Repeats
+from ban_bids.encoding.repeats import Repeats
 from ban_bids.scoring.commitment import LayerChoice
 from ban_bids.scoring.rsquare import noise_corrected_rsquare
 
