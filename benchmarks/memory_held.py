@@ -74,8 +74,9 @@ def main() -> int:
         found[-1]["same"] = same(given.folder / f"out-{given.mem[0]}", given.folder / f"out-{mem}")
         print(pd.DataFrame(found).round(3).to_string(index=False), flush=True)
     if given.out:
-        told = {"command": shlex.join(["python", "benchmarks/memory_held.py", "FOLDER", *sys.argv[2:]])}
-        put(given.out, "memory", {**told, "what": _what(given), "hardware": hardware(given.omp_nthreads), "sizes": found})
+        told: Found = {"command": shlex.join(["python", "benchmarks/memory_held.py", "FOLDER", *sys.argv[2:]])}
+        told |= {"what": _what(given), "hardware": hardware(given.omp_nthreads)}
+        put(given.out, "memory", {**told, "sizes": found})
     return int(any(one["status"] or one["peak_gib"] > 1.1 * gib(one["asked"]) for one in found))
 
 
