@@ -349,37 +349,39 @@ def encode(
         Voxels that are not usable are predicted as 0.
     """
     chosen = np.arange(data.bold.shape[1])[slice(None) if voxels is None else voxels]
-    layers = design.layers
-    names = (*layers, JOINT) if joint and len(layers) > 1 else layers
-    predicted, zero = _Predicted(layers, names, (len(design.index), len(chosen)), tested), []
+    names = (*design.layers, JOINT) if joint and len(design.layers) > 1 else design.layers
+    predicted = _Predicted(design.layers, names, (len(design.index), len(chosen)), tested)
     for i, fold in enumerate(design.folds):
+        models = FoldModels(data, fold, design.layers, voxels=chosen, fitting=fitting, tested=tested)
         known = {} if choices is None else choices[i]
-        models = FoldModels(data, fold, layers, voxels=chosen, fitting=fitting, tested=tested)
         if choices is None and JOINT in names and fitting.engine.solver == CLOSED_FORM:
             known = models.choose(JOINT)
-        places = np.searchsorted(design.index, fold.fold.held_out)
-        zero.append(score_of_zero(models.bold, [validation for _, validation in fold.fold.sides]))
-        for name in names:
-            predicted.add(name, places, *models.fit(name, known.get(name)))
-        for layer in predicted.without:
-            whole, best = predicted.prediction[JOINT][places], predicted.choices[JOINT][-1]
-            rest = models.predict_without(layer, best, whole, known.get(reduced(layer)))
-            predicted.without[layer][places] = rest
+        predicted.fold(models, np.searchsorted(design.index, fold.fold.held_out), known)
     measured = held_out_bold(data.bold, [fold.fold for fold in design.folds], design.index, voxels=chosen)
     held_out = HeldOut(design.rows, measured, predicted.prediction, predicted.whole, predicted.specific)
-    share, unique, rsquare = variances(
-        held_out, predicted.parts, predicted.without, repeats=repeats, usable=data.usable[chosen]
-    )
-    of_folds, usable = predicted.choices, data.usable[chosen]
-    alpha = {name: np.stack([choice.alpha for choice in of_folds[name]]) for name in names}
-    inner = {name: np.stack([choice.score for choice in of_folds[name]]) for name in names}
-    counted = partial(penalty_counts, fitting.settings.alphas, zero=np.stack(zero), usable=usable)
+    return _encoded(predicted, held_out, fitting.settings.alphas, repeats=repeats, usable=data.usable[chosen])
+
+
+def _encoded(
+    predicted: _Predicted,
+    held_out: HeldOut,
+    alphas: Sequence[float],
+    *,
+    repeats: Repeats | None,
+    usable: np.ndarray,
+) -> Encoded:
+    """Put together what all folds have predicted and chosen."""
+    share, unique, rsquare = variances(held_out, predicted.parts, predicted.without, repeats=repeats, usable=usable)
+    of_folds = predicted.choices
+    alpha = {name: np.stack([choice.alpha for choice in of_folds[name]]) for name in of_folds}
+    inner = {name: np.stack([choice.score for choice in of_folds[name]]) for name in of_folds}
+    counted = partial(penalty_counts, alphas, zero=np.stack(predicted.zero), usable=usable)
     return Encoded(
         held_out=held_out,
         alpha=alpha,
-        penalties={name: counted(chosen=alpha[name], score=inner[name]) for name in names},
+        penalties={name: counted(chosen=alpha[name], score=inner[name]) for name in of_folds},
         inner=inner,
-        weights=np.stack([choice.weights for choice in of_folds[JOINT]]) if JOINT in names else None,
+        weights=np.stack([choice.weights for choice in of_folds[JOINT]]) if JOINT in of_folds else None,
         share=share,
         unique=unique,
         rsquare=rsquare,
@@ -400,6 +402,16 @@ class _Predicted:
         self.whole, self.specific = (zeros(names if tested else ()) for _ in range(2))
         self.parts, self.without = (zeros(layers if JOINT in names else ()) for _ in range(2))
         self.choices: dict[str, list[Choice]] = {name: [] for name in names}
+        self.zero: list[np.ndarray] = []
+
+    def fold(self, models: FoldModels, places: np.ndarray, known: Choices) -> None:
+        """Fit a fold's models, with the choices that are known, and predict its held-out rows."""
+        self.zero.append(score_of_zero(models.bold, [validation for _, validation in models.fold.fold.sides]))
+        for name in self.choices:
+            self.add(name, places, *models.fit(name, known.get(name)))
+        for layer in self.without:
+            whole, best = self.prediction[JOINT][places], self.choices[JOINT][-1]
+            self.without[layer][places] = models.predict_without(layer, best, whole, known.get(reduced(layer)))
 
     def add(self, name: str, rows: np.ndarray, parts: Mapping[str, np.ndarray], choice: Choice) -> None:
         """Take a fold's prediction, the sum of parts."""
