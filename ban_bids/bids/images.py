@@ -35,7 +35,7 @@ def orientation_notes(image: nibabel.Nifti1Image) -> tuple[str, ...]:
     header = image.header
     if not isinstance(header, nibabel.Nifti1Header):
         return ()
-    return (*_size_notes(image), *_side_notes(image))
+    return _side_notes(image) or _size_notes(image)  # pixdim goes with the qform
 
 
 def _size_notes(image: nibabel.Nifti1Image) -> tuple[str, ...]:
