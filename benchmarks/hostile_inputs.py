@@ -1,8 +1,8 @@
 """How hostile and damaged inputs end, by kind: ``python benchmarks/hostile_inputs.py [KIND]``.
 
 Every case of ``tests/inputs/hostile_catalogue.py`` and ``hostile_readings.py`` gets a process of its own, 20 s and
-1.5 GB. Good ends are ``used`` (taken, or left out with a note) and ``told`` (one line of ban-bids); ``silent`` is what was
-misread, or lacks the word that it needs. To compare with another version, put its folder first on ``PYTHONPATH``.
+1.5 GB. Good ends are ``used`` (taken, or left out with a note) and ``told`` (one line of ban-bids); ``silent`` is what
+was misread, or lacks the word that it needs. To compare with another version, put its folder first on ``PYTHONPATH``.
 """
 
 from __future__ import annotations

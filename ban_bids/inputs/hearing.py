@@ -19,7 +19,7 @@ from ban_bids.inputs.stimuli import Stimuli
 from ban_bids.inputs.types import HeardRun
 
 _NO_SECONDS = re.compile(
-    r"(milli|micro|nano|[mµμun])-?s(ec(ond)?s?)?|min(ute)?s?|h(our)?s?|trs?|volumes?|scans?|samples?|frames?",
+    r"(milli|micro|nano|[mµμun])-?(s|secs?|seconds?)|min(ute)?s?|h(our)?s?|trs?|volumes?|scans?|samples?|frames?",
     re.IGNORECASE,
 )
 """Units of a column of times that are told, and are none that a column without a unit is read in."""
