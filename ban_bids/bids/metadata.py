@@ -64,9 +64,11 @@ class Companions:
         DataError
             Of two in one folder neither is nearer.
         """
-        first, *others = self.inherited(image, "events.tsv") or [None]
-        rival = next((path for path in others if first is not None and path is not None and _rivals(first, path)), None)
-        if rival is not None:
+        there = self.inherited(image, "events.tsv")
+        if not there:
+            return None
+        first = there[0]
+        if rival := next((path for path in there[1:] if _rivals(first, path)), None):
             raise DataError(
                 f"{first}: {rival.name} is for {image.name} as well; leave one, or name it by more entities"
             )

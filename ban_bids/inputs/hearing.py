@@ -19,7 +19,7 @@ from ban_bids.inputs.stimuli import Stimuli
 from ban_bids.inputs.types import HeardRun
 
 _NO_SECONDS = re.compile(
-    r"(milli|micro|nano|[mµμun])-?s(ec(ond)?s?)?|min(ute)?s?|h(our)?s?|trs?|volumes?|scans?|samples?|frames?",
+    r"(milli|micro|nano|[mµμun])-?(s|secs?|seconds?)|min(ute)?s?|h(our)?s?|trs?|volumes?|scans?|samples?|frames?",
     re.IGNORECASE,
 )
 """Units of a column of times that are told, and are none that a column without a unit is read in."""
@@ -254,7 +254,9 @@ class Hearing:
                 f"what describes the columns of {table.path.name} is not read, they are taken in seconds ({error})",
             )
         times = [value for rule in rules for value in (rule.onset, rule.start, rule.end, rule.duration)]
-        columns = {value.column for value in times if isinstance(value, Quantity) and value.unit == "s"}
+        columns = {
+            value.column for value in times if isinstance(value, Quantity) and value.column and value.unit == "s"
+        }
         for column in ({*columns, "stim_start"} if any(rule.bids for rule in rules) else columns) & {*table.columns}:
             about = described.get(column)
             unit = about.get("Units") if isinstance(about, dict) else None

@@ -355,7 +355,7 @@ def _sounds() -> Iterator[Case]:
         ("one sample", lambda: _encoded("WAV", np.zeros(1)), "lies outside"),
         ("65 channels", lambda: _encoded("WAV", np.zeros((9 * 8000, 65)), rate=8000), "65 channels"),
         ("MP3 cut", lambda: _encoded("MP3")[:20_000], "truncated"),
-        *((f"{kind} called .wav", lambda kind=kind: _encoded(kind), read) for kind in ("MP3", "OGG", "FLAC", "CAF")),
+        *((f"{kind} called .wav", lambda kind=kind: _encoded(kind), read) for kind in ("MP3", "OGG", "FLAC", "W64")),
     ):
         yield _one("misread sound", name, {"stimuli/own.wav": content, _EVENTS: _own("own.wav")}, told)
     for name, content, told in (("WAV", _wav, r"=0\+8 own.raw@0$"), ("noise", b"\1" * 10**5, "not audio that")):
