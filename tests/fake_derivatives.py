@@ -26,6 +26,7 @@ from ban_bids.settings import Settings
 
 SPACE = "MNI152NLin2009cAsym"
 TASK = "Test"
+VERSION = "0.2"
 REDUCTION = "64 principal components"
 BEHAVIORAL = 0.4
 SHAPE = (12, 14, 11)
@@ -99,6 +100,7 @@ def make_tree(
     fingerprints: dict[str, str] | None = None,
     atlases: dict[str, str] | None = None,
     reductions: dict[str, str] | None = None,
+    versions: dict[str, str] | None = None,
     affines: dict[str, np.ndarray] | None = None,
     sessions: Sequence[str] = (),
     model: str = "ban",
@@ -117,6 +119,7 @@ def make_tree(
             "ModelFingerprint": (fingerprints or {}).get(label, "f" * 16),
             "Atlas": (atlases or {}).get(label, "HCP-MMP1.0"),
             "FeatureReduction": (reductions or {}).get(label, REDUCTION),
+            "DefinitionsVersion": (versions or {}).get(label, VERSION),
             "NumberOfRepeats": 4,
             "RepeatsUsed": "mean of 4 repeats",
             "Sources": [f"bids:raw:sub-{label}/func/sub-{label}_task-{TASK}_run-01_bold.nii.gz"],
@@ -144,6 +147,7 @@ def write_model(
     """Write what stands for one model in one participant beside maps."""
     path = bas_name(label, TASK, model).path(root)
     known = {"Model": model, "ModelFingerprint": "f" * 16, "Atlas": "HCP-MMP1.0", "FeatureReduction": REDUCTION}
+    known["DefinitionsVersion"] = VERSION
     write_table(path, table, COLUMNS, {**known, **(facts or {})})
     files = [root.parent / "bids" / f"sub-{label}_bold.nii.gz"]
     write_provenance(root, log_label(label, TASK, model), fake_settings(root), files)

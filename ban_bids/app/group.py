@@ -194,7 +194,7 @@ def check_sessions(files: pd.DataFrame, session_ids: Sequence[str]) -> None:
 
 
 def check_same(files: pd.DataFrame) -> None:
-    """Refuse a group whose members were scored with different weights of one model, regions or features.
+    """Refuse a group whose members were scored with other weights of one model, regions, features or definitions.
 
     Parameters
     ----------
@@ -204,8 +204,8 @@ def check_same(files: pd.DataFrame) -> None:
     Raises
     ------
     DataError
-        Names the participants and the beginning of their weights' fingerprints, their atlases, or what their
-        features were reduced to.
+        Names the participants and the beginning of their weights' fingerprints, their atlases, what their features
+        were reduced to, or the versions that scored them.
     """
     fingerprints = files["model_fingerprint"].map(lambda text: text[:12], na_action="ignore")
     known = files.assign(model_fingerprint=fingerprints)
@@ -216,6 +216,12 @@ def check_same(files: pd.DataFrame) -> None:
     alike += [
         ("regions of different atlases", "atlas", "--atlas", known),
         ("features reduced in different ways", "feature_reduction", "--n-components", known),
+        (
+            "scores by different versions of ban-bids",
+            "definitions",
+            "version, in another OUTPUT_DIR",
+            known,
+        ),
     ]
     for what, column, option, rows in alike:
         values = rows[column].astype(object).where(rows[column].notna(), "unknown")

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ban_bids import __version__
-from ban_bids.app.summary import ParticipantInput, ScoredCandidate, feature_reduction
+from ban_bids.app.summary import ParticipantInput, ScoredCandidate, definitions_version, feature_reduction
 from ban_bids.audio.waveforms import audio_hash
 from ban_bids.derivatives.draws import Draws
 from ban_bids.files.hashing import digest
@@ -42,8 +41,7 @@ def conditions(shared: ParticipantInput, settings: Settings) -> dict[str, Any]:
     rows, repeats = tests.rows, tests.repeats
     scored = (rows.run, rows.volume, rows.scored, None if repeats is None else (repeats.index, repeats.clip))
     return {
-        # definitions may change with the first two numbers of the version
-        "Version": ".".join(__version__.split(".")[:2]),
+        "Version": definitions_version(),
         "Sessions": list(shared.pre.participant.sessions),
         "PreprocessedBy": shared.pre.source,
         "Space": shared.pre.space,

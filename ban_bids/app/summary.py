@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ban_bids import __version__
 from ban_bids.app.candidates import PreparedModel
 from ban_bids.app.scored import PreparedParticipant
 from ban_bids.constants import JOINT, REGIONS
@@ -140,7 +141,13 @@ def model_facts(shared: ParticipantInput, scored: ScoredCandidate, settings: Set
         **scored.scores.penalties.facts,
         "FeatureReduction": feature_reduction(settings.encoding.n_components),
         "FeatureDimensions": scored.dimensions,
+        "DefinitionsVersion": definitions_version(),
     }
+
+
+def definitions_version() -> str:
+    """First two numbers of the version, with which definitions of scores may change."""
+    return ".".join(__version__.split(".")[:2])
 
 
 def participant_summary(shared: ParticipantInput, settings: Settings) -> ParticipantSummary:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,12 @@ def _samples(path: Path, file: OpenSound, start: float, duration: float | None) 
     return first, (file.frames if duration is None else round(end * rate)) - first
 
 
+@lru_cache(maxsize=2**12)  # a file is heard in many excerpts, by many models
+def _tell_loud(path: Path) -> None:
+    """Say once of a file that it holds integers, as it seems, written as floats."""
+    _LOG.warning("%s: samples beyond %g, where 1 is the loudest: integers written as floats?", path, _LOUD)
+
+
 def _mono(path: Path, file: OpenSound, first: int, wanted: int) -> Iterator[np.ndarray]:
     """Mean of the channels at the file's own rate; silence for at most MAX_PADDING behind its end."""
     rate = int(file.samplerate)
@@ -122,7 +129,7 @@ def _mono(path: Path, file: OpenSound, first: int, wanted: int) -> Iterator[np.n
             )
         loudest = float(np.abs(mono).max(initial=0.0))
         if loudest > _LOUD:
-            _LOG.warning("%s: samples up to %.3g, where 1 is the loudest: integers written as floats?", path, loudest)
+            _tell_loud(path)
         if loudest > _LOUDEST:
             raise DataError(
                 f"{path}: holds samples up to {loudest:.3g}, where 1 is the loudest; decode the original again"

@@ -228,7 +228,7 @@ def _read_folder(folder: os.DirEntry[str], person: Person, session: str | None, 
             else:
                 person.passed_over.append(f"{place}/{entry.name} ({why})")
         elif _NEARLY.fullmatch(entry.name):
-            person.passed_over.append(f"{place}/{entry.name} (no image's name ends so: it ends _bold.nii.gz)")
+            person.passed_over.append(f"{place}/{entry.name} (no image's name ends so: _bold.nii.gz or _T1w.nii.gz)")
 
 
 def _misnamed(image: Path, label: str, session: str | None) -> str | None:

@@ -77,6 +77,9 @@ class Companions:
     def metadata(self, image: Path, kind: str | None = None) -> dict[str, Any]:
         """Sidecar fields of an image: those of nearer files win.
 
+        Where two in one folder, of which neither is nearer, contradict each other, the field holds a text that says so:
+        whoever wants a number there refuses it.
+
         Parameters
         ----------
         image : Path
@@ -86,7 +89,7 @@ class Companions:
         Raises
         ------
         DataError
-            A sidecar is not JSON, or two in one folder, of which neither is nearer, contradict each other.
+            A sidecar is not JSON.
         """
         fields: dict[str, Any] = {}
         origin: dict[str, Path] = {}
@@ -95,10 +98,10 @@ class Companions:
                 self._read[path] = read_json(path)
             for key, value in self._read[path].items():
                 if fields.get(key, value) != value and _rivals(origin[key], path):
-                    raise DataError(
-                        f"{path}: {key} is another one in {origin[key].name}, for the same image; leave one"
-                    )
-                fields[key], origin[key] = value, path
+                    told = f"not the same in {origin[key].name} and {path.name}"
+                    fields[key], origin[key] = told, path
+                else:
+                    fields[key], origin[key] = value, path
         return fields
 
 

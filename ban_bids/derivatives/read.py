@@ -35,6 +35,7 @@ _TABLE_KEYS = {
     "sessions": "Sessions",
     "atlas": "Atlas",
     "feature_reduction": "FeatureReduction",
+    "definitions": "DefinitionsVersion",
 }
 """The same for score tables."""
 
@@ -160,7 +161,7 @@ class Derivatives:
         -------
         DataFrame
             Columns ``path``, ``participant``, ``task``, ``model``, ``model_fingerprint``, ``weights``, ``sessions``,
-            ``atlas``, ``feature_reduction``.
+            ``atlas``, ``feature_reduction``, ``definitions``.
         """
         rows = []
         for path in self._participant_files("*_bas.json", participant):

@@ -27,7 +27,7 @@ from ban_bids.encoding.design import Design
 from ban_bids.encoding.fit import Fitting, encode, slab_size
 from ban_bids.encoding.permutation import CROSSED, SOUND, PermutationPlan
 from ban_bids.encoding.planned import Folds
-from ban_bids.encoding.rows import HeldOut
+from ban_bids.encoding.rows import HeldOut, HeldOutRows
 from ban_bids.encoding.significance import distances, null_from_sums, relative_distance, roi_sums
 
 _LOG = logging.getLogger(__name__)
@@ -143,7 +143,7 @@ def _distances(
     """Distances from 0, by question and layer: of shifted voxels, or of means over ``together`` of them."""
     if not len(voxels):
         return {}
-    shifted = shifted_voxels(data, voxels, together, 1 + int(design.rows.position.max(initial=0)), rng)
+    shifted = shifted_voxels(data, voxels, together, _longest_clip(design.rows), rng)
     size = slab_size(design, fitting.settings, fitting.engine.limits) // together * together
     found: dict[tuple[str, str], list[np.ndarray]] = {(q, layer): [] for q in plans for layer in design.layers}
     for first in range(0, len(voxels), size):
@@ -158,6 +158,18 @@ def _distances(
                 sums = roi_sums(plan, predicted, held.bold, labels=labels, n_regions=int(labels[-1]))
                 parts.append(distances(*null_from_sums(plan, sums, factor=1.0), level=_LEVEL))
     return {key: np.concatenate(parts) for key, parts in found.items()}
+
+
+def _longest_clip(rows: HeldOutRows) -> int:
+    """Volumes of the clip that is longest, of those that were taken: one may have begun before its run."""
+    heard = rows.position >= 0
+    pairs = np.column_stack([rows.run[heard], rows.presentation[heard]])
+    _, which = np.unique(pairs, axis=0, return_inverse=True)
+    position = rows.position[heard]
+    first, last = np.full(which.max(initial=-1) + 1, np.iinfo(np.int32).max), np.zeros(which.max(initial=-1) + 1, int)
+    np.minimum.at(first, which, position)
+    np.maximum.at(last, which, position)
+    return 1 + int((last - first).max(initial=0))
 
 
 def tested(held: HeldOut, question: str) -> dict[str, np.ndarray]:

@@ -9,10 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from ban_bids.encoding.rows import Rows, RunRows
+from ban_bids.inputs.played import OVERLAP
 from ban_bids.inputs.types import Presentation
-
-_ROUNDING = 0.1
-"""Seconds by which rows that go on in one file may overlap there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,14 +90,15 @@ def heard_again(sounds: Sounds, presentations: Sequence[Presentation]) -> bool:
     Returns
     -------
     bool
-        True where excerpts of one file overlap by more than rounding does; and where a recording is in two files, for
-        nothing is known of where one of them lies in the other.
+        True where a clip comes twice, where excerpts of one file overlap by more than rounding does, or by half of the
+        shorter; and where a recording is in two files, for nothing is known of where one of them lies in the other.
     """
     for unit in np.unique(sounds.unit):
         clips = [item.clip for own, item in zip(sounds.unit, presentations) if own == unit]
         begin, end = np.array(sorted((clip.start, clip.start + clip.duration) for clip in clips)).T
         overlap = np.maximum.accumulate(end)[:-1] - begin[1:]
-        if len({clip.audio for clip in clips}) > 1 or (overlap > _ROUNDING).any():
+        allowed = min(OVERLAP, *(clip.duration / 2 for clip in clips))
+        if len({clip.audio for clip in clips}) > 1 or len(set(clips)) < len(clips) or (overlap > allowed).any():
             return True
     return False
 

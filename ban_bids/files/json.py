@@ -15,6 +15,7 @@ from ban_bids.files.atomic import write_text
 from ban_bids.files.reading import MIB, check_content, read_bytes
 
 _LARGEST = 16 * MIB
+_SHOWN = 40
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> Path:
@@ -86,7 +87,7 @@ def parse_json(raw: str | bytes, path: Path, *, remedy: str = "correct the file,
     Raises
     ------
     DataError
-        It is damaged, nested too deep, holds too large an integer, or a key twice with different values.
+        It is damaged, nested too deep, or holds too large an integer.
     """
     try:
         content = json.loads(raw, object_pairs_hook=_once)
@@ -98,10 +99,18 @@ def parse_json(raw: str | bytes, path: Path, *, remedy: str = "correct the file,
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object; of a key that is there twice Python takes the last value, other programs the first."""
+    """An object; a key that is there twice, with different values, holds a text that says so.
+
+    Python takes the last value, other programs the first. Whoever wants a number there refuses the text; a key that
+    nobody reads does no harm.
+    """
     found = dict(pairs)
     if len(found) < len(pairs):
         for key, value in pairs:
-            if value != found[key]:
-                raise ValueError(f"{key!r} is there twice, with different values")
+            if value != dict(pairs)[key]:
+                found[key] = f"there twice, with different values ({_short(value)}, {_short(dict(pairs)[key])})"
     return found
+
+
+def _short(value: object) -> str:
+    return repr(value)[:_SHOWN]

@@ -29,7 +29,8 @@ _LINE_ENDS = re.compile(r"\r\n|\n|\r")
 _INVISIBLE = "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
 _AROUND = "'\"\u2018\u2019\u201c\u201d" + _INVISIBLE + "".join(filter(str.isspace, map(chr, range(0x3001))))
 """Quotes and blanks of all kinds, also those of no width: a second byte-order mark, what a web page left behind."""
-_UNIT = re.compile(r"\s*[(\[].*[)\]]$")
+_UNIT = re.compile(r"\s*[(\[](.*)[)\]]$")
+_SECONDS = ("s", "sec", "secs", "second", "seconds")
 _OF_BIDS = ("onset", "duration", "stim_file", "stim_start", "stim_id")
 _OF_ANSWERS = (*_OF_BIDS[1:], "response", "genre")
 
@@ -134,7 +135,7 @@ def misspelt(columns: Collection[str], *, answers: bool = False) -> dict[str, st
     Parameters
     ----------
     columns : collection of str
-        Names of a table's columns, without those that a rule names.
+        Names of a table's columns.
     answers : bool
         Whether it holds people's answers.
 
@@ -144,7 +145,8 @@ def misspelt(columns: Collection[str], *, answers: bool = False) -> dict[str, st
         Name as it is written to its right spelling: small and capital letters, blanks and hyphens for underscores, a
         unit behind the name.
     """
-    known = [name for name in (_OF_ANSWERS if answers else _OF_BIDS) if name != "stim_id" or "stim_file" not in columns]
+    instead = {"stim_id": "stim_file", "genre": "trial_type"}
+    known = [name for name in (_OF_ANSWERS if answers else _OF_BIDS) if instead.get(name) not in columns]
     wanted = {name.replace("_", ""): name for name in known}
     plain = {name: "".join(filter(str.isalnum, _UNIT.sub("", name).casefold())) for name in columns}
     near = {name: wanted[text] for name, text in plain.items() if text in wanted}
@@ -154,7 +156,15 @@ def misspelt(columns: Collection[str], *, answers: bool = False) -> dict[str, st
 def misspelt_text(path: Path, names: Mapping[str, str]) -> str:
     """What to say of columns that :func:`misspelt` found."""
     columns = " and ".join(f"{name!r} to {right}" for name, right in names.items())
-    return f"{path}: columns that are not read, as they are not spelled as in BIDS: rename {columns}"
+    units = {name: found[1] for name in names if (found := _UNIT.search(name)) and found[1].strip().casefold()}
+    other = next((name for name, unit in units.items() if unit.strip().casefold() not in _SECONDS), None)
+    remedy = f"rename {columns}"
+    if other is not None:  # under BIDS's name its cells would be read in seconds
+        key = names[other]
+        remedy = f"write a rule with {key} = {{ column = {other!r}, unit = … }} (s, ms or TR; docs/rules.md), or " + (
+            f"convert it to seconds and {remedy}"
+        )
+    return f"{path}: columns that are not read, as they are not spelled as in BIDS: {remedy}"
 
 
 def parse_table(path: Path, lines: Sequence[str]) -> Table:

@@ -215,8 +215,9 @@ class Hearing:
             raise NotThere(f"{path}: not there; fetch or restore the table")
         table = self.read(path)
         named = {column for rule in rules for column in rule.columns}
-        if wrong := misspelt([name for name in table.columns if name not in named]):
-            return table, misspelt_text(path, wrong) if all(rule.bids for rule in rules) else None
+        wrong = {name: right for name, right in misspelt(table.columns).items() if name not in named}
+        if wrong and all(rule.bids for rule in rules):
+            return table, misspelt_text(path, wrong)
         if all(rule.bids for rule in rules) and not self.stimuli.describes_clips(table.columns):
             return table, starting_rule(table, self.stimuli)
         return table, None

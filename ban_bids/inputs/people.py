@@ -82,13 +82,17 @@ def _may_hold_choices(columns: Sequence[str], stimuli: Stimuli) -> bool:
 
 
 def _readable(paths: Sequence[Path], stimuli: Stimuli, read: Tables) -> tuple[list[Table], dict[Path, DataError]]:
-    """Tables that may hold choices by their columns, and what hinders reading those and their columns."""
+    """Tables that may hold choices by their columns, and what hinders reading those and their columns.
+
+    In events only what is called ``response`` is one: other tasks have buttons under ``Response``.
+    """
     tables: list[Table] = []
     faults: dict[Path, DataError] = {}
     for path in paths:
         try:
             columns = read.columns(path)
-            wrong = misspelt(columns, answers=True)
+            events = path.name.endswith("_events.tsv")
+            wrong = {} if events and "response" not in columns else _misspelt(columns, stimuli)
             if not _may_hold_choices([wrong.get(name, name) for name in columns], stimuli):
                 continue
             if wrong:
@@ -97,6 +101,12 @@ def _readable(paths: Sequence[Path], stimuli: Stimuli, read: Tables) -> tuple[li
         except DataError as error:
             faults[path] = error
     return tables, faults
+
+
+def _misspelt(columns: Sequence[str], stimuli: Stimuli) -> dict[str, str]:
+    """Columns that are not read for their spelling, without those that a rule reads."""
+    named = {column for rule in stimuli.rules.rules for column in rule.columns}
+    return {name: right for name, right in misspelt(columns, answers=True).items() if name not in named}
 
 
 def _collect(tables: Sequence[Table], stimuli: Stimuli) -> tuple[HumanChoices | None, list[DataError]]:
@@ -142,7 +152,7 @@ def given_choices(path: Path, *, stimuli: Stimuli, read: TableReader) -> HumanCh
         The table cannot be read, holds no choices, or has a row that cannot be used.
     """
     table = read(path)
-    if wrong := misspelt(table.columns, answers=True):
+    if wrong := _misspelt(table.columns, stimuli):
         raise DataError(f"--behavior {misspelt_text(path, wrong)}")
     if not _with_choices([table], stimuli):
         raise DataError(

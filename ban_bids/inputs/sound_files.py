@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -31,12 +31,17 @@ def _safe_relative(text: str, row: Row) -> PurePosixPath:
     path = PurePosixPath(text.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts:
         raise DataError(f"{row.where}: stimulus {text!r} must be a path inside the stimuli folder")
-    lengths = [len(part.encode("utf-8", "surrogatepass")) for part in path.parts]
-    if max(lengths, default=0) > _LONGEST_NAME or sum(lengths) + len(lengths) > _LONGEST_PATH:
+    if _too_long(path):
         raise DataError(f"{row.where}: stimulus {text[:40]!r}… is a name of {len(text)} characters; correct it")
     if not path.name or "\0" in text:
         raise DataError(f"{row.where}: stimulus {text!r} names no file; correct it")
     return PurePosixPath(*path.parts[1:]) if len(path.parts) > 1 and path.parts[0] == "stimuli" else path
+
+
+def _too_long(path: PurePosixPath) -> bool:
+    """Whether no file system takes it; accents that are signs of their own make names longer."""
+    lengths = [len(part.encode("utf-8", "surrogatepass")) for part in path.parts]
+    return max(lengths, default=0) > _LONGEST_NAME or sum(lengths) + len(lengths) > _LONGEST_PATH
 
 
 def _is_file(path: Path) -> bool:
@@ -60,9 +65,9 @@ def files_below(root: Path) -> list[Path]:
     return sorted(found)
 
 
-def _files_by_name(root: Path) -> dict[str, list[Path]]:
+def _files_by_name(paths: Iterable[Path]) -> dict[str, list[Path]]:
     index: dict[str, list[Path]] = {}
-    for path in files_below(root):
+    for path in paths:
         index.setdefault(path.name, []).append(path)
     return index
 
@@ -73,10 +78,16 @@ def _plain(name: str) -> str:
     return "".join(filter(str.isalnum, text))
 
 
-def _files_by_plain_name(root: Path) -> dict[str, Path]:
+def _files_by_plain_name(paths: Sequence[Path]) -> dict[str, Path]:
     """One file of each plain name, with its ending and without."""
-    paths = files_below(root)
     return {_plain(path.stem): path for path in paths} | {_plain(path.name): path for path in paths}
+
+
+def _suffixes_by_stem(paths: Iterable[Path]) -> dict[str, set[str]]:
+    suffixes: dict[str, set[str]] = {}
+    for path in paths:
+        suffixes.setdefault(path.stem, set()).add(path.suffix)
+    return suffixes
 
 
 @dataclass
@@ -92,7 +103,14 @@ class SoundFiles:
     folders: Sequence[Path]
 
     def __post_init__(self) -> None:
-        self._by_name, self._by_plain_name = cache(_files_by_name), cache(_files_by_plain_name)
+        below = cache(files_below)
+        self._by_name = cache(lambda root: _files_by_name(below(root)))
+        self._by_plain_name = cache(lambda root: _files_by_plain_name(below(root)))
+        self._suffixes = cache(lambda root: _suffixes_by_stem(below(root)))
+
+    def suffixes(self, stem: str) -> set[str]:
+        """Suffixes of the files of any folder that have this name without their suffix."""
+        return set().union(*(self._suffixes(root).get(stem, ()) for root in self.folders))
 
     def holds(self, name: str, suffixes: Sequence[str] = ("",)) -> bool:
         """Whether some folder holds a file of this name, wherever it lies."""
@@ -125,7 +143,7 @@ class SoundFiles:
         wanted = [relative.with_name(relative.name + suffix) for suffix in suffixes]
         # accents may be signs of their own (names from a Mac): the same text in other bytes
         spelled = (unicodedata.normalize(form, str(path)) for form in ("NFC", "NFD") for path in wanted)
-        ways = list(dict.fromkeys((*wanted, *map(PurePosixPath, spelled))))
+        ways = [path for path in dict.fromkeys((*wanted, *map(PurePosixPath, spelled))) if not _too_long(path)]
         for path in _asked_for(self.folders, inner, ways):
             # links stay unresolved: datalad's lead to files without the track's name
             if path.exists() or path.is_symlink():

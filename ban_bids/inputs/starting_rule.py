@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from ban_bids.inputs.events import Table
 from ban_bids.inputs.rules import Rule, template_fields
-from ban_bids.inputs.sound_files import files_below
 from ban_bids.inputs.stimuli import Stimuli
 from ban_bids.inputs.types import HeardRun
 from ban_bids.inputs.unheard import FILMS, PICTURES, is_placeholder, suffix
@@ -75,7 +74,6 @@ def _is_name(column: str) -> bool:
 
 def _file_column(table: Table, stimuli: Stimuli) -> tuple[str | None, tuple[str, ...]]:
     """Column that names files, and the suffixes that are to be tried after it."""
-    files = _stems(stimuli)
     best: tuple[float, str | None, tuple[str, ...]] = (0.0, None, ())
     for column in (name for name in table.columns if name not in _TIMES and _is_name(name)):
         cells = [text for row in table.rows[:_MOST_ROWS] if (text := row.text(column)) is not None]
@@ -83,7 +81,7 @@ def _file_column(table: Table, stimuli: Stimuli) -> tuple[str | None, tuple[str,
         if not cells:
             continue
         named = sum(suffix(text) in SOUNDS for text in cells) / len(cells)
-        found = [files[name] for text in cells if (name := PurePosixPath(text).name) in files]
+        found = [there for text in cells if (there := _sound_suffixes(text, stimuli))]
         # a name that is there counts more than one that only looks like it
         score = max(named, 1.1 * len(found) / len(cells))
         if score > max(best[0], 0.5):
@@ -92,13 +90,9 @@ def _file_column(table: Table, stimuli: Stimuli) -> tuple[str | None, tuple[str,
     return best[1], best[2]
 
 
-def _stems(stimuli: Stimuli) -> Mapping[str, set[str]]:
-    """Suffixes of the sounds under the stimulus folders, by name without suffix."""
-    stems: dict[str, set[str]] = {}
-    for path in (path for folder in stimuli.folders for path in files_below(folder)):
-        if path.suffix.lower() in SOUNDS:
-            stems.setdefault(path.stem, set()).add(path.suffix)
-    return stems
+def _sound_suffixes(text: str, stimuli: Stimuli) -> set[str]:
+    """Suffixes of the sounds under the stimulus folders that a cell names without suffix."""
+    return {end for end in stimuli.suffixes(PurePosixPath(text).name) if end.lower() in SOUNDS}
 
 
 def _guess(table: Table) -> str:

@@ -77,6 +77,10 @@ class Stimuli:
             return True
         return any(rule.file_columns and set(rule.file_columns) <= set(columns) for rule in self.rules.rules)
 
+    def suffixes(self, stem: str) -> set[str]:
+        """Suffixes of the files in stimulus folders that have this name without their suffix."""
+        return self._files.suffixes(stem)
+
     def clip(self, row: Row) -> Clip | None:
         """Clip that a row with an answer names: by the rules in events, by BIDS's own columns first elsewhere.
 

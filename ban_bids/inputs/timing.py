@@ -14,7 +14,7 @@ from ban_bids.bids.images import orientation_notes
 from ban_bids.bids.metadata import load_header, number
 from ban_bids.errors import DataError
 from ban_bids.files.images import voxel_sizes
-from ban_bids.files.reading import as_numbers
+from ban_bids.files.reading import as_number, as_numbers
 from ban_bids.inputs.types import HeardRun, Run
 
 JITTER = 0.01
@@ -87,10 +87,10 @@ def read_run(
     """
     own = path is None or path == heard.bold
     path = path or heard.bold
-    _check_spelling(metadata, path)
+    notes = _check_spelling(metadata, path)
     image = load_header(path)
     _check_shape(image.shape, path)
-    notes = list(orientation_notes(image))
+    notes += orientation_notes(image)
     starts: tuple[float, ...] | None = None
     stated_starts = metadata.get("VolumeTiming") is not None
     if stated_starts:
@@ -112,7 +112,7 @@ def read_run(
         n_volumes=int(image.shape[3]),
         slice_timing=_usable_slice_times(times, duration, interval, starts=starts, notes=notes),
         slice_encoding_direction=direction,
-        start_time=_start_time(metadata, first + interval, path, notes=notes),
+        start_time=_start_time(metadata, first if own else 0.0, first + interval, path, notes=notes),
         acquisition_time=duration,
         first_volume=first,
         phase_encoding=_phase_encoding(metadata, notes=notes),
@@ -121,8 +121,8 @@ def read_run(
     return run, Voxels(voxel_sizes(image), tuple(int(n) for n in image.shape[:3])), tuple(notes)
 
 
-def _check_spelling(metadata: Mapping[str, Any], path: Path) -> None:
-    """Refuse fields of time that are spelled otherwise than BIDS's, and say something else than these.
+def _check_spelling(metadata: Mapping[str, Any], path: Path) -> list[str]:
+    """Refuse fields of time that are spelled otherwise than BIDS's, where these are not there; note those beside them.
 
     Raises
     ------
@@ -130,18 +130,32 @@ def _check_spelling(metadata: Mapping[str, Any], path: Path) -> None:
         Such a field would not be read, and nothing would tell.
     """
     wanted = {name.casefold(): name for name in _FIELDS}
+    notes = []
     for key, value in metadata.items():
         right = wanted.get("".join(filter(str.isalnum, key)).casefold(), key)
-        if right != key and value is not None and value != metadata.get(right):
+        if right == key or not _may_be_time(value) or value == metadata.get(right):
+            continue
+        if metadata.get(right) is None:
             raise DataError(f"{path}: {key!r} of its JSON sidecar is not read, for BIDS spells it {right}: rename it")
+        notes.append(f"{key!r} of its JSON sidecar is not read beside {right}")
+    return notes
 
 
-def _start_time(metadata: Mapping[str, Any], latest: float, path: Path, *, notes: list[str]) -> float | None:
+def _may_be_time(value: object) -> bool:
+    """Whether a value of a key of one's own may be what BIDS's field holds: times that are not all 0, an axis."""
+    if isinstance(value, list):
+        return any(_may_be_time(one) for one in value)
+    return value in _AXES if isinstance(value, str) else as_number(value) not in (None, 0.0)
+
+
+def _start_time(
+    metadata: Mapping[str, Any], first: float, last: float, path: Path, *, notes: list[str]
+) -> float | None:
     """Time that the first volume refers to, where the sidecar states one within it."""
     stated = number(metadata, "StartTime", path)
-    if stated is None or 0 <= stated <= latest:
+    if stated is None or first <= stated <= last:
         return stated
-    notes.append(f"StartTime {stated:g} s is no time in the first volume (0 to {latest:g} s); not used")
+    notes.append(f"StartTime {stated:g} s is no time in the first volume ({first:g} to {last:g} s); not used")
     return None
 
 

@@ -167,9 +167,10 @@ def _check_model(probabilities: np.ndarray, genres: Sequence[str]) -> None:
 def _asked(
     choices: pd.DataFrame, genres: Sequence[str], probabilities: np.ndarray
 ) -> tuple[list[str], np.ndarray, tuple[str, ...]]:
-    """Genres that people chose among, in order of the alphabet, the model's probabilities of these, and a note.
+    """Genres that people heard or chose, in order of the alphabet, the model's probabilities of these, and a note.
 
-    People could answer none of the others: a model that could would be told apart from them by the question alone.
+    The others are taken for genres that people were not offered, which no dataset states: a model that could answer
+    them would be told apart from people by the question alone.
     """
     asked = {plain_label(name) for column in ("true_genre", "response") for name in choices[column].dropna()}
     order = sorted(range(len(genres)), key=lambda g: plain_label(genres[g]))
@@ -181,7 +182,7 @@ def _asked(
     # who thinks of none of them could only guess
     among = np.divide(chosen, total, out=np.full_like(chosen, 1 / len(kept)), where=total > 0)
     others = ", ".join(genres[g] for g in order if g not in kept)
-    note = f"people neither chose nor heard {others}: the model answers among the other {len(kept)} genres"
+    note = f"people neither chose nor heard {others}: the model answers among the other genres ({len(kept)})"
     _LOG.info(note)
     return [genres[g] for g in kept], among, (note,)
 

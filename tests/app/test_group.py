@@ -194,6 +194,13 @@ def test_features_reduced_in_different_ways_are_refused_and_nothing_is_written(t
         assert not list(tree.root.glob("group*"))
 
 
+def test_scores_by_different_versions_are_refused_and_nothing_is_written(tmp_path):
+    tree = small_tree(tmp_path / "out", ["01", "02"], versions={"02": "0.1"})
+    with pytest.raises(DataError, match="sub-01 0.2, sub-02 0.1.*same version"):
+        group_level(tree.root, settings(tree.root))
+    assert not list(tree.root.glob("group*"))
+
+
 def test_a_region_that_the_atlas_lacks_stays_unavailable_in_the_group(tmp_path):
     tree = small_tree(tmp_path / "out", ["01", "02"])
     why = "atlas juelich has no region PB"

@@ -236,6 +236,9 @@ def excerpts_of(*parts: tuple[str, float, float]) -> Run:
         ([("s", 0, 200), ("t", 0, 200), ("s", 200, 200)], [("s", 0, 200), ("t", 0, 200), ("s", 150, 200)]),
         # the first song in another file
         ([("s", 0, 200), ("t", 0, 200), ("u", 0, 200)], [("s", 0, 200), ("t", 0, 200), ("copy", 0, 200)]),
+        # short sounds in turn, which overlap themselves by less than measured onsets may; and parts of them
+        ([("s", k / 10, 0.08) for k in range(80)], [("st"[k % 2], 0, 0.08) for k in range(80)]),
+        ([("s", k / 10, 0.08) for k in range(80)], [("s", k * 0.02, 0.08) for k in range(80)]),
     ],
 )
 def test_time_is_not_cut_where_a_moment_of_a_recording_may_be_heard_twice(

@@ -185,8 +185,16 @@ def _names() -> Iterator[Case]:
         ),
         (
             "two sidecars of one level",
-            {"run-1_bold.json": '{"SliceTiming": [0, 1]}', "task-music_bold.json": '{"SliceTiming": [1, 0]}'},
-            "SliceTiming is another one",
+            {"run-1_bold.json": '{"RepetitionTime": 2.0}', "task-music_bold.json": '{"RepetitionTime": 1.5}'},
+            "RepetitionTime of its sidecar is 'not the same in ",
+        ),
+        (
+            "two sidecars of one level that nobody reads",
+            {
+                "run-1_bold.json": '{"Instructions": "sit"}',
+                "task-music_bold.json": '{"RepetitionTime": 2.0, "Instructions": "lie"}',
+            },
+            f"={_READ}",
         ),
         ("a nearer sidecar", {"bold.json": '{"RepetitionTime": 1.0}'}, f"={_READ}"),
         (
@@ -210,13 +218,16 @@ def _sidecars() -> Iterator[Case]:
     timed = {"FrameAcquisitionDuration": 2.0}
     fields: dict[str, tuple[Mapping[str, object] | str, str]] = {
         "RepetitionTime twice": ('{"RepetitionTime": 1.5, "RepetitionTime": 2.0}', "twice"),
-        "SliceTiming twice": ('{"SliceTiming": [0, 1], "SliceTiming": [1, 0]}', "twice"),
+        "SliceTiming twice": ('{"SliceTiming": [0, 1], "SliceTiming": [1, 0]}', "SliceTiming is not a list of numbers"),
+        "a key that nobody reads, twice": ('{"TaskName": "a", "TaskName": "b"}', f"={_READ}"),
+        "a clock of one's own": ({"start_time": "10:23:15", "delay_time": 0}, f"={_READ}"),
+        "a key of one's own beside BIDS's": ({"Repetition Time": 2000}, "not read beside RepetitionTime"),
         "a key twice, the same": ('{"RepetitionTime": 2.0, "RepetitionTime": 2.0}', f"={_READ}"),
         **{
             f"{key} for another": ({key: value}, "BIDS spells it")
             for key, value in (
                 ("delayTime", 1.2), ("DelayTime ", 1.2), ("volume_timing", every), ("sliceTiming", [0, 1]),
-                ("REPETITIONTIME", 1.0), ("startTime", 0.5), ("Slice Encoding Direction", "i"),
+                ("startTime", 0.5), ("Slice Encoding Direction", "i"),
             )
         },
         "a field spelled twice, the same": ({"repetition_time": 2.0}, f"={_READ}"),

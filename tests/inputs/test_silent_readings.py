@@ -9,7 +9,7 @@ from hostile_catalogue import Case, import_all, run_case
 from hostile_readings import readings
 from small_datasets import make_toy
 
-from ban_bids.inputs.events import misspelt
+from ban_bids.inputs.events import misspelt, misspelt_text
 from ban_bids.inputs.read import read_dataset
 
 
@@ -56,6 +56,38 @@ def test_the_runner_tells_what_is_read_in_silence(name: str, template: Path, tmp
 )
 def test_columns_that_are_nearly_those_of_bids(columns: tuple[str, ...], answers: bool, found: dict[str, str]) -> None:
     assert misspelt(columns, answers=answers) == found
+
+
+@pytest.mark.parametrize("own", ["Duration", "onset (TR)", "Onset", "StimID", "Response", "Genre"])
+def test_columns_of_ones_own_beside_those_of_bids_are_passed_over(own: str, tmp_path: Path) -> None:
+    toy = make_toy(tmp_path / "bids")
+    rows = "0\t8\tblues.00000.wav\tblues\t7\n"
+    toy.events(1, rows, header=f"onset\tduration\tstim_file\ttrial_type\t{own}\n")
+    dataset = read_dataset(toy.settings())
+    assert len(dataset.participants[0].runs) == 3
+    assert not any("spelled" in note or "choices" in note for note in dataset.notes)
+
+
+@pytest.mark.parametrize(
+    ("column", "told"),
+    [
+        ("onset (TR)", "write a rule with onset = { column = 'onset (TR)', unit = … }"),
+        ("onset (ms)", "write a rule with onset"),
+        ("onset (s)", "rename 'onset (s)' to onset"),
+        ("Onset", "rename 'Onset' to onset"),
+    ],
+)
+def test_a_column_of_another_unit_is_not_to_be_renamed(column: str, told: str) -> None:
+    text = misspelt_text(Path("events.tsv"), misspelt([column, "duration"]))
+    assert told in text
+    assert ("write a rule" in text) == ("write a rule" in told)
+
+
+@pytest.mark.parametrize("name", ["각" * 30 + "-각", "é" * 84])
+def test_a_name_that_is_too_long_with_its_accents_apart_is_not_found(name: str, tmp_path: Path) -> None:
+    toy = make_toy(tmp_path / "bids")
+    toy.events(1, f"0\t8\t{name}.wav\n", header="onset\tduration\tstim_file\n")
+    assert ["not found" in file.reason for file in read_dataset(toy.settings()).missing] == [True]
 
 
 def test_a_rule_may_name_columns_as_they_are_spelled(tmp_path: Path) -> None:
