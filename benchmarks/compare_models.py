@@ -11,6 +11,7 @@ what every network takes, whatever its steps cost. While a job has its model at 
 quiet, in noise and in pieces (``hearing.py``) and its last layer is measured (``last_layer.py``). Answers and numbers
 are kept in ``--work``; a second run of the same command goes on where the first one ended, also within a training,
 and other settings make other jobs. Models whose jobs are not all done are left out of the summary, and named.
+``--work benchmarks/outcomes`` takes what was trained for the results page; ``--nprocs 0`` summarises it alone.
 
 ``benchmarks/make_results.py`` makes the results page from the file that this writes. No audio is in it, nor
 anything that was computed from audio but which tracks were recognised.
