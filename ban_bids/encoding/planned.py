@@ -29,7 +29,7 @@ class Folds:
     delays : ndarray of shape (n_lags,), float64
         Lags of the features, seconds.
     first : ndarray of shape (n_runs + 1,), intp
-        From `offsets`.
+        From `ban_bids.encoding.rows.offsets`.
     rows : HeldOutRows
         The held-out rows of all folds, by run and volume.
     index : ndarray of shape (n_held_out,), intp

@@ -194,8 +194,8 @@ class HeldOutRows:
     fold : ndarray, int32
         Index of the outer fold that holds the row out.
     sound : ndarray, int32, or None
-        From `sounds_heard`: equal where the same is heard over the whole lag window, -1 for silence. None where no
-        repeats are looked for.
+        From `ban_bids.encoding.heard.sounds_heard`: equal where the same is heard over the whole lag window, -1 for
+        silence. None where no repeats are looked for.
     begun : ndarray, int32, or None
         Clip that began last within the lag window, -1 for silence.
     tick : ndarray, int, or None

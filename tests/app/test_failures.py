@@ -155,6 +155,7 @@ def test_a_model_that_fails_does_not_stop_the_others(
     monkeypatch.setattr(level, "_score_and_write", write)
     monkeypatch.setattr(level, "compare_participant", lambda *args, **kwargs: None)
     monkeypatch.setattr(level, "render_participant", lambda root, label: Path("page.html"))
+    monkeypatch.setattr(level, "write_citation", lambda root: root)
     outcomes = level._finish(
         Stub(),
         Stub(),
