@@ -25,6 +25,10 @@ _FARTHEST = 1e4
 """Millimetres from the scanner's centre at which a head may lie."""
 
 
+_Described = Sequence[tuple[Path, frozenset[tuple[str, str]]]]
+"""Files with their entities."""
+
+
 @dataclass(frozen=True)
 class Companions:
     """Sidecars and tables of a dataset, found by the inheritance principle.
@@ -35,8 +39,9 @@ class Companions:
         By folder, and by suffix with extension (``events.tsv``): the files with their entities.
     """
 
-    files: Mapping[tuple[Path, str], Sequence[tuple[Path, frozenset[tuple[str, str]]]]]
+    files: Mapping[tuple[Path, str], _Described]
     _read: dict[Path, dict[str, Any]] = field(default_factory=dict, repr=False, compare=False)
+    _above: dict[tuple[Path, str], list[_Described]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, paths: Iterable[Path]) -> Companions:
@@ -49,12 +54,14 @@ class Companions:
 
     def inherited(self, image: Path, kind: str) -> list[Path]:
         """Files of a kind (``bold.json``) that apply to an image, the nearest first."""
+        place = image.parent, kind
+        if place not in self._above:  # once for all images of a folder
+            self._above[place] = [here for folder in image.parents if (here := self.files.get((folder, kind)))]
+        if not self._above[place]:
+            return []
         labels = set(entities(image))
-        applying: list[Path] = []
-        for folder in image.parents:
-            here = [one for one in self.files.get((folder, kind), ()) if labels >= one[1]]
-            applying += [path for path, _ in sorted(here, key=lambda one: (-len(one[1]), one[0]))]
-        return applying
+        fitting = [[one for one in here if labels >= one[1]] for here in self._above[place]]
+        return [path for here in fitting for path, _ in sorted(here, key=lambda one: (-len(one[1]), one[0]))]
 
     def table(self, image: Path) -> Path | None:
         """The table of events that is an image's; None where there is none.
