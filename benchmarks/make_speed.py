@@ -237,17 +237,20 @@ def _memory(found: _Found) -> list[str]:
     rows = [
         [
             one["asked"], f"{one['peak_gib']:.2f}", f"{one['without_files_gib']:.2f}", f"{one['wall_min']:.1f}",
-            f"{one['cpu_min']:.1f}", "yes" if one["same"] else "**no**", str(one["status"]),
+            f"{one['cpu_min']:.1f}", _score(one["tables_differ_by"]), _percent(one["voxels_differ"]),
+            str(one["status"]),
         ]
         for one in found["sizes"]
     ]  # fmt: skip
     header = ["`--mem`", "peak GiB", "without pages of files", "minutes", "processor minutes"]
     return [
-        "## What `--mem` is held to",
+        "## Limits of memory",
         f"{found['what']} Memory is that of all processes together, shared pages counted once, five times a "
-        "second. Results: whether maps and tables are those of the first row, to the rounding of float32. "
+        "second. Differences are to the first row: the most in a number of the score tables, and the largest share of "
+        "a map's voxels beyond 0.002, where float32's rounding chose another of two penalties or layers that are as "
+        "good as each other. "
         f"{_machine(found['hardware'])}",
-        _table([*header, "same results", "exit status"], rows),
+        _table([*header, "tables differ by", "voxels differ", "exit status"], rows),
         f"    {found['command']}",
     ]
 
@@ -295,6 +298,10 @@ def _seconds(value: float | None) -> str:
 
 def _count(value: float | None) -> str:
     return "–" if value is None else f"{value:,.0f}".replace(",", " ")
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.2f} %"
 
 
 def _score(value: float | None) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 
 from ban_bids.errors import DataError
 from ban_bids.files.reading import MIB, opened, read_bytes, text_of
@@ -129,12 +130,13 @@ def plain_label(genre: object) -> str:
     return "".join(sign for sign in text if unicodedata.category(sign)[0] in "LMN") or text.strip()
 
 
-def misspelt(columns: Collection[str], *, answers: bool = False) -> dict[str, str]:
+@lru_cache(maxsize=2**10)  # thousands of tables have the same columns
+def misspelt(columns: tuple[str, ...], *, answers: bool = False) -> Mapping[str, str]:
     """Find columns that are nearly BIDS's, which a table lacks: they would not be read, and nothing would tell.
 
     Parameters
     ----------
-    columns : collection of str
+    columns : tuple of str
         Names of a table's columns.
     answers : bool
         Whether it holds people's answers.
@@ -150,7 +152,7 @@ def misspelt(columns: Collection[str], *, answers: bool = False) -> dict[str, st
     wanted = {name.replace("_", ""): name for name in known}
     plain = {name: "".join(filter(str.isalnum, _UNIT.sub("", name).casefold())) for name in columns}
     near = {name: wanted[text] for name, text in plain.items() if text in wanted}
-    return {name: right for name, right in near.items() if right not in columns}
+    return MappingProxyType({name: right for name, right in near.items() if right not in columns})
 
 
 def misspelt_text(path: Path, names: Mapping[str, str]) -> str:

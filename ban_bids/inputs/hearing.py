@@ -214,8 +214,9 @@ class Hearing:
         if self.stimuli.lacks(path):
             raise NotThere(f"{path}: not there; fetch or restore the table")
         table = self.read(path)
-        named = {column for rule in rules for column in rule.columns}
-        wrong = {name: right for name, right in misspelt(table.columns).items() if name not in named}
+        if wrong := misspelt(table.columns):
+            named = {column for rule in rules for column in rule.columns}
+            wrong = {name: right for name, right in wrong.items() if name not in named}
         if wrong and all(rule.bids for rule in rules):
             return table, misspelt_text(path, wrong)
         if all(rule.bids for rule in rules) and not self.stimuli.describes_clips(table.columns):
@@ -254,6 +255,8 @@ class Hearing:
             return (
                 f"what describes the columns of {table.path.name} is not read, they are taken in seconds ({error})",
             )
+        if not described:
+            return ()
         times = [value for rule in rules for value in (rule.onset, rule.start, rule.end, rule.duration)]
         columns = {
             value.column for value in times if isinstance(value, Quantity) and value.column and value.unit == "s"

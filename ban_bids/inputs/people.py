@@ -106,7 +106,7 @@ def _readable(paths: Sequence[Path], stimuli: Stimuli, read: Tables) -> tuple[li
 def _misspelt(columns: Sequence[str], stimuli: Stimuli) -> dict[str, str]:
     """Columns that are not read for their spelling, without those that a rule reads."""
     named = {column for rule in stimuli.rules.rules for column in rule.columns}
-    return {name: right for name, right in misspelt(columns, answers=True).items() if name not in named}
+    return {name: right for name, right in misspelt(tuple(columns), answers=True).items() if name not in named}
 
 
 def _collect(tables: Sequence[Table], stimuli: Stimuli) -> tuple[HumanChoices | None, list[DataError]]:

@@ -89,6 +89,16 @@ def test_whole_participant_is_told_as_measured(generator: ModuleType) -> None:
     assert "The app ended with status 1." in generator.page({"whole": {**whole, "status": 1}})
 
 
+def test_what_mem_is_held_to_is_told_as_measured(generator: ModuleType) -> None:
+    size = {"asked": "4G", "peak_gib": 3.676, "without_files_gib": 3.492, "wall_min": 15.52, "cpu_min": 12.67,
+            "status": 0, "tables_differ_by": 0.0, "voxels_differ": 0.00138}  # fmt: skip
+    failed = {**size, "asked": "2G", "status": 1, "tables_differ_by": None, "voxels_differ": None}
+    memory = {"command": "c", "what": "Somebody.", "hardware": HARDWARE, "sizes": [size, failed]}
+    text = generator.page({"memory": memory})
+    assert "| 4G | 3.68 | 3.49 | 15.5 | 12.7 | 0.00000 | 0.14 % | 0 |" in text
+    assert "| 2G | 3.68 | 3.49 | 15.5 | 12.7 | – | – | 1 |" in text
+
+
 def test_picture_is_small_and_repeatable(generator: ModuleType, speed: dict[str, Any], tmp_path: Path) -> None:
     generator.picture(speed["scaling"], tmp_path / "a.svg")
     generator.picture(speed["scaling"], tmp_path / "b.svg")

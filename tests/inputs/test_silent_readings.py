@@ -78,7 +78,7 @@ def test_columns_of_ones_own_beside_those_of_bids_are_passed_over(own: str, tmp_
     ],
 )
 def test_a_column_of_another_unit_is_not_to_be_renamed(column: str, told: str) -> None:
-    text = misspelt_text(Path("events.tsv"), misspelt([column, "duration"]))
+    text = misspelt_text(Path("events.tsv"), misspelt((column, "duration")))
     assert told in text
     assert ("write a rule" in text) == ("write a rule" in told)
 
