@@ -64,7 +64,7 @@ def read_json(path: Path, *, remedy: str = "correct the file, or make it anew") 
     ------
     DataError
         The file is missing, no ordinary one, larger than 16 MiB, damaged, nested too deep, holds too large an integer,
-        a key twice or no object.
+        or no object.
     """
     content = parse_json(read_bytes(path, _LARGEST, remedy=remedy), path, remedy=remedy)
     if not isinstance(content, dict):
@@ -104,12 +104,12 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     Python takes the last value, other programs the first. Whoever wants a number there refuses the text; a key that
     nobody reads does no harm.
     """
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        for key, value in pairs:
-            if value != dict(pairs)[key]:
-                found[key] = f"there twice, with different values ({_short(value)}, {_short(dict(pairs)[key])})"
-    return found
+    last = dict(pairs)
+    if len(last) == len(pairs):
+        return last
+    twice = {key: value for key, value in pairs if value != last[key]}
+    told = "there twice, with different values ({}, {})"
+    return last | {key: told.format(_short(value), _short(last[key])) for key, value in twice.items()}
 
 
 def _short(value: object) -> str:

@@ -216,10 +216,12 @@ def _names() -> Iterator[Case]:
 def _sidecars() -> Iterator[Case]:
     every = [2 * n for n in range(10)]
     timed = {"FrameAcquisitionDuration": 2.0}
+    often = "{" + ", ".join(f'"x": {n}' for n in range(100_000)) + "}"
     fields: dict[str, tuple[Mapping[str, object] | str, str]] = {
         "RepetitionTime twice": ('{"RepetitionTime": 1.5, "RepetitionTime": 2.0}', "twice"),
         "SliceTiming twice": ('{"SliceTiming": [0, 1], "SliceTiming": [1, 0]}', "SliceTiming is not a list of numbers"),
         "a key that nobody reads, twice": ('{"TaskName": "a", "TaskName": "b"}', f"={_READ}"),
+        "a key 100 000 times": (often, f"={_READ}"),
         "a clock of one's own": ({"start_time": "10:23:15", "delay_time": 0}, f"={_READ}"),
         "a key of one's own beside BIDS's": ({"Repetition Time": 2000}, "not read beside RepetitionTime"),
         "a key twice, the same": ('{"RepetitionTime": 2.0, "RepetitionTime": 2.0}', f"={_READ}"),
