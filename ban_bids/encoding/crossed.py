@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 from ban_bids.encoding.bold import ParticipantData, columns
@@ -162,14 +163,9 @@ def _distances(
 
 def _longest_clip(rows: HeldOutRows) -> int:
     """Volumes of the clip that is longest, of those that were taken: one may have begun before its run."""
-    heard = rows.position >= 0
-    pairs = np.column_stack([rows.run[heard], rows.presentation[heard]])
-    _, which = np.unique(pairs, axis=0, return_inverse=True)
-    position = rows.position[heard]
-    first, last = np.full(which.max(initial=-1) + 1, np.iinfo(np.int32).max), np.zeros(which.max(initial=-1) + 1, int)
-    np.minimum.at(first, which, position)
-    np.maximum.at(last, which, position)
-    return 1 + int((last - first).max(initial=0))
+    table = pd.DataFrame({"run": rows.run, "presentation": rows.presentation, "position": rows.position})
+    position = table[table["position"] >= 0].groupby(["run", "presentation"])["position"]
+    return 1 + int((position.max() - position.min()).max()) if len(position) else 1
 
 
 def tested(held: HeldOut, question: str) -> dict[str, np.ndarray]:

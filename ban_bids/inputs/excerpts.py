@@ -132,15 +132,7 @@ class Excerpts:
             return self._made[key]
         stated = None if rule.duration == "file" else rule.duration.seconds(row, repetition_time)
         to_the_end = rule.duration == "file" or (stated is None and whole_file)
-        if to_the_end and math.isinf(length):
-            raise NotThere(f"{row.where}: {audio} is missing, and no duration is given")
-        duration = length - start if to_the_end else stated
-        if duration is None or (duration < _SHORTEST and not to_the_end):
-            what = "is not given" if duration is None else f"is {duration:g} s, and no sound is so short"
-            raise DataError(
-                f"{row.where}: duration of {audio.name} {what}; write its length in seconds, or duration = "
-                '"file" in a rule'
-            )
+        duration = _rest(row, audio, length - start) if to_the_end else _played(row, audio, stated)
         over = start + duration - length
         outside = start < 0 or start >= length or over > PAST_END
         if outside:
@@ -189,6 +181,23 @@ class Excerpts:
                 return first
         known.append(duration)
         return duration
+
+
+def _rest(row: Row, audio: Path, seconds: float) -> float:
+    """Seconds to the end of a file, which must be there."""
+    if math.isinf(seconds):
+        raise NotThere(f"{row.where}: {audio} is missing, and no duration is given")
+    return seconds
+
+
+def _played(row: Row, audio: Path, stated: float | None) -> float:
+    """Seconds that a row states, which must be long enough for a sound."""
+    if stated is None or stated < _SHORTEST:
+        what = "is not given" if stated is None else f"is {stated:g} s, and no sound is so short"
+        raise DataError(
+            f'{row.where}: duration of {audio.name} {what}; write its length in seconds, or duration = "file" in a rule'
+        )
+    return stated
 
 
 def _genre(row: Row, rule: Rule) -> str | None:

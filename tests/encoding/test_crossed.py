@@ -15,12 +15,13 @@ from ban_bids.constants import AREAS, JOINT
 from ban_bids.encoding import design as design_module
 from ban_bids.encoding import execute
 from ban_bids.encoding.bold import ParticipantData
-from ban_bids.encoding.crossed import CrossingFactor, crossing_factors, folds_cross, shifted_voxels
+from ban_bids.encoding.crossed import CrossingFactor, _longest_clip, crossing_factors, folds_cross, shifted_voxels
 from ban_bids.encoding.design import Design
 from ban_bids.encoding.fit import Fitting, encode, slab_size
 from ban_bids.encoding.permutation import CROSSED, SPECIFIC, PermutationPlan, permutation_plan
 from ban_bids.encoding.ridge.backend import Engine
 from ban_bids.encoding.ridge.limits import Limits
+from ban_bids.encoding.rows import HeldOutRows
 from ban_bids.encoding.significance import relative_distance, roi_p, voxel_p
 from ban_bids.inputs.heldout import HeldOutPlan
 from ban_bids.inputs.types import Run
@@ -139,6 +140,20 @@ def test_shifted_voxels_are_rolled_over_the_scored_rows_of_each_run() -> None:
             sources.append((r, v, *rolled[0]))
     assert {u for _, _, u, _ in sources} == {0, 1, 3, 4}
     assert len({k for *_, k in sources}) > 8
+
+
+def test_the_longest_clip_is_of_volumes_that_were_taken() -> None:
+    rows = HeldOutRows(
+        run=np.array([0, 0, 0, 0, 0, 1, 1, 1]),
+        volume=np.array([0, 1, 2, 3, 4, 0, 1, 2]),
+        clip=np.array([0, 0, -1, 1, 1, 0, 0, 0]),
+        presentation=np.array([0, 0, -1, 1, 1, 0, 0, 0]),
+        position=np.array([380, 381, -1, 0, 1, 0, 1, 2]),  # the first clip began before its run
+        scored=np.ones(8, bool),
+        fold=np.zeros(8, int),
+    )
+    assert _longest_clip(rows) == 3
+    assert _longest_clip(replace(rows, position=np.full(8, -1))) == 1
 
 
 def test_voxels_of_a_region_are_shifted_alike() -> None:
