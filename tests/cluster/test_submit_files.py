@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 from pathlib import Path
 
@@ -68,9 +67,10 @@ def test_grid_engines_warning_queues_the_task_again(tmp_path: Path) -> None:
 def test_slurms_files_outlive_a_signal_that_ban_bids_answers(tmp_path: Path) -> None:
     app = tmp_path / "app"
     # as ban-bids: SIGTERM ends it, in its own time and with a status of its own
-    app.write_text("#!/bin/bash\ntrap 'exit 143' TERM\nkill -TERM $PPID\nkill -TERM $$\nexit 0\n")
+    app.write_text("#!/bin/bash\ntrap 'exit 7' TERM\nkill -TERM $PPID\nkill -TERM $$\nexit 0\n")
     app.chmod(0o755)
-    assert run(tmp_path, "slurm/participants.sbatch", BAN_BIDS=str(app)).returncode == 128 + signal.SIGTERM
+    # bash lost the status of one in three when a trap of the shell answered the signal
+    assert {run(tmp_path, "slurm/participants.sbatch", BAN_BIDS=str(app)).returncode for _ in range(8)} == {7}
 
 
 def test_slurm_memory_per_processor_and_none_at_all(tmp_path: Path) -> None:
