@@ -69,9 +69,10 @@ class Missing:
 
     def lacks(self, path: Path) -> bool:
         """Whether a file is not there; it is gathered."""
-        if path not in self._known:
-            self._known[path] = missing_file(path)
-        gone = self._known[path]
+        try:  # one look: with the rows of a thousand people it is asked 200 000 times
+            gone = self._known[path]
+        except KeyError:
+            gone = self._known[path] = missing_file(path)
         if gone is not None:
             self._asked[path] = gone
         return gone is not None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 
 import nibabel
@@ -184,3 +186,23 @@ def test_tables_are_read_once_and_not_all_kept() -> None:
     assert set(counts.values()) == {1}  # its columns are known still
     tables(Path("0_events.tsv"))
     assert counts[Path("0_events.tsv")] == 2
+
+
+@pytest.mark.parametrize("was_on", [True, False])
+@pytest.mark.parametrize("usable", [True, False])
+def test_nothing_is_collected_while_reading_and_the_collector_is_as_before(
+    toy: Toy, opened: Counter[Path], monkeypatch: pytest.MonkeyPatch, *, was_on: bool, usable: bool
+) -> None:
+    if not usable:
+        (toy.root / "dataset_description.json").write_text("{")
+    seen = []
+    list_dataset = read.list_dataset
+    monkeypatch.setattr(read, "list_dataset", lambda root: (seen.append(gc.isenabled()), list_dataset(root))[1])
+    before = gc.isenabled()
+    (gc.enable if was_on else gc.disable)()
+    try:
+        with nullcontext() if usable else pytest.raises(DataError):
+            read_dataset(toy.settings())
+        assert gc.isenabled() == was_on and seen == [False]
+    finally:
+        (gc.enable if before else gc.disable)()
