@@ -56,9 +56,11 @@ RUN apt-get update \
 COPY --from=build /opt/ban-bids /opt/ban-bids
 
 # The container may run read-only, without network and as any user: everything is written to the output and the work
-# directory. The libraries look for their settings in HOME, which is the same for each user.
+# directory. The libraries look for their settings in HOME, which is the same for each user, and torch asks for the
+# user's name, which a uid of the outside has not.
 ENV PATH=/opt/ban-bids/bin:$PATH \
     HOME=/home/ban \
+    USER=ban \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     MPLCONFIGDIR=/opt/ban-bids/fonts \
