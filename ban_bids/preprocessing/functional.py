@@ -147,7 +147,9 @@ def resample_to_target(
     chosen = np.flatnonzero(_covered(missing, affine, points, matrices=matrices, parameters=parameters))
     before = _raw_tsnr(data[..., non_steady:], affine, points[:, chosen])
     if timing.slice_timing:
-        correct_slice_timing(data, timing.slice_timing, timing.direction, timing.repetition_time, timing.middle)
+        correct_slice_timing(
+            data, timing.slice_timing, timing.direction, timing.repetition_time, timing.middle, n_skip=non_steady
+        )
     rows = resample_run(data, affine, matrices, points[:, chosen])
     del data
     alive = (rows.std(0) > 0) & (rows.mean(0) > 0)
