@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,7 @@ def region_indices(atlas: AtlasFiles) -> dict[str, tuple[int, ...]]:
     Raises
     ------
     DataError
-        A column or a region is missing, an index is no whole number, or all regions are absent.
+        A column or a region is missing, an index is no whole number or that of two regions, or all regions are absent.
     """
     table = _read_table(atlas)
     indices: dict[str, tuple[int, ...]] = {}
@@ -80,6 +81,10 @@ def region_indices(atlas: AtlasFiles) -> dict[str, tuple[int, ...]]:
         if not numbers.str.fullmatch(r"[1-9]\d*(\.0+)?").all():
             raise DataError(f"{atlas.table}: index {', '.join(numbers)} of {name} is no whole number from 1")
         indices[name] = tuple(int(float(number)) for number in numbers)
+    given = Counter(number for numbers in indices.values() for number in set(numbers))
+    if twice := [number for number, times in given.items() if times > 1]:
+        both = " and ".join(name for name in REGIONS if twice[0] in indices[name])
+        raise DataError(f"{atlas.table}: {both} share the index {twice[0]}; a voxel is of one region, keep one of them")
     if not any(indices.values()):
         raise DataError(f"{atlas.table}: every region is {NOT_AVAILABLE}; at least one needs an index")
     return indices

@@ -127,6 +127,7 @@ def test_users_labels_get_our_numbers(users: AtlasFiles, tmp_path: Path) -> None
         (["40", "30", "20", "10"], ("A1", "Belt", "Pb", "T2T3"), "no row named PB"),
         (["40", "30", "20", "n/a", "10"], (*REGIONS, "T2T3"), "T2T3 has an index and n/a too"),
         (["40", "30", "2.5", "10"], REGIONS, "2.5 of PB is no whole number"),
+        (["40", "30", "20", "30", "10"], ("A1", "Belt", "PB", "PB", "T2T3"), "Belt and PB share the index 30"),
         (["40", "30", "20", "50"], REGIONS, "no voxel has the index of T2T3; correct my_dseg.tsv"),
         (["n/a"] * 4, REGIONS, "every region is n/a"),
     ],
