@@ -147,7 +147,9 @@ def resample_to_target(
     chosen = np.flatnonzero(_covered(missing, affine, points, matrices=matrices, parameters=parameters))
     before = _raw_tsnr(data[..., non_steady:], affine, points[:, chosen])
     if timing.slice_timing:
-        correct_slice_timing(data, timing.slice_timing, timing.direction, timing.repetition_time, timing.middle)
+        correct_slice_timing(
+            data, timing.slice_timing, timing.direction, timing.repetition_time, timing.middle, n_skip=non_steady
+        )
     rows = resample_run(data, affine, matrices, points[:, chosen])
     del data
     alive = (rows.std(0) > 0) & (rows.mean(0) > 0)
@@ -169,10 +171,14 @@ def resample_to_target(
 def _covered(
     missing: NDArray[np.bool_], affine: Floats, points: Floats, *, matrices: Floats, parameters: Floats
 ) -> NDArray[np.bool_]:
-    """Points that lie in the image at rest, first, last and farthest from rest, and miss no value."""
+    """Points that lie in the image at rest, first, last and farthest from rest in each parameter, and miss no value.
+
+    Beyond the image's edge interpolation would show its mirror image: a thin slab ends in the brain, and a nod of some
+    degrees without a shift moves its ends by voxels.
+    """
     shape = missing.shape
     covered = inside_image(shape, affine, points)
-    for index in {0, len(matrices) - 1, int(np.abs(parameters[:, :3]).sum(1).argmax())}:
+    for index in {0, len(matrices) - 1, *parameters.argmin(0).tolist(), *parameters.argmax(0).tolist()}:
         covered &= inside_image(shape, affine, apply_affine(matrices[index], points), margin=1.0)
     return covered & (sample(missing.astype(np.float32), affine, points, order=0) < 0.5)
 

@@ -372,5 +372,5 @@ def region_measures(table: pd.DataFrame) -> list[Measurement]:
     result: list[Measurement] = []
     for name, (kept, whole) in zip(table["name"].astype(str), counts):
         values = {"region_voxels": kept, "region_coverage": 100 * kept / whole} if whole > 0 else _NO_REGION
-        result += measured(values, region=name, reason=f"the atlas has no voxel of {name} in the brain")
+        result += measured(values, region=name, reason=f"the atlas has no voxel of {name} on the output grid")
     return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,7 @@ def region_indices(atlas: AtlasFiles) -> dict[str, tuple[int, ...]]:
     Raises
     ------
     DataError
-        A column or a region is missing, an index is no whole number, or all regions are absent.
+        A column or a region is missing, an index is no whole number or that of two regions, or all regions are absent.
     """
     table = _read_table(atlas)
     indices: dict[str, tuple[int, ...]] = {}
@@ -80,6 +81,10 @@ def region_indices(atlas: AtlasFiles) -> dict[str, tuple[int, ...]]:
         if not numbers.str.fullmatch(r"[1-9]\d*(\.0+)?").all():
             raise DataError(f"{atlas.table}: index {', '.join(numbers)} of {name} is no whole number from 1")
         indices[name] = tuple(int(float(number)) for number in numbers)
+    given = Counter(number for numbers in indices.values() for number in set(numbers))
+    if twice := [number for number, times in given.items() if times > 1]:
+        both = " and ".join(name for name in REGIONS if twice[0] in indices[name])
+        raise DataError(f"{atlas.table}: {both} share the index {twice[0]}; a voxel is of one region, keep one of them")
     if not any(indices.values()):
         raise DataError(f"{atlas.table}: every region is {NOT_AVAILABLE}; at least one needs an index")
     return indices
@@ -194,19 +199,16 @@ class RegionMaps:
     notes: tuple[str, ...]
 
     @classmethod
-    def lay(
-        cls, atlas: AtlasFiles, points: Floats, *, where: NDArray[np.bool_], possible: NDArray[np.bool_], source: Path
-    ) -> RegionMaps:
+    def lay(cls, atlas: AtlasFiles, points: Floats, *, possible: NDArray[np.bool_], source: Path) -> RegionMaps:
         """Look an atlas up on an output grid.
 
         Parameters
         ----------
         atlas : AtlasFiles
-        points : ndarray, shape (3, n_where)
-            Template points of the grid's voxels in ``where``, C order.
-        where : ndarray of bool
-            Voxels in which regions are counted before they are clipped.
-        possible : ndarray of bool, shape where.shape
+        points : ndarray, shape (3, n_voxels)
+            Template points of all voxels of the grid, C order: what the atlas gives a region is counted also where a
+            brain mask or a field of view lacks it.
+        possible : ndarray of bool, shape (nx, ny, nz)
             Grey matter that every run covers.
         source : Path
             File that the error names.
@@ -216,11 +218,9 @@ class RegionMaps:
         DataError
             No voxel of the cortex is possible.
         """
-        before, cortex = np.zeros(where.shape, np.uint8), np.zeros(where.shape, bool)
-        before[where] = sample(*read_atlas(atlas), points, order=0)
-        cortex[where] = near_cortex(points)
+        before = sample(*read_atlas(atlas), points, order=0).astype(np.uint8).reshape(possible.shape)
         labels = np.where(possible, before, 0).astype(np.uint8)
-        cortex = (cortex & possible) | (labels > 0)
+        cortex = (near_cortex(points).reshape(possible.shape) & possible) | (labels > 0)
         if not cortex.any():
             raise DataError(f"{source}: no cortical voxel lies in every run's mask; look at the images")
         return cls(labels, cortex, *region_table(labels, before, atlas))
@@ -274,12 +274,11 @@ def make_regions(
     """
     grid, brain = target.grid, target.brain
     points = grid.points()
-    inside = points[:, brain.ravel()]
-    template = normalization.t1w_to_template(inside) if space == NATIVE else inside
+    template = normalization.t1w_to_template(points) if space == NATIVE else points
     resolution = float(np.linalg.norm(grid.affine[:3, 0]))
     possible = np.logical_and.reduce([load_mask(path) for path in masks])
     possible[brain] &= averaged_at(gm, target.t1w_points, resolution) > GREY_MATTER_FLOOR
-    maps = RegionMaps.lay(atlas, template, where=brain, possible=possible & brain, source=masks[0])
+    maps = RegionMaps.lay(atlas, template, possible=possible & brain, source=masks[0])
     files = maps.save(folder, grid.affine)
     image, affine = load_image(t1w)
     there = sample(image, affine, points if space == NATIVE else normalization.template_to_t1w(points))

@@ -138,12 +138,13 @@ def _preprocess_raw(participants: Sequence[Participant], settings: Settings, atl
         return {}
     base, output = settings.compute.work_dir / "nipype", settings.output.output_dir
     set_environment(base)
+    for participant in participants:  # of an earlier call: what goes wrong now must not pass for done
+        _summary(base, participant.label).unlink(missing_ok=True)
     crashes = _run_workflow(participants, settings, atlas=atlas, base=base)
     stopped = bool(crashes) and settings.compute.stop_on_first_crash
 
     def finish(participant: Participant) -> PreprocessedParticipant:
-        name = participant_node(participant.label)
-        summary = base / _WORKFLOW / name / "collect" / "summary.json"
+        name, summary = participant_node(participant.label), _summary(base, participant.label)
         if name in crashes:
             raise crashes[name]
         if stopped or not summary.is_file():
@@ -158,6 +159,11 @@ def _preprocess_raw(participants: Sequence[Participant], settings: Settings, atl
 
     everybody = {participant.label: participant for participant in participants}
     return _each(everybody, finish, folders=(output, base), stop=settings.compute.stop_on_first_crash)
+
+
+def _summary(base: Path, label: str) -> Path:
+    """What a participant's workflow writes at its end."""
+    return base / _WORKFLOW / participant_node(label) / "collect" / "summary.json"
 
 
 def set_environment(base: Path) -> None:

@@ -84,7 +84,8 @@ def regressors(run: PreprocessedRun) -> Floats:
     """
     table = confounds_table(run)
     values = table[list(run.regressors)].to_numpy(float)
-    values[0] = np.nan_to_num(values[0])
+    differences = ["derivative1" in name for name in run.regressors]
+    values[0, differences] = np.nan_to_num(values[0, differences])
     return np.where(np.isfinite(values), values, np.nanmean(values, axis=0))
 
 
@@ -126,7 +127,7 @@ def _choose(run: PreprocessedRun, strategy: str) -> tuple[PreprocessedRun, list[
     dropped = [name for name in wanted if name not in varying]
     if dropped:
         notes.append(f"{run.run.name}: confounds without values or variance: {', '.join(dropped)}")
-    gaps = [name for name in varying if table[name].iloc[1:].isna().any()]
+    gaps = [name for name in varying if table[name].iloc[int("derivative1" in name) :].isna().any()]
     if gaps:
         notes.append(f"{run.run.name}: confounds with n/a, taken as the mean: {', '.join(gaps)}")
     scrubbed = tuple(np.setdiff1d(np.arange(run.non_steady, len(table)), kept).tolist())

@@ -11,8 +11,10 @@ from test_realign import AFFINE, head
 
 from ban_bids.errors import DataError
 from ban_bids.inputs.types import Participant, Run
-from ban_bids.preprocessing.functional import reference_and_motion
+from ban_bids.preprocessing.distortion import ToReference
+from ban_bids.preprocessing.functional import Timing, reference_and_motion, resample_to_target
 from ban_bids.preprocessing.run import preprocess
+from ban_bids.preprocessing.space.template import Target
 from ban_bids.settings import Settings
 
 SMALL = (20, 22, 16)
@@ -48,3 +50,28 @@ def test_too_many_dummy_scans_are_refused(bold: Path, tmp_path: Path) -> None:
     refused = preprocess([Participant("01", (), (run,))], settings)["01"]
     assert isinstance(refused, DataError)
     assert "--dummy-scans 8 leaves fewer than 5 of 12 volumes" in str(refused)
+
+
+def test_bright_volumes_do_not_leak_into_steady_ones_by_slice_timing(tmp_path: Path) -> None:
+    n, tr, times, dark = 40, 2.0, (0.0, 1.0, 0.5, 1.5, 0.25, 1.25, 0.75, 1.75), 3
+    affine, shape = np.diag([3.0, 3.0, 3.0, 1.0]), (6, 7, 8)
+
+    def course(time: float) -> np.ndarray:
+        return 1000 + 10 * np.sin(2 * np.pi * (np.arange(n) * tr + time) / 30)
+
+    slices = np.stack([course(time) for time in times])
+    slices[:, :dark] *= [1.6, 1.2, 1.1]
+    bold = tmp_path / "bold.nii"
+    nib.save(nib.Nifti1Image(np.broadcast_to(slices, (*shape, n)).astype(np.float32), affine), bold)
+    np.savez(tmp_path / "motion.npz", matrices=np.stack([np.eye(4)] * n), parameters=np.zeros((n, 6)))
+    brain = np.zeros(shape, bool)
+    brain[1:-1, 1:-1, 1:-1] = True
+    points = affine[:3, :3] @ np.array(np.nonzero(brain), float)
+    target = Target(affine, brain, points, *np.zeros((2, points.shape[1]), np.float32))
+    files = resample_to_target(
+        bold, tmp_path / "motion.npz", ToReference(np.eye(4)),
+        target=target, timing=Timing(tr, times, "k", 0.875), non_steady=dark, folder=tmp_path,
+    )  # fmt: skip
+    found = nib.load(files["bold"]).get_fdata()[brain]
+    assert np.abs(found[:, dark:] - course(0.875)[dark:]).max() < 3, "of a level of 1000; each slice had its own time"
+    assert found[:, 0].min() > 1500

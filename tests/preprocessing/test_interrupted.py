@@ -8,10 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 from test_preprocessing_workflow import phantom
 
-from ban_bids.preprocessing import anatomy
+from ban_bids.errors import DataError
+from ban_bids.inputs.types import Participant, Run
+from ban_bids.preprocessing import anatomy, run
 from ban_bids.preprocessing.result import PreprocessedParticipant
 from ban_bids.preprocessing.run import preprocess
 from ban_bids.preprocessing.space.register import normalize
@@ -81,3 +85,24 @@ def test_killed_and_started_again_only_unfinished_steps_run(tmp_path: Path) -> N
     third = preprocess_quickly(tmp_path / "moved", tmp_path / "elsewhere")
     assert isinstance(third, PreprocessedParticipant), third
     assert results(tmp_path / "elsewhere") == after
+
+
+def test_what_an_earlier_call_finished_does_not_stand_for_what_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bold = tmp_path / "sub-01_task-x_bold.nii"
+    nib.save(nib.Nifti1Image(np.zeros((4, 4, 4, 9), np.float32), np.eye(4)), bold)
+    person = Participant("01", (), (Run("01", None, "x", None, (), bold, bold, 2.0, 9, None, "k", None, ()),))
+    earlier = tmp_path / "work" / "nipype" / "preprocessing" / "sub_01" / "collect" / "summary.json"
+    earlier.parent.mkdir(parents=True)
+    earlier.write_text("{}")
+
+    def cut_short(*_: object, **__: object) -> dict[str, DataError]:
+        """As where a crash file was cut short, which then does not say whose it is."""
+        return {"unknown": DataError("unknown")}
+
+    monkeypatch.setattr(run, "_run_workflow", cut_short)
+    settings = Settings.of(tmp_path, tmp_path / "out", "participant", work_dir=tmp_path / "work")
+    found = preprocess([person], settings)["01"]
+    assert isinstance(found, DataError)
+    assert "preprocessing was stopped before its end; run again" in str(found)

@@ -18,13 +18,14 @@ from ban_bids.errors import DataError, UsageError
 from ban_bids.inputs.types import Participant, Run
 from ban_bids.preprocessing import anatomy
 from ban_bids.preprocessing.files import load_image, load_mask
-from ban_bids.preprocessing.regions import read_atlas
+from ban_bids.preprocessing.regions import HCP_MMP, read_atlas
 from ban_bids.preprocessing.run import preprocess
 from ban_bids.preprocessing.space.realign import rigid_matrix
 from ban_bids.preprocessing.space.register import normalize
 from ban_bids.preprocessing.space.template import TEMPLATE, template_brain
 from ban_bids.preprocessing.space.transforms import sample
-from ban_bids.settings import Settings
+from ban_bids.preprocessing.workflows.participant import init_participant_wf
+from ban_bids.settings import Preprocessing, Settings
 
 N = 8
 HEAD_SHIFT = np.array([4.0, -6, 8, 0.05, 0.03, -0.04])  # the phantom's pose: mm, radians
@@ -170,6 +171,23 @@ def test_without_t1w_the_template_stands_in(tmp_path: Path, monkeypatch: pytest.
     identity = ants.read_transform(f"{stem}_mode-image_desc-coreg_xfm.txt").parameters
     np.testing.assert_allclose(identity, [1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0], atol=0.05)
     assert not list((tmp_path / "out").rglob("*T1w*"))
+
+
+@pytest.mark.parametrize(("t1w", "sessions"), [(True, ["a", "b"]), (False, ["", ""])])
+def test_without_t1w_sessions_are_compared_with_the_run_that_all_lean_on(
+    tmp_path: Path, t1w: bool, sessions: list[str]
+) -> None:
+    for name in ("T1w.nii", "a.nii", "b.nii"):
+        (tmp_path / name).touch()
+    runs = tuple(
+        Run("01", name, "x", None, (("ses", name),), tmp_path / f"{name}.nii", tmp_path, 2.0, 9, None, "k", None, ())
+        for name in "ab"
+    )
+    person = Participant("01", (tmp_path / "T1w.nii",) if t1w else (), runs)
+    whole = init_participant_wf(person, Preprocessing(), resolution=4.0, atlas=HCP_MMP, mem_gb=1.0)
+    aligned = {name.split(".")[0] for name in whole.list_node_names() if name.endswith(".to_session")}
+    assert aligned == (set() if t1w else {"ses_a", "ses_b"})
+    assert whole.get_node("quality").inputs.sessions == sessions
 
 
 def test_t1w_space_without_t1w_is_refused(tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def test_regions_tell_their_coverage() -> None:
     assert found["region_coverage", "A1"].value == 25.0
     for name in ("PB", "Belt"):
         assert math.isnan(found["region_voxels", name].value)
-        assert found["region_coverage", name].reason == f"the atlas has no voxel of {name} in the brain"
+        assert found["region_coverage", name].reason == f"the atlas has no voxel of {name} on the output grid"
     assert len(quality_notes(found.values())) == 1, "coverage of A1; what the atlas lacks does not warn"
 
 

@@ -13,6 +13,7 @@ from ban_bids.constants import REGIONS
 from ban_bids.errors import DataError
 from ban_bids.files.tsv import write_tsv
 from ban_bids.preprocessing.atlases import NAMED, find_atlas, to_sixth_generation
+from ban_bids.preprocessing.files import save_image
 from ban_bids.preprocessing.regions import (
     DSEG_FILE,
     HCP_MMP,
@@ -20,12 +21,13 @@ from ban_bids.preprocessing.regions import (
     TABLE_FILE,
     AtlasFiles,
     absent_regions,
+    make_regions,
     near_cortex,
     read_atlas,
     region_table,
 )
-from ban_bids.preprocessing.space.template import template_grid
-from ban_bids.preprocessing.space.transforms import apply_affine, sample
+from ban_bids.preprocessing.space.template import TEMPLATE, Target, template_grid
+from ban_bids.preprocessing.space.transforms import Displacement, Normalization, apply_affine, sample
 
 # Figures of an independent count from the same surfaces: centres in mm, 2-mm voxels left and right
 CENTRES = {"left": (-41, -25, 10), "right": (44, -22, 10)}
@@ -127,6 +129,7 @@ def test_users_labels_get_our_numbers(users: AtlasFiles, tmp_path: Path) -> None
         (["40", "30", "20", "10"], ("A1", "Belt", "Pb", "T2T3"), "no row named PB"),
         (["40", "30", "20", "n/a", "10"], (*REGIONS, "T2T3"), "T2T3 has an index and n/a too"),
         (["40", "30", "2.5", "10"], REGIONS, "2.5 of PB is no whole number"),
+        (["40", "30", "20", "30", "10"], ("A1", "Belt", "PB", "PB", "T2T3"), "Belt and PB share the index 30"),
         (["40", "30", "20", "50"], REGIONS, "no voxel has the index of T2T3; correct my_dseg.tsv"),
         (["n/a"] * 4, REGIONS, "every region is n/a"),
     ],
@@ -152,3 +155,21 @@ def test_a_region_declared_absent_has_no_numbers_but_a_reason(users: AtlasFiles,
     assert notes == (f"{reason}: its scores are n/a, and so is C, the mean over all",)
     with pytest.raises(DataError, match="gone.tsv: cannot be read"):
         absent_regions(tmp_path / "gone.tsv")
+
+
+def test_a_region_that_the_brain_mask_lacks_is_not_covered(tmp_path: Path) -> None:
+    grid = template_grid(4.0)
+    points = grid.points()
+    brain = (points[1] < -25).reshape(grid.shape)  # behind a plane through Heschl's gyri
+    still = Displacement(np.zeros((3, 2, 2, 2), np.float32), np.eye(4))
+    whole = save_image(tmp_path / "whole.nii.gz", np.ones(grid.shape, np.float32), grid.affine)
+    target = Target(grid.affine, brain, points[:, brain.ravel()], *np.zeros((2, brain.sum()), np.float32))
+    _, maps = make_regions(
+        target, [whole], HCP_MMP, normalization=Normalization(np.eye(4), still, still),
+        space=TEMPLATE, gm=whole, t1w=whole, folder=tmp_path,
+    )  # fmt: skip
+    expected = sample(*read_atlas(), points, order=0).astype(int)
+    counts = [[np.sum((expected == n) & part) for n in range(1, 5)] for part in (points[1] < -25, points[0] < 999)]
+    assert maps.table["n_voxels"].tolist() == counts[0]
+    assert maps.table["n_voxels_atlas"].tolist() == counts[1]
+    assert counts[0][0] < 0.8 * counts[1][0]

@@ -8,11 +8,13 @@ import ants
 import nibabel as nib
 import numpy as np
 import pytest
+from nibabel.affines import from_matvec
 from scipy import ndimage
 from test_realign import AFFINE, head
 
 from ban_bids.errors import DataError, UsageError
 from ban_bids.inputs.types import Run
+from ban_bids.preprocessing.functional import _covered
 from ban_bids.preprocessing.space.realign import rigid_matrix
 from ban_bids.preprocessing.space.register import from_ants, to_ants
 from ban_bids.preprocessing.space.resample import (
@@ -151,3 +153,19 @@ def test_images_pass_through_ants_unchanged() -> None:
     back, affine = from_ants(to_ants(data, AFFINE))
     np.testing.assert_array_equal(back, data)
     np.testing.assert_allclose(affine, AFFINE, atol=1e-5)
+
+
+def test_voxels_that_a_nod_moves_out_of_a_slab_are_left_out() -> None:
+    shape, affine = (10, 60, 12), from_matvec(np.diag([3.0, 3, 3]), [-13.5, -88.5, -16.5])
+    points = Grid.of(shape, affine).points()
+    parameters = np.zeros((20, 6))
+    parameters[8:12, 3] = np.radians(4)  # no shift
+    parameters[5, 0] = 0.3
+    matrices = np.array([rigid_matrix(row, np.zeros(3)) for row in parameters])
+    missing = np.zeros(shape, bool)
+    covered = _covered(missing, affine, points, matrices=matrices, parameters=parameters)
+    where = np.array([apply_affine(np.linalg.inv(affine) @ matrix, points) for matrix in matrices])
+    limit = np.array(shape)[:, None] - 1
+    beyond = np.maximum(-where, where - limit).max((0, 1))  # voxels over the edge, in the worst volume
+    assert beyond[covered].max() <= 1
+    assert covered.sum() == (beyond <= 1).sum()

@@ -136,14 +136,15 @@ def test_a_table_of_motion_alone_is_enough_for_motion12(ours: PreprocessedRun) -
 def test_what_is_missing_is_filled_and_told(ours: PreprocessedRun) -> None:
     table = pd.read_csv(ours.confounds, sep="\t")
     table["csf"] = np.nan
-    table.loc[5, "white_matter"] = np.nan
+    table.loc[[0, 5], "white_matter"] = np.nan
     write_confounds(table, ours.confounds)
     done = with_strategy(participant(ours), "motion12")
     assert "without values or variance: csf" in done.notes[0]
     assert "taken as the mean: white_matter" in done.notes[1]
     values = regressors(done.runs[0])
     assert values.shape == (N, 13)
-    assert values[5, -1] == pytest.approx(table["white_matter"].mean())
+    assert values[[0, 5], -1] == pytest.approx(table["white_matter"].mean()), "0 would be a spike of the mean's size"
+    assert values[0, MOTION12.index("trans_x_derivative1")] == 0, "the first row of a difference"
     assert np.isfinite(values).all()
 
 

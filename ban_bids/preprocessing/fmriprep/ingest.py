@@ -73,9 +73,7 @@ def ingest(
     common = np.logical_and.reduce([_brain(run.mask) for run in runs])
     grey, notes = _grey_matter(participant, folder, space, grid.points())
     points = _template_points(participant, folder, space, grid.points())
-    maps = RegionMaps.lay(
-        atlas, points, where=np.ones(grid.shape, bool), possible=common & grey.reshape(grid.shape), source=runs[0].mask
-    )
+    maps = RegionMaps.lay(atlas, points, possible=common & grey.reshape(grid.shape), source=runs[0].mask)
     regions = place_regions(maps.save(work, grid.affine), participant.label, options, output_dir)
     anatomy, unfetched = _anatomy(participant, folder, space)
     measurements, pictures = assess_derivatives(runs, anatomy, maps, grid=grid, template_points=points, work=work)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, isdefined, traits
 
-VERSION = "5"
+VERSION = "6"
 """Part of every node's hash: raise it when a step's result changes, so that cached nodes are done again."""
 
 

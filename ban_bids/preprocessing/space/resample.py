@@ -53,7 +53,13 @@ def load_run(path: Path) -> tuple[NDArray[np.float32], Floats, NDArray[np.bool_]
 
 
 def correct_slice_timing(
-    data: NDArray[np.float32], slice_timing: tuple[float, ...], direction: str, repetition_time: float, target: float
+    data: NDArray[np.float32],
+    slice_timing: tuple[float, ...],
+    direction: str,
+    repetition_time: float,
+    target: float,
+    *,
+    n_skip: int = 0,
 ) -> None:
     """Shift every slice's series, in place, to one acquisition time by cubic B-splines in time.
 
@@ -66,6 +72,9 @@ def correct_slice_timing(
         BIDS ``SliceEncodingDirection``; with a trailing ``-`` the first time is the last slice's.
     repetition_time, target : float
         Seconds.
+    n_skip : int
+        Leading non-steady-state volumes. They stay as they are and enter no other volume: one that is brighter by
+        half would raise the first steady one, in slices taken late, by a quarter.
 
     Raises
     ------
@@ -79,7 +88,7 @@ def correct_slice_timing(
     impulse = np.eye(1, 2 * _REACH + 1, _REACH)[0]
     for series, time in zip(np.moveaxis(data, axis, 0), times):
         kernel = ndimage.shift(impulse, (time - target) / repetition_time, order=3)
-        series[...] = ndimage.convolve1d(series, kernel, axis=-1, mode="nearest")
+        series[..., n_skip:] = ndimage.convolve1d(series[..., n_skip:], kernel, axis=-1, mode="nearest")
 
 
 _REACH = 16  # volumes: the spline's response to an impulse has died down to 1e-8 after 14

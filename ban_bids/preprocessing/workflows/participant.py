@@ -67,7 +67,8 @@ def init_participant_wf(
     files = {"atlas": str(atlas.image), "atlas_table": str(atlas.table), "atlas_name": atlas.name}
     measures = Quality(
         names=names,
-        sessions=[run.session or "" for run in runs],
+        # without T1w image runs of all sessions lean on the first
+        sessions=[(run.session if participant.t1w else None) or "" for run in runs],
         repetition_times=[float(run.mean_interval) for run in runs],
         from_t1w=bool(participant.t1w),
     )
