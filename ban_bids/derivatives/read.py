@@ -240,7 +240,7 @@ class Derivatives:
         tables = []
         for path in self._participant_files("*_confusion.json", participant):
             name, content = parse_name(path), read_json(path)
-            table = read_tsv(sidecar(path, ".tsv")).astype({"genre": str, "answer": str})
+            table = read_tsv(sidecar(path, ".tsv"))
             known = (name.participant, name.task, _model(content, name))
             for position, (column, value) in enumerate(zip(_CONFUSION_COLUMNS, known, strict=False)):
                 table.insert(position, column, value)

@@ -22,6 +22,8 @@ _MOST_COLUMNS = 10_000
 # from 3.1 on pandas reads numbers exactly, and warns of the option
 _EXACTLY: dict[str, Any] = {} if Version(pd.__version__) >= Version("3.1") else {"float_precision": "round_trip"}
 _LABELS = ("participant", "session", "task", "space", "name", "abbreviation")
+_OWN_LABELS = ("model", "control_of", "other", "layer", "region", "run", "genre", "answer")
+"""Of our tables alone: networks call layers ``0`` and ``01``, and such a column has cells without any."""
 
 
 def write_tsv(path: Path, table: pd.DataFrame) -> Path:
@@ -65,7 +67,7 @@ def read_tsv(path: Path, *, foreign: bool = False) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns whose every value is a number are numeric, but for labels such as ``participant``.
+        Columns whose every value is a number are numeric, but for labels such as ``participant`` and ``layer``.
 
     Raises
     ------
@@ -73,7 +75,7 @@ def read_tsv(path: Path, *, foreign: bool = False) -> pd.DataFrame:
         The file is missing, empty or no table.
     """
     remedy = "restore it, or preprocess that run again" if foreign else "run the participant level again"
-    labels = dict.fromkeys(_LABELS, str)
+    labels = dict.fromkeys(_LABELS if foreign else (*_LABELS, *_OWN_LABELS), str)
     return read_frame(path, remedy, dtype=labels, na_values=[NOT_AVAILABLE], keep_default_na=foreign)
 
 

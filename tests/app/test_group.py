@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import lxml.html
@@ -450,6 +451,24 @@ def test_people_who_heard_other_clips_share_no_chance_of_clips(tmp_path):
         group_level(tree.root, settings(tree.root))
         widths.append(width(group_rows(tree.root).set_index("row").loc["C"]))
     assert widths[1] < widths[0]
+
+
+def test_layers_that_are_called_by_numbers_keep_their_names_and_their_draws(tmp_path):
+    tree = small_tree(tmp_path / "out", ["01", "02"])
+    numbered = dict(zip(AREAS, ("0", "1", "01", "1e3"), strict=True))
+    for label in ("01", "02"):
+        table = with_draws(tree.root, label)
+        table["layer"] = table["layer"].map(numbered, na_action="ignore")
+        write_model(tree.root, label, table, "ban")
+        [draws] = load_derivatives(tree.root).draws(label)
+        own = {(numbered[layer], region): one for (layer, region), one in draws.scores["ban"].statistics.items()}
+        kept = replace(draws.scores["ban"], statistics=own)
+        write_draws(tree.root, replace(draws, scores={"ban": kept}))
+    assert load_derivatives(tree.root).scores("01", layer="01")["region"].tolist() == ["PB"]
+    assert group_level(tree.root, settings(tree.root)) == 0
+    layers = group_rows(tree.root).query("row == 'layer'")
+    assert layers["layer"].tolist() == list(numbered.values())
+    assert set(layers["generalises_to"]) == {"people and clips"}
 
 
 def test_draws_of_other_scores_than_the_table_s_are_refused(tmp_path):
