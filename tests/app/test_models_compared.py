@@ -356,3 +356,20 @@ def test_members_with_other_clips_are_compared_in_draws_of_their_own(root):
     own = compare(root, "02")
     of_group = table[table["participant"] == "02"].reset_index(drop=True)
     np.testing.assert_allclose(of_group["ci_low"].astype(float), own["ci_low"].astype(float), atol=1e-5)
+
+
+def test_a_model_of_other_clips_leaves_the_intervals_of_others_as_they_are(root):
+    few = CLIPS[:5]
+    for model, quality in (("a", 0.8), ("b", 0.4)):
+        score(root, "01", model, quality, clips=few)
+    rows = {"kind": "models", "row": "C", "model": "a", "other": "b"}
+    alone = one(compare(root), **rows)
+    score(root, "01", "c", 0.5)  # of twelve clips, with which it cannot be compared
+    table = compare(root)
+    beside = one(table, **rows)
+    assert beside["reason"] == alone["reason"] == "only 5 clips are repeated: the interval is rough"
+    # the draws are others, and a pair of five clips has the width of five clips
+    assert beside["ci_high"] - beside["ci_low"] == pytest.approx(alone["ci_high"] - alone["ci_low"], rel=0.2)
+    control = one(table, kind="control", row="C", model="a", other="logmel")
+    assert "only 5 clips" in control["reason"]
+    assert pd.isna(one(table, kind="control", row="C", model="c", other="logmel")["reason"])
