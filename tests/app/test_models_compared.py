@@ -373,3 +373,15 @@ def test_a_model_of_other_clips_leaves_the_intervals_of_others_as_they_are(root)
     control = one(table, kind="control", row="C", model="a", other="logmel")
     assert "only 5 clips" in control["reason"]
     assert pd.isna(one(table, kind="control", row="C", model="c", other="logmel")["reason"])
+
+
+def test_nobody_is_ranked_by_a_b_on_which_participants_tables_disagree(root):
+    for label, b in (("01", 0.3), ("02", 0.5)):
+        for model, quality in (("a", 0.8), ("b", 0.4)):
+            score(root, label, model, quality, b=b)
+    out = load_derivatives(root)
+    group = compare_group(out.scores(), out.draw_files(), n_draws=N_DRAWS, seed=0).query("level == 'group'")
+    ranks = group[(group["kind"] == "rank") & group["row"].isin(["B", "BAS"])]
+    assert len(ranks) == 4 and ranks[["value", "ci_low", "first"]].isna().all(axis=None)
+    assert ranks["reason"].str.contains("participants' tables disagree on B").all()
+    assert group.query("kind == 'rank' and row == 'C'")["value"].tolist() == [1, 2]
