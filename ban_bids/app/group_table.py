@@ -57,6 +57,8 @@ COLUMNS: dict[str, dict[str, str]] = {
 """Columns of ``group_bas.tsv``."""
 
 _SAME = 1e-4  # what tables and draws may differ by: a table's digits
+_NOTHING = {"level": "group", "value": np.nan, "sd": np.nan, "ci_low": np.nan, "ci_high": np.nan}
+_DISAGREE = "participants' tables disagree on it: run the participant level of all again"
 
 
 def owner_of(table: pd.DataFrame) -> pd.Series:
@@ -102,9 +104,14 @@ def group_table(scores: pd.DataFrame, draw_files: pd.DataFrame, *, n_draws: int,
         mine = draw_files[(draw_files["task"] == task) & (draw_files["model"] == owner)]
         samples = sample([Path(path) for path in mine["path"]], n_draws, seed=seed)
         for model, of_model in table.groupby("model", sort=False):
-            sampled = samples.of_model(str(model))
+            sampled, agreed = samples.of_model(str(model)), _agree(of_model.loc[of_model["row"] == "B", "value"])
             for key, members in of_model.groupby(keys, sort=False, dropna=False):
-                rows.append({**dict(zip(keys, key, strict=True)), **_over_members(members, sampled)})
+                if members["row"].iloc[0] == "BAS" and not agreed:
+                    n = int(members["value"].notna().sum())
+                    found = {**_NOTHING, "n": n, "reason": f"B is n/a: {_DISAGREE}"}
+                else:
+                    found = _over_members(members, sampled)
+                rows.append({**dict(zip(keys, key, strict=True)), **found})
     people = scores.assign(level="participant", n=scores["value"].notna().astype(int))
     both = pd.concat([pd.DataFrame(rows).astype(object), people.astype(object)], ignore_index=True)
     return both.reindex(columns=list(COLUMNS)).infer_objects()
@@ -192,7 +199,8 @@ def sample(paths: Sequence[Path], n_draws: int, *, seed: int) -> Samples:
     behavior: Estimate | None = None
     for path, drawn in zip(paths, clip_draws(clips, n_draws, seed), strict=True):
         draws = read_draws(path)
-        behavior = draws.behavior if behavior is None else behavior
+        if behavior is None or not np.isfinite(behavior.value):  # some may have been scored before people chose
+            behavior = draws.behavior
         for model, kept in draws.scores.items():
             scores.setdefault(model, {})[draws.participant] = kept.scores(drawn)
     return Samples(scores, behavior or Estimate(), len({clip for own in clips for clip in own}), seed)
@@ -203,7 +211,7 @@ def _over_members(scores: pd.DataFrame, sampled: Sampled) -> dict[str, Any]:
     values = scores["value"].to_numpy(dtype=float)
     there = np.isfinite(values)
     n = int(there.sum())
-    nothing = {"level": "group", "n": n, "value": np.nan, "sd": np.nan, "ci_low": np.nan, "ci_high": np.nan}
+    nothing = {**_NOTHING, "n": n}
     lacking = _reasons(scores[~there])
     if n == 0:
         return {**nothing, "reason": "; ".join(lacking)}
@@ -235,6 +243,12 @@ def _over_members(scores: pd.DataFrame, sampled: Sampled) -> dict[str, Any]:
     }
 
 
+def _agree(values: pd.Series[float]) -> bool:
+    """Whether all who have a score that belongs to the dataset have the same one."""
+    known = values.dropna().to_numpy(dtype=float)
+    return bool(np.allclose(known, known[:1]))
+
+
 def _readout(scores: pd.DataFrame) -> str | None:
     """Whose read-out answered in participants' rows; all where they differ."""
     names = list(scores["readout"].dropna().astype(str).unique()) if "readout" in scores else []
@@ -259,8 +273,8 @@ def _interval(scores: pd.DataFrame, sampled: Sampled) -> tuple[Estimate, str | N
 
 def _of_dataset(scores: pd.DataFrame) -> dict[str, Any]:
     """A score that all participants repeat: taken once; its interval is of the people who judged and of clips."""
-    if not np.allclose(scores["value"].to_numpy(dtype=float), scores["value"].iloc[0]):
-        return {"reason": "participants' tables disagree on it: run the participant level of all again"}
+    if not _agree(scores["value"]):
+        return {"reason": _DISAGREE}
     own = scores[["value", "ci_low", "ci_high"]].iloc[0]
     stated = scores["generalises_to"].iloc[0] if "generalises_to" in scores else None
     reach = PEOPLE_AND_CLIPS if stated == PEOPLE_AND_CLIPS else THESE_PEOPLE

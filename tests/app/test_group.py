@@ -373,18 +373,18 @@ def kept_score(rng, signal, quality) -> KeptScore:
     return KeptScore(statistics, {area: statistics[area, area] for area in AREAS})
 
 
-def with_draws(root: Path, label: str, *, clips=None, shift: float = 0.0) -> pd.DataFrame:
+def with_draws(root: Path, label: str, *, clips=None, shift: float = 0.0, b: float = BEHAVIORAL) -> pd.DataFrame:
     """Draws of a model and the score table that goes with them; ``shift`` makes the table another's."""
     heard, own = np.random.default_rng(8), np.random.default_rng(int(label))
     # some clips are predicted well and some are not, the same ones in everybody
     quality = np.repeat(heard.uniform(-0.2, 1, size=(N_CLIPS, 1)), 3, axis=0)
     signal = {area: own.normal(size=(3 * N_CLIPS, 8)) for area in AREAS}
     kept = kept_score(own, signal, quality)
-    behavior = Estimate(value=BEHAVIORAL, draws=BEHAVIORAL + 0.12 * np.random.default_rng(9).normal(size=1000))
+    behavior = Estimate(value=b, draws=b + 0.12 * np.random.default_rng(9).normal(size=1000))
     names = tuple(f"{k:02d}" for k in range(N_CLIPS)) if clips is None else clips
     write_draws(root, Draws(label, TASK, "ban", names, {"ban": kept}, behavior))
     scores = {cell: float(values[0]) for cell, values in kept.scores(np.ones((1, N_CLIPS))).items()}
-    scores["B", "", ""], scores["BAS", "", ""] = BEHAVIORAL, (scores["C", "", ""] + BEHAVIORAL) / 2
+    scores["B", "", ""], scores["BAS", "", ""] = b, (scores["C", "", ""] + b) / 2
     scores["C", "", ""] += shift
     table = score_rows(own, "ban").assign(generalises_to="clips")
     cells = [tuple(cell) for cell in table[["row", "layer", "region"]].fillna("").to_numpy()]
@@ -429,6 +429,29 @@ def test_b_says_whether_its_interval_is_of_other_people_too(tmp_path):
         write_model(tree.root, label, table, "ban")
     assert group_level(tree.root, settings(tree.root)) == 0
     assert group_rows(tree.root).set_index("row").loc["B", "generalises_to"] == "people and clips"
+
+
+def test_who_was_scored_before_people_chose_has_no_bas_and_stops_nobody(tmp_path):
+    tree = small_tree(tmp_path / "out", ["01", "02", "03"])
+    tables = [with_draws(tree.root, label, b=b) for label, b in (("01", np.nan), ("02", 0.4), ("03", 0.4))]
+    assert group_level(tree.root, settings(tree.root)) == 0
+    totals = group_rows(tree.root).set_index("row")
+    c = [float(table.loc[table["row"] == "C", "value"].iloc[0]) for table in tables]
+    assert totals.loc["BAS", "value"] == pytest.approx((np.mean(c[1:]) + 0.4) / 2, abs=1e-6)
+    assert totals.loc[["C", "B", "BAS"], "n"].tolist() == [3, 2, 2]
+    assert totals.loc["BAS", "generalises_to"] == "people and clips"
+
+
+def test_a_b_on_which_tables_disagree_makes_bas_unavailable_and_stops_nothing(tmp_path):
+    tree = small_tree(tmp_path / "out", ["01", "02"])
+    for label, b in (("01", 0.4), ("02", 0.6)):
+        with_draws(tree.root, label, b=b)
+    assert group_level(tree.root, settings(tree.root)) == 0
+    totals = group_rows(tree.root).set_index("row")
+    assert totals.loc[["B", "BAS"], ["value", "ci_low"]].isna().all(axis=None)
+    why = "participants' tables disagree on it: run the participant level of all again"
+    assert totals.loc[["B", "BAS"], "reason"].tolist() == [why, f"B is n/a: {why}"]
+    assert totals.loc["C", "n"] == 2 and np.isfinite(totals.loc["C", "ci_low"])
 
 
 def test_one_participant_has_an_interval_over_clips_that_says_so(tmp_path):
