@@ -68,8 +68,8 @@ def group_level(output_dir: Path, settings: Settings) -> int:
     Raises
     ------
     DataError
-        Nobody finished, or participants were scored with different weights, sessions, atlases, features,
-        spaces or grids.
+        Nobody finished, or participants were scored in different tasks or with different weights, sessions, atlases,
+        features, spaces or grids.
     UsageError
         A chosen participant is unknown.
     """
@@ -82,6 +82,7 @@ def _group_level(output_dir: Path, settings: Settings) -> int:
     members = find_members(out, settings.selection)
     maps = _taken(out.maps(stat="r"), members)
     # everything that can be refused is refused before the first file is written
+    check_tasks(members.files)
     check_sessions(members.files, settings.selection.session_ids)
     check_same(members.files)
     check_maps(maps, members.labels)
@@ -135,9 +136,8 @@ def find_members(out: Derivatives, selection: Selection) -> Members:
         raise UsageError(
             f"--participant-label {' '.join(unknown)}: not in {out.root}, which has {', '.join(known) or 'nobody'}"
         )
-    files = out.score_files()
-    if selection.task_ids:
-        files = files[files["task"].isin(selection.task_ids)]
+    everything = out.score_files()
+    files = everything[everything["task"].isin(selection.task_ids)] if selection.task_ids else everything
     failed = {key: reason for key, (status, reason) in statuses.items() if status == "failed"}
     pairs = zip(files["participant"], files["model"], strict=True)
     finished = [(label, None) not in failed and (label, model) not in failed for label, model in pairs]
@@ -154,11 +154,22 @@ def find_members(out: Derivatives, selection: Selection) -> Members:
             left_out = "; an older score table is left out" if len(older) else ""
             missing.append((label, f"{whose}failed: {reason or 'no reason was recorded'}{left_out}"))
         if label not in labels and not faults:
-            missing.append((label, "no score table: participant level not finished"))
+            missing.append((label, _unfinished(everything[everything["participant"] == label], selection)))
     if not labels:
         why = "; ".join(f"sub-{label}: {reason}" for label, reason in missing) or "no participant at all"
-        raise DataError(f"{out.root}: nobody to make a group of ({why}); run the participant level first")
+        remedy = "run the participant level first"
+        if selection.task_ids and len(everything):
+            remedy = f"--task-id takes the held-out task of the tables, {' or '.join(sorted(set(everything['task'])))}"
+        raise DataError(f"{out.root}: nobody to make a group of ({why}); {remedy}")
     return Members(tuple(labels), tuple(missing), taken[taken["participant"].isin(labels)].reset_index(drop=True))
+
+
+def _unfinished(tables: pd.DataFrame, selection: Selection) -> str:
+    """Why a participant has no score table of what was asked for; ``tables`` are all of the participant's."""
+    if tables.empty:
+        return "no score table: participant level not finished"
+    tasks = ", ".join(sorted(set(tables["task"])))
+    return f"no score table of task {' or '.join(selection.task_ids)}; held out was {tasks}"
 
 
 def _taken(table: pd.DataFrame, members: Members) -> pd.DataFrame:
@@ -166,6 +177,23 @@ def _taken(table: pd.DataFrame, members: Members) -> pd.DataFrame:
     keys = pd.MultiIndex.from_frame(members.files[["participant", "task", "model"]])
     rows = pd.MultiIndex.from_frame(table[["participant", "task"]].assign(model=owner_of(table)))
     return table[rows.isin(keys)].reset_index(drop=True)
+
+
+def check_tasks(files: pd.DataFrame) -> None:
+    """Refuse a group over several held-out tasks: maps of them would be averaged, and its page shows one.
+
+    Raises
+    ------
+    DataError
+        Names the tasks and their participants.
+    """
+    people = {str(task): list(dict.fromkeys(rows["participant"])) for task, rows in files.groupby("task", sort=False)}
+    if len(people) > 1:
+        who = "; ".join(f"{task}: {', '.join(f'sub-{label}' for label in labels)}" for task, labels in people.items())
+        raise DataError(
+            f"scores of several held-out tasks ({who}) are not averaged; choose one with --task-id, or run the "
+            "participant level of all with the same --test-task in another OUTPUT_DIR"
+        )
 
 
 def check_sessions(files: pd.DataFrame, session_ids: Sequence[str]) -> None:

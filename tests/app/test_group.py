@@ -10,7 +10,7 @@ from fake_derivatives import AFFINE, BEHAVIORAL, SPACE, TASK, fake_settings, mak
 from scipy import stats
 
 from ban_bids import load_derivatives
-from ban_bids.app.group import group_level
+from ban_bids.app.group import find_members, group_level
 from ban_bids.bids.names import bas_name
 from ban_bids.constants import AREAS, JOINT
 from ban_bids.derivatives.draws import Draws, write_draws
@@ -245,6 +245,29 @@ def test_two_analyses_are_not_averaged(tmp_path):
     write_table(bas_name("01", "Rest", "ban").path(tree.root), tree.scores["01"], COLUMNS, known)
     before_and_after_refusal(tree, "--task-id")
     assert group_level(tree.root, settings(tree.root, task_ids=(TASK,))) == 0
+
+
+def test_people_or_models_of_different_held_out_tasks_are_not_mixed(tmp_path):
+    """Each has one map per layer, so that no two maps of one participant gave it away."""
+    tree = small_tree(tmp_path / "out", ["01"])
+    for label, model in (("02", "ban"), ("01", "deepcnn")):
+        path = bas_name(label, "Rest", model).path(tree.root)
+        facts = read_json(bas_name("01", TASK, "ban").path(tree.root).with_suffix(".json"))
+        write_table(path, tree.scores["01"].assign(model=model), COLUMNS, {**facts, "Model": model})
+        before_and_after_refusal(tree, rf"held-out tasks \(Test: sub-01; Rest: sub-{label}\).*--task-id")
+        path.with_suffix(".json").unlink()
+
+
+def test_a_task_that_was_not_held_out_is_told_from_an_unfinished_participant(tmp_path):
+    tree = small_tree(tmp_path / "out", ["01"])
+    (tree.root / "sub-09").mkdir()
+    out = load_derivatives(tree.root)
+    why = (
+        "sub-01: no score table of task music; held out was Test; sub-09: no score table: participant level not "
+        "finished.*--task-id takes the held-out task of the tables, Test"
+    )
+    with pytest.raises(DataError, match=why):
+        find_members(out, settings(tree.root, task_ids=("music",)).selection)
 
 
 def test_a_failed_participant_with_an_older_table_is_left_out(tmp_path):
