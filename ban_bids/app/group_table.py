@@ -58,6 +58,7 @@ COLUMNS: dict[str, dict[str, str]] = {
 
 _SAME = 1e-4  # what tables and draws may differ by: a table's digits
 _NOTHING = {"level": "group", "value": np.nan, "sd": np.nan, "ci_low": np.nan, "ci_high": np.nan}
+_MOST_NAMED = 10
 _DISAGREE = "participants' tables disagree on it: run the participant level of all again"
 
 
@@ -99,6 +100,7 @@ def group_table(scores: pd.DataFrame, draw_files: pd.DataFrame, *, n_draws: int,
             f"{who}: several rows of one model and task in its score tables; run the participant level again"
         )
     rows: list[dict[str, Any]] = []
+    everyone = {str(task): list(dict.fromkeys(own)) for task, own in scores.groupby("task")["participant"]}
     # sort=False keeps the order of the participants' tables, dropna=False the rows without layer
     for (task, owner), table in scores.groupby(["task", owner_of(scores)], sort=False, dropna=False):
         mine = draw_files[(draw_files["task"] == task) & (draw_files["model"] == owner)]
@@ -106,11 +108,7 @@ def group_table(scores: pd.DataFrame, draw_files: pd.DataFrame, *, n_draws: int,
         for model, of_model in table.groupby("model", sort=False):
             sampled, agreed = samples.of_model(str(model)), _agree(of_model.loc[of_model["row"] == "B", "value"])
             for key, members in of_model.groupby(keys, sort=False, dropna=False):
-                if members["row"].iloc[0] == "BAS" and not agreed:
-                    n = int(members["value"].notna().sum())
-                    found = {**_NOTHING, "n": n, "reason": f"B is n/a: {_DISAGREE}"}
-                else:
-                    found = _over_members(members, sampled)
+                found = _over_everyone(members, sampled, agreed, everyone[str(task)])
                 rows.append({**dict(zip(keys, key, strict=True)), **found})
     people = scores.assign(level="participant", n=scores["value"].notna().astype(int))
     both = pd.concat([pd.DataFrame(rows).astype(object), people.astype(object)], ignore_index=True)
@@ -206,6 +204,18 @@ def sample(paths: Sequence[Path], n_draws: int, *, seed: int) -> Samples:
     return Samples(scores, behavior or Estimate(), len({clip for own in clips for clip in own}), seed)
 
 
+def _over_everyone(members: pd.DataFrame, sampled: Sampled, agreed: bool, everyone: Sequence[str]) -> dict[str, Any]:
+    """One row of the group, with who has no such row; ``agreed``: tables have one B, which enters BAS."""
+    if members["row"].iloc[0] == "BAS" and not agreed:
+        n = int(members["value"].notna().sum())
+        found = {**_NOTHING, "n": n, "reason": f"B is n/a: {_DISAGREE}"}
+    else:
+        found = _over_members(members, sampled)
+    if absent := sorted(set(everyone) - set(members["participant"])):
+        found["reason"] = "; ".join(filter(None, (found["reason"], f"{_some(absent)}: not scored")))
+    return found
+
+
 def _over_members(scores: pd.DataFrame, sampled: Sampled) -> dict[str, Any]:
     """One row of the group; ``scores`` has one row per participant."""
     values = scores["value"].to_numpy(dtype=float)
@@ -241,6 +251,12 @@ def _over_members(scores: pd.DataFrame, sampled: Sampled) -> dict[str, Any]:
         "readout": _readout(scores),
         "reason": "; ".join(lacking) or None,
     }
+
+
+def _some(labels: Sequence[str]) -> str:
+    """Names of participants, of many the first ones."""
+    names = ", ".join(f"sub-{label}" for label in labels[:_MOST_NAMED])
+    return names if len(labels) <= _MOST_NAMED else f"{names} and {len(labels) - _MOST_NAMED} others"
 
 
 def _agree(values: pd.Series[float]) -> bool:

@@ -11,6 +11,7 @@ from scipy import stats
 
 from ban_bids import load_derivatives
 from ban_bids.app.group import find_members, group_level
+from ban_bids.app.group_table import group_table
 from ban_bids.bids.names import bas_name
 from ban_bids.constants import AREAS, JOINT
 from ban_bids.derivatives.draws import Draws, write_draws
@@ -319,6 +320,18 @@ def test_a_model_that_failed_in_one_participant_is_left_out_there_alone(tmp_path
     [missing] = read_json(tree.root / "group_bas.json")["MissingParticipants"]
     assert missing["participant"] == "02"
     assert missing["reason"] == "model deepcnn failed: features are not finite; an older score table is left out"
+
+
+def test_who_was_not_scored_with_a_model_is_named_in_its_rows():
+    rng = np.random.default_rng(0)
+    own = [("01", "ban"), ("02", "ban"), ("02", "deepcnn")]
+    tables = [score_rows(rng, model).assign(participant=label, task=TASK) for label, model in own]
+    scores = pd.concat([table.assign(control_of=table["model"].iloc[0]) for table in tables], ignore_index=True)
+    scores["control_of"] = scores["control_of"].where(scores["role"] == "control")
+    files = pd.DataFrame(columns=["path", "task", "model"])
+    rows = group_table(scores, files, n_draws=10, seed=0).query("level == 'group' and row == 'C'").set_index("model")
+    assert rows["n"].to_dict() == {"ban": 2, "banuntrained1": 2, "deepcnn": 1, "deepcnnuntrained1": 1}
+    assert rows["reason"].str.contains("sub-01: not scored").tolist() == [False, False, True, True]
 
 
 def test_scores_that_pool_other_sessions_are_refused_by_name(tmp_path):
