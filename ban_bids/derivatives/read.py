@@ -97,7 +97,8 @@ class Derivatives:
         ----------
         **filters
             Column = value or list of values, e.g. ``layer="T2T3", stat=["r", "psound"]``; None finds maps
-            without the property (noise ceilings belong to no model).
+            without the property (noise ceilings belong to no model). One participant's label is taken with or without
+            ``sub-``.
 
         Returns
         -------
@@ -113,6 +114,8 @@ class Derivatives:
         DataError
             A JSON file is damaged or its image is missing.
         """
+        if isinstance(label := filters.get("participant"), str):
+            filters = {**filters, "participant": label.removeprefix("sub-")}
         # among the maps of 500 people only the JSON files are opened that may be asked for
         files = self._participant_files("*_statmap.json", filters.get("participant"))
         rows = [_map_row(path) for path in files if may_match(parse_name(path), filters)]
@@ -147,6 +150,8 @@ class Derivatives:
             A filter is no column.
         """
         tables = [_score_table(path) for path in self._participant_files("*_bas.json", participant)]
+        if not tables:  # of which nobody knows the columns
+            return _joined([], [*_SCORE_COLUMNS, *(name for name in filters if name not in _SCORE_COLUMNS)])
         return filtered(_joined(tables, _SCORE_COLUMNS), filters, participant)
 
     def score_files(self, participant: str | None = None) -> pd.DataFrame:

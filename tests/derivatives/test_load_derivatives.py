@@ -30,6 +30,7 @@ def test_one_filter_and_several(tree):
     assert len(out.maps()) == 4 * (2 * 5 + 1)
     one = out.maps(participant="02", layer="T2T3", stat="r")
     assert len(one) == 1
+    assert out.maps(participant="sub-02", layer="T2T3", stat="r").equals(one)
     assert set(one.loc[0, ["task", "space", "model"]]) == {TASK, SPACE, "ban"}
     several = out.maps(layer=["A1", "Belt"], stat=["r", "pspecific"], participant=("01", "02"))
     assert len(several) == 8
@@ -156,6 +157,7 @@ def test_an_empty_folder_of_ours_gives_empty_tables(tmp_path):
     out = load_derivatives(tree.root)
     assert out.maps(layer="A1").empty
     assert out.scores("01").empty
+    assert out.scores(row="C", role="scored")["row"].empty  # nothing was scored; row is a column nonetheless
     assert out.participants == ()
 
 
