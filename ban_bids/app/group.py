@@ -12,11 +12,13 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from ban_bids.app.comparable import plain_condition
 from ban_bids.app.comparison import compare_group
 from ban_bids.app.group_table import COLUMNS, group_table, owner_of
 from ban_bids.bids.names import sidecar
 from ban_bids.constants import SMALL_DATA
 from ban_bids.derivatives.comparisons import write_group_comparison
+from ban_bids.derivatives.draws import read_conditions
 from ban_bids.derivatives.group_maps import check_maps, write_group_maps
 from ban_bids.derivatives.provenance import read_statuses, write_provenance
 from ban_bids.derivatives.quality import with_outliers, write_group_quality
@@ -27,6 +29,9 @@ from ban_bids.reports.group import render_group
 from ban_bids.settings import Selection, Settings
 
 _LOG = logging.getLogger(__name__)
+
+_ALIKE = ("PreprocessedBy", "ConfoundsStrategy", "HighPass", "Lags", "Penalties", "EVFloor")
+"""Conditions of scores, see :func:`ban_bids.app.kept.conditions`, that are the same in all where all were run alike."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,7 @@ def _group_level(output_dir: Path, settings: Settings) -> int:
         stale.unlink(missing_ok=True)
     used = [*members.files["path"], *draw_files["path"], *maps["path"]]
     write_provenance(output_dir, "group", settings, used, {"Participants": members.labels})
-    notes = (*notes, *weights_notes(members.files))
+    notes = (*notes, *conditions_notes(draw_files), *weights_notes(members.files))
     page = render_group(out, table, members.labels, members.missing, notes=notes, settings=settings, files=used)
     for label, reason in members.missing:
         _LOG.warning("sub-%s is not in the group: %s", label, reason)
@@ -256,6 +261,24 @@ def check_same(files: pd.DataFrame) -> None:
         if values.nunique() > 1:
             who = ", ".join(f"sub-{label} {value}" for label, value in zip(rows["participant"], values, strict=True))
             raise DataError(f"{what} in the group ({who}); run the participant level of all with the same {option}")
+
+
+def conditions_notes(draw_files: pd.DataFrame) -> list[str]:
+    """Say in what the participants' scores differ that a call decides for all, each once.
+
+    What must be the same is refused by :func:`check_same`; this may be on purpose, and is not seen in a mean.
+    """
+    kept = [(str(one.participant), read_conditions(Path(str(one.path)))) for one in draw_files.itertuples()]
+    notes = []
+    for condition in _ALIKE:
+        people: dict[str, dict[str, None]] = {}
+        for label, own in kept:
+            if condition in own:
+                people.setdefault(plain_condition(own, condition), {})[f"sub-{label}"] = None
+        if len(people) > 1:
+            who = "; ".join(f"{value}: {', '.join(labels)}" for value, labels in people.items())
+            notes.append(f"participants were scored in different ways: {condition} differs ({who})")
+    return notes
 
 
 def weights_notes(files: pd.DataFrame) -> list[str]:

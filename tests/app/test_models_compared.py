@@ -15,6 +15,7 @@ from fake_derivatives import TASK, fake_settings, score_rows, write_model
 from ban_bids import load_derivatives
 from ban_bids.app import comparable
 from ban_bids.app.comparison import compare_group, compare_participant
+from ban_bids.app.group import conditions_notes
 from ban_bids.bids.names import bas_name, draws_name
 from ban_bids.constants import AREAS
 from ban_bids.derivatives.comparisons import COLUMNS
@@ -385,3 +386,14 @@ def test_nobody_is_ranked_by_a_b_on_which_participants_tables_disagree(root):
     assert len(ranks) == 4 and ranks[["value", "ci_low", "first"]].isna().all(axis=None)
     assert ranks["reason"].str.contains("participants' tables disagree on B").all()
     assert group.query("kind == 'rank' and row == 'C'")["value"].tolist() == [1, 2]
+
+
+def test_participants_who_were_scored_in_different_ways_are_told(root):
+    for label, confounds in (("01", "motion12"), ("02", "motion12"), ("03", "compcor")):
+        conditions = {**CONDITIONS, "ConfoundsStrategy": confounds, "Folds": label}
+        for model in "ab":
+            score(root, label, model, 0.5, conditions=conditions)
+    files = load_derivatives(root).draw_files()
+    [note] = conditions_notes(files)  # folds are each person's own
+    assert note.endswith("ConfoundsStrategy differs (motion12: sub-01, sub-02; compcor: sub-03)")
+    assert conditions_notes(files[files["participant"] != "03"]) == []
