@@ -44,6 +44,7 @@ _FILE_COLUMNS = ["path", "participant", "task", "model", *_TABLE_KEYS]
 _DRAW_COLUMNS = ["path", "participant", "task", "model"]
 _CONFUSION_COLUMNS = ["participant", "task", "model", *CONFUSION_COLUMNS]
 _SCORE_COLUMNS = ["participant", "task", "model", "control_of"]
+_NUMBERS = ("value", "ci_low", "ci_high", "rho", "rho_ci_low", "rho_ci_high", "committed", "p")
 _QUALITY_COLUMNS = list(COLUMNS)[:-1]
 
 
@@ -449,7 +450,7 @@ def _map_row(json_path: Path) -> dict[str, Any]:
 
 def _score_table(json_path: Path) -> pd.DataFrame:
     name, content = parse_name(json_path), read_json(json_path)
-    table = read_tsv(sidecar(json_path, ".tsv"))
+    table = read_tsv(sidecar(json_path, ".tsv"), numbers=_NUMBERS)
     model = _model(content, name)
     facts = {"participant": name.participant, "task": name.task, "model": model, "control_of": model}
     for position, (column, value) in enumerate(facts.items()):
