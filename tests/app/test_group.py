@@ -12,7 +12,7 @@ from scipy import stats
 from ban_bids import load_derivatives
 from ban_bids.app.group import find_members, group_level
 from ban_bids.app.group_table import group_table
-from ban_bids.bids.names import bas_name
+from ban_bids.bids.names import bas_name, sidecar
 from ban_bids.constants import AREAS, JOINT
 from ban_bids.derivatives.draws import Draws, write_draws
 from ban_bids.derivatives.group_maps import Moments
@@ -251,12 +251,15 @@ def test_two_analyses_are_not_averaged(tmp_path):
 def test_people_or_models_of_different_held_out_tasks_are_not_mixed(tmp_path):
     """Each has one map per layer, so that no two maps of one participant gave it away."""
     tree = small_tree(tmp_path / "out", ["01"])
+    facts = read_json(bas_name("01", TASK, "ban").path(tree.root).with_suffix(".json"))
     for label, model in (("02", "ban"), ("01", "deepcnn")):
         path = bas_name(label, "Rest", model).path(tree.root)
-        facts = read_json(bas_name("01", TASK, "ban").path(tree.root).with_suffix(".json"))
+        place = {"participant": label, "task": "Rest", "space": SPACE, "model": model, "layer": "A1"}
+        image = write_statmap(tree.root, np.ones(int(tree.mask.sum())), tree.mask, AFFINE, stat="r", **place)
         write_table(path, tree.scores["01"].assign(model=model), COLUMNS, {**facts, "Model": model})
         before_and_after_refusal(tree, rf"held-out tasks \(Test: sub-01; Rest: sub-{label}\).*--task-id")
-        path.with_suffix(".json").unlink()
+        for file in (path, image):
+            sidecar(file).unlink()
 
 
 def test_a_task_that_was_not_held_out_is_told_from_an_unfinished_participant(tmp_path):
