@@ -192,7 +192,7 @@ def check_tasks(files: pd.DataFrame) -> None:
     DataError
         Names the tasks and their participants.
     """
-    people = {str(task): list(dict.fromkeys(rows["participant"])) for task, rows in files.groupby("task", sort=False)}
+    people = {str(task): list(dict.fromkeys(rows["participant"])) for task, rows in files.groupby("task")}
     if len(people) > 1:
         who = "; ".join(f"{task}: {', '.join(f'sub-{label}' for label in labels)}" for task, labels in people.items())
         raise DataError(

@@ -257,7 +257,7 @@ def test_people_or_models_of_different_held_out_tasks_are_not_mixed(tmp_path):
         place = {"participant": label, "task": "Rest", "space": SPACE, "model": model, "layer": "A1"}
         image = write_statmap(tree.root, np.ones(int(tree.mask.sum())), tree.mask, AFFINE, stat="r", **place)
         write_table(path, tree.scores["01"].assign(model=model), COLUMNS, {**facts, "Model": model})
-        before_and_after_refusal(tree, rf"held-out tasks \(Test: sub-01; Rest: sub-{label}\).*--task-id")
+        before_and_after_refusal(tree, rf"held-out tasks \(Rest: sub-{label}; Test: sub-01\).*--task-id")
         for file in (path, image):
             sidecar(file).unlink()
 
