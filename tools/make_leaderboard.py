@@ -67,7 +67,9 @@ def read_scores(out: Derivatives) -> Scores:
         raise DataError(f"{out.root}: no model is scored there; run the participant level")
     if (out.root / "group_bas.tsv").is_file():
         level, table = "group", out.group_scores()
-        table = table[table["level"] == "group"]
+        # others may lie in the folder that failed, or were not asked for
+        people = tuple(table.loc[table["level"] == "participant", "participant"].unique())
+        each, table = each[each["participant"].isin(people)], table[table["level"] == "group"]
         files = [out.root / "group_comparison.tsv"]
     elif len(people) == 1:
         level, table = "participant", each

@@ -219,11 +219,15 @@ def _again_alike(first: str, second: str) -> str:
 def _listed(first: str, second: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     """Facts that differ, with both values."""
     differ = [key for key in dict.fromkeys((*one, *other)) if one.get(key) != other.get(key)]
-    said = [f"{key} differs ({first}: {_plain(one, key)}, {second}: {_plain(other, key)})" for key in differ]
+    said = [
+        f"{key} differs ({first}: {plain_condition(one, key)}, {second}: {plain_condition(other, key)})"
+        for key in differ
+    ]
     return "; ".join(said)
 
 
-def _plain(facts: Mapping[str, Any], key: str) -> str:
+def plain_condition(facts: Mapping[str, Any], key: str) -> str:
+    """One of the conditions of a score in words."""
     value = facts.get(key, "unknown")
     return " ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -147,10 +147,10 @@ class Compared:
         """Distinct repeated clips of everyone."""
         return frozenset[str]().union(*(one.clips for one in self.found))
 
-    @property
-    def n_clips(self) -> int:
-        """How many they are."""
-        return len(self.clips)
+    def _n_clips(self, people: Iterable[str], models: Iterable[str]) -> int:
+        """Distinct repeated clips of some models in some people: others may have been run with other clips."""
+        wanted = product(people, models)
+        return len(frozenset[str]().union(*(self.entry[key].clips for key in wanted)))
 
     @cached_property
     def _place(self) -> dict[str, int]:
@@ -270,13 +270,15 @@ class Compared:
         if isinstance(behavior, str):
             return _Difference(Estimate(), 0, {**lacking, **dict.fromkeys(pairs, behavior)})
         if compared[0] == "B":
-            return _Difference(behavior, len(pairs), lacking, self._reach(next(iter(pairs)), first))
+            return _Difference(behavior, len(pairs), lacking, of_behavior=self._reach(next(iter(pairs)), first))
         a, b = (np.stack([pair.scores[k] for pair in pairs.values()], axis=1) for k in (0, 1))
         columns = [self._place[label] for label in pairs]
+        n_clips = self._n_clips(pairs, [first] if control else [first, second])
         estimate = paired_difference(
-            a[0], b[0], a[1:], b[1:], self.n_clips, seed=self.seed, weights=self.weights[:, columns]
+            a[0], b[0], a[1:], b[1:], n_clips, seed=self.seed, weights=self.weights[:, columns]
         )
-        return _Difference(bas_score(estimate, behavior) if compared[0] == "BAS" else estimate, len(pairs), lacking)
+        found = bas_score(estimate, behavior) if compared[0] == "BAS" else estimate
+        return _Difference(found, len(pairs), lacking, n_clips=n_clips)
 
     def _reach(self, label: str, model: str) -> str:
         """What the draws of B of a model speak of."""
@@ -346,11 +348,12 @@ class _Pair:
 
 @dataclass(frozen=True, eq=False)
 class _Difference:
-    """A difference, over how many people, and why others have none; of B, what its draws speak of."""
+    """A difference, over how many people and clips, and why others have none; of B, what its draws speak of."""
 
     estimate: Estimate
     n: int
     lacking: dict[str, str]
+    n_clips: int = 0
     of_behavior: str = ""
 
     def columns(self, compared: Compared, row: str) -> dict[str, Any]:
@@ -358,10 +361,10 @@ class _Difference:
         found, reasons = self.estimate, [_said(self.lacking, compared.of_one)] if self.lacking else []
         there = np.isfinite(found.ci_low)
         if self.n and not there:
-            few = row != "B" and compared.n_clips < FEWEST_CLIPS
+            few = row != "B" and self.n_clips < FEWEST_CLIPS
             reasons.insert(0, f"no interval: {'too few clips' if few else 'too few draws have a score'}")
-        elif self.n and row != "B" and compared.n_clips < FEW_CLIPS:
-            reasons.append(f"only {compared.n_clips} clips are repeated: the interval is rough")
+        elif self.n and row != "B" and self.n_clips < FEW_CLIPS:
+            reasons.append(f"only {self.n_clips} clips are repeated: the interval is rough")
         of_c = CLIPS if compared.of_one else THESE_PEOPLE if self.n == 1 else PEOPLE_AND_CLIPS
         return {
             "value": found.value,

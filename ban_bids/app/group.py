@@ -12,11 +12,13 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from ban_bids.app.comparable import plain_condition
 from ban_bids.app.comparison import compare_group
 from ban_bids.app.group_table import COLUMNS, group_table, owner_of
 from ban_bids.bids.names import sidecar
 from ban_bids.constants import SMALL_DATA
 from ban_bids.derivatives.comparisons import write_group_comparison
+from ban_bids.derivatives.draws import read_conditions
 from ban_bids.derivatives.group_maps import check_maps, write_group_maps
 from ban_bids.derivatives.provenance import read_statuses, write_provenance
 from ban_bids.derivatives.quality import with_outliers, write_group_quality
@@ -27,6 +29,9 @@ from ban_bids.reports.group import render_group
 from ban_bids.settings import Selection, Settings
 
 _LOG = logging.getLogger(__name__)
+
+_ALIKE = ("PreprocessedBy", "ConfoundsStrategy", "HighPass", "Lags", "Penalties", "EVFloor")
+"""Conditions of scores, see :func:`ban_bids.app.kept.conditions`, that are the same in all where all were run alike."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +73,8 @@ def group_level(output_dir: Path, settings: Settings) -> int:
     Raises
     ------
     DataError
-        Nobody finished, or participants were scored with different weights, sessions, atlases, features,
-        spaces or grids.
+        Nobody finished, or participants were scored in different tasks or with different weights, sessions, atlases,
+        features, spaces or grids.
     UsageError
         A chosen participant is unknown.
     """
@@ -82,6 +87,7 @@ def _group_level(output_dir: Path, settings: Settings) -> int:
     members = find_members(out, settings.selection)
     maps = _taken(out.maps(stat="r"), members)
     # everything that can be refused is refused before the first file is written
+    check_tasks(members.files)
     check_sessions(members.files, settings.selection.session_ids)
     check_same(members.files)
     check_maps(maps, members.labels)
@@ -100,7 +106,7 @@ def _group_level(output_dir: Path, settings: Settings) -> int:
         stale.unlink(missing_ok=True)
     used = [*members.files["path"], *draw_files["path"], *maps["path"]]
     write_provenance(output_dir, "group", settings, used, {"Participants": members.labels})
-    notes = (*notes, *weights_notes(members.files))
+    notes = (*notes, *conditions_notes(draw_files), *weights_notes(members.files))
     page = render_group(out, table, members.labels, members.missing, notes=notes, settings=settings, files=used)
     for label, reason in members.missing:
         _LOG.warning("sub-%s is not in the group: %s", label, reason)
@@ -135,9 +141,8 @@ def find_members(out: Derivatives, selection: Selection) -> Members:
         raise UsageError(
             f"--participant-label {' '.join(unknown)}: not in {out.root}, which has {', '.join(known) or 'nobody'}"
         )
-    files = out.score_files()
-    if selection.task_ids:
-        files = files[files["task"].isin(selection.task_ids)]
+    everything = out.score_files()
+    files = everything[everything["task"].isin(selection.task_ids)] if selection.task_ids else everything
     failed = {key: reason for key, (status, reason) in statuses.items() if status == "failed"}
     pairs = zip(files["participant"], files["model"], strict=True)
     finished = [(label, None) not in failed and (label, model) not in failed for label, model in pairs]
@@ -154,11 +159,22 @@ def find_members(out: Derivatives, selection: Selection) -> Members:
             left_out = "; an older score table is left out" if len(older) else ""
             missing.append((label, f"{whose}failed: {reason or 'no reason was recorded'}{left_out}"))
         if label not in labels and not faults:
-            missing.append((label, "no score table: participant level not finished"))
+            missing.append((label, _unfinished(everything[everything["participant"] == label], selection)))
     if not labels:
         why = "; ".join(f"sub-{label}: {reason}" for label, reason in missing) or "no participant at all"
-        raise DataError(f"{out.root}: nobody to make a group of ({why}); run the participant level first")
+        remedy = "run the participant level first"
+        if selection.task_ids and len(everything):
+            remedy = f"--task-id takes the held-out task of the tables, {' or '.join(sorted(set(everything['task'])))}"
+        raise DataError(f"{out.root}: nobody to make a group of ({why}); {remedy}")
     return Members(tuple(labels), tuple(missing), taken[taken["participant"].isin(labels)].reset_index(drop=True))
+
+
+def _unfinished(tables: pd.DataFrame, selection: Selection) -> str:
+    """Why a participant has no score table of what was asked for; ``tables`` are all of the participant's."""
+    if tables.empty:
+        return "no score table: participant level not finished"
+    tasks = ", ".join(sorted(set(tables["task"])))
+    return f"no score table of task {' or '.join(selection.task_ids)}; held out was {tasks}"
 
 
 def _taken(table: pd.DataFrame, members: Members) -> pd.DataFrame:
@@ -166,6 +182,23 @@ def _taken(table: pd.DataFrame, members: Members) -> pd.DataFrame:
     keys = pd.MultiIndex.from_frame(members.files[["participant", "task", "model"]])
     rows = pd.MultiIndex.from_frame(table[["participant", "task"]].assign(model=owner_of(table)))
     return table[rows.isin(keys)].reset_index(drop=True)
+
+
+def check_tasks(files: pd.DataFrame) -> None:
+    """Refuse a group over several held-out tasks: maps of them would be averaged, and its page shows one.
+
+    Raises
+    ------
+    DataError
+        Names the tasks and their participants.
+    """
+    people = {str(task): list(dict.fromkeys(rows["participant"])) for task, rows in files.groupby("task")}
+    if len(people) > 1:
+        who = "; ".join(f"{task}: {', '.join(f'sub-{label}' for label in labels)}" for task, labels in people.items())
+        raise DataError(
+            f"scores of several held-out tasks ({who}) are not averaged; choose one with --task-id, or run the "
+            "participant level of all with the same --test-task in another OUTPUT_DIR"
+        )
 
 
 def check_sessions(files: pd.DataFrame, session_ids: Sequence[str]) -> None:
@@ -228,6 +261,24 @@ def check_same(files: pd.DataFrame) -> None:
         if values.nunique() > 1:
             who = ", ".join(f"sub-{label} {value}" for label, value in zip(rows["participant"], values, strict=True))
             raise DataError(f"{what} in the group ({who}); run the participant level of all with the same {option}")
+
+
+def conditions_notes(draw_files: pd.DataFrame) -> list[str]:
+    """Say in what the participants' scores differ that a call decides for all, each once.
+
+    What must be the same is refused by :func:`check_same`; this may be on purpose, and is not seen in a mean.
+    """
+    kept = [(str(one.participant), read_conditions(Path(str(one.path)))) for one in draw_files.itertuples()]
+    notes = []
+    for condition in _ALIKE:
+        people: dict[str, dict[str, None]] = {}
+        for label, own in kept:
+            if condition in own:
+                people.setdefault(plain_condition(own, condition), {})[f"sub-{label}"] = None
+        if len(people) > 1:
+            who = "; ".join(f"{value}: {', '.join(labels)}" for value, labels in people.items())
+            notes.append(f"participants were scored in different ways: {condition} differs ({who})")
+    return notes
 
 
 def weights_notes(files: pd.DataFrame) -> list[str]:

@@ -57,6 +57,9 @@ COLUMNS: dict[str, dict[str, str]] = {
 """Columns of ``group_bas.tsv``."""
 
 _SAME = 1e-4  # what tables and draws may differ by: a table's digits
+_NOTHING = {"level": "group", "value": np.nan, "sd": np.nan, "ci_low": np.nan, "ci_high": np.nan}
+_MOST_NAMED = 10
+_DISAGREE = "participants' tables disagree on it: run the participant level of all again"
 
 
 def owner_of(table: pd.DataFrame) -> pd.Series:
@@ -97,14 +100,16 @@ def group_table(scores: pd.DataFrame, draw_files: pd.DataFrame, *, n_draws: int,
             f"{who}: several rows of one model and task in its score tables; run the participant level again"
         )
     rows: list[dict[str, Any]] = []
+    everyone = {str(task): list(dict.fromkeys(own)) for task, own in scores.groupby("task")["participant"]}
     # sort=False keeps the order of the participants' tables, dropna=False the rows without layer
     for (task, owner), table in scores.groupby(["task", owner_of(scores)], sort=False, dropna=False):
         mine = draw_files[(draw_files["task"] == task) & (draw_files["model"] == owner)]
         samples = sample([Path(path) for path in mine["path"]], n_draws, seed=seed)
         for model, of_model in table.groupby("model", sort=False):
-            sampled = samples.of_model(str(model))
+            sampled, agreed = samples.of_model(str(model)), _agree(of_model.loc[of_model["row"] == "B", "value"])
             for key, members in of_model.groupby(keys, sort=False, dropna=False):
-                rows.append({**dict(zip(keys, key, strict=True)), **_over_members(members, sampled)})
+                found = _over_everyone(members, sampled, agreed, everyone[str(task)])
+                rows.append({**dict(zip(keys, key, strict=True)), **found})
     people = scores.assign(level="participant", n=scores["value"].notna().astype(int))
     both = pd.concat([pd.DataFrame(rows).astype(object), people.astype(object)], ignore_index=True)
     return both.reindex(columns=list(COLUMNS)).infer_objects()
@@ -192,10 +197,23 @@ def sample(paths: Sequence[Path], n_draws: int, *, seed: int) -> Samples:
     behavior: Estimate | None = None
     for path, drawn in zip(paths, clip_draws(clips, n_draws, seed), strict=True):
         draws = read_draws(path)
-        behavior = draws.behavior if behavior is None else behavior
+        if behavior is None or not np.isfinite(behavior.value):  # some may have been scored before people chose
+            behavior = draws.behavior
         for model, kept in draws.scores.items():
             scores.setdefault(model, {})[draws.participant] = kept.scores(drawn)
     return Samples(scores, behavior or Estimate(), len({clip for own in clips for clip in own}), seed)
+
+
+def _over_everyone(members: pd.DataFrame, sampled: Sampled, agreed: bool, everyone: Sequence[str]) -> dict[str, Any]:
+    """One row of the group, with who has no such row; ``agreed``: tables have one B, which enters BAS."""
+    if members["row"].iloc[0] == "BAS" and not agreed:
+        n = int(members["value"].notna().sum())
+        found = {**_NOTHING, "n": n, "reason": f"B is n/a: {_DISAGREE}"}
+    else:
+        found = _over_members(members, sampled)
+    if absent := sorted(set(everyone) - set(members["participant"])):
+        found["reason"] = "; ".join(filter(None, (found["reason"], f"{_some(absent)}: not scored")))
+    return found
 
 
 def _over_members(scores: pd.DataFrame, sampled: Sampled) -> dict[str, Any]:
@@ -203,7 +221,7 @@ def _over_members(scores: pd.DataFrame, sampled: Sampled) -> dict[str, Any]:
     values = scores["value"].to_numpy(dtype=float)
     there = np.isfinite(values)
     n = int(there.sum())
-    nothing = {"level": "group", "n": n, "value": np.nan, "sd": np.nan, "ci_low": np.nan, "ci_high": np.nan}
+    nothing = {**_NOTHING, "n": n}
     lacking = _reasons(scores[~there])
     if n == 0:
         return {**nothing, "reason": "; ".join(lacking)}
@@ -235,6 +253,18 @@ def _over_members(scores: pd.DataFrame, sampled: Sampled) -> dict[str, Any]:
     }
 
 
+def _some(labels: Sequence[str]) -> str:
+    """Names of participants, of many the first ones."""
+    names = ", ".join(f"sub-{label}" for label in labels[:_MOST_NAMED])
+    return names if len(labels) <= _MOST_NAMED else f"{names} and {len(labels) - _MOST_NAMED} others"
+
+
+def _agree(values: pd.Series[float]) -> bool:
+    """Whether all who have a score that belongs to the dataset have the same one."""
+    known = values.dropna().to_numpy(dtype=float)
+    return bool(np.allclose(known, known[:1]))
+
+
 def _readout(scores: pd.DataFrame) -> str | None:
     """Whose read-out answered in participants' rows; all where they differ."""
     names = list(scores["readout"].dropna().astype(str).unique()) if "readout" in scores else []
@@ -259,8 +289,8 @@ def _interval(scores: pd.DataFrame, sampled: Sampled) -> tuple[Estimate, str | N
 
 def _of_dataset(scores: pd.DataFrame) -> dict[str, Any]:
     """A score that all participants repeat: taken once; its interval is of the people who judged and of clips."""
-    if not np.allclose(scores["value"].to_numpy(dtype=float), scores["value"].iloc[0]):
-        return {"reason": "participants' tables disagree on it: run the participant level of all again"}
+    if not _agree(scores["value"]):
+        return {"reason": _DISAGREE}
     own = scores[["value", "ci_low", "ci_high"]].iloc[0]
     stated = scores["generalises_to"].iloc[0] if "generalises_to" in scores else None
     reach = PEOPLE_AND_CLIPS if stated == PEOPLE_AND_CLIPS else THESE_PEOPLE

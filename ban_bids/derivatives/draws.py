@@ -99,6 +99,12 @@ def read_clips(path: Path) -> tuple[str, ...]:
         return ()
 
 
+def read_conditions(path: Path) -> dict[str, Any]:
+    """Under what the cortical scores of a file that `write_draws` wrote are comparable; empty where that is unknown."""
+    kept = read_json(sidecar(path)).get(_CONDITIONS)
+    return kept if isinstance(kept, dict) else {}
+
+
 def read_draws(path: Path, *, layers: bool = True) -> Draws:
     """Read a file that `write_draws` wrote.
 

@@ -44,6 +44,7 @@ _FILE_COLUMNS = ["path", "participant", "task", "model", *_TABLE_KEYS]
 _DRAW_COLUMNS = ["path", "participant", "task", "model"]
 _CONFUSION_COLUMNS = ["participant", "task", "model", *CONFUSION_COLUMNS]
 _SCORE_COLUMNS = ["participant", "task", "model", "control_of"]
+_NUMBERS = ("value", "ci_low", "ci_high", "rho", "rho_ci_low", "rho_ci_high", "committed", "p")
 _QUALITY_COLUMNS = list(COLUMNS)[:-1]
 
 
@@ -97,7 +98,8 @@ class Derivatives:
         ----------
         **filters
             Column = value or list of values, e.g. ``layer="T2T3", stat=["r", "psound"]``; None finds maps
-            without the property (noise ceilings belong to no model).
+            without the property (noise ceilings belong to no model). One participant's label is taken with or without
+            ``sub-``.
 
         Returns
         -------
@@ -113,6 +115,8 @@ class Derivatives:
         DataError
             A JSON file is damaged or its image is missing.
         """
+        if isinstance(label := filters.get("participant"), str):
+            filters = {**filters, "participant": label.removeprefix("sub-")}
         # among the maps of 500 people only the JSON files are opened that may be asked for
         files = self._participant_files("*_statmap.json", filters.get("participant"))
         rows = [_map_row(path) for path in files if may_match(parse_name(path), filters)]
@@ -147,6 +151,8 @@ class Derivatives:
             A filter is no column.
         """
         tables = [_score_table(path) for path in self._participant_files("*_bas.json", participant)]
+        if not tables:  # of which nobody knows the columns
+            return _joined([], [*_SCORE_COLUMNS, *(name for name in filters if name not in _SCORE_COLUMNS)])
         return filtered(_joined(tables, _SCORE_COLUMNS), filters, participant)
 
     def score_files(self, participant: str | None = None) -> pd.DataFrame:
@@ -240,7 +246,7 @@ class Derivatives:
         tables = []
         for path in self._participant_files("*_confusion.json", participant):
             name, content = parse_name(path), read_json(path)
-            table = read_tsv(sidecar(path, ".tsv")).astype({"genre": str, "answer": str})
+            table = read_tsv(sidecar(path, ".tsv"))
             known = (name.participant, name.task, _model(content, name))
             for position, (column, value) in enumerate(zip(_CONFUSION_COLUMNS, known, strict=False)):
                 table.insert(position, column, value)
@@ -444,7 +450,7 @@ def _map_row(json_path: Path) -> dict[str, Any]:
 
 def _score_table(json_path: Path) -> pd.DataFrame:
     name, content = parse_name(json_path), read_json(json_path)
-    table = read_tsv(sidecar(json_path, ".tsv"))
+    table = read_tsv(sidecar(json_path, ".tsv"), numbers=_NUMBERS)
     model = _model(content, name)
     facts = {"participant": name.participant, "task": name.task, "model": model, "control_of": model}
     for position, (column, value) in enumerate(facts.items()):

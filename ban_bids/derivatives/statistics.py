@@ -4,7 +4,8 @@ from __future__ import annotations
 
 _SHIFTED = (
     "(1 + b) / (1 + m): b of m arrangements, in which the prediction of each held-out run is moved round in time by "
-    "its own number of volumes, the same for all voxels, reach the true correlation with BOLD. Where folds train on "
+    "its own number of volumes, the same for all voxels (where that would part the presentations of a clip, clips "
+    "change places instead, in all presentations alike), reach the true correlation with BOLD. Where folds train on "
     "one another's held-out rows the true correlation is first multiplied by the layer's CrossingFactors, the joint "
     "model's by the square root of 1/2"
 )
@@ -37,7 +38,7 @@ _TEXTS = {
     "qspecific": ("p values of following these sounds, adjusted for the number of voxels", _ADJUSTED),
     "share": (
         "Share of the joint model's R squared that falls to this layer",
-        "Product measure of the joint banded ridge; the four layers' shares sum to its R squared",
+        "Product measure of the joint banded ridge; the layers' shares sum to its R squared",
     ),
     "unique": (
         "Variance that only this layer predicts",
@@ -57,11 +58,12 @@ _TEXTS = {
     ),
     "ev": (
         "Single-repeat explainable variance",
-        "EV1 = SP / TP with SP = (N Var(mean) - TP) / (N - 1) and TP the mean of the repeats' variances",
+        "EV1 = SP / TP with SP = (N Var(mean) - TP) / (N - 1), less what noise makes of it in this layout of repeats, "
+        "and TP the mean of the repeats' variances",
     ),
     "ccmax": (
         "Noise ceiling of the correlation with the mean of the repeats",
-        "CCmax = sqrt(SP / Var(mean)); n/a where SP is not positive",
+        "CCmax = sqrt(SP / Var(mean)), SP as of the map ev; n/a where SP is not positive",
     ),
     "mean": ("Mean correlation over participants", "tanh of the mean over participants of Fisher's z = atanh(r)"),
     "t": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ _MOST_COLUMNS = 10_000
 # from 3.1 on pandas reads numbers exactly, and warns of the option
 _EXACTLY: dict[str, Any] = {} if Version(pd.__version__) >= Version("3.1") else {"float_precision": "round_trip"}
 _LABELS = ("participant", "session", "task", "space", "name", "abbreviation")
+_OWN_LABELS = ("model", "control_of", "other", "layer", "region", "run", "genre", "answer")
+"""Of our tables alone: networks call layers ``0`` and ``01``, and such a column has cells without any."""
 
 
 def write_tsv(path: Path, table: pd.DataFrame) -> Path:
@@ -52,7 +55,7 @@ def _cell(value: Any) -> Any:
     return shown(" ".join(value.split())) if isinstance(value, str) else value
 
 
-def read_tsv(path: Path, *, foreign: bool = False) -> pd.DataFrame:
+def read_tsv(path: Path, *, foreign: bool = False, numbers: Sequence[str] = ()) -> pd.DataFrame:
     """Read a table that :func:`write_tsv` wrote; ``n/a`` becomes missing, labels such as ``01`` stay text.
 
     Parameters
@@ -61,20 +64,27 @@ def read_tsv(path: Path, *, foreign: bool = False) -> pd.DataFrame:
         Table.
     foreign : bool
         Others may have written it: blank cells, ``NaN`` and the like are missing as well.
+    numbers : sequence of str
+        Columns that hold numbers where they are there.
 
     Returns
     -------
     DataFrame
-        Columns whose every value is a number are numeric, but for labels such as ``participant``.
+        Columns whose every value is a number are numeric, but for labels such as ``participant`` and ``layer``.
 
     Raises
     ------
     DataError
-        The file is missing, empty or no table.
+        The file is missing, empty or no table, or holds text in place of numbers, as decimal commas are.
     """
     remedy = "restore it, or preprocess that run again" if foreign else "run the participant level again"
-    labels = dict.fromkeys(_LABELS, str)
-    return read_frame(path, remedy, dtype=labels, na_values=[NOT_AVAILABLE], keep_default_na=foreign)
+    labels = dict.fromkeys(_LABELS if foreign else (*_LABELS, *_OWN_LABELS), str)
+    table = read_frame(path, remedy, dtype=labels, na_values=[NOT_AVAILABLE], keep_default_na=foreign)
+    for column in table.columns.intersection(list(numbers)):
+        if not pd.api.types.is_numeric_dtype(table[column]):
+            text = next(cell for cell in table[column] if isinstance(cell, str))
+            raise DataError(f"{path}: {text!r} in column {column} is no number; {remedy}")
+    return table
 
 
 def read_frame(path: Path, remedy: str, *, sep: str = "\t", **options: Any) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ban_bids.reports.comparison import ranking
-from ban_bids.reports.models import NUMBERS, interval, scored_rows
+from ban_bids.reports.models import NUMBERS, interval, people_of_models, scored_rows
 from ban_bids.reports.page import Block, Paragraphs
 
 _CHANCE = 0.05
@@ -39,13 +39,19 @@ def answer(scores: pd.DataFrame, compared: pd.DataFrame) -> list[Block]:
     numbers, why = _numbers(rows[rows["row"] == "C"])
     if np.isnan(numbers[0]):
         return [Paragraphs([f"Nothing can be said of how well {best} predicts auditory cortex: {why}."], lead=True)]
-    sentences = [f"{best} predicts {_share(rows)} in auditory cortex (C = {interval(*numbers)}; 1 is perfect)."]
+    people = people_of_models(scores)
+    where = f" of the {_participants(people[best])} in whom it was scored" if people else ""
+    sentences = [f"{best} predicts {_share(rows)} in auditory cortex{where} (C = {interval(*numbers)}; 1 is perfect)."]
     differences = compared[compared["row"] == "C"]
     own = differences[(differences["kind"] == "control") & (differences["model"] == best)]
     sentences += _less(own[own["other"] == f"{best}untrained"], "the mean of its untrained networks")
     if len(names) > 1:
         sentences += _less(_pair(differences, best, names[1]), f"the next model, {names[1]}")
     return [Paragraphs([" ".join(sentences)], lead=True)]
+
+
+def _participants(n: int) -> str:
+    return "one participant" if n == 1 else f"{n} participants"
 
 
 def _numbers(rows: pd.DataFrame) -> tuple[tuple[float, float, float], str]:
@@ -82,5 +88,5 @@ def _less(rows: pd.DataFrame, whose: str) -> list[str]:
         where = "above"
     p = float(rows["p_corrected"].iloc[0])
     chance = "" if p < _CHANCE else "; that may be chance"
-    told = f"corrected p = {p:.3f}" if np.isfinite(p) else "no p"
+    told = "no p" if not np.isfinite(p) else "corrected p < 0.001" if p < 0.0005 else f"corrected p = {p:.3f}"
     return [f"Its C is {interval(value, low, high)} {where} that of {whose} ({told}{chance})."]

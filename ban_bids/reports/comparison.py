@@ -17,7 +17,7 @@ from ban_bids.reports.model_figures import (
     difference_figure,
     forest_figure,
 )
-from ban_bids.reports.models import MEANING, NUMBERS, TOTALS, interval, scored_rows
+from ban_bids.reports.models import MEANING, NUMBERS, TOTALS, interval, people_of_models, scored_rows
 from ban_bids.reports.page import Block, Bullets, Figure, Table, format_number
 
 _DIFFERENCE = ["value", "ci_low", "ci_high", "p_corrected"]
@@ -27,6 +27,11 @@ _COMPARED = (
     "P(first): share of the draws in which the model is the best. "
     "Better than its controls: yes (worse) where C lies above (below) that of its best control, corrected p under .05; "
     "otherwise it was not shown."
+)
+
+_OTHER_PEOPLE = (
+    "Models were not all scored in the same participants: C and BAS are means over those of the column participants, "
+    "differences and ranks over those who have both."
 )
 
 
@@ -106,10 +111,12 @@ def _controls(scores: pd.DataFrame, model: str) -> dict[str, float]:
 
 
 def _models_table(scores: pd.DataFrame, compared: pd.DataFrame, names: Sequence[str], row: str, note: str) -> Table:
-    lines, reasons = [], []
+    lines, reasons, people = [], [], people_of_models(scores)
     for name in names:
         rows = scored_rows(scores, name)
         line: dict[str, object] = {"model": name, **_rank(compared, name, row)}
+        if people:
+            line["participants"] = people.get(name, 0)
         for total in TOTALS:
             of_total = rows[rows["row"] == total]
             numbers = of_total[NUMBERS].astype(float).to_numpy()
@@ -118,7 +125,7 @@ def _models_table(scores: pd.DataFrame, compared: pd.DataFrame, names: Sequence[
                 reasons.append((total, of_total["reason"].iloc[0], name))
         lines.append({**line, **_against_controls(scores, compared, name)})
     title = "Models, by brain-like auditory score BAS" if row == "BAS" else "Models, by cortical score C"
-    parts = [note, _reasons(reasons), "" if compared.empty else _COMPARED]
+    parts = [note, _OTHER_PEOPLE if people else "", _reasons(reasons), "" if compared.empty else _COMPARED]
     if compared.empty and len(names) > 1:
         parts.append(NO_COMPARISON)
     return Table(title, pd.DataFrame(lines), note=" ".join(filter(None, parts)), drop_empty=False)

@@ -225,7 +225,8 @@ def _maps(out: Derivatives, models: Sequence[str]) -> list[Block]:
         rows = maps[maps["model"] == model]
         for row in rows.sort_values("layer", key=lambda layers: layers == JOINT, kind="stable").itertuples():
             image = map_figure(Path(str(row.path)), label="mean r over participants")
-            source = f"{row.model}, {row.layer}"
-            caption = f"Mean correlation of held-out BOLD with the prediction from {source}; space {row.space}."
+            source, n = f"{row.model}, {row.layer}", len(read_json(Path(str(row.json))).get("Participants", ()))
+            whose = f"Mean over {n} participants of the correlation" if n > 1 else "Correlation, of one participant,"
+            caption = f"{whose} of held-out BOLD with the prediction from {source}; space {row.space}."
             figures.append(Figure(f"Mean r, {source}", image, caption, folded=len(models) > _FEW_MODELS))
     return figures

@@ -32,6 +32,15 @@ def scored_rows(scores: pd.DataFrame, model: str) -> pd.DataFrame:
     return scores[(scores["role"] == "scored") & (scores["model"] == model)]
 
 
+def people_of_models(scores: pd.DataFrame) -> dict[str, int]:
+    """How many participants have C, by scored model of the group; empty where all have the same, or rows are of one."""
+    if "n" not in scores:
+        return {}
+    rows = scores[(scores["role"] == "scored") & (scores["row"] == "C")].drop_duplicates("model")
+    known = {str(model): int(n) for model, n in zip(rows["model"], rows["n"], strict=True)}
+    return known if len(set(known.values())) > 1 else {}
+
+
 def headlines(scores: pd.DataFrame, model: str) -> Headlines:
     """C, B and BAS of one model, large."""
     return Headlines(tuple(_headline(scores, model, name) for name in TOTALS))

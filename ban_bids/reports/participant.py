@@ -78,7 +78,8 @@ def render_participant(root: Path, participant: str) -> Path:
     if scores.empty:
         raise DataError(f"sub-{participant}: no score table in {root}; run the participant level first")
     participants, models = read_summaries(root, participant)
-    sections = error_sections(root, failures_of(root, participant))
+    shown = {model.model for model in models} & set(scores["model"])
+    sections = error_sections(root, failures_of(root, participant, shown))
     for summary in participants:
         of_task = [model for model in models if model.task == summary.task]
         sections += _task_sections(

@@ -81,7 +81,7 @@ class Rank:
     Parameters
     ----------
     value : float
-        Equal models share the mean of their ranks.
+        Equal models share the mean of their ranks; NaN where a difference has no value.
     ci_low, ci_high : float
         Limits of the rank; NaN where a difference has no interval.
     first : float
@@ -121,7 +121,7 @@ def ranks(n_models: int, differences: Mapping[tuple[int, int], Estimate]) -> lis
         ahead = np.array([lead[i, j] for j in others])
         low = 1 + np.sum((p <= 1 - LEVEL) & (ahead < 0)) if np.isfinite(p).all() else np.nan
         high = n_models - np.sum((p <= 1 - LEVEL) & (ahead > 0)) if np.isfinite(p).all() else np.nan
-        value = 1 + np.sum(ahead < -_TIE) + np.sum(np.abs(ahead) <= _TIE) / 2
+        value = 1 + np.sum(ahead < -_TIE) + np.sum(np.abs(ahead) <= _TIE) / 2 if np.isfinite(ahead).all() else np.nan
         found.append(Rank(float(value), float(low), float(high), float(first[i])))
     return found
 

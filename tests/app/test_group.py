@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import lxml.html
@@ -9,8 +10,9 @@ from fake_derivatives import AFFINE, BEHAVIORAL, SPACE, TASK, fake_settings, mak
 from scipy import stats
 
 from ban_bids import load_derivatives
-from ban_bids.app.group import group_level
-from ban_bids.bids.names import bas_name
+from ban_bids.app.group import find_members, group_level
+from ban_bids.app.group_table import group_table
+from ban_bids.bids.names import bas_name, sidecar
 from ban_bids.constants import AREAS, JOINT
 from ban_bids.derivatives.draws import Draws, write_draws
 from ban_bids.derivatives.group_maps import Moments
@@ -246,6 +248,32 @@ def test_two_analyses_are_not_averaged(tmp_path):
     assert group_level(tree.root, settings(tree.root, task_ids=(TASK,))) == 0
 
 
+def test_people_or_models_of_different_held_out_tasks_are_not_mixed(tmp_path):
+    """Each has one map per layer, so that no two maps of one participant gave it away."""
+    tree = small_tree(tmp_path / "out", ["01"])
+    facts = read_json(bas_name("01", TASK, "ban").path(tree.root).with_suffix(".json"))
+    for label, model in (("02", "ban"), ("01", "deepcnn")):
+        path = bas_name(label, "Rest", model).path(tree.root)
+        place = {"participant": label, "task": "Rest", "space": SPACE, "model": model, "layer": "A1"}
+        image = write_statmap(tree.root, np.ones(int(tree.mask.sum())), tree.mask, AFFINE, stat="r", **place)
+        write_table(path, tree.scores["01"].assign(model=model), COLUMNS, {**facts, "Model": model})
+        before_and_after_refusal(tree, rf"held-out tasks \(Rest: sub-{label}; Test: sub-01\).*--task-id")
+        for file in (path, image):
+            sidecar(file).unlink()
+
+
+def test_a_task_that_was_not_held_out_is_told_from_an_unfinished_participant(tmp_path):
+    tree = small_tree(tmp_path / "out", ["01"])
+    (tree.root / "sub-09").mkdir()
+    out = load_derivatives(tree.root)
+    why = (
+        "sub-01: no score table of task music; held out was Test; sub-09: no score table: participant level not "
+        "finished.*--task-id takes the held-out task of the tables, Test"
+    )
+    with pytest.raises(DataError, match=why):
+        find_members(out, settings(tree.root, task_ids=("music",)).selection)
+
+
 def test_a_failed_participant_with_an_older_table_is_left_out(tmp_path):
     tree = small_tree(tmp_path / "out", ["01", "02"])
     write_status(tree.root, "02", "failed", "no T1w")
@@ -295,6 +323,18 @@ def test_a_model_that_failed_in_one_participant_is_left_out_there_alone(tmp_path
     [missing] = read_json(tree.root / "group_bas.json")["MissingParticipants"]
     assert missing["participant"] == "02"
     assert missing["reason"] == "model deepcnn failed: features are not finite; an older score table is left out"
+
+
+def test_who_was_not_scored_with_a_model_is_named_in_its_rows():
+    rng = np.random.default_rng(0)
+    own = [("01", "ban"), ("02", "ban"), ("02", "deepcnn")]
+    tables = [score_rows(rng, model).assign(participant=label, task=TASK) for label, model in own]
+    scores = pd.concat([table.assign(control_of=table["model"].iloc[0]) for table in tables], ignore_index=True)
+    scores["control_of"] = scores["control_of"].where(scores["role"] == "control")
+    files = pd.DataFrame(columns=["path", "task", "model"])
+    rows = group_table(scores, files, n_draws=10, seed=0).query("level == 'group' and row == 'C'").set_index("model")
+    assert rows["n"].to_dict() == {"ban": 2, "banuntrained1": 2, "deepcnn": 1, "deepcnnuntrained1": 1}
+    assert rows["reason"].str.contains("sub-01: not scored").tolist() == [False, False, True, True]
 
 
 def test_scores_that_pool_other_sessions_are_refused_by_name(tmp_path):
@@ -372,18 +412,18 @@ def kept_score(rng, signal, quality) -> KeptScore:
     return KeptScore(statistics, {area: statistics[area, area] for area in AREAS})
 
 
-def with_draws(root: Path, label: str, *, clips=None, shift: float = 0.0) -> pd.DataFrame:
+def with_draws(root: Path, label: str, *, clips=None, shift: float = 0.0, b: float = BEHAVIORAL) -> pd.DataFrame:
     """Draws of a model and the score table that goes with them; ``shift`` makes the table another's."""
     heard, own = np.random.default_rng(8), np.random.default_rng(int(label))
     # some clips are predicted well and some are not, the same ones in everybody
     quality = np.repeat(heard.uniform(-0.2, 1, size=(N_CLIPS, 1)), 3, axis=0)
     signal = {area: own.normal(size=(3 * N_CLIPS, 8)) for area in AREAS}
     kept = kept_score(own, signal, quality)
-    behavior = Estimate(value=BEHAVIORAL, draws=BEHAVIORAL + 0.12 * np.random.default_rng(9).normal(size=1000))
+    behavior = Estimate(value=b, draws=b + 0.12 * np.random.default_rng(9).normal(size=1000))
     names = tuple(f"{k:02d}" for k in range(N_CLIPS)) if clips is None else clips
     write_draws(root, Draws(label, TASK, "ban", names, {"ban": kept}, behavior))
     scores = {cell: float(values[0]) for cell, values in kept.scores(np.ones((1, N_CLIPS))).items()}
-    scores["B", "", ""], scores["BAS", "", ""] = BEHAVIORAL, (scores["C", "", ""] + BEHAVIORAL) / 2
+    scores["B", "", ""], scores["BAS", "", ""] = b, (scores["C", "", ""] + b) / 2
     scores["C", "", ""] += shift
     table = score_rows(own, "ban").assign(generalises_to="clips")
     cells = [tuple(cell) for cell in table[["row", "layer", "region"]].fillna("").to_numpy()]
@@ -430,6 +470,29 @@ def test_b_says_whether_its_interval_is_of_other_people_too(tmp_path):
     assert group_rows(tree.root).set_index("row").loc["B", "generalises_to"] == "people and clips"
 
 
+def test_who_was_scored_before_people_chose_has_no_bas_and_stops_nobody(tmp_path):
+    tree = small_tree(tmp_path / "out", ["01", "02", "03"])
+    tables = [with_draws(tree.root, label, b=b) for label, b in (("01", np.nan), ("02", 0.4), ("03", 0.4))]
+    assert group_level(tree.root, settings(tree.root)) == 0
+    totals = group_rows(tree.root).set_index("row")
+    c = [float(table.loc[table["row"] == "C", "value"].iloc[0]) for table in tables]
+    assert totals.loc["BAS", "value"] == pytest.approx((np.mean(c[1:]) + 0.4) / 2, abs=1e-6)
+    assert totals.loc[["C", "B", "BAS"], "n"].tolist() == [3, 2, 2]
+    assert totals.loc["BAS", "generalises_to"] == "people and clips"
+
+
+def test_a_b_on_which_tables_disagree_makes_bas_unavailable_and_stops_nothing(tmp_path):
+    tree = small_tree(tmp_path / "out", ["01", "02"])
+    for label, b in (("01", 0.4), ("02", 0.6)):
+        with_draws(tree.root, label, b=b)
+    assert group_level(tree.root, settings(tree.root)) == 0
+    totals = group_rows(tree.root).set_index("row")
+    assert totals.loc[["B", "BAS"], ["value", "ci_low"]].isna().all(axis=None)
+    why = "participants' tables disagree on it: run the participant level of all again"
+    assert totals.loc[["B", "BAS"], "reason"].tolist() == [why, f"B is n/a: {why}"]
+    assert totals.loc["C", "n"] == 2 and np.isfinite(totals.loc["C", "ci_low"])
+
+
 def test_one_participant_has_an_interval_over_clips_that_says_so(tmp_path):
     tree = small_tree(tmp_path / "out", ["01"])
     with_draws(tree.root, "01")
@@ -450,6 +513,24 @@ def test_people_who_heard_other_clips_share_no_chance_of_clips(tmp_path):
         group_level(tree.root, settings(tree.root))
         widths.append(width(group_rows(tree.root).set_index("row").loc["C"]))
     assert widths[1] < widths[0]
+
+
+def test_layers_that_are_called_by_numbers_keep_their_names_and_their_draws(tmp_path):
+    tree = small_tree(tmp_path / "out", ["01", "02"])
+    numbered = dict(zip(AREAS, ("0", "1", "01", "1e3"), strict=True))
+    for label in ("01", "02"):
+        table = with_draws(tree.root, label)
+        table["layer"] = table["layer"].map(numbered, na_action="ignore")
+        write_model(tree.root, label, table, "ban")
+        [draws] = load_derivatives(tree.root).draws(label)
+        own = {(numbered[layer], region): one for (layer, region), one in draws.scores["ban"].statistics.items()}
+        kept = replace(draws.scores["ban"], statistics=own)
+        write_draws(tree.root, replace(draws, scores={"ban": kept}))
+    assert load_derivatives(tree.root).scores("01", layer="01")["region"].tolist() == ["PB"]
+    assert group_level(tree.root, settings(tree.root)) == 0
+    layers = group_rows(tree.root).query("row == 'layer'")
+    assert layers["layer"].tolist() == list(numbered.values())
+    assert set(layers["generalises_to"]) == {"people and clips"}
 
 
 def test_draws_of_other_scores_than_the_table_s_are_refused(tmp_path):

@@ -15,6 +15,7 @@ from fake_derivatives import TASK, fake_settings, score_rows, write_model
 from ban_bids import load_derivatives
 from ban_bids.app import comparable
 from ban_bids.app.comparison import compare_group, compare_participant
+from ban_bids.app.group import conditions_notes
 from ban_bids.bids.names import bas_name, draws_name
 from ban_bids.constants import AREAS
 from ban_bids.derivatives.comparisons import COLUMNS
@@ -356,3 +357,43 @@ def test_members_with_other_clips_are_compared_in_draws_of_their_own(root):
     own = compare(root, "02")
     of_group = table[table["participant"] == "02"].reset_index(drop=True)
     np.testing.assert_allclose(of_group["ci_low"].astype(float), own["ci_low"].astype(float), atol=1e-5)
+
+
+def test_a_model_of_other_clips_leaves_the_intervals_of_others_as_they_are(root):
+    few = CLIPS[:5]
+    for model, quality in (("a", 0.8), ("b", 0.4)):
+        score(root, "01", model, quality, clips=few)
+    rows = {"kind": "models", "row": "C", "model": "a", "other": "b"}
+    alone = one(compare(root), **rows)
+    score(root, "01", "c", 0.5)  # of twelve clips, with which it cannot be compared
+    table = compare(root)
+    beside = one(table, **rows)
+    assert beside["reason"] == alone["reason"] == "only 5 clips are repeated: the interval is rough"
+    # the draws are others, and a pair of five clips has the width of five clips
+    assert beside["ci_high"] - beside["ci_low"] == pytest.approx(alone["ci_high"] - alone["ci_low"], rel=0.2)
+    control = one(table, kind="control", row="C", model="a", other="logmel")
+    assert "only 5 clips" in control["reason"]
+    assert pd.isna(one(table, kind="control", row="C", model="c", other="logmel")["reason"])
+
+
+def test_nobody_is_ranked_by_a_b_on_which_participants_tables_disagree(root):
+    for label, b in (("01", 0.3), ("02", 0.5)):
+        for model, quality in (("a", 0.8), ("b", 0.4)):
+            score(root, label, model, quality, b=b)
+    out = load_derivatives(root)
+    group = compare_group(out.scores(), out.draw_files(), n_draws=N_DRAWS, seed=0).query("level == 'group'")
+    ranks = group[(group["kind"] == "rank") & group["row"].isin(["B", "BAS"])]
+    assert len(ranks) == 4 and ranks[["value", "ci_low", "first"]].isna().all(axis=None)
+    assert ranks["reason"].str.contains("participants' tables disagree on B").all()
+    assert group.query("kind == 'rank' and row == 'C'")["value"].tolist() == [1, 2]
+
+
+def test_participants_who_were_scored_in_different_ways_are_told(root):
+    for label, confounds in (("01", "motion12"), ("02", "motion12"), ("03", "compcor")):
+        conditions = {**CONDITIONS, "ConfoundsStrategy": confounds, "Folds": label}
+        for model in "ab":
+            score(root, label, model, 0.5, conditions=conditions)
+    files = load_derivatives(root).draw_files()
+    [note] = conditions_notes(files)  # folds are each person's own
+    assert note.endswith("ConfoundsStrategy differs (motion12: sub-01, sub-02; compcor: sub-03)")
+    assert conditions_notes(files[files["participant"] != "03"]) == []

@@ -42,8 +42,9 @@ def test_a_table_is_read_back_with_its_model_and_every_column_is_defined(root, t
 
 
 def test_genres_that_look_like_numbers_stay_names(root, table):
-    write_confusions(root, table.assign(genre="80", answer=["80", "90"]), {"Model": "ban"}, **PLACE, model="ban")
-    assert load_derivatives(root).confusions()["answer"].tolist() == ["80", "90"]
+    write_confusions(root, table.assign(genre="07", answer=["07", "other"]), {"Model": "ban"}, **PLACE, model="ban")
+    found = load_derivatives(root).confusions()
+    assert found["genre"].tolist() == ["07", "07"] and found["answer"].tolist() == ["07", "other"]
 
 
 def test_a_model_scored_again_without_choices_keeps_no_old_table(root, table):

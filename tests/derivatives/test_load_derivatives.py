@@ -30,6 +30,7 @@ def test_one_filter_and_several(tree):
     assert len(out.maps()) == 4 * (2 * 5 + 1)
     one = out.maps(participant="02", layer="T2T3", stat="r")
     assert len(one) == 1
+    assert out.maps(participant="sub-02", layer="T2T3", stat="r").equals(one)
     assert set(one.loc[0, ["task", "space", "model"]]) == {TASK, SPACE, "ban"}
     several = out.maps(layer=["A1", "Belt"], stat=["r", "pspecific"], participant=("01", "02"))
     assert len(several) == 8
@@ -101,6 +102,16 @@ def test_tables_without_a_column_of_models_get_one(tmp_path):
     assert files.loc[0, ["path", "participant", "model_fingerprint"]].tolist() == [str(path), "01", "f"]
 
 
+def test_numbers_with_decimal_commas_are_named(tmp_path):
+    tree = make_tree(tmp_path / "out", ["01"], layers=("A1",))
+    path = bas_name("01", TASK, "ban").path(tree.root)
+    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    table["rho"] = table["rho"].str.replace(".", ",")  # as a spreadsheet saves it in half of the world
+    table.to_csv(path, sep="\t", index=False)
+    with pytest.raises(DataError, match=r"desc-ban_bas.tsv: '0,\d+' in column rho is no number"):
+        load_derivatives(tree.root).scores()
+
+
 def test_comparisons_are_read_back_by_participant_kind_and_row(tmp_path):
     write_json(tmp_path / "dataset_description.json", {"GeneratedBy": [{"Name": "ban-bids"}]})
     out = load_derivatives(tmp_path)
@@ -156,6 +167,7 @@ def test_an_empty_folder_of_ours_gives_empty_tables(tmp_path):
     out = load_derivatives(tree.root)
     assert out.maps(layer="A1").empty
     assert out.scores("01").empty
+    assert out.scores(row="C", role="scored")["row"].empty  # nothing was scored; row is a column nonetheless
     assert out.participants == ()
 
 

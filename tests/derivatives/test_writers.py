@@ -6,6 +6,7 @@ from nilearn.image import load_img
 from nilearn.maskers import NiftiMasker
 
 from ban_bids.derivatives.maps import write_map
+from ban_bids.derivatives.statistics import STATISTICS
 from ban_bids.derivatives.tables import write_table
 from ban_bids.errors import DataError
 from ban_bids.files.json import read_json
@@ -42,6 +43,12 @@ def test_maps_open_in_nilearn_with_their_values_in_their_place(tmp_path):
     assert (image.get_fdata()[~mask] == 0).all()
     masker = NiftiMasker(nib.Nifti1Image(mask.astype(np.uint8), AFFINE)).fit()
     assert np.allclose(np.ravel(masker.transform(str(path))), values, atol=1e-6)
+
+
+def test_definitions_of_maps_are_those_of_the_method_page():
+    assert "four" not in STATISTICS["share"]["Definition"]  # models have any number of layers
+    assert "less what noise makes of it" in STATISTICS["ev"]["Definition"]
+    assert "clips change places" in STATISTICS["pspecific"]["Definition"]
 
 
 @pytest.mark.parametrize(("statistic", "outside"), [("r", 0), ("p", 1), ("psound", 1), ("qspecific", 1)])

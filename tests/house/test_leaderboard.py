@@ -126,6 +126,17 @@ def test_one_participant_needs_no_group(tmp_path: Path) -> None:
     assert _rows(text)["ban"][7:] == ["A1", "Belt", "Belt", "T2T3"]
 
 
+def test_only_members_of_the_group_are_counted(tool: ModuleType, tmp_path: Path) -> None:
+    out = _tree(tmp_path / "out", ("01", "02", "03"), {"ban": (0.5, 0.1)})  # 01 failed, or was not asked for
+    scores = load_derivatives(out).scores()
+    scores = scores[scores["participant"] != "01"].assign(generalises_to=None)
+    of_group = scores[scores["participant"] == "02"].assign(participant=None, level="group")
+    write_tsv(out / "group_bas.tsv", pd.concat([of_group, scores.assign(level="participant")]))
+    text = tool.page(load_derivatives(out), "the demo")
+    assert "Models scored on the demo, 2 people." in text
+    assert _rows(text)["ban"][9] == "T2T3 (2/2)"
+
+
 def test_nothing_scored_is_an_error(tool: ModuleType, tmp_path: Path) -> None:
     out = _tree(tmp_path / "out", ("01",), {})
     for path in out.glob("sub-01/func/*_bas.*"):

@@ -59,6 +59,18 @@ def test_what_lies_below_is_said_so() -> None:
     )
 
 
+def test_a_small_p_is_not_nothing() -> None:
+    said = text(score_rows("ban", 0.2, (0.04,)), [compared("control", "ban", "banuntrained", (0.1, 0.01, 0.2), 0.0002)])
+    assert "(corrected p < 0.001)" in said
+
+
+def test_a_model_that_not_everybody_was_scored_with_says_so() -> None:
+    scores = [{**row, "n": 1} for row in score_rows("deep", 0.7, (0.5,))]
+    scores += [{**row, "n": 4} for row in score_rows("ban", 0.6, (0.4,))]
+    assert "in auditory cortex of the one participant in whom it was scored (C = 0.700" in text(scores, [])
+    assert "in whom" not in text([{**row, "n": 4} for row in scores], [])
+
+
 def test_nothing_predicted_is_no_share() -> None:
     assert "predicts none of the explainable variance" in text(score_rows("ban", -0.1, (-0.02, 0.01)), [])
 

@@ -99,6 +99,15 @@ def test_reasons_for_missing_scores_stand_below_the_table_once():
     assert comparison_blocks(scores, NOTHING, "")[0].note.startswith("B of two, one is n/a: no read-out.")
 
 
+def test_models_of_different_participants_say_how_many_and_those_of_the_same_do_not():
+    scores = scores_of("one", "two")
+    table = comparison_blocks(scores.assign(n=np.where(scores["model"] == "one", 1, 4)), NOTHING, "")[0]
+    assert dict(zip(table.frame["model"], table.frame["participants"], strict=True)) == {"one": 1, "two": 4}
+    assert "not all scored in the same participants" in table.note
+    alike = comparison_blocks(scores.assign(n=4), NOTHING, "")[0]
+    assert "participants" not in alike.frame and "same participants" not in alike.note
+
+
 @pytest.fixture
 def texts(monkeypatch):
     seen = []

@@ -48,6 +48,17 @@ def test_models_and_participants_that_failed_stand_first_with_their_logs(tree):
         assert told in html.xpath("//p[@class='status']/text()")[0]
 
 
+def test_scores_of_an_earlier_call_are_not_said_to_be_missing(tree):
+    write_status(tree.root, "01", "failed", WHY, model="ban")
+    crash(tree, f"sub-01_task-{TASK}_desc-ban", f"DataError: {WHY}")
+    html = page(render_participant(tree.root, "01"))
+    assert "Model ban" in html.xpath("//h2/text()")
+    [section] = html.xpath("//section[h2='Errors']")
+    [[*_, reason, log]] = errors(tree, "sub-01.html")
+    assert reason == f"{WHY}; its scores on this page are those of an earlier call"
+    assert log == f"logs/sub-01_task-{TASK}_desc-ban_crash.txt" and "missing" not in section.text_content()
+
+
 def test_damaged_logs_of_others_leave_a_page_as_it_is(tree):
     before = render_participant(tree.root, "01").read_text()
     write_status(tree.root, "02", "failed", WHY)
