@@ -48,6 +48,13 @@ def test_what_concerns_everybody(toy: Toy, name: str, leave: Callable[[Path], No
             read_dataset(toy.settings(skip_bids_validation=skip))
 
 
+def test_a_participants_subdataset_that_is_not_there(toy: Toy) -> None:
+    (toy.root / "sub-03").mkdir()
+    dataset = read_dataset(toy.settings())
+    assert f"datalad get -n {toy.root}/sub-03" in str(dataset.participants[2].failure)
+    assert [one.failure for one in dataset.participants[:2]] == [None, None]
+
+
 @ways
 def test_the_table_of_stimuli(toy: Toy, leave: Callable[[Path], None], remedy: str) -> None:
     """Without it a picture would be heard, and the genres be unknown."""
