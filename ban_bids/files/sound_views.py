@@ -126,21 +126,26 @@ def _contained(path: Path, raw: BinaryIO, size: int) -> View:
             f"{path}: stimulus is truncated: the header promises {samples.told} bytes of samples, the file has "
             f"{max(0, there)}; fetch the original file again"
         )
+    return _told(path, raw, size, start=samples.start, told=samples.told)
+
+
+def _told(path: Path, raw: BinaryIO, size: int, *, start: int, told: int) -> View:
+    """A file with all samples that it tells of, with what is odd about the rest."""
     raw.seek(0)
     head = raw.read(8)
     whole = int.from_bytes(head[4:], "little") + 8
     note = ""
     if head[:4] == b"RIFF" and whole > size + 1:
         note = f"{path.name}: its header promises {whole} bytes, the file has {size}; all of its samples are there"
-    elif head[:4] == b"RIFF" and _is_no_chunk(raw, samples.start + samples.told, size):
-        note = f"{path.name}: its header promises {samples.told} bytes of samples, {there} are there; it is believed"
-    if head[:4] == b"RIFF" and (header := even_header(raw, size, samples.told)) is not None:
-        end = samples.start + samples.told
-        return View(raw, end, before=header, skip=samples.start, changed=True, note=note)
+    elif head[:4] == b"RIFF" and _is_no_chunk(raw, start + told, size):
+        note = f"{path.name}: its header promises {told} bytes of samples, {size - start} are there; it is believed"
+    if head[:4] == b"RIFF" and (header := even_header(raw, size, told)) is not None:
+        end = start + told
+        return View(raw, end, before=header, skip=start, changed=True, note=note)
     if form := _form(raw):
         return View(raw, size, form, changed=True, note=note)
     if head[:4] == b"riff":  # libsndfile takes what comes behind the samples for more of them
-        return View(raw, samples.start + samples.told, changed=True, note=note)
+        return View(raw, start + told, changed=True, note=note)
     return View(raw, size, note=note)
 
 
