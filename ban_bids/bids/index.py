@@ -320,8 +320,12 @@ def build_index(selection: Selection, listing: Listing, labels: Sequence[str], *
         else:
             found, notes = _saved(root, images, queries, database=database, save=save)
     except (OSError, ValueError, KeyError, TypeError, SQLAlchemyError, sqlite3.Error) as error:
-        where = f"{root}" if database is None else f"--bids-database-dir {database}"
-        raise DataError(f"{where}: no index of the dataset ({' '.join(str(error).split())}); correct it") from error
+        where, remedy = f"{root}", "correct it"
+        if database is not None:
+            where, remedy = f"--bids-database-dir {database}", "name another folder"
+            if (database / _DATABASE).is_file():
+                remedy = f"delete {database / _DATABASE}, and it is made anew"
+        raise DataError(f"{where}: no index of the dataset ({' '.join(str(error).split())}); {remedy}") from error
     beside = [*listing.beside, *(path for label in labels for path in listing.people[label].beside)]
     chosen = {kind: one_form_each(paths) for kind, paths in found.items()}
     by_label = {kind: _by_label(root, paths) for kind, (paths, _) in chosen.items()}
