@@ -8,10 +8,11 @@ run only can be meant, and a note says so.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from ban_bids.bids.listing import is_empty, one_form_each
 from ban_bids.bids.names import entities, entity
 from ban_bids.constants import AROMA, NATIVE, TEMPLATE
 from ban_bids.errors import DataError, MissingDerivative
@@ -43,7 +44,7 @@ class RunFiles:
     bold, mask, confounds : Path
         Series in the output space, brain mask on its grid, table of confounds.
     note : str or None
-        How their names differ from the raw one, where they do.
+        How their names differ from the raw one, where they do; which of two forms is used.
     """
 
     bold: Path
@@ -86,19 +87,23 @@ class Output:
     label : str
         Participant, without ``sub-``.
     files : tuple of Path
-        Of ``func`` in every session, sorted.
+        Of ``func`` in every session, sorted; of an image in two forms, one.
+    twins : Mapping of Path to Path
+        Of such an image: the file that is taken, and the other.
     """
 
     folder: Path
     label: str
     files: tuple[Path, ...]
+    twins: Mapping[Path, Path] = field(default_factory=dict)
 
     @classmethod
     def of(cls, folder: Path, label: str) -> Output:
         """List a participant's files; none where fMRIPrep's output has no such participant."""
         subject = folder / f"sub-{label}"
         found = (path for pattern in ("func/*", "ses-*/func/*") for path in subject.glob(pattern))
-        return cls(folder, label, tuple(sorted(path for path in found if path.name.startswith(f"sub-{label}_"))))
+        taken, twins = one_form_each(path for path in found if path.name.startswith(f"sub-{label}_"))
+        return cls(folder, label, tuple(sorted(taken)), twins)
 
     def ending(self, tail: str, extensions: Sequence[str] = _NIFTI) -> list[Path]:
         """Files of all runs whose names end so; of parts, magnitudes only."""
@@ -185,8 +190,10 @@ def find_run(pairs: Entities, output: Output, options: Preprocessing, others: Co
     tables = _of_echo([path for tail in _TABLES for path in output.same_run(made, tail, (".tsv",))], bold)
     name = f"{beside}_{_TABLES[0]}.tsv (or _regressors.tsv)"
     table = _one(tables, name, folder, "copy it from fMRIPrep's output, with its .json file")
-    differs = made != identity(pairs)
-    return RunFiles(bold, mask, table, f"fMRIPrep's {bold.name} alone fits {stem}: taken for it" if differs else None)
+    notes = [f"fMRIPrep's {bold.name} alone fits {stem}: taken for it"] if made != identity(pairs) else []
+    both = (path for path in (bold, mask) if path in output.twins)
+    notes += [f"fMRIPrep's {path.name} is used, not {output.twins[path].name}" for path in both]
+    return RunFiles(bold, mask, table, "; ".join(notes) or None)
 
 
 def _of_echo(paths: Sequence[Path], bold: Path) -> list[Path]:
@@ -244,6 +251,10 @@ def _why(pairs: Entities, output: Output, options: Preprocessing, there: Sequenc
     if any(output.same_run(run, f"desc-{kind}_boldref") for kind in ("hmc", "coreg")):
         return f"this is fMRIPrep's minimal output; {again} and --level full"
     runs = sorted({run_name(entities(path)) for path in output.ending(series_tail(options.confounds))})
+    others = {entity(path, "desc") for path in output.ending("bold")} - {None}
+    if not runs and others:
+        made = ", ".join(f"desc-{desc}" for desc in sorted(filter(None, others)))
+        return f"of sub-{output.label} there is {made}, which another program made: give fMRIPrep's own output"
     if not runs:
         return f"there is no series of sub-{output.label} at all: fMRIPrep has not finished it; {again}"
     return (
@@ -260,6 +271,8 @@ def _nearest(name: str, names: Sequence[str]) -> str:
 
 def _no_participant(output: Output, again: str) -> str:
     """Nothing functional is there: no participant, another label, or the anatomy alone."""
+    if empty := is_empty(output.folder / f"sub-{output.label}"):
+        return empty
     if (output.folder / f"sub-{output.label}").is_dir():
         return f"there are no functional files of sub-{output.label}: fMRIPrep has not finished it; {again}"
     labels = sorted(path.name for path in output.folder.glob("sub-*") if path.is_dir())

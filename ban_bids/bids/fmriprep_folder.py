@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ban_bids.bids.listing import is_empty
 from ban_bids.errors import UsageError
 
 _MADE_NAMES = ("_desc-", "_space-", "_hemi-")
@@ -48,8 +49,8 @@ def check_folder(folder: Path, labels: Sequence[str], bids_dir: Path) -> None:
 def _what(folder: Path, labels: Sequence[str], bids_dir: Path) -> str:
     """What a folder is instead of fMRIPrep's output."""
     names = ", ".join(f"sub-{label}" for label in labels[:_FEW]) + (" ..." if len(labels) > _FEW else "")
-    if not any(folder.iterdir()):
-        return f"the folder is empty (of a DataLad dataset: datalad get -n {folder})"
+    if empty := is_empty(folder):
+        return empty
     if folder.resolve() == bids_dir.resolve():
         return "this is the raw dataset, not fMRIPrep's output"
     if any((folder / f"sub-{label}").is_dir() for label in labels):

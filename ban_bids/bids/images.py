@@ -19,6 +19,14 @@ _SAME_SIZE = 0.01
 _LOOK = "check left and right, and the images in the report"
 
 
+def says_where(image: nibabel.Nifti1Image) -> bool:
+    """Whether a header says where its voxels lie: without sform and qform the place is made up from their number."""
+    header = image.header
+    if not isinstance(header, nibabel.Nifti1Header):
+        return True
+    return int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
+
+
 def orientation_notes(image: nibabel.Nifti1Image) -> tuple[str, ...]:
     """What is doubtful about where left and right lie in an image.
 
@@ -51,7 +59,7 @@ def _side_notes(image: nibabel.Nifti1Image) -> tuple[str, ...]:
     """What sform and qform leave open about left and right."""
     header = image.header
     sform_code, qform_code = int(header["sform_code"]), int(header["qform_code"])
-    if sform_code <= 0 and qform_code <= 0:
+    if not says_where(image):
         axes = "".join(str(axis) for axis in nibabel.aff2axcodes(image.affine))
         return (f"neither sform nor qform (both codes 0): left and right are unknown, taken as {axes}; {_LOOK}",)
     if sform_code <= 0 or qform_code <= 0:

@@ -23,10 +23,11 @@ from bids.layout.models import BIDSFile, Tag
 from sqlalchemy.exc import SQLAlchemyError
 
 from ban_bids.bids.images import same_image
-from ban_bids.bids.listing import IMAGES, Listing
+from ban_bids.bids.listing import IMAGES, Listing, is_empty, one_form_each
 from ban_bids.bids.metadata import Companions
 from ban_bids.bids.names import file_suffix
 from ban_bids.errors import DataError, DiskFull, UsageError
+from ban_bids.files.fetched import absence
 from ban_bids.files.json import read_json
 from ban_bids.files.room import told_when_full
 from ban_bids.settings import Selection
@@ -96,7 +97,7 @@ class Index:
     def every_bold(self, label: str) -> list[Path]:
         """All BOLD images of a participant, also those that the filter file leaves out."""
         listed = self.listing.people[label].images
-        there, _ = _one_form_each(path for path in listed if path.parent.name == "func" and file_suffix(path) == "bold")
+        there, _ = one_form_each(path for path in listed if path.parent.name == "func" and file_suffix(path) == "bold")
         return sorted(there)
 
     def no_bold(self, label: str) -> str:
@@ -106,7 +107,8 @@ class Index:
             return f"sub-{label}: --bids-filter-file, --session-id or --task-id leave out all {len(there)} BOLD images"
         passed = "".join(f" ({note})" for note in self.listing.notes(label))
         pattern = f"sub-{label}/[ses-*/]func/sub-{label}_*_bold.nii[.gz]"
-        remedy = "give the right to list it" if "cannot be listed" in passed else "add it"
+        folder = self.listing.root / f"sub-{label}"
+        remedy = "give the right to list it" if "cannot be listed" in passed else is_empty(folder) or "add it"
         return f"sub-{label}: no BOLD image {pattern}{passed}; {remedy}"
 
     def check_twins(self, images: Iterable[Path]) -> list[str]:
@@ -124,7 +126,7 @@ class Index:
         """
         double = [(image, self.twins[image]) for image in images if image in self.twins]
         for image, other in double:
-            if other.exists() and not same_image(image, other):
+            if absence(other) is None and not same_image(image, other):
                 kind = "t1w" if image.parent.name == "anat" else "bold"
                 remedy = f'{{"{kind}": {{"extension": ".nii.gz"}}}}'
                 raise DataError(
@@ -318,10 +320,14 @@ def build_index(selection: Selection, listing: Listing, labels: Sequence[str], *
         else:
             found, notes = _saved(root, images, queries, database=database, save=save)
     except (OSError, ValueError, KeyError, TypeError, SQLAlchemyError, sqlite3.Error) as error:
-        where = f"{root}" if database is None else f"--bids-database-dir {database}"
-        raise DataError(f"{where}: no index of the dataset ({' '.join(str(error).split())}); correct it") from error
+        where, remedy = f"{root}", "correct it"
+        if database is not None:
+            where, remedy = f"--bids-database-dir {database}", "name another folder"
+            if (database / _DATABASE).is_file():
+                remedy = f"delete {database / _DATABASE}, and it is made anew"
+        raise DataError(f"{where}: no index of the dataset ({' '.join(str(error).split())}); {remedy}") from error
     beside = [*listing.beside, *(path for label in labels for path in listing.people[label].beside)]
-    chosen = {kind: _one_form_each(paths) for kind, paths in found.items()}
+    chosen = {kind: one_form_each(paths) for kind, paths in found.items()}
     by_label = {kind: _by_label(root, paths) for kind, (paths, _) in chosen.items()}
     twins = {path: other for _, pairs in chosen.values() for path, other in pairs.items()}
     return Index(listing, Companions.of(beside), by_label, twins, notes)
@@ -338,19 +344,6 @@ def _by_place(images: Iterable[Path]) -> dict[str, list[Path]]:
             if path.parent.name == query["datatype"] and query.get("suffix") in (None, file_suffix(path)):
                 found[kind].append(path)
     return found
-
-
-def _one_form_each(paths: Iterable[Path]) -> tuple[list[Path], dict[Path, Path]]:
-    """Of an image in two forms the ``.nii.gz``, unless only the other is fetched; and what was not taken."""
-    forms: dict[tuple[Path, str], list[Path]] = {}
-    for path in paths:
-        forms.setdefault((path.parent, path.name.partition(".")[0]), []).append(path)
-    double = {}
-    for several in forms.values():
-        if len(several) > 1:
-            several.sort(key=lambda path: (not path.exists(), path.suffix == ".nii"))
-            double[several[0]] = several[1]
-    return [several[0] for several in forms.values()], double
 
 
 def _by_label(root: Path, paths: Iterable[Path]) -> dict[str, list[Path]]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ban_bids.bids.names import entity, file_suffix, is_bids_name
 from ban_bids.errors import DataError
+from ban_bids.files.fetched import absence
 
 _SUFFIXES = frozenset(
     ("T1w", "bold", "events", "epi", "phasediff", "phase1", "phase2", "fieldmap")
@@ -253,3 +254,39 @@ def _beside(entries: list[os.DirEntry[str]], label: str | None, session: str | N
             same = label is None or entity(path, "sub") in (None, label)
             if same and (session is None or entity(path, "ses") in (None, session)):
                 yield path
+
+
+def is_empty(folder: Path) -> str:
+    """That a folder is empty and what may fill it, as the end of a sentence; empty where it is not."""
+    try:
+        inside = next(folder.iterdir(), None)
+    except OSError:
+        return ""
+    return f"the folder is empty (of a DataLad dataset: datalad get -n {folder})" if inside is None else ""
+
+
+def one_form_each(paths: Iterable[Path]) -> tuple[list[Path], dict[Path, Path]]:
+    """Of an image in two forms the ``.nii.gz``, unless only the other is fetched; and what was not taken.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+        Images; other files are taken as they are.
+
+    Returns
+    -------
+    taken : list of Path
+        In their order.
+    twins : dict of Path to Path
+        Of an image that is there as ``.nii`` and ``.nii.gz``: the one that is taken, and the other.
+    """
+    forms: dict[Path, list[Path]] = {}
+    for path in paths:
+        plain = path.with_suffix("") if path.name.endswith(IMAGES[1]) else path
+        forms.setdefault(plain, []).append(path)
+    double = {}
+    for several in forms.values():
+        if len(several) > 1:
+            several.sort(key=lambda path: (absence(path) is not None, path.suffix == IMAGES[0]))
+            double[several[0]] = several[1]
+    return [several[0] for several in forms.values()], double

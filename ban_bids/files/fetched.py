@@ -6,15 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 from ban_bids.errors import DataError
-from ban_bids.files.reading import opened
+from ban_bids.files.reading import LONGEST_POINTER, Store, opened, pointer
 
-Absence = Literal["annex", "lfs", "link", "absent"]
-
-_POINTERS: tuple[tuple[bytes, Absence], ...] = (
-    (b"/annex/objects/", "annex"),
-    (b"version https://git-lfs.github.com/", "lfs"),
-)
-_LONGEST_POINTER = 32 * 1024  # git-annex's own limit
+Absence = Store | Literal["link", "absent"]
 
 
 def absence(path: Path) -> Absence | None:
@@ -39,14 +33,13 @@ def absence(path: Path) -> Absence | None:
         return "annex" if {".git", "annex"} <= set(path.readlink().parts) else "link"
     except (OSError, ValueError):
         return None
-    return _pointer(path) if size < _LONGEST_POINTER else None
+    return _pointer(path) if size < LONGEST_POINTER else None
 
 
-def _pointer(path: Path) -> Absence | None:
+def _pointer(path: Path) -> Store | None:
     """Kind of pointer that a small file is, if it is one."""
     try:
         with opened(path) as stream:
-            head = stream.read(64)
+            return pointer(stream.read(64))
     except DataError:
         return None
-    return next((kind for start, kind in _POINTERS if head.startswith(start)), None)

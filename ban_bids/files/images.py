@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import math
-import shlex
 import struct
 import zlib
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from nibabel.spatialimages import HeaderDataError, ImageDataError
 
 from ban_bids.errors import DataError
 from ban_bids.files.fetched import absence
-from ban_bids.files.reading import check_ordinary, opened
+from ban_bids.files.reading import check_ordinary, not_fetched, opened
 
 _BYTES_AT_ONCE = 2**20
 _LARGEST = 2**36
@@ -72,10 +71,8 @@ def check_there(path: Path, remedy: str = "restore the file") -> None:
     how = absence(path)
     if how == "absent":
         raise DataError(f"{path}: no such file; {remedy}")
-    if how == "lfs":
-        raise DataError(f"{path}: not fetched; fetch it: git lfs pull --include {shlex.quote(path.name)}")
     if how is not None:
-        raise DataError(f"{path}: link to a file that is not there; fetch it: datalad get {shlex.quote(str(path))}")
+        raise not_fetched(path, how)
 
 
 def open_image(path: Path, remedy: str = "fetch the file again", *, keep_file_open: bool = False) -> Any:

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ban_bids.errors import DataError
+
+Store = Literal["annex", "lfs"]
+"""Of git-annex (datalad) or git-lfs: where content lies that was not fetched."""
 
 MIB = 2**20
 DEEPEST = 64
@@ -31,6 +35,41 @@ _KINDS = (
     (stat.S_ISBLK, "a device"),
 )
 _UNREADABLE = (OSError, ValueError)  # a name with a null byte is a ValueError
+_POINTERS: tuple[tuple[bytes, Store], ...] = (
+    (b"/annex/objects/", "annex"),
+    (b"version https://git-lfs.github.com/", "lfs"),
+)
+LONGEST_POINTER = 32 * 1024  # git-annex's own limit
+
+
+def pointer(head: bytes) -> Store | None:
+    """Whose pointer a small file is that begins so, if it is one."""
+    return next((store for start, store in _POINTERS if head.startswith(start)), None)
+
+
+def not_fetched(path: Path, store: str) -> DataError:
+    """The error for a link or pointer whose content is not there."""
+    if store == "lfs":
+        return DataError(f"{path}: not fetched; fetch it: git lfs pull --include {shlex.quote(path.name)}")
+    return DataError(f"{path}: link to a file that is not there; fetch it: datalad get {shlex.quote(str(path))}")
+
+
+def check_fetched(path: Path, raw: bytes) -> None:
+    """Refuse the content of a file that is a pointer of git-annex or git-lfs.
+
+    Parameters
+    ----------
+    path : Path
+    raw : bytes
+        All of it, or as many bytes as no pointer has.
+
+    Raises
+    ------
+    DataError
+    """
+    store = pointer(raw) if len(raw) < LONGEST_POINTER else None
+    if store is not None:
+        raise not_fetched(path, store)
 
 
 def check_ordinary(path: Path, remedy: str = _RIGHTS) -> int:
@@ -69,6 +108,8 @@ def _ordinary(path: Path, status: os.stat_result) -> int:
 
 def unreadable(path: Path, error: Exception, remedy: str = _RIGHTS) -> DataError:
     """The error for a file that cannot be read, in one line."""
+    if isinstance(error, FileNotFoundError) and path.is_symlink():
+        return not_fetched(path, "link")
     reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, PermissionError):
         remedy = f"give user {os.getuid()} the right to read it"
@@ -122,13 +163,14 @@ def read_bytes(path: Path, most: int, *, remedy: str = _RIGHTS) -> bytes:
     Raises
     ------
     DataError
-        As :func:`opened`; or it is larger.
+        As :func:`opened`; it is larger, or a pointer to content that was not fetched.
     """
     with opened(path, remedy=remedy) as stream:
         size = os.fstat(stream.fileno()).st_size
         raw = stream.read(most + 1) if size <= most else b""  # it may grow, and some say that they are empty
     if size > most or len(raw) > most:
         raise too_large(path, max(size, len(raw)), most)
+    check_fetched(path, raw)
     return raw
 
 

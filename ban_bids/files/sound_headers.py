@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 _W64_DATA = b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
+_BEHIND_ODD = (b"data", b"fmt ", b"fact", b"LIST")
+"""Chunks that are looked for where the byte should be that makes one of an odd size even: some programs forget it."""
 _W64_RIFF = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
 
 
@@ -73,7 +75,40 @@ def _chunks(stream: BinaryIO, file_size: int, byteorder: str) -> Iterator[tuple[
         head = stream.read(8)
         size = int.from_bytes(head[4:], "big" if byteorder == "big" else "little")
         yield head[:4], place + 8, size
-        place += 8 + size + size % 2
+        place += 8 + size
+        if size % 2:
+            stream.seek(place)
+            place += stream.read(4) not in _BEHIND_ODD
+
+
+def even_header(stream: BinaryIO, file_size: int, n_bytes: int) -> bytes | None:
+    """The shortest header for samples of a .wav that has a chunk of an odd size without the byte that makes it even.
+
+    Parameters
+    ----------
+    stream : binary file
+    file_size : int
+    n_bytes : int
+        Of the samples.
+
+    Returns
+    -------
+    bytes or None
+        All that comes before the samples; None where every chunk begins at an even place.
+    """
+    form, odd = b"", False
+    for name, start, size in _chunks(stream, file_size, "little"):
+        odd = odd or start % 2 == 1
+        if name == b"fmt ":
+            stream.seek(start)
+            form = stream.read(size)
+        if name == b"data":
+            break
+    if not odd or not form:
+        return None
+    body = b"WAVEfmt " + len(form).to_bytes(4, "little") + form + bytes(len(form) % 2)
+    body += b"data" + n_bytes.to_bytes(4, "little")
+    return b"RIFF" + (len(body) + n_bytes).to_bytes(4, "little") + body
 
 
 def _chunked(stream: BinaryIO, file_size: int, wanted: bytes, inner: int, byteorder: str) -> Payload | None:

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from ban_bids.errors import DataError
 from ban_bids.files.flac import LENGTH_AT, counted_samples, told_samples, with_samples
 from ban_bids.files.mpeg import Stream, count_frames, ends_with_tags, stream_at
-from ban_bids.files.sound_headers import payload
+from ban_bids.files.sound_headers import even_header, payload
 
 _MISCOUNTED = 2
 """Frames of MPEG, 0.05 s, by which headers may be wrong in whole files."""
@@ -117,7 +117,7 @@ def _contained(path: Path, raw: BinaryIO, size: int) -> View:
     if samples.told is None and not _ends_with_chunk(raw, samples.start, size):
         note = f"{path.name}: its header does not tell its length (written into a pipe?); it was taken to its end"
         told = {samples.size_at: samples.size(there)} if there > 0 else {}
-        return View(raw, size, told, changed=bool(told), note=note)
+        return View(raw, size, {**_form(raw), **told}, changed=bool(told), note=note)
     if samples.told is None:
         return View(raw, size)  # there are none, but other chunks
     # one byte of padding is commonly left out, or counted
@@ -126,17 +126,33 @@ def _contained(path: Path, raw: BinaryIO, size: int) -> View:
             f"{path}: stimulus is truncated: the header promises {samples.told} bytes of samples, the file has "
             f"{max(0, there)}; fetch the original file again"
         )
+    return _told(path, raw, size, start=samples.start, told=samples.told)
+
+
+def _told(path: Path, raw: BinaryIO, size: int, *, start: int, told: int) -> View:
+    """A file with all samples that it tells of, with what is odd about the rest."""
     raw.seek(0)
     head = raw.read(8)
     whole = int.from_bytes(head[4:], "little") + 8
     note = ""
     if head[:4] == b"RIFF" and whole > size + 1:
         note = f"{path.name}: its header promises {whole} bytes, the file has {size}; all of its samples are there"
-    elif head[:4] == b"RIFF" and _is_no_chunk(raw, samples.start + samples.told, size):
-        note = f"{path.name}: its header promises {samples.told} bytes of samples, {there} are there; it is believed"
+    elif head[:4] == b"RIFF" and _is_no_chunk(raw, start + told, size):
+        note = f"{path.name}: its header promises {told} bytes of samples, {size - start} are there; it is believed"
+    if head[:4] == b"RIFF" and (header := even_header(raw, size, told)) is not None:
+        end = start + told
+        return View(raw, end, before=header, skip=start, changed=True, note=note)
+    if form := _form(raw):
+        return View(raw, size, form, changed=True, note=note)
     if head[:4] == b"riff":  # libsndfile takes what comes behind the samples for more of them
-        return View(raw, samples.start + samples.told, changed=True, note=note)
+        return View(raw, start + told, changed=True, note=note)
     return View(raw, size, note=note)
+
+
+def _form(raw: BinaryIO) -> dict[int, bytes]:
+    """The name of RF64 for BW64, its successor, which libsndfile does not know: for samples they are the same."""
+    raw.seek(0)
+    return {0: b"RF64"} if raw.read(4) == b"BW64" else {}
 
 
 def _ends_with_chunk(raw: BinaryIO, place: int, size: int) -> bool:

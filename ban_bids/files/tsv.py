@@ -14,7 +14,7 @@ from packaging.version import Version
 from ban_bids.constants import NOT_AVAILABLE
 from ban_bids.errors import DataError
 from ban_bids.files.atomic import write_text
-from ban_bids.files.reading import MIB, opened, too_large
+from ban_bids.files.reading import MIB, check_fetched, opened, too_large
 from ban_bids.files.shown import shown
 
 _LARGEST = 256 * MIB
@@ -108,6 +108,7 @@ def read_frame(path: Path, remedy: str, *, sep: str = "\t", **options: Any) -> p
     """
     with opened(path, remedy=remedy) as stream:
         size, header = os.fstat(stream.fileno()).st_size, stream.readline(_LONGEST_HEADER)
+    check_fetched(path, header)
     if size > _LARGEST:
         raise too_large(path, size, _LARGEST)
     if header.count(sep.encode()) >= _MOST_COLUMNS:

@@ -12,6 +12,7 @@ from ban_bids.bids.index import Index
 from ban_bids.bids.metadata import load_header
 from ban_bids.bids.names import entities, entity
 from ban_bids.errors import DataError
+from ban_bids.files.fetched import absence
 from ban_bids.inputs.missing import Missing
 from ban_bids.settings import Settings
 
@@ -71,7 +72,7 @@ def _one_kind(images: Sequence[Path]) -> list[Path]:
     kinds: dict[tuple[tuple[str, str], ...], list[Path]] = {}
     for path in images:
         kinds.setdefault(tuple(pair for pair in entities(path) if pair[0] not in _REPEATS), []).append(path)
-    return kinds[min(kinds, key=lambda kind: (not any(path.exists() for path in kinds[kind]), kind))]
+    return kinds[min(kinds, key=lambda kind: (all(absence(path) is not None for path in kinds[kind]), kind))]
 
 
 def _readable(paths: Sequence[Path], notes: list[str], missing: Missing) -> tuple[Path, ...]:
@@ -120,7 +121,7 @@ def _check_one_volume(path: Path, shape: Sequence[int]) -> None:
 
 def _if_readable(paths: Sequence[Path], notes: list[str]) -> tuple[Path, ...]:
     """Images whose header is sound, none being needed: fMRIPrep's anatomy is used."""
-    there = [path for path in paths if path.exists()]
+    there = [path for path in paths if absence(path) is None]
     problem = f"{paths[0].name} is not there"
     try:
         if there:

@@ -13,6 +13,7 @@ import numpy as np
 from ban_bids.bids.fmriprep import DROPPED, Entities, Output, find_run, without_dropped
 from ban_bids.bids.fmriprep_folder import check_folder
 from ban_bids.bids.fmriprep_index import FmriprepIndex
+from ban_bids.bids.images import says_where
 from ban_bids.bids.index import Index
 from ban_bids.bids.metadata import load_header, number
 from ban_bids.bids.names import entities, sidecar
@@ -251,6 +252,21 @@ def made_header(path: Path) -> Any:
         raise DataError(f"{error}; {RESTORE}") from error
 
 
+def check_says_where(path: Path, image: Any) -> None:
+    """Refuse an image of fMRIPrep's that does not say where its voxels lie: regions would be laid anywhere.
+
+    Raises
+    ------
+    DataError
+        Both codes are 0, as some programs leave them that write images anew.
+    """
+    if not says_where(image):
+        raise DataError(
+            f"{path}: neither sform nor qform (both codes 0): where its voxels lie is unknown; {RESTORE}, or copy them "
+            "from an image on its grid that has them"
+        )
+
+
 def check_derivative(run: Run) -> None:
     """Check the headers of fMRIPrep's files of a run: volumes, grid, repetition time.
 
@@ -262,7 +278,8 @@ def check_derivative(run: Run) -> None:
     Raises
     ------
     DataError
-        A file is not there, not what its name says, of another run, or contradicts the run's times.
+        A file is not there, not what its name says, of another run, without a place in space, or contradicts the
+        run's times.
     """
     files = run.derivative
     if files is None:
@@ -273,6 +290,8 @@ def check_derivative(run: Run) -> None:
     shape = series.shape
     if len(shape) != 4 or shape[3] != run.n_volumes:
         raise DataError(f"{files.bold}: shape {shape} for a run of {run.n_volumes} volumes; take this run's series")
+    for path, image in ((files.bold, series), (files.mask, mask)):
+        check_says_where(path, image)
     if mask.shape != shape[:3] or not np.allclose(mask.affine, series.affine, atol=_SAME_AFFINE):
         raise DataError(f"{files.mask}: not on the grid of {files.bold.name}; {RESTORE}")
     _check_times(run, files.bold, header_tr(series))

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from ban_bids.errors import DataError
-from ban_bids.files.reading import MIB, opened, read_bytes, text_of
+from ban_bids.files.reading import MIB, check_fetched, opened, read_bytes, text_of
 
 _MISSING = frozenset({"", "n/a", "na", "nan", "none", "null"})
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -252,7 +252,9 @@ def read_columns(path: Path) -> tuple[str, ...]:
         As :func:`read_table`, as far as the first line tells.
     """
     with opened(path) as file:
-        text = text_of(file.read(_BEGINNING), path, whole=False)
+        beginning = file.read(_BEGINNING)
+    check_fetched(path, beginning)
+    text = text_of(beginning, path, whole=False)
     header = next((line for line in _LINE_ENDS.split(text) if line.strip()), "")
     if "\ufffd" in header:
         raise DataError(f"{path}: not UTF-8 text; save the table as UTF-8")

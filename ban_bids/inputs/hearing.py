@@ -24,6 +24,9 @@ _NO_SECONDS = re.compile(
 )
 """Units of a column of times that are told, and are none that a column without a unit is read in."""
 
+_NO_TABLES = (".csv", ".tsv.gz", ".txt", ".xlsx", ".xls", ".mat", ".TSV")
+"""Endings of what stands in the place of a table of events, and is none of BIDS's."""
+
 RunIdentity = tuple[tuple[str, str], ...]
 """Entities that tell runs apart."""
 
@@ -228,7 +231,11 @@ class Hearing:
         wanted = _plain(bold)
         there = (path for path, _ in self.companions.files.get((bold.parent, "events.tsv"), ()))
         near = next((path.name for path in there if _plain(path) == wanted), None)
-        return "; add it beside the image" if near is None else f"; there is {near}: name it as the image is named"
+        if near is not None:
+            return f"; there is {near}: name it as the image is named"
+        stem = bold.name.partition(".")[0].removesuffix("bold") + "events"
+        other = next((f"{stem}{end}" for end in _NO_TABLES if (bold.parent / f"{stem}{end}").exists()), None)
+        return "; add it beside the image" if other is None else f"; there is {other}: save it with tabs as {stem}.tsv"
 
     def _played(self, run: HeardRun, table: Table | None, rules: Sequence[Rule]) -> HeardRun:
         """The run with what was played in it."""

@@ -15,6 +15,7 @@ from ban_bids.bids.index import Index, build_index, chosen_labels
 from ban_bids.bids.listing import list_dataset
 from ban_bids.bids.names import entity
 from ban_bids.errors import DataError, UsageError, one_reason
+from ban_bids.files.fetched import absence
 from ban_bids.files.json import read_json
 from ban_bids.files.progress import progress
 from ban_bids.inputs.anatomy import read_anatomy
@@ -222,7 +223,7 @@ def _first_of(owners: Sequence[str]) -> str:
 
 def _description(selection: Selection) -> tuple[dict[str, Any], list[str]]:
     path = selection.bids_dir / _DESCRIPTION
-    if not path.is_file():
+    if absence(path) == "absent":
         if not selection.skip_bids_validation:
             raise DataError(f"{path}: missing; add it, or give --skip-bids-validation")
         return {}, [f"{_DESCRIPTION} is missing; the dataset is called {selection.bids_dir.name}"]

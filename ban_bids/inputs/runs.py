@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -97,7 +98,7 @@ def _refuse_mixtures(runs: Sequence[HeardRun], label: str) -> None:
         if key == "echo":
             raise DataError(_MULTI_ECHO % (label, other.bold.name, run.bold.name))
         kind = f"several images of one run ({key}- differs)"
-        remedy = _REMEDY % (_LONG.get(key, key), '"' + str(labels.get(key)) + '"')
+        remedy = _choice_of(key, (labels.get(key), others.get(key)), runs)
         raise DataError(f"sub-{label}: {kind}, {other.bold.name} and {run.bold.name}, are not mixed; {remedy}")
     several = sorted({entity(run.bold, "echo") or "(none)" for run in runs})
     if len(several) > 1:
@@ -105,6 +106,15 @@ def _refuse_mixtures(runs: Sequence[HeardRun], label: str) -> None:
             f"sub-{label}: BOLD runs with several echo- labels ({', '.join(several)}) are not mixed; "
             + _REMEDY % ("echo", f'"{several[-1]}"')
         )
+
+
+def _choice_of(key: str, labels: Sequence[str | None], runs: Sequence[HeardRun]) -> str:
+    """How to choose between two images of one run: the filter that leaves in most of the others."""
+    if key not in _LONG:
+        return "rename one of them, or move it out of the folder"
+    there = [dict(run.entities).get(key) for run in runs]
+    most = max(labels, key=lambda label: (there.count(label), label is not None))
+    return _REMEDY % (_LONG[key], json.dumps(most))
 
 
 def _identity(run: HeardRun) -> tuple[object, ...]:
@@ -122,7 +132,12 @@ def _identity(run: HeardRun) -> tuple[object, ...]:
     return (*identity, numbers.get("acq"), None if "acq" in numbers else run.presentations)
 
 
-_LONG = {"acq": "acquisition", "rec": "reconstruction", "ce": "ceagent", "echo": "echo"}
+_LONG = {
+    "acq": "acquisition", "rec": "reconstruction", "ce": "ceagent", "dir": "direction", "echo": "echo",
+    "part": "part", "chunk": "chunk", "proc": "proc", "recording": "recording", "space": "space",
+    "inv": "inv", "mt": "mt", "flip": "flip", "run": "run", "extension": "extension",
+}  # fmt: skip
+"""Entities that filters know, by their long names."""
 
 
 def mark_lead_ins(runs: Sequence[Heard], rule: str) -> tuple[tuple[Heard, ...], tuple[str, ...]]:

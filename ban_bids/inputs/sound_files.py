@@ -16,6 +16,9 @@ from ban_bids.inputs.events import Row
 _LONGEST_NAME, _LONGEST_PATH = 255, 2000
 """Bytes of a file's name, and of a path below a folder of stimuli, that file systems take."""
 
+_OF_THIS_DATASET = "bids::"
+"""How a BIDS URI begins that names a file of the dataset it stands in."""
+
 _DEEPEST = 32
 """Folders in each other below a folder of stimuli that are looked into."""
 
@@ -28,7 +31,7 @@ def _safe_relative(text: str, row: Row) -> PurePosixPath:
     DataError
         It leads out of it, names no file, or is none that a file system takes.
     """
-    path = PurePosixPath(text.replace("\\", "/"))
+    path = PurePosixPath(text.removeprefix(_OF_THIS_DATASET).replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts:
         raise DataError(f"{row.where}: stimulus {text!r} must be a path inside the stimuli folder")
     if _too_long(path):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ban_bids.bids.names import entity, file_suffix
 from ban_bids.errors import DataError
+from ban_bids.files.fetched import absence
 from ban_bids.inputs.events import Row, read_table
 from ban_bids.inputs.sound_files import files_below
 from ban_bids.inputs.unheard import Unheard
@@ -45,9 +46,15 @@ class StimIds:
     path: Path | None = None
 
     @cached_property
+    def place(self) -> Path | None:
+        """The table, which may be a link to what was not fetched; None where there is none."""
+        paths = (folder / CATALOG for folder in self.folders)
+        return next((path for path in paths if absence(path) != "absent"), None)
+
+    @cached_property
     def catalog(self) -> Mapping[str, Row]:
         """Rows of ``stimuli.tsv`` by identifier; empty where there is none."""
-        path = next((folder / CATALOG for folder in self.folders if (folder / CATALOG).is_file()), None)
+        path = self.place
         if path is None:
             return {}
         self.path, table = path, read_table(path)

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from ban_bids.bids.names import entities, file_suffix
 from ban_bids.errors import DataError, UsageError
+from ban_bids.files.fetched import absence
 from ban_bids.files.json import read_json
 from ban_bids.inputs.events import Row, read_table
 from ban_bids.inputs.excerpts import PAST_END, SAME_DURATION, Excerpts, start_of
 from ban_bids.inputs.joined import Joined
-from ban_bids.inputs.missing import Missing
+from ban_bids.inputs.missing import Missing, NotThere
 from ban_bids.inputs.rule_files import choose_rules
 from ban_bids.inputs.rules import Join, Rule, RuleFile, fill
 from ban_bids.inputs.sound_files import SoundFiles
@@ -124,6 +125,7 @@ class Stimuli:
         if rule.table is not None:
             cells = {**labels, **self.joined(rule).cells(Row(row.path, row.line, cells)), **row.cells}
         elif rule.bids and row.text(COLUMN) is not None:
+            self._need(self._ids.place)
             cells = {**labels, **self._ids.cells(row), **row.cells}
         return Row(row.path, row.line, cells)
 
@@ -134,18 +136,26 @@ class Stimuli:
         ------
         DataError
             It is not there or cannot be read.
+        NotThere
+            It was not fetched, and was gathered.
         """
         if rule.table is None:
             raise ValueError("the rule joins no table")
         if rule.table not in self._joined:
             source = None if self.rules.source is None else Path(self.rules.source).parent
             places = [folder / rule.table.file for folder in (self.root, source) if folder is not None]
-            path = next((path for path in places if path.is_file()), None)
+            path = next((path for path in places if absence(path) != "absent"), None)
             if path is None:
                 looked = " or ".join(map(str, places))
                 raise DataError(f"{rule.where}: table {rule.table.file}: no file {looked}; correct the path")
+            self._need(path)
             self._joined[rule.table] = Joined(read_table(path), rule.table.on, rule.where)
         return self._joined[rule.table]
+
+    def _need(self, table: Path | None) -> None:
+        """Refuse a table that is not there and was gathered: without it rows say something else."""
+        if table is not None and self.lacks(table):
+            raise NotThere(f"{table}: not there; fetch or restore the table")
 
     def find(self, row: Row, rule: Rule) -> Path | Unheard | None:
         """What a row names: a sound, something that is none, or nothing at all.
@@ -252,7 +262,7 @@ def stimuli_of(bids_dir: Path, stimuli_dir: Path | None = None, profile: Path | 
         raise UsageError(f"--stimuli-dir {stimuli_dir}: no such folder")
     folders = [one for one in (stimuli_dir, bids_dir / "stimuli") if one is not None and one.is_dir()]
     path = bids_dir / "dataset_description.json"
-    description = read_json(path) if profile is None and path.is_file() else {}
+    description = read_json(path) if profile is None and absence(path) != "absent" else {}
     name, doi = str(description.get("Name") or bids_dir.name), description.get("DatasetDOI")
     rules = choose_rules(name, str(doi) if doi else None, root=bids_dir, folders=folders, given=profile)
     return Stimuli(folders, rules, bids_dir)

@@ -166,6 +166,11 @@ def _check_shape(shape: tuple[int, ...], path: Path) -> None:
             f"{path}: shape {shape} has its volumes on the fifth axis, BIDS wants them on the fourth; save it without "
             "the empty axis, e.g. mrconvert IN OUT -axes 0,1,2,4"
         )
+    if len(shape) > 4 and shape[3] > 1 and set(shape[4:]) == {1}:
+        raise DataError(
+            f"{path}: shape {shape} is not a series of volumes (4-D) but has an empty axis behind them; save it "
+            "without that axis, e.g. mrconvert IN OUT -axes 0,1,2,3"
+        )
     if len(shape) != 4 or shape[3] < 2:
         raise DataError(f"{path}: shape {shape} is not a series of volumes (4-D); give the BOLD run itself")
     if shape[3] < FEWEST_VOLUMES:

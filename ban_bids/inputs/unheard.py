@@ -8,16 +8,19 @@ from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Literal
 
-PICTURES = frozenset(
-    {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".svg", ".tif", ".tiff", ".webp", ".pcx", ".txt", ".pdf"}
-)
+PICTURES = frozenset({
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".svg", ".tif", ".tiff", ".webp",
+    ".pcx", ".heic", ".heif", ".avif", ".ico", ".psd", ".tga", ".eps", ".ps", ".ppm", ".pgm",
+    ".txt", ".pdf", ".html", ".htm", ".md", ".doc", ".docx", ".ppt", ".pptx",
+})  # fmt: skip
 """Suffixes of what is seen and read: still pictures and text."""
 
 FILMS = frozenset({".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".m4v", ".ogv"})
 """Suffixes of films. ``.mp4`` is none of them: it is as often sound alone, so that its rows are never passed over."""
 
 PLACEHOLDERS = frozenset(
-    {"rien", "none", "null", "nil", "nothing", "empty", "blank", "rest", "silence", "fixation", "cross"}
+    {"rien", "none", "null", "nil", "nothing", "empty", "blank", "rest", "silence", "fixation", "cross", "iti", "isi"}
+    | {"baseline", "-", "--"}
 )
 """Whole cells, in any case, that stand for no sound where no folder holds a file of that name."""
 

@@ -29,6 +29,7 @@ import numpy as np
 from ban_bids.audio.waveforms import HeardClip, audio_hash, content_hash
 from ban_bids.constants import SAMPLING_RATE
 from ban_bids.errors import DataError, NotComputable, UsageError
+from ban_bids.files.fetched import absence
 from ban_bids.files.hashing import json_digest
 from ban_bids.files.npz import UNREADABLE
 from ban_bids.files.reading import check_ordinary
@@ -73,14 +74,14 @@ class StoredFeatures:
         self.card = about.card
         self._tolerance = about.tolerance
         table = folder / "clips.tsv"
-        self._by_table = table.is_file()
+        self._by_table = absence(table) != "absent"
         entries = entries_of_table(table) if self._by_table else entries_by_name(folder)
         if not entries:
             raise DataError(f"{folder}: holds no features; write one .npz or .h5 per clip")
         self._entries: dict[str, list[Entry]] = {}
         for entry in entries:
             self._entries.setdefault(entry.audio[-1], []).append(entry)
-        self._silence = next((path for path in map(folder.joinpath, SILENCES) if path.is_file()), None)
+        self._silence = next((path for path in map(folder.joinpath, SILENCES) if absence(path) != "absent"), None)
         self._files = sorted({entry.path for entry in entries})
         self._stamps: dict[Path, tuple[int, ...]] = {}
         self._audio: dict[Path, Path] = {}

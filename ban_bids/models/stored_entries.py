@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from ban_bids.constants import NOT_AVAILABLE
 from ban_bids.errors import DataError
+from ban_bids.files.fetched import absence
 from ban_bids.files.tsv import read_frame
 from ban_bids.inputs.stimuli import SAME_DURATION
 from ban_bids.inputs.types import Clip
@@ -94,7 +95,7 @@ def entries_of_table(path: Path) -> list[Entry]:
 def _entry_of(table: Path, line: int, row: Mapping[Any, str]) -> Entry:
     inner = PurePosixPath(row["features"].strip())
     path = table.parent / inner
-    if inner.is_absolute() or ".." in inner.parts or path.suffix not in _SUFFIXES or not path.is_file():
+    if inner.is_absolute() or ".." in inner.parts or path.suffix not in _SUFFIXES or absence(path) == "absent":
         raise DataError(f"{table}, line {line}: {row['features']!r} is no .npz or .h5 inside {table.parent}")
     audio = PurePosixPath(row["file"].strip()).parts
     if not audio:

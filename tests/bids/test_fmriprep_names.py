@@ -113,6 +113,10 @@ def test_native_space_and_other_parts_are_no_series() -> None:
         (["sub-01_task-b_run-1_space-T1w_desc-preproc_bold.nii.gz"], ["there are task-b_run-1;", "sub-01.html"]),
         (["sub-01_task-a_run-1_desc-coreg_boldref.nii.gz"], ["minimal output", "--level full"]),
         (["sub-01_task-a_run-1_desc-confounds_timeseries.tsv"], ["no series of sub-01 at all"]),
+        (
+            [f"sub-01_task-a_run-1_space-{SPACE}_desc-optcomDenoised_bold.nii.gz"],
+            ["there is desc-optcomDenoised", "fMRIPrep's own output"],
+        ),
     ],
 )
 def test_what_is_there_is_named_with_the_remedy(there: list[str], told: list[str]) -> None:
@@ -131,6 +135,36 @@ def test_who_is_not_there_is_told_the_nearest(tmp_path: Path) -> None:
         find_run(raw(task="a"), Output.of(tmp_path, "01"), OPTIONS)
     message = str(caught.value)
     assert "no sub-01 in it" in message and "sub-1" in message and "run fMRIPrep" not in message
+
+
+def test_an_empty_folder_is_one_to_fetch_and_not_one_to_compute(tmp_path: Path) -> None:
+    """A participant's subdataset that was not installed."""
+    (tmp_path / "sub-01").mkdir()
+    with pytest.raises(MissingDerivative, match=f"empty .*datalad get -n {tmp_path}/sub-01") as caught:
+        find_run(raw(task="a"), Output.of(tmp_path, "01"), OPTIONS)
+    assert "run fMRIPrep" not in str(caught.value)
+
+
+@pytest.mark.parametrize("unfetched", [None, "link", "pointer"])
+def test_images_in_two_forms_are_one(tmp_path: Path, unfetched: str | None) -> None:
+    """A lab unpacked the images for a program that wants it so; the others are fMRIPrep's."""
+    run = raw(task="a", run="1")
+    folder = tmp_path / "sub-01" / "func"
+    folder.mkdir(parents=True)
+    for name in all_of(run):
+        (folder / name).write_bytes(b"x")
+        if name.endswith(".nii.gz"):
+            (folder / name).with_suffix("").write_bytes(b"x")
+    series = folder / made_from(run)
+    if unfetched is not None:
+        series.unlink()
+        series.symlink_to("../../.git/annex/objects/x") if unfetched == "link" else series.write_text(
+            "/annex/objects/MD5E-s1--0.nii.gz\n"
+        )
+    files = find_run(run, Output.of(tmp_path, "01"), OPTIONS)
+    taken, other = (series, series.with_suffix("")) if unfetched is None else (series.with_suffix(""), series)
+    assert files.bold == taken and files.mask.name.endswith("mask.nii.gz")
+    assert files.note is not None and f"{taken.name} is used, not {other.name}" in files.note
 
 
 def test_a_runs_name_has_no_echo() -> None:

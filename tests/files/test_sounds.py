@@ -82,6 +82,34 @@ def test_the_chunk_of_samples_is_believed_and_what_follows_is_told(tmp_path: Pat
     assert "is believed" in info.note
 
 
+@pytest.mark.parametrize("name", [b"LIST", b"bext", b"abcd"])
+@pytest.mark.parametrize("padded", [True, False])
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+def test_a_chunk_of_an_odd_size_with_and_without_the_byte_behind_it(
+    tmp_path: Path, name: bytes, padded: bool, subtype: str
+) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, _sound(), RATE, subtype=subtype)
+    raw, expected = path.read_bytes(), _decoded(path)
+    at = raw.index(b"fact") if subtype == "FLOAT" else raw.index(b"data")
+    chunk = name + struct.pack("<I", 9) + b"some text" + bytes(padded)
+    path.write_bytes(raw[:at] + chunk + raw[at:] + LIST)
+    assert sound_info(path).frames == N
+    np.testing.assert_array_equal(_decoded(path), expected)
+    path.write_bytes(raw[:at] + chunk + raw[at:-RATE])
+    with pytest.raises(DataError, match="truncated"):
+        sound_info(path)
+
+
+def test_rf64_under_its_newer_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, _sound(), RATE, format="RF64", subtype="PCM_24")
+    expected, raw = _decoded(path), path.read_bytes()
+    for sizes in (raw[20:36], bytes(16)):  # those of ds64, or a recorder that was stopped
+        path.write_bytes(b"BW64" + raw[4:20] + sizes + raw[36:])
+        np.testing.assert_array_equal(_decoded(path), expected)
+
+
 FORMATS = [
     (kind, subtype)
     for kind in ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU")

@@ -407,6 +407,32 @@ def test_two_images_of_one_run_are_refused(toy: Toy, key: str, labels: tuple[str
     assert second.failure is None
 
 
+@pytest.mark.parametrize(
+    ("more", "choice"),
+    [
+        ("chunk-1", '{"bold": {"chunk": null}}'),
+        ("rec-norm", '{"bold": {"reconstruction": null}}'),
+        ("part-mag", '{"bold": {"part": null}}'),
+        ("desc-old", None),
+        ("split-1", None),
+    ],
+)
+def test_the_filter_that_is_proposed_leaves_the_other_runs_in(
+    toy: Toy, tmp_path: Path, more: str, choice: str | None
+) -> None:
+    """One image was kept beside another one; all other runs, and other people, have none of its entity."""
+    write_bold(toy.func(1, f"{more}_{BOLD}"), (2, 2, 2, 10))
+    failure = str(read_dataset(toy.settings()).participants[0].failure)
+    assert "several images of one run" in failure
+    if choice is None:  # an entity that filters do not know
+        assert "rename one of them" in failure and "--bids-filter-file" not in failure
+        return
+    assert failure.endswith(f"choose with --bids-filter-file, e.g. {choice}")
+    (tmp_path / "filter.json").write_text(choice)
+    dataset = read_dataset(toy.settings(bids_filter_file=tmp_path / "filter.json"))
+    assert [(one.failure, len(one.runs)) for one in dataset.participants] == [(None, 3), (None, 3)]
+
+
 def test_two_images_with_one_run_number_are_refused(toy: Toy) -> None:
     numbered(toy, "acq", ("1", "", ""), True)
     write_bold(toy.root / "sub-01" / "func" / f"sub-01_task-music_acq-2_run-1_{BOLD}", (2, 2, 2, 10))

@@ -39,6 +39,13 @@ def test_several_volumes_are_no_t1w(toy: Toy, shape: tuple[int, ...], said: str)
     assert failure is not None and said in failure and "restore" not in failure
 
 
+def test_an_empty_axis_behind_the_volumes_is_named(toy: Toy) -> None:
+    """It is the run itself, and whole: only the axis is to be left out."""
+    write_bold(toy.func(1, "bold.nii.gz"), (2, 2, 2, 10, 1))
+    (note,) = read_dataset(toy.settings()).participants[0].notes
+    assert "empty axis" in note and "-axes 0,1,2,3" in note and "give the BOLD run itself" not in note
+
+
 def test_volumes_on_the_fifth_axis_are_named(toy: Toy) -> None:
     path = toy.func(1, "bold.nii.gz")
     write_bold(path, (2, 2, 2, 1, 10))

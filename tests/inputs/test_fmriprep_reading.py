@@ -83,6 +83,14 @@ def test_without_derivatives_raw_images_are_needed(toy: Toy, how: str) -> None:
     assert read_dataset(toy.settings()).participants[0].failure
 
 
+def test_a_raw_t1w_that_is_a_pointer_is_none(toy: Toy, folder: Path) -> None:
+    path = toy.root / "sub-01/anat/sub-01_T1w.nii.gz"
+    path.write_text("/annex/objects/MD5E-s100--abc.nii.gz\n")
+    first, second = read(toy, folder).participants
+    assert first.failure is None and first.t1w == () and path not in first.files and len(second.t1w) == 1
+    assert any("raw T1w image not read" in note for note in first.notes)
+
+
 def test_a_raw_t1w_that_cannot_be_read_is_a_note(toy: Toy, folder: Path) -> None:
     unfetch(toy.root / "sub-01/anat/sub-01_T1w.nii.gz")
     person = read(toy, folder).participants[0]

@@ -244,5 +244,5 @@ def test_describing_writes_nothing(toy: Toy, tmp_path: Path, tree: Callable[[Pat
 def test_database_that_cannot_be_used(toy: Toy, tmp_path: Path) -> None:
     (tmp_path / "index").mkdir()
     (tmp_path / "index" / "layout_index.sqlite").write_bytes(b"no database" * 999)
-    with pytest.raises(DataError, match="--bids-database-dir .*index: "):
+    with pytest.raises(DataError, match="--bids-database-dir .*index: .*delete .*layout_index.sqlite, and it is made"):
         read_dataset(toy.settings(bids_database_dir=tmp_path / "index"))

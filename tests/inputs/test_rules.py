@@ -341,7 +341,9 @@ def test_overlaps_and_onsets_make_a_run_unfit(folder: Path) -> None:
 # --- rows that are no sound
 
 
-@pytest.mark.parametrize("name", ["cross.png", "images/face.JPG", "a.jpeg", "b.bmp", "c.gif", "d.svg", "word.txt"])
+@pytest.mark.parametrize(
+    "name", ["cross.png", "images/face.JPG", "a.jpeg", "b.bmp", "c.gif", "d.svg", "word.txt", "e.HEIC", "f.eps"]
+)
 def test_pictures_are_passed_over_and_counted(folder: Path, name: str) -> None:
     found, notes = hear(
         Stimuli([folder / "stimuli"]), f"onset\tduration\tstim_file\n0\t2\t{name}\n2\t5\tsong.wav\n8\t1\t{name}"
@@ -375,7 +377,7 @@ def test_what_may_be_sound_is_never_passed_over(folder: Path, tmp_path: Path, na
     assert len(hear(rule, f"onset\tduration\tstim_file\n0\t2\t{name}\n2\t5\tsong.wav")[0]) == 1
 
 
-@pytest.mark.parametrize("name", ["Rien", "rien", "fixation", "BLANK", "silence"])
+@pytest.mark.parametrize("name", ["Rien", "rien", "fixation", "BLANK", "silence", "ITI", "-"])
 def test_placeholders_are_passed_over_and_counted(folder: Path, tmp_path: Path, name: str) -> None:
     for text in ("[[rule]]\n", '[[rule]]\nfile = "{stim_file}.wav"\n', '[[rule]]\nsuffixes = [".wav"]\n'):
         cell = "song.wav" if text == "[[rule]]\n" else "song"

@@ -34,11 +34,12 @@ def _asked(root: Path, name: str, *folders: str) -> Clip | None:
         ("jazz/01.wav", "stimuli/rock/01.wav"),
         ("jazz/01.wav", "rock\\01.wav"),
         ("a/b/01.wav", "a/01.wav"),
+        ("jazz/01.wav", "bids::stimuli/rock/01.wav"),
     ],
 )
 def test_a_file_of_another_folder_is_not_taken(tmp_path: Path, there: str, asked: str) -> None:
     write_audio(tmp_path / "stimuli" / there)
-    wanted = asked.replace("\\", "/").removeprefix("stimuli/")
+    wanted = asked.replace("\\", "/").removeprefix("bids::").removeprefix("stimuli/")
     with pytest.raises(DataError, match=rf"line 2: stimulus {re.escape(wanted)} not found under .*stimuli; ") as caught:
         _asked(tmp_path, asked)
     assert str(tmp_path / "stimuli" / there) in str(caught.value)
@@ -53,6 +54,7 @@ def test_a_file_of_another_folder_is_not_taken(tmp_path: Path, there: str, asked
         ("rock/01.wav", "01.wav"),
         ("a/b/c/01.wav", "01.wav"),
         ("01.wav", "stimuli/01.wav"),
+        ("rock/01.wav", "bids::stimuli/rock/01.wav"),
     ],
 )
 def test_the_file_that_is_asked_for_is(tmp_path: Path, there: str, asked: str) -> None:

@@ -127,6 +127,14 @@ def test_other_signs_than_tabs_are_named(toy: Toy, sign: str, name: str) -> None
     assert f"separated by {name}" in " ".join([str(first.failure), *first.notes])
 
 
+@pytest.mark.parametrize("end", [".csv", ".tsv.gz", ".xlsx"])
+def test_a_table_of_another_kind_is_named(toy: Toy, end: str) -> None:
+    path = toy.func(1, "events.tsv")
+    path.rename(path.with_name(path.stem + end))
+    (note,) = read_dataset(toy.settings()).participants[0].notes
+    assert f"there is {path.stem}{end}: save it with tabs as {path.name}" in note
+
+
 @pytest.mark.parametrize("header", ["onset", "my own words", "a, b and c", "duration "])
 def test_one_column_is_a_table(tmp_path: Path, header: str) -> None:
     path = tmp_path / "x_beh.tsv"

@@ -178,6 +178,35 @@ def test_images_that_do_not_fit_are_named(output: Path, piece: str, change: Call
     assert failure(output).startswith(str(path))
 
 
+def without_a_place(path: Path) -> None:
+    """As programs leave an image that write it anew without its sform and qform."""
+    image = nib.load(path)
+    plain = nib.Nifti1Image(np.asarray(image.dataobj), None, image.header)
+    plain.header["sform_code"] = plain.header["qform_code"] = 0
+    nib.save(plain, path)
+
+
+@pytest.mark.parametrize(("pieces", "named"), [("*", "bold"), ("*_label-GM_probseg*", "GM_probseg")])
+def test_images_that_do_not_say_where_they_lie_are_refused(output: Path, pieces: str, named: str) -> None:
+    """All alike they fit each other, and the regions would lie elsewhere, left and right exchanged."""
+    for path in (output / "sub-01").rglob(f"{pieces}.nii.gz"):
+        without_a_place(path)
+    message = failure(output)
+    assert "both codes 0" in message and "restore" in message and f"{named}.nii.gz: " in message
+
+
+def test_series_of_doubtful_sides_are_told(output: Path) -> None:
+    for path in (output / "sub-01").rglob("*.nii.gz"):
+        image = nib.load(path)
+        image.set_qform(GRID.affine @ np.diag([-1.0, 1, 1, 1]), 1)
+        nib.save(image, path)
+    done = preprocess([participant("01")], settings_of(output))["01"]
+    assert isinstance(done, PreprocessedParticipant)
+    assert [BOLD.split("/")[1].replace("run-2", "run-1") in note for note in done.notes if "contradict" in note] == [
+        True
+    ]
+
+
 def test_a_mask_of_one_volume_is_a_mask(output: Path) -> None:
     write_image(output / "sub-01" / GREY, np.ones((*GRID.shape, 1), np.float32))
     done = preprocess([participant("01")], settings_of(output))["01"]

@@ -11,10 +11,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ban_bids.bids.images import orientation_notes
 from ban_bids.errors import DataError
 from ban_bids.files.fetched import absence
 from ban_bids.files.images import open_image
-from ban_bids.inputs.derivatives import RESTORE, check_derivative, derived_sidecar, files_of_run
+from ban_bids.inputs.derivatives import (
+    RESTORE,
+    check_derivative,
+    check_says_where,
+    derived_sidecar,
+    files_of_run,
+    made_header,
+)
 from ban_bids.inputs.types import Participant, Run
 from ban_bids.preprocessing import figures
 from ban_bids.preprocessing.files import load_image, load_mask, save_image
@@ -92,6 +100,7 @@ def ingest(
             *unfetched,
             *_option_notes(options),
             *_gap_notes(runs),
+            *_side_notes(runs),
             *quality_notes(measurements),
         ),
     )
@@ -138,6 +147,12 @@ def _gap_notes(runs: Sequence[PreprocessedRun]) -> tuple[str, ...]:
         f"{shifted[0]}{more}: slice timing was corrected over the silence between volumes, "
         "which invents signal; run fMRIPrep with --ignore slicetiming",
     )
+
+
+def _side_notes(runs: Sequence[PreprocessedRun]) -> tuple[str, ...]:
+    """Note series whose sform and qform contradict each other, the first of each kind."""
+    doubts = {note: run.bold.name for run in reversed(runs) for note in orientation_notes(open_image(run.bold))}
+    return tuple(f"{name}: {note}" for note, name in doubts.items())
 
 
 def _option_notes(options: Preprocessing) -> tuple[str, ...]:
@@ -204,6 +219,7 @@ def _grey_matter(
         if paths:
             # the finest resolution: probabilities are interpolated, so any will do
             data, affine = load_image(paths[0], RESTORE)
+            check_says_where(paths[0], made_header(paths[0]))
             largest = float(np.nanmax(data, initial=0.0))
             if tail != "dseg" and largest > _MOST_PROBABLE:
                 raise DataError(f"{paths[0]}: values up to {largest:.3g} are no probabilities (percents?); {RESTORE}")
