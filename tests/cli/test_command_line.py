@@ -393,7 +393,7 @@ def test_environment_points_into_the_work_folder(place: Path, monkeypatch: pytes
         monkeypatch.setenv(name, "before")
     monkeypatch.setattr("tempfile.tempdir", "before")
     set_environment(place / "work", 3)
-    for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME", "MPLCONFIGDIR", "NUMBA_CACHE_DIR", "TORCH_HOME"):
+    for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME", "MPLCONFIGDIR", "NUMBA_CACHE_DIR", "TRITON_CACHE_DIR"):
         assert Path(os.environ[name]).is_dir()
         assert place / "work" in Path(os.environ[name]).parents
     assert os.environ["OMP_NUM_THREADS"] == "3"
@@ -404,7 +404,25 @@ def test_environment_points_into_the_work_folder(place: Path, monkeypatch: pytes
     assert tempfile.gettempdir() == str(place / "work" / "tmp")
 
 
-@pytest.mark.parametrize("kept", [(), ("cache/torch/w.pt",)])
+def test_models_that_were_fetched_beforehand_are_found_where_they_lie(place: Path) -> None:
+    """As ``hf download`` and torchaudio keep them, by default and where the user says otherwise."""
+    code = (
+        "from pathlib import Path\nimport torch\nfrom ban_bids.cli.environment import set_environment\n"
+        "set_environment(Path('work').resolve(), 1)\nset_environment(Path('other').resolve(), 1)\n"
+        "from ban_bids.models.huggingface import hub_cache\nprint(hub_cache(), torch.hub.get_dir())"
+    )
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING", "XDG_"))}
+    for given, hub in (
+        ({"HOME": str(place)}, place / ".cache" / "huggingface" / "hub"),
+        ({"XDG_CACHE_HOME": str(place / "c")}, place / "c" / "huggingface" / "hub"),
+        ({"HF_HOME": str(place / "h")}, place / "h" / "hub"),
+    ):
+        variables = own | given | {"TORCH_HOME": str(place / "torch")}
+        done = subprocess.run([sys.executable, "-c", code], cwd=place, env=variables, capture_output=True, text=True)
+        assert done.stdout.split() == [str(hub), str(place / "torch" / "hub")], done.stderr
+
+
+@pytest.mark.parametrize("kept", [(), ("cache/numba/w.pt",)])
 def test_a_call_that_fails_takes_back_its_empty_folders(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kept: tuple[str, ...]
 ) -> None:
