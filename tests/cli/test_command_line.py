@@ -324,7 +324,14 @@ def test_all_features_can_be_asked_for_in_a_file(place: Path, text: str) -> None
         ("[encoding]\nlags = 3", "unknown key 'lags' in .encoding.; known: .*n_bootstrap"),
         ("[encoding]\nslab = 1.5", "whole numbers"),
         ("[encoding]\nalphas = ['a']", "write numbers"),
-        ("[encoding]\nhigh_pass = -3", "write numbers from 0"),
+        ("[encoding]\nhigh_pass = -3", "write numbers above 0"),
+        ("[encoding]\nev_floor = -1", "write numbers from 0"),
+        ("[encoding]\nlag_step = 0", "write numbers above 0"),
+        ("[encoding]\nlag_max = inf", "write numbers from 0"),
+        ("[encoding]\nn_permutations = 0", "write whole numbers above 0"),
+        ("[encoding]\nalphas = [0, 1]", "write numbers above 0"),
+        ("[encoding]\nvoxels = 'auditory'", "unknown key 'voxels' .*options stand outside of the table"),
+        ("[encoding]\njoint = true", "unknown key 'joint'"),
     ],
 )
 def test_bad_configuration(place: Path, text: str, message: str) -> None:
