@@ -221,6 +221,8 @@ def test_arguments_that_cannot_be_parsed(place: Path, text: str, capsys: pytest.
         ("--model logmel ban --weights w.safetensors", "--weights .*w.safetensors: whose are they"),
         ("--gtzan-dir gone", "--gtzan-dir .*gone: no such folder"),
         ("-d fmriprep=gone --weights w.safetensors", "--derivatives fmriprep=.*gone: no such folder"),
+        ("-d fmriprep-24=prep", "--derivatives fmriprep-24=.*by that name; write fmriprep=.*prep, or leave"),
+        ("-d prep", "--derivatives prep=.*by that name; write fmriprep=.*prep, or leave"),
         ("--space A B", "--space A B: give one output space"),
         ("--space A:res-2 --res 1", "contradicts --res 1"),
         ("--high-pass 0", "--high-pass 0.0"),
@@ -298,8 +300,8 @@ def test_command_line_wins_over_the_configuration_file(place: Path) -> None:
     assert (settings.output.dry_run, settings.output.reports_only, settings.output.verbosity) == (True, False, 2)
     assert settings.preprocessing.derivatives == (("fmriprep", place / "prep"),)
     assert settings.encoding == Encoding(n_components=16, lag_max=6.0, alphas=(1.0, 10.0), high_pass=150.0)
-    assert parse(f"{option} --test-runs 3 -d a=stim --high-pass 99").selection.test_runs == ("3",)
-    assert parse(f"{option} -d a=stim").preprocessing.derivatives == (("a", place / "stim"),)
+    assert parse(f"{option} --test-runs 3 -d fmriprep=stim --high-pass 99").selection.test_runs == ("3",)
+    assert parse(f"{option} -d fmriprep=stim").preprocessing.derivatives == (("fmriprep", place / "stim"),)
     assert parse(f"{option} --n-components all").encoding.n_components == 0
 
 
