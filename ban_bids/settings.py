@@ -178,7 +178,7 @@ class Encoding:
         Ridge penalties tried, on trace-normalised kernels.
     n_band_weights : int
         Points of the band-weight grid on the simplex for the joint model, before it is refined around the
-        best one of each voxel. By default equal weights and all multiples of 1/3.
+        best one of each voxel. By default, with four layers, equal weights and all multiples of 1/3.
     high_pass : float
         Cut-off period of the cosine drift model, seconds, one for all runs.
     n_permutations : int

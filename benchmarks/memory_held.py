@@ -36,6 +36,7 @@ from simulated_head import Head
 from ban_bids.demo.phantom import Scan
 from ban_bids.preprocessing.space.template import TEMPLATE, Grid, template_brain, template_grid
 from ban_bids.preprocessing.space.transforms import sample
+from ban_bids.settings import Encoding
 
 GREY = 128_000
 """Voxels of 2 mm that count as cortex, as many as in a participant whom we preprocessed."""
@@ -52,6 +53,8 @@ from ban_bids.app.participant import participant_level
 sys.exit(participant_level(settings))
 """
 """``ban-bids`` with another number of weightings, which is no option."""
+_OWN = Encoding().n_band_weights
+"""Weightings that the app tries."""
 _MOTION = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z", "csf", "white_matter")
 
 
@@ -92,7 +95,7 @@ def _parsed() -> argparse.Namespace:
     parser.add_argument("--nprocs", type=int, default=2)
     parser.add_argument("--omp-nthreads", type=int, default=2)
     parser.add_argument("--raw", action="store_true", help="raw images, preprocessed by Nipype")
-    parser.add_argument("--weightings", type=int, default=50, help="tried for the joint model (as the app: 50)")
+    parser.add_argument("--weightings", type=int, default=_OWN, help="tried for the joint model (default: %(default)s)")
     parser.add_argument("--more", default="", help="further options of ban-bids, in one word")
     parser.add_argument("--out", type=Path, help="JSON to put the results into, as its section 'memory'")
     return parser.parse_args()
@@ -100,7 +103,7 @@ def _parsed() -> argparse.Namespace:
 
 def _what(given: argparse.Namespace) -> str:
     images = "raw images" if given.raw else "fMRIPrep's derivatives, simulated"
-    fewer = "" if given.weightings == 50 else f", {given.weightings} weightings of the joint model in place of 50"
+    fewer = f", {given.weightings} weightings of the joint model in place of {_OWN}" * (given.weightings != _OWN)
     return (
         f"One participant, {images}: {given.runs_training} training and {given.runs_test} held-out runs of "
         f"{given.volumes} volumes, {given.voxel:g} mm; model {given.model} with its controls{fewer}."

@@ -7,7 +7,8 @@ or trained once, leaks refused), ``behavior`` (compared with people, a read-out 
 exit status), ``ended`` (the same, kept over a kill), ``least_memory`` (what ``--mem`` must be at least),
 ``work_folder`` (what lies there, and how it goes), ``disk_need`` (how much that will be), ``score`` (the participant
 level from Python), ``group`` (from derivatives alone) and ``group_table`` (means over participants), ``comparable`` and
-``comparison`` (differences and ranks of the models of one output directory).
+``comparison`` (differences and ranks of the models of one output directory), ``overlap`` (the mark of models that know
+held-out tracks).
 
 It may import from every room but ``cli``, ``demo`` and ``listen``.
 """

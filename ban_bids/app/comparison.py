@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from ban_bids.app.comparable import Entry, conflict, entries, largest_class
+from ban_bids.app.overlap import marked
 from ban_bids.derivatives.comparisons import COLUMNS, write_comparison
 from ban_bids.derivatives.read import load_derivatives
 from ban_bids.scoring.bas import CLIPS, bas_score
@@ -57,7 +58,8 @@ def compare_participant(root: Path, participant: str, task: str, settings: Setti
     scores, files = (table[table["task"] == task] for table in (out.scores(participant), out.draw_files(participant)))
     compared = Compared(entries(scores, files, n_draws=n_draws, seed=seed), task, n_draws, seed, of_one=True)
     compared.log()
-    return write_comparison(root, _table(compared.rows()), facts(compared), participant=participant, task=task)
+    table = marked(_table(compared.rows()), scores)
+    return write_comparison(root, table, facts(compared), participant=participant, task=task)
 
 
 def _of(table: pd.DataFrame, participant: str) -> pd.DataFrame:
@@ -93,7 +95,7 @@ def compare_group(scores: pd.DataFrame, draw_files: pd.DataFrame, *, n_draws: in
             if frozenset[str]().union(*(one.clips for one in found)) != clips:  # else they are in the same draws
                 found = entries(_of(of_task, label), _of(files, label), n_draws=n_draws, seed=seed)
             own += Compared(found, str(task), n_draws, seed, of_one=True).rows()
-    return _table([*rows, *own])
+    return marked(_table([*rows, *own]), scores)
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from ban_bids.app.comparable import plain_condition
 from ban_bids.app.comparison import compare_group
 from ban_bids.app.group_table import COLUMNS, group_table, owner_of
+from ban_bids.app.overlap import known_tracks, marks
 from ban_bids.bids.names import sidecar
 from ban_bids.constants import SMALL_DATA
 from ban_bids.derivatives.comparisons import write_group_comparison
@@ -106,7 +107,7 @@ def _group_level(output_dir: Path, settings: Settings) -> int:
         stale.unlink(missing_ok=True)
     used = [*members.files["path"], *draw_files["path"], *maps["path"]]
     write_provenance(output_dir, "group", settings, used, {"Participants": members.labels})
-    notes = (*notes, *conditions_notes(draw_files), *weights_notes(members.files))
+    notes = (*notes, *conditions_notes(draw_files), *weights_notes(members.files), *marks(known_tracks(scores)))
     page = render_group(out, table, members.labels, members.missing, notes=notes, settings=settings, files=used)
     for label, reason in members.missing:
         _LOG.warning("sub-%s is not in the group: %s", label, reason)

@@ -52,6 +52,8 @@ COLUMNS: dict[str, dict[str, str]] = {
                        "people: other people, the same clips (no draws of clips were kept for this row)"},
     "n": {"Description": "Participants that have the score", "Units": "count"},
     "readout": {"Description": "B, kappa, BAS: whose read-out of genres answered, as in the participants' tables"},
+    "track_overlap": {"Description": "Held-out tracks that trained or validated the model: none, unknown or a number, "
+                      "as in the participants' tables"},
     "reason": {"Description": "Why something is n/a, or who lacks the score"},
 }  # fmt: skip
 """Columns of ``group_bas.tsv``."""
@@ -221,7 +223,7 @@ def _over_members(scores: pd.DataFrame, sampled: Sampled) -> dict[str, Any]:
     values = scores["value"].to_numpy(dtype=float)
     there = np.isfinite(values)
     n = int(there.sum())
-    nothing = {**_NOTHING, "n": n}
+    nothing = {**_NOTHING, "n": n, "track_overlap": _told(scores, "track_overlap")}
     lacking = _reasons(scores[~there])
     if n == 0:
         return {**nothing, "reason": "; ".join(lacking)}
@@ -248,7 +250,7 @@ def _over_members(scores: pd.DataFrame, sampled: Sampled) -> dict[str, Any]:
         "ci_low": found.ci_low,
         "ci_high": found.ci_high,
         "generalises_to": generalises_to,
-        "readout": _readout(scores),
+        "readout": _told(scores, "readout"),
         "reason": "; ".join(lacking) or None,
     }
 
@@ -265,9 +267,9 @@ def _agree(values: pd.Series[float]) -> bool:
     return bool(np.allclose(known, known[:1]))
 
 
-def _readout(scores: pd.DataFrame) -> str | None:
-    """Whose read-out answered in participants' rows; all where they differ."""
-    names = list(scores["readout"].dropna().astype(str).unique()) if "readout" in scores else []
+def _told(scores: pd.DataFrame, column: str) -> str | None:
+    """What participants' rows say in a column of words; all of it where they differ."""
+    names = list(scores[column].dropna().astype(str).unique()) if column in scores else []
     return "; ".join(names) or None
 
 
@@ -295,7 +297,11 @@ def _of_dataset(scores: pd.DataFrame) -> dict[str, Any]:
     stated = scores["generalises_to"].iloc[0] if "generalises_to" in scores else None
     reach = PEOPLE_AND_CLIPS if stated == PEOPLE_AND_CLIPS else THESE_PEOPLE
     generalises_to = reach if np.isfinite(own["ci_low"]) else None
-    facts = {"generalises_to": generalises_to, "readout": _readout(scores), "reason": "of the dataset; not averaged"}
+    facts = {
+        "generalises_to": generalises_to,
+        "readout": _told(scores, "readout"),
+        "reason": "of the dataset; not averaged",
+    }
     return {**own, **facts}
 
 

@@ -300,6 +300,19 @@ def dimensions_sentence(dimensions: Mapping[str, int], n_components: int) -> str
     )
 
 
+def fitted_voxels(inner: Mapping[str, np.ndarray], layers: Sequence[str]) -> str:
+    """Return in how many voxels layers were fitted: those that stand for no region are fitted in fewer than others.
+
+    Parameters
+    ----------
+    inner : mapping of str to ndarray of shape (n_voxels,)
+        Scores on inner folds, NaN where a layer was not fitted.
+    layers : sequence of str
+    """
+    counts = [int(np.isfinite(inner[layer]).sum()) for layer in layers]
+    return " to ".join(map(str, sorted({min(counts), max(counts)})))
+
+
 def _methods(shared: ParticipantInput, scored: ScoredCandidate, settings: Settings) -> dict[str, Any]:
     """Facts for :func:`ban_bids.reports.methods.methods_text`."""
     plan, tests = shared.plan, shared.tests
@@ -315,7 +328,7 @@ def _methods(shared: ParticipantInput, scored: ScoredCandidate, settings: Settin
         "n_folds": len(shared.prepared.folds.folds),
         "n_repeats": scored.scores.cortical.n_repeats,
         "dimensions": dimensions_sentence(scored.dimensions, settings.encoding.n_components),
-        "n_voxels": len(shared.data.region),
+        "n_voxels": fitted_voxels(scored.scores.inner, scored.scores.layers),
         "permutations": " ".join(
             f"The test that a voxel {title} rests on {tests.plans[question].n_permutations} arrangements"
             f"{' of clips' if tests.plans[question].classes else ''}."

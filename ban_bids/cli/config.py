@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from dataclasses import fields
+from math import inf
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,6 +16,8 @@ from ban_bids.settings import Encoding
 
 _NOT_IN_FILES = frozenset({"--help", "--version", "--config-file"})
 _PLACES = ("bids", "out", "participant")  # of the command line, which replaces them
+_MAY_BE_ZERO = frozenset({"n_components", "lag_max", "ev_floor", "min_training_rows"})
+"""Numbers of ``[encoding]`` that mean something at 0; at others nothing could be divided, drawn or fitted."""
 
 
 def _tokens(option: str, value: Any, action: argparse.Action, *, where: str) -> list[str]:
@@ -81,22 +84,27 @@ def _encoding(table: Any, where: str) -> dict[str, Any]:
     """Fields of ``Encoding`` that a table ``[encoding]`` names, with ``-`` or ``_``."""
     if not isinstance(table, Mapping):
         raise UsageError(f"{where} encoding must be a table [encoding]")
-    defaults = {item.name: item.default for item in fields(Encoding) if item.name != "solver"}
+    # names and switches are options alone
+    defaults = {item.name: item.default for item in fields(Encoding) if not isinstance(item.default, str | bool)}
     changes: dict[str, Any] = {}
     for key, value in table.items():
         name = key.replace("-", "_")
         if name not in defaults:
-            raise UsageError(f"{where} unknown key {key!r} in [encoding]; known: {sorted(defaults)}")
-        changes[name] = _like(defaults[name], value, f"{where} [encoding] {key}")
+            known = f"known: {sorted(defaults)}; options stand outside of the table"
+            raise UsageError(f"{where} unknown key {key!r} in [encoding]; {known}")
+        changes[name] = _like(defaults[name], value, f"{where} [encoding] {key}", above=name not in _MAY_BE_ZERO)
     return changes
 
 
-def _like(default: Any, value: Any, where: str) -> Any:
-    """Value of the same kind as the default, and from 0 like all of them."""
+def _like(default: Any, value: Any, where: str, *, above: bool) -> Any:
+    """Value of the same kind as the default: from 0, or above it."""
     several = isinstance(default, tuple)
     items = value if several and isinstance(value, list) else [value]
     kind = type(default[0] if several else default)
-    if not items or any(type(item) not in (int, kind) or item < 0 for item in items):
-        raise UsageError(f"{where} = {value!r}: write {'whole ' * (kind is int)}numbers from 0")
+    if not items or any(
+        type(item) not in (int, kind) or not 0 <= item < inf or (above and item == 0) for item in items
+    ):
+        least = "above 0" if above else "from 0"
+        raise UsageError(f"{where} = {value!r}: write {'whole ' * (kind is int)}numbers {least}")
     values = tuple(map(kind, items))
     return values if several else values[0]

@@ -37,9 +37,9 @@ _PARTS = ("bids", "truth", "genres", "out", _WORK)
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ban-bids-demo",
-        description="Write a synthetic BIDS dataset (DIR/bids) with its ground truth (DIR/truth), train BAN "
-        "on synthesised music (DIR/genres, DIR/ban.safetensors), run ban-bids on it (DIR/out), and print "
-        "how much of the truth was recovered.",
+        description="Write a synthetic BIDS dataset (DIR/bids) with its ground truth (DIR/truth), train BAN, BAN "
+        "without recurrence and a deep CNN on synthesised music (DIR/genres, DIR/ban.safetensors and so on), run "
+        "ban-bids on it (DIR/out), and print how much of the truth was recovered.",
     )
     add = parser.add_argument
     add("--version", action="version", version=f"%(prog)s {__version__}")

@@ -37,13 +37,17 @@ _CACHES = {
     "XDG_DATA_HOME": "data",
     "MPLCONFIGDIR": "cache/matplotlib",
     "NUMBA_CACHE_DIR": "cache/numba",
-    "TORCH_HOME": "cache/torch",
     "TORCHINDUCTOR_CACHE_DIR": "cache/inductor",
     "TRITON_CACHE_DIR": "cache/triton",
     "CUDA_CACHE_PATH": "cache/cuda",
     "NILEARN_DATA": "data/nilearn",
     "JOBLIB_TEMP_FOLDER": "tmp",
 }
+"""Not TORCH_HOME: where a user has set it, weights are read from there; else it is ``torch`` under XDG_CACHE_HOME."""
+
+_HUB = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME")
+"""Where huggingface's hub keeps what a user fetched; the first one that is set counts."""
+
 _FONTS = "fontlist-*.json"
 _MARKED = "ban-bids made this folder; ban-bids --clean-workdir may empty it.\n"
 _QUIET = {
@@ -175,6 +179,8 @@ def exit_status(program: str, work: Callable[[], int], left_behind: Callable[[],
 def environment(work_dir: Path, omp_nthreads: int) -> Mapping[str, str]:
     """Variables of a run: caches and temporary files under the work folder, threads, no telemetry.
 
+    Models that the user fetched beforehand are found where they lie.
+
     Parameters
     ----------
     work_dir : Path
@@ -188,7 +194,18 @@ def environment(work_dir: Path, omp_nthreads: int) -> Mapping[str, str]:
         Variable to value.
     """
     caches = {name: str(work_dir / folder) for name, folder in _CACHES.items()}
-    return {**caches, **_QUIET, **dict.fromkeys(_THREADS, str(omp_nthreads))}
+    return {**caches, **_fetched(), **_QUIET, **dict.fromkeys(_THREADS, str(omp_nthreads))}
+
+
+def _fetched() -> dict[str, str]:
+    """Where this user's models of huggingface's hub lie, which are read there although HOME and caches are others."""
+    known = any(os.environ.get(name) for name in _HUB)
+    return {} if known else {_HUB[0]: str(_users_caches() / "huggingface" / "hub")}
+
+
+def _users_caches() -> Path:
+    """The user's folder of caches."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path(os.environ.get("HOME", "/")) / ".cache")
 
 
 def remove_empty(folders: Sequence[Path]) -> None:
@@ -246,8 +263,7 @@ def set_environment(work_dir: Path, omp_nthreads: int) -> tuple[Path, ...]:
 
 def _known_fonts() -> list[Path]:
     """Lists of fonts that matplotlib made for this user, or for all users of a container."""
-    caches = os.environ.get("XDG_CACHE_HOME") or Path(os.environ.get("HOME", "/")) / ".cache"
-    folder = Path(os.environ.get("MPLCONFIGDIR") or Path(caches) / "matplotlib")
+    folder = Path(os.environ.get("MPLCONFIGDIR") or _users_caches() / "matplotlib")
     return sorted(folder.glob(_FONTS))
 
 

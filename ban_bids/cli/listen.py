@@ -93,12 +93,12 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
 def _add_plan(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     parser.set_defaults(run=_plan)
-    add("--people", type=whole(1), nargs="+", default=[5, 10, 20, 40], metavar="N")
-    add("--clips", type=whole(2), nargs="+", default=[30, 60, 120], metavar="N")
+    add("--people", type=whole(1), nargs="+", default=[5, 10, 20, 40], metavar="N", help="tried (default: %(default)s)")
+    add("--clips", type=whole(2), nargs="+", default=[30, 60, 120], metavar="N", help="tried (default: %(default)s)")
     add("--choices", type=whole(2, 50), default=10, metavar="N", help="genres (default: %(default)s)")
     add("--accuracy", type=float, default=0.7, help="people's share of right answers (default: %(default)s)")
     add("--simulations", type=whole(1), default=100, metavar="N", help="of each cell (default: %(default)s)")
-    add("--seed", type=seed, default=DEFAULT_SEED)
+    add("--seed", type=seed, default=DEFAULT_SEED, help="of the simulations (default: %(default)s)")
 
 
 def _make(options: argparse.Namespace) -> int:

@@ -25,7 +25,7 @@ from ban_bids.cli.watch import watched
 from ban_bids.errors import BanBidsError, DataError, UsageError
 from ban_bids.files.room import told_when_full
 from ban_bids.files.shown import shown
-from ban_bids.preprocessing.checks import check_confounds, read_plugin_file
+from ban_bids.preprocessing.checks import check_confounds, check_names, read_plugin_file
 from ban_bids.settings import ModelRequest, Settings
 
 _MOST_THREADS = 8
@@ -110,6 +110,7 @@ def check(settings: Settings) -> None:
         return
     check_length(settings.compute.work_dir)
     _check_paths(settings)
+    check_names(settings.preprocessing)
     check_confounds(settings.preprocessing)
     if settings.compute.use_plugin is not None:
         read_plugin_file(settings.compute.use_plugin)

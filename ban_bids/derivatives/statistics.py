@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-_SHIFTED = (
-    "(1 + b) / (1 + m): b of m arrangements, in which the prediction of each held-out run is moved round in time by "
-    "its own number of volumes, the same for all voxels (where that would part the presentations of a clip, clips "
-    "change places instead, in all presentations alike), reach the true correlation with BOLD. Where folds train on "
-    "one another's held-out rows the true correlation is first multiplied by the layer's CrossingFactors, the joint "
-    "model's by the square root of 1/2"
+_MOVED = (
+    "in which the prediction of each held-out run is moved round in time by its own number of volumes, the same for "
+    "all voxels"
 )
+_RELABELLED = "or, where that would part the presentations of a clip, in which clips change places in all of theirs"
+
+
+def _p_of(arrangements: str, tested: str) -> str:
+    return (
+        f"(1 + b) / (1 + m): b of m arrangements, {arrangements}, reach the true correlation with BOLD. Where folds "
+        "train on one another's held-out rows the true correlation is first multiplied by the layer's CrossingFactors, "
+        f"the joint model's by the square root of 1/2; with {tested}"
+    )
+
+
 _ADJUSTED = "Benjamini-Hochberg false discovery rate over the voxels of the mask"
 
 _TEXTS = {
@@ -27,18 +35,21 @@ _TEXTS = {
     ),
     "psound": (
         "p value of the test that the voxel follows sound",
-        f"{_SHIFTED}, with the whole prediction, the response to sound at all included",
+        _p_of(_MOVED, "the whole prediction, the response to sound at all included"),
     ),
     "pspecific": (
         "p value of the test that the voxel follows these sounds",
-        f"{_SHIFTED}, with what is left of the prediction without that of the run's mean clip; what all clips of a run "
-        "have in common was taken out of both",
+        _p_of(
+            f"{_MOVED}, {_RELABELLED}",
+            "what is left of the prediction without that of the run's mean clip; what all clips of a run have in "
+            "common was taken out of both",
+        ),
     ),
     "qsound": ("p values of following sound, adjusted for the number of voxels", _ADJUSTED),
     "qspecific": ("p values of following these sounds, adjusted for the number of voxels", _ADJUSTED),
     "share": (
         "Share of the joint model's R squared that falls to this layer",
-        "Product measure of the joint banded ridge; the layers' shares sum to its R squared",
+        "Product measure of the joint banded ridge; the shares of the layers in it sum to its R squared",
     ),
     "unique": (
         "Variance that only this layer predicts",
@@ -58,12 +69,12 @@ _TEXTS = {
     ),
     "ev": (
         "Single-repeat explainable variance",
-        "EV1 = SP / TP with SP = (N Var(mean) - TP) / (N - 1), less what noise makes of it in this layout of repeats, "
-        "and TP the mean of the repeats' variances",
+        "EV1 = SP / TP with TP the mean of the repeats' variances and SP = (N Var(mean) - TP) / (N - 1) less what the "
+        "voxel's own noise, cleaned alike, is expected to give in this layout of repeats",
     ),
     "ccmax": (
         "Noise ceiling of the correlation with the mean of the repeats",
-        "CCmax = sqrt(SP / Var(mean)), SP as of the map ev; n/a where SP is not positive",
+        "CCmax = sqrt(SP / Var(mean)) with SP as of EV1; n/a where SP is not positive",
     ),
     "mean": ("Mean correlation over participants", "tanh of the mean over participants of Fisher's z = atanh(r)"),
     "t": (

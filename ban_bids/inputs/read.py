@@ -230,7 +230,7 @@ def _description(selection: Selection) -> tuple[dict[str, Any], list[str]]:
     description = read_json(path)
     kind = description.get("DatasetType") or ("derivative" if description.get("PipelineDescription") else "raw")
     if str(kind).strip().casefold() == "derivative":  # versions before BIDS 1.4 tell by their pipeline only
-        raise DataError(f"{path}: this is a derivative dataset; give the raw one, and this one with -d NAME=PATH")
+        raise DataError(f"{path}: this is a derivative dataset; give the raw one, and fMRIPrep's with -d fmriprep=PATH")
     absent = [key for key in ("Name", "BIDSVersion") if not description.get(key)]
     if absent and not selection.skip_bids_validation:
         raise DataError(f"{path}: {' and '.join(absent)} missing; add it, or give --skip-bids-validation")

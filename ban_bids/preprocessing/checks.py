@@ -12,6 +12,9 @@ from ban_bids.files.toml import read_toml
 from ban_bids.files.yaml import read_yaml
 from ban_bids.settings import Compute, Preprocessing
 
+_FMRIPREP = "fmriprep"
+"""Name of the derivatives that take the place of our own preprocessing."""
+
 
 def check_confounds(preprocessing: Preprocessing) -> None:
     """Check that the strategy for confounds exists, and that its files can.
@@ -28,11 +31,32 @@ def check_confounds(preprocessing: Preprocessing) -> None:
     name = preprocessing.confounds
     if name not in CONFOUNDS:
         raise UsageError(f"--confounds {name}: choose one of {', '.join(CONFOUNDS)}")
-    if name == AROMA and "fmriprep" not in dict(preprocessing.derivatives):
+    if name == AROMA and _FMRIPREP not in dict(preprocessing.derivatives):
         others = ", ".join(other for other in CONFOUNDS if other != name)
         raise UsageError(
             f"--confounds {name}: needs ICA-AROMA images of fMRIPrep; give them with -d fmriprep=DIR, or "
             f"choose one of {others}"
+        )
+
+
+def check_names(preprocessing: Preprocessing) -> None:
+    """Check that derivatives are of a kind that is taken: those of another name would be passed over without a word.
+
+    Parameters
+    ----------
+    preprocessing : Preprocessing
+
+    Raises
+    ------
+    UsageError
+        None of them is called ``fmriprep``.
+    """
+    given = dict(preprocessing.derivatives)
+    if given and _FMRIPREP not in given:
+        name, path = next(iter(given.items()))
+        raise UsageError(
+            f"--derivatives {name}={path}: images are taken from fMRIPrep's derivatives alone, by that name; write "
+            f"{_FMRIPREP}={path}, or leave the option out"
         )
 
 

@@ -15,7 +15,7 @@ from ban_bids.files.json import read_json
 from ban_bids.files.room import told_when_full
 from ban_bids.inputs.types import Participant
 from ban_bids.preprocessing.atlases import find_atlas
-from ban_bids.preprocessing.checks import check_confounds
+from ban_bids.preprocessing.checks import check_confounds, check_names
 from ban_bids.preprocessing.distortion import check_phase_encoding
 from ban_bids.preprocessing.files import participant_node, participant_of
 from ban_bids.preprocessing.fmriprep.ingest import ingest
@@ -59,6 +59,7 @@ def preprocess(participants: Sequence[Participant], settings: Settings) -> Outco
     """
     options, work_dir = settings.preprocessing, settings.compute.work_dir
     check_space(options.space)
+    check_names(options)
     check_confounds(options)
     atlas = find_atlas(options.atlas, work_dir / "atlases")
     read_atlas(atlas)

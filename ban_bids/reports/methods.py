@@ -26,7 +26,7 @@ def methods_text(facts: Mapping[str, Any], settings: Encoding) -> tuple[str, ...
         - ``held_out_rule``: the sentence of the held-out plan
         - ``n_runs``, ``n_held_out_runs``, ``n_folds``: runs, those with held-out volumes, and outer folds
         - ``n_repeats``: of each held-out clip; 1 or 0: no noise ceiling
-        - ``n_voxels``: voxels that were predicted
+        - ``n_voxels``: voxels that were predicted from each layer; from the fewest to the most where layers differ
         - ``dimensions``, ``confounds_sentence``, ``permutations``, ``behavior``: a sentence each; ``behavior`` is said
           of the model
         - those of ``ran`` of :class:`ban_bids.derivatives.summaries.ParticipantSummary` and

@@ -219,18 +219,27 @@ def _cortical_rows(score: CorticalScore, tests: Sequence[RegionTest]) -> list[di
     p = {(test.layer, test.region, test.question): test for test in tests}
     rows = [_layer_row(layer, score, p) for layer in score.layers]
     # folds may commit different layers, of different participants too: the row is of the region alone
-    rows += [{**_region_row("region", region), "layer": None} for region in score.regions]
+    rows += [{**_region_row("region", region, score.rough), "layer": None} for region in score.regions]
+    why = "; ".join(dict.fromkeys(part for text in score.rough.values() for part in text.split("; ")))
     totals = {"C": score, "C_mapped": score.mapped, "R2": score.rsquare}
-    rows += [_row(name, total) for name, total in totals.items()]
+    rows += [_marked(_row(name, total), why) for name, total in totals.items()]
     tested = {"preference": score.preference, "hierarchy": score.hierarchy}
     rows += [{**_row(name, total), "p": total.p} for name, total in tested.items()]
     return [{**row, "n_clips": score.n_clips} for row in rows]
 
 
-def _region_row(row: str, score: LayerScore) -> dict[str, object]:
+def _marked(row: dict[str, object], why: str) -> dict[str, object]:
+    """A row that says so where its interval may cover too little."""
+    if not why or row["generalises_to"] is None:
+        return row
+    told = [str(row["reason"])] if row["reason"] else []
+    return {**row, "reason": "; ".join([*told, f"the interval is rough: {why}"])}
+
+
+def _region_row(row: str, score: LayerScore, rough: Mapping[str, str]) -> dict[str, object]:
     copied = ("layer", "region", "n_voxels", "mean_r", "median_ccnorm", "unnormalised")
     rho = score.rho
-    return {
+    found = {
         **_row(row, score),
         **{name: getattr(score, name) for name in copied},
         "rho": rho.value,
@@ -238,12 +247,13 @@ def _region_row(row: str, score: LayerScore) -> dict[str, object]:
         "rho_ci_high": rho.ci_high,
         "reason": _reason(score) or None,
     }
+    return _marked(found, rough.get(score.region, ""))
 
 
 def _layer_row(
     layer: LayerScore, cortical: CorticalScore, tests: Mapping[tuple[str, str, str], RegionTest]
 ) -> dict[str, object]:
-    row = _region_row("layer", layer)
+    row = _region_row("layer", layer, cortical.rough)
     row["mapped"] = cortical.mapping.get(layer.layer) == layer.region if cortical.mapping else None
     if layer.region in cortical.committed:
         row["committed"] = cortical.committed[layer.region].get(layer.layer, 0.0)

@@ -109,6 +109,8 @@ class CorticalScore(Estimate):
     n_repeats, n_clips : int
         Repeats of every repeated clip, and repeated clips; 0 without repeats.
     notes : tuple of str
+    rough : mapping of region to str
+        Why intervals there may cover too little; regions of which they do not are absent.
     """
 
     model: str
@@ -123,6 +125,7 @@ class CorticalScore(Estimate):
     n_repeats: int = 0
     n_clips: int = 0
     notes: tuple[str, ...] = ()
+    rough: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def statistics(self) -> dict[tuple[str, str], ClipStatistics]:
@@ -201,12 +204,25 @@ class MeasuredRegions:
         return over
 
     @property
+    def _few(self) -> str:
+        """That few clips are repeated; nothing where they are not, or so few that there is no c."""
+        n_clips = self.counts.shape[1]
+        return f"only {n_clips} clips are repeated" if FEWEST_CLIPS <= n_clips < FEW_CLIPS else ""
+
+    @property
+    def rough(self) -> dict[str, str]:
+        """Why intervals of a region may cover too little, by region."""
+        half = "explainable variance of {} may be half of what was found"
+        barely = {region: half.format(region) for region in self.barely_known}
+        known = {region: [self._few, barely.get(region, "")] for region in self.regions}
+        return {region: "; ".join(filter(None, why)) for region, why in known.items() if any(why)}
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Those of the repeats, and whether they are few."""
         notes = () if self.repeats is None else self.repeats.notes
-        n_clips = self.counts.shape[1]
-        if FEWEST_CLIPS <= n_clips < FEW_CLIPS:
-            notes += (f"only {n_clips} clips are repeated: the bootstrap intervals of c and C are rough",)
+        if self._few:
+            notes += (f"{self._few}: the bootstrap intervals of c and C are rough",)
         if self.barely_known:
             names = ", ".join(self.barely_known)
             notes += (f"explainable variance of {names} may be half of what was found: c and its interval are rough",)
@@ -319,6 +335,7 @@ def cortical_score(
         n_repeats=0 if measured.repeats is None else measured.repeats.n_repeats,
         n_clips=measured.counts.shape[1],
         notes=measured.notes,
+        rough=measured.rough,
     )
 
 

@@ -140,6 +140,22 @@ def test_every_column_of_the_group_table_is_defined(finished):
     assert all(facts[column]["Description"] for column in table)
 
 
+def test_a_model_that_knows_held_out_tracks_is_marked_in_the_group(tmp_path):
+    tree = small_tree(tmp_path / "out")
+    for label, count in (("01", "2"), ("03", "none")):
+        table = tree.scores[label]
+        write_model(
+            tree.root, label, table.assign(track_overlap=np.where(table["role"] == "scored", count, "none")), "ban"
+        )
+    assert group_level(tree.root, settings(tree.root, participant_labels=("01", "03"))) == 0
+    found = group_rows(tree.root)
+    assert set(found.loc[found["model"] == "ban", "track_overlap"]) == {"2; none"}
+    assert set(found.loc[found["role"] == "control", "track_overlap"]) == {"none"}
+    page = lxml.html.parse(str(tree.root / "group.html")).getroot()
+    warnings = page.xpath("//section[h2='Warnings']")[0].text_content()
+    assert "ban was trained or validated on 2 held-out tracks (--allow-overlap): its scores are too high" in warnings
+
+
 def test_one_participant_is_a_group_with_means_only(tmp_path):
     tree = small_tree(tmp_path / "out", ["01"])
     assert group_level(tree.root, settings(tree.root)) == 0

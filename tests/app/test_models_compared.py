@@ -121,6 +121,21 @@ def test_every_row_of_the_schema_is_there(root):
     assert table.loc[table["kind"] == "rank", ["p", "p_corrected"]].isna().all(axis=None)
 
 
+def test_a_model_that_knows_held_out_tracks_is_marked_wherever_it_is_compared(root):
+    for model, quality in (("b", 0.7), ("a", 0.4), ("c", 0.5)):
+        score(root, "01", model, quality)
+    table = pd.read_csv(bas_name("01", TASK, "a").path(root), sep="\t", na_values="n/a")
+    overlap = np.where(table["model"] == "a", "3", "none")
+    write_model(root, "01", table.assign(track_overlap=overlap), "a")
+    out = load_derivatives(root)
+    for found in (
+        compare(root),
+        compare_group(out.scores(), out.draw_files(), n_draws=N_DRAWS, seed=1),
+    ):
+        told = found["reason"].fillna("").str.contains("a was trained or validated on 3 held-out tracks", regex=False)
+        assert (told == ((found["model"] == "a") | (found["other"] == "a"))).all()
+
+
 def test_a_difference_of_c_is_that_of_explicit_loops_over_draws(root):
     score(root, "01", "a", 0.7)
     score(root, "01", "b", 0.4)

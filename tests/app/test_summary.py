@@ -7,12 +7,19 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ban_bids.app import summary
 from ban_bids.app.behavior import Behavior
 from ban_bids.app.candidates import PreparedModel
-from ban_bids.app.summary import ParticipantInput, confounds_sentence, dimensions_sentence, feature_reduction
+from ban_bids.app.summary import (
+    ParticipantInput,
+    confounds_sentence,
+    dimensions_sentence,
+    feature_reduction,
+    fitted_voxels,
+)
 from ban_bids.inputs.types import Participant, Run
 from ban_bids.preprocessing.result import PreprocessedRun
 from ban_bids.scoring.behavioral import no_behavior
@@ -44,6 +51,12 @@ def test_methods_say_how_many_features_of_each_layer_were_used() -> None:
     whole = dimensions_sentence({"A1": 80, "Belt": 512}, 0)
     assert "All features that vary were used (A1 80, Belt 512)" in whole and "components" not in whole
     assert [feature_reduction(n) for n in (64, 0)] == ["64 principal components", "none"]
+
+
+def test_methods_count_the_voxels_in_which_layers_were_fitted() -> None:
+    everywhere, auditory = np.zeros(5), np.array([np.nan, 0, -1, np.nan, np.nan])
+    assert fitted_voxels({"A1": everywhere, "x": auditory, "Joint": auditory}, ("A1", "x")) == "2 to 5"
+    assert fitted_voxels({"x": auditory, "y": auditory}, ("x", "y")) == "2"
 
 
 def test_a_page_shows_the_notes_of_the_dataset_and_of_its_own_participant(

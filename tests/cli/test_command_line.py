@@ -221,6 +221,8 @@ def test_arguments_that_cannot_be_parsed(place: Path, text: str, capsys: pytest.
         ("--model logmel ban --weights w.safetensors", "--weights .*w.safetensors: whose are they"),
         ("--gtzan-dir gone", "--gtzan-dir .*gone: no such folder"),
         ("-d fmriprep=gone --weights w.safetensors", "--derivatives fmriprep=.*gone: no such folder"),
+        ("-d fmriprep-24=prep", "--derivatives fmriprep-24=.*by that name; write fmriprep=.*prep, or leave"),
+        ("-d prep", "--derivatives prep=.*by that name; write fmriprep=.*prep, or leave"),
         ("--space A B", "--space A B: give one output space"),
         ("--space A:res-2 --res 1", "contradicts --res 1"),
         ("--high-pass 0", "--high-pass 0.0"),
@@ -298,8 +300,8 @@ def test_command_line_wins_over_the_configuration_file(place: Path) -> None:
     assert (settings.output.dry_run, settings.output.reports_only, settings.output.verbosity) == (True, False, 2)
     assert settings.preprocessing.derivatives == (("fmriprep", place / "prep"),)
     assert settings.encoding == Encoding(n_components=16, lag_max=6.0, alphas=(1.0, 10.0), high_pass=150.0)
-    assert parse(f"{option} --test-runs 3 -d a=stim --high-pass 99").selection.test_runs == ("3",)
-    assert parse(f"{option} -d a=stim").preprocessing.derivatives == (("a", place / "stim"),)
+    assert parse(f"{option} --test-runs 3 -d fmriprep=stim --high-pass 99").selection.test_runs == ("3",)
+    assert parse(f"{option} -d fmriprep=stim").preprocessing.derivatives == (("fmriprep", place / "stim"),)
     assert parse(f"{option} --n-components all").encoding.n_components == 0
 
 
@@ -324,7 +326,14 @@ def test_all_features_can_be_asked_for_in_a_file(place: Path, text: str) -> None
         ("[encoding]\nlags = 3", "unknown key 'lags' in .encoding.; known: .*n_bootstrap"),
         ("[encoding]\nslab = 1.5", "whole numbers"),
         ("[encoding]\nalphas = ['a']", "write numbers"),
-        ("[encoding]\nhigh_pass = -3", "write numbers from 0"),
+        ("[encoding]\nhigh_pass = -3", "write numbers above 0"),
+        ("[encoding]\nev_floor = -1", "write numbers from 0"),
+        ("[encoding]\nlag_step = 0", "write numbers above 0"),
+        ("[encoding]\nlag_max = inf", "write numbers from 0"),
+        ("[encoding]\nn_permutations = 0", "write whole numbers above 0"),
+        ("[encoding]\nalphas = [0, 1]", "write numbers above 0"),
+        ("[encoding]\nvoxels = 'auditory'", "unknown key 'voxels' .*options stand outside of the table"),
+        ("[encoding]\njoint = true", "unknown key 'joint'"),
     ],
 )
 def test_bad_configuration(place: Path, text: str, message: str) -> None:
@@ -393,7 +402,7 @@ def test_environment_points_into_the_work_folder(place: Path, monkeypatch: pytes
         monkeypatch.setenv(name, "before")
     monkeypatch.setattr("tempfile.tempdir", "before")
     set_environment(place / "work", 3)
-    for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME", "MPLCONFIGDIR", "NUMBA_CACHE_DIR", "TORCH_HOME"):
+    for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME", "MPLCONFIGDIR", "NUMBA_CACHE_DIR", "TRITON_CACHE_DIR"):
         assert Path(os.environ[name]).is_dir()
         assert place / "work" in Path(os.environ[name]).parents
     assert os.environ["OMP_NUM_THREADS"] == "3"
@@ -404,7 +413,25 @@ def test_environment_points_into_the_work_folder(place: Path, monkeypatch: pytes
     assert tempfile.gettempdir() == str(place / "work" / "tmp")
 
 
-@pytest.mark.parametrize("kept", [(), ("cache/torch/w.pt",)])
+def test_models_that_were_fetched_beforehand_are_found_where_they_lie(place: Path) -> None:
+    """As ``hf download`` and torchaudio keep them, by default and where the user says otherwise."""
+    code = (
+        "from pathlib import Path\nimport torch\nfrom ban_bids.cli.environment import set_environment\n"
+        "set_environment(Path('work').resolve(), 1)\nset_environment(Path('other').resolve(), 1)\n"
+        "from ban_bids.models.huggingface import hub_cache\nprint(hub_cache(), torch.hub.get_dir())"
+    )
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING", "XDG_"))}
+    for given, hub in (
+        ({"HOME": str(place)}, place / ".cache" / "huggingface" / "hub"),
+        ({"XDG_CACHE_HOME": str(place / "c")}, place / "c" / "huggingface" / "hub"),
+        ({"HF_HOME": str(place / "h")}, place / "h" / "hub"),
+    ):
+        variables = own | given | {"TORCH_HOME": str(place / "torch")}
+        done = subprocess.run([sys.executable, "-c", code], cwd=place, env=variables, capture_output=True, text=True)
+        assert done.stdout.split() == [str(hub), str(place / "torch" / "hub")], done.stderr
+
+
+@pytest.mark.parametrize("kept", [(), ("cache/numba/w.pt",)])
 def test_a_call_that_fails_takes_back_its_empty_folders(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kept: tuple[str, ...]
 ) -> None:

@@ -80,3 +80,10 @@ def test_headers_tell_template_space_from_native(tmp_path, space, code):
     facts = {"Statistic": "r", "SpatialReference": space}
     header = nib.load(write_map(tmp_path / "x_statmap.nii.gz", values, mask, AFFINE, facts)).header
     assert (int(header["sform_code"]), int(header["qform_code"])) == (code, code)
+
+
+def test_definitions_say_what_was_computed():
+    told = {name: text["Definition"] for name, text in STATISTICS.items()}
+    assert "clips change places" in told["pspecific"] and "clips change places" not in told["psound"]
+    assert all("moved round in time" in told[name] for name in ("psound", "pspecific"))
+    assert "less what the voxel's own noise" in told["ev"]

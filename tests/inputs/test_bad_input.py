@@ -46,7 +46,7 @@ def derivative(toy: Toy) -> None:
         (no_participants, UsageError, r"no sub-\* folder"),
         (no_description, DataError, "--skip-bids-validation"),
         (broken_description, DataError, "dataset_description.json: not readable JSON"),
-        (derivative, DataError, "-d NAME=PATH"),
+        (derivative, DataError, "-d fmriprep=PATH"),
     ],
 )
 def test_whole_dataset(toy: Toy, spoil: Callable[[Toy], None], error: type[BanBidsError], text: str) -> None:

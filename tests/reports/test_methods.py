@@ -45,8 +45,12 @@ def test_methods_name_the_atlas_and_what_its_terms_ask_for():
 def test_methods_follow_the_facts():
     with_repeats = " ".join(methods_text(facts(), Encoding(ev_floor=0.02)))
     assert "EV1 is under 0.02" in with_repeats
+    assert "SP = (N Var(mean) - TP) / (N - 1), less what the voxel's own noise is expected to give" in with_repeats
     without = " ".join(methods_text(facts(n_repeats=1), Encoding()))
     assert "no noise ceiling" in without
+    together, everywhere = (" ".join(methods_text(facts(joint=True), Encoding(joint=on))) for on in (False, True))
+    assert "from all layers together (those that stand for regions, in the auditory regions);" in together
+    assert "from all layers together;" in everywhere
     assert len(methods_text(facts(), Encoding())) == len(methods_text(facts(n_repeats=1), Encoding()))
 
 

@@ -80,6 +80,23 @@ def test_a_rough_interval_of_b_is_marked_where_the_score_stands() -> None:
     assert pd.isna(rows.loc["kappa_majority", "reason"])
 
 
+def test_rough_intervals_of_c_are_marked_where_the_scores_stand() -> None:
+    few, half = "only 6 clips are repeated", "explainable variance of PB may be half of what was found"
+    rough = {region: few for region in AREAS} | {"PB": f"{few}; {half}"}
+    gone = LayerScore(AREAS[0], "T2T3", 40, reason="region T2T3 holds no explainable variance")
+    score = replace(cortical(), rough=rough, regions=(*cortical().regions[:3], gone))
+    table = score_table([ModelScores("ban", "scored", score, behavioral())])
+    regions = table[table["row"] == "region"].set_index("region")["reason"]
+    assert regions["A1"] == f"the interval is rough: {few}"
+    assert regions["PB"] == f"the interval is rough: {few}; {half}"
+    assert regions["T2T3"] == gone.reason
+    totals = table.set_index("row")["reason"]
+    assert totals["C"] == totals["C_mapped"] == f"the interval is rough: {few}; {half}"
+    assert pd.isna(totals["hierarchy"])
+    layers = table[(table["row"] == "layer") & (table["region"] == "PB")]
+    assert layers["reason"].str.endswith(half).all()
+
+
 def test_few_voxels_are_marked_where_the_score_stands() -> None:
     counts = zip(cortical().regions, (19, 20, 0, 3))
     sized = replace(cortical(), layers=(), regions=tuple(replace(region, n_voxels=n) for region, n in counts))

@@ -405,3 +405,5 @@ def test_intervals_are_rough_where_explainable_variance_is_barely_known() -> Non
     assert not any("may be half" in note for note in known.notes)
     assert np.isfinite(barely.layers[0].value)
     assert any("explainable variance of A1 may be half" in note for note in barely.notes)
+    assert "A1" not in known.rough
+    assert barely.rough["A1"].endswith("explainable variance of A1 may be half of what was found")
