@@ -210,7 +210,7 @@ def _over_everyone(members: pd.DataFrame, sampled: Sampled, agreed: bool, everyo
     """One row of the group, with who has no such row; ``agreed``: tables have one B, which enters BAS."""
     if members["row"].iloc[0] == "BAS" and not agreed:
         n = int(members["value"].notna().sum())
-        found = {**_NOTHING, "n": n, "reason": f"B is n/a: {_DISAGREE}"}
+        found: dict[str, Any] = {**_NOTHING, "n": n, "reason": f"B is n/a: {_DISAGREE}"}
     else:
         found = _over_members(members, sampled)
     if absent := sorted(set(everyone) - set(members["participant"])):

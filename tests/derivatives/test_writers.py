@@ -45,12 +45,6 @@ def test_maps_open_in_nilearn_with_their_values_in_their_place(tmp_path):
     assert np.allclose(np.ravel(masker.transform(str(path))), values, atol=1e-6)
 
 
-def test_definitions_of_maps_are_those_of_the_method_page():
-    assert "four" not in STATISTICS["share"]["Definition"]  # models have any number of layers
-    assert "less what noise makes of it" in STATISTICS["ev"]["Definition"]
-    assert "clips change places" in STATISTICS["pspecific"]["Definition"]
-
-
 @pytest.mark.parametrize(("statistic", "outside"), [("r", 0), ("p", 1), ("psound", 1), ("qspecific", 1)])
 def test_outside_and_not_computable_are_told_apart(tmp_path, statistic, outside):
     mask, values = mask_and_values()
@@ -83,6 +77,7 @@ def test_headers_tell_template_space_from_native(tmp_path, space, code):
 
 
 def test_definitions_say_what_was_computed():
+    assert "four" not in STATISTICS["share"]["Definition"]  # models have any number of layers
     told = {name: text["Definition"] for name, text in STATISTICS.items()}
     assert "clips change places" in told["pspecific"] and "clips change places" not in told["psound"]
     assert all("moved round in time" in told[name] for name in ("psound", "pspecific"))
