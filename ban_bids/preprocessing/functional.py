@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ban_bids.errors import DataError
 from ban_bids.preprocessing.confounds import confound_table, noise_mask, write_confounds
 from ban_bids.preprocessing.distortion import ToReference
 from ban_bids.preprocessing.files import load_image, load_mask, save_image
-from ban_bids.preprocessing.masks import count_non_steady, epi_mask
+from ban_bids.preprocessing.masks import count_non_steady, epi_mask, lost_volumes
 from ban_bids.preprocessing.quality import temporal_snr
 from ban_bids.preprocessing.quality_figures import Layout, save_run_quality
 from ban_bids.preprocessing.space.realign import align_images, realign
@@ -27,6 +28,8 @@ from ban_bids.preprocessing.space.resample import (
 from ban_bids.preprocessing.space.template import Target
 from ban_bids.preprocessing.space.transforms import apply_affine, sample
 from ban_bids.typing import Floats
+
+_NAMED = 5  # volumes that an error lists
 
 
 def reference_and_motion(
@@ -46,9 +49,21 @@ def reference_and_motion(
         ``reference``, ``mask`` (BOLD grid), ``motion`` (npz with ``matrices`` and ``parameters``).
     non_steady : int
     notes : tuple of str
+
+    Raises
+    ------
+    DataError
+        As :func:`load_run`; or a volume is blank, or part of it.
     """
     data, affine, missing, notes = load_run(bold)
-    detected = count_non_steady(data.mean((0, 1, 2), dtype=float))
+    global_signal = data.mean((0, 1, 2), dtype=float)
+    if (lost := lost_volumes(global_signal)).size:
+        numbers = ", ".join(str(volume + 1) for volume in lost[:_NAMED]) + (", ..." if lost.size > _NAMED else "")
+        raise DataError(
+            f"{bold}: volume {numbers} of {len(global_signal)} holds less than 70 % of the others' signal (slices are "
+            "blank, as where a scan was broken off); cut it off at the end, or leave the run out (--bids-filter-file)"
+        )
+    detected = count_non_steady(global_signal)
     non_steady = detected if dummy_scans is None else dummy_scans
     motion = realign(data, affine, non_steady)
     files = {

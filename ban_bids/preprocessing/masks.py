@@ -33,6 +33,27 @@ def count_non_steady(global_signal: Floats) -> int:
     return int(np.append(steady, True).argmax())
 
 
+def lost_volumes(global_signal: Floats) -> NDArray[np.intp]:
+    """Volumes that hold no whole image, as the last one of a scan that was broken off.
+
+    Parameters
+    ----------
+    global_signal : ndarray, shape (n_volumes,)
+        What is not finite is not judged.
+
+    Returns
+    -------
+    ndarray of int
+        Volumes whose signal is under the median by 30 % and by ten scaled median absolute deviations.
+    """
+    known = global_signal[np.isfinite(global_signal)]
+    if not known.size:
+        return np.zeros(0, np.intp)
+    middle = float(np.median(known))
+    least = middle - max(0.3 * abs(middle), 10 * float(stats.median_abs_deviation(known, scale="normal")))
+    return np.flatnonzero(global_signal < least)
+
+
 def largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The biggest connected part of a mask."""
     labels, _ = ndimage.label(mask)

@@ -24,10 +24,13 @@ from ban_bids.errors import DataError
 from ban_bids.files.images import check_there
 from ban_bids.files.tsv import read_tsv
 from ban_bids.preprocessing.confounds import DVARS_OUTLIER, FD_OUTLIER, MOTION
+from ban_bids.preprocessing.masks import lost_volumes
 from ban_bids.preprocessing.result import PreprocessedParticipant, PreprocessedRun
 from ban_bids.typing import Floats
 
 _SEGMENT = 5  # volumes; shorter stretches between outliers are scrubbed as well (Power et al. 2014)
+
+_SPREAD = 2  # volumes; farther, slice timing carries less than 2 % of a blank one
 
 _LARGEST = 1e30  # of what is squared and summed in float64
 
@@ -130,6 +133,12 @@ def _choose(run: PreprocessedRun, strategy: str) -> tuple[PreprocessedRun, list[
     gaps = [name for name in varying if table[name].iloc[int("derivative1" in name) :].isna().any()]
     if gaps:
         notes.append(f"{run.run.name}: confounds with n/a, taken as the mean: {', '.join(gaps)}")
+    if "global_signal" in table and (lost := lost_volumes(table["global_signal"].to_numpy(float))).size:
+        kept = np.setdiff1d(kept, (lost[:, None] + np.arange(-_SPREAD, _SPREAD + 1)).ravel())
+        notes.append(
+            f"{run.run.name}: {lost.size} volumes hold less than 70 % of the others' signal (the first is number "
+            f"{lost[0] + 1}): blank or broken off; they and {_SPREAD} on either side are scrubbed"
+        )
     scrubbed = tuple(np.setdiff1d(np.arange(run.non_steady, len(table)), kept).tolist())
     if scrubbed:
         notes.append(f"{run.run.name}: {len(scrubbed)} of {len(table)} volumes scrubbed")

@@ -52,6 +52,15 @@ def test_too_many_dummy_scans_are_refused(bold: Path, tmp_path: Path) -> None:
     assert "--dummy-scans 8 leaves fewer than 5 of 12 volumes" in str(refused)
 
 
+@pytest.mark.parametrize(("slices", "volume"), [(slice(None), 11), (slice(6, None), 11), (slice(6, None), 5)])
+def test_a_blank_volume_is_named(bold: Path, tmp_path: Path, slices: slice, volume: int) -> None:
+    data = np.array(nib.load(bold).dataobj)
+    data[:, :, slices, volume] = 0
+    nib.save(nib.Nifti1Image(data, AFFINE), bold)
+    with pytest.raises(DataError, match=f"volume {volume + 1} of 12 holds less than 70 %.*--bids-filter-file"):
+        reference_and_motion(bold, tmp_path)
+
+
 def test_bright_volumes_do_not_leak_into_steady_ones_by_slice_timing(tmp_path: Path) -> None:
     n, tr, times, dark = 40, 2.0, (0.0, 1.0, 0.5, 1.5, 0.25, 1.25, 0.75, 1.75), 3
     affine, shape = np.diag([3.0, 3.0, 3.0, 1.0]), (6, 7, 8)

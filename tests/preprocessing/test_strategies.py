@@ -162,6 +162,17 @@ def test_what_is_infinite_is_as_little_known_as_what_is_missing(ours: Preprocess
     assert values[7, -2] == pytest.approx(table["csf"].mean())
 
 
+@pytest.mark.parametrize("strategy", ["motion12", "simple"])
+def test_blank_volumes_are_scrubbed_with_what_slice_timing_spread(ours: PreprocessedRun, strategy: str) -> None:
+    assert not choose(ours, strategy).scrubbed
+    table = pd.read_csv(ours.confounds, sep="\t")
+    table.loc[[20, N - 1], "global_signal"] = [0.4 * table["global_signal"].median(), 0]
+    write_confounds(table, ours.confounds)
+    done = with_strategy(participant(ours), strategy)
+    assert done.runs[0].scrubbed == (18, 19, 20, 21, 22, N - 3, N - 2, N - 1)
+    assert "2 volumes hold less than 70 % of the others' signal (the first is number 21)" in " ".join(done.notes)
+
+
 def test_a_word_among_displacements_is_named(ours: PreprocessedRun) -> None:
     table = pd.read_csv(ours.confounds, sep="\t").astype({"framewise_displacement": object})
     table.loc[5, "framewise_displacement"] = "far"
