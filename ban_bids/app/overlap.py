@@ -47,4 +47,4 @@ def marked(comparison: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
         told = [] if pd.isna(reason) else [str(reason)]
         told += marks({name: known[name] for name in (model, other) if name in known})
         reasons.append("; ".join(told) or None)
-    return comparison.assign(reason=reasons)
+    return comparison.assign(reason=pd.Series(reasons, index=comparison.index, dtype=object))
