@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from ban_bids.errors import UsageError
@@ -151,7 +152,12 @@ def parse_name(name: str | Path) -> DerivativeName:
 
 def entities(path: Path) -> tuple[tuple[str, str], ...]:
     """Entities of any BIDS file name in order, short keys and labels as spelled."""
-    parts = (part.partition("-") for part in path.name.partition(".")[0].split("_"))
+    return _entities(path.name)
+
+
+@lru_cache(maxsize=4096)  # a run's name is taken apart a dozen times
+def _entities(name: str) -> tuple[tuple[str, str], ...]:
+    parts = (part.partition("-") for part in name.partition(".")[0].split("_"))
     return tuple((key, label) for key, dash, label in parts if dash)
 
 
