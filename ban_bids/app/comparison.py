@@ -277,8 +277,8 @@ class Compared:
         estimate = paired_difference(
             a[0], b[0], a[1:], b[1:], n_clips, seed=self.seed, weights=self.weights[:, columns]
         )
-        found = bas_score(estimate, behavior) if compared[0] == "BAS" else estimate
-        return _Difference(found, len(pairs), lacking, n_clips=n_clips)
+        difference = bas_score(estimate, behavior) if compared[0] == "BAS" else estimate
+        return _Difference(difference, len(pairs), lacking, n_clips=n_clips)
 
     def _reach(self, label: str, model: str) -> str:
         """What the draws of B of a model speak of."""

@@ -206,10 +206,8 @@ def sample(paths: Sequence[Path], n_draws: int, *, seed: int) -> Samples:
 
 def _over_everyone(members: pd.DataFrame, sampled: Sampled, agreed: bool, everyone: Sequence[str]) -> dict[str, Any]:
     """One row of the group, with who has no such row; ``agreed``: tables have one B, which enters BAS."""
-    if members["row"].iloc[0] == "BAS" and not agreed:
-        n = int(members["value"].notna().sum())
-        found = {**_NOTHING, "n": n, "reason": f"B is n/a: {_DISAGREE}"}
-    else:
+    found: dict[str, Any] = {**_NOTHING, "n": int(members["value"].notna().sum()), "reason": f"B is n/a: {_DISAGREE}"}
+    if agreed or members["row"].iloc[0] != "BAS":
         found = _over_members(members, sampled)
     if absent := sorted(set(everyone) - set(members["participant"])):
         found["reason"] = "; ".join(filter(None, (found["reason"], f"{_some(absent)}: not scored")))
