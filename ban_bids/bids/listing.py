@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ban_bids.bids.ignored import ignores
 from ban_bids.bids.names import entity, file_suffix, is_bids_name
 from ban_bids.errors import DataError
 from ban_bids.files.fetched import absence
@@ -50,6 +51,8 @@ class Person:
         Folders that are there in any session (``func``, ``beh``).
     passed_over : list of str
         Folders and files that look like data and are not read, from the dataset's folder on, with the reason.
+    ignored : list of str
+        Images that ``.bidsignore`` names, from the dataset's folder on.
     """
 
     label: str
@@ -58,6 +61,7 @@ class Person:
     answers: list[Path] = field(default_factory=list)
     kinds: set[str] = field(default_factory=set)
     passed_over: list[str] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -92,12 +96,20 @@ class Listing:
         return frozenset(one.label for one in self.people.values() if "beh" in one.kinds and "func" not in one.kinds)
 
     def notes(self, label: str | None = None) -> list[str]:
-        """What was passed over in a participant's folder, or (None) beside the participants: one note or none."""
+        """What was passed over in a participant's folder, or (None) beside the participants; what was not."""
         passed = self.passed_over if label is None else self.people[label].passed_over
-        if not passed:
-            return []
-        more = f" and {len(passed) - _SHOWN} more" if len(passed) > _SHOWN else ""
-        return [f"passed over: {', '.join(passed[:_SHOWN])}{more}"]
+        notes = [f"passed over: {_some(passed)}"] if passed else []
+        if label is not None and (ignored := self.people[label].ignored):
+            notes.append(
+                f".bidsignore names {len(ignored)} images that are used all the same ({ignored[0]}): it is the "
+                "validator's (--participant-label and --bids-filter-file leave out)"
+            )
+        return notes
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{', '.join(names[:_SHOWN])}{more}"
 
 
 def participant_labels(root: Path) -> tuple[str, ...]:
@@ -132,6 +144,9 @@ def list_dataset(root: Path) -> Listing:
     except OSError as error:
         raise DataError(f"{root}: cannot be listed ({error.strerror}); give yourself the right to read it") from error
     people = {entry.name[4:]: _person(entry) for entry in entries if _is_participant(entry)}
+    named = ignores(root)
+    for person in people.values():
+        person.ignored += filter(named, (path.relative_to(root).as_posix() for path in person.images))
     passed = [f"{entry.name} ({_why_no_participant(entry)})" for entry in entries if _nearly_participant(entry)]
     return Listing(root, people, tuple(_beside(entries, None, None)), tuple(passed))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from ban_bids.errors import DataError
-from ban_bids.files.reading import LONGEST_POINTER, Store, opened, pointer
+from ban_bids.files.reading import LONGEST_POINTER, Store, link_to, opened, pointer
 
 Absence = Store | Literal["link", "absent"]
 
@@ -30,7 +30,7 @@ def absence(path: Path) -> Absence | None:
     except (FileNotFoundError, NotADirectoryError):
         if not path.is_symlink():
             return "absent"
-        return "annex" if {".git", "annex"} <= set(path.readlink().parts) else "link"
+        return link_to(path)
     except (OSError, ValueError):
         return None
     return _pointer(path) if size < LONGEST_POINTER else None

@@ -47,10 +47,17 @@ def pointer(head: bytes) -> Store | None:
     return next((store for start, store in _POINTERS if head.startswith(start)), None)
 
 
-def not_fetched(path: Path, store: str) -> DataError:
+def link_to(path: Path) -> Literal["annex", "link"]:
+    """Whether a link leads into git-annex's store, or elsewhere."""
+    return "annex" if {".git", "annex"} <= set(path.readlink().parts) else "link"
+
+
+def not_fetched(path: Path, how: Store | Literal["link"]) -> DataError:
     """The error for a link or pointer whose content is not there."""
-    if store == "lfs":
+    if how == "lfs":
         return DataError(f"{path}: not fetched; fetch it: git lfs pull --include {shlex.quote(path.name)}")
+    if how == "link":
+        return DataError(f"{path}: link to a file that is not there ({path.readlink()}); restore that file")
     return DataError(f"{path}: link to a file that is not there; fetch it: datalad get {shlex.quote(str(path))}")
 
 
@@ -109,7 +116,7 @@ def _ordinary(path: Path, status: os.stat_result) -> int:
 def unreadable(path: Path, error: Exception, remedy: str = _RIGHTS) -> DataError:
     """The error for a file that cannot be read, in one line."""
     if isinstance(error, FileNotFoundError) and path.is_symlink():
-        return not_fetched(path, "link")
+        return not_fetched(path, link_to(path))
     reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, PermissionError):
         remedy = f"give user {os.getuid()} the right to read it"

@@ -31,6 +31,7 @@ RESTORE = "restore the file, or run fMRIPrep again for this participant"
 _CLOCK = ("RepetitionTime", "VolumeTiming", "FrameAcquisitionDuration", "AcquisitionDuration", "DelayTime")
 _STATED = ("RepetitionTime", "VolumeTiming")
 _SAME_AFFINE = 1e-3
+_OF_RUN = "take this run's series, or leave the run out (--bids-filter-file)"
 
 
 @dataclass(frozen=True)
@@ -289,7 +290,7 @@ def check_derivative(run: Run) -> None:
     series, mask = made_header(files.bold), made_header(files.mask)
     shape = series.shape
     if len(shape) != 4 or shape[3] != run.n_volumes:
-        raise DataError(f"{files.bold}: shape {shape} for a run of {run.n_volumes} volumes; take this run's series")
+        raise DataError(f"{files.bold}: shape {shape} for a run of {run.n_volumes} volumes; {_OF_RUN}")
     for path, image in ((files.bold, series), (files.mask, mask)):
         check_says_where(path, image)
     if mask.shape != shape[:3] or not np.allclose(mask.affine, series.affine, atol=_SAME_AFFINE):
@@ -312,7 +313,7 @@ def _check_times(run: Run, bold: Path, stated: float | None) -> None:
         if tr is not None and abs(tr - run.repetition_time) > 1e-3 * max(1.0, tr):
             raise DataError(
                 f"{bold}: volumes every {tr:g} s by {where}, every {run.repetition_time:g} s by the raw run's; "
-                "correct the one that is wrong, or take this run's series"
+                f"correct the one that is wrong, or {_OF_RUN}"
             )
 
 

@@ -121,7 +121,7 @@ class SoundFiles:
         return any(not names.isdisjoint(self._by_name(root)) for root in self.folders)
 
     def search(self, row: Row, name: str, suffixes: Sequence[str], inner: Sequence[str]) -> Path | DataError:
-        """Find a file as it is named; one named without a folder may lie in any.
+        """Find a file as it is named; one named without a folder, by the row or the rule, may lie in any.
 
         Parameters
         ----------
@@ -151,7 +151,7 @@ class SoundFiles:
             # links stay unresolved: datalad's lead to files without the track's name
             if path.exists() or path.is_symlink():
                 return path
-        if "/" not in name.replace("\\", "/"):
+        if "/" not in name.replace("\\", "/") and _may_lie_anywhere(inner):
             for root in self.folders:
                 if found := self._anywhere(row, root, ways):
                     return found
@@ -178,7 +178,12 @@ class SoundFiles:
     def _not_found(self, row: Row, inner: Sequence[str], wanted: Sequence[PurePosixPath]) -> DataError:
         """The error for a file that is not there, with what is called nearly so."""
         searched = ", ".join(str(root) for root in self.folders) or "no folder"
-        files = " or ".join(str(path) for path in wanted)
+        places = (
+            wanted
+            if _may_lie_anywhere(inner)
+            else [folder / path for folder in map(PurePosixPath, inner) for path in wanted]
+        )
+        files = " or ".join(map(str, places))
         paths = list(_asked_for(self.folders, inner, wanted))
         names = {path.name.lower() for path in paths}
         near = [
@@ -204,6 +209,11 @@ class SoundFiles:
         names = [_plain(name) for path in wanted for name in (path.name, path.stem)]
         found = (self._by_plain_name(root).get(name) for root in self.folders for name in names if name)
         return next((path for path in found if path is not None), None)
+
+
+def _may_lie_anywhere(inner: Sequence[str]) -> bool:
+    """Whether a rule names the folder of stimuli itself, and so none in it that a file must lie in."""
+    return PurePosixPath() in map(PurePosixPath, inner)
 
 
 def _asked_for(roots: Sequence[Path], inner: Sequence[str], wanted: Sequence[PurePosixPath]) -> Iterator[Path]:

@@ -269,7 +269,7 @@ def test_raw_and_derivative_of_another_length_are_refused(toy: Toy, folder: Path
     write_run(folder, "01", RUNS[1], n=9)
     settings = settings_of(toy, folder)
     told = preprocess(read_dataset(settings).usable, settings)
-    assert "take this run's series" in str(told["01"])
+    assert "take this run's series, or leave the run out (--bids-filter-file)" in str(told["01"])
     assert isinstance(told["02"], PreprocessedParticipant)
 
 

@@ -63,6 +63,23 @@ def test_the_file_that_is_asked_for_is(tmp_path: Path, there: str, asked: str) -
     assert clip is not None and clip.audio == tmp_path / "stimuli" / there
 
 
+@pytest.mark.parametrize(("folders", "found"), [('["rock"]', False), ('["rock", "."]', True), ('["jazz"]', True)])
+def test_a_folder_that_a_rule_names_is_the_one(toy: Toy, folders: str, found: bool) -> None:
+    write_audio(toy.root / "stimuli" / "jazz" / "01.wav", 12.0)
+    (toy.root / "code").mkdir()
+    rule = f'[[rule]]\nfile = "{{stim}}"\nsuffixes = ".wav"\nfolders = {folders}\nruns = {{ run = 1 }}\n'
+    (toy.root / "code" / "ban-bids.toml").write_text(rule)
+    for sub in ("01", "02"):
+        toy.events(1, "0\t8\t01\n", sub, header="onset\tduration\tstim\n")
+    first = read_dataset(toy.settings(), keep_unusable=True).participants[0]
+    if found:
+        assert [clip.audio for clip in first.runs[0].clips] == [toy.root / "stimuli" / "jazz" / "01.wav"]
+    else:
+        assert "stimulus rock/01.wav not found" in str(first.failure) and "jazz/01.wav has this name" in str(
+            first.failure
+        )
+
+
 def test_the_folder_given_may_be_the_one_that_is_named(tmp_path: Path) -> None:
     write_audio(tmp_path / "elsewhere/rock/01.wav")
     (tmp_path / "stimuli").mkdir()
