@@ -1,4 +1,4 @@
-"""Put the tables of two models of one output directory side by side, with their difference per participant.
+"""Put the tables of two models of one output directory side by side, with their difference in C.
 
 python examples/compare_two_models.py demo/out ban logmel
 
@@ -15,7 +15,7 @@ from ban_bids import load_derivatives
 
 
 def main() -> int:
-    """Print both tables and the difference."""
+    """Print both tables, and mean and spread of the difference."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output_dir", type=Path, help="OUTPUT_DIR of a ban-bids run")
     parser.add_argument("models", nargs=2, metavar="MODEL")
