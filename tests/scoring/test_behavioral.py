@@ -334,9 +334,20 @@ def test_answers_that_are_no_genre_of_the_model_are_said_and_leave_b_to_the_othe
         choices.loc[unknown, "response"] = "polka"
         result = run(choices, p)
         found.append(result.value)
-        assert any(f"{unknown.sum()} answers are none of the model's genres" in note for note in result.notes)
+        told = f"{unknown.sum()} answers are none of the model's genres (polka {unknown.sum()})"
+        assert any(told in note and "nobody chose" not in note for note in result.notes)
     assert np.mean(found) == pytest.approx(1, abs=0.04)
     assert not any("none of the model" in note for note in run(answers(true, p, 4, 0), p).notes)
+
+
+def test_a_genre_that_people_called_otherwise_is_named() -> None:
+    """Another language: all answers to its clips would be wrong, and only their number was told."""
+    true, p = population(60, 0)
+    choices = answers(true, p, 4, 0)
+    genre = str(choices["true_genre"].iloc[0])
+    choices["response"] = choices["response"].replace(genre, "Klassik")
+    (note,) = [note for note in run(choices, p).notes if "none of the model" in note]
+    assert f"(Klassik {(choices['response'] == 'Klassik').sum()})" in note and f"nobody chose {genre}:" in note
 
 
 def test_names_of_any_script_are_told_apart_and_equal_ones_refused() -> None:
