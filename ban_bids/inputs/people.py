@@ -255,8 +255,19 @@ def read_choices(
         notes += _counted([*new, *without_genres], "that may hold choices cannot be read")
         notes += _counted([*unused, *others], "of choices cannot be used")
         if choices is not None:
-            return choices, tuple(notes)
+            return choices, (*notes, *(_several_tasks(choices) if paths is answers else ()))
     return None, tuple(notes)
+
+
+def _several_tasks(choices: HumanChoices) -> tuple[str, ...]:
+    """Say that tables of several tasks are taken together: a pilot, or another question with other choices."""
+    tasks = sorted({entity(path, "task") or "n/a" for path in choices.files})
+    if len(tasks) < 2:
+        return ()
+    return (
+        f"genre choices of {len(tasks)} tasks ({some(tasks)}) count as those of one; where they were not asked alike, "
+        "keep the tables of one under */beh/, or give --behavior",
+    )
 
 
 def _is_empty(path: Path) -> bool:

@@ -184,6 +184,16 @@ def test_answers_of_which_none_is_a_genre_are_told(toy: Toy) -> None:
     assert not any("events.tsv" in note for note in dataset.notes)
 
 
+def test_choices_of_several_tasks_are_told(toy: Toy) -> None:
+    # a pilot that was imported under another --task counts as well
+    path = write_beh(toy, "01")
+    assert not any("tasks" in note for note in read_dataset(toy.settings()).notes)
+    path.with_name("sub-01_task-pilot_beh.tsv").write_text(ROWS)
+    dataset = read_dataset(toy.settings())
+    assert dataset.choices is not None and len(dataset.choices.table) == 6
+    assert any("genre choices of 2 tasks (genre, pilot) count as those of one" in note for note in dataset.notes)
+
+
 @pytest.mark.parametrize("header", ["participant_id", "worker"])
 def test_answers_of_nobody_are_refused(toy: Toy, tmp_path: Path, header: str) -> None:
     # taken for one person's they would be a person who gave many answers to every clip
