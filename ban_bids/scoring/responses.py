@@ -66,6 +66,11 @@ class Responses:
             clip=None if self.clip is None else self.clip[clips],
         )
 
+    def of_judges(self) -> Responses:
+        """Return the same without people who gave none of the genres to any clip: nothing of B rests on them."""
+        judges = self.counts.any(axis=(1, 2))
+        return replace(self, counts=self.counts[judges], n_answers=self.n_answers[judges])
+
     @property
     def plain_genres(self) -> list[str]:
         """Genres in the spelling in which they are compared."""

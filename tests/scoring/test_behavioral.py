@@ -431,6 +431,16 @@ def test_what_the_interval_of_b_speaks_of() -> None:
     assert run(answers(true, p, 3, 11), p).conditions["IntervalOver"] == "people and clips"
 
 
+def test_who_judged_none_of_the_clips_of_b_is_no_person_of_its_interval() -> None:
+    """Two people, and a third who never chose a genre: B and its interval are those of the two."""
+    true, p = population(100, 11, spread=2.5)
+    three = answers(true, p, 3, 11)
+    three.loc[three["participant"] == "02", "response"] = "polka"
+    found, two = run(three, p), run(answers(true, p, 2, 11), p)
+    assert found.generalises_to == two.generalises_to == "clips (these people)"
+    assert (found.value, found.ci_low, found.ci_high) == (two.value, two.ci_low, two.ci_high)
+
+
 def test_two_people_missing_answers_and_one_genre_are_scored() -> None:
     true, p = population(200, 11, spread=2.5)
     two = run(answers(true, p, 2, 11), p)
