@@ -252,7 +252,8 @@ def read_choices(
         usable, without_genres, others = _with_choices(tables, stimuli)
         choices, unused = _collect(usable, stimuli)
         new = [fault for path, fault in unread.items() if not any(path.name in text for text in told)]
-        notes += _counted([*new, *without_genres], "that may hold choices cannot be read")
+        new += [fault for fault in without_genres if not any(str(fault) in text for text in told)]
+        notes += _counted(new, "that may hold choices cannot be read")
         notes += _counted([*unused, *others], "of choices cannot be used")
         if choices is not None:
             return choices, (*notes, *(_several_tasks(choices) if paths is answers else ()))
