@@ -126,7 +126,7 @@ class Excerpts:
         """
         length = self.seconds(audio)
         written = row.text(rule.duration.column or "") if isinstance(rule.duration, Quantity) else None
-        genre = _genre(row, rule)
+        genre = true_genre(row, rule)
         key = (audio, start, rule.duration, written, whole_file, genre, rule.fade, rule.rms)
         if key in self._made and length < math.inf:
             return self._made[key]
@@ -200,7 +200,7 @@ def _played(row: Row, audio: Path, stated: float | None) -> float:
     return stated
 
 
-def _genre(row: Row, rule: Rule) -> str | None:
+def true_genre(row: Row, rule: Rule) -> str | None:
     """True genre by the rule's column, or by BIDS's and ours in tables that lack it."""
     if rule.genre is not None and (rule.genre in row.cells or not rule.bids):
         return row.text(rule.genre)

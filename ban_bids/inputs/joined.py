@@ -10,6 +10,9 @@ from ban_bids.inputs.events import Row, Table
 
 Cells = Mapping[str, str | None]
 
+_TIMES = frozenset({"stim_start", "duration"})
+"""Columns that say nothing of which stimulus it was."""
+
 
 def _same(text: str) -> str:
     """Text under which keys are compared: ``01`` and ``1`` are one."""
@@ -60,6 +63,11 @@ class Joined:
             return dict.fromkeys(self.table.columns)
         found = self._index(on).get(tuple(_same(text) for text in key if text is not None))
         return found.cells if found is not None else {}
+
+    def can_join(self, row: Row) -> bool:
+        """Whether a row has the columns by which it is joined; where none are named, more than times of an excerpt."""
+        shared = {name for name in self.table.columns if name in row.cells}
+        return set(self.on) <= shared if self.on else bool(shared - _TIMES)
 
     def _index(self, on: tuple[str, ...]) -> dict[tuple[str, ...], Row]:
         if on not in self._found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,7 @@ from ban_bids.bids.names import entity
 from ban_bids.errors import DataError
 from ban_bids.inputs.events import Row, Table, TableReader, Tables, misspelt, misspelt_text, plain_label
 from ban_bids.inputs.missing import NotThere
+from ban_bids.inputs.notes import some
 from ban_bids.inputs.stimuli import Stimuli
 from ban_bids.inputs.types import COLUMNS, Clip, HumanChoices
 
@@ -26,7 +28,10 @@ def _person(row: Row) -> str:
         text = row.text(column)
         if text is not None:
             return text.removeprefix("sub-")
-    return entity(row.path, "sub") or "n/a"
+    person = entity(row.path, "sub")
+    if person is None:
+        raise DataError(f"{row.where}: does not say who answered; add a column participant_id, and a code in each row")
+    return person
 
 
 def _choices(table: Table, stimuli: Stimuli) -> Iterator[tuple[Clip, dict[str, object]]]:
@@ -57,24 +62,68 @@ def _choices(table: Table, stimuli: Stimuli) -> Iterator[tuple[Clip, dict[str, o
         )
 
 
-def _with_choices(tables: Sequence[Table], stimuli: Stimuli) -> list[Table]:
+@dataclass
+class _Labels:
+    """What stands in a task's tables: genres of clips, and answers; in the spelling in which they are compared."""
+
+    tables: list[Table] = field(default_factory=list)
+    genres: dict[str, str] = field(default_factory=dict)
+    answers: dict[str, str] = field(default_factory=dict)
+
+    def add(self, table: Table, stimuli: Stimuli) -> None:
+        """Add a table; nothing of one whose genres cannot be looked up."""
+        self.genres |= {plain_label(text): text for text in stimuli.genres(table)}
+        self.answers |= {plain_label(text): text for row in table.rows if (text := row.text("response")) is not None}
+        self.tables.append(table)
+
+    @property
+    def are_choices(self) -> bool:
+        """Whether some answer is a genre."""
+        return not self.genres.keys().isdisjoint(self.answers)
+
+    @property
+    def fault(self) -> str:
+        """What to say where none is."""
+        answers, genres = (some([*labels.values()]) for labels in (self.answers, self.genres))
+        return f"no answer ({answers}) is a genre of the clips ({genres}); write the genres themselves as response"
+
+
+def _with_choices(tables: Sequence[Table], stimuli: Stimuli) -> tuple[list[Table], list[DataError], list[DataError]]:
     """Tables that name clips, their true genres and answers, of tasks in which some answer is one of the genres.
 
     A ``response`` column of another task (button presses) is told apart by its answers: no answer is a genre. All
     tables of a task are taken together: one person's answers may all be other than the genres of their clips.
+
+    Returns
+    -------
+    tables : list of Table
+    unread : list of DataError
+        Of tables whose genres cannot be looked up.
+    others : list of DataError
+        Of tables of answers with a column of genres, of tasks in which no answer is a genre.
     """
-    named = [table for table in tables if _may_hold_choices(table.columns, stimuli)]
-    genres: dict[str | None, set[str]] = {}
-    answers: dict[str | None, set[str]] = {}
-    for table in named:
-        task, genre = entity(table.path, "task"), "genre" if "genre" in table.columns else "trial_type"
-        genres.setdefault(task, set()).update(_labels(table, genre))
-        answers.setdefault(task, set()).update(_labels(table, "response"))
-    return [table for table in named if genres[entity(table.path, "task")] & answers[entity(table.path, "task")]]
+    tasks: dict[str | None, _Labels] = {}
+    unread: list[DataError] = []
+    for table in tables:
+        if _may_hold_choices(table.columns, stimuli):
+            try:
+                tasks.setdefault(entity(table.path, "task"), _Labels()).add(table, stimuli)
+            except DataError as error:
+                unread.append(error)
+    others = [
+        DataError(f"{table.path}: {task.fault}")
+        for task in tasks.values()
+        for table in task.tables
+        if task.genres and task.answers and not task.are_choices and _is_of_genres(table, stimuli)
+    ]
+    usable = {table.path for task in tasks.values() if task.are_choices for table in task.tables}
+    return [table for table in tables if table.path in usable], unread, others
 
 
-def _labels(table: Table, column: str) -> set[str]:
-    return {plain_label(text) for row in table.rows if (text := row.text(column)) is not None}
+def _is_of_genres(table: Table, stimuli: Stimuli) -> bool:
+    """Whether a table of answers has a column of genres: button presses in the scanner stand beside any column."""
+    genres = {"genre", *(rule.genre for rule in stimuli.rules.rules)}
+    return not table.path.name.endswith("_events.tsv") and not genres.isdisjoint(table.columns)
 
 
 def _may_hold_choices(columns: Sequence[str], stimuli: Stimuli) -> bool:
@@ -154,12 +203,14 @@ def given_choices(path: Path, *, stimuli: Stimuli, read: TableReader) -> HumanCh
     table = read(path)
     if wrong := _misspelt(table.columns, stimuli):
         raise DataError(f"--behavior {misspelt_text(path, wrong)}")
-    if not _with_choices([table], stimuli):
-        raise DataError(
+    usable, unread, others = _with_choices([table], stimuli)
+    if not usable:
+        needs = DataError(
             f"--behavior {path}: needs columns stim_file, response and genre (or trial_type), "
             f"with answers among the genres; it has {list(table.columns)}"
         )
-    choices, faults = _collect([table], stimuli)
+        raise next(iter((*unread, *others)), needs)
+    choices, faults = _collect(usable, stimuli)
     if faults:
         raise faults[0]
     return choices
@@ -198,13 +249,26 @@ def read_choices(
     for paths in (answers, events):
         there = sorted(path for path in paths if not _is_empty(path))
         tables, unread = _readable(there, stimuli, read)
-        choices, unused = _collect(_with_choices(tables, stimuli), stimuli)
+        usable, without_genres, others = _with_choices(tables, stimuli)
+        choices, unused = _collect(usable, stimuli)
         new = [fault for path, fault in unread.items() if not any(path.name in text for text in told)]
+        new += [fault for fault in without_genres if not any(str(fault) in text for text in told)]
         notes += _counted(new, "that may hold choices cannot be read")
-        notes += _counted(unused, "of choices cannot be used")
+        notes += _counted([*unused, *others], "of choices cannot be used")
         if choices is not None:
-            return choices, tuple(notes)
+            return choices, (*notes, *(_several_tasks(choices) if paths is answers else ()))
     return None, tuple(notes)
+
+
+def _several_tasks(choices: HumanChoices) -> tuple[str, ...]:
+    """Say that tables of several tasks are taken together: a pilot, or another question with other choices."""
+    tasks = sorted({entity(path, "task") or "n/a" for path in choices.files})
+    if len(tasks) < 2:
+        return ()
+    return (
+        f"genre choices of {len(tasks)} tasks ({some(tasks)}) count as those of one; where they were not asked alike, "
+        "keep the tables of one under */beh/, or give --behavior",
+    )
 
 
 def _is_empty(path: Path) -> bool:

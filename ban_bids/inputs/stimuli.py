@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,8 +10,8 @@ from ban_bids.bids.names import entities, file_suffix
 from ban_bids.errors import DataError, UsageError
 from ban_bids.files.fetched import absence
 from ban_bids.files.json import read_json
-from ban_bids.inputs.events import Row, read_table
-from ban_bids.inputs.excerpts import PAST_END, SAME_DURATION, Excerpts, start_of
+from ban_bids.inputs.events import Row, Table, read_table
+from ban_bids.inputs.excerpts import PAST_END, SAME_DURATION, Excerpts, start_of, true_genre
 from ban_bids.inputs.joined import Joined
 from ban_bids.inputs.missing import Missing, NotThere
 from ban_bids.inputs.rule_files import choose_rules
@@ -104,30 +104,63 @@ class Stimuli:
         NotThere
             The file was gathered as missing, and the row does not tell how long it was played.
         """
-        labels, events = dict(entities(row.path)), file_suffix(row.path) == "events"
-        fitting = self.rules.of(labels) if events else (self.rules.of(labels) or self.rules.rules)[:1]
-        for rule in fitting if events else [rule.as_bids() for rule in fitting]:
-            extended = self.extended(row, rule, labels)
-            if events and not rule.fits_row(extended):
-                continue
+        labels, rules = self._rules_for(row.path)
+        for rule, extended in self._readings(row, labels, rules):
             audio = self.find(extended, rule)
             if not isinstance(audio, Path) or rule.start == "continue":
                 return None
             start, _ = start_of(extended, rule, _no_time)
+            whole_file = rule.bids or file_suffix(row.path) != "events"
             return self.excerpts.clip(
-                extended, rule, audio, start=start, repetition_time=_no_time, whole_file=not events or rule.bids
+                extended, rule, audio, start=start, repetition_time=_no_time, whole_file=whole_file
             )
         return None
+
+    def genres(self, table: Table) -> list[str]:
+        """True genres of a table's rows, by the rules by which :meth:`clip` reads them; no sound is looked for.
+
+        Raises
+        ------
+        DataError
+            A table that is joined cannot be read, or there is nothing to join it by.
+        """
+        labels, rules = self._rules_for(table.path)
+        first = (next(self._readings(row, labels, rules), None) for row in table.rows)
+        return [genre for found in first if found is not None and (genre := true_genre(found[1], found[0])) is not None]
+
+    def _rules_for(self, path: Path) -> tuple[Mapping[str, str], Sequence[Rule]]:
+        """Entities of a table with answers, and the rules for it: as they are for events, as BIDS's own elsewhere."""
+        labels = dict(entities(path))
+        if file_suffix(path) == "events":
+            return labels, self.rules.of(labels)
+        return labels, [rule.as_bids() for rule in (self.rules.of(labels) or self.rules.rules)[:1]]
+
+    def _readings(self, row: Row, labels: Mapping[str, str], rules: Sequence[Rule]) -> Iterator[tuple[Rule, Row]]:
+        """Rules that take a row, each with the row as it sees it."""
+        events = file_suffix(row.path) == "events"
+        for rule in rules:
+            extended = self.extended(row, rule, labels)
+            if not events or rule.fits_row(extended):
+                yield rule, extended
 
     def extended(self, row: Row, rule: Rule, labels: Mapping[str, str | None]) -> Row:
         """The row with the columns of joined tables, and with entities; of equal names the row's own wins."""
         cells = {**labels, **row.cells}
-        if rule.table is not None:
+        if rule.table is not None and self._needs_table(Row(row.path, row.line, cells), rule):
             cells = {**labels, **self.joined(rule).cells(Row(row.path, row.line, cells)), **row.cells}
         elif rule.bids and row.text(COLUMN) is not None:
             self._need(self._ids.place)
             cells = {**labels, **self._ids.cells(row), **row.cells}
         return Row(row.path, row.line, cells)
+
+    def _needs_table(self, row: Row, rule: Rule) -> bool:
+        """Whether a row is joined to the rule's table: of answers that name their file only for a genre that they lack.
+
+        They need not have the columns by which events are joined: ``ban-bids-listen import`` writes none.
+        """
+        if not rule.bids or "stim_file" not in row.cells:
+            return True
+        return not {rule.genre, "genre", "trial_type"} & row.cells.keys() and self.joined(rule).can_join(row)
 
     def joined(self, rule: Rule) -> Joined:
         """The table that a rule joins.

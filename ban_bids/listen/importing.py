@@ -375,8 +375,9 @@ class _Participants:
         """Read the table, and add people and the share of checks that they passed."""
         path = root / "participants.tsv"
         header, rows = _cells(path) if path.is_file() else (["participant_id"], [])
-        named = header.index("participant_id")
-        known = {row[named] for row in rows}
+        names = [clean_cell(name) for name in header]  # R writes quotes around all of them
+        named = names.index("participant_id")
+        known = {clean_cell(row[named]) for row in rows}
         there = () if path.is_file() else participant_labels(root)
         for name in dict.fromkeys(f"sub-{label}" for label in (*there, *labels)):
             if name not in known:
@@ -385,13 +386,13 @@ class _Participants:
         description: dict[str, object] = {}
         if checks:
             description[column] = {"Description": f"Share of the checks of attention passed in task-{task}; 1 is all"}
-            if column not in header:
-                header.append(column)
+            if column not in names:
+                header, names = [*header, column], [*names, column]
                 rows = [[*row, NOT_AVAILABLE] for row in rows]
             for row in rows:
-                label = row[named].removeprefix("sub-")
+                label = (clean_cell(row[named]) or "").removeprefix("sub-")
                 if label in checks:
-                    row[header.index(column)] = f"{checks[label][0] / checks[label][1]:.3g}"
+                    row[names.index(column)] = f"{checks[label][0] / checks[label][1]:.3g}"
         return cls(path, header, rows, description)
 
     def write(self) -> None:

@@ -8,7 +8,7 @@ import secrets
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from ban_bids.files.atomic import TEMPORARY_PREFIX
 from ban_bids.files.progress import progress
 from ban_bids.files.room import told_when_full
 from ban_bids.files.sounds import sound_info
-from ban_bids.inputs.events import Row, read_table
+from ban_bids.inputs.events import Row, plain_label, read_table
 from ban_bids.inputs.heldout import held_out_plan
 from ban_bids.inputs.stimuli import Stimuli, stimuli_of
 from ban_bids.inputs.types import Clip, Listener
@@ -132,7 +132,8 @@ def make_experiment(
     judged, practice = _listed(clips, stimuli) if clips is not None else _held_out(bids_dir, stimuli, draw)
     if not judged:
         raise DataError(f"{clips or bids_dir}: names no clip to judge; give --clips FILE with stim_file and genre")
-    choices = request.choices or tuple(sorted({_genre(clip) for clip in judged}))
+    choices = request.choices or _different({_genre(clip) for clip in judged})
+    judged, practice = _spelled(judged, choices), _spelled(practice, choices)
     practice = [clip for clip in practice if clip.genre in choices][: request.practice]
     sounds = {
         **{f"clip-{k:03d}": clip for k, clip in enumerate(shuffled(judged, draw), start=1)},
@@ -215,6 +216,17 @@ def _genre(clip: Clip) -> str:
     return clip.genre
 
 
+def _different(genres: Iterable[str]) -> tuple[str, ...]:
+    """Genres in order, each once: of several spellings of one (Jazz, jazz) the first."""
+    return tuple(sorted({plain_label(genre): genre for genre in sorted(genres, reverse=True)}.values()))
+
+
+def _spelled(clips: Sequence[Clip], choices: Sequence[str]) -> list[Clip]:
+    """Clips whose genres are written as the choices are, as far as they are among them."""
+    names = {plain_label(choice): choice for choice in choices}
+    return [replace(clip, genre=clip.genre and names.get(plain_label(clip.genre), clip.genre)) for clip in clips]
+
+
 def _described(name: str, clip: Clip, stimuli: Stimuli) -> ListeningClip:
     """A clip under a name that tells nothing, with its file as the dataset's tables may name it."""
     folder = next(one for one in stimuli.folders if clip.audio.is_relative_to(one))
@@ -231,6 +243,11 @@ def _check(experiment: Experiment) -> None:
         raise UsageError(
             f"--choices: {', '.join(experiment.choices)} alone is no choice; give two or more names, and the clips' "
             "genres by --clips FILE"
+        )
+    if len(_different(experiment.choices)) < len(experiment.choices):
+        raise UsageError(
+            f"--choices {', '.join(experiment.choices)}: some differ only in capital letters, blanks or hyphens and "
+            "so count as the same answer; give each once"
         )
     wrong = next(faults(experiment), None)
     if wrong is not None:

@@ -230,7 +230,7 @@ def _consistency(responses: Responses, counts: np.ndarray, n_splits: int, seed: 
         return BehavioralScore(reason=reason, notes=notes)
     if n_clips < len(keep):
         notes += (f"B leaves out {len(keep) - n_clips} clips that fewer than {2 * half} people judged",)
-    used = responses.of(keep)
+    used = responses.of(keep).of_judges()
     patterns = compare_patterns(used, half, n_splits, seed=seed)
     value, rho, reliability = consistency(patterns, counts[:, keep])
     score = BehavioralScore(raw=float(rho[0]), people=float(reliability[0]), n_clips=n_clips, notes=notes)

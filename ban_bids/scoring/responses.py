@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -11,6 +12,7 @@ import pandas as pd
 
 from ban_bids.errors import NotComputable
 from ban_bids.inputs.events import plain_label
+from ban_bids.inputs.notes import some
 from ban_bids.inputs.types import Clip
 
 _LOG = logging.getLogger(__name__)
@@ -63,6 +65,11 @@ class Responses:
             probabilities=self.probabilities[clips],
             clip=None if self.clip is None else self.clip[clips],
         )
+
+    def of_judges(self) -> Responses:
+        """Return the same without people who gave none of the genres to any clip: nothing of B rests on them."""
+        judges = self.counts.any(axis=(1, 2))
+        return replace(self, counts=self.counts[judges], n_answers=self.n_answers[judges])
 
     @property
     def plain_genres(self) -> list[str]:
@@ -135,6 +142,7 @@ def match_responses(
         if trained.any():
             raise NotComputable("the model was trained or validated on the track of every clip that people judged")
         raise NotComputable("no human choice is on a clip and genre of the model")
+    others = Counter(choices["response"][keep & (answer < 0)].astype(str).tolist())
     answered, true, answer = clip[keep], true[keep], answer[keep]
     people, p = np.unique(choices["participant"][keep].astype(str).to_numpy(), return_inverse=True)
     used, first_row, c = np.unique(answered, return_index=True, return_inverse=True)
@@ -142,15 +150,17 @@ def match_responses(
     np.add.at(counts, (p[answer >= 0], c[answer >= 0], answer[answer >= 0]), 1)
     n_answers = np.zeros((len(people), len(used)), dtype=np.int64)
     np.add.at(n_answers, (p, c), 1)
+    true_genres = true[first_row]
+    never = [genres[g] for g in np.unique(true_genres) if not counts[:, :, g].any()]
     return Responses(
         counts=counts,
         n_answers=n_answers,
-        true=true[first_row],
+        true=true_genres,
         probabilities=probabilities[used],
         genres=tuple(genres),
         clip=used,
         n_excluded=len(np.unique(clip[trained])),
-        notes=(*unasked, *_notes(int(np.sum(~known)), answered, true, int(np.sum(answer < 0)))),
+        notes=(*unasked, *_other_answers(others, never), *_notes(int(np.sum(~known)), answered, true)),
     )
 
 
@@ -187,10 +197,20 @@ def _asked(
     return [genres[g] for g in kept], among, (note,)
 
 
-def _notes(n_unknown: int, clip: np.ndarray, true: np.ndarray, n_other: int) -> tuple[str, ...]:
+def _other_answers(others: Counter[str], never: Sequence[str]) -> tuple[str, ...]:
+    """Name the answers that are no genre, and genres of clips that nobody chose: perhaps they were called otherwise."""
+    if not others:
+        return ()
+    named = some([f"{name} {n}" for name, n in others.most_common()])
+    note = f"{others.total()} answers are none of the model's genres ({named}): not right in kappa, passed over in B"
+    if never:
+        note += f"; nobody chose {', '.join(never)}: if it was called otherwise, correct the answers"
+    _LOG.warning(note)
+    return (note,)
+
+
+def _notes(n_unknown: int, clip: np.ndarray, true: np.ndarray) -> tuple[str, ...]:
     notes = []
-    if n_other:
-        notes.append(f"{n_other} answers are none of the model's genres: not right in kappa, passed over in B")
     if n_unknown:
         notes.append(f"{n_unknown} choices are on clips or true genres that the model does not know")
     conflicting = int((pd.Series(true).groupby(clip).nunique() > 1).sum())

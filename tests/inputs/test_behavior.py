@@ -132,3 +132,73 @@ def test_a_task_of_which_one_table_holds_a_genre_is_read_whole(toy: Toy) -> None
     choices = read_dataset(toy.settings()).choices
     assert choices is not None
     assert choices.table["response"].tolist() == ["blues", "disco"]
+
+
+def write_rules(toy: Toy, text: str) -> None:
+    path = toy.root / "code" / "ban-bids.toml"
+    path.parent.mkdir()
+    path.write_text(f'[[rule]]\nfile = "{{stim_file}}"\nstart = "stim_start"\n{text}')
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_the_true_genre_may_stand_where_the_rules_say(toy: Toy, given: bool) -> None:
+    """A column of another name, in the table itself or in one that is joined to it."""
+    write_rules(toy, 'genre = "style"\ntable = { file = "code/sounds.tsv", on = ["stim_file"] }\n')
+    genres = ("blues", "disco", "rock")
+    sounds = [f"{genre}.0000{n}.wav\t{genre}" for genre in genres for n in range(2)]
+    (toy.root / "code" / "sounds.tsv").write_text("\n".join(["stim_file\tstyle", *sounds]) + "\n")
+    path = write_beh(toy, "01", "stim_file\tresponse\nrock.00000.wav\tdisco\nblues.00000.wav\tblues\n")
+    own = write_beh(toy, "02", "stim_file\tresponse\tstyle\nrock.00000.wav\tdisco\trock\n")
+    choices = read_dataset(toy.settings(**{"behavior": path} if given else {})).choices
+    assert choices is not None and choices.files == ((path,) if given else (path, own))
+    assert choices.table["true_genre"].tolist() == ["rock", "blues", "rock"][: 2 if given else 3]
+
+
+@pytest.mark.parametrize("table", ['{ file = "code/sounds.tsv", on = ["item"] }', '"code/sounds.tsv"'])
+def test_answers_need_no_column_by_which_a_rule_joins_events(toy: Toy, table: str) -> None:
+    # what ban-bids-listen writes: the file, the excerpt and the genre themselves
+    write_rules(toy, f"table = {table}\n")
+    sounds = [f"{genre}{n}\t{genre}\t8" for genre in ("blues", "disco", "rock") for n in range(2)]
+    (toy.root / "code" / "sounds.tsv").write_text("\n".join(["item\tgenre\tduration", *sounds]) + "\n")
+    for sub in ("01", "02"):
+        for run, genre in enumerate(("blues", "disco", "rock"), start=1):
+            toy.events(run, f"0\t8\t{genre}.00000.wav\t1.5\t{genre}0\n", sub,
+                       header="onset\tduration\tstim_file\tstim_start\titem\n")  # fmt: skip
+    write_beh(toy, "01")
+    dataset = read_dataset(toy.settings())
+    assert dataset.choices is not None, dataset.notes
+    assert dataset.choices.table["true_genre"].tolist() == ["blues", "blues", "rock"]
+    assert dataset.choices.clips[0] == dataset.participants[0].runs[0].presentations[0].clip
+
+
+def test_answers_of_which_none_is_a_genre_are_told(toy: Toy) -> None:
+    """Another language, or numbers: else people look for a fault where none is."""
+    for sub in ("01", "02"):
+        write_beh(toy, sub, "stim_file\tgenre\tresponse\nrock.00000.wav\trock\tSchlager\nblues.00000.wav\tblues\tn/a\n")
+    # buttons pressed in the scanner are told by nobody as genres
+    toy.events(1, "0\t8\tblues\tblues.00000.wav\t3\n", header="onset\tduration\ttrial_type\tstim_file\tresponse\n")
+    dataset = read_dataset(toy.settings())
+    assert dataset.choices is None
+    (note,) = [note for note in dataset.notes if "Schlager" in note]
+    assert note.startswith("2 tables of choices cannot be used") and "(rock, blues)" in note
+    assert not any("events.tsv" in note for note in dataset.notes)
+
+
+def test_choices_of_several_tasks_are_told(toy: Toy) -> None:
+    # a pilot that was imported under another --task counts as well
+    path = write_beh(toy, "01")
+    assert not any("tasks" in note for note in read_dataset(toy.settings()).notes)
+    path.with_name("sub-01_task-pilot_beh.tsv").write_text(ROWS)
+    dataset = read_dataset(toy.settings())
+    assert dataset.choices is not None and len(dataset.choices.table) == 6
+    assert any("genre choices of 2 tasks (genre, pilot) count as those of one" in note for note in dataset.notes)
+
+
+@pytest.mark.parametrize("header", ["participant_id", "worker"])
+def test_answers_of_nobody_are_refused(toy: Toy, tmp_path: Path, header: str) -> None:
+    # taken for one person's they would be a person who gave many answers to every clip
+    path = tmp_path / "answers.tsv"
+    path.write_text(f"{header}\tstim_file\tgenre\tresponse\nsub-7\trock.00000.wav\trock\trock\n"
+                    "n/a\trock.00000.wav\trock\tdisco\n")  # fmt: skip
+    with pytest.raises(DataError, match=r"line [23]: .*participant_id"):
+        read_dataset(toy.settings(behavior=path))

@@ -135,7 +135,7 @@ def test_choices_are_used_whole_or_not_at_all(toy: Toy, tmp_path: Path) -> None:
     [note] = dataset.notes
     assert str(gone) in note and "the behavioural score is n/a" in note
     # who asks for a table means it
-    asked = tmp_path / "choices.tsv"
+    asked = tmp_path / own.name  # which tells who answered
     asked.write_text(own.read_text())
     own.unlink()
     with pytest.raises(DataError, match="disco.00009.wav"):

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromiu
 
 PEOPLE = (
     "keys", "reload", "lost", "first", "second", "killed", "clip", "german", "time", "narrow", "mistaken", "forgets",
-    "windows",
+    "windows", "clicks",
 )  # fmt: skip
 CODES = {name: f"code-of-{name:-<12}" for name in PEOPLE}
 HEADING = "main h1"
@@ -280,6 +280,21 @@ def test_of_two_windows_the_first_answer_counts_and_the_other_is_told(person: An
     one.sees("One moment")
     one.reads("main", "had been answered already")
     one.press("Tab", "Enter")
+    one.finish(2)
+
+
+def test_a_double_click_on_a_choice_does_not_answer_how_sure_the_person_is(person: Any) -> None:
+    one = person("clicks")
+    one.enter()
+    one.arrives(1)
+    one.play()
+    for choice in one.page.locator(".choices button").all():  # below some of them an answer comes to stand
+        choice.dblclick()
+        playwright.expect(one.page.locator("#sure")).to_be_focused()
+        one.page.locator("main button.quiet").click()
+        playwright.expect(one.page.locator("#task")).to_be_visible()
+    assert not one.server.answers("clicks")
+    one.press(str(one.server.made.choices.index(one.given(1)[0]) + 1), str(one.given(1)[1]))
     one.finish(2)
 
 

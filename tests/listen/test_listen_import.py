@@ -114,6 +114,19 @@ def test_participants_are_added_and_others_stay_as_they_are(folder: Folder, bids
     assert "note: participants of the dataset before, taken for the same people: 01\n" in report
 
 
+def test_a_table_of_participants_with_quotes_is_read_as_others_are(folder: Folder, bids: Path) -> None:
+    # as R writes it
+    path = bids / "participants.tsv"
+    path.write_text('"participant_id"\t"age"\n"sub-listener01"\t"33"\n"sub-01"\t"7"\n')
+    imported(folder.root, bids)
+    imported(folder.root, bids, replace=True)
+    checks = path.read_text().splitlines()[1].split("\t")[2]
+    assert float(checks) <= 1
+    assert path.read_text() == (
+        f'"participant_id"\t"age"\tgenre_checks_passed\n"sub-listener01"\t"33"\t{checks}\n"sub-01"\t"7"\tn/a\n'
+    )
+
+
 def test_participants_where_there_was_no_table(folder: Folder, bids: Path) -> None:
     imported(folder.root, bids)
     assert (bids / "participants.tsv").read_text().splitlines()[1:] == ["sub-01\tn/a", "sub-listener01\t1"]
@@ -349,6 +362,32 @@ def test_from_a_dataset_to_an_experiment_and_back(tmp_path: Path) -> None:
     # what people judged are the very clips of the held-out run: features are computed once
     (heard,) = (run.clips for run in dataset.participants[0].runs if run.run == "3")
     assert set(dataset.choices.clips) == set(heard)
+
+
+def test_there_and_back_where_rules_join_a_table(tmp_path: Path) -> None:
+    """Events name items, a table their sounds: answers name the sounds themselves."""
+    bids, layout = small_listening.make_dataset(tmp_path / "bids", images=True), Layout(tmp_path / "study")
+    items: dict[str, str] = {}
+    for events in sorted(bids.glob("sub-01/func/*_events.tsv")):
+        rows = [line.split("\t") for line in events.read_text().splitlines()[1:]]
+        named = [(*row[:2], items.setdefault(row[2], f"i{len(items)}")) for row in rows]
+        events.write_text("\n".join("\t".join(row) for row in [("onset", "duration", "item"), *named]) + "\n")
+    table = [f"{item}\t{sound}\t0.5\t{sound.split('.')[0]}" for sound, item in items.items()]
+    (bids / "code").mkdir()
+    (bids / "code" / "sounds.tsv").write_text("\n".join(["item\tsound\tfrom\tgenre", *table]) + "\n")
+    rule = '[[rule]]\nfile = "{sound}"\nstart = "from"\ntable = { file = "code/sounds.tsv", on = ["item"] }\n'
+    (bids / "code" / "ban-bids.toml").write_text(rule)
+    make_experiment(bids, layout.root, Request(people=1, repeats=0, checks=0, practice=0))
+    experiment = read_experiment(layout)
+    for trial in trials(experiment, "listener01"):
+        response = experiment.choices[trial.number % 3]
+        answer = {"response": response, "confidence": None, "response_time_ms": 9, "plays": 1}
+        assert keep_answer(layout, "listener01", asked(experiment, trial), answer)
+    imported(layout.root, bids)
+    dataset = read_dataset(Settings.of(bids, tmp_path / "out", "participant", work_dir=tmp_path / "work"))
+    assert dataset.choices is not None
+    (heard,) = (run.clips for run in dataset.participants[0].runs if run.run == "3")
+    assert set(dataset.choices.clips) == set(heard) and len(dataset.choices.table) == 3
 
 
 def _validator() -> str | None:

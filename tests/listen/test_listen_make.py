@@ -164,6 +164,24 @@ def test_a_table_of_clips_comes_instead(dataset: Path) -> None:
     assert experiment.choices == ("rock", "blues", "jazz")
 
 
+@pytest.mark.parametrize(("choices", "genre"), [((), "Blues"), (("rock", "BLUES", "jazz"), "BLUES")])
+def test_spellings_of_one_genre_are_one_choice(dataset: Path, choices: tuple[str, ...], genre: str) -> None:
+    # they count as one answer: with a button for each, people would be asked which of two same things they heard
+    names = ("Blues", "blues", "Rock", "jazz")
+    sounds = ("blues.00000", "blues.00001", "rock.00001", "jazz.00001")
+    rows = "".join(f"{sound}.wav\t{name}\tmain\n" for sound, name in zip(sounds, names))
+    table = write_clips(dataset, f"stim_file\tgenre\tkind\n{rows}jazz.00002.wav\tJazz\tpractice\n")
+    _, experiment = made(dataset, replace(SMALL, choices=choices), clips=table)
+    assert experiment.choices == (choices or ("Blues", "Rock", "jazz"))
+    assert [one.genre for one in experiment.clips if "blues" in one.stim_file] == [genre, genre]
+    assert [one.genre for one in experiment.practice] == ["jazz"]
+
+
+def test_choices_that_count_as_one_answer_are_refused(dataset: Path) -> None:
+    with pytest.raises(UsageError, match="--choices .*hip hop.*count as the same answer"):
+        made(dataset, replace(SMALL, choices=("blues", "jazz", "rock", "Hip-Hop", "hip hop")))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

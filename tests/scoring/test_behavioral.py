@@ -334,9 +334,20 @@ def test_answers_that_are_no_genre_of_the_model_are_said_and_leave_b_to_the_othe
         choices.loc[unknown, "response"] = "polka"
         result = run(choices, p)
         found.append(result.value)
-        assert any(f"{unknown.sum()} answers are none of the model's genres" in note for note in result.notes)
+        told = f"{unknown.sum()} answers are none of the model's genres (polka {unknown.sum()})"
+        assert any(told in note and "nobody chose" not in note for note in result.notes)
     assert np.mean(found) == pytest.approx(1, abs=0.04)
     assert not any("none of the model" in note for note in run(answers(true, p, 4, 0), p).notes)
+
+
+def test_a_genre_that_people_called_otherwise_is_named() -> None:
+    """Another language: all answers to its clips would be wrong, and only their number was told."""
+    true, p = population(60, 0)
+    choices = answers(true, p, 4, 0)
+    genre = str(choices["true_genre"].iloc[0])
+    choices["response"] = choices["response"].replace(genre, "Klassik")
+    (note,) = [note for note in run(choices, p).notes if "none of the model" in note]
+    assert f"(Klassik {(choices['response'] == 'Klassik').sum()})" in note and f"nobody chose {genre}:" in note
 
 
 def test_names_of_any_script_are_told_apart_and_equal_ones_refused() -> None:
@@ -418,6 +429,16 @@ def test_what_the_interval_of_b_speaks_of() -> None:
     assert run(answers(true, p, 3, 11), p).generalises_to == "people and clips"
     assert run(answers(true, p, 2, 11), p).generalises_to == "clips (these people)"
     assert run(answers(true, p, 3, 11), p).conditions["IntervalOver"] == "people and clips"
+
+
+def test_who_judged_none_of_the_clips_of_b_is_no_person_of_its_interval() -> None:
+    """Two people, and a third who never chose a genre: B and its interval are those of the two."""
+    true, p = population(100, 11, spread=2.5)
+    three = answers(true, p, 3, 11)
+    three.loc[three["participant"] == "02", "response"] = "polka"
+    found, two = run(three, p), run(answers(true, p, 2, 11), p)
+    assert found.generalises_to == two.generalises_to == "clips (these people)"
+    assert (found.value, found.ci_low, found.ci_high) == (two.value, two.ci_low, two.ci_high)
 
 
 def test_two_people_missing_answers_and_one_genre_are_scored() -> None:

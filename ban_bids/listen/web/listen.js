@@ -346,7 +346,8 @@ function keysOf(choices) {
 function choiceButtons(labels, keys, choose) {
   return labels.map((label, place) => {
     const key = keys[place];
-    const made = button("", () => choose(place));
+    // the second press of a double click would answer what has come into the place of the first
+    const made = button("", (event) => event.detail < 2 && choose(place));
     if (key) {
       made.append(make("kbd", { textContent: key.toUpperCase() }));
       made.setAttribute("aria-keyshortcuts", key);
