@@ -25,6 +25,9 @@ _LOUD, _LOUDEST = 10.0, 1e10
 BLOCK_SECONDS = 60.0
 """Length of the blocks; what is not longer is one, and decoded and resampled as a whole."""
 
+_HELD_OVER = 12 * 1152
+"""Samples of an .mp3 before a block that are decoded as well: parts of its first frame may lie some frames before."""
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -114,7 +117,7 @@ def _mono(path: Path, file: OpenSound, first: int, wanted: int) -> Iterator[np.n
     file.seek(first)
     done = 0
     while done < available:
-        samples = file.read(min(size, available - done), dtype="float32", always_2d=True)
+        samples = _read(file, first + done, min(size, available - done))
         # the header's count, before anything is padded: a file cut short must not pass as silence
         if len(samples) < min(size, available - done):
             raise DataError(
@@ -138,6 +141,14 @@ def _mono(path: Path, file: OpenSound, first: int, wanted: int) -> Iterator[np.n
         yield np.pad(mono, (0, missing)) if missing and done == available else mono
     if missing and not available:
         yield np.zeros(missing, np.float32)
+
+
+def _read(file: OpenSound, place: int, count: int) -> np.ndarray:
+    """Samples from a place on, where the file stands already, (n_samples, n_channels)."""
+    before = min(place, _HELD_OVER) if file.format in ("MP3", "MPEG") else 0
+    if before:  # soundfile seeks after every read, too: in one read, or the decoder begins anew
+        file.seek(place - before)
+    return np.asarray(file.read(before + count, dtype="float32", always_2d=True)[before:])
 
 
 def _of_length(blocks: Iterable[np.ndarray], total: int) -> Iterator[np.ndarray]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -19,12 +18,12 @@ from ban_bids.audio.waveforms import HeardClip
 from ban_bids.constants import SAMPLING_RATE
 from ban_bids.errors import NotComputable, UsageError
 from ban_bids.models.candidate import ModelCard, check_mapping, layer_labels, mapping_by_name, waveforms
+from ban_bids.models.code_digest import code_digest
 from ban_bids.models.devices import resolve_device
+from ban_bids.models.frame_rates import LONGEST, fault_of, measured_rates
 from ban_bids.models.pieces import is_long
 
 _LOG = logging.getLogger(__name__)
-
-_PROBE_SECONDS = (4.0, 8.0)
 
 
 class LayerModel:
@@ -46,8 +45,8 @@ class LayerModel:
     time_axis : int or dict of str to int
         Axis of time in the layers' outputs, the same for all or by layer; axis 0 is the batch.
     frame_rate : dict of str to float, optional
-        Frames per second of every layer. Without it they are measured, by how many frames four more
-        seconds of noise add.
+        Frames per second of every layer. Without it they are measured: noise of 4 to 8 s (up to 32 s for layers of
+        few frames) is heard about twenty times, see :mod:`ban_bids.models.frame_rates`.
     mapping : dict of str to str, optional
         Layer -> region (A1, Belt, PB, T2T3) that it stands for; empty where none does. Without it, layers that
         are called as regions stand for these, and others for none.
@@ -96,6 +95,7 @@ class LayerModel:
         check_mapping(self.mapping, self.layers)
         self._axis = {layer: time_axis if isinstance(time_axis, int) else time_axis[layer] for layer in layers}
         self._submodules = {layer: _submodule(module, layer, path) for layer, path in layers.items()}
+        self._heard_before: dict[str, tuple[float, tuple[int, ...]]] = {}
         self.frame_rate: Mapping[str, float] = self._probed() if frame_rate is None else dict(frame_rate)
         if set(self.frame_rate) != set(layers):
             raise UsageError(f"model {name}: frame rates are given for other layers than {', '.join(layers)}")
@@ -142,8 +142,18 @@ class LayerModel:
 
     def _features(self, waveform: np.ndarray) -> dict[str, np.ndarray]:
         seconds = len(waveform) / self.sampling_rate
+        outputs = self._run(waveform)[1]
+        features = {layer: self._frames(layer, output) for layer, output in outputs.items()}
+        for layer, output in outputs.items():
+            self._check_times(layer, (seconds, tuple(output.shape)))
         n_frames = {layer: max(1, ceil(seconds * rate - 1e-6)) for layer, rate in self.frame_rate.items()}
-        return {layer: frames[: n_frames[layer]] for layer, frames in self._run(waveform)[1].items()}
+        return {layer: frames[: n_frames[layer]] for layer, frames in features.items()}
+
+    def _check_times(self, layer: str, heard: tuple[float, tuple[int, ...]]) -> None:
+        """Refuse frames that cannot lie where the frame rate puts them, by the first sound that was heard."""
+        before = self._heard_before.setdefault(layer, heard)
+        if fault := fault_of(self.frame_rate[layer], self._axis[layer], heard, before):
+            raise UsageError(f"model {self.name}: the submodule of {layer} gives {fault}")
 
     def genre_probabilities(self, clips: Sequence[HeardClip]) -> np.ndarray:
         """Softmax of the module's output, (n_clips, n_genres).
@@ -168,8 +178,8 @@ class LayerModel:
             rows.append(torch.softmax(logits[0].double(), dim=0).cpu().numpy())
         return np.stack(rows)
 
-    def _run(self, waveform: np.ndarray) -> tuple[Any, dict[str, np.ndarray]]:
-        """The module's output and every layer's frames, (n_frames, n_features), for one waveform."""
+    def _run(self, waveform: np.ndarray) -> tuple[Any, dict[str, Tensor]]:
+        """The module's output and every layer's, for one waveform."""
         sound = torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32))[None].to(self.device)
         outputs: dict[str, Tensor] = {}
         with ExitStack() as hooks, torch.no_grad():
@@ -178,7 +188,7 @@ class LayerModel:
             result = self.module(sound if self._preprocess is None else self._preprocess(sound))
         if silent := [layer for layer in self.layers if layer not in outputs]:
             raise UsageError(f"model {self.name}: the submodules of {', '.join(silent)} are not called by the module")
-        return result, {layer: self._frames(layer, outputs[layer]) for layer in self.layers}
+        return result, {layer: outputs[layer] for layer in self.layers}
 
     def _frames(self, layer: str, output: Tensor) -> np.ndarray:
         axis = self._axis[layer]
@@ -190,25 +200,25 @@ class LayerModel:
         return output[0].movedim(axis - 1 if axis > 0 else axis, 0).flatten(1).float().cpu().numpy()
 
     def _probed(self) -> dict[str, float]:
-        """Frames per second from how many more a longer sound gives: what the edges cost cancels."""
-        rng = np.random.default_rng(0)
-        noises = [rng.normal(0, 0.1, round(seconds * self.sampling_rate)) for seconds in _PROBE_SECONDS]
-        short, long = (self._run(noise)[1] for noise in noises)
-        rates = {}
-        for layer in self.layers:
-            more = len(long[layer]) - len(short[layer])
-            if more <= 0:
-                raise UsageError(
-                    f"model {self.name}: axis {self._axis[layer]} of the submodule of {layer} does not grow "
-                    "with the sound, so it is not time; set time_axis"
-                )
-            rates[layer] = more / (_PROBE_SECONDS[1] - _PROBE_SECONDS[0])
+        """Frames per second, measured."""
+        noise = np.random.default_rng(0).normal(0, 0.1, round(LONGEST * self.sampling_rate)).astype(np.float32)
+
+        def count(samples: int) -> dict[str, int]:
+            outputs = self._run(noise[:samples])[1]
+            return {layer: len(self._frames(layer, output)) for layer, output in outputs.items()}
+
+        rates = measured_rates(count, self.sampling_rate)
+        if slow := [layer for layer, rate in rates.items() if rate <= 0]:
+            raise UsageError(
+                f"model {self.name}: axis {self._axis[slow[0]]} of the submodule of {slow[0]} does not grow "
+                "with the sound, so it is not time; set time_axis (or frame_rate, for a module of a fixed length)"
+            )
         return rates
 
     def _fingerprint(self, layers: Mapping[str, str]) -> str:
         """SHA-256 over the weights, the code and everything else that decides features; it keys caches."""
         # strides and activations are in no tensor, and what code does is not in its name
-        code = [_source(self._preprocess), *sorted({_source(type(m)) for m in self.module.modules()})]
+        code = code_digest(self._preprocess, self.module)
         settings = [self.name, dict(layers), self._axis, self.sampling_rate, self.frame_rate, repr(self.module), code]
         return module_digest(self.module, settings)
 
@@ -231,17 +241,6 @@ def _keep(outputs: dict[str, Tensor], layer: str) -> Callable[[nn.Module, Any, A
         outputs[layer] = first
 
     return hook
-
-
-def _source(code: Any) -> str:
-    """What a function, or the class of an object, is written as; its name where that is not to be had."""
-    kind = code if inspect.isroutine(code) or inspect.isclass(code) else type(code)
-    if str(kind.__module__).startswith("torch."):  # known by name, and slow to look up
-        return str(kind.__qualname__)
-    try:
-        return inspect.getsource(kind)
-    except (OSError, TypeError):
-        return str(kind.__qualname__)
 
 
 def _submodule(module: nn.Module, layer: str, path: str) -> nn.Module:

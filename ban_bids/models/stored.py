@@ -177,7 +177,20 @@ class StoredFeatures:
         entry = self._entry(heard.clip)
         if entry is None:
             raise self._missing(heard.clip)
-        return self._read(entry.path, self._rows(heard.clip, entry, self._shapes(entry.path)))
+        arrays = self._read(entry.path, self._rows(heard.clip, entry, self._shapes(entry.path)))
+        return self._then_silence(heard.clip, arrays) if heard.clip.silence else arrays
+
+    def _then_silence(self, clip: Clip, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Frames of a clip that goes on after its recording, filled up with the response to silence."""
+        filled = {}
+        for layer, silence in self._silent(1.0).items():
+            rate, frames = self.frame_rate[layer], arrays[layer]
+            heard, wanted = (ceil(s * rate - _EDGE) for s in (clip.duration - clip.silence, clip.duration))
+            held = np.repeat(frames[-1:], max(0, heard - len(frames)), axis=0)
+            response = silence[-max(1, round(rate)) :].mean(axis=0, keepdims=True)
+            after = np.repeat(response, max(0, wanted - len(frames) - len(held)), axis=0)
+            filled[layer] = np.concatenate([frames, held, after])
+        return filled
 
     def _silent(self, seconds: float) -> dict[str, np.ndarray]:
         """The given response to silence, whatever it lasts, or zeros."""

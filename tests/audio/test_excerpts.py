@@ -125,3 +125,17 @@ def test_silence_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> No
         assert not caplog.text
         render_clip(Clip(tmp_path / "a.wav", 0.0, 0.9, "a"))
     assert "a.wav: silent from 0.00 s for 0.90 s" in caplog.text
+
+
+def test_an_mp3_is_the_same_from_any_place_on(tmp_path: Path) -> None:
+    # after quiet parts bits of a loud frame lie many frames before it: a decoder that begins there lacks them
+    rate, rng = 44_100, np.random.default_rng(0)
+    sound = np.zeros((rate * 40, 2))
+    for second in range(1, 40):
+        sound[second * rate : second * rate + 200] = rng.normal(0, 0.3, (200, 2))
+    path = tmp_path / "clicks.mp3"
+    soundfile.write(path, sound, rate)
+    whole = load_waveform(path, sampling_rate=rate)
+    for second in range(1, 40):
+        excerpt = load_waveform(path, second, 0.5, rate)
+        np.testing.assert_allclose(excerpt, whole[second * rate :][: len(excerpt)], atol=1e-5, err_msg=str(second))

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import importlib
+import linecache
+import logging
 import re
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from torch import Tensor, nn
 
 from ban_bids.audio.waveforms import HeardClip
 from ban_bids.encoding.features import FeatureCache
 from ban_bids.errors import NotComputable, UsageError
+from ban_bids.inputs.types import Clip
 from ban_bids.models.candidate import layer_labels
 from ban_bids.models.foreign import LayerModel
+from ban_bids.models.frame_rates import measured_rates
 from ban_bids.models.registry import load_model
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "models.md"
@@ -159,6 +166,172 @@ def test_the_fingerprint_follows_what_is_in_no_tensor() -> None:
     assert made(nn.ReLU(), once) == same
     assert made(nn.GELU(), once) != same
     assert made(nn.ReLU(), twice) != same
+
+
+class _Gain(nn.Module):
+    """What it does is in an attribute and in a buffer that is not stored."""
+
+    def __init__(self, gain: float, shift: float = 0.0) -> None:
+        super().__init__()
+        self.gain = gain
+        self.register_buffer("shift", torch.full((1,), shift), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.gain * x - self.shift
+
+
+def _scaled(waveform: Tensor, gain: float = 1.0) -> Tensor:
+    return gain * waveform[:, None]
+
+
+def _closure(gain: float) -> Callable[[Tensor], Tensor]:
+    return lambda waveform: gain * waveform[:, None]
+
+
+class _Scaler:
+    def __init__(self, gain: float) -> None:
+        self.gain = {"each": [gain]}
+        self.log = logging.getLogger("scaler")
+
+    def __call__(self, waveform: Tensor) -> Tensor:
+        return self.scaled(waveform)
+
+    def scaled(self, waveform: Tensor) -> Tensor:
+        return self.gain["each"][0] * waveform[:, None]
+
+
+@pytest.mark.parametrize(
+    "preprocess",
+    [
+        lambda gain: partial(_scaled, gain=gain),
+        _closure,
+        _Scaler,
+        lambda gain: _Scaler(gain).scaled,
+        lambda gain: nn.Sequential(nn.Unflatten(0, (1, 1)), _Gain(gain)),
+    ],
+    ids=["partial", "closure", "object", "method", "module"],
+)
+def test_features_are_made_anew_where_the_preprocessing_does_something_else(
+    preprocess: Callable[[float], Callable[[Tensor], Tensor]], tmp_path: Path
+) -> None:
+    audio = tmp_path / "noise.wav"
+    soundfile.write(audio, np.random.default_rng(0).normal(0, 0.1, 22_050), 22_050)
+    clip = Clip(audio, 0.0, 1.0, "noise")
+
+    def kept(gain: float) -> tuple[str, np.ndarray]:
+        torch.manual_seed(0)
+        model = LayerModel(
+            nn.Sequential(nn.Conv1d(1, 2, 441, stride=441)), {"A1": "0"}, name="m", preprocess=preprocess(gain),
+            frame_rate={"A1": 50.0},
+        )  # fmt: skip
+        model.module[0].bias.data.zero_()  # type: ignore[index, union-attr]
+        cache = FeatureCache(model, tmp_path / "features")
+        cache.compute([clip])
+        return model.fingerprint, cache.load(clip, "A1")
+
+    (once, quiet), (again, same), (other, loud) = kept(1.0), kept(1.0), kept(2.0)
+    assert once == again and once != other
+    np.testing.assert_array_equal(quiet, same)
+    np.testing.assert_allclose(loud, 2 * quiet, rtol=1e-5)
+
+
+def test_the_fingerprint_follows_attributes_and_helpers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def made(stage: nn.Module, preprocess: Callable[[Tensor], Tensor]) -> str:
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Conv1d(1, 2, 3, stride=100), stage)
+        return LayerModel(net, {"A1": "1"}, name="m", preprocess=preprocess, frame_rate={"A1": 220.5}).fingerprint
+
+    same = made(_Gain(1.0), _scaled)
+    assert made(_Gain(1.0), _scaled) == same
+    assert len({same, made(_Gain(2.0), _scaled), made(_Gain(1.0, 0.5), _scaled)}) == 3
+
+    # a helper in the same file
+    def in_file(body: str) -> str:
+        (tmp_path / "their_helpers.py").write_text(
+            f"def helper(w):\n    return {body}\n\n\ndef prepare(w):\n    return helper(w)[:, None]\n"
+        )
+        monkeypatch.syspath_prepend(tmp_path)
+        sys.modules.pop("their_helpers", None)
+        linecache.clearcache()
+        importlib.invalidate_caches()
+        monkeypatch.setattr(sys, "dont_write_bytecode", True)
+        return made(nn.ReLU(), importlib.import_module("their_helpers").prepare)
+
+    assert in_file("2 * w") != in_file("w.abs()")
+
+
+class _Slow(nn.Module):
+    """Means of 512, 2048 and 16384 samples: 43.07, 10.77 and 1.346 frames a second."""
+
+    def __init__(self, first: int = 512) -> None:
+        super().__init__()
+        self.fast, self.mid, self.slow = nn.AvgPool1d(first), nn.AvgPool1d(4), nn.AvgPool1d(8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.slow(self.mid(self.fast(x.abs())))
+
+
+def test_rates_of_few_frames_a_second_are_measured_exactly() -> None:
+    model = LayerModel(_Slow(), {k: k for k in ("fast", "mid", "slow")}, name="slow", preprocess=lambda w: w[:, None])
+    assert model.frame_rate == {"fast": 22_050 / 512, "mid": 22_050 / 2048, "slow": 22_050 / 16_384}
+    # and so a click late in a long clip is where it was heard
+    at = 56.1
+    sound = np.zeros(60 * 22_050, np.float32)
+    sound[round(at * 22_050)] = 1.0
+    for layer, frames in model.features([HeardClip(None, 22_050, sound)])[0].items():
+        frame = int(frames[:, 0].argmax())
+        assert frame / model.frame_rate[layer] <= at <= (frame + 1) / model.frame_rate[layer], layer
+
+
+@pytest.mark.parametrize("samples", [511, 512.3, 13_000, 70_000])
+def test_rates_of_other_frames(samples: float) -> None:
+    calls: list[int] = []
+
+    def count(n: int) -> dict[str, int]:
+        calls.append(n)
+        slower = {"third": int(n // samples // 3), "windows": n // 20_000 * 8} if samples < 20_000 else {}
+        return {"first": int(n // samples), **slower}
+
+    rates = measured_rates(count, 22_050)
+    expected = {"first": 22_050 / samples, "third": 22_050 / 3 / samples, "windows": 22_050 / 2500}
+    assert rates == pytest.approx({layer: expected[layer] for layer in rates}, rel=2e-3)
+    assert len(calls) <= 70
+
+
+class _Crop(nn.Module):
+    """Hears ten seconds, then nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean = nn.AvgPool1d(2205)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.mean(x[:, None, : 10 * 22_050])
+
+
+class _Rows(nn.Module):
+    """Frames before samples: (1, time, 2205)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x.unfold(1, 2205, 2205))
+
+
+def test_frames_that_do_not_lie_on_the_sound_are_refused() -> None:
+    silence, clip, short = (HeardClip.silence(seconds, 22_050) for seconds in (4.0, 15.0, 8.0))
+    model = LayerModel(_Crop(), {"A1": "mean"}, name="m")
+    assert [len(f["A1"]) for f in model.features([silence, short])] == [40, 80]
+    with pytest.raises(UsageError, match="does not hear the end of a sound"):
+        model.features([clip])
+    for axis, rate, message in ((-1, 10.0, "set time_axis"), (1, 5.0, "correct frame_rate"), (1, 20.0, "is wrong")):
+        model = LayerModel(_Rows(), {"A1": "layer"}, name="m", time_axis=axis, frame_rate={"A1": rate})
+        with pytest.raises(UsageError, match=message):
+            model.features([silence, clip])
+    model = LayerModel(_Rows(), {"A1": "layer"}, name="m", time_axis=1, frame_rate={"A1": 10.0})
+    assert [len(f["A1"]) for f in model.features([silence, clip])] == [40, 150]
 
 
 @pytest.fixture

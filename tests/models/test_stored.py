@@ -336,6 +336,29 @@ def test_silence_is_given_or_zero(tmp_path: Path, audio: Path, folder: Path) -> 
         model.features([HeardClip(None, model.sampling_rate, np.ones(100))])
 
 
+@pytest.mark.parametrize("missing", [0, 1])
+def test_after_a_recordings_end_there_is_silence(tmp_path: Path, audio: Path, folder: Path, missing: int) -> None:
+    # a row of 9 s on 6 s of sound, as a rule's pad allows: as of a model that hears, 3 s of silence
+    longer = Clip(audio, 0.0, 9.0, audio.stem, file_end=6.0)
+    whole = _arrays(0.0, 6.0)
+    _write(folder / "a.song.npz", **{layer: frames[: len(frames) - missing] for layer, frames in whole.items()})
+    for silence in (0.0, 7.0):
+        if silence:
+            _write(folder / "silence.npz", **{"conv/1": np.full((1, 3), 7.0), "file": np.full((1, 2), 7.0)})
+        cache = FeatureCache(_load(folder), tmp_path / "cache")
+        cache.compute([longer])
+        for layer, dims in (("conv/1", 3), ("file", 2)):
+            frames, rate = cache.load(longer, layer), cache.frame_rate(layer)
+            own, after = np.split(frames, [round(6 * rate)])
+            assert (own[:, 1] >= 1000).all()  # the recording's
+            np.testing.assert_array_equal(after, np.full((int(np.ceil(9 * rate)) - len(own), dims), silence))
+    # features of the clip as it was played are taken as they are
+    played = _arrays(0.0, 9.0)
+    _write(folder / "a.song.npz", **played)
+    read = _read(_load(folder), longer)[0]["file"]
+    np.testing.assert_allclose(read[: len(played["file"])], played["file"], rtol=1e-6)
+
+
 def test_a_changed_file_changes_the_key_or_is_noticed(tmp_path: Path, audio: Path, folder: Path) -> None:
     path = _write(folder / "a.song.npz")
     model = _load(folder)
