@@ -110,7 +110,7 @@ def group_table(scores: pd.DataFrame, draw_files: pd.DataFrame, *, n_draws: int,
         for model, of_model in table.groupby("model", sort=False):
             sampled, agreed = samples.of_model(str(model)), _agree(of_model.loc[of_model["row"] == "B", "value"])
             for key, members in of_model.groupby(keys, sort=False, dropna=False):
-                found = _over_everyone(members, sampled, agreed, everyone[str(task)])
+                found = _over_everyone(members, sampled, agreed, everyone=everyone[str(task)])
                 rows.append({**dict(zip(keys, key, strict=True)), **found})
     people = scores.assign(level="participant", n=scores["value"].notna().astype(int))
     both = pd.concat([pd.DataFrame(rows).astype(object), people.astype(object)], ignore_index=True)
@@ -206,7 +206,7 @@ def sample(paths: Sequence[Path], n_draws: int, *, seed: int) -> Samples:
     return Samples(scores, behavior or Estimate(), len({clip for own in clips for clip in own}), seed)
 
 
-def _over_everyone(members: pd.DataFrame, sampled: Sampled, agreed: bool, everyone: Sequence[str]) -> dict[str, Any]:
+def _over_everyone(members: pd.DataFrame, sampled: Sampled, agreed: bool, *, everyone: Sequence[str]) -> dict[str, Any]:
     """One row of the group, with who has no such row; ``agreed``: tables have one B, which enters BAS."""
     if members["row"].iloc[0] == "BAS" and not agreed:
         n = int(members["value"].notna().sum())
