@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import PurePath
 from types import CodeType, SimpleNamespace
@@ -20,9 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-_PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, np.generic, np.dtype)
-_TORCHS = frozenset(vars(nn.Module()))
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, np.generic, np.dtype)
+_TORCHS = tuple(vars(nn.Module()))
 """Attributes that every module has: hooks, and the tensors and modules, which are walked as such."""
+
+_WHERE = ("device", "_device")
+"""Attributes that say where something runs: who scores some participants on a GPU has one model all the same."""
 
 _DEEPEST = 100
 
@@ -35,7 +38,8 @@ def code_digest(*values: object) -> str:
     *values : object
         Of functions the source, of the file that it is in too, defaults and what they close over; of objects the class
         in the same way and every attribute; of modules also buffers and parameters; of arrays and tensors all
-        numbers. Of objects that have no attributes, and of Python's own (loggers, locks), the class alone.
+        numbers. Of objects that have no attributes, and of Python's own (loggers, locks), the class alone. Devices and
+        folders count for nothing.
 
     Returns
     -------
@@ -81,12 +85,12 @@ class _Walk:
         elif inspect.isclass(value) or inspect.isbuiltin(value):
             self._word("class", _source(value))
         elif isinstance(value, nn.Module):
-            own = {name: held for name, held in vars(value).items() if name not in _TORCHS}
+            own = _attributes(value, (*_TORCHS, *_WHERE))
             self._all("module", type(value), own, value._parameters, value._buffers, value._modules)
-        elif isinstance(value, PurePath):
-            self._word("path", str(value))
+        elif isinstance(value, PurePath | torch.device):
+            self._word("path", getattr(value, "name", ""))
         else:
-            self._all("object", type(value), None if _is_pythons(value) else getattr(value, "__dict__", None))
+            self._all("object", type(value), {} if _is_pythons(value) else _attributes(value, _WHERE))
 
     def _all(self, kind: str, *values: object) -> None:
         self._word(kind, str(len(values)))
@@ -128,6 +132,10 @@ class _Walk:
             self.digest.update(f"{len(part)}:".encode() + part)
 
 
+def _attributes(value: object, without: Iterable[str]) -> dict[str, object]:
+    return {name: held for name, held in getattr(value, "__dict__", {}).items() if name not in without}
+
+
 def _is_pythons(value: object) -> bool:
     """Whether an object's class is of the standard library: what a logger or a lock holds changes by itself."""
     package = str(type(value).__module__).partition(".")[0]
@@ -152,5 +160,10 @@ def _compiled(code: CodeType | None) -> str:
     """What a function without a file was compiled to."""
     if code is None:
         return ""
-    constants = [_compiled(one) if isinstance(one, CodeType) else repr(one) for one in code.co_consts]
+    constants = [_compiled(one) if isinstance(one, CodeType) else _ordered(one) for one in code.co_consts]
     return repr([code.co_code, code.co_names, constants])
+
+
+def _ordered(constant: object) -> str:
+    """A constant as text, sets in an order that is the same in every process."""
+    return repr(sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant)

@@ -238,7 +238,7 @@ def _keep(outputs: dict[str, Tensor], layer: str) -> Callable[[nn.Module, Any, A
         first = output[0] if isinstance(output, tuple | list) else output
         if not isinstance(first, Tensor):
             raise UsageError(f"the submodule of {layer} gives {type(first).__name__}, not a tensor")
-        outputs[layer] = first
+        outputs[layer] = first.detach().clone()  # what comes next may change it in place: rectify it, add to it
 
     return hook
 

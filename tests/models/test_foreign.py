@@ -168,6 +168,31 @@ def test_the_fingerprint_follows_what_is_in_no_tensor() -> None:
     assert made(nn.ReLU(), twice) != same
 
 
+def test_a_layer_is_what_it_gave_and_not_what_came_next_made_of_it() -> None:
+    class InPlace(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.conv, self.relu = nn.Conv1d(1, 4, 441, 441), nn.ReLU(inplace=True)
+            self.second = nn.Conv1d(4, 4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.relu(self.conv(x))
+            y = self.second(x)
+            y += x
+            return y
+
+    net, heard = InPlace(), _heard(1.0, rate=22_050)
+    layers = {"conv": "conv", "rectified": "relu", "second": "second"}
+    features = LayerModel(net, layers, name="m", preprocess=lambda w: w[:, None]).features([heard])[0]
+    with torch.no_grad():
+        conv = net.conv(torch.from_numpy(heard.waveform)[None, None])
+        expected = {"conv": conv, "rectified": conv.relu(), "second": net.second(conv.relu())}
+    assert (features["conv"] < 0).any()
+    for layer, output in expected.items():
+        np.testing.assert_allclose(features[layer], output[0].T.numpy(), atol=1e-6, err_msg=layer)
+
+
 class _Gain(nn.Module):
     """What it does is in an attribute and in a buffer that is not stored."""
 
@@ -244,6 +269,10 @@ def test_the_fingerprint_follows_attributes_and_helpers(tmp_path: Path, monkeypa
     same = made(_Gain(1.0), _scaled)
     assert made(_Gain(1.0), _scaled) == same
     assert len({same, made(_Gain(2.0), _scaled), made(_Gain(1.0, 0.5), _scaled)}) == 3
+
+    moved = _Gain(1.0)
+    moved.device = torch.device("cuda")  # type: ignore[assignment]
+    assert made(moved, _scaled) == same  # one model, wherever it runs
 
     # a helper in the same file
     def in_file(body: str) -> str:
