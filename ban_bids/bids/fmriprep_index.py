@@ -11,19 +11,11 @@ from bids.layout import Query
 
 from ban_bids.bids.fmriprep import DROPPED, Output, identity, may_be, series_tail
 from ban_bids.bids.index import Index, filters
-from ban_bids.bids.names import entities, entity
+from ban_bids.bids.names import LONG_NAMES, entities, entity
 from ban_bids.settings import Settings
 
 _EVENTS = "events.tsv"
-_QUERY_NAMES = {
-    "ses": "session",
-    "acq": "acquisition",
-    "ce": "ceagent",
-    "rec": "reconstruction",
-    "dir": "direction",
-    "run": "run",
-    "task": "task",
-}
+_QUERY_NAMES = {key: LONG_NAMES[key] for key in ("ses", "acq", "ce", "rec", "dir", "run", "task")}
 
 
 @dataclass(frozen=True, kw_only=True)

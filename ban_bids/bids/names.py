@@ -30,6 +30,13 @@ _PLUS_LABEL = re.compile(r"[0-9a-zA-Z+]+")
 _ANY_NAME = re.compile(rf"(?:[0-9a-zA-Z]+-{_PLUS_LABEL.pattern}_)*[0-9a-zA-Z]+\.[^/]+")
 _GROUP = "group"
 
+LONG_NAMES = {
+    "ses": "session", "task": "task", "acq": "acquisition", "ce": "ceagent", "rec": "reconstruction",
+    "dir": "direction", "run": "run", "echo": "echo", "part": "part", "chunk": "chunk", "proc": "proc",
+    "recording": "recording", "space": "space", "inv": "inv", "mt": "mt", "flip": "flip",
+}  # fmt: skip
+"""Names by which filter files, as pybids, know the entities of images."""
+
 
 @dataclass(frozen=True)
 class DerivativeName:

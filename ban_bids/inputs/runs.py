@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ban_bids.bids.index import Index
-from ban_bids.bids.names import entity
+from ban_bids.bids.names import LONG_NAMES, entity
 from ban_bids.errors import DataError
 from ban_bids.inputs.events import TableReader
 from ban_bids.inputs.hearing import Hearing, run_orders
@@ -94,10 +94,10 @@ def _refuse_mixtures(runs: Sequence[HeardRun], label: str) -> None:
         if other is run:
             continue
         labels, others = dict(run.entities), dict(other.entities)
-        key = next((key for key in (*labels, *others) if labels.get(key) != others.get(key)), "extension")
+        key = next((key for key in (*labels, *others) if labels.get(key) != others.get(key)), "")
         if key == "echo":
             raise DataError(_MULTI_ECHO % (label, other.bold.name, run.bold.name))
-        kind = f"several images of one run ({key}- differs)"
+        kind = "several images of one run" + (f" ({key}- differs)" if key else "")
         remedy = _choice_of(key, (labels.get(key), others.get(key)), runs)
         raise DataError(f"sub-{label}: {kind}, {other.bold.name} and {run.bold.name}, are not mixed; {remedy}")
     several = sorted({entity(run.bold, "echo") or "(none)" for run in runs})
@@ -110,11 +110,11 @@ def _refuse_mixtures(runs: Sequence[HeardRun], label: str) -> None:
 
 def _choice_of(key: str, labels: Sequence[str | None], runs: Sequence[HeardRun]) -> str:
     """How to choose between two images of one run: the filter that leaves in most of the others."""
-    if key not in _LONG:
+    if key not in LONG_NAMES or key == "run":  # to a filter run-1 is run-01, and all other runs are left out
         return "rename one of them, or move it out of the folder"
     there = [dict(run.entities).get(key) for run in runs]
     most = max(labels, key=lambda label: (there.count(label), label is not None))
-    return _REMEDY % (_LONG[key], json.dumps(most))
+    return _REMEDY % (LONG_NAMES[key], json.dumps(most))
 
 
 def _identity(run: HeardRun) -> tuple[object, ...]:
@@ -130,14 +130,6 @@ def _identity(run: HeardRun) -> tuple[object, ...]:
     if run.run is not None or not numbers:
         return identity
     return (*identity, numbers.get("acq"), None if "acq" in numbers else run.presentations)
-
-
-_LONG = {
-    "acq": "acquisition", "rec": "reconstruction", "ce": "ceagent", "dir": "direction", "echo": "echo",
-    "part": "part", "chunk": "chunk", "proc": "proc", "recording": "recording", "space": "space",
-    "inv": "inv", "mt": "mt", "flip": "flip", "run": "run", "extension": "extension",
-}  # fmt: skip
-"""Entities that filters know, by their long names."""
 
 
 def mark_lead_ins(runs: Sequence[Heard], rule: str) -> tuple[tuple[Heard, ...], tuple[str, ...]]:

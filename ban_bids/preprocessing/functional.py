@@ -53,18 +53,16 @@ def reference_and_motion(
     Raises
     ------
     DataError
-        As :func:`load_run`; or a volume is blank, or part of it.
+        As :func:`load_run`; or a volume of the steady state is blank, or part of it.
     """
     data, affine, missing, notes = load_run(bold)
     global_signal = data.mean((0, 1, 2), dtype=float)
-    if (lost := lost_volumes(global_signal)).size:
-        numbers = ", ".join(str(volume + 1) for volume in lost[:_NAMED]) + (", ..." if lost.size > _NAMED else "")
-        raise DataError(
-            f"{bold}: volume {numbers} of {len(global_signal)} holds less than 70 % of the others' signal (slices are "
-            "blank, as where a scan was broken off); cut it off at the end, or leave the run out (--bids-filter-file)"
-        )
     detected = count_non_steady(global_signal)
     non_steady = detected if dummy_scans is None else dummy_scans
+    lost = lost_volumes(global_signal)
+    if lost.size and lost[-1] >= non_steady:
+        raise DataError(_refusal(bold, global_signal, lost[lost >= non_steady], non_steady))
+    data[..., lost] = data[..., [non_steady]]  # there is nothing to align
     motion = realign(data, affine, non_steady)
     files = {
         "reference": save_image(folder / "reference.nii.gz", motion.reference, affine),
@@ -77,6 +75,18 @@ def reference_and_motion(
     elif non_steady:
         notes += (f"{bold.name}: {non_steady} volumes before the steady state are left out as rows",)
     return files, non_steady, notes
+
+
+def _refusal(bold: Path, global_signal: Floats, lost: NDArray[np.intp], non_steady: int) -> str:
+    """Which volumes hold no whole image, and what helps: those that the steady state begins with can be dummies."""
+    numbers = ", ".join(str(volume + 1) for volume in lost[:_NAMED]) + (", ..." if lost.size > _NAMED else "")
+    remedy = "cut it off at the end"
+    if (lost < (steady := non_steady + lost.size)).all():
+        remedy = f"give --dummy-scans {steady + count_non_steady(global_signal[steady:])}"
+    return (
+        f"{bold}: volume {numbers} of {len(global_signal)} holds less than 70 % of the others' signal (slices are "
+        f"blank, as where a scan was broken off); {remedy}, or leave the run out (--bids-filter-file)"
+    )
 
 
 def coregister_session(reference: Path, mask: Path, t1w: Path, *, t1w_mask: Path, folder: Path) -> Floats:

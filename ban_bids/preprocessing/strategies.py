@@ -133,7 +133,10 @@ def _choose(run: PreprocessedRun, strategy: str) -> tuple[PreprocessedRun, list[
     gaps = [name for name in varying if table[name].iloc[int("derivative1" in name) :].isna().any()]
     if gaps:
         notes.append(f"{run.run.name}: confounds with n/a, taken as the mean: {', '.join(gaps)}")
-    if "global_signal" in table and (lost := lost_volumes(table["global_signal"].to_numpy(float))).size:
+    signal = table["global_signal"].to_numpy(float) if "global_signal" in table else np.zeros(0)
+    lost = lost_volumes(signal)
+    lost = lost[lost >= run.non_steady]  # slice timing leaves those before out
+    if lost.size:
         kept = np.setdiff1d(kept, (lost[:, None] + np.arange(-_SPREAD, _SPREAD + 1)).ravel())
         notes.append(
             f"{run.run.name}: {lost.size} volumes hold less than 70 % of the others' signal (the first is number "

@@ -433,6 +433,16 @@ def test_the_filter_that_is_proposed_leaves_the_other_runs_in(
     assert [(one.failure, len(one.runs)) for one in dataset.participants] == [(None, 3), (None, 3)]
 
 
+@pytest.mark.parametrize("name", ["sub-01_task-music_run-01", "sub-01_run-1_task-music"])
+def test_two_spellings_of_one_name_are_not_told_apart_by_a_filter(toy: Toy, name: str) -> None:
+    """To pybids they are alike, and a filter that leaves one in leaves out the other runs or takes both."""
+    write_bold(toy.func(1, BOLD).with_name(f"{name}_{BOLD}"), (2, 2, 2, 10))
+    toy.func(1, BOLD).with_name(f"{name}_events.tsv").write_text(toy.func(1, "events.tsv").read_text())
+    failure = str(read_dataset(toy.settings()).participants[0].failure)
+    assert "several images of one run" in failure and "rename one of them" in failure
+    assert "--bids-filter-file" not in failure and "extension" not in failure
+
+
 def test_two_images_with_one_run_number_are_refused(toy: Toy) -> None:
     numbered(toy, "acq", ("1", "", ""), True)
     write_bold(toy.root / "sub-01" / "func" / f"sub-01_task-music_acq-2_run-1_{BOLD}", (2, 2, 2, 10))

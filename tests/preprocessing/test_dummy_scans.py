@@ -61,6 +61,26 @@ def test_a_blank_volume_is_named(bold: Path, tmp_path: Path, slices: slice, volu
         reference_and_motion(bold, tmp_path)
 
 
+def test_a_blank_volume_before_the_steady_state_is_a_dummy(bold: Path, tmp_path: Path) -> None:
+    """Some scanners store a first volume that is blank or a calibration: it is no row, and stops nothing."""
+    data = np.array(nib.load(bold).dataobj)
+    data[..., 0] = 0
+    nib.save(nib.Nifti1Image(data, AFFINE), bold)
+    with pytest.raises(DataError, match="volume 1 of 12 .*give --dummy-scans 2, or leave"):
+        reference_and_motion(bold, tmp_path)
+    with pytest.raises(DataError, match="volume 1 of 12"):
+        reference_and_motion(bold, tmp_path, 0)
+    files, non_steady, _ = reference_and_motion(bold, tmp_path, 2)
+    assert non_steady == 2
+    with np.load(files["motion"]) as stored:
+        np.testing.assert_allclose(stored["parameters"][0], stored["parameters"][2], atol=1e-5)
+        assert np.abs(stored["parameters"]).max() < 0.1
+    data[..., 11] = 0
+    nib.save(nib.Nifti1Image(data, AFFINE), bold)
+    with pytest.raises(DataError, match="volume 12 of 12 .*cut it off"):
+        reference_and_motion(bold, tmp_path, 2)
+
+
 def test_bright_volumes_do_not_leak_into_steady_ones_by_slice_timing(tmp_path: Path) -> None:
     n, tr, times, dark = 40, 2.0, (0.0, 1.0, 0.5, 1.5, 0.25, 1.25, 0.75, 1.75), 3
     affine, shape = np.diag([3.0, 3.0, 3.0, 1.0]), (6, 7, 8)

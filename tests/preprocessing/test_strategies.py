@@ -173,6 +173,15 @@ def test_blank_volumes_are_scrubbed_with_what_slice_timing_spread(ours: Preproce
     assert "2 volumes hold less than 70 % of the others' signal (the first is number 21)" in " ".join(done.notes)
 
 
+def test_a_blank_volume_before_the_steady_state_scrubs_nothing(ours: PreprocessedRun) -> None:
+    """Slice timing leaves volumes before the steady state out, here as in fMRIPrep: it spread nothing."""
+    table = pd.read_csv(ours.confounds, sep="\t")
+    table.loc[0, "global_signal"] = 0
+    write_confounds(table, ours.confounds)
+    done = with_strategy(participant(replace(ours, non_steady=1)), "motion12")
+    assert done.runs[0].scrubbed == () and done.notes == ()
+
+
 def test_a_word_among_displacements_is_named(ours: PreprocessedRun) -> None:
     table = pd.read_csv(ours.confounds, sep="\t").astype({"framewise_displacement": object})
     table.loc[5, "framewise_displacement"] = "far"
