@@ -269,17 +269,18 @@ def conditions_notes(draw_files: pd.DataFrame) -> list[str]:
 
     What must be the same is refused by :func:`check_same`; this may be on purpose, and is not seen in a mean.
     """
-    kept = [(str(one.participant), read_conditions(Path(str(one.path)))) for one in draw_files.itertuples()]
-    notes = []
-    for condition in _ALIKE:
-        people: dict[str, dict[str, None]] = {}
-        for label, own in kept:
-            if condition in own:
-                people.setdefault(plain_condition(own, condition), {})[f"sub-{label}"] = None
-        if len(people) > 1:
-            who = "; ".join(f"{value}: {', '.join(labels)}" for value, labels in people.items())
-            notes.append(f"participants were scored in different ways: {condition} differs ({who})")
-    return notes
+    models: dict[str, list[str]] = {}
+    for model, files in draw_files.groupby("model", sort=False):
+        kept = {str(one.participant): read_conditions(Path(str(one.path))) for one in files.itertuples()}
+        for condition in _ALIKE:
+            people: dict[str, list[str]] = {}
+            for label, own in kept.items():
+                if condition in own:
+                    people.setdefault(plain_condition(own, condition), []).append(f"sub-{label}")
+            if len(people) > 1:
+                who = "; ".join(f"{value}: {', '.join(labels)}" for value, labels in people.items())
+                models.setdefault(f"{condition} differs ({who})", []).append(str(model))
+    return [f"{', '.join(names)}: participants were scored in different ways: {what}" for what, names in models.items()]
 
 
 def weights_notes(files: pd.DataFrame) -> list[str]:

@@ -210,7 +210,8 @@ def _over_everyone(members: pd.DataFrame, sampled: Sampled, agreed: bool, *, eve
     """One row of the group, with who has no such row; ``agreed``: tables have one B, which enters BAS."""
     if members["row"].iloc[0] == "BAS" and not agreed:
         n = int(members["value"].notna().sum())
-        found: dict[str, Any] = {**_NOTHING, "n": n, "reason": f"B is n/a: {_DISAGREE}"}
+        overlap = _told(members, "track_overlap")
+        found: dict[str, Any] = {**_NOTHING, "n": n, "track_overlap": overlap, "reason": f"B is n/a: {_DISAGREE}"}
     else:
         found = _over_members(members, sampled)
     if absent := sorted(set(everyone) - set(members["participant"])):
@@ -297,10 +298,11 @@ def _of_dataset(scores: pd.DataFrame) -> dict[str, Any]:
     stated = scores["generalises_to"].iloc[0] if "generalises_to" in scores else None
     reach = PEOPLE_AND_CLIPS if stated == PEOPLE_AND_CLIPS else THESE_PEOPLE
     generalises_to = reach if np.isfinite(own["ci_low"]) else None
+    mark = scores["reason"].iloc[0]  # such as that the interval is rough
     facts = {
         "generalises_to": generalises_to,
         "readout": _told(scores, "readout"),
-        "reason": "of the dataset; not averaged",
+        "reason": "of the dataset; not averaged" + ("" if pd.isna(mark) else f"; {mark}"),
     }
     return {**own, **facts}
 

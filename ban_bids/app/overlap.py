@@ -24,7 +24,8 @@ def known_tracks(scores: pd.DataFrame) -> dict[str, int]:
 def marks(known: Mapping[str, int]) -> list[str]:
     """One sentence per model."""
     return [
-        f"{model} was trained or validated on {count} held-out tracks (--allow-overlap): its scores are too high"
+        f"{model} was trained or validated on {count} held-out track{'s' if count > 1 else ''} (--allow-overlap): "
+        "its scores are too high"
         for model, count in known.items()
     ]
 
@@ -35,15 +36,19 @@ def marked(comparison: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     comparison : DataFrame
-        Columns :data:`ban_bids.derivatives.comparisons.COLUMNS`.
+        Columns :data:`ban_bids.derivatives.comparisons.COLUMNS`. Rows of a participant are marked by what was held out
+        there, those of the group by all.
     scores : DataFrame
-        As of :func:`known_tracks`.
+        As of :func:`known_tracks`, with the column ``participant``.
     """
-    known = known_tracks(scores)
-    if not known:
+    of_all = known_tracks(scores)
+    if not of_all:
         return comparison
+    own = {str(label): known_tracks(rows) for label, rows in scores.groupby("participant")}
     reasons = []
-    for model, other, reason in comparison[["model", "other", "reason"]].itertuples(index=False):
+    columns = comparison[["participant", "model", "other", "reason"]]
+    for label, model, other, reason in columns.itertuples(index=False):
+        known = of_all if pd.isna(label) else own[str(label)]
         told = [] if pd.isna(reason) else [str(reason)]
         told += marks({name: known[name] for name in (model, other) if name in known})
         reasons.append("; ".join(told) or None)

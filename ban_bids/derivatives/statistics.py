@@ -6,7 +6,10 @@ _MOVED = (
     "in which the prediction of each held-out run is moved round in time by its own number of volumes, the same for "
     "all voxels"
 )
-_RELABELLED = "or, where that would part the presentations of a clip, in which clips change places in all of theirs"
+_RELABELLED = (
+    "or, where that would part the presentations of a clip or leave too few arrangements, in which clips change places "
+    "in all of theirs"
+)
 
 
 def _p_of(arrangements: str, tested: str) -> str:

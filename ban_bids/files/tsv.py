@@ -81,9 +81,11 @@ def read_tsv(path: Path, *, foreign: bool = False, numbers: Sequence[str] = ()) 
     labels = dict.fromkeys(_LABELS if foreign else (*_LABELS, *_OWN_LABELS), str)
     table = read_frame(path, remedy, dtype=labels, na_values=[NOT_AVAILABLE], keep_default_na=foreign)
     for column in table.columns.intersection(list(numbers)):
-        if not pd.api.types.is_numeric_dtype(table[column]):
-            text = next(cell for cell in table[column] if isinstance(cell, str))
-            raise DataError(f"{path}: {text!r} in column {column} is no number; {remedy}")
+        found = pd.to_numeric(table[column], errors="coerce")
+        text = table.loc[found.isna() & table[column].notna(), column]
+        if len(text):
+            raise DataError(f"{path}: {text.iloc[0]!r} in column {column} is no number; {remedy}")
+        table[column] = found  # a table without rows has columns of no type
     return table
 
 

@@ -17,7 +17,7 @@ from ban_bids.reports.model_figures import (
     difference_figure,
     forest_figure,
 )
-from ban_bids.reports.models import MEANING, NUMBERS, TOTALS, interval, people_of_models, scored_rows
+from ban_bids.reports.models import MEANING, NUMBERS, TOTALS, interval, people_with, scored_rows
 from ban_bids.reports.page import Block, Bullets, Figure, Table, format_number
 
 _DIFFERENCE = ["value", "ci_low", "ci_high", "p_corrected"]
@@ -30,8 +30,8 @@ _COMPARED = (
 )
 
 _OTHER_PEOPLE = (
-    "Models were not all scored in the same participants: C and BAS are means over those of the column participants, "
-    "differences and ranks over those who have both."
+    "Models were not all scored in the same participants, or not all of these have BAS: C and BAS are means over as "
+    "many as the column participants says, differences and ranks over those who have both."
 )
 
 
@@ -111,7 +111,7 @@ def _controls(scores: pd.DataFrame, model: str) -> dict[str, float]:
 
 
 def _models_table(scores: pd.DataFrame, compared: pd.DataFrame, names: Sequence[str], row: str, note: str) -> Table:
-    lines, reasons, people = [], [], people_of_models(scores)
+    lines, reasons, people = [], [], _people(scores)
     for name in names:
         rows = scored_rows(scores, name)
         line: dict[str, object] = {"model": name, **_rank(compared, name, row)}
@@ -129,6 +129,16 @@ def _models_table(scores: pd.DataFrame, compared: pd.DataFrame, names: Sequence[
     if compared.empty and len(names) > 1:
         parts.append(NO_COMPARISON)
     return Table(title, pd.DataFrame(lines), note=" ".join(filter(None, parts)), drop_empty=False)
+
+
+def _people(scores: pd.DataFrame) -> dict[str, int | str]:
+    """Over how many participants C of each model is, and BAS where that differs; empty where it is the same in all."""
+    of_c, of_bas = people_with(scores, "C"), people_with(scores, "BAS")
+    people: dict[str, int | str] = {}
+    for model, n in of_c.items():
+        fewer = of_bas.get(model, 0)
+        people[model] = n if fewer in (0, n) else f"{n} (BAS: {fewer})"
+    return people if set(people.values()) - {next(iter(of_c.values()), 0)} else {}
 
 
 def _score(value: float, low: float, high: float) -> str:

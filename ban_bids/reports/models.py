@@ -34,11 +34,16 @@ def scored_rows(scores: pd.DataFrame, model: str) -> pd.DataFrame:
 
 def people_of_models(scores: pd.DataFrame) -> dict[str, int]:
     """How many participants have C, by scored model of the group; empty where all have the same, or rows are of one."""
+    known = people_with(scores, "C")
+    return known if len(set(known.values())) > 1 else {}
+
+
+def people_with(scores: pd.DataFrame, total: str) -> dict[str, int]:
+    """How many participants have C, B or BAS, by scored model of the group; empty where rows are of one participant."""
     if "n" not in scores:
         return {}
-    rows = scores[(scores["role"] == "scored") & (scores["row"] == "C")].drop_duplicates("model")
-    known = {str(model): int(n) for model, n in zip(rows["model"], rows["n"], strict=True)}
-    return known if len(set(known.values())) > 1 else {}
+    rows = scores[(scores["role"] == "scored") & (scores["row"] == total)].drop_duplicates("model")
+    return {str(model): int(n) for model, n in zip(rows["model"], rows["n"], strict=True)}
 
 
 def headlines(scores: pd.DataFrame, model: str) -> Headlines:

@@ -74,6 +74,7 @@ class ModelScores:
 CLIPS = "clips"
 """What the interval of a participant's own score generalises to."""
 
+_ROUGH = "the interval is rough: "
 _INTERVAL = (
     f"{LEVEL:.0%} percentile interval of bootstrap draws of clips (all repeats of a clip together; people "
     "and voxels stay as they are); draws of c and B are centred on the estimate, and B's hold what other people would "
@@ -198,7 +199,7 @@ def _rows(model: ModelScores) -> list[dict[str, object]]:
     if b is not None:
         rows += _behavioral_rows(b)
     if b is not None and c is not None:
-        rows.append({**_row("BAS", bas_score(c, b)), "readout": b.readout})
+        rows.append({**_row_of_bas(c, b), "readout": b.readout})
     common = {"model": model.model, "role": model.role, "track_overlap": model.track_overlap}
     return [{**common, **row} for row in rows]
 
@@ -220,7 +221,7 @@ def _cortical_rows(score: CorticalScore, tests: Sequence[RegionTest]) -> list[di
     rows = [_layer_row(layer, score, p) for layer in score.layers]
     # folds may commit different layers, of different participants too: the row is of the region alone
     rows += [{**_region_row("region", region, score.rough), "layer": None} for region in score.regions]
-    why = "; ".join(dict.fromkeys(part for text in score.rough.values() for part in text.split("; ")))
+    why = _why_rough(score)
     totals = {"C": score, "C_mapped": score.mapped, "R2": score.rsquare}
     rows += [_marked(_row(name, total), why) for name, total in totals.items()]
     tested = {"preference": score.preference, "hierarchy": score.hierarchy}
@@ -228,12 +229,26 @@ def _cortical_rows(score: CorticalScore, tests: Sequence[RegionTest]) -> list[di
     return [{**row, "n_clips": score.n_clips} for row in rows]
 
 
+def _why_rough(score: CorticalScore) -> str:
+    """Why the interval of C may cover too little: what holds of any region, each once."""
+    return "; ".join(dict.fromkeys(part for text in score.rough.values() for part in text.split("; ")))
+
+
+def _row_of_bas(c: CorticalScore, b: BehavioralScore) -> dict[str, object]:
+    """BAS, whose interval is rough where that of either part is."""
+    row, why = _row("BAS", bas_score(c, b)), _why_rough(c)
+    if row["generalises_to"] is None:
+        return row
+    parts = {"C": f"{_ROUGH}{why}" if why else "", "B": b.rough}
+    return {**row, "reason": "; ".join(f"{name}: {text}" for name, text in parts.items() if text) or None}
+
+
 def _marked(row: dict[str, object], why: str) -> dict[str, object]:
     """A row that says so where its interval may cover too little."""
     if not why or row["generalises_to"] is None:
         return row
     told = [str(row["reason"])] if row["reason"] else []
-    return {**row, "reason": "; ".join([*told, f"the interval is rough: {why}"])}
+    return {**row, "reason": "; ".join([*told, f"{_ROUGH}{why}"])}
 
 
 def _region_row(row: str, score: LayerScore, rough: Mapping[str, str]) -> dict[str, object]:

@@ -80,6 +80,15 @@ def test_what_belongs_to_the_dataset_is_not_averaged(finished):
     assert "not averaged" in found["reason"]
 
 
+def test_a_mark_that_the_interval_of_b_is_rough_is_the_group_s_too():
+    rough = "the interval is rough: people barely agree more than by chance"
+    table = score_rows(np.random.default_rng(0), "ban").assign(participant="01", task=TASK, control_of=None)
+    table.loc[table["row"] == "B", "reason"] = rough
+    files = pd.DataFrame(columns=["path", "task", "model"])
+    found = group_table(table, files, n_draws=10, seed=0).query("level == 'group'").set_index("row")
+    assert found.loc["B", "reason"] == f"of the dataset; not averaged; {rough}"
+
+
 def test_participants_rows_are_repeated_unchanged(finished):
     table = load_derivatives(finished.root).group_scores()
     for label, expected in finished.scores.items():
@@ -500,10 +509,12 @@ def test_who_was_scored_before_people_chose_has_no_bas_and_stops_nobody(tmp_path
 def test_a_b_on_which_tables_disagree_makes_bas_unavailable_and_stops_nothing(tmp_path):
     tree = small_tree(tmp_path / "out", ["01", "02"])
     for label, b in (("01", 0.4), ("02", 0.6)):
-        with_draws(tree.root, label, b=b)
+        table = with_draws(tree.root, label, b=b).assign(track_overlap="none")
+        write_model(tree.root, label, table, "ban")
     assert group_level(tree.root, settings(tree.root)) == 0
     totals = group_rows(tree.root).set_index("row")
     assert totals.loc[["B", "BAS"], ["value", "ci_low"]].isna().all(axis=None)
+    assert set(totals.loc[["C", "B", "BAS"], "track_overlap"]) == {"none"}
     why = "participants' tables disagree on it: run the participant level of all again"
     assert totals.loc[["B", "BAS"], "reason"].tolist() == [why, f"B is n/a: {why}"]
     assert totals.loc["C", "n"] == 2 and np.isfinite(totals.loc["C", "ci_low"])

@@ -136,6 +136,18 @@ def test_a_model_that_knows_held_out_tracks_is_marked_wherever_it_is_compared(ro
         assert (told == ((found["model"] == "a") | (found["other"] == "a"))).all()
 
 
+def test_held_out_tracks_that_a_model_knows_are_those_of_each_participant(root):
+    for label in ("01", "02"):
+        for model, quality in (("b", 0.7), ("a", 0.4)):
+            score(root, label, model, quality)
+    table = pd.read_csv(bas_name("01", TASK, "a").path(root), sep="\t", na_values="n/a")
+    write_model(root, "01", table.assign(track_overlap=np.where(table["model"] == "a", "1", "none")), "a")
+    out = load_derivatives(root)
+    found = compare_group(out.scores(), out.draw_files(), n_draws=N_DRAWS, seed=1).query("model == 'a'")
+    told = found["reason"].fillna("").str.contains("a was trained or validated on 1 held-out track (", regex=False)
+    assert (told == (found["participant"] != "02")).all()
+
+
 def test_a_difference_of_c_is_that_of_explicit_loops_over_draws(root):
     score(root, "01", "a", 0.7)
     score(root, "01", "b", 0.4)
@@ -412,3 +424,14 @@ def test_participants_who_were_scored_in_different_ways_are_told(root):
     [note] = conditions_notes(files)  # folds are each person's own
     assert note.endswith("ConfoundsStrategy differs (motion12: sub-01, sub-02; compcor: sub-03)")
     assert conditions_notes(files[files["participant"] != "03"]) == []
+
+
+def test_models_that_were_scored_in_different_ways_make_no_different_participants(root):
+    for label in ("01", "02"):
+        score(root, label, "a", 0.5, conditions={**CONDITIONS, "HighPass": 200.0})
+        score(root, label, "b", 0.5, conditions={**CONDITIONS, "HighPass": 128.0})
+    files = load_derivatives(root).draw_files()
+    assert conditions_notes(files) == []  # each model's mean is over scores of one kind
+    score(root, "02", "b", 0.5, conditions={**CONDITIONS, "HighPass": 200.0})
+    [note] = conditions_notes(files)
+    assert note.startswith("b: ") and note.endswith("HighPass differs (128.0: sub-01; 200.0: sub-02)")

@@ -108,6 +108,14 @@ def test_models_of_different_participants_say_how_many_and_those_of_the_same_do_
     assert "participants" not in alike.frame and "same participants" not in alike.note
 
 
+def test_models_whose_bas_not_everybody_has_say_so():
+    scores = scores_of("one", "two")
+    fewer = (scores["model"] == "two") & (scores["row"] == "BAS")
+    table = comparison_blocks(scores.assign(n=np.where(fewer, 2, 4)), NOTHING, "")[0]
+    assert dict(zip(table.frame["model"], table.frame["participants"], strict=True)) == {"one": 4, "two": "4 (BAS: 2)"}
+    assert "not all of these have BAS" in table.note
+
+
 @pytest.fixture
 def texts(monkeypatch):
     seen = []

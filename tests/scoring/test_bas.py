@@ -93,6 +93,10 @@ def test_rough_intervals_of_c_are_marked_where_the_scores_stand() -> None:
     totals = table.set_index("row")["reason"]
     assert totals["C"] == totals["C_mapped"] == f"the interval is rough: {few}; {half}"
     assert pd.isna(totals["hierarchy"])
+    assert totals["BAS"] == f"C: the interval is rough: {few}; {half}"
+    mark = "the interval is rough: people barely agree more than by chance"
+    both = score_table([ModelScores("ban", "scored", score, replace(behavioral(), rough=mark))]).set_index("row")
+    assert both.loc["BAS", "reason"] == f"{totals['BAS']}; B: {mark}"
     layers = table[(table["row"] == "layer") & (table["region"] == "PB")]
     assert layers["reason"].str.endswith(half).all()
 
