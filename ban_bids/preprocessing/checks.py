@@ -40,7 +40,7 @@ def check_confounds(preprocessing: Preprocessing) -> None:
 
 
 def check_names(preprocessing: Preprocessing) -> None:
-    """Check that derivatives are of a kind that is taken: without one, raw images would be made in silence.
+    """Check that derivatives are of a kind that is taken: else raw ones would be preprocessed instead, in silence.
 
     Others that stand beside fMRIPrep's are passed over with a note.
 
