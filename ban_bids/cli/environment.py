@@ -43,7 +43,7 @@ _CACHES = {
     "NILEARN_DATA": "data/nilearn",
     "JOBLIB_TEMP_FOLDER": "tmp",
 }
-"""Not TORCH_HOME: where a user has set it, weights are read from there; else it is ``torch`` under XDG_CACHE_HOME."""
+"""Not TORCH_HOME: weights that a user fetched are read from there."""
 
 _HUB = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME")
 """Where huggingface's hub keeps what a user fetched; the first one that is set counts."""
@@ -198,9 +198,17 @@ def environment(work_dir: Path, omp_nthreads: int) -> Mapping[str, str]:
 
 
 def _fetched() -> dict[str, str]:
-    """Where this user's models of huggingface's hub lie, which are read there although HOME and caches are others."""
-    known = any(os.environ.get(name) for name in _HUB)
-    return {} if known else {_HUB[0]: str(_users_caches() / "huggingface" / "hub")}
+    """Where this user's models of huggingface's hub and of torch lie: read there although HOME and caches are others.
+
+    Without a folder of torch's the variable is left alone: what a factory fetches then lies in the work folder, and
+    homes may be read-only.
+    """
+    caches, found = _users_caches(), {}
+    if not any(os.environ.get(name) for name in _HUB):
+        found[_HUB[0]] = str(caches / "huggingface" / "hub")
+    if not os.environ.get("TORCH_HOME") and (caches / "torch").is_dir():
+        found["TORCH_HOME"] = str(caches / "torch")
+    return found
 
 
 def _users_caches() -> Path:

@@ -136,7 +136,7 @@ _OPTIONS: Mapping[str, Sequence[tuple[str, Mapping[str, Any], str]]] = {
         ("--session-id", _labels("ses-", "session_ids"), "these sessions"),
         ("-t --task-id", _labels("task-", "task_ids"), "these tasks"),
         ("--bids-filter-file", _value(absolute, "JSON"), "pybids filters in fMRIPrep's format"),
-        ("-d --derivatives", _NAMED_PATH, "fmriprep=PATH: take fMRIPrep's images instead of making them (repeatable)"),
+        ("-d --derivatives", _NAMED_PATH, "fmriprep=PATH: take fMRIPrep's images instead of making them"),
         ("--bids-database-dir", _DIR, "keep the pybids index there"),
         ("--skip-bids-validation", _YES, "go on without a description"),
         ("--stimuli-dir", _DIR, "where the audio files are"),

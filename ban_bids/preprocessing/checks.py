@@ -40,7 +40,9 @@ def check_confounds(preprocessing: Preprocessing) -> None:
 
 
 def check_names(preprocessing: Preprocessing) -> None:
-    """Check that derivatives are of a kind that is taken: those of another name would be passed over without a word.
+    """Check that derivatives are of a kind that is taken: else raw ones would be preprocessed instead, in silence.
+
+    Others that stand beside fMRIPrep's are passed over with a note.
 
     Parameters
     ----------
@@ -49,11 +51,13 @@ def check_names(preprocessing: Preprocessing) -> None:
     Raises
     ------
     UsageError
-        None of them is called ``fmriprep``.
+        None of them is called ``fmriprep``, or several are.
     """
-    given = dict(preprocessing.derivatives)
-    if given and _FMRIPREP not in given:
-        name, path = next(iter(given.items()))
+    folders = [path for name, path in preprocessing.derivatives if name == _FMRIPREP]
+    if len(folders) > 1:
+        raise UsageError(f"--derivatives: {' and '.join(map(str, folders))} are both called {_FMRIPREP}; give one")
+    if preprocessing.derivatives and not folders:
+        name, path = preprocessing.derivatives[0]
         raise UsageError(
             f"--derivatives {name}={path}: images are taken from fMRIPrep's derivatives alone, by that name; write "
             f"{_FMRIPREP}={path}, or leave the option out"

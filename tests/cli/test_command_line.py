@@ -223,6 +223,7 @@ def test_arguments_that_cannot_be_parsed(place: Path, text: str, capsys: pytest.
         ("-d fmriprep=gone --weights w.safetensors", "--derivatives fmriprep=.*gone: no such folder"),
         ("-d fmriprep-24=prep", "--derivatives fmriprep-24=.*by that name; write fmriprep=.*prep, or leave"),
         ("-d prep", "--derivatives prep=.*by that name; write fmriprep=.*prep, or leave"),
+        ("-d fmriprep=prep -d fmriprep=stim", "--derivatives: .*prep and .*stim are both called fmriprep; give one"),
         ("--space A B", "--space A B: give one output space"),
         ("--space A:res-2 --res 1", "contradicts --res 1"),
         ("--high-pass 0", "--high-pass 0.0"),
@@ -420,15 +421,18 @@ def test_models_that_were_fetched_beforehand_are_found_where_they_lie(place: Pat
         "set_environment(Path('work').resolve(), 1)\nset_environment(Path('other').resolve(), 1)\n"
         "from ban_bids.models.huggingface import hub_cache\nprint(hub_cache(), torch.hub.get_dir())"
     )
-    own = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING", "XDG_"))}
-    for given, hub in (
-        ({"HOME": str(place)}, place / ".cache" / "huggingface" / "hub"),
-        ({"XDG_CACHE_HOME": str(place / "c")}, place / "c" / "huggingface" / "hub"),
-        ({"HF_HOME": str(place / "h")}, place / "h" / "hub"),
+    kinds = ("HF_", "HUGGING", "XDG_", "TORCH_HOME")
+    own = {name: value for name, value in os.environ.items() if not name.startswith(kinds)} | {"HOME": str(place)}
+    (place / ".cache" / "torch").mkdir(parents=True)
+    home = place / ".cache" / "torch" / "hub"
+    for given, hub, kept in (
+        ({}, place / ".cache" / "huggingface" / "hub", home),
+        ({"XDG_CACHE_HOME": "c"}, place / "c" / "huggingface" / "hub", place / "other" / "cache" / "torch" / "hub"),
+        ({"HF_HOME": "h", "TORCH_HOME": "t"}, place / "h" / "hub", place / "t" / "hub"),
     ):
-        variables = own | given | {"TORCH_HOME": str(place / "torch")}
+        variables = own | {name: str(place / folder) for name, folder in given.items()}
         done = subprocess.run([sys.executable, "-c", code], cwd=place, env=variables, capture_output=True, text=True)
-        assert done.stdout.split() == [str(hub), str(place / "torch" / "hub")], done.stderr
+        assert done.stdout.split() == [str(hub), str(kept)], done.stderr
 
 
 @pytest.mark.parametrize("kept", [(), ("cache/numba/w.pt",)])

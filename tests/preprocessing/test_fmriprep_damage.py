@@ -207,6 +207,14 @@ def test_series_of_doubtful_sides_are_told(output: Path) -> None:
     ]
 
 
+def test_derivatives_beside_fmripreps_are_not_used_and_told(output: Path) -> None:
+    settings = settings_of(output)
+    both = (*settings.preprocessing.derivatives, ("aroma", output))
+    done = preprocess([participant("01")], settings.changed(derivatives=both))["01"]
+    assert isinstance(done, PreprocessedParticipant)
+    assert sum(f"--derivatives aroma={output}: not used" in note for note in done.notes) == 1
+
+
 def test_a_mask_of_one_volume_is_a_mask(output: Path) -> None:
     write_image(output / "sub-01" / GREY, np.ones((*GRID.shape, 1), np.float32))
     done = preprocess([participant("01")], settings_of(output))["01"]

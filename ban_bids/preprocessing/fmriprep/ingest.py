@@ -162,6 +162,9 @@ def _option_notes(options: Preprocessing) -> tuple[str, ...]:
         notes += (f"--dummy-scans {options.dummy_scans} replaces fMRIPrep's non-steady-state volumes",)
     if options.use_syn_sdc:
         notes += ("--use-syn-sdc changes nothing in fMRIPrep's derivatives",)
+    others = [f"{name}={path}" for name, path in options.derivatives if name != "fmriprep"]
+    if others:
+        notes += (f"--derivatives {', '.join(others)}: not used; images are taken from fMRIPrep's alone",)
     return notes
 
 
