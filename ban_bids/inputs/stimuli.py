@@ -154,13 +154,16 @@ class Stimuli:
         return Row(row.path, row.line, cells)
 
     def _needs_table(self, row: Row, rule: Rule) -> bool:
-        """Whether a row is joined to the rule's table: of answers that name their file only for a genre that they lack.
+        """Whether a row is joined to the rule's table: of answers that name their file, where they can be.
 
-        They need not have the columns by which events are joined: ``ban-bids-listen import`` writes none.
+        They need not have the columns by which events are joined: ``ban-bids-listen import`` writes none. Where the
+        rule names no columns, a genre that many rows share is no reason to join.
         """
         if not rule.bids or "stim_file" not in row.cells:
             return True
-        return not {rule.genre, "genre", "trial_type"} & row.cells.keys() and self.joined(rule).can_join(row)
+        named = rule.table is not None and bool(rule.table.on)
+        lacks_genre = not {rule.genre, "genre", "trial_type"} & row.cells.keys()
+        return (named or lacks_genre) and self.joined(rule).can_join(row)
 
     def joined(self, rule: Rule) -> Joined:
         """The table that a rule joins.

@@ -171,6 +171,17 @@ def test_answers_need_no_column_by_which_a_rule_joins_events(toy: Toy, table: st
     assert dataset.choices.clips[0] == dataset.participants[0].runs[0].presentations[0].clip
 
 
+def test_answers_take_the_excerpt_from_the_table_that_a_rule_joins(toy: Toy) -> None:
+    """Also where they have the genre themselves: without it they would be of the whole file."""
+    write_rules(toy, 'table = { file = "code/sounds.tsv", on = ["stim_file"] }\n')
+    names = [f"{genre}.0000{n}.wav" for genre in ("blues", "disco", "rock") for n in range(2)]
+    rows = "".join(f"{name}\t1.5\t8\n" for name in names)
+    (toy.root / "code" / "sounds.tsv").write_text(f"stim_file\tstim_start\tduration\n{rows}")
+    write_beh(toy, "01", "stim_file\tgenre\tresponse\nrock.00000.wav\trock\trock\n")
+    choices = read_dataset(toy.settings()).choices
+    assert choices is not None and [(clip.start, clip.duration) for clip in choices.clips] == [(1.5, 8.0)]
+
+
 def test_answers_of_which_none_is_a_genre_are_told(toy: Toy) -> None:
     """Another language, or numbers: else people look for a fault where none is."""
     for sub in ("01", "02"):
