@@ -88,16 +88,22 @@ class _Walk:
         elif inspect.isclass(value) or inspect.isbuiltin(value):
             self._word("class", _source(value))
         elif isinstance(value, nn.Module):
-            own = _attributes(value, (*_TORCHS, *_WHERE))
-            if isinstance(value, torch.jit.ScriptModule):  # numbers in it go by what was compiled before
-                self._word("script", re.sub(r"\.?___torch_mangle_\d+", "", str(getattr(value, "code", ""))))
-            self._all("module", type(value), own, value._parameters, value._buffers, value._modules)
+            self._module(value)
         elif isinstance(value, PurePath | torch.device):
             self._word("path", getattr(value, "name", ""))
         else:
-            own = _attributes(value, _WHERE)
-            cached = {name: own[name] for name in own if name == "__wrapped__"}  # what lru_cache wraps
-            self._all("object", type(value), cached if _is_pythons(value) else own)
+            self._object(value)
+
+    def _module(self, value: nn.Module) -> None:
+        if isinstance(value, torch.jit.ScriptModule):  # numbers in it go by what was compiled before
+            self._word("script", re.sub(r"\.?___torch_mangle_\d+", "", str(getattr(value, "code", ""))))
+        own = _attributes(value, (*_TORCHS, *_WHERE))
+        self._all("module", type(value), own, value._parameters, value._buffers, value._modules)
+
+    def _object(self, value: Any) -> None:
+        own = _attributes(value, _WHERE)
+        cached = {name: own[name] for name in own if name == "__wrapped__"}  # what lru_cache wraps
+        self._all("object", type(value), cached if _is_pythons(value) else own)
 
     def _all(self, kind: str, *values: object) -> None:
         self._word(kind, str(len(values)))

@@ -36,7 +36,8 @@ def _typed(body: str, monkeypatch: pytest.MonkeyPatch) -> nn.Module:
     """A module whose class was typed into a notebook."""
     notebook = ModuleType("notebook_without_file")
     monkeypatch.setitem(sys.modules, notebook.__name__, notebook)
-    exec(f"from torch import nn\nclass Net(nn.Module):\n    def forward(self, x):\n        return {body}", vars(notebook))
+    text = f"from torch import nn\nclass Net(nn.Module):\n    def forward(self, x):\n        return {body}"
+    exec(text, vars(notebook))
     net: nn.Module = notebook.Net()
     return net
 
