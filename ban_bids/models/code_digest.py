@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-_PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, np.generic, np.dtype)
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), range, slice, torch.dtype, np.generic, np.dtype)
 _TORCHS = tuple(vars(nn.Module()))
 """Attributes that every module has: hooks, and the tensors and modules, which are walked as such."""
 
@@ -38,8 +39,8 @@ def code_digest(*values: object) -> str:
     *values : object
         Of functions the source, of the file that it is in too, defaults and what they close over; of objects the class
         in the same way and every attribute; of modules also buffers and parameters; of arrays and tensors all
-        numbers. Of objects that have no attributes, and of Python's own (loggers, locks), the class alone. Devices and
-        folders count for nothing.
+        numbers; of TorchScript its code. Of objects that have no attributes, of those in sets, and of Python's own
+        (loggers, locks), the class alone. Devices (what is called ``device``) and folders count for nothing.
 
     Returns
     -------
@@ -60,7 +61,9 @@ class _Walk:
 
     def add(self, value: Any) -> None:
         """One value, and all that it holds; what was there already by its number."""
-        if isinstance(value, _PLAIN):
+        if isinstance(value, str) and PurePath(value).is_absolute():
+            self._word("path", PurePath(value).name)
+        elif isinstance(value, _PLAIN):
             self._word(type(value).__name__, repr(value))
         elif id(value) in self._seen:
             self._word("again", str(self._seen[id(value)][0]))
@@ -77,7 +80,7 @@ class _Walk:
         elif isinstance(value, Mapping | set | frozenset | list | tuple):
             self._container(value)
         elif isinstance(value, partial):
-            self._all("partial", value.func, value.args, value.keywords)
+            self._all("partial", value.func, value.args, _without(value.keywords, _WHERE))
         elif inspect.ismethod(value):
             self._all("method", value.__func__, value.__self__)
         elif inspect.isfunction(value):
@@ -85,12 +88,22 @@ class _Walk:
         elif inspect.isclass(value) or inspect.isbuiltin(value):
             self._word("class", _source(value))
         elif isinstance(value, nn.Module):
-            own = _attributes(value, (*_TORCHS, *_WHERE))
-            self._all("module", type(value), own, value._parameters, value._buffers, value._modules)
+            self._module(value)
         elif isinstance(value, PurePath | torch.device):
             self._word("path", getattr(value, "name", ""))
         else:
-            self._all("object", type(value), {} if _is_pythons(value) else _attributes(value, _WHERE))
+            self._object(value)
+
+    def _module(self, value: nn.Module) -> None:
+        if isinstance(value, torch.jit.ScriptModule):  # numbers in it go by what was compiled before
+            self._word("script", re.sub(r"\.?___torch_mangle_\d+", "", str(getattr(value, "code", ""))))
+        own = _attributes(value, (*_TORCHS, *_WHERE))
+        self._all("module", type(value), own, value._parameters, value._buffers, value._modules)
+
+    def _object(self, value: Any) -> None:
+        own = _attributes(value, _WHERE)
+        cached = {name: own[name] for name in own if name == "__wrapped__"}  # what lru_cache wraps
+        self._all("object", type(value), cached if _is_pythons(value) else own)
 
     def _all(self, kind: str, *values: object) -> None:
         self._word(kind, str(len(values)))
@@ -101,7 +114,8 @@ class _Walk:
         if isinstance(value, Mapping):
             self._all("mapping", *(part for item in value.items() for part in item))
         elif isinstance(value, set | frozenset):
-            self._all("set", *sorted(map(code_digest, value)))
+            # of objects in it, which may lead back to it, the class alone
+            self._all("set", *sorted(repr(one) if _is_plain(one) else _source(type(one)) for one in value))
         else:
             self._all(type(value).__name__, *value)
 
@@ -119,9 +133,9 @@ class _Walk:
 
     def _function(self, value: Any) -> None:
         cells = []
-        for cell in value.__closure__ or ():
+        for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
             try:
-                cells.append(cell.cell_contents)
+                cells.append(None if name in _WHERE else cell.cell_contents)
             except ValueError:  # not filled yet
                 cells.append(None)
         self._word("function", _source(value))
@@ -133,7 +147,18 @@ class _Walk:
 
 
 def _attributes(value: object, without: Iterable[str]) -> dict[str, object]:
-    return {name: held for name, held in getattr(value, "__dict__", {}).items() if name not in without}
+    slots = (vars(one).get("__slots__", ()) for one in type(value).__mro__)
+    names = [name for some in slots for name in ((some,) if isinstance(some, str) else some)]
+    held = {name: getattr(value, name) for name in names if hasattr(value, name)}
+    return _without(held | getattr(value, "__dict__", {}), ("__dict__", "__weakref__", *without))
+
+
+def _without(held: Mapping[str, object], names: Iterable[str]) -> dict[str, object]:
+    return {name: one for name, one in held.items() if name not in names}
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, _PLAIN) or (isinstance(value, tuple) and all(map(_is_plain, value)))
 
 
 def _is_pythons(value: object) -> bool:
@@ -146,14 +171,20 @@ def _source(code: Any) -> str:
     """What a function or class is written as, in which file; of torch's own, known by version, the name."""
     name = f"{getattr(code, '__module__', None)}.{code.__qualname__}"
     if name.startswith("torch."):  # slow to look up
-        return f"{name} {torch.__version__}"
+        return f"{name} {torch.__version__.partition('+')[0]}"  # +cpu, +cu130: one model, wherever it runs
     texts = [name]
     for where in (code, sys.modules.get(str(code.__module__))):
         try:
             texts.append(inspect.getsource(where) if where is not None else "")
         except (OSError, TypeError):  # built in, or typed at a prompt
-            texts.append(_compiled(getattr(where, "__code__", None)))
+            texts.append(_typed(where))
     return "\n".join(texts)
+
+
+def _typed(code: Any) -> str:
+    """What a function, or all of a class, was compiled to: there is no file of what was typed into a notebook."""
+    functions = vars(code).values() if inspect.isclass(code) else (code,)
+    return "".join(_compiled(getattr(getattr(one, "__func__", one), "__code__", None)) for one in functions)
 
 
 def _compiled(code: CodeType | None) -> str:

@@ -46,7 +46,7 @@ class LayerModel:
         Axis of time in the layers' outputs, the same for all or by layer; axis 0 is the batch.
     frame_rate : dict of str to float, optional
         Frames per second of every layer. Without it they are measured: noise of 4 to 8 s (up to 32 s for layers of
-        few frames) is heard about twenty times, see :mod:`ban_bids.models.frame_rates`.
+        few frames, or of whole windows) is heard ten to seventy times, see :mod:`ban_bids.models.frame_rates`.
     mapping : dict of str to str, optional
         Layer -> region (A1, Belt, PB, T2T3) that it stands for; empty where none does. Without it, layers that
         are called as regions stand for these, and others for none.

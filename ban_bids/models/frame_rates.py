@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from math import ceil, floor, inf
+from math import ceil, floor, gcd, inf
 
 SHORT, LONG, LONGEST = 4.0, 8.0, 32.0
 """Seconds of the sounds that are compared; the long one is doubled up to the longest where a layer is slow."""
@@ -18,6 +18,9 @@ SHORT, LONG, LONGEST = 4.0, 8.0, 32.0
 _PRECISION, _FINE = 2e-3, 5e-4
 """Share by which a rate may be wrong where no whole number of samples is near, and where several are: 0.03 s and 0.01 s
 at the end of 15 s."""
+
+_APART = 0.5
+"""Units from which a whole number is told from what lies between two: half a sample is a frame of 16 kHz at 22.05."""
 
 _WINDOW = 1.0
 """Seconds by which a longer sound may lose more at its end than a short one: of modules that hear whole windows."""
@@ -64,22 +67,22 @@ def measured_rates(count: Callable[[int], Mapping[str, int]], sampling_rate: int
     -------
     dict of str to float
         Exact where a frame is a whole number of the fastest layer's frames, and one of these up to a thousand samples;
-        else to two thousandths. 0 where frames do not grow with the sound, or too seldom.
+        else to two thousandths (the fastest's between whole samples: to a sample in 3 s). 0 where frames do not grow
+        with the sound, or too seldom.
     """
     counted = cache(count)
-    start, stop = (round(seconds * sampling_rate) for seconds in (SHORT, LONG))
-    more = {layer: counted(stop)[layer] - frames for layer, frames in counted(start).items()}
-    if min(more.values()) <= 0:
-        return {layer: float(max(frames, 0)) for layer, frames in more.items()}
-    while min(counted(stop)[layer] - frames for layer, frames in counted(start).items()) < 2:
-        if stop >= LONGEST * sampling_rate:
-            break
-        stop *= 2
+    start, stop, longest = (round(seconds * sampling_rate) for seconds in (SHORT, LONG, LONGEST))
+    layers = list(counted(start))
     periods: dict[str, float] = {}
-    for layer in sorted(more, key=lambda layer: more[layer], reverse=True):
-        unit = next(iter(periods.values()), 1.0)
-        periods[layer] = _period(partial(_of_layer, counted, layer), start, stop, unit)
-    return {layer: sampling_rate / periods[layer] for layer in more}
+    while len(periods) < len(layers) and stop <= longest:
+        more = {layer: counted(stop)[layer] - counted(start)[layer] for layer in layers if layer not in periods}
+        for layer in sorted(more, key=lambda layer: more[layer], reverse=True):
+            unit = next(iter(periods.values()), 1.0)
+            period = _period(partial(_of_layer, counted, layer), start, stop, unit) if more[layer] > 1 else inf
+            if period < inf:
+                periods[layer] = period
+        stop *= 2
+    return {layer: sampling_rate / periods.get(layer, inf) for layer in layers}
 
 
 def _of_layer(counted: Callable[[int], Mapping[str, int]], layer: str, samples: int) -> int:
@@ -99,9 +102,10 @@ def _period(count: Callable[[int], int], start: int, stop: int, unit: float) -> 
         least, most = last.low + 1 - first.high, last.high - first.low - 1
         if frames > 0 and (widest.width == 1 or most - least <= 2 * _PRECISION * least):
             whole = range(ceil(least / frames / unit - _EQUAL), floor(most / frames / unit + _EQUAL) + 1)
-            if len(whole) == 1:
+            fine = widest.width == 1 or most - least <= 2 * _FINE * least
+            if len(whole) == 1 and (fine or most - least <= _APART * unit * frames):
                 return whole[0] * unit
-            if not whole or widest.width == 1 or most - least <= 2 * _FINE * least:
+            if widest.width == 1 or (fine and len(whole) > 1) or (not whole and unit > 1):
                 return (least + most) / 2 / frames
         elif widest.width == 1:
             return inf
@@ -135,6 +139,10 @@ def fault_of(rate: float, axis: int, now: tuple[float, Sequence[int]], before: t
     if long - many / rate > max(short - few / rate, 0.0) + _WINDOW + _ROUNDING / rate:
         return f"{heard}: it does not hear the end of a sound, or frame_rate is wrong; pad the sound, or correct it"
     times = [max(0.0, frames - _ROUNDING) / (rate * seconds) for frames, seconds in ((few, short), (many, long))]
-    if min(times) > _UNLIKE and max(times) < _ALIKE * min(times):
+    window = gcd(few, many)  # a module that pads sound to whole windows gives more than fit, rightly
+    padded = window > 1 and all(
+        ceil(rate * seconds / window - _EQUAL) * window == frames for frames, seconds in ((few, short), (many, long))
+    )
+    if not padded and min(times) > _UNLIKE and max(times) < _ALIKE * min(times):
         return f"{heard}: more than fit; correct frame_rate"
     return ""

@@ -23,7 +23,7 @@ from ban_bids.errors import NotComputable, UsageError
 from ban_bids.inputs.types import Clip
 from ban_bids.models.candidate import layer_labels
 from ban_bids.models.foreign import LayerModel
-from ban_bids.models.frame_rates import measured_rates
+from ban_bids.models.frame_rates import fault_of, measured_rates
 from ban_bids.models.registry import load_model
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "models.md"
@@ -325,6 +325,27 @@ def test_rates_of_other_frames(samples: float) -> None:
     expected = {"first": 22_050 / samples, "third": 22_050 / 3 / samples, "windows": 22_050 / 2500}
     assert rates == pytest.approx({layer: expected[layer] for layer in rates}, rel=2e-3)
     assert len(calls) <= 70
+
+
+@pytest.mark.parametrize(
+    ("rate", "count"),
+    [
+        (100.0, lambda n: n / 220.5 + 1),  # a network at 16 kHz that is given 22 050
+        (100.0, lambda n: -(-n // 66_150) * 300),  # whole windows of 3 s, padded
+        (100.0, lambda n: n // 110_250 * 500),  # of 5 s, the rest dropped
+        (100.0, lambda n: -(-n // 220_500) * 1000),
+        (0.1, lambda n: -(-n // 220_500)),
+    ],
+)
+def test_rates_of_windows_and_of_other_sampling_rates(rate: float, count: Callable[[int], float]) -> None:
+    assert measured_rates(lambda n: {"A1": int(count(n))}, 22_050) == pytest.approx({"A1": rate}, rel=5e-4)
+
+
+@pytest.mark.parametrize(("short", "long", "window"), [(20.0, 40.0, 30.0), (4.0, 8.0, 5.0), (62.0, 64.1, 30.0)])
+def test_windows_that_are_padded_hold_more_than_fits(short: float, long: float, window: float) -> None:
+    few, many = (int(-(-seconds // window) * window * 50) for seconds in (short, long))
+    assert not fault_of(50.0, 1, (short, (1, few, 8)), (long, (1, many, 8)))
+    assert "correct frame_rate" in fault_of(50.0, 1, (short, (1, round(short * 75), 8)), (15.3, (1, 1148, 8)))
 
 
 class _Crop(nn.Module):
