@@ -224,7 +224,7 @@ def summarise(plan: Plan, options: argparse.Namespace) -> dict[str, Any]:
     }
     words = [f"--models {' '.join(options.models)}", f"--folds {options.folds}"]
     words += [f"--cpu-minutes {options.cpu_minutes:g}", f"--seeds {options.seeds}"]
-    command = " ".join(["python benchmarks/compare_models.py --data DIR --out docs/results.json", *words])
+    command = " ".join([f"python benchmarks/compare_models.py --data DIR --out docs/{options.out.name}", *words])
     return {
         **frame(plan, options, command),
         "code": codes_of(outcomes.values()),
