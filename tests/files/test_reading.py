@@ -62,7 +62,7 @@ def test_size_and_limit_are_told(tmp_path: Path) -> None:
     for reader in ("json", "toml", "yml", "tsv", "events.tsv"):
         with pytest.raises(DataError, match=r"a.json: 1,048,576.0 MiB, and at most"):
             _READERS[reader](path)
-    with pytest.raises(DataError, match="null byte"):
+    with pytest.raises(DataError, match="null (byte|character)"):
         read_bytes(tmp_path / "a\0b", 10)
 
 

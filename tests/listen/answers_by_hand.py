@@ -49,7 +49,8 @@ def make_dataset(root: Path, per_genre: int = 2) -> Path:
 def choices_of(root: Path, stimuli: Path | None = None) -> HumanChoices | None:
     resolver = Stimuli([stimuli or root / "stimuli"])
     choices, notes = read_choices(list_dataset(root), stimuli=resolver, read=Tables(read_table))
-    assert not notes
+    # some tests import one table under several names of tasks
+    assert not [note for note in notes if "count as those of one" not in note]
     return choices
 
 
