@@ -195,7 +195,8 @@ def groups(identities: Sequence[Identity], links: Iterable[tuple[int, int]] = ()
     distinct = sorted(first_with.values())
     index = Index([identities[k].fingerprint for k in distinct])
     pairs += [(distinct[a], distinct[b]) for a, b in index.pairs()]
-    ends = np.array(pairs, dtype=int).reshape(-1, 2).T
+    # 32 bits: with 64 older versions of scipy print an error and return labels all the same, any
+    ends = np.array(pairs, dtype=np.int32).reshape(-1, 2).T
     graph = coo_array((np.ones(ends.shape[1], bool), tuple(ends)), shape=(len(identities),) * 2)
     labels = connected_components(graph, directed=False)[1]
     firsts = {label: k for k, label in reversed(list(enumerate(labels)))}
